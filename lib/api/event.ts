@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { type ErrorCode, errorTable } from '../errors.ts';
+import { ExchangeName, TicketId } from './request.ts';
+
+/** The one event that tells of a build, everywhere: to the caller's exchange, to the events stream, to the callback. */
+
+/** The steps of a build, in order, with their names as users see them. */
+export const buildSteps = [
+  'fetch',
+  'inspect',
+  'open',
+  'sources',
+  'install',
+  'seal',
+  'repack',
+  'check',
+  'upload',
+] as const;
+export const BuildStep = z.enum(buildSteps);
+export type BuildStep = z.infer<typeof BuildStep>;
+
+export const BuildState = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
+export type BuildState = z.infer<typeof BuildState>;
+
+/** True for the states that end a build: exactly one event with such a state is sent per build. */
+export function isTerminal(state: BuildState): boolean {
+  return state === 'completed' || state === 'failed' || state === 'cancelled';
+}
+
+/** Hex digests of the finished image. */
+export const Checksums = z.object({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  sha512: z.string().regex(/^[0-9a-f]{128}$/),
+});
+export type Checksums = z.infer<typeof Checksums>;
+
+/** Where the finished image is and what it is. */
+export const ImageResult = z.object({
+  /** The store's own identifier of the image; in the file store, the build id. */
+  id: z.string(),
+  /** A URL: `file://…`, Glance's `…/v2/images/ID`, or the object's. */
+  location: z.string(),
+  store: z.enum(['file', 'glance', 'swift']),
+  name: z.string(),
+  size: z.int().nonnegative().describe('bytes'),
+  checksums: Checksums,
+  format: z.enum(['qcow2', 'raw', 'tar.gz', 'tar.xz', 'iso']),
+  region: z.string().optional(),
+  /** What was put in: packages new or changed against the base, with their versions. */
+  packages: z
+    .array(z.object({ name: z.string(), version: z.string(), previous_version: z.string().optional() }))
+    .optional(),
+  base_image_sha256: z.string().optional(),
+});
+export type ImageResult = z.infer<typeof ImageResult>;
+
+const errorCodes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
+
+/** Why a build failed or was cancelled. */
+export const BuildErrorReport = z.object({
+  code: z.enum(errorCodes),
+  message: z.string(),
+  step: BuildStep.nullable(),
+  fault: z.enum(['request', 'upstream', 'service']),
+  retryable: z.boolean(),
+  log_tail: z.array(z.string()).optional(),
+});
+export type BuildErrorReport = z.infer<typeof BuildErrorReport>;
+
+export const BuildEvent = z.object({
+  build_id: z.uuid(),
+  ticket_id: TicketId,
+  progress_trigger: ExchangeName,
+  /** Rises by at least one with every event of a build; sort by it where order matters. */
+  sequence: z.int().nonnegative(),
+  /** How often a worker has started this build; 0 while it was never started. */
+  attempt: z.int().nonnegative(),
+  time: z.iso.datetime(),
+  /** Name of the worker, null for events that no worker sent. */
+  worker: z.string().nullable(),
+  state: BuildState,
+  step: BuildStep.nullable(),
+  message: z.string(),
+  /** How far the step is, in its own unit (bytes, packages); null where that is not known. */
+  current: z.number().nonnegative().nullable(),
+  total: z.number().nonnegative().nullable(),
+  /** How far the whole build is, 0 to 1. */
+  progress: z.number().min(0).max(1),
+  /** The newest lines of the build's log since the event before, at most 20. */
+  log: z.array(z.string()).max(20).optional(),
+  image: ImageResult.optional(),
+  error: BuildErrorReport.optional(),
+});
+export type BuildEvent = z.infer<typeof BuildEvent>;

@@ -1,0 +1,104 @@
+import { z } from 'zod';
+import { ImageBuilderError, type RequestFault } from '../errors.ts';
+import { Ppa } from './ppa.ts';
+
+/**
+ * The body of `POST /api/v1/build_image/`: what is accepted, checked whole, so that one answer names every fault.
+ */
+
+/** An absolute http or https URL without credentials in it. */
+export const HttpUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an absolute http or https URL' })
+  .max(2048)
+  .refine((url) => !URL.canParse(url) || (new URL(url).username === '' && new URL(url).password === ''), {
+    error: 'must not carry a user name or password',
+  });
+
+/** A series name as in `dists/<series>`: `trusty`, `noble`. */
+export const Series = z.string().regex(/^[a-z][a-z0-9-]{1,31}$/, {
+  error: 'must be a series name such as "trusty": lower-case letters, digits and "-"',
+});
+
+/**
+ * What apt-get install takes: a package name by Debian policy 5.6.1 (at least two characters, lower case), optionally
+ * `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`.
+ */
+export const PackageSpecification = z
+  .string()
+  .max(256)
+  .regex(/^[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*|\/[A-Za-z][A-Za-z0-9.+-]*)?$/, {
+    error: 'must be a Debian package name, optionally with ":arch" and "=version" or "/suite"',
+  });
+
+/** A name that AMQP 0-9-1 allows for an exchange (section 1.1, `exchange-name`), and that is not the broker's own. */
+export const ExchangeName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.:-]{1,127}$/, {
+    error: 'must be an AMQP exchange name: 1 to 127 letters, digits, "-", "_", "." or ":"',
+  })
+  .refine((name) => !name.startsWith('amq.') && !name.startsWith('imagebuilder.'), {
+    error: 'must not begin with "amq." or "imagebuilder.": those belong to the broker and to Image Builder',
+  });
+
+/** The caller's own name of a job: the original callers send strings, others numbers. */
+export const TicketId = z.union([z.string().min(1).max(256), z.int()], {
+  error: 'must be a string of 1 to 256 characters or a whole number',
+});
+
+export const CloudBaseImage = z.strictObject({
+  image_type: z.literal('cloud', { error: 'must be "cloud": other image types are not built yet' }),
+  url_list: z
+    .array(HttpUrl, { error: 'must be a list of URLs' })
+    .min(1, { error: 'must hold at least one URL' })
+    .max(32, { error: 'must hold at most 32 URLs' }),
+  series: Series,
+});
+export type CloudBaseImage = z.infer<typeof CloudBaseImage>;
+
+export const BuildRequest = z.strictObject({
+  ticket_id: TicketId,
+  cancel_url: HttpUrl.nullable().default(null),
+  base_image: CloudBaseImage,
+  ppa_list: z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }).default([]),
+  package_list: z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
+  progress_trigger: ExchangeName,
+  callback_url: HttpUrl.nullable().optional(),
+});
+/** A request as it is after validation: PPAs are parsed, defaults filled in. */
+export type BuildRequest = z.infer<typeof BuildRequest>;
+/** A request as a caller writes it. */
+export type BuildRequestInput = z.input<typeof BuildRequest>;
+
+/** Checks a parsed JSON body. Throws `request.invalid` with every fault and its JSONPath. */
+export function parseBuildRequest(body: unknown): BuildRequest {
+  const result = BuildRequest.safeParse(body);
+  if (result.success) return result.data;
+  const faults = toFaults(result.error);
+  throw new ImageBuilderError(
+    'request.invalid',
+    `the request has ${faults.length === 1 ? 'one fault' : `${faults.length} faults`}: ${faults
+      .slice(0, 3)
+      .map((fault) => `${fault.path} ${fault.message}`)
+      .join('; ')}${faults.length > 3 ? '; …' : ''}`,
+    { faults },
+  );
+}
+
+/** The issues of a zod error as faults with JSONPath places; unknown keys each get their own place. */
+export function toFaults(error: z.ZodError): RequestFault[] {
+  return error.issues.flatMap((issue): RequestFault[] => {
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => ({ path: jsonPath([...issue.path, key]), message: 'is not known here' }));
+    }
+    const missing = issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0;
+    return [{ path: jsonPath(issue.path), message: missing ? 'is missing' : issue.message }];
+  });
+}
+
+function jsonPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    const name = String(part);
+    return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? `${text}.${name}` : `${text}[${JSON.stringify(name)}]`;
+  }, '$');
+}

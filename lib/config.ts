@@ -1,0 +1,292 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ImageBuilderError, isNodeError } from './errors.ts';
+
+/**
+ * Every setting, once: its environment variable, default, unit and meaning. The table in README.md is generated from
+ * here (`npm run docs`). Secrets are files, never environment variables.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+
+interface Setting<Schema extends z.ZodType = z.ZodType> {
+  readonly variable: string;
+  readonly schema: Schema;
+  readonly fallback: string;
+  readonly meaning: string;
+}
+
+const setting = <Schema extends z.ZodType>(
+  variable: string,
+  schema: Schema,
+  fallback: string,
+  meaning: string,
+): Setting<Schema> => ({ variable, schema, fallback, meaning });
+
+const seconds = z
+  .string()
+  .regex(/^[0-9]+(\.[0-9]+)?$/, { error: 'must be a number of seconds' })
+  .transform((text) => Math.round(Number(text) * 1000));
+const wholeNumber = z
+  .string()
+  .regex(/^[0-9]+$/, { error: 'must be a whole number' })
+  .transform(Number);
+const bytes = z
+  .string()
+  .regex(/^[0-9]+(\.[0-9]+)?[KMGT]?$/, { error: 'must be a size such as 512M or 20G' })
+  .transform((text) => {
+    const units: Record<string, number> = { K: KiB, M: MiB, G: GiB, T: 1024 * GiB };
+    return Math.round(Number.parseFloat(text) * (units[text.slice(-1)] ?? 1));
+  });
+const yesNo = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((text) => text === 'true');
+const folder = z.string().regex(/^\//, { error: 'must be an absolute path' });
+const url = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .transform((text) => text.replace(/\/+$/, ''));
+const list = z.string().transform((text) => text.split(/[\s,]+/).filter((part) => part !== ''));
+
+export const settings = {
+  amqpUrl: setting(
+    'IMAGEBUILDER_AMQP_URL',
+    z.url({ protocol: /^amqps?$/, error: 'must be an amqp or amqps URL' }),
+    'amqp://127.0.0.1:5672',
+    'RabbitMQ. With a password in it, use the secret `imagebuilder-amqp-url` instead.',
+  ),
+  gatewayUrl: setting(
+    'IMAGEBUILDER_GATEWAY_URL',
+    url,
+    'http://gateway.openfaas:8080',
+    'The OpenFaaS gateway (or `imagebuilder serve`) through which `build-image` wakes a worker.',
+  ),
+  publicUrl: setting(
+    'IMAGEBUILDER_PUBLIC_URL',
+    z.union([z.literal(''), url]),
+    '',
+    'How callers reach the API from outside; the `status_url` of an answer begins with it. Empty: a path only.',
+  ),
+  workDirectory: setting(
+    'IMAGEBUILDER_WORK_DIRECTORY',
+    folder,
+    '/var/lib/imagebuilder/work',
+    'Where builds work; needs room for one image and its changes per parallel build.',
+  ),
+  cacheDirectory: setting(
+    'IMAGEBUILDER_CACHE_DIRECTORY',
+    folder,
+    '/var/lib/imagebuilder/cache',
+    'Base images, apt lists and packages, shared by all builds.',
+  ),
+  storeDirectory: setting(
+    'IMAGEBUILDER_STORE_DIRECTORY',
+    folder,
+    '/var/lib/imagebuilder/store',
+    'Where the file store puts finished images.',
+  ),
+  imageCacheBytes: setting(
+    'IMAGEBUILDER_IMAGE_CACHE_SIZE',
+    bytes,
+    '20G',
+    'Base images beyond this are dropped from the cache, the least recently used first.',
+  ),
+  aptCacheBytes: setting('IMAGEBUILDER_APT_CACHE_SIZE', bytes, '10G', 'The same for package lists and packages.'),
+  guest: setting(
+    'IMAGEBUILDER_GUEST',
+    z.enum(['auto', 'host'], { error: 'must be auto or host' }),
+    'auto',
+    'How images are opened: `host` mounts them (needs root); `auto` chooses.',
+  ),
+  compression: setting(
+    'IMAGEBUILDER_COMPRESSION',
+    z.enum(['zlib', 'zstd'], { error: 'must be zlib or zstd' }),
+    'zlib',
+    'Compression of a full repack. zstd is faster and smaller, and needs QEMU 5.1 or later to read.',
+  ),
+  installRecommends: setting(
+    'IMAGEBUILDER_INSTALL_RECOMMENDS',
+    yesNo,
+    'false',
+    'Whether recommended packages are installed as well.',
+  ),
+  buildTimeoutMs: setting('IMAGEBUILDER_BUILD_TIMEOUT', seconds, '7200', 'Seconds after which a build is given up.'),
+  heartbeatMs: setting(
+    'IMAGEBUILDER_HEARTBEAT',
+    seconds,
+    '20',
+    'Seconds after which an event is sent even when nothing has changed (at most 60).',
+  ),
+  leaseMs: setting(
+    'IMAGEBUILDER_LEASE',
+    seconds,
+    '90',
+    'Seconds after which the lease of a build is looked at again; a worker without a heartbeat for this long is taken for dead.',
+  ),
+  maximumAttempts: setting(
+    'IMAGEBUILDER_MAXIMUM_ATTEMPTS',
+    wholeNumber,
+    '3',
+    'How many workers may die over a build before it fails.',
+  ),
+  cancelPollMs: setting('IMAGEBUILDER_CANCEL_POLL', seconds, '10', 'Seconds between looks at the `cancel_url`.'),
+  callbackTimeoutMs: setting(
+    'IMAGEBUILDER_CALLBACK_TIMEOUT',
+    seconds,
+    '300',
+    'Seconds for which an unreachable callback URL is tried again.',
+  ),
+  eventRetentionSeconds: setting(
+    'IMAGEBUILDER_EVENT_RETENTION',
+    wholeNumber,
+    '604800',
+    'Seconds for which RabbitMQ keeps events; `status` knows finished builds for as long.',
+  ),
+  eventRetentionBytes: setting(
+    'IMAGEBUILDER_EVENT_RETENTION_SIZE',
+    bytes,
+    '500M',
+    'Size beyond which RabbitMQ drops the oldest events.',
+  ),
+  execTimeoutMs: setting(
+    'IMAGEBUILDER_EXEC_TIMEOUT',
+    seconds,
+    '14400',
+    'Seconds that one call of `build-worker` may last: its exec_timeout. No job is taken when less than the build timeout is left.',
+  ),
+  maximumDownloadBytes: setting(
+    'IMAGEBUILDER_MAXIMUM_DOWNLOAD',
+    bytes,
+    '20G',
+    'Base images larger than this are refused.',
+  ),
+  maximumVirtualBytes: setting(
+    'IMAGEBUILDER_MAXIMUM_VIRTUAL_SIZE',
+    bytes,
+    '64G',
+    'Images whose disk is larger than this are refused.',
+  ),
+  connectTimeoutMs: setting(
+    'IMAGEBUILDER_CONNECT_TIMEOUT',
+    seconds,
+    '10',
+    'Seconds to wait for a connection to a server.',
+  ),
+  stallTimeoutMs: setting(
+    'IMAGEBUILDER_STALL_TIMEOUT',
+    seconds,
+    '60',
+    'Seconds without a byte after which a download is broken off and resumed.',
+  ),
+  egressAllowLoopback: setting(
+    'IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK',
+    yesNo,
+    'false',
+    'Whether URLs of a request may lead to this machine itself.',
+  ),
+  egressAllowedHosts: setting(
+    'IMAGEBUILDER_EGRESS_ALLOWED_HOSTS',
+    list,
+    '',
+    'When set, only these hosts may be reached (names, `*.example.org`, or addresses; separated by commas). Link-local and cloud-metadata addresses are refused always.',
+  ),
+  launchpadApiUrl: setting(
+    'IMAGEBUILDER_LAUNCHPAD_API_URL',
+    url,
+    'https://api.launchpad.net/devel',
+    'Launchpad’s API, which tells the signing keys of PPAs.',
+  ),
+  ppaUrl: setting(
+    'IMAGEBUILDER_PPA_URL',
+    url,
+    'https://ppa.launchpadcontent.net',
+    'Where PPAs are served, as `URL/owner/name/ubuntu`.',
+  ),
+  logLevel: setting(
+    'IMAGEBUILDER_LOG_LEVEL',
+    z.enum(['debug', 'info', 'warn', 'error'], { error: 'must be debug, info, warn or error' }),
+    'info',
+    'Least severity that is logged.',
+  ),
+  workerName: setting(
+    'IMAGEBUILDER_WORKER_NAME',
+    z.string().max(128),
+    '',
+    'Name of this worker in events; empty: the host name.',
+  ),
+} as const satisfies Record<string, Setting>;
+
+/** Files under the secrets directory, each optional. */
+export const secretFiles = {
+  amqpUrl: {
+    file: 'imagebuilder-amqp-url',
+    meaning: 'RabbitMQ’s URL with user and password; wins over IMAGEBUILDER_AMQP_URL.',
+  },
+  token: { file: 'imagebuilder-token', meaning: 'When there, every call must carry `Authorization: Bearer` with it.' },
+  callbackSigningKey: { file: 'callback-signing-key', meaning: 'Key of the HMAC-SHA256 that signs callbacks.' },
+} as const;
+
+type Settings = { readonly [Name in keyof typeof settings]: z.output<(typeof settings)[Name]['schema']> };
+
+export interface Config extends Settings {
+  readonly token: string | null;
+  readonly callbackSigningKey: string | null;
+  /** Every secret value, for redaction. */
+  readonly secrets: readonly string[];
+}
+
+/**
+ * Reads the configuration. OpenFaaS puts secrets under /var/openfaas/secrets; IMAGEBUILDER_SECRETS_DIRECTORY names
+ * another place. Throws `config.invalid` with every fault at once.
+ */
+export function loadConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const values: Record<string, unknown> = {};
+  const faults: { path: string; message: string }[] = [];
+  for (const [name, { variable, schema, fallback }] of Object.entries(settings)) {
+    const text = environment[variable];
+    const result = schema.safeParse(text === undefined || text === '' ? fallback : text);
+    if (result.success) values[name] = result.data;
+    else faults.push({ path: variable, message: result.error.issues.map((issue) => issue.message).join(', ') });
+  }
+  const secretsDirectory = environment.IMAGEBUILDER_SECRETS_DIRECTORY ?? '/var/openfaas/secrets';
+  const amqpUrl = readSecret(secretsDirectory, secretFiles.amqpUrl.file);
+  if (amqpUrl !== null) {
+    if (settings.amqpUrl.schema.safeParse(amqpUrl).success) values.amqpUrl = amqpUrl;
+    else faults.push({ path: `secret ${secretFiles.amqpUrl.file}`, message: 'must be an amqp or amqps URL' });
+  }
+  const token = readSecret(secretsDirectory, secretFiles.token.file);
+  const callbackSigningKey = readSecret(secretsDirectory, secretFiles.callbackSigningKey.file);
+  if (typeof values.heartbeatMs === 'number' && values.heartbeatMs > 60_000) {
+    faults.push({
+      path: settings.heartbeatMs.variable,
+      message: 'must be at most 60 seconds: callers give up on silence',
+    });
+  }
+  if (
+    typeof values.heartbeatMs === 'number' &&
+    typeof values.leaseMs === 'number' &&
+    values.leaseMs < 2 * values.heartbeatMs
+  ) {
+    faults.push({
+      path: settings.leaseMs.variable,
+      message: `must be at least twice ${settings.heartbeatMs.variable}`,
+    });
+  }
+  if (faults.length > 0) {
+    const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
+    throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
+  }
+  const password = typeof values.amqpUrl === 'string' ? decodeURIComponent(new URL(values.amqpUrl).password) : '';
+  const secrets = [password, token, callbackSigningKey].filter((secret) => secret !== null && secret !== '');
+  return { ...(values as Settings), token, callbackSigningKey, secrets: secrets as string[] };
+}
+
+function readSecret(directory: string, file: string): string | null {
+  try {
+    const text = readFileSync(join(directory, file), 'utf8').trim();
+    return text === '' ? null : text;
+  } catch (error) {
+    if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
+    throw new ImageBuilderError('config.invalid', `the secret ${file} cannot be read`, { cause: error });
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Every way in which Image Builder fails, in one table: whose fault it is, the HTTP status it becomes, and whether
+ * trying the same again can help. `docs/errors.md` is generated from it.
+ */
+
+/** Who has to act: the caller (`request`), a server we depend on (`upstream`), or the operator (`service`). */
+export type Fault = 'request' | 'upstream' | 'service';
+
+interface ErrorRow {
+  readonly fault: Fault;
+  /** HTTP status of the RFC 9457 answer when this error ends a call. */
+  readonly status: number;
+  /** True where the same request may succeed later without anybody changing it. */
+  readonly retryable: boolean;
+  /** One line that names the class of failure; the message of the error itself says what happened. */
+  readonly title: string;
+}
+
+const row = (fault: Fault, status: number, retryable: boolean, title: string): ErrorRow => ({
+  fault,
+  status,
+  retryable,
+  title,
+});
+
+export const errorTable = {
+  'request.malformed': row('request', 400, false, 'The request body is not JSON'),
+  'request.invalid': row('request', 400, false, 'The request has faults'),
+  'request.too_large': row('request', 413, false, 'The request body is too large'),
+  'request.unauthorized': row('request', 401, false, 'The call carries no valid token'),
+  'request.method': row('request', 405, false, 'The method is not allowed here'),
+  'request.not_found': row('request', 404, false, 'There is no such resource'),
+  'build.not_found': row('request', 404, false, 'No such build is known'),
+  'build.finished': row('request', 409, false, 'The build has already ended'),
+  'build.cancelled': row('request', 409, false, 'The build was cancelled'),
+  'build.timeout': row('service', 504, true, 'The build took longer than its time limit'),
+  'build.attempts_exhausted': row('service', 500, false, 'The build failed on every attempt'),
+  'image.not_found': row('request', 404, false, 'The base image is not there'),
+  'image.checksum': row('upstream', 502, true, 'The base image does not match its checksum'),
+  'image.truncated': row('upstream', 502, true, 'The base image is shorter than it says'),
+  'image.unsupported': row('request', 422, false, 'The base image is of a kind that cannot be changed'),
+  'image.unsafe': row('request', 422, false, 'The base image is refused as unsafe'),
+  'image.corrupt': row('request', 422, false, 'The base image is damaged'),
+  'image.too_large': row('request', 422, false, 'The base image exceeds a size limit'),
+  'image.series': row('request', 422, false, 'The base image is not of the series asked for'),
+  'image.full': row('request', 422, false, 'The file system of the image has no room left'),
+  'image.output': row('service', 500, true, 'The finished image failed its own check'),
+  'ppa.not_found': row('request', 404, false, 'The PPA does not exist'),
+  'ppa.series': row('request', 422, false, 'The PPA publishes nothing for this series'),
+  'ppa.key': row('upstream', 502, true, 'The signing key of the PPA could not be had or does not match'),
+  'apt.signature': row('request', 422, false, 'A repository is not signed as it should be'),
+  'apt.repository': row('request', 422, false, 'A repository cannot be used'),
+  'apt.package': row('request', 422, false, 'Packages cannot be found or satisfied'),
+  'apt.install': row('request', 422, false, 'A package failed to install'),
+  'upstream.unreachable': row('upstream', 502, true, 'A server could not be reached'),
+  'upstream.status': row('upstream', 502, true, 'A server answered with an error'),
+  'upstream.forbidden': row('request', 422, false, 'A server refused access'),
+  'egress.refused': row('request', 422, false, 'An address is refused by the egress rules'),
+  'broker.unreachable': row('service', 503, true, 'RabbitMQ is out of reach'),
+  'store.failed': row('service', 502, true, 'The data store did not take the image'),
+  'guest.unavailable': row('service', 500, false, 'This machine cannot open images'),
+  'guest.failed': row('service', 500, true, 'Work inside the image failed'),
+  'disk.full': row('service', 507, true, 'The worker has no disk space left'),
+  'tool.failed': row('service', 500, true, 'A tool failed'),
+  'config.invalid': row('service', 500, false, 'The configuration has faults'),
+  'worker.stopping': row('service', 503, true, 'The worker is stopping'),
+  internal: row('service', 500, true, 'An unexpected error'),
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** A fault of the request, at the place where it is: `path` is a JSONPath such as `$.ppa_list[0]`. */
+export interface RequestFault {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface ErrorOptionsOf {
+  readonly cause?: unknown;
+  readonly faults?: readonly RequestFault[];
+  /** Seconds after which trying again makes sense; becomes Retry-After. */
+  readonly retryAfterSeconds?: number;
+  /** Last lines of the log of what failed, oldest first. */
+  readonly logTail?: readonly string[];
+}
+
+/**
+ * The one error that crosses module borders. The message is for people and never holds a secret: strip credentials
+ * from URLs with `safeUrl` before putting them in.
+ */
+export class ImageBuilderError extends Error {
+  override readonly name = 'ImageBuilderError';
+  readonly code: ErrorCode;
+  readonly faults: readonly RequestFault[];
+  readonly retryAfterSeconds: number | undefined;
+  readonly logTail: readonly string[];
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptionsOf = {}) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.faults = options.faults ?? [];
+    this.retryAfterSeconds = options.retryAfterSeconds;
+    this.logTail = options.logTail ?? [];
+  }
+
+  get fault(): Fault {
+    return errorTable[this.code].fault;
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** Any thrown value as an ImageBuilderError; what we did not foresee becomes `internal` with its cause kept. */
+export function toImageBuilderError(thrown: unknown): ImageBuilderError {
+  if (thrown instanceof ImageBuilderError) return thrown;
+  if (isNodeError(thrown) && thrown.code === 'ENOSPC') {
+    return new ImageBuilderError('disk.full', 'no space is left on the device that the worker works on', {
+      cause: thrown,
+    });
+  }
+  return new ImageBuilderError('internal', thrown instanceof Error ? thrown.message : String(thrown), {
+    cause: thrown,
+  });
+}
+
+/** True for errors of Node's own APIs, which carry a string `code` such as ENOENT. */
+export function isNodeError(thrown: unknown): thrown is NodeJS.ErrnoException {
+  return thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string';
+}
+
+/** A URL as it may be shown: without user, password, query and fragment. Returns the word `URL` for what is none. */
+export function safeUrl(url: string | URL): string {
+  try {
+    const parsed = new URL(url);
+    const query = parsed.search === '' ? '' : '?…';
+    parsed.username = '';
+    parsed.password = '';
+    parsed.search = '';
+    parsed.hash = '';
+    return parsed.href + query;
+  } catch {
+    return 'URL';
+  }
+}

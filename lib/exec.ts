@@ -1,0 +1,181 @@
+import { type Options as ExecaOptions, execa } from 'execa';
+import { ImageBuilderError } from './errors.ts';
+
+/**
+ * The one door to child processes: no shell, a clean environment, an own process group that is killed whole when the
+ * signal aborts or the time is up, output bounded, and one error type.
+ */
+
+export interface ExecOptions {
+  readonly cwd?: string;
+  /** Added to the clean environment (PATH, LC_ALL=C.UTF-8, HOME=/nonexistent, LANG). */
+  readonly env?: Readonly<Record<string, string>>;
+  /** What the child reads; without it standard input is empty. */
+  readonly input?: string | Uint8Array;
+  /** Kills the whole process group when aborted; `exec` then throws the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Kills the whole process group after this time; default none. */
+  readonly timeoutMs?: number;
+  /** Called with every line of standard output and standard error, without its newline. */
+  readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
+  /** Called with every line that the child writes to file descriptor 3. */
+  readonly onStatusLine?: (line: string) => void;
+  /** Exit codes that are results rather than failures. Default: only 0. */
+  readonly okExitCodes?: readonly number[];
+}
+
+export interface ExecResult {
+  readonly exitCode: number;
+  /** Standard output, at most the last 1 MiB of characters. */
+  readonly stdout: string;
+  /** Standard error, at most the last 1 MiB of characters. */
+  readonly stderr: string;
+}
+
+const maximumOutputCharacters = 1024 * 1024;
+const killGraceMs = 2_000;
+
+/** A command that could not be started, failed, was killed, or ran out of time. */
+export class ExecError extends ImageBuilderError {
+  readonly command: string;
+  readonly exitCode: number | undefined;
+  readonly signalName: string | undefined;
+  readonly timedOut: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+
+  constructor(details: {
+    command: string;
+    exitCode: number | undefined;
+    signalName: string | undefined;
+    timedOut: boolean;
+    notFound: boolean;
+    stdout: string;
+    stderr: string;
+    cause: unknown;
+  }) {
+    const how = details.notFound
+      ? 'is not installed'
+      : details.timedOut
+        ? 'ran out of time'
+        : details.signalName !== undefined
+          ? `was killed by ${details.signalName}`
+          : `failed with exit code ${details.exitCode ?? 'unknown'}`;
+    const tail = lastLines(details.stderr.trim() === '' ? details.stdout : details.stderr, 20);
+    const last = tail.at(-1);
+    super('tool.failed', `${details.command} ${how}${last === undefined ? '' : `: ${last}`}`, {
+      cause: details.cause,
+      logTail: tail,
+    });
+    this.command = details.command;
+    this.exitCode = details.exitCode;
+    this.signalName = details.signalName;
+    this.timedOut = details.timedOut;
+    this.stdout = details.stdout;
+    this.stderr = details.stderr;
+  }
+}
+
+/** The environment every child starts with; nothing of the service's own environment is inherited. */
+export const cleanEnvironment = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/nonexistent',
+  LANG: 'C.UTF-8',
+  LC_ALL: 'C.UTF-8',
+} as const;
+
+/**
+ * Runs `file` with `args` and resolves with its output. Secrets must not be in `args`: pass them by `input`, `env` or
+ * a file. Throws ExecError on failure, or the reason of `signal` when it was aborted.
+ */
+export async function exec(file: string, args: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
+  const { signal, timeoutMs, okExitCodes = [0] } = options;
+  signal?.throwIfAborted();
+  const child = execa(file, [...args], {
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...cleanEnvironment, ...options.env },
+    extendEnv: false,
+    ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
+    ...(options.onStatusLine === undefined
+      ? {}
+      : { stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe'] }),
+    buffer: false,
+    reject: false,
+    detached: true,
+    cleanup: true,
+  } satisfies ExecaOptions);
+  const stdout = collect(child.stdout, (line) => options.onLine?.(line, 'stdout'));
+  const stderr = collect(child.stderr, (line) => options.onLine?.(line, 'stderr'));
+  if (options.onStatusLine !== undefined)
+    collect(child.stdio[3] as NodeJS.ReadableStream | undefined, options.onStatusLine);
+
+  let timedOut = false;
+  const stop = () => killGroup(child.pid);
+  signal?.addEventListener('abort', stop, { once: true });
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => {
+          timedOut = true;
+          stop();
+        }, timeoutMs);
+  try {
+    const result = await child;
+    signal?.throwIfAborted();
+    if (!timedOut && result.exitCode !== undefined && okExitCodes.includes(result.exitCode)) {
+      return { exitCode: result.exitCode, stdout: stdout(), stderr: stderr() };
+    }
+    throw new ExecError({
+      command: file,
+      exitCode: result.exitCode,
+      signalName: result.signal,
+      timedOut,
+      notFound: result.code === 'ENOENT',
+      stdout: stdout(),
+      stderr: stderr(),
+      cause: result.cause,
+    });
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
+/** Sends SIGTERM to the process group of `pid`, and SIGKILL shortly after to whatever of it is left. */
+export function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  const send = (name: NodeJS.Signals) => {
+    try {
+      process.kill(-pid, name);
+    } catch {
+      // The group is gone already.
+    }
+  };
+  send('SIGTERM');
+  setTimeout(() => send('SIGKILL'), killGraceMs).unref();
+}
+
+/** The last `count` lines of `text` that are not blank. */
+export function lastLines(text: string, count: number): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== '')
+    .slice(-count);
+}
+
+function collect(stream: NodeJS.ReadableStream | null | undefined, onLine: (line: string) => void): () => string {
+  let text = '';
+  let partial = '';
+  stream?.setEncoding('utf8');
+  stream?.on('data', (chunk: string) => {
+    text = (text + chunk).slice(-maximumOutputCharacters);
+    const lines = (partial + chunk).split('\n');
+    partial = (lines.pop() ?? '').slice(-maximumOutputCharacters);
+    for (const line of lines) onLine(line);
+  });
+  stream?.on('end', () => {
+    if (partial !== '') onLine(partial);
+  });
+  return () => text;
+}

@@ -1,0 +1,77 @@
+import type { Partition } from '../image/partition.ts';
+
+/**
+ * A guest gives root inside the file system of an image. Two ways implement it, `host` (mount and chroot in
+ * namespaces) and `vm`; what runs inside is the same.
+ */
+export interface Guest {
+  readonly kind: 'host' | 'vm';
+  /**
+   * Opens a qcow2 overlay for change. Throws `guest.unavailable` where this machine cannot, `image.unsupported` where
+   * the image has no root file system that can be opened.
+   */
+  open(disk: GuestDisk, options: GuestOptions): Promise<GuestSession>;
+}
+
+export interface GuestDisk {
+  /** The overlay (qcow2, writable, its backing file the base image). */
+  readonly overlayPath: string;
+  readonly partitions: readonly Partition[];
+  /** An empty folder of this build alone, for whatever the guest needs on the worker's side. */
+  readonly workDirectory: string;
+  readonly buildId: string;
+}
+
+export interface GuestOptions {
+  readonly signal: AbortSignal;
+  /** Told of what users should know, such as a partition that this kernel cannot mount. */
+  readonly onNotice: (message: string) => void;
+  /** Folders of the worker that appear inside the image while it is open and are not part of it (apt's caches). */
+  readonly binds: readonly GuestBind[];
+  /** Text of /etc/resolv.conf inside while it is open; null for no name resolution. */
+  readonly resolvConf: string | null;
+}
+
+export interface GuestBind {
+  /** Folder on the worker. */
+  readonly source: string;
+  /** Absolute folder inside the image; must be there already. */
+  readonly target: string;
+}
+
+/** An opened image. Disposing it discards nothing that `close` has not been called for: it only gives back. */
+export interface GuestSession extends AsyncDisposable {
+  readonly kind: 'host' | 'vm';
+  /** True when scripts reach the network. */
+  readonly network: boolean;
+  /** Mount points that are open, such as `/`, `/boot`; and those of the fstab that could not be. */
+  readonly mounted: readonly string[];
+  readonly notMounted: readonly string[];
+  /**
+   * Runs a POSIX shell script as root inside the image, with /bin/sh of the image. Throws ExecError when it fails,
+   * or the reason of the signal.
+   */
+  run(script: GuestScript): Promise<GuestOutput>;
+  /** Stops whatever still runs inside, flushes, trims and detaches: afterwards the overlay holds every change. */
+  close(): Promise<void>;
+}
+
+export interface GuestScript {
+  /** Short name for logs, such as `install`. */
+  readonly name: string;
+  readonly text: string;
+  /** `$1`, `$2`, … of the script. No secrets. */
+  readonly arguments?: readonly string[];
+  /** Files that the script finds under `$JOB/` (a tmpfs, never part of the image), readable by everyone. */
+  readonly files?: Readonly<Record<string, string | Uint8Array>>;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
+  /** Lines that the script writes to file descriptor 3: apt's status lines and our own. */
+  readonly onStatusLine?: (line: string) => void;
+  readonly timeoutMs?: number;
+}
+
+export interface GuestOutput {
+  readonly stdout: string;
+  readonly stderr: string;
+}

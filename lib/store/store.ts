@@ -1,0 +1,39 @@
+import type { Checksums, ImageResult } from '../api/event.ts';
+
+/** Where finished images go. */
+export interface Store {
+  readonly kind: ImageResult['store'];
+  /**
+   * Puts a finished image in place, whole or not at all, and says where it is. Safe to repeat: an image of this build
+   * id that is there and whole is the result. Throws `store.failed`, or the reason of the signal.
+   */
+  put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage>;
+  /** Removes what an unfinished `put` of this build left; nothing when there is nothing. */
+  discard(buildId: string): Promise<void>;
+}
+
+export interface FinishedImage {
+  readonly buildId: string;
+  readonly ticketId: string | number;
+  /** File name such as `trusty-T-77-0f3c….qcow2`. */
+  readonly name: string;
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly checksums: Checksums;
+  readonly format: ImageResult['format'];
+  readonly series: string;
+  readonly baseImageSha256: string;
+  /** Debian architecture, such as `amd64`. */
+  readonly architecture: string;
+  /** `ID` and `VERSION_ID` of the image's os-release. */
+  readonly distribution: string;
+  readonly distributionVersion: string;
+}
+
+export interface StorePutOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: (currentBytes: number, totalBytes: number) => void;
+}
+
+/** What the store itself says of the image. */
+export type StoredImage = Pick<ImageResult, 'id' | 'location' | 'store' | 'region'>;
