@@ -276,9 +276,19 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
     throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
   }
-  const password = typeof values.amqpUrl === 'string' ? decodeURIComponent(new URL(values.amqpUrl).password) : '';
-  const secrets = [password, token, callbackSigningKey].filter((secret) => secret !== null && secret !== '');
-  return { ...(values as Settings), token, callbackSigningKey, secrets: secrets as string[] };
+  const secrets = [...passwordForms(values.amqpUrl), token, callbackSigningKey].filter((secret) => secret !== null);
+  return { ...(values as Settings), token, callbackSigningKey, secrets };
+}
+
+/** The password of a URL as it stands there and as it is sent. */
+function passwordForms(url: unknown): string[] {
+  const encoded = typeof url === 'string' ? new URL(url).password : '';
+  if (encoded === '') return [];
+  try {
+    return [encoded, decodeURIComponent(encoded)];
+  } catch {
+    return [encoded];
+  }
 }
 
 function readSecret(directory: string, file: string): string | null {

@@ -95,10 +95,13 @@ export async function exec(file: string, args: readonly string[], options: ExecO
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...cleanEnvironment, ...options.env },
     extendEnv: false,
-    ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
-    ...(options.onStatusLine === undefined
-      ? {}
-      : { stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe'] }),
+    ...(options.input === undefined ? {} : { input: options.input }),
+    stdio: [
+      options.input === undefined ? 'ignore' : 'pipe',
+      'pipe',
+      'pipe',
+      ...(options.onStatusLine === undefined ? [] : ['pipe' as const]),
+    ],
     buffer: false,
     reject: false,
     detached: true,

@@ -3,9 +3,12 @@ import type { Checksums, ImageResult } from '../api/event.ts';
 /** Where finished images go. */
 export interface Store {
   readonly kind: ImageResult['store'];
+  /** The image of this build when it is there and whole, else null. Throws `store.failed`. */
+  find(buildId: string, options: { readonly signal: AbortSignal }): Promise<StoredImage | null>;
   /**
    * Puts a finished image in place, whole or not at all, and says where it is. Safe to repeat: an image of this build
-   * id that is there and whole is the result. Throws `store.failed`, or the reason of the signal.
+   * id that is there and whole is the result. May move the file at `path` away. Throws `store.failed`, or the reason
+   * of the signal.
    */
   put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage>;
   /** Removes what an unfinished `put` of this build left; nothing when there is nothing. */
@@ -15,7 +18,7 @@ export interface Store {
 export interface FinishedImage {
   readonly buildId: string;
   readonly ticketId: string | number;
-  /** File name such as `trusty-T-77-0f3c….qcow2`. */
+  /** File name such as `trusty-T-77-0f3c2d1e.qcow2`. */
   readonly name: string;
   readonly path: string;
   readonly sizeBytes: number;
@@ -35,5 +38,8 @@ export interface StorePutOptions {
   readonly onProgress: (currentBytes: number, totalBytes: number) => void;
 }
 
-/** What the store itself says of the image. */
-export type StoredImage = Pick<ImageResult, 'id' | 'location' | 'store' | 'region'>;
+/** What is in the store: with the digests of the image there, which an earlier attempt may have put. */
+export type StoredImage = Pick<
+  ImageResult,
+  'id' | 'location' | 'store' | 'name' | 'size' | 'checksums' | 'format' | 'region'
+>;

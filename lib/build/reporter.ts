@@ -1,0 +1,189 @@
+import type { BuildErrorReport, BuildEvent, BuildState, BuildStep, ImageResult } from '../api/event.ts';
+import type { ImageBuilderError } from '../errors.ts';
+import { overallProgress } from './progress.ts';
+
+/** Tells of one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
+export interface Reporter extends AsyncDisposable {
+  readonly step: BuildStep | null;
+  /** A new step begins. */
+  begin(step: BuildStep, message: string): void;
+  /** How far the step is, in its own unit; `total` null where that is not known. */
+  progress(current: number, total: number | null, message?: string): void;
+  /** Something that users should read. */
+  notice(message: string): void;
+  /** A line of the build's log. */
+  log(line: string): void;
+  /** The newest log lines, oldest first. */
+  logTail(count: number): string[];
+  /** Sends the terminal event, after everything before it. No event follows. */
+  end(outcome: Outcome): Promise<BuildEvent>;
+  /** Sends that the build goes back to the queue. No event follows. */
+  handBack(message: string): Promise<void>;
+}
+
+export type Outcome =
+  | { readonly state: 'completed'; readonly image: ImageResult }
+  | { readonly state: 'failed' | 'cancelled'; readonly error: ImageBuilderError };
+
+export interface ReporterOptions {
+  readonly identity: Pick<BuildEvent, 'build_id' | 'ticket_id' | 'progress_trigger' | 'attempt'> & {
+    readonly worker: string;
+  };
+  /** The number of the first event; higher than every one before. */
+  readonly firstSequence: number;
+  /** Sends an event and resolves when it is safe. Must not reject for `running` events: it retries and logs itself. */
+  readonly publish: (event: BuildEvent) => Promise<void>;
+  readonly heartbeatMs: number;
+  /** Least time between two events that only tell progress. */
+  readonly progressIntervalMs?: number;
+}
+
+const maximumLogLines = 500;
+const maximumLineCharacters = 1000;
+const logLinesPerEvent = 20;
+
+/**
+ * Starts reporting; the heartbeat runs until the end, the hand-back or disposal. While an event is on its way, what
+ * happens meanwhile is gathered into the next one, so that a broker that is away costs no memory and no flood later.
+ */
+export function startReporter(options: ReporterOptions): Reporter {
+  const { identity, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
+  let sequence = options.firstSequence;
+  let now: Pick<BuildEvent, 'step' | 'message' | 'current' | 'total' | 'progress'> = {
+    step: null,
+    message: 'started',
+    current: null,
+    total: null,
+    progress: 0,
+  };
+  const recent: string[] = [];
+  let unsent: string[] = [];
+  let lastSentAt = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let sending: Promise<void> | undefined;
+  let sendAgain = false;
+  let stopped = false;
+
+  function compose(state: BuildState, terminal: Partial<BuildEvent> = {}): BuildEvent {
+    const log = unsent.slice(-logLinesPerEvent);
+    unsent = [];
+    lastSentAt = Date.now();
+    return {
+      ...identity,
+      sequence: sequence++,
+      time: new Date().toISOString(),
+      state,
+      ...now,
+      ...(log.length === 0 ? {} : { log }),
+      ...terminal,
+    };
+  }
+
+  function sendNow(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (stopped) return;
+    if (sending !== undefined) {
+      sendAgain = true;
+      return;
+    }
+    sending = publish(compose('running')).finally(() => {
+      sending = undefined;
+      if (!sendAgain) return;
+      sendAgain = false;
+      sendNow();
+    });
+  }
+
+  function sendSoon(): void {
+    if (stopped || timer !== undefined) return;
+    timer = setTimeout(sendNow, Math.max(0, lastSentAt + progressIntervalMs - Date.now()));
+    timer.unref();
+  }
+
+  const heartbeat = setInterval(() => {
+    if (Date.now() - lastSentAt >= heartbeatMs * 0.8) sendNow();
+  }, heartbeatMs / 5);
+  heartbeat.unref();
+
+  async function stop(): Promise<void> {
+    stopped = true;
+    clearTimeout(timer);
+    clearInterval(heartbeat);
+    await sending;
+  }
+
+  function log(line: string): void {
+    const shortened = line.length > maximumLineCharacters ? `${line.slice(0, maximumLineCharacters)}…` : line;
+    recent.push(shortened);
+    unsent.push(shortened);
+    if (recent.length > maximumLogLines) recent.shift();
+    if (unsent.length > maximumLogLines) unsent.shift();
+    sendSoon();
+  }
+
+  return {
+    get step() {
+      return now.step;
+    },
+    begin(step, message) {
+      const progress = Math.max(now.progress, overallProgress(step, 0));
+      now = { step, message, current: null, total: null, progress };
+      sendNow();
+    },
+    progress(current, total, message = now.message) {
+      const fraction = total === null || total === 0 ? 0 : current / total;
+      const progress = now.step === null ? now.progress : Math.max(now.progress, overallProgress(now.step, fraction));
+      now = { ...now, message, current, total, progress };
+      sendSoon();
+    },
+    notice(message) {
+      now = { ...now, message };
+      log(message);
+    },
+    log,
+    logTail: (count) => recent.slice(-count),
+    async end(outcome) {
+      await stop();
+      const event =
+        outcome.state === 'completed'
+          ? compose('completed', {
+              step: null,
+              message: `the image is at ${outcome.image.location}`,
+              current: null,
+              total: null,
+              progress: 1,
+              image: outcome.image,
+            })
+          : compose(outcome.state, {
+              message: outcome.error.message,
+              error: toErrorReport(outcome.error, now.step, recent),
+            });
+      await publish(event);
+      return event;
+    },
+    async handBack(message) {
+      await stop();
+      now = { ...now, message };
+      await publish(compose('queued'));
+    },
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** What callers are told of an error. */
+export function toErrorReport(
+  error: ImageBuilderError,
+  step: BuildStep | null,
+  log: readonly string[],
+): BuildErrorReport {
+  const tail = error.logTail.length > 0 ? error.logTail : log.slice(-20);
+  return {
+    code: error.code,
+    message: error.message,
+    step,
+    fault: error.fault,
+    retryable: error.retryable,
+    ...(tail.length === 0 ? {} : { log_tail: [...tail] }),
+  };
+}

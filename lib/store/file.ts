@@ -1,0 +1,124 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { pathToFileURL } from 'node:url';
+import { z } from 'zod';
+import { Checksums } from '../api/event.ts';
+import { ImageBuilderError, isNodeError } from '../errors.ts';
+import type { FinishedImage, Store, StoredImage, StorePutOptions } from './store.ts';
+
+/** What lies beside an image as `image.json`. */
+const Record = z.object({
+  name: z.string(),
+  size: z.int(),
+  checksums: Checksums,
+  format: z.enum(['qcow2', 'raw', 'tar.gz', 'tar.xz', 'iso']),
+});
+
+/**
+ * The embedded store: a folder per build, `<directory>/<build id>/`, with the image, `image.json` and `SHA256SUMS`. The
+ * folder appears by one rename, so whoever looks sees a whole image or none.
+ */
+export function createFileStore(directory: string): Store {
+  const folder = (buildId: string) => join(directory, buildId);
+  const incoming = (buildId: string) => join(directory, `.incoming-${buildId}`);
+
+  async function find(buildId: string): Promise<StoredImage | null> {
+    try {
+      const record = Record.parse(JSON.parse(await readFile(join(folder(buildId), 'image.json'), 'utf8')));
+      const path = join(folder(buildId), record.name);
+      if ((await stat(path)).size !== record.size) return null;
+      return { ...record, id: buildId, location: pathToFileURL(path).href, store: 'file' };
+    } catch (error) {
+      if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
+      return null;
+    }
+  }
+
+  async function put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage> {
+    const present = await find(image.buildId);
+    if (present !== null) return present;
+    const target = incoming(image.buildId);
+    try {
+      await rm(target, { recursive: true, force: true });
+      await mkdir(target, { recursive: true });
+      const path = join(target, image.name);
+      await move(image.path, path, options);
+      const record = { name: image.name, size: image.sizeBytes, checksums: image.checksums, format: image.format };
+      await writeFile(join(target, 'SHA256SUMS'), `${image.checksums.sha256} *${image.name}\n`);
+      await writeFile(join(target, 'image.json'), `${JSON.stringify(Record.parse(record), null, 2)}\n`);
+      if ((await stat(path)).size !== image.sizeBytes) throw new Error('the image changed its size on the way');
+      options.signal.throwIfAborted();
+      await syncFolder(target);
+      // A folder of this build that is not whole, left by a machine that lost power: it makes way.
+      await rm(folder(image.buildId), { recursive: true, force: true });
+      await rename(target, folder(image.buildId));
+      await syncFolder(directory);
+    } catch (error) {
+      await rm(target, { recursive: true, force: true });
+      options.signal.throwIfAborted();
+      throw failed(error);
+    }
+    const stored = await find(image.buildId);
+    if (stored === null) throw new ImageBuilderError('store.failed', 'the image is not in the store after it was put');
+    return stored;
+  }
+
+  return {
+    kind: 'file',
+    find,
+    put,
+    discard: (buildId) => rm(incoming(buildId), { recursive: true, force: true }),
+  };
+
+  function failed(error: unknown): ImageBuilderError {
+    if (isNodeError(error) && error.code === 'ENOSPC') {
+      return new ImageBuilderError('disk.full', `no space is left in the store directory ${directory}`, {
+        cause: error,
+      });
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    return new ImageBuilderError('store.failed', `the file store at ${directory} failed: ${reason}`, { cause: error });
+  }
+}
+
+/** Renames, or copies where the two lie on different file systems, and makes sure that the data is on the disk. */
+async function move(from: string, to: string, options: StorePutOptions): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
+    const { size } = await stat(from);
+    let copied = 0;
+    await pipeline(
+      createReadStream(from, { highWaterMark: 1024 * 1024 }),
+      async function* (chunks: AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
+          copied += chunk.length;
+          options.onProgress(copied, size);
+          yield chunk;
+        }
+      },
+      createWriteStream(to),
+      { signal: options.signal },
+    );
+  }
+  const file = await open(to, 'r+');
+  try {
+    await file.sync();
+    const { size } = await file.stat();
+    options.onProgress(size, size);
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

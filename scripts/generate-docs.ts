@@ -1,0 +1,83 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { secretFiles, settings } from '#lib/config.ts';
+import { errorTable } from '#lib/errors.ts';
+
+/**
+ * Writes the parts of the documentation that are made from the code: the tables of settings and secrets in README.md
+ * and the table of errors in docs/errors.md. A test fails when they differ from the code.
+ */
+
+const root = join(import.meta.dirname, '..');
+
+/** The pages with their generated parts brought up to date, by path relative to the repository. */
+export async function generateDocs(): Promise<Map<string, { readonly before: string; readonly after: string }>> {
+  const pages = new Map<string, { before: string; after: string }>();
+  for (const [path, marker, text] of [
+    ['README.md', 'settings', settingsTable()],
+    ['README.md', 'secrets', secretsTable()],
+    ['docs/errors.md', 'errors', errorsTable()],
+  ] as const) {
+    const page = pages.get(path) ?? (await readPage(path));
+    pages.set(path, { before: page.before, after: replacePart(page.after, marker, text, path) });
+  }
+  return pages;
+}
+
+async function readPage(path: string): Promise<{ before: string; after: string }> {
+  const before = await readFile(join(root, path), 'utf8');
+  return { before, after: before };
+}
+
+function replacePart(page: string, marker: string, text: string, path: string): string {
+  const begin = `<!-- generated: ${marker} -->`;
+  const end = `<!-- end: ${marker} -->`;
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end);
+  if (from < 0 || to < from) throw new Error(`${path} has no part between "${begin}" and "${end}"`);
+  return `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`;
+}
+
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(heads), line(heads.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function settingsTable(): string {
+  return table(
+    ['Variable', 'Default', 'Meaning'],
+    Object.values(settings).map(({ variable, fallback, meaning }) => [
+      `\`${variable}\``,
+      fallback === '' ? '(empty)' : `\`${fallback}\``,
+      meaning,
+    ]),
+  );
+}
+
+function secretsTable(): string {
+  return table(
+    ['Secret', 'Meaning'],
+    Object.values(secretFiles).map(({ file, meaning }) => [`\`${file}\``, meaning]),
+  );
+}
+
+function errorsTable(): string {
+  return table(
+    ['Code', 'Fault', 'Status', 'Trying again helps', 'Meaning'],
+    Object.entries(errorTable).map(([code, row]) => [
+      `\`${code}\``,
+      row.fault,
+      String(row.status),
+      row.retryable ? 'yes' : 'no',
+      row.title,
+    ]),
+  );
+}
+
+if (import.meta.main) {
+  for (const [path, { before, after }] of await generateDocs()) {
+    if (before === after) continue;
+    await writeFile(join(root, path), after);
+    process.stdout.write(`wrote ${path}\n`);
+  }
+}

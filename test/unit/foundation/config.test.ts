@@ -1,0 +1,57 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config.ts';
+import type { ImageBuilderError } from '#lib/errors.ts';
+
+test('without any environment every setting has its default', () => {
+  const config = loadConfig({});
+  assert.is(config.heartbeatMs, 20_000);
+  assert.is(config.imageCacheBytes, 20 * 1024 ** 3);
+  assert.equal(config.egressAllowedHosts, []);
+  assert.is(config.token, null);
+});
+
+test('every fault is told at once, with its variable', () => {
+  try {
+    loadConfig({
+      IMAGEBUILDER_GUEST: 'chroot',
+      IMAGEBUILDER_BUILD_TIMEOUT: 'soon',
+      IMAGEBUILDER_IMAGE_CACHE_SIZE: '20 gigabytes',
+      IMAGEBUILDER_HEARTBEAT: '120',
+    });
+    assert.unreachable();
+  } catch (error) {
+    const paths = (error as ImageBuilderError).faults.map((fault) => fault.path);
+    for (const variable of [
+      'IMAGEBUILDER_GUEST',
+      'IMAGEBUILDER_BUILD_TIMEOUT',
+      'IMAGEBUILDER_IMAGE_CACHE_SIZE',
+      'IMAGEBUILDER_HEARTBEAT',
+    ]) {
+      assert.ok(paths.includes(variable), variable);
+    }
+  }
+});
+
+test('secrets come from files, win over the environment and are listed for redaction', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    await writeFile(join(directory, 'imagebuilder-amqp-url'), 'amqp://user:pa%24s@broker:5672/vhost\n');
+    await writeFile(join(directory, 'imagebuilder-token'), 'let-me-in\n');
+    const config = loadConfig({
+      IMAGEBUILDER_SECRETS_DIRECTORY: directory,
+      IMAGEBUILDER_AMQP_URL: 'amqp://elsewhere',
+    });
+    assert.is(config.amqpUrl, 'amqp://user:pa%24s@broker:5672/vhost');
+    assert.is(config.token, 'let-me-in');
+    assert.ok(config.secrets.includes('pa$s'));
+    assert.ok(config.secrets.includes('let-me-in'));
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test.run();

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { lock } from '#lib/lock.ts';
+
+let directory = '';
+test.before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'lock-'));
+});
+test.after(() => rm(directory, { recursive: true, force: true }));
+
+test('a second taker waits until the first lets go', async () => {
+  const path = join(directory, 'a', 'lock');
+  const order: string[] = [];
+  const first = await lock(path);
+  const second = lock(path).then(async (held) => {
+    order.push('second');
+    await held[Symbol.asyncDispose]();
+  });
+  await sleep(100);
+  order.push('first lets go');
+  await first[Symbol.asyncDispose]();
+  await second;
+  assert.equal(order, ['first lets go', 'second']);
+});
+
+test('shared locks are held together', async () => {
+  const path = join(directory, 'shared');
+  const one = await lock(path, { shared: true });
+  const other = await lock(path, { shared: true });
+  await one[Symbol.asyncDispose]();
+  await other[Symbol.asyncDispose]();
+});
+
+test('an abort ends the wait with its reason', async () => {
+  const path = join(directory, 'abort');
+  const held = await lock(path);
+  const abort = new AbortController();
+  const waiting = lock(path, { signal: abort.signal });
+  const reason = new Error('no longer wanted');
+  setTimeout(() => abort.abort(reason), 50);
+  try {
+    await waiting;
+    assert.unreachable();
+  } catch (error) {
+    assert.is(error, reason);
+  }
+  await held[Symbol.asyncDispose]();
+});
+
+test('the lock of a process that is killed is free', async () => {
+  const path = join(directory, 'killed');
+  const script = `const { lock } = await import('#lib/lock.ts'); await lock(${JSON.stringify(path)}); console.log('held'); setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  child.kill('SIGKILL');
+  const held = await lock(path, { signal: AbortSignal.timeout(5000) });
+  await held[Symbol.asyncDispose]();
+});
+
+test.run();
