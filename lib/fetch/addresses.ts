@@ -1,0 +1,120 @@
+import { BlockList, isIP, isIPv4 } from 'node:net';
+
+/**
+ * What kind of place an IP address is. Ranges: IANA's special-purpose address registries (RFC 6890), and the metadata
+ * services of the clouds, each at the address its documentation gives.
+ */
+export type AddressKind =
+  | 'public'
+  | 'private'
+  | 'loopback'
+  | 'link-local'
+  | 'cloud metadata'
+  | 'unspecified'
+  | 'multicast'
+  | 'broadcast'
+  | 'reserved';
+
+type Range = readonly [network: string, prefix: number];
+
+/** The first kind that matches wins, so single metadata addresses stand before the ranges that hold them. */
+const ranges: readonly (readonly [AddressKind, readonly Range[]])[] = [
+  [
+    'cloud metadata',
+    [
+      ['169.254.169.254', 32], // AWS, Azure, Google, OpenStack, DigitalOcean, Oracle
+      ['169.254.170.2', 32], // AWS ECS task credentials
+      ['100.100.100.200', 32], // Alibaba
+      ['168.63.129.16', 32], // Azure wire server
+      ['192.0.0.192', 32], // Oracle, classic
+      ['fd00:ec2::', 32], // AWS: metadata ::254, EKS pod identity ::23
+      ['fd20:ce::254', 128], // Google
+    ],
+  ],
+  [
+    'link-local',
+    [
+      ['169.254.0.0', 16],
+      ['fe80::', 10],
+    ],
+  ],
+  [
+    'loopback',
+    [
+      ['127.0.0.0', 8],
+      ['::1', 128],
+    ],
+  ],
+  [
+    'unspecified',
+    [
+      ['0.0.0.0', 8],
+      ['::', 128],
+    ],
+  ],
+  [
+    'multicast',
+    [
+      ['224.0.0.0', 4],
+      ['ff00::', 8],
+    ],
+  ],
+  ['broadcast', [['255.255.255.255', 32]]],
+  ['reserved', [['240.0.0.0', 4]]],
+  [
+    'private',
+    [
+      ['10.0.0.0', 8],
+      ['172.16.0.0', 12],
+      ['192.168.0.0', 16],
+      ['100.64.0.0', 10],
+      ['fc00::', 7],
+    ],
+  ],
+];
+
+const lists = ranges.map(([kind, networks]) => {
+  const list = new BlockList();
+  for (const [network, prefix] of networks) list.addSubnet(network, prefix, isIPv4(network) ? 'ipv4' : 'ipv6');
+  return { kind, list };
+});
+
+/** The kinds an address is of: its own, and those of every IPv4 address that an IPv6 address carries inside. */
+export function addressKinds(address: string): AddressKind[] {
+  const plain = address.replace(/%.*$/, '');
+  if (isIP(plain) === 0) return ['reserved'];
+  return [plain, ...embeddedIpv4(plain)].map((candidate) => {
+    const family = isIPv4(candidate) ? 'ipv4' : 'ipv6';
+    return lists.find(({ list }) => list.check(candidate, family))?.kind ?? 'public';
+  });
+}
+
+/**
+ * IPv4 addresses that a packet to this IPv6 address may end at: mapped (RFC 4291), IPv4-compatible, NAT64 (RFC 6052,
+ * RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380: server, and client with its bits flipped), ISATAP (RFC 5214).
+ */
+function embeddedIpv4(address: string): string[] {
+  if (isIPv4(address)) return [];
+  const group = ipv6Groups(address);
+  const at = (index: number) => dotted(group[index] ?? 0, group[index + 1] ?? 0);
+  const startsWith = (...prefix: number[]) => prefix.every((value, index) => group[index] === value);
+  if (startsWith(0, 0, 0, 0, 0, 0xffff) || startsWith(0, 0, 0, 0, 0xffff, 0)) return [at(6)];
+  if (startsWith(0, 0, 0, 0, 0, 0) && (group[6] ?? 0) > 0) return [at(6)];
+  if (startsWith(0x64, 0xff9b)) return [at(6)];
+  if (startsWith(0x2002)) return [at(1)];
+  if (startsWith(0x2001, 0)) return [at(2), dotted((group[6] ?? 0) ^ 0xffff, (group[7] ?? 0) ^ 0xffff)];
+  if (group[5] === 0x5efe && ((group[4] ?? 0) & 0xfdff) === 0) return [at(6)];
+  return [];
+}
+
+const dotted = (high: number, low: number) => `${high >> 8}.${high & 0xff}.${low >> 8}.${low & 0xff}`;
+
+/** The eight 16-bit groups; the URL parser does away with the spellings (`::`, dotted tails, leading zeros). */
+function ipv6Groups(address: string): number[] {
+  const [head = '', tail] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split('::');
+  const parse = (text: string) => (text === '' ? [] : text.split(':').map((part) => Number.parseInt(part, 16)));
+  const left = parse(head);
+  if (tail === undefined) return left;
+  const right = parse(tail);
+  return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
+}

@@ -1,0 +1,37 @@
+import { type ErrorCode, type Fault, type ImageBuilderError, safeUrl, toImageBuilderError } from '../errors.ts';
+import { UpstreamError } from './upstream-error.ts';
+
+/** A request of apt's that the proxy could not answer. */
+export interface AptProxyFailure {
+  /** Without credentials. A tunnel's is `https://host:port/`. */
+  readonly url: string;
+  /** Status that apt was told. */
+  readonly status: number;
+  readonly code: ErrorCode;
+  /** `request` for 404 and 410: the server is well, and there is no such file. */
+  readonly fault: Fault;
+  readonly message: string;
+}
+
+/** What was thrown over a URL, and how apt is to be answered. */
+export function describeFailure(url: string, thrown: unknown): AptProxyFailure {
+  const error = toImageBuilderError(thrown);
+  const status = statusOf(error);
+  const fault = status === 404 || status === 410 ? 'request' : error.fault;
+  return { url: safeUrl(url), status, code: error.code, fault, message: error.message };
+}
+
+/** The failure of a server that apt did not wait for any longer. */
+export function silent(url: string): UpstreamError {
+  const message = `${safeUrl(url)}: the server had not answered when apt gave up`;
+  return new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true });
+}
+
+function statusOf(error: ImageBuilderError): number {
+  if (error.code === 'egress.refused') return 403;
+  if (error.code === 'request.invalid') return 400;
+  if (error.code === 'disk.full') return 507;
+  if (!(error instanceof UpstreamError)) return 502;
+  if (error.timedOut) return 504;
+  return error.upstreamStatus !== null && error.upstreamStatus >= 400 ? error.upstreamStatus : 502;
+}

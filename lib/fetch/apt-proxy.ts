@@ -1,0 +1,282 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { AptCache } from './apt-cache.ts';
+import { type AptProxyFailure, describeFailure, silent } from './apt-failure.ts';
+import type { HttpClient } from './client.ts';
+import type { AptObject } from './flight.ts';
+import { openTunnel } from './tunnel.ts';
+
+/**
+ * The HTTP proxy through which apt inside an image reaches its repositories: one for each build, on a loopback port,
+ * with a password of its own. Every request is under the egress rules, plain http is cached, https is tunnelled
+ * (CONNECT) and so cannot be. What fails is told to apt in the status line, which apt prints, and kept in `failures`.
+ */
+export interface AptProxy extends AsyncDisposable {
+  /** For `Acquire::http::Proxy` and `Acquire::https::Proxy`; holds the password. */
+  readonly url: string;
+  readonly password: string;
+  /** URLs whose last request failed, the oldest first. */
+  readonly failures: readonly AptProxyFailure[];
+  readonly statistics: AptProxyStatistics;
+}
+
+export interface AptProxyStatistics {
+  /** Requests answered from the cache, and by a server. */
+  readonly hits: number;
+  readonly misses: number;
+  readonly hitBytes: number;
+  readonly missBytes: number;
+}
+
+export interface AptProxyOptions {
+  readonly client: HttpClient;
+  /** Shared by all proxies of the process. */
+  readonly cache: AptCache;
+  /** Ends what is under way when the build does. */
+  readonly signal: AbortSignal;
+}
+
+/** What runs inside an image can ask for anything, any number of times. */
+const maximumFailures = 1000;
+/** apt keeps its connections between the phases of one run. */
+const keepAliveMs = 120_000;
+
+/** Header fields of apt's that go on to the server, and of the server's that go back. */
+const forwarded = [
+  'accept',
+  'authorization',
+  'cache-control',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'range',
+];
+const returned = [
+  'accept-ranges',
+  'cache-control',
+  'content-length',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'expires',
+  'last-modified',
+];
+
+/** Starts the proxy on a free port of 127.0.0.1. Disposing it breaks off whatever is under way. */
+export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy> {
+  const { client, cache } = options;
+  const password = randomBytes(18).toString('base64url');
+  const credentials = digest(`Basic ${Buffer.from(`imagebuilder:${password}`).toString('base64')}`);
+  const closing = new AbortController();
+  const signal = AbortSignal.any([options.signal, closing.signal]);
+  const failures = new Map<string, AptProxyFailure>();
+  const statistics = { hits: 0, misses: 0, hitBytes: 0, missBytes: 0 };
+  const underWay = new Set<Promise<void>>();
+
+  function isAuthorized(request: IncomingMessage): boolean {
+    return timingSafeEqual(digest(request.headers['proxy-authorization'] ?? ''), credentials);
+  }
+
+  /** Notes the failure of a URL, and tells how apt is to be answered. */
+  function failed(url: string, thrown: unknown): AptProxyFailure {
+    const failure = describeFailure(url, thrown);
+    failures.delete(url);
+    failures.set(url, failure);
+    const [oldest] = failures.keys();
+    if (failures.size > maximumFailures && oldest !== undefined) failures.delete(oldest);
+    return failure;
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const text = request.url ?? '';
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const requestSignal = AbortSignal.any([signal, gone.signal]);
+    const startedMs = performance.now();
+    try {
+      const url = client.egress.checkUrl(text);
+      url.username = '';
+      url.password = '';
+      if (isCacheable(request, url)) await sendObject(request, response, url, requestSignal);
+      else await relay(request, response, url, requestSignal);
+    } catch (error) {
+      if (requestSignal.aborted) {
+        // apt hangs up on whatever it still wants when it fails elsewhere; only a long wait is the server's doing.
+        const waited = !response.headersSent && performance.now() - startedMs > client.connectTimeoutMs;
+        if (waited && !signal.aborted) failed(text, silent(text));
+        response.destroy();
+        return;
+      }
+      const failure = failed(text, error);
+      if (response.headersSent) response.destroy();
+      else refuse(response, failure.status, failure.message);
+    }
+  }
+
+  async function sendObject(
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    requestSignal: AbortSignal,
+  ): Promise<void> {
+    const revalidate = request.headers['cache-control']?.includes('no-cache') === true;
+    await using object = await cache.open(url.href, { signal: requestSignal, revalidate });
+    failures.delete(request.url ?? '');
+    const start = rangeStart(request, object);
+    const size = object.sizeBytes;
+    if (size !== null && start > 0 && start >= size) {
+      response.writeHead(416, { 'content-range': `bytes */${size}`, 'content-length': 0 }).end();
+      return;
+    }
+    response.writeHead(start === 0 ? 200 : 206, {
+      'accept-ranges': 'bytes',
+      ...(object.etag === null ? {} : { etag: object.etag }),
+      ...(object.lastModified === null ? {} : { 'last-modified': object.lastModified }),
+      ...(size === null ? {} : { 'content-length': size - start }),
+      ...(start === 0 ? {} : { 'content-range': `bytes ${start}-${(size ?? 0) - 1}/${size}` }),
+    });
+    const hit = object.source === 'cache';
+    statistics[hit ? 'hits' : 'misses'] += 1;
+    const count = (bytes: number) => {
+      statistics[hit ? 'hitBytes' : 'missBytes'] += bytes;
+    };
+    await pipeline(counted(object.read(start, size ?? Number.POSITIVE_INFINITY), count), response, {
+      signal: requestSignal,
+    });
+  }
+
+  /** What is not cached: HEAD, requests with conditions of apt's own, and those that carry a user's credentials. */
+  async function relay(
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    requestSignal: AbortSignal,
+  ): Promise<void> {
+    using answer = await client.open(url, {
+      method: request.method === 'HEAD' ? 'HEAD' : 'GET',
+      headers: pick(request.headers, forwarded),
+      signal: requestSignal,
+      okStatuses: [304, 416],
+    });
+    failures.delete(request.url ?? '');
+    statistics.misses += 1;
+    response.writeHead(answer.status, pick(answer.headers, returned));
+    const count = (bytes: number) => {
+      statistics.missBytes += bytes;
+    };
+    await pipeline(counted(answer.body, count), response, { signal: requestSignal });
+  }
+
+  async function connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    // The authority form `host:port` is checked as the URL that it stands for.
+    const text = `https://${request.url ?? ''}/`;
+    socket.on('error', () => socket.destroy());
+    try {
+      await openTunnel({ url: client.egress.checkUrl(text), socket, head, client, signal, onUpstreamBytes });
+      failures.delete(text);
+    } catch (error) {
+      const { status, message } = failed(text, error);
+      if (!signal.aborted) socket.end(`HTTP/1.1 ${status} ${reason(message)}\r\nconnection: close\r\n\r\n`);
+      else socket.destroy();
+    }
+  }
+
+  function onUpstreamBytes(bytes: number): void {
+    statistics.missBytes += bytes;
+  }
+
+  function track(work: Promise<void>): void {
+    underWay.add(work);
+    void work.finally(() => underWay.delete(work));
+  }
+
+  const server = http.createServer({ keepAliveTimeout: keepAliveMs, requestTimeout: 0 }, (request, response) => {
+    if (!isAuthorized(request)) {
+      response.setHeader('proxy-authenticate', 'Basic realm="imagebuilder"');
+      refuse(response, 407, 'the password of this proxy is missing or wrong');
+    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
+      refuse(response, 405, 'only GET, HEAD and CONNECT are served');
+    } else {
+      track(serve(request, response));
+    }
+  });
+  server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (isAuthorized(request)) track(connect(request, socket, head));
+    else socket.end('HTTP/1.1 407 Proxy Authentication Required\r\nconnection: close\r\n\r\n');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+
+  return {
+    url: `http://imagebuilder:${password}@127.0.0.1:${port}`,
+    password,
+    get failures() {
+      return [...failures.values()];
+    },
+    statistics,
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      server.close();
+      server.closeAllConnections();
+      await Promise.all(underWay);
+      await cache.evict();
+    },
+  };
+}
+
+const digest = (text: string) => createHash('sha256').update(text).digest();
+
+/**
+ * Private repositories are left alone: what one build may read, another may not. Of conditional requests only the
+ * range of a package that apt began earlier is answered from the cache.
+ */
+function isCacheable({ method, headers }: IncomingMessage, url: URL): boolean {
+  if (method !== 'GET' || headers.authorization !== undefined) return false;
+  if (/\.u?d?deb$|\/by-hash\//.test(url.pathname)) return true;
+  return ['range', 'if-modified-since', 'if-none-match', 'if-range'].every((name) => headers[name] === undefined);
+}
+
+/** Where the answer is to begin: 0 unless apt asks for the rest of the very object it has a part of. */
+function rangeStart({ headers }: IncomingMessage, { etag, lastModified, sizeBytes }: AptObject): number {
+  const range = /^bytes=([0-9]{1,15})-$/.exec(headers.range ?? '');
+  const condition = headers['if-range'];
+  if (range === null || sizeBytes === null) return 0;
+  if (condition !== undefined && condition !== etag && condition !== lastModified) return 0;
+  return Number(range[1]);
+}
+
+function refuse(response: ServerResponse, status: number, message: string): void {
+  const body = `${message}\n`;
+  response.writeHead(status, reason(message), {
+    'content-type': 'text/plain; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+  });
+  response.end(body);
+}
+
+/** A message as the reason phrase of a status line: printable ASCII, on one line. */
+function reason(message: string): string {
+  return message.replace(/[^\x20-\x7e]+/g, ' ').slice(0, 300);
+}
+
+function pick(headers: http.IncomingHttpHeaders, names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = headers[name];
+      return typeof value === 'string' ? [[name, value]] : [];
+    }),
+  );
+}
+
+async function* counted(chunks: AsyncIterable<Buffer>, count: (bytes: number) => void): AsyncGenerator<Buffer, void> {
+  for await (const chunk of chunks) {
+    count(chunk.length);
+    yield chunk;
+  }
+}

@@ -1,0 +1,196 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
+import {
+  chmod,
+  copyFile,
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { isNodeError } from '../errors.ts';
+import { lock } from '../lock.ts';
+
+/**
+ * A cache of downloaded files, shared by parallel builds and processes.
+ *
+ *     blobs/<sha256>           the content, read-only
+ *     urls/<sha256 of URL>     JSON: what the URL served, with its validators
+ *     parts/                   downloads under way; what dead ones left is swept after a day
+ *     locks/                   one flock per 1/4096 of the keys, so that their number is bounded
+ *
+ * Everything appears by rename, so a reader sees all of a file or none. Users take a hard link (across file systems a
+ * reflink or copy) or an open file, so dropping an entry never takes a file from under a build.
+ *
+ * Content is hashed once, on its way in. A blob's time of modification is then set to `intactTime`: whatever writes to
+ * it afterwards, a build through its hard link included, moves that time, and the blob is dropped at its next use.
+ * Hashing a base image anew at every hit would cost a second or more of each build and find only what the disk lost.
+ */
+export interface FileCache {
+  /** What the URL served when it was last fetched, if the content is still here. */
+  find(url: string): Promise<CacheEntry | null>;
+  /** Size of the content of this digest; null when it is not here. */
+  sizeOf(sha256: string): Promise<number | null>;
+  /** Puts the content at `target`, a path that does not exist. False when it is not here (any more). */
+  linkTo(sha256: string, target: string): Promise<boolean>;
+  /** The content opened for reading; null when it is not here (any more). */
+  open(sha256: string): Promise<FileHandle | null>;
+  /** A path under `parts/`: always the same for the same key, a fresh one without. */
+  partPath(key?: string): string;
+  /** Takes over the file at `partPath`, whose digest and size are the entry's, and records what its URL served. */
+  add(partPath: string, entry: CacheEntry): Promise<void>;
+  /** Records what a URL serves, for content that is here. */
+  record(entry: CacheEntry): Promise<void>;
+  /** Forgets the content; builds that use it keep it. */
+  drop(sha256: string): Promise<void>;
+  /** Holds the lock of `key` until disposed. */
+  lock(key: string, signal: AbortSignal): Promise<AsyncDisposable>;
+  /** Drops what was used least recently until the size limit holds, and sweeps leftovers. */
+  evict(): Promise<void>;
+}
+
+export const CacheEntry = z.object({
+  url: z.string(),
+  /** Lower-case hexadecimal. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  sizeBytes: z.int().nonnegative(),
+  etag: z.string().nullable(),
+  lastModified: z.string().nullable(),
+  /** When the URL was last known to serve this: milliseconds since 1970. */
+  validatedAtMs: z.number(),
+});
+export type CacheEntry = z.infer<typeof CacheEntry>;
+
+/** Time of modification of a blob that nothing has written to: seconds since 1970. */
+const intactTime = 1;
+const leftoverAgeMs = 24 * 60 * 60 * 1000;
+
+/** Opens (and creates) the cache in `directory`, which is to stay below `maximumBytes` of content. */
+export async function openCache(directory: string, maximumBytes: number): Promise<FileCache> {
+  const folder = (name: string) => join(directory, name);
+  for (const name of ['blobs', 'urls', 'parts']) await mkdir(folder(name), { recursive: true });
+  const blobPath = (sha256: string) => join(folder('blobs'), sha256);
+  const urlPath = (url: string) => join(folder('urls'), digest(url));
+  const partPath = (key: string = randomUUID()) => join(folder('parts'), digest(key));
+
+  /** Size of the blob if it is there and intact; it then counts as just used. */
+  async function use(sha256: string): Promise<number | null> {
+    const found = await orNull(stat(blobPath(sha256)));
+    if (found === null) return null;
+    if (found.mtimeMs !== intactTime * 1000) {
+      await drop(sha256);
+      return null;
+    }
+    await orNull(utimes(blobPath(sha256), Date.now() / 1000, intactTime));
+    return found.size;
+  }
+
+  async function drop(sha256: string): Promise<void> {
+    await rm(blobPath(sha256), { force: true });
+  }
+
+  async function record(entry: CacheEntry): Promise<void> {
+    const part = partPath();
+    await writeFile(part, JSON.stringify(entry));
+    await rename(part, urlPath(entry.url));
+  }
+
+  async function removeUnusedUrls(): Promise<void> {
+    const blobs = new Set(await readdir(folder('blobs')));
+    for (const name of await readdir(folder('urls'))) {
+      const entry = await readEntry(join(folder('urls'), name));
+      if (entry === null || !blobs.has(entry.sha256)) await rm(join(folder('urls'), name), { force: true });
+    }
+  }
+
+  async function sweepParts(): Promise<void> {
+    for (const name of await readdir(folder('parts'))) {
+      const path = join(folder('parts'), name);
+      const found = await orNull(stat(path));
+      if (found !== null && Date.now() - found.mtimeMs > leftoverAgeMs) await rm(path, { force: true });
+    }
+  }
+
+  return {
+    partPath,
+    record,
+    drop,
+    async find(url) {
+      const entry = await readEntry(urlPath(url));
+      return entry !== null && entry.url === url && (await use(entry.sha256)) === entry.sizeBytes ? entry : null;
+    },
+    sizeOf: use,
+    async linkTo(sha256, target) {
+      if ((await use(sha256)) === null) return false;
+      try {
+        await link(blobPath(sha256), target);
+      } catch (error) {
+        if (isNodeError(error) && error.code === 'ENOENT') return false;
+        // EXDEV: another file system. EPERM, EMLINK, ENOTSUP: one that has no (more) hard links to give.
+        if (!isNodeError(error) || !['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(error.code ?? '')) throw error;
+        return (await orNull(copyFile(blobPath(sha256), target, constants.COPYFILE_FICLONE))) !== null;
+      }
+      return true;
+    },
+    async open(sha256) {
+      return (await use(sha256)) === null ? null : orNull(open(blobPath(sha256), 'r'));
+    },
+    async add(path, entry) {
+      await chmod(path, 0o444);
+      await utimes(path, Date.now() / 1000, intactTime);
+      // The record first: one without its content is no entry, while content without a record would not be found.
+      await record(entry);
+      await rename(path, blobPath(entry.sha256));
+    },
+    lock: (key, signal) => lock(join(folder('locks'), digest(key).slice(0, 3)), { signal }),
+    async evict() {
+      await using _ = await lock(join(folder('locks'), 'evict'));
+      await sweepParts();
+      const names = await readdir(folder('blobs'));
+      const found = await Promise.all(names.map(async (name) => ({ name, stats: await orNull(stat(blobPath(name))) })));
+      const blobs = found
+        .flatMap(({ name, stats }) => (stats === null ? [] : [{ name, sizeBytes: stats.size, usedMs: stats.atimeMs }]))
+        .sort((one, other) => one.usedMs - other.usedMs);
+      let total = blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      if (total <= maximumBytes) return;
+      for (const { name, sizeBytes } of blobs) {
+        if (total <= maximumBytes) break;
+        await drop(name);
+        total -= sizeBytes;
+      }
+      await removeUnusedUrls();
+    },
+  };
+}
+
+const digest = (text: string) => createHash('sha256').update(text).digest('hex');
+
+/** An index file that is missing or damaged is no entry: it is written anew with the next download. */
+async function readEntry(path: string): Promise<CacheEntry | null> {
+  const text = await orNull(readFile(path, 'utf8'));
+  if (text === null) return null;
+  try {
+    return CacheEntry.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+/** The result, or null where the file is not there: another process may drop it at any time. */
+async function orNull<Result>(promise: Promise<Result>): Promise<Result | null> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (isNodeError(error) && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}

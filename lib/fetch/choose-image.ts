@@ -1,0 +1,55 @@
+import { ImageBuilderError, safeUrl } from '../errors.ts';
+import type { FailedProbe, Probe } from './probe.ts';
+
+/**
+ * The URLs that serve the base image: mirrors of one image, in the order of the request.
+ *
+ * URLs are mirrors of one image when their file name and size are the same; where `digests` (of a SHA256SUMS in the
+ * list) names the file, the name is enough, since the digest tells a stale mirror; and where size and first bytes are
+ * the same, the name may differ. Throws the errors of `fetchBaseImage` when there is no image, or more than one.
+ */
+export function chooseImage(
+  probes: readonly (Probe | FailedProbe)[],
+  digests: ReadonlyMap<string, string>,
+  onNotice: (message: string) => void,
+): readonly [Probe, ...Probe[]] {
+  const failed = probes.filter((found) => 'error' in found);
+  const looked = probes.filter((found) => 'kind' in found);
+  const [image, ...others] = looked.filter(({ kind }) => kind.role === 'image');
+  if (image === undefined) throw noImage(looked, failed);
+  for (const { error } of failed) onNotice(`passed over: ${error.message}`);
+  const different = others.find((candidate) => !areMirrors(image, candidate, digests));
+  if (different !== undefined) {
+    throw new ImageBuilderError(
+      'image.unsupported',
+      `url_list holds two different images, ${describe(image)} and ${describe(different)}: name one, and its mirrors`,
+    );
+  }
+  return [image, ...others];
+}
+
+function areMirrors(one: Probe, other: Probe, digests: ReadonlyMap<string, string>): boolean {
+  const sameName = one.fileName === other.fileName;
+  if (sameName && digests.has(one.fileName)) return true;
+  const sameSize = one.sizeBytes === null || other.sizeBytes === null || one.sizeBytes === other.sizeBytes;
+  return sameSize && (sameName || (one.sizeBytes !== null && one.firstBytes.equals(other.firstBytes)));
+}
+
+/** No URL is an image: a server's failure comes first, since trying again may help there; then what is there instead. */
+function noImage(looked: readonly Probe[], failed: readonly FailedProbe[]): ImageBuilderError {
+  const found = [...failed.map(({ error }) => error.message), ...looked.map(describe)].join('; ');
+  const telling =
+    failed.find(({ error }) => error.fault === 'upstream') ??
+    failed.find(({ error }) => error.code !== 'image.not_found') ??
+    (looked.length === 0 ? failed[0] : undefined);
+  if (failed.length === 1 && looked.length === 0 && telling !== undefined) return telling.error;
+  return new ImageBuilderError(
+    telling?.error.code ?? 'image.unsupported',
+    `no URL of url_list serves a base image (qcow2, or a raw disk with a partition table): ${found}`,
+    { cause: telling?.error },
+  );
+}
+
+function describe({ url, kind, sizeBytes }: Probe): string {
+  return `${safeUrl(url)} (${kind.name}${sizeBytes === null ? '' : `, ${sizeBytes} bytes`})`;
+}

@@ -1,0 +1,232 @@
+import http from 'node:http';
+import https from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import got, { type Response as GotResponse, type Request } from 'got';
+import { type ErrorCode, safeUrl } from '../errors.ts';
+import type { Egress } from './egress.ts';
+import { answer, type HttpHead, type HttpResponse, readAll, toResponse } from './response.ts';
+import { statusError, UpstreamError } from './upstream-error.ts';
+
+/**
+ * The HTTP client for every server that a request, or the operator, names: egress rules at every hop, time limits on
+ * connection, first byte and stall, retries where they help, errors that say what happened. Nothing is decompressed:
+ * what a server stores is what arrives. One per process, for its connections are kept alive and shared.
+ */
+export interface HttpClient extends Disposable {
+  readonly egress: Egress;
+  readonly connectTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+  /** One attempt. Resolves at the head of the answer, whatever its status, with redirects followed. */
+  send(url: string | URL, options?: SendOptions): Promise<HttpResponse>;
+  /** `send` with retries, for a status of 200 to 299; any other is thrown. */
+  open(url: string | URL, options?: OpenOptions): Promise<HttpResponse>;
+  /** The body as text, at most `maximumBytes`. */
+  getText(url: string | URL, options: TextOptions): Promise<TextResponse>;
+  /** The body parsed as JSON, to be checked by a schema. Throws `upstream.status` for what is not JSON. */
+  getJson(url: string | URL, options: TextOptions): Promise<unknown>;
+  /** The head of the answer to HEAD. */
+  head(url: string | URL, options?: OpenOptions): Promise<HttpHead>;
+  /** POSTs JSON once and resolves with the status, whatever it is. Only 307 and 308 are followed. */
+  postJson(url: string | URL, body: string, options: PostOptions): Promise<{ readonly status: number }>;
+  /** Waits before attempt `attempt` + 1 (from 1). Throws `error` instead where another attempt cannot help. */
+  backOff(error: unknown, attempt: number, options: RetryOptions): Promise<void>;
+}
+
+export interface HttpClientOptions {
+  readonly egress: Egress;
+  /** For each of DNS, TCP and TLS. */
+  readonly connectTimeoutMs: number;
+  /** Without a byte for this long, first byte included, an answer is given up. */
+  readonly stallTimeoutMs: number;
+  readonly userAgent: string;
+  readonly retry?: Partial<RetryPolicy>;
+}
+
+export interface RetryPolicy {
+  /** How often one thing is tried, the first time included. */
+  readonly attempts: number;
+  /** Longest wait before the second attempt; doubles from there. The wait is random between half of it and all. */
+  readonly delayMs: number;
+  /** No wait is longer; a server whose Retry-After asks for more is not tried again. */
+  readonly maximumDelayMs: number;
+}
+
+const defaultRetry = { attempts: 4, delayMs: 500, maximumDelayMs: 30_000 } as const satisfies RetryPolicy;
+const maximumRedirects = 5;
+
+export interface RetryOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Overrides the policy of the client. */
+  readonly attempts?: number | undefined;
+}
+
+export interface SendOptions {
+  readonly method?: 'GET' | 'HEAD' | 'POST';
+  /** Names in lower case. Those that carry credentials go to the first origin only. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface OpenOptions extends SendOptions, RetryOptions {
+  /** What 404 and 410 become. Default `upstream.status`. */
+  readonly notFoundCode?: ErrorCode;
+  /** Statuses beyond 200 to 299 that are results rather than errors. */
+  readonly okStatuses?: readonly number[];
+}
+
+export interface TextOptions extends OpenOptions {
+  readonly maximumBytes: number;
+}
+
+export interface PostOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TextResponse extends HttpHead {
+  readonly text: string;
+}
+
+/** Header fields that belong to one origin; matched as whole words, so that X-Auth-Token is one. */
+const credentialHeader = /(^|-)(authorization|cookie|token|auth|key|secret|password|signature)(-|$)/;
+
+/** Makes the client of a process. */
+export function createHttpClient(options: HttpClientOptions): HttpClient {
+  const { egress, connectTimeoutMs, stallTimeoutMs, userAgent } = options;
+  const policy: RetryPolicy = { ...defaultRetry, ...options.retry };
+  const agentOptions = { keepAlive: true, maxFreeSockets: 8, lookup: egress.lookup };
+  const agent = { http: new http.Agent(agentOptions), https: new https.Agent(agentOptions) };
+
+  function request(url: URL, sendOptions: SendOptions, headers: Readonly<Record<string, string>>): Request {
+    return got.stream(url, {
+      method: sendOptions.method ?? 'GET',
+      headers: { 'user-agent': userAgent, 'accept-encoding': 'identity', ...headers },
+      ...(sendOptions.body === undefined ? {} : { body: sendOptions.body }),
+      ...(sendOptions.signal === undefined ? {} : { signal: sendOptions.signal }),
+      agent,
+      followRedirect: false,
+      throwHttpErrors: false,
+      decompress: false,
+      retry: { limit: 0 },
+      timeout: {
+        lookup: connectTimeoutMs,
+        connect: connectTimeoutMs,
+        secureConnect: connectTimeoutMs,
+        response: stallTimeoutMs,
+      },
+    });
+  }
+
+  async function send(start: string | URL, sendOptions: SendOptions = {}): Promise<HttpResponse> {
+    const { signal, method = 'GET' } = sendOptions;
+    signal?.throwIfAborted();
+    let url = egress.checkUrl(start);
+    let headers = sendOptions.headers ?? {};
+    for (let redirects = 0; ; redirects += 1) {
+      const stream = request(url, sendOptions, headers);
+      const response = await answer(stream, url.href, signal);
+      if (!isRedirect(response, method)) return toResponse(stream, response, url.href, stallTimeoutMs, signal);
+      stream.destroy();
+      if (redirects === maximumRedirects) {
+        const message = `${safeUrl(start)} redirects more than ${maximumRedirects} times`;
+        throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: response.statusCode });
+      }
+      const target = egress.checkUrl(redirectTarget(response, url));
+      if (target.origin !== url.origin) headers = withoutCredentials(headers);
+      url = target;
+    }
+  }
+
+  async function backOff(error: unknown, attempt: number, retryOptions: RetryOptions): Promise<void> {
+    retryOptions.signal?.throwIfAborted();
+    if (!(error instanceof UpstreamError) || !error.transient) throw error;
+    const askedMs = (error.retryAfterSeconds ?? 0) * 1000;
+    if (attempt >= (retryOptions.attempts ?? policy.attempts) || askedMs > policy.maximumDelayMs) throw error;
+    const longestMs = Math.min(policy.maximumDelayMs, policy.delayMs * 2 ** (attempt - 1));
+    const waitMs = Math.max(askedMs, longestMs * (0.5 + Math.random() / 2));
+    await sleep(waitMs, undefined, { signal: retryOptions.signal }).catch(() => undefined);
+    retryOptions.signal?.throwIfAborted();
+  }
+
+  async function retried<Result>(attemptOnce: () => Promise<Result>, retryOptions: RetryOptions): Promise<Result> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await attemptOnce();
+      } catch (error) {
+        await backOff(error, attempt, retryOptions);
+      }
+    }
+  }
+
+  async function openOnce(url: string | URL, openOptions: OpenOptions): Promise<HttpResponse> {
+    const response = await send(url, openOptions);
+    const { status } = response;
+    if ((status >= 200 && status < 300) || openOptions.okStatuses?.includes(status) === true) return response;
+    response[Symbol.dispose]();
+    const retryAfter = response.headers['retry-after'];
+    throw statusError(
+      { ...response, ...(retryAfter === undefined ? {} : { retryAfter }) },
+      openOptions.notFoundCode ?? 'upstream.status',
+    );
+  }
+
+  async function getTextOnce(url: string | URL, textOptions: TextOptions): Promise<TextResponse> {
+    using response = await openOnce(url, textOptions);
+    const { status, statusText, headers } = response;
+    const bytes = await readAll(response, textOptions.maximumBytes);
+    return { status, statusText, headers, url: response.url, text: bytes.toString('utf8') };
+  }
+
+  const getText = (url: string | URL, textOptions: TextOptions) =>
+    retried(() => getTextOnce(url, textOptions), textOptions);
+
+  return {
+    egress,
+    connectTimeoutMs,
+    stallTimeoutMs,
+    send,
+    backOff,
+    open: (url, openOptions = {}) => retried(() => openOnce(url, openOptions), openOptions),
+    getText,
+    async getJson(url, textOptions) {
+      const { text, status } = await getText(url, textOptions);
+      try {
+        return JSON.parse(text) as unknown;
+      } catch (cause) {
+        const message = `${safeUrl(url)} answered ${status} with what is not JSON`;
+        throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: status, cause });
+      }
+    },
+    async head(url, openOptions = {}) {
+      using response = await retried(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
+      return { status: response.status, statusText: response.statusText, headers: response.headers, url: response.url };
+    },
+    async postJson(url, body, postOptions) {
+      const headers = { 'content-type': 'application/json', ...postOptions.headers };
+      using response = await send(url, { method: 'POST', body, headers, signal: postOptions.signal });
+      return { status: response.status };
+    },
+    [Symbol.dispose]() {
+      agent.http.destroy();
+      agent.https.destroy();
+    },
+  };
+}
+
+/** Whether the answer is a redirect that is followed. A POST is only where RFC 9110 has it repeated as a POST. */
+function isRedirect(response: GotResponse, method: string): boolean {
+  const followed = method === 'POST' ? [307, 308] : [301, 302, 303, 307, 308];
+  return followed.includes(response.statusCode) && response.headers.location !== undefined;
+}
+
+function redirectTarget(response: GotResponse, url: URL): URL {
+  const target = URL.parse(response.headers.location ?? '', url.href);
+  if (target !== null) return target;
+  const message = `${safeUrl(url)} redirects to what is not a URL`;
+  throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: response.statusCode });
+}
+
+function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !credentialHeader.test(name.toLowerCase())));
+}

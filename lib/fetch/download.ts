@@ -1,0 +1,186 @@
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
+import type { HttpClient } from './client.ts';
+import { openPart, type Part, parseLength } from './part.ts';
+import type { HttpHead, HttpResponse } from './response.ts';
+import { statusError, UpstreamError } from './upstream-error.ts';
+
+/**
+ * Downloads one file, resuming where a connection was cut or stalled, and going from mirror to mirror.
+ *
+ * A part is only ever continued when the server vouches, by If-Range with a strong validator, that the file is still
+ * the one the part is of; otherwise it starts anew. The part survives the process, so a build that is taken over on
+ * the same machine goes on where its dead predecessor was.
+ */
+export interface DownloadOptions {
+  /** Mirrors of one file, tried in order. */
+  readonly urls: readonly string[];
+  /** Where the file grows. On success it is whole and the caller's; on failure what is there can be resumed. */
+  readonly partPath: string;
+  readonly client: HttpClient;
+  readonly signal: AbortSignal;
+  readonly maximumBytes: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Lower-case hexadecimal digest that the file must have. */
+  readonly expectedSha256?: string | undefined;
+  /** What 404 and 410 become. Default `image.not_found`. */
+  readonly notFoundCode?: ErrorCode;
+  /** False when what has come in may be in use already and cannot be taken back: then a changed file is an error. */
+  readonly mayRestart?: boolean;
+  /** Called once per answer that brings content; the part's file is there by then. */
+  readonly onHead?: (head: HttpHead, totalBytes: number | null) => Promise<void>;
+  /** Called for every chunk, of some tens of KB. `totalBytes` is null where the server does not tell. */
+  readonly onProgress?: (currentBytes: number, totalBytes: number | null) => void;
+  readonly onNotice?: (message: string) => void;
+}
+
+export interface Download {
+  /** The mirror it came from, as given. */
+  readonly url: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  readonly etag: string | null;
+  readonly lastModified: string | null;
+}
+
+/** An attempt that brought this much resets the count of attempts. */
+const worthwhileBytes = 1024 * 1024;
+/** Left free on the disk, so that the last byte of it is never taken. */
+const reserveBytes = 64 * 1024 * 1024;
+
+/**
+ * Downloads the file. Throws, when no mirror has it whole: `image.checksum`, `image.truncated`, `image.too_large`,
+ * `disk.full`, `egress.refused`, `upstream.*`, or `notFoundCode`; or the reason of the signal.
+ */
+export async function download(options: DownloadOptions): Promise<Download> {
+  const failures: ImageBuilderError[] = [];
+  for (const url of options.urls) {
+    try {
+      return await downloadFrom(url, options);
+    } catch (error) {
+      options.signal.throwIfAborted();
+      if (!(error instanceof ImageBuilderError) || error.code === 'disk.full') throw error;
+      failures.push(error);
+      if (failures.length < options.urls.length) options.onNotice?.(`${error.message}; trying the next mirror`);
+    }
+  }
+  const [first, ...others] = failures;
+  if (first === undefined) throw new ImageBuilderError('internal', 'a download needs at least one URL');
+  if (others.length === 0) throw first;
+  // What trying again can help with decides, so that a dead mirror does not hide one that is only down.
+  const telling = failures.find((failure) => failure.retryable) ?? first;
+  const every = failures.map(({ message }) => message).join('; ');
+  throw new ImageBuilderError(telling.code, `no mirror has the file: ${every}`, { cause: telling });
+}
+
+async function downloadFrom(url: string, options: DownloadOptions): Promise<Download> {
+  const { client, signal } = options;
+  await using part = await openPart(options.partPath, url);
+  for (let attempt = 1; ; attempt += 1) {
+    const before = part.bytes;
+    try {
+      const head = await transfer(part, url, options);
+      const sha256 = part.sha256();
+      if (options.expectedSha256 !== undefined && sha256 !== options.expectedSha256) {
+        await part.restart();
+        throw new ImageBuilderError(
+          'image.checksum',
+          `${safeUrl(url)} has the SHA-256 digest ${sha256}, but SHA256SUMS says ${options.expectedSha256}`,
+        );
+      }
+      await part.finish();
+      const { etag = null, 'last-modified': lastModified = null } = head.headers;
+      return { url, sizeBytes: part.bytes, sha256, etag, lastModified };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (part.bytes - before >= worthwhileBytes) attempt = 0;
+      await client.backOff(error, Math.max(attempt, 1), { signal });
+      const place = part.bytes === 0 ? 'starting again' : `going on at byte ${part.bytes}`;
+      options.onNotice?.(`${error instanceof Error ? error.message : 'the download failed'}; ${place}`);
+    }
+  }
+}
+
+/** One request, and its body to the end of the part. Returns when the part is whole. */
+async function transfer(part: Part, url: string, options: DownloadOptions): Promise<HttpHead> {
+  const { client, signal, maximumBytes, notFoundCode = 'image.not_found' } = options;
+  if (part.validator === null) await restart(part, url, options);
+  const resume: Record<string, string> =
+    part.bytes > 0 && part.validator !== null ? { range: `bytes=${part.bytes}-`, 'if-range': part.validator } : {};
+  using response = await client.send(url, { headers: { ...options.headers, ...resume }, signal });
+  if (response.status === 416) {
+    await restart(part, url, options);
+    throw new UpstreamError('upstream.status', `${safeUrl(url)} cannot be resumed`, { transient: true });
+  }
+  if (response.status !== 200 && response.status !== 206) {
+    const retryAfter = response.headers['retry-after'];
+    throw statusError({ ...response, ...(retryAfter === undefined ? {} : { retryAfter }) }, notFoundCode);
+  }
+  const totalBytes = await align(part, response, url, options);
+  if (totalBytes !== null && totalBytes > maximumBytes) throw tooLarge(url, totalBytes, maximumBytes);
+  await checkSpace(options.partPath, (totalBytes ?? 0) - part.bytes);
+  if (part.bytes === 0) await part.describe(response.headers);
+  await options.onHead?.(response, totalBytes);
+  for await (const chunk of response.body) {
+    const currentBytes = part.bytes + chunk.length;
+    if (currentBytes > maximumBytes) throw tooLarge(url, currentBytes, maximumBytes);
+    if (totalBytes !== null && currentBytes > totalBytes) {
+      await restart(part, url, options);
+      const message = `${safeUrl(url)} sent more than the ${totalBytes} bytes it announced`;
+      throw new UpstreamError('upstream.status', message, { transient: true, upstreamStatus: response.status });
+    }
+    await part.append(chunk);
+    options.onProgress?.(part.bytes, totalBytes);
+  }
+  if (totalBytes !== null && part.bytes < totalBytes) {
+    const message = `${safeUrl(url)} ended after ${part.bytes} of ${totalBytes} bytes`;
+    throw new UpstreamError('image.truncated', message, { transient: true, upstreamStatus: response.status });
+  }
+  return response;
+}
+
+/** Makes the part end where the body of the answer begins, and tells how long the file is. */
+async function align(
+  part: Part,
+  response: HttpResponse,
+  url: string,
+  options: DownloadOptions,
+): Promise<number | null> {
+  if (response.status === 200) {
+    if (part.bytes > 0) {
+      await restart(part, url, options);
+      options.onNotice?.(`${safeUrl(url)} has changed or cannot be resumed; starting again`);
+    }
+    return parseLength(response.headers['content-length']);
+  }
+  const range = /^bytes ([0-9]+)-[0-9]+\/([0-9]+|\*)$/.exec(response.headers['content-range'] ?? '');
+  const totalBytes = parseLength(range?.[2]);
+  // Some servers ignore If-Range; a file that changed its validator or its size in between is another file.
+  const sameFile = part.isOf(response.headers) && (part.totalBytes === null || totalBytes === part.totalBytes);
+  if (range !== null && Number(range[1]) === part.bytes && sameFile) return totalBytes;
+  await restart(part, url, options);
+  const message = `${safeUrl(url)} changed while it was downloaded, or answered with another range than was asked for`;
+  throw new UpstreamError('upstream.status', message, { transient: true, upstreamStatus: response.status });
+}
+
+async function restart(part: Part, url: string, options: DownloadOptions): Promise<void> {
+  if (part.bytes > 0 && options.mayRestart === false) {
+    const message = `${safeUrl(url)} was cut and cannot be resumed`;
+    throw new UpstreamError('upstream.unreachable', message, { transient: false });
+  }
+  await part.restart();
+}
+
+async function checkSpace(path: string, neededBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(path));
+  const freeBytes = bavail * bsize;
+  if (neededBytes + reserveBytes <= freeBytes) return;
+  const message = `${neededBytes} bytes are to be downloaded, but the worker's disk has only ${freeBytes} free`;
+  throw new ImageBuilderError('disk.full', message);
+}
+
+function tooLarge(url: string, bytes: number, maximumBytes: number): ImageBuilderError {
+  const message = `${safeUrl(url)} has ${bytes} bytes or more; IMAGEBUILDER_MAXIMUM_DOWNLOAD allows ${maximumBytes}`;
+  return new ImageBuilderError('image.too_large', message);
+}

@@ -1,0 +1,127 @@
+import { promises as dns, type LookupAddress } from 'node:dns';
+import { isIP, type LookupFunction } from 'node:net';
+import { ImageBuilderError } from '../errors.ts';
+import { type AddressKind, addressKinds } from './addresses.ts';
+
+/**
+ * The egress rules: which servers URLs of a request may lead to. `checkUrl` looks at what is written (scheme, host
+ * name, literal address) and must be called for every hop of a redirect; `lookup` is given to the socket and looks at
+ * what DNS answers. Since the socket connects to the very addresses that were checked, an answer that changes between
+ * check and connect (DNS rebinding) changes nothing.
+ */
+export interface Egress {
+  /** The parsed URL. Throws `egress.refused`, or `request.invalid` for what is no URL. */
+  checkUrl(url: string | URL): URL;
+  /** The `lookup` of sockets: resolves, and fails with `egress.refused` when any of the addresses is refused. */
+  readonly lookup: LookupFunction;
+}
+
+export interface EgressOptions {
+  /** Whether loopback addresses may be reached. */
+  readonly allowLoopback: boolean;
+  /** When not empty, only these: host names, `*.example.org` (its subdomains), or literal addresses. */
+  readonly allowedHosts: readonly string[];
+  /** How names are resolved. Default: as the system does (getaddrinfo). */
+  readonly resolve?: (hostname: string) => Promise<readonly LookupAddress[]>;
+}
+
+/** Names of metadata services; refused by name as well, since what answers to them is up to the network. */
+const metadataNames: ReadonlySet<string> = new Set([
+  'metadata',
+  'metadata.google.internal',
+  'metadata.goog',
+  'metadata.azure.internal',
+  'metadata.tencentyun.com',
+  'instance-data',
+  'instance-data.ec2.internal',
+]);
+
+const refusedKinds: ReadonlySet<AddressKind> = new Set([
+  'cloud metadata',
+  'link-local',
+  'unspecified',
+  'multicast',
+  'broadcast',
+  'reserved',
+]);
+
+/** Makes the egress rules of a process. */
+export function createEgress(options: EgressOptions): Egress {
+  const { allowLoopback, resolve = (hostname) => dns.lookup(hostname, { all: true, order: 'verbatim' }) } = options;
+  const allowedHosts = options.allowedHosts.map(normalHost);
+
+  function checkHost(host: string): void {
+    if (metadataNames.has(host)) throw refused(host, 'it is the name of a cloud-metadata service', null);
+    if (allowedHosts.length > 0 && !allowedHosts.some((pattern) => matches(pattern, host))) {
+      throw refused(host, 'it is not on the list of allowed hosts', 'IMAGEBUILDER_EGRESS_ALLOWED_HOSTS');
+    }
+    if (isIP(host) !== 0) checkAddress(host, host);
+  }
+
+  function checkAddress(address: string, host: string): void {
+    const subject = address === host ? 'it' : `its address ${address}`;
+    for (const kind of addressKinds(address)) {
+      if (refusedKinds.has(kind)) throw refused(host, `${subject} is a ${kind} address`, null);
+      if (kind === 'loopback' && !allowLoopback) {
+        throw refused(host, `${subject} is a loopback address`, 'IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK');
+      }
+    }
+  }
+
+  async function resolveChecked(hostname: string): Promise<readonly LookupAddress[]> {
+    const host = normalHost(hostname);
+    checkHost(host);
+    const addresses = await resolve(hostname);
+    for (const { address } of addresses) checkAddress(address, host);
+    return addresses;
+  }
+
+  return {
+    checkUrl(url) {
+      const parsed = URL.parse(String(url));
+      if (parsed === null) throw new ImageBuilderError('request.invalid', 'a URL is malformed');
+      if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
+        throw refused(parsed.protocol, 'only http and https URLs are fetched', null);
+      }
+      checkHost(normalHost(parsed.hostname));
+      return parsed;
+    },
+    lookup(hostname, lookupOptions, callback) {
+      resolveChecked(hostname).then(
+        (addresses) => {
+          const wanted = addresses.filter(({ family }) => isFamily(lookupOptions.family, family));
+          const [first] = wanted;
+          if (first === undefined) {
+            callback(Object.assign(new Error(`no address of ${hostname}`), { code: 'ENOTFOUND' }), '', 0);
+          } else if (lookupOptions.all === true) {
+            callback(null, [...wanted]);
+          } else {
+            callback(null, first.address, first.family);
+          }
+        },
+        (error: NodeJS.ErrnoException) => callback(error, '', 0),
+      );
+    },
+  };
+}
+
+function refused(host: string, rule: string, setting: string | null): ImageBuilderError {
+  const remedy = setting === null ? 'no setting allows that' : `the operator can allow it with ${setting}`;
+  return new ImageBuilderError('egress.refused', `${host} is refused by the egress rules: ${rule}; ${remedy}`);
+}
+
+/** A host name as it is compared: lower case, without brackets and without the root's dot. */
+function normalHost(host: string): string {
+  return host
+    .toLowerCase()
+    .replace(/^\[(.*)\]$/, '$1')
+    .replace(/\.$/, '');
+}
+
+function matches(pattern: string, host: string): boolean {
+  return pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) && host.length >= pattern.length : host === pattern;
+}
+
+function isFamily(wanted: number | string | undefined, family: number): boolean {
+  return wanted === undefined || wanted === 0 || wanted === family || wanted === `IPv${family}`;
+}

@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto';
+import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
+import { z } from 'zod';
+import { isNodeError } from '../errors.ts';
+
+/**
+ * A file that is being downloaded, its running digest, and beside it (`<path>.json`) what it is a part of, so that
+ * another process can go on with it. Disposing it keeps a part that can be resumed and removes one that cannot.
+ */
+export interface Part extends AsyncDisposable {
+  /** How much is there. */
+  readonly bytes: number;
+  /** Strong validator for If-Range; null when the part cannot be resumed. */
+  readonly validator: string | null;
+  /** Length of the whole file where the server told it. */
+  readonly totalBytes: number | null;
+  append(chunk: Buffer): Promise<void>;
+  /** Throws away what is there. */
+  restart(): Promise<void>;
+  /** Notes what the answer says about the file. */
+  describe(headers: IncomingHttpHeaders): Promise<void>;
+  /** Whether an answer is about the same file, as far as its validators tell. */
+  isOf(headers: IncomingHttpHeaders): boolean;
+  /** Digest of what is there, lower-case hexadecimal. */
+  sha256(): string;
+  /** The file is whole: flushes it and forgets what it was a part of. */
+  finish(): Promise<void>;
+}
+
+const Description = z.object({ url: z.string(), validator: z.string(), totalBytes: z.int().nullable() });
+type Description = z.infer<typeof Description>;
+
+/** Opens the part at `path`; what is there of another URL, or cannot be resumed, is thrown away. */
+export async function openPart(path: string, url: string): Promise<Part> {
+  const descriptionPath = `${path}.json`;
+  let description = await readDescription(descriptionPath, url);
+  const file = await open(path, description === null ? 'w+' : 'r+').catch((error: unknown) => {
+    if (!isNodeError(error) || error.code !== 'ENOENT') throw error;
+    description = null;
+    return open(path, 'w+');
+  });
+  let hash = createHash('sha256');
+  let bytes = 0;
+  let finished = false;
+  // What a dead process left is hashed again, so that the digest is of what is on the disk.
+  for await (const chunk of file.createReadStream({ start: 0, autoClose: false }) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return {
+    get bytes() {
+      return bytes;
+    },
+    get validator() {
+      return description?.validator ?? null;
+    },
+    get totalBytes() {
+      return description?.totalBytes ?? null;
+    },
+    async append(chunk) {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await file.write(chunk, done, chunk.length - done, bytes + done);
+        done += bytesWritten;
+      }
+      hash.update(chunk);
+      bytes += chunk.length;
+    },
+    async restart() {
+      await file.truncate(0);
+      await rm(descriptionPath, { force: true });
+      hash = createHash('sha256');
+      bytes = 0;
+      description = null;
+    },
+    async describe(headers) {
+      const validator = strongValidator(headers);
+      if (validator === null) return;
+      description = { url, validator, totalBytes: parseLength(headers['content-length']) };
+      await writeFile(`${descriptionPath}.new`, JSON.stringify(description));
+      await rename(`${descriptionPath}.new`, descriptionPath);
+    },
+    isOf({ etag, 'last-modified': lastModified }) {
+      const validator = description?.validator ?? '';
+      const current = validator.startsWith('"') ? etag : lastModified;
+      return current === undefined || current === validator;
+    },
+    sha256: () => hash.copy().digest('hex'),
+    async finish() {
+      await file.datasync();
+      await rm(descriptionPath, { force: true });
+      finished = true;
+    },
+    async [Symbol.asyncDispose]() {
+      await file.close();
+      if (!finished && description === null) await rm(path, { force: true });
+    },
+  };
+}
+
+/** A length in bytes as a header field has it; null where there is none. */
+export function parseLength(value: string | undefined): number | null {
+  return value !== undefined && /^[0-9]{1,15}$/.test(value) ? Number(value) : null;
+}
+
+/**
+ * What If-Range may carry (RFC 9110, 8.8.1 and 13.1.5): a strong entity tag, otherwise a modification time that is
+ * older than the answer by a second or more, since a file may change twice within one.
+ */
+function strongValidator({ etag, 'last-modified': lastModified, date }: IncomingHttpHeaders): string | null {
+  if (etag?.startsWith('"') === true) return etag;
+  if (lastModified === undefined || date === undefined) return null;
+  return Date.parse(date) - Date.parse(lastModified) >= 1000 ? lastModified : null;
+}
+
+async function readDescription(path: string, url: string): Promise<Description | null> {
+  try {
+    const description = Description.parse(JSON.parse(await readFile(path, 'utf8')));
+    return description.url === url ? description : null;
+  } catch {
+    // Missing, or cut short by a crash: the part starts anew.
+    return null;
+  }
+}

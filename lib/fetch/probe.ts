@@ -1,0 +1,81 @@
+import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import type { HttpClient } from './client.ts';
+import { type ContentKind, contentKind, sniffBytes } from './content-kind.ts';
+import { parseLength } from './part.ts';
+import type { HttpResponse } from './response.ts';
+import { UpstreamError } from './upstream-error.ts';
+
+/** What is found at one URL of a request's `url_list`. */
+export interface Probe {
+  readonly url: string;
+  /** Last part of the path. */
+  readonly fileName: string;
+  readonly kind: ContentKind;
+  /** Null where the server does not tell. */
+  readonly sizeBytes: number | null;
+  readonly etag: string | null;
+  readonly lastModified: string | null;
+  /** The first bytes, at most `sniffBytes`. */
+  readonly firstBytes: Buffer;
+}
+
+/** Why a URL could not be looked at. */
+export interface FailedProbe {
+  readonly url: string;
+  readonly error: ImageBuilderError;
+}
+
+/** Looks at the first bytes of a URL. The error of a server is a result, for other URLs may do. */
+export async function probe(url: string, client: HttpClient, signal: AbortSignal): Promise<Probe | FailedProbe> {
+  const fileName = fileNameOf(url);
+  const headers = { range: `bytes=0-${sniffBytes - 1}` };
+  try {
+    using response = await client.open(url, { headers, signal, notFoundCode: 'image.not_found' });
+    const firstBytes = await readFirst(response, sniffBytes);
+    return {
+      url,
+      fileName,
+      kind: contentKind(firstBytes, fileName),
+      sizeBytes: wholeSize(response),
+      etag: response.headers.etag ?? null,
+      lastModified: response.headers['last-modified'] ?? null,
+      firstBytes,
+    };
+  } catch (error) {
+    signal.throwIfAborted();
+    // Only an empty file cannot satisfy a range that begins at its first byte.
+    if (error instanceof UpstreamError && error.upstreamStatus === 416) {
+      const firstBytes = Buffer.alloc(0);
+      const kind = contentKind(firstBytes, fileName);
+      return { url, fileName, kind, sizeBytes: 0, etag: null, lastModified: null, firstBytes };
+    }
+    return { url, error: toImageBuilderError(error) };
+  }
+}
+
+/** The last part of a URL's path, decoded. */
+export function fileNameOf(url: string): string {
+  const name = new URL(url).pathname.split('/').at(-1) ?? '';
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
+/** At most `maximumBytes` of the body; a server that ignores Range is cut off there. */
+async function readFirst(response: HttpResponse, maximumBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= maximumBytes) break;
+  }
+  return Buffer.concat(chunks).subarray(0, maximumBytes);
+}
+
+function wholeSize({ status, headers }: HttpResponse): number | null {
+  if (status === 206) return parseLength(headers['content-range']?.split('/').at(-1));
+  return parseLength(headers['content-length']);
+}

@@ -1,0 +1,94 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Response as GotResponse, Request } from 'got';
+import { safeUrl } from '../errors.ts';
+import { toUpstreamError, UpstreamError } from './upstream-error.ts';
+
+/** The answer to a request: its head, and a body that is read under the stall limit. */
+
+export interface HttpHead {
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: IncomingHttpHeaders;
+  /** Where the answer came from, after redirects. */
+  readonly url: string;
+}
+
+/** Disposing it breaks the connection off when the body was not read to its end. */
+export interface HttpResponse extends HttpHead, Disposable {
+  /** To be iterated at most once. Throws when the connection is cut or stalls, or the signal's reason. */
+  readonly body: AsyncIterable<Buffer>;
+}
+
+/** Resolves at the head of the answer. Throws what `toUpstreamError` makes of a failure, or the signal's reason. */
+export function answer(stream: Request, url: string, signal: AbortSignal | undefined): Promise<GotResponse> {
+  return new Promise((resolve, reject) => {
+    stream.once('response', resolve);
+    // Stays for the life of the stream: an error after the head is thrown by the iteration of the body.
+    stream.on('error', (error) => reject(signal?.aborted === true ? signal.reason : toUpstreamError(error, url)));
+  });
+}
+
+/** The answer of a got stream whose head has come. */
+export function toResponse(
+  stream: Request,
+  response: GotResponse,
+  url: string,
+  stallTimeoutMs: number,
+  signal: AbortSignal | undefined,
+): HttpResponse {
+  return {
+    status: response.statusCode,
+    statusText: response.statusMessage ?? '',
+    headers: response.headers,
+    url,
+    body: readBody(stream, url, stallTimeoutMs, signal),
+    [Symbol.dispose]: () => {
+      stream.destroy();
+    },
+  };
+}
+
+/** The chunks of a body. Only time spent waiting for the server counts as a stall, not time the reader takes. */
+async function* readBody(
+  stream: Request,
+  url: string,
+  stallTimeoutMs: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer, void> {
+  const stalled = () => {
+    const message = `${safeUrl(url)}: the server sent nothing for ${Math.round(stallTimeoutMs / 1000)} seconds`;
+    stream.destroy(new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true }));
+  };
+  const chunks: AsyncIterator<Buffer> = stream[Symbol.asyncIterator]();
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    for (;;) {
+      timer = setTimeout(stalled, stallTimeoutMs);
+      const { done, value } = await chunks.next();
+      clearTimeout(timer);
+      if (done === true) return;
+      yield value;
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw toUpstreamError(error, url);
+  } finally {
+    clearTimeout(timer);
+    stream.destroy();
+  }
+}
+
+/** The whole body. Throws `upstream.status` when it is longer than `maximumBytes`. */
+export async function readAll(response: HttpResponse, maximumBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body) {
+    bytes += chunk.length;
+    if (bytes > maximumBytes) {
+      const message = `${safeUrl(response.url)} answered with more than ${maximumBytes} bytes`;
+      throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: response.status });
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, bytes);
+}

@@ -1,0 +1,59 @@
+import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { safeUrl } from '../errors.ts';
+import type { HttpClient } from './client.ts';
+import { toUpstreamError, UpstreamError } from './upstream-error.ts';
+
+export interface TunnelOptions {
+  /** Checked by the egress rules; only its host and port matter. */
+  readonly url: URL;
+  /** The connection of who asked for the tunnel, and what it has sent already. */
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly client: HttpClient;
+  readonly signal: AbortSignal;
+  readonly onUpstreamBytes: (bytes: number) => void;
+}
+
+/**
+ * Connects to the server, says so to who asked, and passes bytes both ways until one side is done. Throws
+ * `egress.refused` or `upstream.unreachable` while nothing has been answered yet.
+ */
+export async function openTunnel(options: TunnelOptions): Promise<void> {
+  const { url, socket, head, client, signal } = options;
+  const upstream = await connectTo(url, client, signal);
+  upstream.setTimeout(client.stallTimeoutMs * 2, () => upstream.destroy());
+  upstream.on('data', (chunk: Buffer) => options.onUpstreamBytes(chunk.length));
+  socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+  if (head.length > 0) upstream.write(head);
+  // How a tunnel ends is the business of the two that talk through it.
+  await Promise.allSettled([pipeline(socket, upstream, { signal }), pipeline(upstream, socket, { signal })]);
+  upstream.destroy();
+  socket.destroy();
+}
+
+function connectTo(url: URL, client: HttpClient, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+    const port = url.port === '' ? 443 : Number(url.port);
+    const upstream = connect({ host, port, lookup: client.egress.lookup });
+    const finish = (settle: () => void) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+      settle();
+    };
+    const fail = (error: unknown) => {
+      upstream.destroy();
+      finish(() => reject(error));
+    };
+    const onAbort = () => fail(signal.reason);
+    const timer = setTimeout(() => {
+      const message = `${safeUrl(url)}: no connection in time`;
+      fail(new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true }));
+    }, client.connectTimeoutMs);
+    signal.addEventListener('abort', onAbort, { once: true });
+    upstream.once('connect', () => finish(() => resolve(upstream)));
+    upstream.on('error', (error) => fail(toUpstreamError(error, url.href)));
+  });
+}

@@ -1,0 +1,16 @@
+/** Run as a process of its own: fetches argv[2] with the cache argv[3] into argv[4], and prints the result as JSON. */
+import { fetchBaseImage } from '#lib/fetch/base-image.ts';
+import { testClient } from './with-server.ts';
+
+const [, , url = '', cacheDirectory = '', workDirectory = ''] = process.argv;
+using client = testClient();
+const result = await fetchBaseImage({
+  urlList: [url],
+  client,
+  cacheDirectory,
+  cacheBytes: 10_000_000,
+  maximumBytes: 10_000_000,
+  workDirectory,
+  signal: new AbortController().signal,
+});
+process.stdout.write(JSON.stringify(result));

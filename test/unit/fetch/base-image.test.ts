@@ -1,0 +1,313 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
+import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
+import {
+  type ServedFile,
+  serveFile,
+  startFileServer,
+  startServer,
+  temporaryFolder,
+  testClient,
+} from './with-server.ts';
+
+/** Enough of a qcow2 image (version 3) to be told as one. */
+function qcow2(sizeBytes = 100_000): Buffer {
+  return Buffer.concat([Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'), randomBytes(sizeBytes - 8)]);
+}
+
+/** A raw disk with an MBR that has one Linux partition. */
+function rawDisk(): Buffer {
+  const disk = Buffer.alloc(100_000);
+  disk.writeUInt8(0x83, 450);
+  disk.writeUInt32LE(2048, 454);
+  disk.writeUInt32LE(4096, 458);
+  disk.writeUInt16LE(0xaa55, 510);
+  return disk;
+}
+
+function kernel(): Buffer {
+  const image = rawDisk();
+  image.write('HdrS', 514, 'latin1');
+  return image;
+}
+
+const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
+const text = (content: string): ServedFile => ({ content: Buffer.from(content), etag: `"${content.length}"` });
+
+/** Fetches several times with one cache; `run` resolves with the image, or the error. */
+async function workshop() {
+  const folder = await temporaryFolder();
+  const client = testClient({ retry: { attempts: 2 } });
+  const notices: string[] = [];
+  let count = 0;
+  return {
+    folder: folder.path,
+    client,
+    notices,
+    async run(urlList: readonly string[], overrides: Partial<BaseImageOptions> = {}) {
+      count += 1;
+      const workDirectory = join(folder.path, `work${count}`);
+      await mkdir(workDirectory);
+      return fetchBaseImage({
+        urlList,
+        client,
+        cacheDirectory: join(folder.path, 'cache'),
+        cacheBytes: 10_000_000,
+        maximumBytes: 10_000_000,
+        workDirectory,
+        signal: new AbortController().signal,
+        onNotice: (message) => notices.push(message),
+        ...overrides,
+      });
+    },
+    async fail(urlList: readonly string[], overrides: Partial<BaseImageOptions> = {}) {
+      try {
+        await this.run(urlList, overrides);
+      } catch (error) {
+        return error as Error & { code: string };
+      }
+      throw new Error('expected a failure');
+    },
+    async [Symbol.asyncDispose]() {
+      client[Symbol.dispose]();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test('the image is found by content among sums, manifest, kernel and squashfs, and verified', async () => {
+  const image = qcow2();
+  await using server = await startFileServer({
+    '/SHA256SUMS': text(`${'0'.repeat(64)} *other.img\n${sha256(image)} *trusty.img\n`),
+    '/SHA256SUMS.gpg': text('-----BEGIN PGP SIGNATURE-----\n'),
+    '/trusty.manifest': text('adduser\t3.113\napt\t1.0.1\n'),
+    '/vmlinuz': { content: kernel() },
+    '/trusty.squashfs': { content: Buffer.from(`hsqs${'x'.repeat(2000)}`) },
+    '/trusty.img': { content: image, etag: '"i"' },
+  });
+  await using shop = await workshop();
+  const names = ['SHA256SUMS', 'SHA256SUMS.gpg', 'trusty.manifest', 'vmlinuz', 'trusty.squashfs', 'trusty.img'];
+  const result = await shop.run(names.map((name) => `${server.url}/${name}`));
+  assert.is(result.url, `${server.url}/trusty.img`);
+  assert.is(result.sha256, sha256(image));
+  assert.is(result.sizeBytes, image.length);
+  assert.is(result.verifiedBy, 'SHA256SUMS');
+  assert.is(result.fromCache, false);
+  assert.equal(await readFile(result.path), image);
+});
+
+test('a raw disk is an image whatever its name, and SHA256SUMS beside it is honoured', async () => {
+  const image = rawDisk();
+  await using server = await startFileServer({
+    '/a/SHA256SUMS': text(`${sha256(image).toUpperCase()}  ./disk\n`),
+    '/a/disk': { content: image },
+  });
+  await using shop = await workshop();
+  assert.is((await shop.run([`${server.url}/a/disk`])).verifiedBy, 'SHA256SUMS');
+});
+
+test('without any SHA256SUMS the image is taken, and that is said', async () => {
+  await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
+  await using shop = await workshop();
+  assert.is((await shop.run([`${server.url}/disk.img`])).verifiedBy, null);
+  assert.match(shop.notices.join(), 'not verified');
+});
+
+test('a second build gets the image from the cache as a hard link, by digest', async () => {
+  const image = qcow2();
+  await using server = await startFileServer({
+    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
+    '/disk.img': { content: image },
+  });
+  await using shop = await workshop();
+  const first = await shop.run([`${server.url}/disk.img`]);
+  const before = server.requests.length;
+  const progress: (number | null)[][] = [];
+  const second = await shop.run([`${server.url}/disk.img`], {
+    onProgress: (current, total) => progress.push([current, total]),
+  });
+  assert.is(second.fromCache, true);
+  assert.is((await stat(second.path)).ino, (await stat(first.path)).ino);
+  assert.equal(server.requests.slice(before), ['GET /disk.img', 'GET /SHA256SUMS']);
+  assert.ok(server.headers[before]?.range);
+  assert.equal(progress, [[image.length, image.length]]);
+});
+
+test('without a digest the cache is used while the validators are the same, and never without any', async () => {
+  const files: Record<string, ServedFile> = {
+    '/tagged.img': { content: qcow2(), etag: '"1"' },
+    '/dated.img': { content: qcow2(), lastModified: 'Mon, 01 Jan 2024 00:00:00 GMT' },
+    '/bare.img': { content: qcow2() },
+  };
+  await using server = await startFileServer(files);
+  await using shop = await workshop();
+  const run = async (name: string) => (await shop.run([server.url + name])).fromCache;
+  for (const name of ['/tagged.img', '/dated.img', '/bare.img']) assert.is(await run(name), false);
+  assert.equal([await run('/tagged.img'), await run('/dated.img'), await run('/bare.img')], [true, true, false]);
+  files['/tagged.img'] = { content: qcow2(), etag: '"2"' };
+  assert.is(await run('/tagged.img'), false);
+  assert.is(await run('/tagged.img'), true);
+});
+
+test('a wrong digest fails, naming both, unless a mirror has the right content', async () => {
+  const image = qcow2();
+  const wrong = Buffer.concat([image.subarray(0, -1), Buffer.from('!')]);
+  await using server = await startFileServer({
+    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
+    '/disk.img': { content: wrong },
+    '/mirror/disk.img': { content: image },
+  });
+  await using shop = await workshop();
+  const error = await shop.fail([`${server.url}/disk.img`]);
+  assert.is(error.code, 'image.checksum');
+  assert.match(error.message, sha256(image));
+  assert.match(error.message, sha256(wrong));
+  assert.equal(await readdir(join(shop.folder, 'cache/images/blobs')), []);
+  assert.equal(await readdir(join(shop.folder, 'cache/images/parts')), []);
+  const result = await shop.run([`${server.url}/disk.img`, `${server.url}/mirror/disk.img`]);
+  assert.is(result.url, `${server.url}/mirror/disk.img`);
+});
+
+test('mirrors under the same name go on where the first one fails', async () => {
+  const image = qcow2(200_000);
+  await using broken = await startServer((request, response) => {
+    if (request.headers.range?.startsWith('bytes=0-') === true) serveFile(request, response, { content: image });
+    else response.writeHead(503).end();
+  });
+  await using good = await startFileServer({ '/x/disk.img': { content: image } });
+  await using shop = await workshop();
+  const result = await shop.run([`${broken.url}/disk.img`, `${good.url}/x/disk.img`]);
+  assert.is(result.url, `${good.url}/x/disk.img`);
+  assert.match(shop.notices.join(), 'trying the next mirror');
+});
+
+test('an unreachable URL is passed over when another serves the image', async () => {
+  await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
+  await using shop = await workshop();
+  await shop.run(['http://169.254.169.254/disk.img', `${server.url}/gone.img`, `${server.url}/disk.img`]);
+  assert.match(shop.notices.join(), 'refused by the egress rules');
+  assert.match(shop.notices.join(), 'gone.img answered 404');
+});
+
+test('two different images are refused, naming both', async () => {
+  await using server = await startFileServer({
+    '/one.img': { content: qcow2() },
+    '/two.img': { content: rawDisk() },
+    '/a/one.img': { content: qcow2(90_000) },
+  });
+  await using shop = await workshop();
+  for (const other of ['/two.img', '/a/one.img']) {
+    const error = await shop.fail([`${server.url}/one.img`, server.url + other]);
+    assert.is(error.code, 'image.unsupported');
+    assert.match(error.message, '/one.img (a qcow2 image, 100000 bytes)');
+    assert.match(error.message, other);
+  }
+});
+
+test('what is no image is named for what it is', async () => {
+  const iso = Buffer.alloc(40_000);
+  iso.write('CD001', 32769);
+  const files: Record<string, [Buffer, string]> = {
+    '/a.iso': [iso, 'an ISO 9660 image'],
+    '/a.vmdk': [Buffer.from('KDMV\0\0'), 'a VMDK image'],
+    '/a.vhd': [rawDisk(), 'a VHD image'],
+    '/a.img.gz': [Buffer.from([0x1f, 0x8b, 8, 0]), 'a gzip-compressed file'],
+    '/a.tar.xz': [Buffer.from('\xfd7zXZ\0', 'latin1'), 'an xz-compressed file'],
+    '/index.html': [Buffer.from('<!DOCTYPE html><html>'), 'a web page'],
+    '/empty': [Buffer.alloc(0), 'an empty file'],
+    '/SHA256SUMS': [Buffer.from(`${'a'.repeat(64)} *x\n`), 'a list of SHA-256 digests'],
+    '/vmlinuz': [kernel(), 'a Linux kernel'],
+    '/old.qcow': [Buffer.from('QFI\xfb\0\0\0\x01', 'latin1'), 'a qcow image of version 1'],
+    '/random': [randomBytes(50_000), 'a file of no known kind'],
+  };
+  await using server = await startServer((request, response) => {
+    serveFile(request, response, { content: files[request.url ?? '']?.[0] ?? Buffer.alloc(0) });
+  });
+  await using shop = await workshop();
+  const error = await shop.fail(Object.keys(files).map((path) => server.url + path));
+  assert.is(error.code, 'image.unsupported');
+  for (const [path, [, name]] of Object.entries(files)) assert.match(error.message, `${path} (${name},`);
+});
+
+test('nothing there at all is image.not_found, and a server that is down is its own fault', async () => {
+  await using server = await startServer((request, response) => {
+    response.writeHead(request.url === '/down' ? 500 : request.url === '/shut' ? 403 : 404).end();
+  });
+  await using shop = await workshop();
+  assert.is((await shop.fail([`${server.url}/a`, `${server.url}/b`])).code, 'image.not_found');
+  assert.is((await shop.fail([`${server.url}/a`, `${server.url}/down`])).code, 'upstream.status');
+  assert.is((await shop.fail([`${server.url}/shut`])).code, 'upstream.forbidden');
+  assert.is((await shop.fail(['http://169.254.169.254/'])).code, 'egress.refused');
+});
+
+test('two builds of one process at once download the image once', async () => {
+  const image = qcow2();
+  await using server = await startFileServer({
+    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
+    '/disk.img': { content: image },
+  });
+  await using shop = await workshop();
+  const results = await Promise.all([1, 2, 3].map(() => shop.run([`${server.url}/disk.img`])));
+  assert.equal(results.map(({ fromCache }) => fromCache).sort(), [false, true, true]);
+  assert.is(server.headers.filter((headers) => headers.range === undefined).length, 4); // 3 times SHA256SUMS
+});
+
+test('two processes at once download the image once', async () => {
+  const image = qcow2();
+  await using server = await startServer((request, response) => {
+    const file = request.url === '/disk.img' ? { content: image, etag: '"1"' } : null;
+    if (file === null) response.writeHead(404).end();
+    // The download itself is slow, so that the other process comes upon it.
+    else setTimeout(() => serveFile(request, response, file), request.headers.range === undefined ? 300 : 0);
+  });
+  await using folder = await temporaryFolder();
+  const script = join(import.meta.dirname, 'base-image-process.ts');
+  const outputs = await Promise.all(
+    ['one', 'two'].map(async (name) => {
+      await mkdir(join(folder.path, name));
+      const args = [script, `${server.url}/disk.img`, join(folder.path, 'cache'), join(folder.path, name)];
+      const { stdout } = await exec(process.execPath, args);
+      return JSON.parse(stdout) as { fromCache: boolean; path: string };
+    }),
+  );
+  assert.equal(outputs.map(({ fromCache }) => fromCache).sort(), [false, true]);
+  for (const { path } of outputs) assert.equal(await readFile(path), image);
+  assert.is(
+    server.requests.filter((request, index) => request === 'GET /disk.img' && !server.headers[index]?.range).length,
+    1,
+  );
+});
+
+test('an image that was changed in the cache is fetched anew', async () => {
+  const image = qcow2();
+  await using server = await startFileServer({
+    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
+    '/disk.img': { content: image },
+  });
+  await using shop = await workshop();
+  const { path } = await shop.run([`${server.url}/disk.img`]);
+  await writeFile(path, 'overwritten');
+  const again = await shop.run([`${server.url}/disk.img`]);
+  assert.is(again.fromCache, false);
+  assert.equal(await readFile(again.path), image);
+});
+
+test('an image larger than the cache is used all the same, and not kept', async () => {
+  await using server = await startFileServer({ '/disk.img': { content: qcow2(), etag: '"1"' } });
+  await using shop = await workshop();
+  const result = await shop.run([`${server.url}/disk.img`], { cacheBytes: 1000 });
+  assert.is((await readFile(result.path)).length, 100_000);
+  assert.equal(await readdir(join(shop.folder, 'cache/images/blobs')), []);
+});
+
+test('an image beyond the size limit is refused', async () => {
+  await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
+  await using shop = await workshop();
+  assert.is((await shop.fail([`${server.url}/disk.img`], { maximumBytes: 1000 })).code, 'image.too_large');
+});
+
+test.run();

@@ -1,0 +1,206 @@
+import { once } from 'node:events';
+import net from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { UpstreamError } from '#lib/fetch/upstream-error.ts';
+import { rejection, startServer, testClient } from './with-server.ts';
+
+const limit = { maximumBytes: 1000 };
+
+for (const [status, code, requests] of [
+  [404, 'ppa.not_found', 1],
+  [410, 'ppa.not_found', 1],
+  [401, 'upstream.forbidden', 1],
+  [403, 'upstream.forbidden', 1],
+  [400, 'upstream.status', 1],
+  [408, 'upstream.status', 3],
+  [429, 'upstream.status', 3],
+  [500, 'upstream.status', 3],
+  [503, 'upstream.status', 3],
+] as const) {
+  test(`status ${status} becomes ${code} after ${requests === 1 ? 'one request' : `${requests} requests`}`, async () => {
+    await using server = await startServer((_request, response) => response.writeHead(status).end());
+    using client = testClient({ retry: { attempts: 3 } });
+    const error = await rejection(client.getText(`${server.url}/x`, { ...limit, notFoundCode: 'ppa.not_found' }));
+    assert.is(error.code, code);
+    assert.is(server.requests.length, requests);
+    assert.is((error as UpstreamError).upstreamStatus, status);
+  });
+}
+
+test('a server that recovers is answered for', async () => {
+  let count = 0;
+  await using server = await startServer((_request, response) => {
+    count += 1;
+    if (count < 3) response.writeHead(502).end();
+    else response.end('well again');
+  });
+  using client = testClient();
+  assert.is((await client.getText(server.url, limit)).text, 'well again');
+});
+
+test('Retry-After is honoured, and one beyond the limit ends the attempts', async () => {
+  const times: number[] = [];
+  await using server = await startServer((request, response) => {
+    times.push(performance.now());
+    const seconds = request.url === '/long' ? '3600' : '1';
+    if (request.url === '/long' || times.length === 1) response.writeHead(429, { 'retry-after': seconds }).end();
+    else response.end('ok');
+  });
+  using client = testClient();
+  await client.getText(server.url, limit);
+  assert.ok((times[1] ?? 0) - (times[0] ?? 0) >= 990);
+  const error = await rejection(client.getText(`${server.url}/long`, limit));
+  assert.is((error as ImageBuilderError).retryAfterSeconds, 3600);
+  assert.is(server.requests.length, 3);
+});
+
+test('a refused connection, a cut one, an unknown host and a failed TLS handshake are told apart', async () => {
+  const cutter = net.createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+  await once(cutter, 'listening');
+  const { port } = cutter.address() as net.AddressInfo;
+  await using server = await startServer((_request, response) => response.end());
+  using client = testClient({ retry: { attempts: 2 } });
+  const cut = await rejection(client.open(`http://127.0.0.1:${port}/`));
+  cutter.close();
+  await once(cutter, 'close');
+  const refused = await rejection(client.open(`http://127.0.0.1:${port}/`));
+  const tls = await rejection(client.open(server.url.replace('http:', 'https:')));
+  using lost = testClient({
+    egressOptions: { resolve: () => Promise.reject(Object.assign(new Error('no'), { code: 'ENOTFOUND' })) },
+  });
+  const unknown = await rejection(lost.open('http://nowhere.example/'));
+  for (const error of [cut, refused, tls, unknown]) assert.is(error.code, 'upstream.unreachable');
+  assert.match(cut.message, 'cut');
+  assert.match(refused.message, 'refused');
+  assert.match(tls.message, 'TLS failed');
+  assert.match(unknown.message, 'DNS knows no such host');
+});
+
+test('a redirect loop ends after five hops', async () => {
+  await using server = await startServer((_request, response) => response.writeHead(302, { location: '/' }).end());
+  using client = testClient();
+  const error = await rejection(client.getText(server.url, limit));
+  assert.is(error.code, 'upstream.status');
+  assert.match(error.message, 'redirects more than 5 times');
+  assert.is(server.requests.length, 6);
+});
+
+test('credentials go to the first origin only', async () => {
+  await using other = await startServer((_request, response) => response.end('there'));
+  await using server = await startServer((request, response) => {
+    response.writeHead(307, { location: request.url === '/' ? '/same' : `${other.url}/` }).end();
+  });
+  using client = testClient();
+  const headers = { authorization: 'Basic x', cookie: 'a=b', 'x-auth-token': 't', accept: 'text/plain' };
+  const { text, url } = await client.getText(server.url, { ...limit, headers });
+  assert.is(text, 'there');
+  assert.is(url, `${other.url}/`);
+  assert.is(server.headers[1]?.['x-auth-token'], 't');
+  const [received = {}] = other.headers;
+  for (const name of ['authorization', 'cookie', 'x-auth-token']) assert.is(received[name], undefined);
+  assert.is(received.accept, 'text/plain');
+});
+
+test('credentials in a URL are never in a message', async () => {
+  await using server = await startServer((_request, response) => response.writeHead(403).end());
+  using client = testClient();
+  const error = await rejection(client.open(`${server.url.replace('//', '//user:hunter2@')}/?token=hunter2`));
+  assert.not.match(error.message, 'hunter2');
+  assert.is(server.headers[0]?.authorization, `Basic ${Buffer.from('user:hunter2').toString('base64')}`);
+});
+
+test('a compressed body arrives as it is stored', async () => {
+  const stored = gzipSync('an image');
+  await using server = await startServer((_request, response) => {
+    response.writeHead(200, { 'content-encoding': 'gzip' }).end(stored);
+  });
+  using client = testClient();
+  using response = await client.open(server.url);
+  const chunks: Buffer[] = [];
+  for await (const chunk of response.body) chunks.push(chunk);
+  assert.equal(Buffer.concat(chunks), stored);
+  assert.is(server.headers[0]?.['accept-encoding'], 'identity');
+});
+
+test('a body over the limit is refused', async () => {
+  await using server = await startServer((_request, response) => response.end('x'.repeat(1001)));
+  using client = testClient();
+  assert.match((await rejection(client.getText(server.url, limit))).message, 'more than 1000 bytes');
+});
+
+test('an answer that never comes, and a body that stalls, are given up', async () => {
+  await using server = await startServer((request, response) => {
+    if (request.url === '/body') response.writeHead(200, { 'content-length': 10 }).write('12345');
+  });
+  using client = testClient({ stallTimeoutMs: 50, retry: { attempts: 2 } });
+  const silent = await rejection(client.getText(`${server.url}/`, limit));
+  const stalled = await rejection(client.getText(`${server.url}/body`, limit));
+  assert.match(silent.message, 'did not answer in time');
+  assert.match(stalled.message, 'sent nothing');
+  for (const error of [silent, stalled]) assert.ok(error instanceof UpstreamError && error.timedOut);
+  assert.is(server.requests.length, 4);
+});
+
+test('an aborted signal ends a request at once with its reason', async () => {
+  await using server = await startServer((request, response) => {
+    if (request.url === '/body') response.writeHead(200).write('1');
+  });
+  using client = testClient();
+  for (const path of ['/', '/body']) {
+    const stop = new AbortController();
+    const reason = new ImageBuilderError('build.cancelled', 'cancelled');
+    const pending = rejection(client.getText(server.url + path, { ...limit, signal: stop.signal }));
+    setTimeout(() => stop.abort(reason), 30);
+    assert.is(await pending, reason);
+  }
+});
+
+test('an aborted signal ends the wait between attempts', async () => {
+  await using server = await startServer((_request, response) => response.writeHead(503).end());
+  using client = testClient({ retry: { delayMs: 20_000 } });
+  const stop = new AbortController();
+  const pending = rejection(client.getText(server.url, { ...limit, signal: stop.signal }));
+  setTimeout(() => stop.abort(), 50);
+  assert.is((await pending).name, 'AbortError');
+});
+
+test('connections are kept alive', async () => {
+  await using server = await startServer((_request, response) => response.end('ok'));
+  using client = testClient();
+  for (let count = 0; count < 3; count += 1) await client.getText(server.url, limit);
+  await client.head(server.url);
+  assert.is(server.connections, 1);
+});
+
+test('getJson parses JSON and refuses what is none', async () => {
+  await using server = await startServer((request, response) => response.end(request.url === '/no' ? '<' : '{"a":1}'));
+  using client = testClient();
+  assert.equal(await client.getJson(server.url, limit), { a: 1 });
+  assert.match((await rejection(client.getJson(`${server.url}/no`, limit))).message, 'not JSON');
+});
+
+test('postJson sends the body with its headers and resolves with any status', async () => {
+  let received = '';
+  await using server = await startServer((request, response) => {
+    if (request.url === '/moved') {
+      response.writeHead(308, { location: '/' }).end();
+      return;
+    }
+    request.setEncoding('utf8').on('data', (chunk: string) => {
+      received += chunk;
+    });
+    request.on('end', () => response.writeHead(500).end());
+  });
+  using client = testClient();
+  const { status } = await client.postJson(`${server.url}/moved`, '{"a":1}', { headers: { 'x-call-id': '7' } });
+  assert.is(status, 500);
+  assert.is(received, '{"a":1}');
+  assert.equal(server.requests, ['POST /moved', 'POST /']);
+  assert.is(server.headers[1]?.['content-type'], 'application/json');
+  assert.is(server.headers[1]?.['x-call-id'], '7');
+});
+
+test.run();
