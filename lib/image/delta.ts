@@ -1,0 +1,46 @@
+import { open } from 'node:fs/promises';
+import { headerAreaBytes, parseHeader } from './qcow2/header.ts';
+import { forEachCluster } from './qcow2/tables.ts';
+import { readAt } from './read-at.ts';
+
+/** What an overlay changes of its base. */
+export interface Delta {
+  readonly virtualSizeBytes: number;
+  readonly clusterSizeBytes: number;
+  /** Bytes that the overlay stores, uncompressed; changes to zeros count nothing. */
+  readonly dataBytes: number;
+  /** Parts of the disk that come from the overlay, data and zeros alike; in order, never adjoining. */
+  readonly extents: readonly DiskExtent[];
+}
+
+export interface DiskExtent {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Reads off an overlay's tables what it changes. Throws `image.corrupt` or `image.truncated` where they are damaged,
+ * `image.unsupported` where the overlay has features that overlays of ours do not have.
+ */
+export async function readDelta(overlayPath: string, signal: AbortSignal): Promise<Delta> {
+  await using handle = await open(overlayPath, 'r');
+  const { size } = await handle.stat();
+  const head = await readAt(handle, 0, Math.min(size, headerAreaBytes));
+  const header = parseHeader(head, { maximumVirtualBytes: Number.MAX_SAFE_INTEGER, allowBackingFile: true });
+  const { clusterSizeBytes, virtualSizeBytes } = header;
+  const extents: { offsetBytes: number; sizeBytes: number }[] = [];
+  let dataBytes = 0;
+  await forEachCluster(handle, header, {
+    fileSizeBytes: size,
+    signal,
+    onCluster(offsetBytes, cluster) {
+      if (offsetBytes >= virtualSizeBytes) return;
+      if (cluster.kind === 'data' || cluster.kind === 'compressed') dataBytes += clusterSizeBytes;
+      const sizeBytes = Math.min(clusterSizeBytes, virtualSizeBytes - offsetBytes);
+      const last = extents.at(-1);
+      if (last !== undefined && last.offsetBytes + last.sizeBytes === offsetBytes) last.sizeBytes += sizeBytes;
+      else extents.push({ offsetBytes, sizeBytes });
+    },
+  });
+  return { virtualSizeBytes, clusterSizeBytes, dataBytes, extents };
+}

@@ -1,0 +1,99 @@
+import type { Disk } from './disk.ts';
+import type { FileSystem } from './partition.ts';
+
+/** FAT12, FAT16 and FAT32, after Microsoft's "FAT: General Overview of On-Disk Format" and what libblkid looks at. */
+
+interface FatLayout {
+  readonly bits: 12 | 16 | 32;
+  readonly sectorBytes: number;
+  readonly clusterBytes: number;
+  readonly fatOffset: number;
+  readonly rootOffset: number;
+  /** Bytes of the root folder where it has a place of its own (FAT12 and FAT16). */
+  readonly rootBytes: number;
+  readonly dataOffset: number;
+  readonly rootCluster: number;
+  readonly serial: number;
+  /** Label in the boot sector. */
+  readonly label: string;
+}
+
+const volumeLabelAttribute = 0x08;
+const longNameAttributes = 0x0f;
+const entryBytes = 32;
+const maximumRootClusters = 100;
+
+/** The layout that a boot sector describes; null where it is not one of FAT. */
+export function detectFat(sector: Buffer): FatLayout | null {
+  if (sector.length < 512 || sector.readUInt16LE(510) !== 0xaa55) return null;
+  const type = sector.toString('latin1', 54, 62);
+  const type32 = sector.toString('latin1', 82, 90);
+  const bits = type32.startsWith('FAT32') ? 32 : type.startsWith('FAT16') ? 16 : type.startsWith('FAT12') ? 12 : null;
+  if (bits === null) return null;
+  const sectorBytes = sector.readUInt16LE(11);
+  const clusterSectors = sector.readUInt8(13);
+  const reservedSectors = sector.readUInt16LE(14);
+  const fats = sector.readUInt8(16);
+  if (![512, 1024, 2048, 4096].includes(sectorBytes)) return null;
+  if (clusterSectors === 0 || (clusterSectors & (clusterSectors - 1)) !== 0) return null;
+  if (reservedSectors === 0 || fats === 0 || fats > 2 || sector.readUInt8(21) < 0xf0) return null;
+  const fatSectors = bits === 32 ? sector.readUInt32LE(36) : sector.readUInt16LE(22);
+  const rootBytes = sector.readUInt16LE(17) * entryBytes;
+  const rootOffset = (reservedSectors + fats * fatSectors) * sectorBytes;
+  const extended = bits === 32 ? 67 : 39;
+  return {
+    bits,
+    sectorBytes,
+    clusterBytes: clusterSectors * sectorBytes,
+    fatOffset: reservedSectors * sectorBytes,
+    rootOffset,
+    rootBytes,
+    dataOffset: rootOffset + Math.ceil(rootBytes / sectorBytes) * sectorBytes,
+    rootCluster: bits === 32 ? sector.readUInt32LE(44) : 0,
+    serial: sector.readUInt32LE(extended),
+    label: sector.toString('latin1', extended + 4, extended + 15),
+  };
+}
+
+/** Label and serial number of a FAT file system at `offset`; null where there is none. */
+export async function readFat(disk: Disk, offset: number, sizeBytes: number): Promise<FileSystem | null> {
+  const layout = detectFat(await disk.read(offset, 512));
+  if (layout === null) return null;
+  const serial = layout.serial.toString(16).padStart(8, '0').toUpperCase();
+  const label = (await rootLabel(disk, offset, sizeBytes, layout)) ?? layout.label;
+  return {
+    type: 'vfat',
+    label: /^(NO NAME)?\s*$/.test(label) ? null : label.trimEnd(),
+    uuid: layout.serial === 0 ? null : `${serial.slice(0, 4)}-${serial.slice(4)}`,
+  };
+}
+
+/** The label in the root folder, which counts before the one in the boot sector. */
+async function rootLabel(disk: Disk, offset: number, sizeBytes: number, layout: FatLayout): Promise<string | null> {
+  const inside = (start: number, length: number) => start + length <= sizeBytes;
+  if (layout.bits !== 32) {
+    if (!inside(layout.rootOffset, layout.rootBytes)) return null;
+    return findLabel(await disk.read(offset + layout.rootOffset, layout.rootBytes));
+  }
+  let cluster = layout.rootCluster;
+  for (let count = 0; count < maximumRootClusters && cluster >= 2 && cluster < 0x0ffffff0; count++) {
+    const start = layout.dataOffset + (cluster - 2) * layout.clusterBytes;
+    const next = layout.fatOffset + cluster * 4;
+    if (!inside(start, layout.clusterBytes) || !inside(next, 4)) return null;
+    const label = findLabel(await disk.read(offset + start, layout.clusterBytes));
+    if (label !== null) return label;
+    cluster = (await disk.read(offset + next, 4)).readUInt32LE(0) & 0x0fffffff;
+  }
+  return null;
+}
+
+function findLabel(folder: Buffer): string | null {
+  for (let at = 0; at + entryBytes <= folder.length; at += entryBytes) {
+    const first = folder.readUInt8(at);
+    if (first === 0) return null;
+    const attributes = folder.readUInt8(at + 11);
+    const isLabel = (attributes & (volumeLabelAttribute | 0x10)) === volumeLabelAttribute;
+    if (first !== 0xe5 && attributes !== longNameAttributes && isLabel) return folder.toString('latin1', at, at + 11);
+  }
+  return null;
+}

@@ -1,0 +1,103 @@
+import { ImageBuilderError } from '../errors.ts';
+import type { FileSystem, Partition } from './partition.ts';
+
+/** Which partition is what: by label and type, never by number, since numbers differ from series to series. */
+
+/** Root partitions by architecture: UAPI Group's Discoverable Partitions Specification. */
+const rootTypes: readonly string[] = [
+  '4f68bce3-e8cd-4db1-96e7-fbcaf984b709', // x86-64
+  'b921b045-1df0-41c3-af44-4c6f280d3fae', // arm64
+  '69dad710-2ce4-4e3c-b16c-21a1d49abed3', // arm
+  '44479540-f297-41b2-9af7-d131d5f0458a', // x86
+  '60d5a7fe-8e7d-435c-b714-3dd8162144e1', // riscv64
+  'c31c45e6-3f39-412e-80fb-4809c4980599', // ppc64el
+  '5eead9a9-fe09-4a1e-a1d7-520d00531306', // s390x
+  '77055800-792c-4f94-b39a-98c91b762bb6', // loongarch64
+];
+const linuxData: readonly (string | null)[] = ['0fc63daf-8483-4772-8e79-3d69d8477de4', 'mbr:83', null];
+const rootFileSystems: readonly FileSystem['type'][] = ['ext2', 'ext3', 'ext4', 'xfs', 'btrfs'];
+/** Labels of partitions that a root file system lies beside. */
+const notRoot = /^(boot|\/boot|efi|uefi|esp|home|var|srv|swap|data)$/i;
+
+/**
+ * The root partition: the one labelled `cloudimg-rootfs`, else that of a root type, else the one whose label or name
+ * contains "root", else the only Linux file system that is not another partition's by its label. Throws
+ * `image.unsupported`, listing what there is, where none or more than one fits.
+ */
+export function findRoot(partitions: readonly Partition[]): Partition {
+  const candidates = partitions.filter(
+    ({ fileSystem }) => fileSystem !== null && rootFileSystems.includes(fileSystem.type),
+  );
+  const called = (partition: Partition) => [partition.fileSystem?.label ?? '', partition.name ?? ''];
+  const rules: readonly ((partition: Partition) => boolean)[] = [
+    (partition) => partition.fileSystem?.label === 'cloudimg-rootfs',
+    ({ type }) => type !== null && rootTypes.includes(type),
+    (partition) => called(partition).some((name) => /root/i.test(name)),
+    (partition) => linuxData.includes(partition.type) && !called(partition).some((name) => notRoot.test(name)),
+  ];
+  for (const rule of rules) {
+    const [found, ...more] = candidates.filter(rule);
+    if (found === undefined) continue;
+    if (more.length === 0) return found;
+    throw new ImageBuilderError(
+      'image.unsupported',
+      `the image has more than one partition that may be its root (${[found, ...more].map(({ number }) => number).join(', ')}): ${describePartitions(partitions)}`,
+    );
+  }
+  throw new ImageBuilderError(
+    'image.unsupported',
+    `the image has no root partition that can be opened (ext2 to ext4, xfs or btrfs): ${describePartitions(partitions)}`,
+  );
+}
+
+/** The partitions in one line, for messages. */
+export function describePartitions(partitions: readonly Partition[]): string {
+  if (partitions.length === 0) return 'it has no partitions and no file system that is known here';
+  return partitions
+    .map(({ number, sizeBytes, type, name, fileSystem }) => {
+      const content = fileSystem === null ? 'no known file system' : fileSystem.type;
+      const label = fileSystem?.label ?? name;
+      const labelled = label === null ? '' : ` ${JSON.stringify(label)}`;
+      const where = number === 0 ? 'the whole disk' : `partition ${number}`;
+      const typed = fileSystem === null && type !== null ? ` of type ${type}` : '';
+      return `${where}: ${content}${labelled}${typed}, ${Math.ceil(sizeBytes / 2 ** 20)} MiB`;
+    })
+    .join('; ');
+}
+
+const specification = /^(?:\/dev\/disk\/by-(label|uuid|partuuid|partlabel)\/|(LABEL|UUID|PARTUUID|PARTLABEL)=)(.+)$/;
+
+/**
+ * The partition that the first field of an fstab line means: `LABEL=`, `UUID=`, `PARTUUID=`, `PARTLABEL=` (quoted or
+ * not), or the same by /dev/disk/by-…. Null where none or more than one fits, and for every other field: a name such
+ * as /dev/sda1 depends on the machine and says nothing about an image.
+ */
+export function matchFstabSpec(spec: string, partitions: readonly Partition[]): Partition | null {
+  const match = specification.exec(spec);
+  if (match === null) return null;
+  const tag = (match[1] ?? match[2] ?? '').toUpperCase();
+  const wanted = unescapeSpec(match[3] ?? '', match[1] !== undefined);
+  const sameUuid = (uuid: string | null | undefined) => uuid?.toLowerCase() === wanted.toLowerCase();
+  const fits = ({ fileSystem, partitionUuid, name }: Partition): boolean => {
+    switch (tag) {
+      case 'LABEL':
+        return fileSystem?.label === wanted;
+      case 'UUID':
+        return sameUuid(fileSystem?.uuid);
+      case 'PARTUUID':
+        return sameUuid(partitionUuid);
+      default:
+        return name === wanted;
+    }
+  };
+  const [found, ...more] = partitions.filter(fits);
+  return more.length === 0 ? (found ?? null) : null;
+}
+
+/** fstab writes blanks in octal (fstab(5)) and may quote the value; udev writes them as \x20 in its links. */
+function unescapeSpec(text: string, isLink: boolean): string {
+  if (isLink)
+    return text.replace(/\\x([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  const decoded = text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return /^"(.*)"$/.exec(decoded)?.[1] ?? decoded;
+}

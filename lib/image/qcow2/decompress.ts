@@ -1,0 +1,48 @@
+import { constants, inflateRawSync, zstdDecompressSync } from 'node:zlib';
+import { ImageBuilderError } from '../../errors.ts';
+
+/**
+ * One cluster out of its compressed form. `data` may go on with bytes that belong to something else, since qcow2 knows
+ * the length of compressed data only in sectors. Throws `image.corrupt` for what does not give exactly one cluster.
+ */
+export function decompressCluster(data: Buffer, method: 'zlib' | 'zstd', clusterSizeBytes: number): Buffer {
+  let cluster: Buffer;
+  try {
+    cluster =
+      method === 'zlib'
+        ? inflateRawSync(data, { maxOutputLength: clusterSizeBytes, finishFlush: constants.Z_SYNC_FLUSH })
+        : zstdDecompressSync(data.subarray(0, zstdFrameBytes(data)), { maxOutputLength: clusterSizeBytes });
+  } catch (cause) {
+    throw new ImageBuilderError(
+      'image.corrupt',
+      `the qcow2 image is damaged: a ${method} cluster cannot be decompressed`,
+      {
+        cause,
+      },
+    );
+  }
+  if (cluster.length !== clusterSizeBytes) {
+    throw new ImageBuilderError(
+      'image.corrupt',
+      `the qcow2 image is damaged: a ${method} cluster holds ${cluster.length} bytes instead of ${clusterSizeBytes}`,
+    );
+  }
+  return cluster;
+}
+
+/** Length of the zstd frame that `data` begins with (RFC 8878, 3.1.1); throws RangeError where it is cut off. */
+function zstdFrameBytes(data: Buffer): number {
+  const descriptor = data.readUInt8(4);
+  const singleSegment = (descriptor & 0x20) !== 0;
+  const contentSizeBytes = [singleSegment ? 1 : 0, 2, 4, 8][descriptor >>> 6] ?? 0;
+  const dictionaryIdBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
+  let position = 5 + (singleSegment ? 0 : 1) + dictionaryIdBytes + contentSizeBytes;
+  for (let last = false; !last; ) {
+    const block = data.readUIntLE(position, 3);
+    last = (block & 1) !== 0;
+    const runLength = ((block >>> 1) & 3) === 1;
+    position += 3 + (runLength ? 1 : block >>> 3);
+  }
+  const checksum = (descriptor & 4) !== 0;
+  return position + (checksum ? 4 : 0);
+}

@@ -1,0 +1,44 @@
+import type { FileHandle } from 'node:fs/promises';
+import { ImageBuilderError } from '../errors.ts';
+
+/**
+ * Reads exactly `length` bytes at `offset` of a file. Throws `image.truncated` when the file ends before them, which a
+ * caller that has checked its offsets sees only where the file shrinks while it is read.
+ */
+export async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle.read(buffer, filled, length - filled, offset + filled);
+    if (bytesRead === 0) {
+      throw new ImageBuilderError(
+        'image.truncated',
+        `the image ends at byte ${offset + filled}, within the ${length} bytes wanted from byte ${offset} on`,
+      );
+    }
+    filled += bytesRead;
+  }
+  return buffer;
+}
+
+/** The big-endian unsigned 64-bit number at `offset`; Infinity where it exceeds what a number holds exactly. */
+export function readBig(buffer: Buffer, offset: number): number {
+  return exact(buffer.readBigUInt64BE(offset));
+}
+
+/** The little-endian unsigned 64-bit number at `offset`; Infinity where it exceeds what a number holds exactly. */
+export function readLittle(buffer: Buffer, offset: number): number {
+  return exact(buffer.readBigUInt64LE(offset));
+}
+
+/** The bytes up to the first zero byte, as UTF-8 text without surrounding blanks; null where nothing is left. */
+export function readText(buffer: Buffer, start: number, length: number): string | null {
+  const bytes = buffer.subarray(start, start + length);
+  const end = bytes.indexOf(0);
+  const text = (end < 0 ? bytes : bytes.subarray(0, end)).toString('utf8').trim();
+  return text === '' ? null : text;
+}
+
+function exact(value: bigint): number {
+  return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.POSITIVE_INFINITY : Number(value);
+}

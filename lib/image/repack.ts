@@ -1,0 +1,64 @@
+import { open, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { toImageBuilderError } from '../errors.ts';
+import { convert, type RepackOptions } from './convert.ts';
+import { type Delta, readDelta } from './delta.ts';
+import { deltaAppend, obstacleToDeltaAppend } from './delta-append.ts';
+
+export type { RepackOptions } from './convert.ts';
+
+export interface RepackResult {
+  readonly method: 'delta-append' | 'convert';
+  /** Why everything was converted, in words; only with `convert`. */
+  readonly reason?: string;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Makes one finished, compressed qcow2 file out of a base and the overlay over it: by appending the changes to a copy
+ * of the base where that is possible, else, and where that fails, by converting everything. The file appears under
+ * `outputPath` whole, synced to the disk, or not at all.
+ *
+ * Throws `disk.full`, `tool.failed`, `image.corrupt` or `image.truncated` for a damaged overlay, the reason of
+ * `signal`, and Node's own errors where the output cannot be put in place.
+ */
+export async function repack(options: RepackOptions): Promise<RepackResult> {
+  const { base, overlayPath, outputPath, compression, signal } = options;
+  signal.throwIfAborted();
+  const partialPath = `${outputPath}.partial`;
+  const partial = { ...options, outputPath: partialPath };
+  try {
+    const delta = await readDelta(overlayPath, signal);
+    const reason = obstacleToDeltaAppend(base, delta, compression) ?? (await tryDeltaAppend(partial, delta));
+    if (reason !== null) {
+      await rm(partialPath, { force: true });
+      await convert(partial);
+    }
+    await sync(partialPath);
+    await rename(partialPath, outputPath);
+    await sync(dirname(outputPath));
+    const { size: sizeBytes } = await stat(outputPath);
+    return reason === null ? { method: 'delta-append', sizeBytes } : { method: 'convert', reason, sizeBytes };
+  } catch (thrown) {
+    await rm(partialPath, { force: true });
+    throw thrown;
+  }
+}
+
+/** Null where it worked, else why not. What a conversion would suffer as well is thrown. */
+async function tryDeltaAppend(options: RepackOptions, delta: Delta): Promise<string | null> {
+  try {
+    await deltaAppend(options, delta);
+    return null;
+  } catch (thrown) {
+    options.signal.throwIfAborted();
+    const error = toImageBuilderError(thrown);
+    if (error.code === 'disk.full') throw error;
+    return `appending the changes failed: ${error.message}`;
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  await using handle = await open(path, 'r');
+  await handle.sync();
+}

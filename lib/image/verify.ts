@@ -1,0 +1,57 @@
+import { resolve } from 'node:path';
+import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import { inspectImage } from './inspect.ts';
+import type { ImageInspection } from './inspection.ts';
+import { describePartitions } from './layout.ts';
+import type { Partition } from './partition.ts';
+import { limitsFor, runQemuTool } from './qemu-img.ts';
+
+export interface VerifyOptions {
+  readonly base: ImageInspection;
+  readonly maximumVirtualBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** Leaked clusters waste space and harm nothing; a base that came with some passes them on. */
+const checkPassed: readonly number[] = [0, 3];
+
+/**
+ * Looks at a finished image as strictly as at one that came from outside: inspection, `qemu-img check`, and that its
+ * disk is as large and as partitioned as the base's. Throws `image.output` where it does not pass, or the reason of
+ * `signal`.
+ */
+export async function verifyImage(path: string, options: VerifyOptions): Promise<ImageInspection> {
+  const { base, maximumVirtualBytes, signal } = options;
+  try {
+    const image = await inspectImage(path, { maximumVirtualBytes, signal });
+    if (image.format !== 'qcow2') throw failed('it is no qcow2 image');
+    if (image.virtualSizeBytes !== base.virtualSizeBytes) {
+      throw failed(`its disk has ${image.virtualSizeBytes} bytes, the base ${base.virtualSizeBytes}`);
+    }
+    if (tableOf(image) !== tableOf(base)) {
+      throw failed(
+        `its partitions differ from those of the base: ${describePartitions(image.partitions)}; in the base: ${describePartitions(base.partitions)}`,
+      );
+    }
+    await runQemuTool('qemu-img', ['check', '-q', '-f', 'qcow2', resolve(path)], {
+      limits: limitsFor(image.virtualSizeBytes),
+      signal,
+      okExitCodes: checkPassed,
+    });
+    return image;
+  } catch (thrown) {
+    signal.throwIfAborted();
+    const error = toImageBuilderError(thrown);
+    throw error.code === 'image.output' ? error : failed(error.message, error);
+  }
+}
+
+/** The partition table without what the partitions contain: a build may well change a label. */
+function tableOf({ partitionTable, partitions }: ImageInspection): string {
+  const entries = partitions.map(({ fileSystem: _content, ...entry }: Partition) => entry);
+  return JSON.stringify([partitionTable, entries]);
+}
+
+function failed(message: string, cause?: unknown): ImageBuilderError {
+  return new ImageBuilderError('image.output', `the finished image failed its check: ${message}`, { cause });
+}

@@ -1,0 +1,308 @@
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { exec } from '#lib/exec.ts';
+import { inspectImage } from '#lib/image/inspect.ts';
+import type { ImageInspection } from '#lib/image/inspection.ts';
+import { createOverlay } from '#lib/image/overlay.ts';
+import { type QemuLimits, runQemuTool } from '#lib/image/qemu-img.ts';
+import { type RepackResult, repack } from '#lib/image/repack.ts';
+import { verifyImage } from '#lib/image/verify.ts';
+import { changeDisk, makeDisk, rootOffsetBytes } from '../unit/image/make-disk.ts';
+import { temporaryFolder } from '../unit/image/temporary.ts';
+
+const MiB = 2 ** 20;
+const maximumVirtualBytes = 2 ** 30;
+/** Neither whole clusters of 64 KiB nor of 4 KiB. */
+const diskBytes = 64 * MiB + 3 * 512;
+
+type Folder = Awaited<ReturnType<typeof temporaryFolder>>;
+const context: { folder: Folder | null; raw: string } = { folder: null, raw: '' };
+const test = suite('repack', context);
+
+test.before(async (shared) => {
+  shared.folder = await temporaryFolder();
+  shared.raw = shared.folder.file('disk.raw');
+  const work = shared.folder.file('work');
+  await mkdir(work);
+  await makeDisk(shared.raw, diskBytes, work);
+});
+
+test.after(async (shared) => {
+  await shared.folder?.[Symbol.asyncDispose]();
+});
+
+/** Changes of every kind: data over data, over nothing, at both ends; zeros and discards; parts of clusters. */
+const changes = [
+  `write -P 0x22 ${rootOffsetBytes + 5 * MiB} 300K`,
+  `write -P 0x33 ${rootOffsetBytes + 5 * MiB + 400 * 1024 + 512} 512`,
+  `write -z ${rootOffsetBytes + 6 * MiB} 1M`,
+  `discard ${rootOffsetBytes + 8 * MiB} 2M`,
+  `write -P 0x44 ${rootOffsetBytes + 9 * MiB} 64K`,
+  `write -P 0x00 ${rootOffsetBytes + 10 * MiB} 128K`,
+  `write -P 0x55 ${diskBytes - 34 * 512 - 700 * 512} 512`,
+];
+
+interface Attempt {
+  readonly result: RepackResult;
+  readonly base: ImageInspection;
+  readonly output: string;
+  readonly overlay: string;
+  readonly fractions: readonly number[];
+}
+
+async function attempt(
+  folder: Folder,
+  raw: string,
+  options: {
+    convert?: readonly string[];
+    commands?: readonly string[];
+    compression?: 'zlib' | 'zstd';
+    change?: (paths: { base: string; overlay: string }) => Promise<void>;
+  },
+): Promise<Attempt> {
+  const base = folder.file('base');
+  if (options.convert === undefined) await exec('cp', ['--sparse=always', raw, base]);
+  else await exec('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', ...options.convert, raw, base]);
+  const inspection = await inspectImage(base, { maximumVirtualBytes });
+  const overlay = folder.file('overlay, with: odd=name');
+  await createOverlay({ basePath: base, base: inspection, overlayPath: overlay });
+  await changeDisk(overlay, options.commands ?? changes);
+  await options.change?.({ base, overlay });
+  const output = folder.file('output, with: odd=name');
+  const fractions: number[] = [];
+  const result = await repack({
+    basePath: base,
+    base: inspection,
+    overlayPath: overlay,
+    outputPath: output,
+    compression: options.compression ?? 'zlib',
+    signal: new AbortController().signal,
+    onProgress: (fraction) => fractions.push(fraction),
+  });
+  return { result, base: inspection, output, overlay, fractions };
+}
+
+/** The output is sound, stands alone, and reads as base and overlay together. */
+async function expectFaithful({ output, overlay, base, result }: Attempt): Promise<ImageInspection> {
+  const image = await verifyImage(output, { base, maximumVirtualBytes, signal: new AbortController().signal });
+  await exec('qemu-img', ['check', '-f', 'qcow2', output]);
+  await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', overlay, output]);
+  const { stdout } = await exec('qemu-img', ['info', '-f', 'qcow2', '--output=json', output]);
+  assert.not('backing-filename' in JSON.parse(stdout));
+  assert.is(result.sizeBytes, (await stat(output)).size);
+  return image;
+}
+
+const appended: Record<string, readonly string[]> = {
+  'as qemu-img makes it': ['-c'],
+  'of version 2, as Ubuntu publishes them': ['-c', '-o', 'compat=0.10'],
+  'compressed with zstd': ['-c', '-o', 'compression_type=zstd'],
+  'with clusters of 4 KiB': ['-c', '-o', 'cluster_size=4K'],
+  'with clusters of 512 bytes': ['-c', '-o', 'cluster_size=512'],
+  'with clusters of 2 MiB': ['-c', '-o', 'cluster_size=2M'],
+};
+
+for (const [what, convert] of Object.entries(appended)) {
+  test(`appends the changes to a base ${what}`, async ({ raw }) => {
+    await using folder = await temporaryFolder();
+    const done = await attempt(folder, raw, { convert, compression: what.includes('zstd') ? 'zstd' : 'zlib' });
+    assert.is(done.result.reason, undefined);
+    assert.is(done.result.method, 'delta-append');
+    const image = await expectFaithful(done);
+    assert.is(image.qcow2?.version, done.base.qcow2?.version);
+    assert.is(image.qcow2?.compression, done.base.qcow2?.compression);
+    assert.is(done.fractions.at(-1), 1);
+    assert.not((await readdir(folder.path)).some((name) => name.endsWith('.partial')));
+  });
+}
+
+test('without a change the output is the base', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const done = await attempt(folder, raw, { convert: ['-c'], commands: ['read 0 512'] });
+  assert.is(done.result.method, 'delta-append');
+  await expectFaithful(done);
+  await exec('cmp', [folder.file('base'), done.output]);
+});
+
+test('changes to zeros alone arrive', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const commands = [`write -z ${rootOffsetBytes + 5 * MiB} 2M`, `discard ${rootOffsetBytes + 9 * MiB} 1M`];
+  const done = await attempt(folder, raw, { convert: ['-c'], commands });
+  assert.is(done.result.method, 'delta-append');
+  await expectFaithful(done);
+});
+
+interface Converted {
+  readonly convert?: readonly string[];
+  readonly compression?: 'zlib' | 'zstd';
+  readonly commands?: readonly string[];
+  readonly reason: RegExp;
+}
+
+const converted: Record<string, Converted> = {
+  'a raw base': { reason: /raw image/ },
+  'a base that is not compressed': { convert: [], reason: /not compressed/ },
+  'a base with lazy reference counts': { convert: ['-c', '-o', 'lazy_refcounts=on'], reason: /lazy reference counts/ },
+  'a base with subclusters': { convert: ['-c', '-o', 'extended_l2=on'], reason: /extended L2/ },
+  'a base with 64-bit reference counts': { convert: ['-c', '-o', 'refcount_bits=64'], reason: /64 bits/ },
+  'a zstd base where zlib is wanted': { convert: ['-c', '-o', 'compression_type=zstd'], reason: /zlib is wanted/ },
+  'changes that outgrow a zlib base where zstd is wanted': {
+    convert: ['-c'],
+    compression: 'zstd',
+    commands: [`write -P 0x66 ${rootOffsetBytes + 6 * MiB} 12M`],
+    reason: /too large/,
+  },
+};
+
+for (const [what, { reason, ...options }] of Object.entries(converted)) {
+  test(`converts everything for ${what}`, async ({ raw }) => {
+    await using folder = await temporaryFolder();
+    const done = await attempt(folder, raw, options);
+    assert.is(done.result.method, 'convert');
+    assert.match(done.result.reason ?? '', reason);
+    const image = await expectFaithful(done);
+    assert.is(image.qcow2?.compression, options.compression ?? 'zlib');
+    assert.equal(image.qcow2?.unusual, []);
+    assert.ok(done.fractions.length > 1);
+    if (image.qcow2?.compression === 'zlib') {
+      const { stdout } = await exec('od', ['-An', '-tx1', '-j72', '-N8', done.output]);
+      assert.is(stdout.trim(), '00 00 00 00 00 00 00 00', 'no feature that an old QEMU would refuse');
+    }
+  });
+}
+
+test('converts everything where appending fails', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const real = await attempt(folder, raw, { commands: changes });
+  await using other = await temporaryFolder();
+  const template = await attempt(other, raw, { convert: ['-c'] });
+  // An inspection that is not of this base: what is taken for qcow2 is a raw disk.
+  const result = await repack({
+    basePath: folder.file('base'),
+    base: { ...real.base, qcow2: template.base.qcow2 },
+    overlayPath: real.overlay,
+    outputPath: real.output,
+    compression: 'zlib',
+    signal: new AbortController().signal,
+    onProgress: () => {},
+  });
+  assert.is(result.method, 'convert');
+  assert.match(result.reason ?? '', /^appending the changes failed: /);
+  await expectFaithful({ ...real, result });
+});
+
+test('a disk that was made larger is converted', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const done = await attempt(folder, raw, {
+    convert: ['-c'],
+    change: async ({ overlay }) => {
+      await exec('qemu-img', ['resize', '-q', '-f', 'qcow2', overlay, '+8M']);
+    },
+  });
+  assert.is(done.result.method, 'convert');
+  assert.match(done.result.reason ?? '', /resized/);
+  await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', done.overlay, done.output]);
+});
+
+test('an aborted repack throws the reason and leaves no file', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const base = folder.file('base');
+  await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, base]);
+  const inspection = await inspectImage(base, { maximumVirtualBytes });
+  const overlayPath = folder.file('overlay');
+  await createOverlay({ basePath: base, base: inspection, overlayPath });
+  await changeDisk(overlayPath, [`write -P 0x66 ${rootOffsetBytes + 6 * MiB} 12M`]);
+  const before = await readdir(folder.path);
+  const reason = new Error('stop');
+  const controller = new AbortController();
+  const repacking = repack({
+    basePath: base,
+    base: inspection,
+    overlayPath,
+    outputPath: folder.file('output'),
+    compression: 'zstd',
+    signal: controller.signal,
+    onProgress: () => controller.abort(reason),
+  });
+  const thrown = await repacking.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  assert.is(thrown, reason);
+  assert.equal((await readdir(folder.path)).sort(), before.sort());
+});
+
+test('a full disk is told as such, and nothing is left on it', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const base = folder.file('base');
+  await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, base]);
+  const inspection = await inspectImage(base, { maximumVirtualBytes });
+  const overlayPath = folder.file('overlay');
+  await createOverlay({ basePath: base, base: inspection, overlayPath });
+  const small = folder.file('small');
+  await mkdir(small);
+  await exec('mount', ['-t', 'tmpfs', '-o', 'size=2M', 'tmpfs', small]);
+  try {
+    const thrown = await repack({
+      basePath: base,
+      base: inspection,
+      overlayPath,
+      outputPath: `${small}/output`,
+      compression: 'zlib',
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    }).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    assert.is((thrown as ImageBuilderError).code, 'disk.full');
+    assert.equal(await readdir(small), []);
+  } finally {
+    await exec('umount', [small]);
+  }
+});
+
+test('a tool that exceeds its limits is stopped, and says which', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const failure = async (limits: QemuLimits, source: string) => {
+    const args = ['convert', '-c', '-f', 'raw', '-O', 'qcow2', source, folder.file('output')];
+    return await runQemuTool('qemu-img', args, { limits }).then(
+      () => 'no failure',
+      (error: ImageBuilderError) => `${error.code}: ${error.message}`,
+    );
+  };
+  const fileSizeBytes = 2 ** 30;
+  assert.match(
+    await failure({ cpuSeconds: 60, fileSizeBytes: 256 * 1024 }, raw),
+    /^tool\.failed: qemu-img convert wrote/,
+  );
+  const noise = folder.file('noise');
+  await exec('dd', ['if=/dev/urandom', `of=${noise}`, 'bs=1M', 'count=100', 'status=none']);
+  assert.match(
+    await failure({ cpuSeconds: 1, fileSizeBytes }, noise),
+    /^tool\.failed: qemu-img convert used up its CPU/,
+  );
+});
+
+test('an output whose partitions are not those of the base is refused', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const done = await attempt(folder, raw, {
+    convert: ['-c'],
+    change: async ({ overlay }) => {
+      // The primary table goes, and with it the announcement of one.
+      await changeDisk(overlay, ['write -z 0 64K']);
+    },
+  });
+  const signal = new AbortController().signal;
+  const thrown = await verifyImage(done.output, { base: done.base, maximumVirtualBytes, signal }).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  assert.instance(thrown, ImageBuilderError);
+  assert.is((thrown as ImageBuilderError).code, 'image.output');
+  assert.match((thrown as ImageBuilderError).message, /partitions differ/);
+});
+
+test.run();

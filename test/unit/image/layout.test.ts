@@ -1,0 +1,87 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { toImageBuilderError } from '#lib/errors.ts';
+import { findRoot, matchFstabSpec } from '#lib/image/layout.ts';
+import type { FileSystem, Partition } from '#lib/image/partition.ts';
+import { linuxData } from './craft-table.ts';
+
+const x86Root = '4f68bce3-e8cd-4db1-96e7-fbcaf984b709';
+
+function partition(
+  number: number,
+  over: Partial<Omit<Partition, 'fileSystem'>> & { fileSystem?: Partial<FileSystem> | null } = {},
+): Partition {
+  const fileSystem =
+    over.fileSystem === null ? null : { type: 'ext4' as const, label: null, uuid: null, ...over.fileSystem };
+  const place = { offsetBytes: number * 2 ** 20, sizeBytes: 2 ** 20 };
+  return { number, ...place, type: linuxData, name: null, partitionUuid: null, ...over, fileSystem };
+}
+
+function failure(partitions: readonly Partition[]): string {
+  try {
+    return `found ${findRoot(partitions).number}`;
+  } catch (thrown) {
+    const error = toImageBuilderError(thrown);
+    return `${error.code}: ${error.message}`;
+  }
+}
+
+const efi = partition(15, {
+  type: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b',
+  fileSystem: { type: 'vfat', label: 'UEFI', uuid: '71E6-F48F' },
+});
+const boot = partition(16, {
+  type: 'bc13c2ff-59e6-4262-a352-b275fd6f7172',
+  fileSystem: { label: 'BOOT', uuid: 'aaaa-1' },
+});
+const bios = partition(14, { type: '21686148-6449-6e6f-744e-656564454649', fileSystem: null });
+const root = partition(1, {
+  partitionUuid: 'df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca',
+  fileSystem: { label: 'cloudimg-rootfs', uuid: '5a1b2c3d-0001-4000-8000-00000000c10d' },
+});
+
+test('the root is found by the label of Ubuntu cloud images, wherever it stands', () => {
+  assert.is(findRoot([bios, efi, boot, { ...root, number: 7 }]).number, 7);
+  assert.is(findRoot([partition(1, { type: x86Root }), { ...root, number: 2 }]).number, 2);
+});
+
+test('the root is found by its type, its name, or as the only Linux file system', () => {
+  assert.is(findRoot([bios, efi, partition(3, { type: x86Root }), partition(4)]).number, 3);
+  assert.is(findRoot([boot, partition(4), partition(5, { name: 'my-root', fileSystem: { type: 'xfs' } })]).number, 5);
+  assert.is(findRoot([efi, boot, partition(2)]).number, 2);
+  assert.is(findRoot([partition(1, { fileSystem: { label: 'boot' } }), partition(2, { type: 'mbr:83' })]).number, 2);
+  assert.is(findRoot([partition(0, { type: null })]).number, 0);
+});
+
+test('a root that cannot be told, or opened, is refused with a list of what there is', () => {
+  assert.match(failure([]), /^image\.unsupported: .*no partitions/);
+  assert.match(
+    failure([bios, efi]),
+    /^image\.unsupported: .*no root.*partition 14: no known file system of type 21686148.*partition 15: vfat "UEFI"/,
+  );
+  assert.match(failure([partition(1), partition(2)]), /^image\.unsupported: .*more than one.*\(1, 2\)/);
+  assert.match(failure([partition(1, { fileSystem: { type: 'lvm' } })]), /^image\.unsupported: .*partition 1: lvm/);
+});
+
+test('fields of an fstab name partitions by label, UUID, PARTUUID and PARTLABEL', () => {
+  const named = partition(5, { name: 'my data', fileSystem: { type: 'vfat', label: 'MY DISK', uuid: 'ABCD-1234' } });
+  const all = [root, bios, efi, boot, named];
+  const number = (spec: string) => matchFstabSpec(spec, all)?.number;
+  assert.is(number('LABEL=cloudimg-rootfs'), 1);
+  assert.is(number('UUID=5A1B2C3D-0001-4000-8000-00000000C10D'), 1);
+  assert.is(number('PARTUUID=df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca'), 1);
+  assert.is(number('UUID=abcd-1234'), 5);
+  assert.is(number('LABEL="MY\\040DISK"'), 5);
+  assert.is(number('PARTLABEL=my\\040data'), 5);
+  assert.is(number('/dev/disk/by-label/MY\\x20DISK'), 5);
+  assert.is(number('/dev/disk/by-partuuid/df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca'), 1);
+});
+
+test('fields that name a device, nothing or two partitions match none', () => {
+  const all = [root, efi, { ...efi, number: 2 }];
+  for (const spec of ['/dev/sda1', '/dev/vda15', 'tmpfs', 'LABEL=', 'LABEL=nothing', 'LABEL=UEFI', 'label=UEFI', '']) {
+    assert.is(matchFstabSpec(spec, all), null, spec);
+  }
+});
+
+test.run();
