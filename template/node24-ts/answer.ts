@@ -1,0 +1,142 @@
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { discardRest } from './body.ts';
+import { type ProblemCode, problemDocument, problems } from './problem.ts';
+
+/** Sending what a handler returned. */
+
+export interface AnswerHead {
+  /** As set by the handler; undefined where it set none. */
+  readonly status: number | undefined;
+  /** By lower-case name. */
+  readonly headers: ReadonlyMap<string, string>;
+}
+
+/**
+ * Sends `value` as `Handler` in function.ts says. Throws where it cannot be sent; as long as
+ * `response.headersSent` is false another answer may then still be given.
+ */
+export async function sendAnswer(response: ServerResponse, head: AnswerHead, value: unknown): Promise<void> {
+  if (isAsyncIterable(value)) return sendStream(response, head, value);
+  const [body, contentType] = encode(value);
+  const status = head.status ?? (value === undefined ? 204 : 200);
+  response.statusCode = status;
+  if (body !== undefined) response.setHeader('content-type', contentType);
+  for (const [name, text] of head.headers) response.setHeader(name, text);
+  // A length that the handler gave of a body it did not encode itself would be a guess. 204 and 304 carry none.
+  if (mayHaveBody(status)) response.setHeader('content-length', body?.length ?? 0);
+  else response.removeHeader('content-length');
+  response.end(mayHaveBody(status) ? body : undefined);
+}
+
+/** Sends one of the template's own errors; `more` are headers that go with it. */
+export function sendProblem(
+  response: ServerResponse,
+  code: ProblemCode,
+  detail: string,
+  more: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const headers = new Map(Object.entries({ 'content-type': 'application/problem+json', ...more }));
+  return sendAnswer(response, { status: problems[code].status, headers }, problemDocument(code, detail));
+}
+
+/**
+ * Like `sendProblem`, for a request whose body is not wanted: the answer is sent at once, the connection closed when the
+ * caller has stopped sending.
+ */
+export async function sendProblemAndDiscard(response: ServerResponse, code: ProblemCode, detail: string) {
+  const body = Buffer.from(JSON.stringify(problemDocument(code, detail)));
+  response.writeHead(problems[code].status, {
+    'content-type': 'application/problem+json',
+    'content-length': body.length,
+    connection: 'close',
+  });
+  response.write(body);
+  await discardRest(response.req);
+  response.end();
+}
+
+/** The head goes out with the first chunk, so that a source that fails before it can still become a proper error. */
+async function sendStream(response: ServerResponse, head: AnswerHead, source: AsyncIterable<unknown>): Promise<void> {
+  const stream = source instanceof Readable ? source : Readable.from(source);
+  const status = head.status ?? 200;
+  let callerLeft = response.closed;
+  const abandon = () => {
+    callerLeft = !stream.destroyed;
+    stream.destroy();
+  };
+  // What it fails with is reported by hasBegun and pipeline; in the moment between the two nobody else listens.
+  stream.on('error', () => {});
+  if (callerLeft) return abandon();
+  response.once('close', abandon);
+  const begun = await hasBegun(stream);
+  if (callerLeft) return;
+  if (!begun) throw new Error('the stream that the handler returned was destroyed before it began');
+  response.statusCode = status;
+  response.setHeader('content-type', 'application/octet-stream');
+  for (const [name, text] of head.headers) response.setHeader(name, text);
+  if (!mayHaveBody(status) || response.req.method === 'HEAD') {
+    response.end();
+    stream.destroy();
+    return;
+  }
+  const length = head.headers.get('content-length');
+  try {
+    // A source that fails destroys the response and with it the connection: the caller sees that it is cut short.
+    await (length === undefined ? pipeline(stream, response) : pipeline(stream, exactly(Number(length)), response));
+  } catch (error) {
+    if (!callerLeft) throw error;
+  }
+}
+
+/** Were other than the promised bytes sent, the next answer on this connection would begin at the wrong place. */
+function exactly(length: number) {
+  return async function* (source: AsyncIterable<string | Uint8Array>) {
+    let size = 0;
+    for await (const chunk of source) {
+      size += Buffer.byteLength(chunk);
+      if (size > length) break;
+      yield chunk;
+    }
+    if (size !== length) throw new Error(`the stream is not of the ${length} bytes that its content-length says`);
+  };
+}
+
+/** Waits until `stream` has its first chunk or its end: true. False: it was given up. Throws what it failed with. */
+async function hasBegun(stream: Readable): Promise<boolean> {
+  if (stream.errored !== null) throw stream.errored;
+  if (stream.readableLength > 0 || stream.readableEnded) return true;
+  if (stream.destroyed) return false;
+  const settled = new AbortController();
+  const { signal } = settled;
+  try {
+    return await Promise.race([
+      once(stream, 'readable', { signal }).then(() => true),
+      once(stream, 'close', { signal }).then(() => false),
+    ]);
+  } finally {
+    settled.abort();
+  }
+}
+
+function encode(value: unknown): [body: Buffer | undefined, contentType: string] {
+  if (value === undefined) return [undefined, ''];
+  if (typeof value === 'string') return [Buffer.from(value), 'text/plain; charset=utf-8'];
+  if (ArrayBuffer.isView(value)) {
+    return [Buffer.from(value.buffer, value.byteOffset, value.byteLength), 'application/octet-stream'];
+  }
+  const json = JSON.stringify(value) as string | undefined;
+  if (json === undefined) throw new TypeError(`the handler returned a ${typeof value}, which is no answer`);
+  return [Buffer.from(json), 'application/json'];
+}
+
+/** RFC 9110, 6.4.1: no body with 204 and 304. */
+function mayHaveBody(status: number): boolean {
+  return status !== 204 && status !== 304;
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}

@@ -1,0 +1,47 @@
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { HandlerModule } from './function.ts';
+import { loadHandler } from './load.ts';
+import { log } from './log.ts';
+import { createFunctionServer, type FunctionServer } from './server.ts';
+import { readSettings, type Settings } from './settings.ts';
+
+/**
+ * The entry of a function: `node index.ts [HANDLER]` serves the handler module HANDLER, by default function/handler.ts
+ * beside this file, over HTTP (settings.ts tells where), until SIGTERM.
+ */
+
+async function main(handlerFile: string): Promise<void> {
+  const settings = readSettings(process.env);
+  const module = await loadHandler(handlerFile);
+  const server = createFunctionServer(module.default, settings);
+  server.http.listen(settings.listen);
+  await once(server.http, 'listening');
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stopping) return; // Said twice is not said louder: what is in flight still ends in order.
+      stopping = true;
+      log('info', 'stopping', { signal });
+      void stop(server, module, settings).catch(fail);
+    });
+  }
+  log('info', 'listening', { address: server.http.address(), handler: handlerFile });
+}
+
+async function stop(server: FunctionServer, module: HandlerModule, settings: Settings): Promise<never> {
+  server.announceStop();
+  await sleep(settings.stopDelayMs);
+  await server.drain();
+  await module.close?.();
+  process.exit(0);
+}
+
+function fail(error: unknown): never {
+  log('error', error instanceof Error ? error.message : String(error), { error });
+  process.exit(1);
+}
+
+process.on('uncaughtException', fail);
+await main(resolve(process.argv[2] ?? `${import.meta.dirname}/function/handler.ts`)).catch(fail);

@@ -1,0 +1,113 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { Server as NetServer } from 'node:net';
+import { sendAnswer, sendProblem, sendProblemAndDiscard } from './answer.ts';
+import { declaresMoreThan, readBody } from './body.ts';
+import { createContext, createEvent } from './call.ts';
+import type { Handler } from './function.ts';
+import { log } from './log.ts';
+import { ProblemError } from './problem.ts';
+
+/** The HTTP server around a handler, and how it comes to its end. */
+
+export interface ServerOptions {
+  /** Bodies longer than this are refused with 413. */
+  readonly maximumBodyBytes: number;
+  /** Calls at a time beyond which more are refused with 429; 0 means any number. */
+  readonly maximumInFlight: number;
+}
+
+export interface FunctionServer {
+  readonly http: Server;
+  /** Aborts `context.stopping` of every call. */
+  announceStop(): void;
+  /** Takes no more connections, and waits until every call has ended and its answer is sent. */
+  drain(): Promise<void>;
+}
+
+const retryAfterBusySeconds = '5';
+
+/** Makes a server that is not listening yet. */
+export function createFunctionServer(handler: Handler, options: ServerOptions): FunctionServer {
+  const { maximumBodyBytes, maximumInFlight } = options;
+  const stop = new AbortController();
+  const exchanges = new Set<Promise<void>>();
+  let calls = 0;
+  let draining = false;
+
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    const sent = new Promise<void>((resolve) => response.once('close', resolve));
+    if (draining) response.setHeader('connection', 'close');
+    const exchange = Promise.all([sent, answerOrRefuse(request, response)]).then(() => {
+      exchanges.delete(exchange);
+    });
+    exchanges.add(exchange);
+  };
+
+  const answerOrRefuse = async (request: IncomingMessage, response: ServerResponse) => {
+    // The watchdog counts callers; a call whose caller has hung up goes on here and counts until its end.
+    if (maximumInFlight > 0 && calls >= maximumInFlight) {
+      const detail = `${maximumInFlight} calls are running, as many as this function takes at a time`;
+      return sendProblem(response, 'worker.busy', detail, { 'retry-after': retryAfterBusySeconds });
+    }
+    calls += 1;
+    try {
+      await answer(request, response);
+    } catch (error) {
+      await answerError(request, response, error);
+    } finally {
+      calls -= 1;
+    }
+  };
+
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    const disconnect = new AbortController();
+    response.once('close', () => {
+      if (!response.writableFinished) disconnect.abort();
+    });
+    const event = createEvent(request, await readBody(request, maximumBodyBytes));
+    const { context, head } = createContext(stop.signal, disconnect.signal);
+    const value = await handler(event, context);
+    await sendAnswer(response, head(), value);
+  };
+
+  // joinDuplicateHeaders: Node drops the second of most headers otherwise, and with it what a proxy in between added.
+  const http = createServer({ joinDuplicateHeaders: true }, serve);
+  // A connection that the watchdog keeps for later must not be closed under the call that it sends next.
+  http.keepAliveTimeout = 0;
+  http.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    if (!declaresMoreThan(request, maximumBodyBytes)) response.writeContinue();
+    serve(request, response);
+  });
+
+  return {
+    http,
+    announceStop: () => stop.abort(),
+    drain: async () => {
+      draining = true;
+      // Not http.close(): it also destroys connections whose answer has been written but is still on its way.
+      NetServer.prototype.close.call(http);
+      while (exchanges.size > 0) await Promise.all(exchanges);
+      http.closeAllConnections();
+    },
+  };
+}
+
+async function answerError(request: IncomingMessage, response: ServerResponse, error: unknown): Promise<void> {
+  if (request.errored !== null) return; // The caller went away before it had said all: nobody is there to answer.
+  if (error instanceof ProblemError) {
+    if (error.code === 'request.too_large') return sendProblemAndDiscard(response, error.code, error.message);
+    return sendProblem(response, error.code, error.message);
+  }
+  log('error', 'the handler failed', {
+    method: request.method,
+    path: request.url?.split('?', 1)[0],
+    call_id: request.headers['x-call-id'],
+    error: error instanceof Error ? error : String(error),
+  });
+  if (response.headersSent || response.closed) {
+    response.destroy(); // An answer cut short must not look like a whole one.
+    return;
+  }
+  for (const name of response.getHeaderNames()) if (name !== 'connection') response.removeHeader(name);
+  await sendProblem(response, 'internal', 'the function failed; its log says why');
+}

@@ -1,0 +1,143 @@
+import { access, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig, settings } from '#lib/config.ts';
+import { errorTable } from '#lib/errors.ts';
+import { assemble, linkProductionDependencies, readStackFile } from '../../servers/assemble.ts';
+import { call, startFunction } from '../../servers/function.ts';
+
+/** stack.yml, and the functions run from the tree that faas-cli makes of it. */
+
+const names = ['status', 'build-image', 'build-worker'];
+let directory: string;
+
+test.before(async () => {
+  directory = await mkdtemp(`${tmpdir()}/imagebuilder-assembled-`);
+});
+test.after(async () => {
+  await rm(directory, { recursive: true });
+});
+
+test('stack.yml has the three functions, all on the template of the repository', async () => {
+  const { functions } = await readStackFile();
+  assert.equal(Object.keys(functions), names);
+  for (const { lang } of Object.values(functions)) {
+    await access(join(import.meta.dirname, '../../../template', lang, 'Dockerfile'));
+  }
+});
+
+test('stack.yml stays within what OpenFaaS CE deploys', async () => {
+  for (const [name, { labels }] of Object.entries((await readStackFile()).functions)) {
+    assert.equal(Object.keys(labels), ['com.openfaas.scale.min', 'com.openfaas.scale.max'], name);
+    for (const replicas of Object.values(labels)) assert.ok(Number(replicas) >= 1 && Number(replicas) <= 5, name);
+  }
+});
+
+test('a function may answer for longer than it may run', async () => {
+  for (const [name, { environment }] of Object.entries((await readStackFile()).functions)) {
+    const seconds = (key: string) => Number(/^([0-9]+)s$/.exec(environment[key] ?? '')?.[1]);
+    assert.ok(seconds('read_timeout') > seconds('exec_timeout'), name);
+    assert.ok(seconds('write_timeout') > seconds('exec_timeout'), name);
+  }
+});
+
+test('a worker is woken every minute, and builds at least as long as it is told it may', async () => {
+  const { functions } = await readStackFile({ IMAGEBUILDER_EXEC_TIMEOUT: '7300' });
+  const worker = functions['build-worker'];
+  assert.equal({ ...worker?.annotations }, { topic: 'cron-function', schedule: '* * * * *' });
+  assert.is(worker?.environment.exec_timeout, '7300s');
+  assert.is(worker?.environment.IMAGEBUILDER_EXEC_TIMEOUT, '7300');
+  assert.not.ok(worker?.secrets.includes('imagebuilder-token'), 'the cron connector carries no token');
+});
+
+test('what stack.yml sets are settings, and a worker can be given every one of them', async () => {
+  const { functions } = await readStackFile();
+  const known = Object.values(settings).map(({ variable }): string => variable);
+  const given = (environment: object) => Object.keys(environment).filter((name) => name.startsWith('IMAGEBUILDER_'));
+  for (const { environment } of Object.values(functions)) {
+    assert.equal(
+      given(environment).filter((name) => !known.includes(name)),
+      [],
+    );
+  }
+  // The broker's URL is a secret, and only build-image calls the gateway.
+  const others = ['IMAGEBUILDER_AMQP_URL', 'IMAGEBUILDER_GATEWAY_URL'];
+  const worker = given(functions['build-worker']?.environment ?? {});
+  assert.equal(
+    known.filter((name) => !worker.includes(name)),
+    others,
+  );
+});
+
+test('without variables every setting has its default', async () => {
+  for (const { environment } of Object.values((await readStackFile()).functions)) {
+    assert.equal(loadConfig(environment), loadConfig({}));
+  }
+});
+
+test('the Debian packages of the worker are those that the project needs to run', async () => {
+  const file = await readFile(join(import.meta.dirname, '../../../scripts/debian-packages.json'), 'utf8');
+  const installed = (await readStackFile()).functions['build-worker']?.build_args.ADDITIONAL_PACKAGE?.split(' ') ?? [];
+  assert.equal(
+    JSON.parse(file).run.filter((name: string) => !installed.includes(name)),
+    [],
+  );
+});
+
+test('names of images can be replaced', async () => {
+  const { functions } = await readStackFile({ REGISTRY: 'registry.example/team', TAG: '7' });
+  assert.is(functions.status?.image, 'registry.example/team/imagebuilder-status:7');
+});
+
+test('only the worker runs as root and carries Debian packages', async () => {
+  for (const [name, { build_args }] of Object.entries((await readStackFile()).functions)) {
+    assert.is(build_args.RUN_AS ?? '12000', name === 'build-worker' ? '0' : '12000', name);
+    assert.is(build_args.ADDITIONAL_PACKAGE !== undefined, name === 'build-worker', name);
+  }
+});
+
+test('what a handler imports is found in the assembled tree as in the repository', async () => {
+  const handler = join(import.meta.dirname, 'handlers/lib-user');
+  const context = await assemble('status', join(directory, 'fixture'), { handler });
+  await linkProductionDependencies(context);
+  for (const options of [
+    { handler: join(handler, 'handler.ts') },
+    { index: join(context, 'index.ts'), cwd: context },
+  ]) {
+    await using server = await startFunction(options);
+    const answer = await call(server.address, '/codes');
+    assert.is(answer.body.toString(), String(Object.keys(errorTable).length));
+  }
+});
+
+for (const name of names) {
+  test(`${name} runs from the assembled tree as it does in the repository`, async () => {
+    const context = await assemble(name, directory);
+    await linkProductionDependencies(context);
+    assert.ok((await readdir(join(context, 'function'))).includes('lib'));
+    await using server = await startFunction({
+      index: join(context, 'index.ts'),
+      cwd: context,
+      env: {
+        IMAGEBUILDER_SECRETS_DIRECTORY: join(directory, 'secrets'),
+        IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+        IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
+        IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+      },
+    });
+    const answer = await call(server.address, '/', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"not": json',
+    });
+    assert.is(answer.status, 400);
+    assert.is(JSON.parse(answer.body.toString()).code, 'request.malformed');
+    server.child.kill('SIGTERM');
+    assert.is(await server.exited, 0, server.lines.join('\n'));
+    assert.not.ok(server.lines.some((line) => line.includes('MODULE_TYPELESS')));
+  });
+}
+
+test.run();
