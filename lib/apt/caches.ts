@@ -1,0 +1,209 @@
+import { constants, createWriteStream } from 'node:fs';
+import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { isNodeError } from '../errors.ts';
+import type { GuestBind } from '../guest/guest.ts';
+import { lock } from '../lock.ts';
+import type { PpaSource } from './launchpad.ts';
+
+/**
+ * apt's own folders for one build. They are bound over those of the image, so that nothing that apt fetches lands in
+ * it, and are filled with the package lists that earlier builds of the same base image fetched:
+ *
+ *     <cacheDirectory>/apt-lists/<sha256 of the base image>/   files as in /var/lib/apt/lists
+ *     <cacheDirectory>/apt-lists/lock                           shared while reading, exclusive while changing
+ *
+ * Lists are kept by base image, and only those of the base's own sources: apt inside the image wrote them, so what a
+ * hostile base or PPA puts there must reach no other base and no build without that PPA.
+ */
+export interface AptCaches extends AsyncDisposable {
+  /** For `Guest.open`. */
+  readonly binds: readonly GuestBind[];
+  /**
+   * Keeps the lists for later builds. Call it after a successful update and before any package's scripts have run.
+   * `sources` are the PPAs of this build, whose lists are left out.
+   */
+  publish(sources: readonly PpaSource[]): Promise<void>;
+}
+
+export interface AptCachesOptions {
+  readonly cacheDirectory: string;
+  /** Lists of all base images together; those used least recently are dropped first. */
+  readonly cacheBytes: number;
+  readonly baseImageSha256: string;
+  /** A folder of this build alone. */
+  readonly workDirectory: string;
+  readonly signal: AbortSignal;
+}
+
+const MiB = 1024 * 1024;
+/** Age after which an unfinished publication belongs to nobody: milliseconds. */
+const abandonedMs = 24 * 60 * 60 * 1000;
+
+/** Makes the folders of a build and fills them from the cache. Disposing removes them. */
+export async function openAptCaches(options: AptCachesOptions): Promise<AptCaches> {
+  const { signal } = options;
+  const root = join(options.cacheDirectory, 'apt-lists');
+  const published = join(root, options.baseImageSha256);
+  const scratch = await mkdtemp(join(options.workDirectory, 'apt-'));
+  const lists = join(scratch, 'lists');
+  const cache = join(scratch, 'cache');
+  try {
+    // As dpkg makes them; apt gives the partial folders to its own user, _apt, where it has one.
+    await mkdir(join(lists, 'partial'), { recursive: true, mode: 0o755 });
+    await mkdir(join(cache, 'archives', 'partial'), { recursive: true, mode: 0o755 });
+    await mkdir(root, { recursive: true });
+    await using _ = await lock(join(root, 'lock'), { shared: true, signal });
+    await copyLists(published, lists, { signal, maximumBytes: options.cacheBytes, accept: () => true });
+    await utimes(published, new Date(), new Date()).catch(ignoreMissing);
+  } catch (error) {
+    await rm(scratch, { recursive: true, force: true });
+    throw error;
+  }
+  return {
+    binds: [
+      { source: lists, target: '/var/lib/apt/lists' },
+      { source: cache, target: '/var/cache/apt' },
+    ],
+    async publish(sources) {
+      const prefixes = sources.map((source) => comparable(`${source.url}/dists/`));
+      const accept = (name: string) => !prefixes.some((prefix) => comparable(name).startsWith(prefix));
+      await publishLists({ ...options, root, published, lists, accept });
+    },
+    [Symbol.asyncDispose]: () => rm(scratch, { recursive: true, force: true }),
+  };
+}
+
+interface PublishOptions extends AptCachesOptions {
+  readonly root: string;
+  readonly published: string;
+  readonly lists: string;
+  readonly accept: (name: string) => boolean;
+}
+
+async function publishLists(options: PublishOptions): Promise<void> {
+  const { root, published, lists, accept, signal } = options;
+  if (await isPublished(options)) return;
+  const fresh = await mkdtemp(join(root, 'new-'));
+  const old = `${fresh}.old`;
+  try {
+    if (!(await copyLists(lists, fresh, { signal, maximumBytes: options.cacheBytes, accept }))) return;
+    await using _ = await lock(join(root, 'lock'), { signal });
+    await rename(published, old).catch(ignoreMissing);
+    await rename(fresh, published);
+    await evict(root, options.cacheBytes);
+  } finally {
+    await rm(fresh, { recursive: true, force: true });
+    await rm(old, { recursive: true, force: true });
+  }
+}
+
+async function isPublished({ root, published, lists, accept, signal }: PublishOptions): Promise<boolean> {
+  await using _ = await lock(join(root, 'lock'), { shared: true, signal });
+  return (await describeLists(lists, accept)) === (await describeLists(published, () => true));
+}
+
+/** Names of lists; apt's lock, its partial folder and whatever does not belong there are left out. */
+async function listNames(folder: string, accept: (name: string) => boolean): Promise<string[]> {
+  const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
+  return names
+    .filter((name) => /^[A-Za-z0-9][A-Za-z0-9._%:+~@,=-]*_[A-Za-z0-9._-]+$/.test(name) && accept(name))
+    .sort();
+}
+
+/** Equal for folders with the same lists: names, sizes and times, which apt sets to the server's. */
+async function describeLists(folder: string, accept: (name: string) => boolean): Promise<string> {
+  const names = await listNames(folder, accept);
+  const lines = names.map(async (name) => {
+    const found = await lstat(join(folder, name));
+    return `${name} ${found.size} ${Math.floor(found.mtimeMs / 1000)}`;
+  });
+  return (await Promise.all(lines)).join('\n');
+}
+
+/**
+ * Copies regular files with their times, never following a link, as the image's root may have put one there. False
+ * when they are larger than `maximumBytes` together.
+ */
+async function copyLists(
+  from: string,
+  to: string,
+  options: {
+    readonly accept: (name: string) => boolean;
+    readonly maximumBytes: number;
+    readonly signal: AbortSignal;
+  },
+): Promise<boolean> {
+  let total = 0;
+  for (const name of await listNames(from, options.accept)) {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const file = await open(join(from, name), flags).catch((error: unknown) => {
+      if (isNodeError(error) && (error.code === 'ELOOP' || error.code === 'ENXIO')) return null;
+      throw error;
+    });
+    if (file === null) continue;
+    try {
+      const { size, mtime } = await file.stat().then((found) => (found.isFile() ? found : { size: -1, mtime: 0 }));
+      if (size < 0) continue;
+      total += size;
+      if (total > options.maximumBytes) return false;
+      const target = join(to, name);
+      // Opened once and read from there: the path may have become something else since.
+      const source = file.createReadStream({
+        autoClose: false,
+        start: 0,
+        end: Math.max(0, size - 1),
+        highWaterMark: MiB,
+      });
+      await pipeline(size === 0 ? [] : source, createWriteStream(target, { mode: 0o644 }), { signal: options.signal });
+      await utimes(target, mtime, mtime);
+    } finally {
+      await file.close();
+    }
+  }
+  return true;
+}
+
+/** Drops the lists of the base images used least recently, and what publishers that died have left. */
+async function evict(root: string, cacheBytes: number): Promise<void> {
+  const entries = await Promise.all(
+    (await readdir(root, { withFileTypes: true }))
+      .filter((entry) => entry.isDirectory())
+      .map(async ({ name }) => {
+        const found = await stat(join(root, name)).catch(ignoreMissing);
+        return { name, usedMs: found?.mtimeMs ?? 0, sizeBytes: await sizeOf(join(root, name)) };
+      }),
+  );
+  let total = 0;
+  for (const { name, usedMs, sizeBytes } of entries.sort((a, b) => b.usedMs - a.usedMs)) {
+    if (name.startsWith('new-')) {
+      if (Date.now() - usedMs > abandonedMs) await rm(join(root, name), { recursive: true, force: true });
+      continue;
+    }
+    total += sizeBytes;
+    if (total > cacheBytes) await rm(join(root, name), { recursive: true, force: true });
+  }
+}
+
+async function sizeOf(folder: string): Promise<number> {
+  const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
+  const sizes = names.map(async (name) => (await lstat(join(folder, name)).catch(ignoreMissing))?.size ?? 0);
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
+
+/**
+ * How names of lists from a repository begin, compared by letters and digits alone: releases of apt differ in which
+ * other characters they escape, and leaving out a list too many costs only time.
+ */
+function comparable(nameOrUrl: string): string {
+  return nameOrUrl
+    .replace(/^[a-z+]+:\/+/, '')
+    .toLowerCase()
+    .replace(/%[0-9a-f]{2}|[^a-z0-9]/g, '');
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
+  throw error;
+}

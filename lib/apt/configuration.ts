@@ -1,0 +1,55 @@
+/**
+ * Configuration for one run of apt, read after the image's own (`apt-get -c`) and therefore stronger: the file that
+ * APT_CONFIG names is read first and weaker. It lies on the guest's tmpfs, so no proxy stays in the image.
+ */
+export interface AptConfiguration {
+  /** An http proxy that fetches, and caches, for apt; null leaves the image's own configuration alone. */
+  readonly proxyUrl: string | null;
+}
+
+const fixed = `
+// What the image's sources do not trust is not used, whatever the image itself allows.
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+
+// Any repository that fails makes update fail; apt before 2.1 does not know this, there its messages tell.
+APT::Update::Error-Mode "any";
+Acquire::http::Timeout "60";
+Acquire::https::Timeout "60";
+
+// Lists serve this build alone and are not part of the image: only what installing needs is fetched, and the image's
+// own hooks, which keep databases beside the lists, do not run.
+Acquire::Languages "none";
+Acquire::PDiffs "false";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled "false";
+Acquire::IndexTargets::deb::DEP-11-icons-hidpi::DefaultEnabled "false";
+Acquire::IndexTargets::deb::DEP-11-icons-large::DefaultEnabled "false";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+Acquire::IndexTargets::deb-src::Sources::DefaultEnabled "false";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+
+// Whoever asks for a package gets its newest version: a build is not one of the machines that an update is phased over.
+APT::Get::Always-Include-Phased-Updates "true";
+
+// A broken-off build is thrown away as a whole, so nothing is gained by syncing every file. Configuration files of the
+// image that were changed are kept, and nobody is there to be asked.
+Dpkg::Options { "--force-unsafe-io"; "--force-confdef"; "--force-confold"; };
+Dpkg::Use-Pty "false";
+`;
+
+/** The text of an apt.conf. */
+export function renderAptConfiguration({ proxyUrl }: AptConfiguration): string {
+  if (proxyUrl === null) return `${fixed.trimStart()}\nAcquire::Retries "3";\n`;
+  const url = new URL(proxyUrl).href.replace(/\/$/, '');
+  const proxy = ['http', 'https'].map(
+    (scheme) =>
+      `#clear Acquire::${scheme}::Proxy;\n#clear Acquire::${scheme}::Proxy-Auto-Detect;\n#clear Acquire::${scheme}::ProxyAutoDetect;\nAcquire::${scheme}::Proxy "${url}";\n`,
+  );
+  // The proxy tries again by itself, and more cleverly.
+  return `${fixed.trimStart()}\nAcquire::Retries "1";\n${proxy.join('')}`;
+}

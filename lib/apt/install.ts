@@ -1,0 +1,109 @@
+import { ImageBuilderError, safeUrl } from '../errors.ts';
+import type { GuestSession } from '../guest/guest.ts';
+import { renderAptConfiguration } from './configuration.ts';
+import { type AptMessage, parseMessages, repositoryFault } from './message.ts';
+import { type InstallPlan, type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
+import { type AptRun, runApt } from './script.ts';
+import { type AptStatus, parseStatusLine } from './status-line.ts';
+import type { AptProgress } from './update.ts';
+
+export interface InstallOptions extends ResolveOptions {
+  readonly onLog: (line: string) => void;
+  /** In packages, each counted twice: fetched and installed. */
+  readonly onProgress: (progress: AptProgress) => void;
+}
+
+/**
+ * Installs packages in an image, with apt's own semantics: what is installed already is brought to its newest version.
+ * All of them are checked first, so that an error names every one that cannot be had (`apt.package`). Throws
+ * `apt.install` where a package's own scripts or files fail, `image.full`, `disk.full`, `image.corrupt`, and
+ * `upstream.*` where packages could not be downloaded. The image is then half changed: throw it away.
+ */
+export async function installPackages(
+  session: GuestSession,
+  specifications: readonly string[],
+  options: InstallOptions,
+): Promise<InstallPlan> {
+  if (specifications.length === 0) return { install: [], remove: [] };
+  const plan = await resolvePackages(session, specifications, options);
+  const failures: AptStatus[] = [];
+  const total = 2 * plan.install.length;
+  const run = await runApt(session, 'install', {
+    arguments: [recommendsOption(options.recommends), ...specifications],
+    files: { 'apt.conf': renderAptConfiguration(options) },
+    onLine: options.onLog,
+    onStatusLine: (line) => {
+      const status = parseStatusLine(line);
+      if (status === null) return;
+      if (status.kind === 'failure') failures.push(status);
+      const percent = status.kind === 'download' ? status.percent : 100 + status.percent;
+      options.onProgress({ current: Math.floor((percent / 200) * total), total, message: status.message });
+    },
+  });
+  const error = installError(run, failures);
+  if (error !== null) throw error;
+  return plan;
+}
+
+/** What a failed `apt-get install` died of; null where it did not fail. */
+export function installError({ exitCode, lines }: AptRun, failures: readonly AptStatus[]): ImageBuilderError | null {
+  if (exitCode === 0) return null;
+  const logTail = lines.slice(-40);
+  const messages = parseMessages(lines).filter(({ level }) => level === 'error');
+  const output = lines.join('\n');
+  if (/enough free space in/.test(output)) {
+    return new ImageBuilderError('disk.full', 'the worker has no room for the packages to be downloaded', { logTail });
+  }
+  if (/No space left on device|Disk quota exceeded/.test(output)) {
+    return new ImageBuilderError(
+      'image.full',
+      'the file system of the image has no room for the packages; take a base image with a larger disk',
+      { logTail },
+    );
+  }
+  if (/dpkg was interrupted/.test(output)) {
+    return new ImageBuilderError('image.corrupt', 'in the base image, dpkg was interrupted in its work', { logTail });
+  }
+  const failed = failures.length > 0 ? failures : dpkgFailures(lines);
+  if (failed.length > 0) {
+    const reasons = failed.map(({ name, message }) => `${packageOf(name)}: ${message}`);
+    return new ImageBuilderError('apt.install', `the installation failed in ${[...new Set(reasons)].join('; ')}`, {
+      logTail,
+    });
+  }
+  return downloadError(messages, logTail) ?? aptError(messages, exitCode, logTail);
+}
+
+/** Packages are fetched before anything is unpacked: these failures are a server's. */
+function downloadError(messages: readonly AptMessage[], logTail: readonly string[]): ImageBuilderError | null {
+  const failed = messages.filter(({ text }) => text.startsWith('Failed to fetch'));
+  const first = failed[0];
+  if (first === undefined) return null;
+  const reasons = failed.map(({ text }) => text.replace(/\S+:\/\/\S+/, (url) => safeUrl(url)));
+  const faults = failed.map(({ text }) => repositoryFault(text));
+  const code = faults.every((fault) => fault === 'unreachable') ? 'upstream.unreachable' : 'upstream.status';
+  return new ImageBuilderError(code, `packages cannot be downloaded: ${reasons.join('; ')}`, { logTail });
+}
+
+/** What apt itself refuses: held packages, removal of essential ones, packages that nobody has signed. */
+function aptError(messages: readonly AptMessage[], exitCode: number, logTail: readonly string[]): ImageBuilderError {
+  const reason = messages.map(({ text }) => text).join('; ') || `apt-get ended with code ${exitCode}`;
+  if (repositoryFault(reason) === 'signature') return new ImageBuilderError('apt.signature', reason, { logTail });
+  const code = /^(Held|Essential|Packages were downgraded)/.test(reason) ? 'apt.package' : 'apt.install';
+  return new ImageBuilderError(code, `the packages cannot be installed: ${reason}`, { logTail });
+}
+
+/** What dpkg says has failed, where its status lines do not: `dpkg: error processing package NAME (--configure):`. */
+function dpkgFailures(lines: readonly string[]): Pick<AptStatus, 'name' | 'message'>[] {
+  return lines.flatMap((line, index) => {
+    const match = /^dpkg: error processing (?:package|archive) (\S+) \(--[a-z-]+\):?\s*(.*)$/.exec(line);
+    if (match === null) return [];
+    const [, name = '', rest = ''] = match;
+    return [{ name, message: rest === '' ? (lines[index + 1] ?? '').trim() : rest }];
+  });
+}
+
+/** `name` of a package, or of the file name of an archive. */
+function packageOf(name: string): string {
+  return name.replace(/^.*\//, '').replace(/_.*\.deb$/, '');
+}

@@ -1,0 +1,98 @@
+/** apt's own words, parsed. Its wording has hardly changed since 2010; every generation met is in the tests. */
+
+export interface AptMessage {
+  readonly level: 'error' | 'warning' | 'notice';
+  /** Without the level, continuation lines joined by spaces. */
+  readonly text: string;
+}
+
+const levels: Readonly<Record<string, AptMessage['level']>> = {
+  E: 'error',
+  Error: 'error',
+  W: 'warning',
+  Warning: 'warning',
+  N: 'notice',
+  Notice: 'notice',
+};
+
+/**
+ * Collects apt's messages: lines `E: …` and `W: …` (`Error: …` since 2.9 where output is for people). Indented lines
+ * that follow belong to them. Lines `Err:1 URL …` are left out: apt sums them up at its end, with the whole URL.
+ */
+export function parseMessages(lines: readonly string[]): AptMessage[] {
+  const messages: { level: AptMessage['level']; text: string }[] = [];
+  let open = false;
+  for (const line of lines) {
+    const match = /^(E|Error|W|Warning|N|Notice): (.*)$/.exec(line);
+    const level = levels[match?.[1] ?? ''];
+    if (level !== undefined) {
+      messages.push({ level, text: tidy(match?.[2] ?? '') });
+      open = true;
+    } else if (open && /^\s+\S/.test(line)) {
+      const last = messages.at(-1);
+      if (last !== undefined) last.text = `${last.text} ${tidy(line)}`;
+    } else {
+      open = false;
+    }
+  }
+  return messages;
+}
+
+function tidy(text: string): string {
+  return text.replace(/\s+/g, ' ').trim();
+}
+
+/** What kind of failure a message about a repository or a download tells of. */
+export type RepositoryFault =
+  | 'signature'
+  | 'expired'
+  | 'missing'
+  | 'forbidden'
+  | 'out-of-step'
+  | 'unreachable'
+  | 'configuration';
+
+/** In the order in which they are tried: what comes first explains what comes later. */
+const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
+  [
+    'signature',
+    /NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|EXPSIG|ERRSIG|KEYEXPIRED|NODATA|GPG error|is not signed|no longer signed|Clearsigned file isn't valid|OpenPGP signature verification failed|Splitting up .* into data and signature|Missing key|not bound|unauthenticated|cannot be authenticated/i,
+  ],
+  ['expired', /is expired \(invalid since|is not valid yet|expired since/i],
+  ['out-of-step', /Hash Sum mismatch|unexpected size|Size mismatch|Mirror sync|by-hash|insufficient information/i],
+  ['missing', /\s(404|410)\s|does not have a Release file|no longer has a Release file|File not found/i],
+  ['forbidden', /\s(401|403|407)\s+\S/],
+  [
+    'unreachable',
+    /\s5[0-9]{2}\s+\S|Could not (connect|resolve|handshake)|Cannot initiate|Unable to connect|Temporary failure|Something wicked|Connection (failed|timed out|refused|reset|closed)|timed? ?out|Network is unreachable|No route to host|Error reading from|Error writing to|Remote end closed|certificate|handshake|TLS|SSL|Undetermined Error|Bad (header|response)|HTTP server sent|Protocol not supported|Data socket/i,
+  ],
+  [
+    'configuration',
+    /Conflicting values set|Malformed (entry|line|stanza)|is not known on line|method driver .* could not be found|changed its '.*' value/i,
+  ],
+];
+
+/** Classifies a message; null where it does not tell of a repository that cannot be used. */
+export function repositoryFault(text: string): RepositoryFault | null {
+  if (harmless.test(text)) return null;
+  return patterns.find(([, pattern]) => pattern.test(text))?.[0] ?? null;
+}
+
+/** Warnings that are about tomorrow, or that repeat what another message says in full. */
+const harmless =
+  /^Some index files failed to download|Policy will reject signature|uses weak (digest )?algorithm|legacy trusted\.gpg keyring|^Skipping acquire of configured file|is configured multiple times|^Conflicting distribution/i;
+
+/**
+ * The repository a message is about: its URL up to `/dists/` or `/pool/`, without a slash at the end; null where the
+ * message has no URL.
+ */
+export function repositoryUrl(text: string): string | null {
+  const match = /\b(?:mirror\+)?(https?|ftp|file|copy|cdrom):\/*[^\s'"]+/.exec(text);
+  return match === null ? null : match[0].replace(/\/(dists|pool)\/.*$/, '').replace(/[/:.,]+$/, '');
+}
+
+/** The name after `dists/`, or the word after the URL in `URL noble InRelease`; null where there is none. */
+export function repositorySuite(text: string): string | null {
+  const match = /\/dists\/([^/\s']+)/.exec(text) ?? /:\/\/\S+ (\S+)(?:\/\S+)? (?:InRelease|Release)/.exec(text);
+  return match?.[1] ?? null;
+}

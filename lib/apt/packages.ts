@@ -1,0 +1,69 @@
+import type { GuestSession } from '../guest/guest.ts';
+import { runScript } from './script.ts';
+
+/** A package in the image's dpkg database that is unpacked or more: removed ones are left out. */
+export interface InstalledPackage {
+  readonly name: string;
+  readonly architecture: string;
+  readonly version: string;
+  /** dpkg's state: `installed`, or a state in which an interrupted or failed installation leaves a package. */
+  readonly state: 'installed' | 'unfinished';
+}
+
+/** One package that a build has put in, with the version it replaced where there was one. */
+export interface PackageChange {
+  /** The bare name, or `name:architecture` where that is not the image's own. */
+  readonly name: string;
+  readonly version: string;
+  readonly previous_version?: string;
+}
+
+/** Reads which packages an image has. An image without dpkg has none. */
+export async function readPackages(session: GuestSession): Promise<InstalledPackage[]> {
+  return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
+}
+
+/** Parses lines of `dpkg-query -W` with name, architecture, version and `db:Status-Abbrev`, separated by tabs. */
+export function parsePackages(lines: readonly string[]): InstalledPackage[] {
+  return lines.flatMap((line): InstalledPackage[] => {
+    const [name = '', architecture = '', version = '', status = ''] = line.split('\t');
+    // The second letter is the state (dpkg-query(1)): n not installed, c only configuration files, i installed,
+    // W and t waiting for or owing triggers, which the next dpkg run settles; the third is R after a broken removal.
+    const state = status[1];
+    if (name === '' || state === undefined || state === 'n' || state === 'c') return [];
+    const finished = (state === 'i' || state === 'W' || state === 't') && status[2] !== 'R';
+    return [{ name, architecture, version, state: finished ? 'installed' : 'unfinished' }];
+  });
+}
+
+export interface PackageDifference {
+  /** New packages and those whose version changed, by name. */
+  readonly changed: readonly PackageChange[];
+  /** Packages that are no longer there, by name, with the version they had. */
+  readonly removed: readonly { readonly name: string; readonly version: string }[];
+}
+
+/** What differs between two readings of an image's packages. `architecture` is the image's own. */
+export function comparePackages(
+  before: readonly InstalledPackage[],
+  after: readonly InstalledPackage[],
+  architecture: string,
+): PackageDifference {
+  const versions = (packages: readonly InstalledPackage[]) =>
+    new Map(packages.map((entry) => [displayName(entry, architecture), entry.version]));
+  const old = versions(before);
+  const now = versions(after);
+  const changed = [...now].flatMap(([name, version]): PackageChange[] => {
+    const previous = old.get(name);
+    if (previous === version) return [];
+    return [previous === undefined ? { name, version } : { name, version, previous_version: previous }];
+  });
+  const removed = [...old].filter(([name]) => !now.has(name)).map(([name, version]) => ({ name, version }));
+  const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+  return { changed: changed.sort(byName), removed: removed.sort(byName) };
+}
+
+function displayName(entry: InstalledPackage, architecture: string): string {
+  const native = entry.architecture === 'all' || entry.architecture === architecture;
+  return native ? entry.name : `${entry.name}:${entry.architecture}`;
+}

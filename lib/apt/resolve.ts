@@ -1,0 +1,221 @@
+import { ImageBuilderError, type RequestFault } from '../errors.ts';
+import type { GuestSession } from '../guest/guest.ts';
+import { renderAptConfiguration } from './configuration.ts';
+import { parseMessages, repositoryFault } from './message.ts';
+import { runApt } from './script.ts';
+
+/** What apt would do. */
+export interface InstallPlan {
+  /** Packages to install or upgrade, by name. */
+  readonly install: readonly string[];
+  /** Packages to remove, because they conflict with what was asked for. */
+  readonly remove: readonly string[];
+}
+
+export interface ResolveOptions {
+  /** True to take recommended packages as well. */
+  readonly recommends: boolean;
+  readonly proxyUrl: string | null;
+}
+
+/**
+ * Asks apt what installing `specifications` (`name`, `name:arch`, `name=version`, `name/suite`) would do. Throws
+ * `apt.package` naming each of them that cannot be found or satisfied, with apt's reasons, and `image.corrupt` where
+ * the image's own packages do not fit together.
+ */
+export async function resolvePackages(
+  session: GuestSession,
+  specifications: readonly string[],
+  options: ResolveOptions,
+): Promise<InstallPlan> {
+  const problems = new Map<string, string>();
+  let remaining = [...new Set(specifications)];
+  const general: string[] = [];
+  let logTail: readonly string[] = [];
+  // Apt stops at the first kind of problem; each round takes out what it named, until apt is content with the rest.
+  while (remaining.length > 0) {
+    const round = await simulate(session, remaining, options);
+    const found = roundProblems(round, remaining);
+    if (found.size === 0 && round.exitCode === 0) {
+      if (problems.size === 0) return parsePlan(round.simulation);
+      break;
+    }
+    logTail = round.simulation.slice(-20);
+    for (const [specification, reason] of found) problems.set(specification, reason);
+    if (found.size === 0) {
+      general.push(generalReason(round.simulation, round.exitCode));
+      break;
+    }
+    remaining = remaining.filter((specification) => !found.has(specification));
+  }
+  const faults = specifications.flatMap((specification, index): RequestFault[] => {
+    const message = problems.get(specification);
+    return message === undefined ? [] : [{ path: `$.package_list[${index}]`, message: `${specification}: ${message}` }];
+  });
+  const reasons = [...faults.map((fault) => fault.message), ...general];
+  const subject =
+    faults.length === 1 ? 'a package' : faults.length === 0 ? 'the packages' : `${faults.length} packages`;
+  throw new ImageBuilderError('apt.package', `${subject} cannot be installed: ${reasons.join('; ')}`, {
+    faults,
+    logTail,
+  });
+}
+
+interface Round {
+  readonly policy: readonly string[];
+  readonly simulation: readonly string[];
+  readonly exitCode: number;
+}
+
+async function simulate(
+  session: GuestSession,
+  specifications: readonly string[],
+  options: ResolveOptions,
+): Promise<Round> {
+  const names = specifications.map((specification) => bareName(specification));
+  const { exitCode, lines } = await runApt(session, 'resolve', {
+    arguments: [recommendsOption(options.recommends), ...specifications],
+    files: { 'apt.conf': renderAptConfiguration(options), names: `${names.join('\n')}\n` },
+    timeoutMs: 600_000,
+  });
+  const start = lines.indexOf('== simulation');
+  return { policy: lines.slice(0, start), simulation: lines.slice(start + 1), exitCode };
+}
+
+/** apt-get's option that decides about recommended packages, whatever the image's configuration says. */
+export function recommendsOption(recommends: boolean): string {
+  return recommends ? '--install-recommends' : '--no-install-recommends';
+}
+
+/**
+ * Which of `specifications` a round found to be impossible, and why. Throws `image.corrupt` or `apt.signature` where
+ * the reason is none of them.
+ */
+export function roundProblems(round: Round, specifications: readonly string[]): Map<string, string> {
+  const problems = new Map<string, string>();
+  // Where a name is not known as it is, apt-get would take `name-` as a removal and `a+b` as a pattern: such a round
+  // has simulated something else, and only what is unknown counts.
+  const known = parsePolicyNames(round.policy);
+  for (const specification of specifications) {
+    const name = bareName(specification);
+    const there = known.some((entry) => entry === name || entry.startsWith(`${name}:`) || name.startsWith(`${entry}:`));
+    if (!there) problems.set(specification, 'no repository of the image or of the PPAs has a package of this name');
+  }
+  if (problems.size > 0) return problems;
+  const messages = parseMessages(round.simulation);
+  const whole = messages.find(({ text }) => /fix-broken install|-f install/.test(text));
+  if (whole !== undefined) {
+    throw new ImageBuilderError(
+      'image.corrupt',
+      `the packages of the base image have unmet dependencies among themselves: ${unmetText(round.simulation)}`,
+      { logTail: round.simulation.slice(-20) },
+    );
+  }
+  for (const { level, text } of messages) {
+    if (level !== 'error') continue;
+    for (const [pattern, reason] of missing) {
+      const match = pattern.exec(text);
+      if (match === null) continue;
+      for (const specification of specifications) {
+        if (withoutArchitecture(bareName(specification)) !== withoutArchitecture(match.groups?.name ?? '')) continue;
+        if (match.groups?.wanted !== undefined && !specification.endsWith(match.groups.wanted)) continue;
+        problems.set(specification, reason(match.groups?.wanted ?? '', providersOf(bareName(specification), round)));
+      }
+    }
+  }
+  const unmet = parseUnmet(round.simulation);
+  for (const specification of specifications) {
+    const name = withoutArchitecture(bareName(specification));
+    const reasons = [...unmet].filter(([other]) => withoutArchitecture(other) === name).map(([, reason]) => reason);
+    if (reasons.length > 0) problems.set(specification, reasons.join(', '));
+  }
+  if (problems.size > 0) return problems;
+  // The solver of apt 3 tells one contradiction at a time, as a numbered derivation, and nothing else.
+  const contradiction = messages.find(({ text }) => text.startsWith('Unable to satisfy dependencies'));
+  const involved = contradiction?.text.match(/\S+:[a-z0-9-]+(?==\S+ is selected for install)/g) ?? [];
+  for (const specification of specifications) {
+    const name = withoutArchitecture(bareName(specification));
+    if (involved.some((other) => withoutArchitecture(other) === name)) {
+      problems.set(specification, contradiction?.text ?? '');
+    }
+  }
+  return problems;
+}
+
+const missing: readonly (readonly [RegExp, (wanted: string, providers: readonly string[]) => string])[] = [
+  [/^Unable to locate package (?<name>\S+)/, () => 'no repository of the image or of the PPAs has it'],
+  [/^Couldn't find any package by (?:regex|glob) '(?<name>[^']+)'/, () => 'no repository has it'],
+  [
+    /^Package '?(?<name>[^'\s]+)'? has no installation candidate/,
+    (_wanted, providers) =>
+      providers.length > 0
+        ? `it is a virtual package; ask for one that provides it: ${providers.join(', ')}`
+        : 'other packages refer to it, but no repository has it for this release and architecture',
+  ],
+  [/^Version '(?<wanted>[^']+)' for '(?<name>[^']+)' was not found/, (wanted) => `there is no version ${wanted}`],
+  [
+    /^Release '(?<wanted>[^']+)' for '(?<name>[^']+)' was not found/,
+    (wanted) => `the suite ${wanted} does not have it`,
+  ],
+];
+
+/** `The following packages have unmet dependencies:` (`Unsatisfied dependencies:` since apt 3) and what follows. */
+export function parseUnmet(lines: readonly string[]): Map<string, string> {
+  const unmet = new Map<string, string>();
+  const start = lines.findIndex((line) => /unmet dependencies:$|^Unsatisfied dependencies:$/.test(line.trim()));
+  if (start === -1) return unmet;
+  let name: string | undefined;
+  for (const line of lines.slice(start + 1)) {
+    if (!/^\s/.test(line)) break;
+    const entry = /^ (\S+) : (.*)$/.exec(line);
+    if (entry?.[1] !== undefined) name = entry[1];
+    const text = (entry?.[2] ?? line).replace(/\s+/g, ' ').trim();
+    if (name === undefined || text === '') continue;
+    const before = unmet.get(name);
+    unmet.set(name, before === undefined ? text : `${before}, ${text}`);
+  }
+  return unmet;
+}
+
+function unmetText(lines: readonly string[]): string {
+  return [...parseUnmet(lines)].map(([name, reason]) => `${name}: ${reason}`).join('; ');
+}
+
+function generalReason(lines: readonly string[], exitCode: number): string {
+  const messages = parseMessages(lines).filter(({ level }) => level === 'error');
+  const signature = messages.find(({ text }) => repositoryFault(text) === 'signature');
+  if (signature !== undefined)
+    throw new ImageBuilderError('apt.signature', signature.text, { logTail: lines.slice(-20) });
+  const parts = [unmetText(lines), ...messages.map(({ text }) => text)].filter((text) => text !== '');
+  return parts.length === 0 ? `apt-get ended with code ${exitCode}` : parts.join('; ');
+}
+
+/** `Inst name [old] (new …)` and `Remv name [old]` lines of a simulation. */
+export function parsePlan(lines: readonly string[]): InstallPlan {
+  const names = (word: string) =>
+    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.split(' ')[1] ?? '');
+  return { install: names('Inst'), remove: names('Remv') };
+}
+
+/** Names that stand at the beginning of a line, with a colon: those `apt-cache policy` knows. */
+function parsePolicyNames(lines: readonly string[]): string[] {
+  return lines.flatMap((line) => /^([a-z0-9]\S*):$/.exec(line)?.[1] ?? []);
+}
+
+/** `Package x is a virtual package provided by:` and the indented names below. */
+function providersOf(name: string, round: Round): string[] {
+  const lines = round.simulation;
+  const start = lines.findIndex((line) => line.startsWith(`Package ${name} is a virtual package provided by`));
+  if (start === -1) return [];
+  const end = lines.findIndex((line, index) => index > start && !/^ {2}\S/.test(line));
+  return lines.slice(start + 1, end).flatMap((line) => line.trim().split(' ')[0] ?? []);
+}
+
+/** `name` or `name:arch` of a specification. */
+function bareName(specification: string): string {
+  return specification.replace(/[=/].*$/, '');
+}
+
+function withoutArchitecture(name: string): string {
+  return name.replace(/:.*$/, '');
+}

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ImageBuilderError } from '../errors.ts';
+import type { GuestScript, GuestSession } from '../guest/guest.ts';
+
+/**
+ * The scripts that run inside images. They are plain POSIX shell, the same for every release; whatever varies comes in
+ * as arguments and files, never as shell text.
+ */
+const names = ['facts', 'packages', 'add-sources', 'update', 'resolve', 'install'] as const;
+export type ScriptName = (typeof names)[number];
+
+const texts = Object.fromEntries(
+  names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
+) as Readonly<Record<ScriptName, string>>;
+
+/** A base image may have sources with a password in their URL, and apt shows them. */
+const urlCredentials = /:\/\/[^\s/@'"]+@/g;
+
+/**
+ * Runs one of our scripts and returns every line it wrote, oldest first, without the credentials of URLs.
+ * Throws what `session.run` throws.
+ */
+export async function runScript(
+  session: GuestSession,
+  name: ScriptName,
+  options: Omit<GuestScript, 'name' | 'text'> = {},
+): Promise<string[]> {
+  const lines: string[] = [];
+  await session.run({
+    ...options,
+    name,
+    text: texts[name],
+    onLine: (raw, stream) => {
+      const line = raw.replace(urlCredentials, '://');
+      lines.push(line);
+      options.onLine?.(line, stream);
+    },
+  });
+  return lines;
+}
+
+export interface AptRun {
+  /** apt's own exit code. */
+  readonly exitCode: number;
+  readonly lines: readonly string[];
+}
+
+/**
+ * Runs a script that calls apt and reports apt's exit code as the status line `exit:CODE`, so that an error of apt
+ * and a failure of the guest are never mistaken for each other. Throws `guest.failed` when no code came.
+ */
+export async function runApt(
+  session: GuestSession,
+  name: ScriptName,
+  options: Omit<GuestScript, 'name' | 'text'> = {},
+): Promise<AptRun> {
+  let exitCode: number | undefined;
+  const lines = await runScript(session, name, {
+    ...options,
+    onStatusLine: (line) => {
+      const match = /^exit:([0-9]+)$/.exec(line);
+      if (match === null) options.onStatusLine?.(line);
+      else exitCode = Number(match[1]);
+    },
+  });
+  if (exitCode === undefined) {
+    throw new ImageBuilderError('guest.failed', `the script ${name} inside the image did not end as it should`, {
+      logTail: lines.slice(-20),
+    });
+  }
+  return { exitCode, lines };
+}

@@ -1,0 +1,12 @@
+# Puts files in place, root's and readable by all. $1 is a list of lines "file-in-$JOB target-path".
+set -eu
+umask 022
+while read -r name target; do
+  mkdir -p "${target%/*}"
+  # Written beside and renamed, so that neither a link at the target is followed nor a half-written file is left.
+  rm -rf "$target.imagebuilder"
+  cat "$JOB/$name" >"$target.imagebuilder"
+  chown 0:0 "$target.imagebuilder"
+  chmod 0644 "$target.imagebuilder"
+  mv -f "$target.imagebuilder" "$target"
+done <"$JOB/$1"

@@ -1,0 +1,21 @@
+# Prints what lib/apt/facts.ts wants to know of an image, one fact a line behind its kind. Changes nothing.
+export LC_ALL=C
+
+from_file() {
+  [ -f "$2" ] && head -c 65536 "$2" | sed "s|^|$1 |" && echo
+}
+
+from_file os-release /etc/os-release
+from_file lsb-release /etc/lsb-release
+from_file debian-version /etc/debian_version
+for tool in dpkg dpkg-query apt-get apt-cache; do
+  command -v "$tool" >/dev/null 2>&1 || echo "missing $tool"
+done
+echo "architecture $(dpkg --print-architecture 2>/dev/null)"
+dpkg --print-foreign-architectures 2>/dev/null | sed 's|^|foreign-architecture |'
+[ -s /etc/ssl/certs/ca-certificates.crt ] && echo 'ca-certificates present'
+# dpkg keeps numbered journal files here while it works; some left over mean that it was interrupted.
+for file in /var/lib/dpkg/updates/[0-9]*; do
+  [ -e "$file" ] && echo 'interrupted dpkg' && break
+done
+exit 0

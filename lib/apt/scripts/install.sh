@@ -1,0 +1,11 @@
+# Installs packages without asking anything. $1 is the apt-get option about recommends, the rest are specifications.
+exec 2>&1
+recommends=$1
+shift
+export LC_ALL=C.UTF-8
+export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
+export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
+# Nothing of the image runs yet, so there is nothing to restart.
+export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
+apt-get -c "$JOB/apt.conf" -y -q -o APT::Status-Fd=3 "$recommends" install "$@" </dev/null
+echo "exit:$?" >&3

@@ -1,0 +1,11 @@
+# What would be installed, and what cannot be? $1 is the apt-get option about recommends, the rest are package
+# specifications for apt-get; the file `names` holds their bare names for apt-cache.
+export LC_ALL=C.UTF-8
+recommends=$1
+shift
+exec 2>&1
+echo '== policy'
+xargs apt-cache -c "$JOB/apt.conf" policy <"$JOB/names"
+echo '== simulation'
+apt-get -c "$JOB/apt.conf" -y -q "$recommends" -s install "$@" </dev/null
+echo "exit:$?" >&3

@@ -1,0 +1,5 @@
+# Fetches the package lists. apt's exit code goes out as a status line: what it means is decided by its messages.
+exec 2>&1
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+apt-get -c "$JOB/apt.conf" -q -o APT::Status-Fd=3 update </dev/null
+echo "exit:$?" >&3

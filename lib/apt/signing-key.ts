@@ -1,0 +1,97 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ImageBuilderError } from '../errors.ts';
+import { ExecError, exec } from '../exec.ts';
+
+/** An OpenPGP public key that signs a repository, exactly one primary key, in the two forms that apt reads. */
+export interface SigningKey {
+  /** 40 hex digits in upper case, computed from the key itself. */
+  readonly fingerprint: string;
+  /** ASCII armour; apt 1.4 and later. */
+  readonly armored: string;
+  /** OpenPGP packets; every apt. */
+  readonly binary: Uint8Array;
+  /** What a user should know of, such as a key that new releases of apt refuse; null when there is nothing. */
+  readonly weakness: string | null;
+}
+
+/**
+ * Takes the key with this fingerprint, and nothing else, out of key material that came from outside. Throws `ppa.key`
+ * where the material is no key or holds another one. `owner` names the repository in messages.
+ */
+export async function readSigningKey(
+  material: string,
+  fingerprint: string,
+  owner: string,
+  signal: AbortSignal,
+): Promise<SigningKey> {
+  const home = await mkdtemp(join(tmpdir(), 'imagebuilder-key-'));
+  // A home of its own: no key of the worker's is seen, and no agent is needed for public keys.
+  const gpg = (args: readonly string[], input?: string) =>
+    exec('gpg', ['--homedir', home, '--batch', '--no-tty', '--no-autostart', ...args], {
+      signal,
+      timeoutMs: 30_000,
+      ...(input === undefined ? {} : { input }),
+    });
+  try {
+    await gpg(['--import'], material);
+    const listing = await gpg(['--with-colons', '--fixed-list-mode', '--list-keys']);
+    const keys = parseKeyListing(listing.stdout);
+    const key = keys.find((entry) => entry.fingerprint === fingerprint.toUpperCase());
+    if (key === undefined) {
+      throw new ImageBuilderError(
+        'ppa.key',
+        `the signing key that was served for ${owner} has the fingerprint ${
+          keys.map((entry) => entry.fingerprint).join(', ') || '(none)'
+        }, but Launchpad says ${fingerprint}`,
+      );
+    }
+    const file = join(home, 'key.gpg');
+    await gpg(['--export-options', 'export-minimal', '--output', file, '--export', key.fingerprint]);
+    const armored = await gpg(['--export-options', 'export-minimal', '--armor', '--export', key.fingerprint]);
+    return {
+      fingerprint: key.fingerprint,
+      armored: armored.stdout,
+      binary: await readFile(file),
+      weakness: weaknessOf(key),
+    };
+  } catch (error) {
+    if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
+    throw new ImageBuilderError('ppa.key', `what was served as the signing key of ${owner} is not an OpenPGP key`, {
+      cause: error,
+    });
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
+interface ListedKey {
+  readonly fingerprint: string;
+  /** OpenPGP algorithm number (RFC 4880 section 9.1): 1 to 3 RSA, 17 DSA. */
+  readonly algorithm: number;
+  readonly bits: number;
+  /** GnuPG's letter: `e` expired, `r` revoked. */
+  readonly validity: string;
+}
+
+/** Primary keys of `gpg --with-colons` (GnuPG's doc/DETAILS): the first `fpr` record after a `pub` is its own. */
+function parseKeyListing(text: string): ListedKey[] {
+  const records = text.split('\n').map((line) => line.split(':'));
+  return records.flatMap((fields, index): ListedKey[] => {
+    if (fields[0] !== 'pub') return [];
+    const fingerprint = records.slice(index + 1).find((later) => later[0] === 'fpr')?.[9];
+    if (fingerprint === undefined) return [];
+    return [{ fingerprint, algorithm: Number(fields[3]), bits: Number(fields[2]), validity: fields[1] ?? '' }];
+  });
+}
+
+function weaknessOf(key: ListedKey): string | null {
+  if (key.validity === 'e') return 'it has expired';
+  if (key.validity === 'r') return 'it was revoked';
+  if (key.algorithm === 17) return 'it is a DSA key, which apt 2.7.13 and later warn of or refuse';
+  if (key.algorithm <= 3 && key.bits < 2048) {
+    return `it has only ${key.bits} bits (RSA), which apt 2.7.13 and later warn of or refuse`;
+  }
+  return null;
+}

@@ -1,0 +1,139 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { installError } from '#lib/apt/install.ts';
+import { parsePlan, roundProblems } from '#lib/apt/resolve.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+
+const round = (policy: string, simulation: string, exitCode = 100) => ({
+  policy: policy.split('\n'),
+  simulation: simulation.split('\n'),
+  exitCode,
+});
+
+const policyOf = (...names: string[]) =>
+  names.map((name) => `${name}:\n  Installed: (none)\n  Candidate: 1.0\n  Version table:`).join('\n');
+
+test('a name that apt would take for a pattern or a removal is simply not there', () => {
+  const problems = roundProblems(round(policyOf('bash', 'hello'), ''), ['bash-', 'b.sh', 'hello']);
+  assert.equal([...problems.keys()], ['bash-', 'b.sh']);
+});
+
+test('versions, suites, virtual packages and packages without a candidate each have their reason', () => {
+  const simulation = `Package mta is a virtual package provided by:
+  postfix 3.7
+  exim4 4.96
+You should explicitly select one to install.
+
+Package ghost is not available, but is referred to by another package.
+
+E: Package 'mta' has no installation candidate
+E: Package 'ghost' has no installation candidate
+E: Version '9' for 'a' was not found
+E: Release 'sid' for 'b' was not found`;
+  const names = ['mta', 'ghost', 'a=9', 'b/sid', 'c'];
+  const problems = roundProblems(round(policyOf('mta', 'ghost', 'a', 'b', 'c'), simulation), names);
+  assert.equal([...problems.keys()], ['mta', 'ghost', 'a=9', 'b/sid']);
+  assert.match(problems.get('mta') ?? '', /postfix, exim4/);
+  assert.match(problems.get('a=9') ?? '', /no version 9/);
+  assert.match(problems.get('b/sid') ?? '', /suite sid/);
+});
+
+test('unmet dependencies are told package by package, whatever the release of apt calls them', () => {
+  for (const title of ['The following packages have unmet dependencies:', 'Unsatisfied dependencies:']) {
+    const simulation = `${title}
+ a : Depends: x (>= 2) but it is not installable
+     Depends: y but it is not going to be installed
+ b:i386 : Conflicts: c but 1.0 is to be installed
+E: Unable to correct problems, you have held broken packages.`;
+    const problems = roundProblems(round(policyOf('a', 'b', 'c'), simulation), ['a', 'b', 'c']);
+    assert.equal(
+      [...problems],
+      [
+        ['a', 'Depends: x (>= 2) but it is not installable, Depends: y but it is not going to be installed'],
+        ['b', 'Conflicts: c but 1.0 is to be installed'],
+      ],
+    );
+  }
+});
+
+test('the contradictions of apt 3’s own solver name the packages that are in them', () => {
+  const simulation = `E: Unable to satisfy dependencies. Reached two conflicting assignments:
+   1. a:amd64=1.3 is selected for install
+   2. a:amd64 Depends libsoup (>= 2.74)
+      but none of the choices are installable:
+      [no choices]`;
+  const problems = roundProblems(round(policyOf('a', 'b'), simulation), ['a', 'b']);
+  assert.equal([...problems.keys()], ['a']);
+  assert.match(problems.get('a') ?? '', /a:amd64 Depends libsoup \(>= 2\.74\) but none of the choices/);
+});
+
+test('packages of the base image that do not fit together are the image’s fault', () => {
+  const simulation = `You might want to run 'apt --fix-broken install' to correct these.
+The following packages have unmet dependencies:
+ old : Depends: gone but it is not installed
+E: Unmet dependencies. Try 'apt --fix-broken install' with no packages (or specify a solution).`;
+  try {
+    roundProblems(round(policyOf('a'), simulation), ['a']);
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, ImageBuilderError);
+    assert.is((error as ImageBuilderError).code, 'image.corrupt');
+    assert.match((error as ImageBuilderError).message, /old: Depends: gone/);
+  }
+});
+
+test('a plan lists what is installed, upgraded and removed', () => {
+  const lines = [
+    'Remv foe [1.0]',
+    'Inst a [1.0] (2.0 Debian:12 [amd64])',
+    'Inst b (1 x [all])',
+    'Conf a (2.0 x [amd64])',
+  ];
+  assert.equal(parsePlan(lines), { install: ['a', 'b'], remove: ['foe'] });
+});
+
+const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, []);
+
+test('a package whose script fails is named with dpkg’s reason, also where only its output tells', () => {
+  for (const [output, reason] of [
+    [
+      'dpkg: error processing package foo (--configure):\n subprocess installed post-installation script returned error exit status 3\nE: Sub-process /usr/bin/dpkg returned an error code (1)',
+      'foo: subprocess installed post-installation script returned error exit status 3',
+    ],
+    [
+      "dpkg: error processing archive /var/cache/apt/archives/bar_1.0-1_all.deb (--unpack):\n trying to overwrite '/x', which is also in package foo 1.0",
+      "bar: trying to overwrite '/x', which is also in package foo 1.0",
+    ],
+  ] as const) {
+    const error = failed(output);
+    assert.is(error?.code, 'apt.install');
+    assert.ok(error?.message.endsWith(reason), error?.message);
+    assert.ok((error?.logTail.length ?? 0) > 0);
+  }
+});
+
+test('downloads that fail, full disks, held packages and unsigned ones are told apart', () => {
+  for (const [output, code] of [
+    ['E: Failed to fetch http://x.example.com/pool/a.deb  Connection timed out', 'upstream.unreachable'],
+    ['E: Failed to fetch http://x.example.com/pool/a.deb  404  Not Found [IP: 192.0.2.1 80]', 'upstream.status'],
+    ['E: Failed to fetch http://x.example.com/pool/a.deb  Hash Sum mismatch', 'upstream.status'],
+    ["E: You don't have enough free space in /var/cache/apt/archives/.", 'disk.full'],
+    [
+      "dpkg: error processing archive a.deb (--unpack):\n cannot copy extracted data for './x' to '/x.dpkg-new': failed to write (No space left on device)",
+      'image.full',
+    ],
+    ['E: Held packages were changed and -y was used without --allow-change-held-packages.', 'apt.package'],
+    ['E: Essential packages were removed and -y was used without --allow-remove-essential.', 'apt.package'],
+    ['E: There were unauthenticated packages and -y was used without --allow-unauthenticated', 'apt.signature'],
+    ["E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.", 'image.corrupt'],
+    ['E: Something new', 'apt.install'],
+  ] as const) {
+    assert.is(failed(output)?.code, code, output);
+  }
+});
+
+test('an exit code of 0 is no failure', () => {
+  assert.is(installError({ exitCode: 0, lines: ['E: x'] }, []), null);
+});
+
+test.run();

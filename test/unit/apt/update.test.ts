@@ -1,0 +1,233 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { PpaSource } from '#lib/apt/launchpad.ts';
+import { parseMessages } from '#lib/apt/message.ts';
+import { updateError, updateLists } from '#lib/apt/update.ts';
+import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
+import type { GuestSession } from '#lib/guest/guest.ts';
+
+const ppa: PpaSource = {
+  ppa: { owner: 'project', name: 'tools' },
+  url: 'https://ppa.example.com/project/tools/ubuntu',
+  key: { fingerprint: 'A'.repeat(40), armored: '', binary: new Uint8Array(), weakness: null },
+};
+
+/** What releases of apt-get have printed, each with what it means. */
+const generations: readonly {
+  readonly what: string;
+  readonly output: string;
+  readonly exitCode: number;
+  readonly code: ErrorCode;
+  readonly message: RegExp;
+}[] = [
+  {
+    what: 'apt 1.0 (trusty), PPA without the series',
+    exitCode: 100,
+    output: `Ign http://ppa.example.com trusty InRelease
+Ign http://ppa.example.com trusty Release.gpg
+Err http://ppa.example.com trusty/main amd64 Packages
+  404  Not Found
+W: Failed to fetch http://ppa.example.com/project/tools/ubuntu/dists/trusty/main/binary-amd64/Packages  404  Not Found
+
+E: Some index files failed to download. They have been ignored, or old ones used instead.`,
+    code: 'ppa.series',
+    message: /^ppa:project\/tools publishes nothing for "trusty"/,
+  },
+  {
+    what: 'apt 1.0 (trusty), key missing, which is only a warning there',
+    exitCode: 0,
+    output: `W: GPG error: http://ppa.example.com trusty Release: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 64A9CDD77362E5D0`,
+    code: 'apt.signature',
+    message: /NO_PUBKEY/,
+  },
+  {
+    what: 'apt 1.0 (trusty), nobody there',
+    exitCode: 0,
+    output: `Err http://archive.example.com trusty InRelease
+  
+W: Failed to fetch http://archive.example.com/ubuntu/dists/trusty/InRelease  Unable to connect to archive.example.com:http:
+
+W: Some index files failed to download. They have been ignored, or old ones used instead.`,
+    code: 'upstream.unreachable',
+    message: /image's own source http:\/\/archive\.example\.com\/ubuntu for "trusty" cannot be reached/,
+  },
+  {
+    what: 'apt 1.2 (xenial), the image’s release has moved away',
+    exitCode: 100,
+    output: `Err:7 http://archive.example.com/ubuntu zesty Release
+  404  Not Found [IP: 192.0.2.1 80]
+E: The repository 'http://archive.example.com/ubuntu zesty Release' does not have a Release file.
+N: Updating from such a repository can't be done securely, and is therefore disabled by default.
+N: See apt-secure(8) manpage for repository creation and user configuration details.`,
+    code: 'apt.repository',
+    message: /^the image's own source http:\/\/archive\.example\.com\/ubuntu for "zesty" is not there/,
+  },
+  {
+    what: 'apt 2.6 (bookworm), signed by another key',
+    exitCode: 100,
+    output: `Err:2 https://ppa.example.com/project/tools/ubuntu noble InRelease
+  The following signatures couldn't be verified because the public key is not available: NO_PUBKEY D354FD3102F4ADB5
+W: GPG error: https://ppa.example.com/project/tools/ubuntu noble InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY D354FD3102F4ADB5
+E: The repository 'https://ppa.example.com/project/tools/ubuntu noble InRelease' is not signed.`,
+    code: 'apt.signature',
+    message: /^ppa:project\/tools is not signed by the key that it should be/,
+  },
+  {
+    what: 'apt 3.0 (sqv), signed by another key',
+    exitCode: 100,
+    output: `Err:1 http://ppa.example.com/project/tools/ubuntu plucky InRelease
+  Sub-process /usr/bin/sqv returned an error code (1), error message is: Missing key D354FD31, which is needed to verify signature.
+W: OpenPGP signature verification failed: http://ppa.example.com/project/tools/ubuntu plucky InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is: Missing key D354FD31, which is needed to verify signature.
+E: The repository 'http://ppa.example.com/project/tools/ubuntu plucky InRelease' is not signed.`,
+    code: 'apt.signature',
+    message: /^ppa:project\/tools/,
+  },
+  {
+    what: 'apt 2.6, old lists stand in for a bad signature',
+    exitCode: 0,
+    output: `W: An error occurred during the signature verification. The repository is not updated and the previous index files will be used. GPG error: http://archive.example.com/debian bookworm InRelease: The following signatures were invalid: BADSIG 0E98404D386FA1D9 Debian Archive
+W: Failed to fetch http://archive.example.com/debian/dists/bookworm/InRelease  The following signatures were invalid: BADSIG 0E98404D386FA1D9 Debian Archive
+W: Some index files failed to download. They have been ignored, or old ones used instead.`,
+    code: 'apt.signature',
+    message: /BADSIG/,
+  },
+  {
+    what: 'a mirror in the middle of its own update',
+    exitCode: 100,
+    output: `E: Failed to fetch http://archive.example.com/ubuntu/dists/noble/main/binary-amd64/by-hash/SHA256/ab  Hash Sum mismatch
+   Hashes of expected file:
+    - Filesize:123 [weak]
+    - SHA256:ab
+   Hashes of received file:
+    - SHA256:cd
+E: Some index files failed to download. They have been ignored, or old ones used instead.`,
+    code: 'upstream.status',
+    message: /out of step/,
+  },
+  {
+    what: 'a release past its Valid-Until',
+    exitCode: 100,
+    output: `E: Release file for http://archive.example.com/debian/dists/bookworm-updates/InRelease is expired (invalid since 3d 2h 1min 5s). Updates for this repository will not be applied.`,
+    code: 'apt.repository',
+    message: /outside its time of validity/,
+  },
+  {
+    what: 'a name that DNS does not know',
+    exitCode: 100,
+    output: `Err:1 http://nowhere.example.com/debian bookworm InRelease
+  Could not resolve 'nowhere.example.com'
+E: Failed to fetch http://nowhere.example.com/debian/dists/bookworm/InRelease  Could not resolve 'nowhere.example.com'
+E: Some index files failed to download. They have been ignored, or old ones used instead.`,
+    code: 'upstream.unreachable',
+    message: /Could not resolve/,
+  },
+  {
+    what: 'a mirror that is out of order',
+    exitCode: 100,
+    output: `E: Failed to fetch http://archive.example.com/debian/dists/bookworm/InRelease  503  Service Unavailable [IP: 192.0.2.1 80]`,
+    code: 'upstream.unreachable',
+    message: /503/,
+  },
+  {
+    what: 'an archive behind a login',
+    exitCode: 100,
+    output: `E: Failed to fetch https://esm.example.com/ubuntu/dists/trusty/InRelease  401  Unauthorized [IP: 192.0.2.1 443]`,
+    code: 'upstream.forbidden',
+    message: /https:\/\/esm\.example\.com\/ubuntu.*refuses access/,
+  },
+  {
+    what: 'a source that apt cannot read',
+    exitCode: 100,
+    output: `E: Malformed entry 1 in list file /etc/apt/sources.list (Suite)
+E: The list of sources could not be read.`,
+    code: 'apt.repository',
+    message: /Malformed entry 1/,
+  },
+];
+
+for (const { what, output, exitCode, code, message } of generations) {
+  test(`update: ${what}`, () => {
+    const error = updateError(output.split('\n'), exitCode, [ppa]);
+    assert.is(error?.code, code);
+    assert.match(error?.message ?? '', message);
+  });
+}
+
+test('warnings about tomorrow and notices are no failure', () => {
+  const output = `W: http://archive.example.com/dists/x/InRelease: Key is stored in legacy trusted.gpg keyring (/etc/apt/trusted.gpg), see the DEPRECATION section in apt-key(8) for details.
+W: https://ppa.example.com/project/tools/ubuntu/dists/noble/InRelease: Signature by key AA uses weak algorithm (rsa1024)
+W: Target Packages (main/binary-amd64/Packages) is configured multiple times in /etc/apt/sources.list:1 and /etc/apt/sources.list:2
+N: Skipping acquire of configured file 'main/binary-i386/Packages' as repository 'http://x.example.com stable InRelease' doesn't support architecture 'i386'`;
+  assert.is(updateError(output.split('\n'), 0, []), null);
+});
+
+test('what the caller has to change is told first, and nothing is left out', () => {
+  const output = `E: Failed to fetch http://archive.example.com/ubuntu/dists/noble/InRelease  Connection timed out
+E: The repository 'https://ppa.example.com/project/tools/ubuntu noble Release' does not have a Release file.`;
+  const error = updateError(output.split('\n'), 100, [ppa]);
+  assert.is(error?.code, 'ppa.series');
+  assert.match(error?.message ?? '', /^ppa:project\/tools.*archive\.example\.com\/ubuntu.*cannot be reached/);
+});
+
+test('an exit code without any message is a failure too', () => {
+  assert.is(updateError(['Reading package lists...'], 100, [])?.code, 'apt.repository');
+});
+
+test('messages are put together from their lines', () => {
+  const lines = [
+    'Err:1 http://x.example.com a',
+    '  404  Not Found',
+    'Get:2 y',
+    'E: one',
+    '   more',
+    'W: two',
+    'Done',
+    ' z',
+  ];
+  assert.equal(parseMessages(lines), [
+    { level: 'error', text: 'one more' },
+    { level: 'warning', text: 'two' },
+  ]);
+});
+
+const sessionThatSays = (lines: readonly string[], statusLines: readonly string[]): GuestSession => ({
+  kind: 'host',
+  network: true,
+  mounted: ['/'],
+  notMounted: [],
+  async run(script) {
+    for (const line of lines) script.onLine?.(line, 'stdout');
+    for (const line of statusLines) script.onStatusLine?.(line);
+    return { stdout: '', stderr: '' };
+  },
+  async close() {},
+  async [Symbol.asyncDispose]() {},
+});
+const options = { sources: [ppa], proxyUrl: null, onProgress: () => {} };
+
+test('credentials in the URLs of a base image’s sources reach neither the log nor the error', async () => {
+  const log: string[] = [];
+  const line =
+    'E: Failed to fetch https://user:secret@esm.example.com/ubuntu/dists/trusty/InRelease  401  Unauthorized';
+  const error = await updateLists(sessionThatSays([line], ['exit:100']), {
+    ...options,
+    onLog: (text) => log.push(text),
+  }).then(
+    () => new Error('nothing was thrown'),
+    (thrown: unknown) => thrown,
+  );
+  assert.instance(error, ImageBuilderError);
+  assert.not.match(
+    JSON.stringify([log, (error as ImageBuilderError).message, (error as ImageBuilderError).logTail]),
+    'secret',
+  );
+});
+
+test('a script that ends without telling apt’s exit code is a failure of the guest', async () => {
+  const error = await updateLists(sessionThatSays([], []), { ...options, onLog: () => {} }).catch(
+    (thrown: unknown) => thrown,
+  );
+  assert.is((error as ImageBuilderError).code, 'guest.failed');
+});
+
+test.run();
