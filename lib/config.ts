@@ -145,8 +145,8 @@ export const settings = {
   eventRetentionBytes: setting(
     'IMAGEBUILDER_EVENT_RETENTION_SIZE',
     bytes,
-    '500M',
-    'Size beyond which RabbitMQ drops the oldest events.',
+    '64M',
+    'Size beyond which RabbitMQ drops the oldest events. A function reads all of them when it starts, at some 150 µs each.',
   ),
   execTimeoutMs: setting(
     'IMAGEBUILDER_EXEC_TIMEOUT',

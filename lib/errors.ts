@@ -62,11 +62,11 @@ export const errorTable = {
   'guest.failed': row('service', 500, true, 'Work inside the image failed'),
   'disk.full': row('service', 507, true, 'The worker has no disk space left'),
   'tool.failed': row('service', 500, true, 'A tool failed'),
-  'function.busy': row('service', 429, true, 'The function takes no more calls at the moment'),
   'function.timeout': row('service', 504, true, 'The function did not answer in time'),
   'function.failed': row('service', 500, true, 'The function died during the call'),
   'function.unavailable': row('service', 503, true, 'The function is not running at the moment'),
   'config.invalid': row('service', 500, false, 'The configuration has faults'),
+  'worker.busy': row('service', 429, true, 'The function is busy'),
   'worker.stopping': row('service', 503, true, 'The worker is stopping'),
   internal: row('service', 500, true, 'An unexpected error'),
 } as const satisfies Record<string, ErrorRow>;

@@ -173,7 +173,8 @@ function collect(stream: NodeJS.ReadableStream | null | undefined, onLine: (line
   stream?.setEncoding('utf8');
   stream?.on('data', (chunk: string) => {
     text = (text + chunk).slice(-maximumOutputCharacters);
-    const lines = (partial + chunk).split('\n');
+    // A carriage return alone ends a line too: that is how progress meters redraw theirs.
+    const lines = (partial + chunk).split(/\r?\n|\r(?=[^\n])/);
     partial = (lines.pop() ?? '').slice(-maximumOutputCharacters);
     for (const line of lines) onLine(line);
   });

@@ -15,8 +15,11 @@ export interface Reporter extends AsyncDisposable {
   log(line: string): void;
   /** The newest log lines, oldest first. */
   logTail(count: number): string[];
-  /** Sends the terminal event, after everything before it. No event follows. */
-  end(outcome: Outcome): Promise<BuildEvent>;
+  /**
+   * Sends the terminal event, after everything before it; no event follows. `counted` is false when the build belonged
+   * to another worker by then, and this end is none.
+   */
+  end(outcome: Outcome): Promise<{ readonly event: BuildEvent; readonly counted: boolean }>;
   /** Sends that the build goes back to the queue. No event follows. */
   handBack(message: string): Promise<void>;
 }
@@ -31,8 +34,8 @@ export interface ReporterOptions {
   };
   /** The number of the first event; higher than every one before. */
   readonly firstSequence: number;
-  /** Sends an event and resolves when it is safe. Must not reject for `running` events: it retries and logs itself. */
-  readonly publish: (event: BuildEvent) => Promise<void>;
+  /** Sends an event and resolves, when it is safe, with whether it counted. Must not reject for `running` events: it retries and logs itself. */
+  readonly publish: (event: BuildEvent) => Promise<boolean>;
   readonly heartbeatMs: number;
   /** Least time between two events that only tell progress. */
   readonly progressIntervalMs?: number;
@@ -58,7 +61,7 @@ export function startReporter(options: ReporterOptions): Reporter {
   };
   const recent: string[] = [];
   let unsent: string[] = [];
-  let lastSentAt = 0;
+  let lastSentAt = Date.now();
   let timer: NodeJS.Timeout | undefined;
   let sending: Promise<void> | undefined;
   let sendAgain = false;
@@ -87,7 +90,7 @@ export function startReporter(options: ReporterOptions): Reporter {
       sendAgain = true;
       return;
     }
-    sending = publish(compose('running')).finally(() => {
+    sending = publish(compose('running')).then(() => {
       sending = undefined;
       if (!sendAgain) return;
       sendAgain = false;
@@ -103,8 +106,7 @@ export function startReporter(options: ReporterOptions): Reporter {
 
   const heartbeat = setInterval(() => {
     if (Date.now() - lastSentAt >= heartbeatMs * 0.8) sendNow();
-  }, heartbeatMs / 5);
-  heartbeat.unref();
+  }, heartbeatMs / 5).unref();
 
   async function stop(): Promise<void> {
     stopped = true;
@@ -159,8 +161,7 @@ export function startReporter(options: ReporterOptions): Reporter {
               message: outcome.error.message,
               error: toErrorReport(outcome.error, now.step, recent),
             });
-      await publish(event);
-      return event;
+      return { event, counted: await publish(event) };
     },
     async handBack(message) {
       await stop();

@@ -13,7 +13,7 @@ const identity = {
   worker: 'worker-a',
 };
 
-function collect(publish?: (event: BuildEvent) => Promise<void>) {
+function collect(publish?: () => Promise<void>) {
   const events: BuildEvent[] = [];
   const options = {
     identity,
@@ -22,7 +22,8 @@ function collect(publish?: (event: BuildEvent) => Promise<void>) {
     progressIntervalMs: 20,
     publish: async (event: BuildEvent) => {
       events.push(BuildEvent.parse(event));
-      await publish?.(event);
+      await publish?.();
+      return true;
     },
   };
   return { events, options };

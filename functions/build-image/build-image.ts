@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { formatPpa } from '#lib/api/ppa.ts';
+import { type BuildRequest, type BuildRequestInput, HttpUrl, parseBuildRequest } from '#lib/api/request.ts';
+import { refuseMethod, requireToken, respond } from '#lib/api/respond.ts';
+import type { Accepted, BuildStatus } from '#lib/api/status.ts';
+import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
+import type { Log } from '#lib/log.ts';
+import type { Broker } from '#lib/queue/broker.ts';
+import type { BuildJob } from '#lib/queue/job.ts';
+import { toBuildStatus } from '#lib/queue/status.ts';
+import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+
+export interface BuildImageDependencies {
+  readonly broker: Broker;
+  readonly log: Log;
+  /** Every call must carry it; null: none needs to. */
+  readonly token: string | null;
+  /** What `status_url` begins with; may be empty. */
+  readonly publicUrl: string;
+  /** Asks for a worker. Must neither throw nor take long. */
+  readonly wake: () => void;
+}
+
+/** What the function answers: submit with POST, one build with GET, cancel with DELETE. */
+export function buildImage(dependencies: BuildImageDependencies): Handler {
+  const { log, token } = dependencies;
+  return (event, context) =>
+    respond(context, log, async () => {
+      requireToken(token, event.headers.authorization);
+      const path = event.path.replace(/^\/+|\/+$/g, '');
+      if (path === '') {
+        if (event.method !== 'POST') refuseMethod(context, event.method, ['POST']);
+        return await submit(dependencies, event, context);
+      }
+      if (path.includes('/')) throw new ImageBuilderError('request.not_found', `there is nothing at /${path}`);
+      if (event.method === 'GET') return await show(dependencies, path);
+      if (event.method === 'DELETE') return await cancel(dependencies, path, context);
+      return refuseMethod(context, event.method, ['GET', 'DELETE']);
+    });
+}
+
+async function submit(
+  { broker, log, publicUrl, wake }: BuildImageDependencies,
+  event: FunctionEvent,
+  context: FunctionContext,
+): Promise<Accepted> {
+  const request = parseBuildRequest(event.body);
+  const callback = callbackOf(event, request);
+  const accepted = (status: 200 | 202, buildId: string): Accepted => {
+    context.status(status);
+    return {
+      building: true,
+      build_id: buildId,
+      ticket_id: request.ticket_id,
+      status_url: `${publicUrl}/api/v1/imagebuilder/status?build_id=${buildId}`,
+    };
+  };
+  await broker.projection.ready(readyPatienceMs);
+  const known = broker.projection.unfinished(request.ticket_id, request.progress_trigger, new Date());
+  if (known !== undefined) return accepted(200, known.buildId);
+
+  const job: BuildJob = {
+    build_id: randomUUID(),
+    request: toInput(request),
+    callback,
+    submitted_at: new Date().toISOString(),
+  };
+  // The job first: an event without a job would announce a build that never starts.
+  await broker.jobs.submit(job);
+  const verdict = await broker.publishEvent(
+    {
+      build_id: job.build_id,
+      ticket_id: request.ticket_id,
+      progress_trigger: request.progress_trigger,
+      sequence: 0,
+      attempt: 0,
+      time: job.submitted_at,
+      worker: null,
+      state: 'queued',
+      step: null,
+      message: 'Waiting for a worker',
+      current: null,
+      total: null,
+      progress: 0,
+    },
+    eventPatienceMs,
+  );
+  const winner = verdict === 'superseded' ? broker.projection.get(job.build_id)?.supersededBy : null;
+  if (typeof winner === 'string') return accepted(200, winner);
+  wake();
+  log.info('build accepted', { build_id: job.build_id, ticket_id: request.ticket_id });
+  return accepted(202, job.build_id);
+}
+
+async function show({ broker }: BuildImageDependencies, buildId: string): Promise<BuildStatus> {
+  await broker.projection.ready(readyPatienceMs);
+  const build = broker.projection.get(buildId);
+  if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
+  return toBuildStatus(build, new Date(), { logTail: true });
+}
+
+async function cancel(
+  { broker, log, wake }: BuildImageDependencies,
+  path: string,
+  context: FunctionContext,
+): Promise<{ cancelling: true; build_id: string; ticket_id: string | number }> {
+  if (!z.uuid().safeParse(path).success) throw notFound(path);
+  await broker.projection.sync();
+  const build = broker.projection.get(path);
+  if (build === undefined || build.supersededBy !== null) throw notFound(path);
+  const verdict = await broker.requestCancel(path);
+  if (verdict === 'finished') {
+    throw new ImageBuilderError('build.finished', `the build ${path} has already ended`);
+  }
+  log.info('cancel asked for', { build_id: path, ticket_id: build.ticketId });
+  // A build that still waits is ended by the worker that takes it.
+  wake();
+  context.status(202);
+  return { cancelling: true, build_id: build.buildId, ticket_id: build.ticketId };
+}
+
+/** A caller waits: rather a 503 soon than an answer late. */
+const readyPatienceMs = 10_000;
+const eventPatienceMs = 6_000;
+
+function notFound(buildId: string): ImageBuilderError {
+  return new ImageBuilderError('build.not_found', `no build ${JSON.stringify(buildId.slice(0, 64))} is known`);
+}
+
+/** The request as it goes into the job: what was validated, nothing else, PPAs in their canonical spelling. */
+function toInput(request: BuildRequest): BuildRequestInput {
+  return { ...request, ppa_list: request.ppa_list.map(formatPpa) };
+}
+
+/** OpenFaaS's own header comes before the body's `callback_url`. */
+function callbackOf(event: FunctionEvent, request: BuildRequest): BuildJob['callback'] {
+  const faults: RequestFault[] = [];
+  const header = event.headers['x-callback-url'];
+  if (header !== undefined && !HttpUrl.safeParse(header).success) {
+    faults.push({ path: 'X-Callback-Url', message: 'must be an absolute http or https URL without a password' });
+  }
+  const callId = event.headers['x-call-id'] ?? randomUUID();
+  if (callId.length > 256) faults.push({ path: 'X-Call-Id', message: 'must be at most 256 characters' });
+  if (faults.length > 0) {
+    const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
+    throw new ImageBuilderError('request.invalid', `the request has faults in its headers: ${detail}`, { faults });
+  }
+  const url = header ?? request.callback_url ?? null;
+  return url === null ? null : { url, call_id: callId };
+}

@@ -1,0 +1,31 @@
+import { loadConfig } from '#lib/config.ts';
+import { createLog } from '#lib/log.ts';
+import { openBroker } from '#lib/queue/broker.ts';
+import type { BuildImageDependencies } from './build-image.ts';
+import { createWake } from './wake.ts';
+
+/** Builds everything the function needs, from the environment. */
+export async function compose(): Promise<BuildImageDependencies & AsyncDisposable> {
+  const config = loadConfig();
+  const log = createLog({ level: config.logLevel, fields: { function: 'build-image' }, secrets: config.secrets });
+  const broker = await openBroker({
+    amqpUrl: config.amqpUrl,
+    leaseMs: config.leaseMs,
+    eventRetentionSeconds: config.eventRetentionSeconds,
+    eventRetentionBytes: config.eventRetentionBytes,
+    name: 'imagebuilder build-image',
+    log,
+  });
+  const wake = createWake({ gatewayUrl: config.gatewayUrl, token: config.token, log });
+  return {
+    broker,
+    log,
+    token: config.token,
+    publicUrl: config.publicUrl,
+    wake: wake.send,
+    async [Symbol.asyncDispose]() {
+      await wake[Symbol.asyncDispose]();
+      await broker[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,24 @@
+import { refuseMethod, respond } from '#lib/api/respond.ts';
+import type { Worker } from '#lib/build/worker.ts';
+import type { Log } from '#lib/log.ts';
+import type { Handler } from '../../template/node24-ts/function.ts';
+
+export interface BuildWorkerDependencies {
+  readonly worker: Worker;
+  readonly log: Log;
+  /** How long a call of this function may last. */
+  readonly execTimeoutMs: number;
+}
+
+/**
+ * A wake: takes builds until none waits, and answers with what it built. It needs no token, because it carries nothing
+ * and a timer, which has none, must be able to send it; waking a worker in vain costs one look at a queue.
+ */
+export function buildWorker({ worker, log, execTimeoutMs }: BuildWorkerDependencies): Handler {
+  return (event, context) =>
+    respond(context, log, async () => {
+      if (event.method !== 'POST' && event.method !== 'GET') refuseMethod(context, event.method, ['GET', 'POST']);
+      const deadline = Date.now() + execTimeoutMs;
+      return { builds: await worker.takeBuilds({ stopping: context.stopping, deadline }) };
+    });
+}

@@ -1,0 +1,94 @@
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { listsShare } from '#lib/build/change-image.ts';
+import { runBuild } from '#lib/build/run-build.ts';
+import { sweepWorkDirectories } from '#lib/build/work-directory.ts';
+import { createWorker } from '#lib/build/worker.ts';
+import { loadConfig } from '#lib/config.ts';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { createHttpClient } from '#lib/fetch/client.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
+import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
+import { createLog } from '#lib/log.ts';
+import { openBroker } from '#lib/queue/broker.ts';
+import { createFileStore } from '#lib/store/file.ts';
+import { version } from '#lib/version.ts';
+
+import type { BuildWorkerDependencies } from './build-worker.ts';
+
+/** Largest answer of a cancel URL that is read; what is asked for are twenty bytes. */
+const cancelAnswerBytes = 64 * 1024;
+
+/** Builds everything the function needs, from the environment, and removes what dead workers left on this machine. */
+export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposable> {
+  const config = loadConfig();
+  const name = `${config.workerName || hostname()}-${process.pid}`;
+  const log = createLog({
+    level: config.logLevel,
+    fields: { function: 'build-worker', worker: name },
+    secrets: config.secrets,
+  });
+  await using opened = new AsyncDisposableStack();
+  for (const directory of [config.workDirectory, config.cacheDirectory]) await mkdir(directory, { recursive: true });
+  await sweepWorkDirectories(config.workDirectory, {
+    beforeRemoval: (path) => sweepHostGuest(path, { log }),
+    log,
+  });
+  const egress = createEgress({
+    allowLoopback: config.egressAllowLoopback,
+    allowedHosts: config.egressAllowedHosts,
+  });
+  const client = opened.use(
+    createHttpClient({
+      egress,
+      connectTimeoutMs: config.connectTimeoutMs,
+      stallTimeoutMs: config.stallTimeoutMs,
+      userAgent: `imagebuilder/${version}`,
+    }),
+  );
+  const aptCache = await createAptCache({
+    client,
+    cacheDirectory: config.cacheDirectory,
+    cacheBytes: config.aptCacheBytes * (1 - listsShare),
+  });
+  const broker = opened.use(
+    await openBroker({
+      amqpUrl: config.amqpUrl,
+      leaseMs: config.leaseMs,
+      eventRetentionSeconds: config.eventRetentionSeconds,
+      eventRetentionBytes: config.eventRetentionBytes,
+      name: `imagebuilder build-worker ${name}`,
+      log,
+    }),
+  );
+  const store = createFileStore(config.storeDirectory);
+  let chosen: Promise<ChosenGuest> | undefined;
+  const tools = {
+    client,
+    aptCache,
+    chooseGuest: () => {
+      chosen ??= chooseGuest({ setting: config.guest, directory: config.workDirectory, log }).catch(
+        (error: unknown) => {
+          chosen = undefined;
+          throw error;
+        },
+      );
+      return chosen;
+    },
+    store,
+    settings: config,
+  };
+  const worker = createWorker({
+    name,
+    broker,
+    runBuild: (build, context) => runBuild(build, tools, context),
+    getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
+    postCallback: async (url, body, headers, options) =>
+      (await client.postJson(url, body, { headers, ...options })).status,
+    settings: config,
+    log,
+  });
+  const kept = opened.move();
+  return { worker, log, execTimeoutMs: config.execTimeoutMs, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}

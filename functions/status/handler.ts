@@ -1,0 +1,7 @@
+import { handlerModule } from '#lib/api/function.ts';
+import { compose } from './compose.ts';
+import { status } from './status.ts';
+
+const { handler, close } = handlerModule(compose, status);
+export default handler;
+export { close };

@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { openApiDocument } from '#lib/api/openapi.ts';
+import { toFaults } from '#lib/api/request.ts';
+import { refuseMethod, requireToken, respond } from '#lib/api/respond.ts';
+import type { Status } from '#lib/api/status.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import type { Log } from '#lib/log.ts';
+import type { Broker } from '#lib/queue/broker.ts';
+import type { BuildView } from '#lib/queue/projection.ts';
+import { toBuildLists } from '#lib/queue/status.ts';
+import { version } from '#lib/version.ts';
+import type { Handler } from '../../template/node24-ts/function.ts';
+
+export interface StatusDependencies {
+  readonly broker: Broker;
+  readonly log: Log;
+  /** Every call must carry it; null: none needs to. */
+  readonly token: string | null;
+  /** How callers reach the API; may be empty. */
+  readonly publicUrl: string;
+}
+
+/** Query parameters; both given, a build must match both. */
+const Query = z.strictObject({
+  ticket_id: z.string().min(1).max(256).optional(),
+  build_id: z.uuid({ error: 'must be a build id, a UUID' }).optional(),
+});
+type Query = z.infer<typeof Query>;
+
+/** How long a call waits for the past to be read, after a cold start, and for the depth of the queue. */
+const readyPatienceMs = 20_000;
+/** While the broker is away, the last known is better than a late answer. */
+const awayPatienceMs = 3_000;
+
+/** What the function answers: the builder's own state and its builds, and the API's description. */
+export function status(dependencies: StatusDependencies): Handler {
+  const { broker, log, token, publicUrl } = dependencies;
+  return (event, context) =>
+    respond(context, log, async () => {
+      requireToken(token, event.headers.authorization);
+      const path = event.path.replace(/^\/+|\/+$/g, '');
+      if (path !== '' && path !== 'openapi.json') {
+        throw new ImageBuilderError('request.not_found', `there is nothing at /${path}`);
+      }
+      if (event.method !== 'GET' && event.method !== 'HEAD') refuseMethod(context, event.method, ['GET', 'HEAD']);
+      if (path === 'openapi.json') return openApiDocument({ version, serverUrl: publicUrl });
+      const query = parseQuery(event.query);
+      return await report(broker, query);
+    });
+}
+
+async function report(broker: Broker, query: Query): Promise<Status> {
+  const problem = await brokerProblem(broker);
+  const lists = toBuildLists(broker.projection, new Date(), {
+    filter: (build) => matches(build, query),
+    logTail: query.build_id !== undefined,
+  });
+  const found = lists.running.length + lists.queued.length + lists.finished.length > 0;
+  if (query.build_id !== undefined && !found && problem === null) {
+    throw new ImageBuilderError('build.not_found', `no build "${query.build_id}" is known here`);
+  }
+  const depth = problem === null ? await broker.jobs.depth().catch(() => null) : null;
+  return {
+    status: problem === null ? 'ok' : 'degraded',
+    version,
+    broker: {
+      reachable: problem === null,
+      queue_depth: depth,
+      ...(problem === null ? {} : { message: problem }),
+    },
+    ...lists,
+  };
+}
+
+/** Why the projection may be behind the truth, or null when it is not. */
+async function brokerProblem(broker: Broker): Promise<string | null> {
+  if (broker.projection.caughtUp && broker.reachable().reachable) return null;
+  try {
+    // A short wait bridges a blip; a long one only makes sense while the past is being read.
+    await broker.projection.ready(awayPatienceMs);
+    return null;
+  } catch (error) {
+    if (!broker.reachable().reachable) return error instanceof Error ? error.message : String(error);
+  }
+  try {
+    await broker.projection.ready(readyPatienceMs);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function parseQuery(query: Readonly<Record<string, string>>): Query {
+  const result = Query.safeParse(query);
+  if (result.success) return result.data;
+  const faults = toFaults(result.error);
+  throw new ImageBuilderError(
+    'request.invalid',
+    `the query has faults: ${faults.map((fault) => `${fault.path} ${fault.message}`).join('; ')}`,
+    { faults },
+  );
+}
+
+function matches(build: BuildView, { build_id, ticket_id }: Query): boolean {
+  if (build_id !== undefined && build.buildId !== build_id) return false;
+  return ticket_id === undefined || String(build.ticketId) === ticket_id;
+}

@@ -1,0 +1,56 @@
+import type { BuildRequestInput } from './request.ts';
+import type { Accepted, Status } from './status.ts';
+
+/** Examples of the API's description. */
+
+const buildId = '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55';
+
+export const exampleRequest = {
+  ticket_id: 'T-77',
+  cancel_url: 'http://lander.example.org/tickets/T-77',
+  base_image: {
+    image_type: 'cloud',
+    url_list: ['http://cloud-images.ubuntu.com/trusty/current/trusty-server-cloudimg-amd64-disk1.img'],
+    series: 'trusty',
+  },
+  ppa_list: ['ppa:example/tools'],
+  package_list: ['hello', 'tree=1.6.0-1'],
+  progress_trigger: 'lander.progress',
+} as const satisfies BuildRequestInput;
+
+export const exampleAccepted: Accepted = {
+  building: true,
+  build_id: buildId,
+  ticket_id: 'T-77',
+  status_url: `/api/v1/imagebuilder/status?build_id=${buildId}`,
+};
+
+export const exampleStatus: Status = {
+  status: 'ok',
+  version: '0.1.0',
+  broker: { reachable: true, queue_depth: 0 },
+  workers: [{ name: 'worker-1', last_seen: '2026-01-01T12:00:42.000Z', builds: [buildId] }],
+  running: [
+    {
+      build_id: buildId,
+      ticket_id: 'T-77',
+      progress_trigger: 'lander.progress',
+      state: 'running',
+      step: 'install',
+      message: 'Unpacking hello (2.10-3)',
+      current: 3,
+      total: 7,
+      progress: 0.62,
+      attempt: 1,
+      worker: 'worker-1',
+      queued_at: '2026-01-01T12:00:00.000Z',
+      started_at: '2026-01-01T12:00:01.000Z',
+      updated_at: '2026-01-01T12:00:42.000Z',
+      finished_at: null,
+      elapsed_seconds: 42.5,
+      cancelling: false,
+    },
+  ],
+  queued: [],
+  finished: [],
+};

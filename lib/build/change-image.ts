@@ -1,0 +1,116 @@
+import { readFile } from 'node:fs/promises';
+import type { ImageResult } from '../api/event.ts';
+import { type AptCaches, openAptCaches } from '../apt/caches.ts';
+import { assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
+import { installPackages } from '../apt/install.ts';
+import type { PpaSource } from '../apt/launchpad.ts';
+import { comparePackages, readPackages } from '../apt/packages.ts';
+import { addSources } from '../apt/sources.ts';
+import { type AptProgress, updateLists } from '../apt/update.ts';
+import { ImageBuilderError } from '../errors.ts';
+import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
+import type { GuestSession } from '../guest/guest.ts';
+import { beforeChange, sealImage } from '../guest/seal.ts';
+import type { Partition } from '../image/partition.ts';
+import type { BuildContext, BuildTools } from './tools.ts';
+
+export interface ChangeOptions {
+  readonly buildId: string;
+  readonly baseImageSha256: string;
+  readonly overlayPath: string;
+  readonly partitions: readonly Partition[];
+  readonly series: string;
+  readonly sources: readonly PpaSource[];
+  readonly packages: readonly string[];
+  readonly workDirectory: string;
+}
+
+export interface ChangedImage {
+  /** As they were before the change. */
+  readonly facts: ImageFacts;
+  /** What was added or changed. */
+  readonly packages: NonNullable<ImageResult['packages']>;
+}
+
+/** Everything that happens inside the image. Afterwards the overlay holds it, and nothing has it open. */
+export async function changeImage(
+  options: ChangeOptions,
+  tools: BuildTools,
+  context: BuildContext,
+): Promise<ChangedImage> {
+  const { client, aptCache, chooseGuest, settings } = tools;
+  const { signal, reporter } = context;
+  const { guest, reason } = await chooseGuest();
+  reporter.log(`images are opened by the ${guest.kind} guest: ${reason}`);
+  await using proxy = await startAptProxy({ client, cache: aptCache, signal });
+  await using caches = await openAptCaches({
+    cacheDirectory: settings.cacheDirectory,
+    cacheBytes: settings.aptCacheBytes * listsShare,
+    baseImageSha256: options.baseImageSha256,
+    workDirectory: options.workDirectory,
+    signal,
+  });
+  await using session = await guest.open(options, {
+    signal,
+    onNotice: (message) => reporter.notice(message),
+    binds: caches.binds,
+    resolvConf: await readFile('/etc/resolv.conf', 'utf8').catch(() => null),
+  });
+  const facts = await readImageFacts(session);
+  assertSeries(facts, options.series);
+  const pristine = await beforeChange(session);
+  try {
+    await install(session, { facts, proxy, caches, ...options }, tools, context);
+  } catch (error) {
+    throw refusedByEgress(proxy) ?? error;
+  }
+  const { changed } = comparePackages(facts.packages, await readPackages(session), facts.architecture);
+
+  reporter.begin('seal', 'cleaning up inside the image');
+  await sealImage(session, pristine);
+  await session.close();
+  return { facts, packages: [...changed] };
+}
+
+/** Part of the apt cache's size that package lists may take; packages get the rest. */
+export const listsShare = 0.2;
+
+async function install(
+  session: GuestSession,
+  inputs: Pick<ChangeOptions, 'series' | 'sources' | 'packages'> & {
+    readonly facts: ImageFacts;
+    readonly proxy: AptProxy;
+    readonly caches: AptCaches;
+  },
+  { settings }: BuildTools,
+  { reporter, log }: BuildContext,
+): Promise<void> {
+  const { facts, proxy, caches, series, sources, packages } = inputs;
+  const onLog = (line: string) => reporter.log(line);
+  const onProgress = ({ current, total, message }: AptProgress) => reporter.progress(current, total, message);
+
+  reporter.begin('sources', sources.length === 0 ? 'updating the package lists' : 'adding the PPAs');
+  await addSources(session, facts, sources, series);
+  await updateLists(session, { sources, proxyUrl: proxy.url, onLog, onProgress });
+  await caches.publish(sources).catch((error: unknown) => {
+    // The next build fetches them again.
+    log.warn('package lists not cached', { error });
+  });
+
+  reporter.begin('install', packages.length === 0 ? 'no packages to install' : `installing ${packages.join(' ')}`);
+  const { remove } = await installPackages(session, packages, {
+    recommends: settings.installRecommends,
+    proxyUrl: proxy.url,
+    onLog,
+    onProgress,
+  });
+  if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
+  const { hits, misses } = proxy.statistics;
+  log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
+}
+
+/** Apt sees a refusal of our own proxy as one of the server's; the cause is the better error. */
+function refusedByEgress(proxy: AptProxy): ImageBuilderError | null {
+  const refused = proxy.failures.find((failure) => failure.code === 'egress.refused');
+  return refused === undefined ? null : new ImageBuilderError('egress.refused', refused.message);
+}

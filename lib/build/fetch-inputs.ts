@@ -1,0 +1,58 @@
+import { formatPpa } from '../api/ppa.ts';
+import type { BuildRequest } from '../api/request.ts';
+import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
+import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
+import type { BuildContext, BuildTools } from './tools.ts';
+
+export interface BuildInputs {
+  readonly base: BaseImage;
+  readonly sources: readonly PpaSource[];
+}
+
+/** Fetches the base image and looks the PPAs up at the same time, so that a wrong PPA costs no download. */
+export async function fetchInputs(
+  request: BuildRequest,
+  workDirectory: string,
+  { client, settings }: BuildTools,
+  { signal, reporter }: BuildContext,
+): Promise<BuildInputs> {
+  reporter.begin('fetch', 'fetching the base image and looking up the PPAs');
+  const either = new AbortController();
+  const both = AbortSignal.any([signal, either.signal]);
+  const running = [
+    fetchBaseImage({
+      urlList: request.base_image.url_list,
+      client,
+      cacheDirectory: settings.cacheDirectory,
+      cacheBytes: settings.imageCacheBytes,
+      maximumBytes: settings.maximumDownloadBytes,
+      workDirectory,
+      signal: both,
+      onProgress: (current, total) => reporter.progress(current, total),
+      onNotice: (message) => reporter.notice(message),
+    }),
+    Promise.all(
+      request.ppa_list.map((ppa) =>
+        resolvePpa(ppa, {
+          launchpadApiUrl: settings.launchpadApiUrl,
+          ppaUrl: settings.ppaUrl,
+          series: request.base_image.series,
+          client,
+          signal: both,
+        }),
+      ),
+    ),
+  ] as const;
+  try {
+    const [base, sources] = await Promise.all(running);
+    reporter.notice(`the base image has SHA-256 ${base.sha256}${base.fromCache ? ' and was in the cache' : ''}`);
+    for (const { ppa, key } of sources) {
+      if (key.weakness !== null) reporter.notice(`the signing key of ${formatPpa(ppa)} is weak: ${key.weakness}`);
+    }
+    return { base, sources };
+  } catch (error) {
+    either.abort(error);
+    await Promise.allSettled(running);
+    throw error;
+  }
+}

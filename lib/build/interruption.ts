@@ -1,0 +1,72 @@
+import { ImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Broker } from '../queue/broker.ts';
+import { type CancelUrlOptions, watchCancelUrl } from './cancellation.ts';
+
+/** Everything that may end a running build from outside, as one signal; the first cause wins. */
+export interface Interruption extends AsyncDisposable {
+  /**
+   * Aborted with an ImageBuilderError: `build.cancelled`, `build.timeout`, `worker.stopping`, or `lostOwnership` when
+   * another worker has taken the build over.
+   */
+  readonly signal: AbortSignal;
+}
+
+export interface InterruptionOptions {
+  readonly buildId: string;
+  readonly worker: string;
+  readonly attempt: number;
+  readonly projection: Broker['projection'];
+  readonly cancelUrl: string | null;
+  readonly getJson: CancelUrlOptions['getJson'];
+  readonly cancelPollMs: number;
+  readonly timeoutMs: number;
+  /** Aborted when the worker is told to stop. */
+  readonly stopping: AbortSignal;
+  readonly log: Log;
+}
+
+/** The reason of the signal when the build belongs to another worker by now: nothing more may be told of it. */
+export const lostOwnership = new ImageBuilderError('internal', 'another worker has taken the build over');
+
+/** Watches until disposed. */
+export function watchInterruptions(options: InterruptionOptions): Interruption {
+  const { buildId, projection, stopping, timeoutMs } = options;
+  const abort = new AbortController();
+  const cancel = (how: string) => abort.abort(new ImageBuilderError('build.cancelled', `cancelled ${how}`));
+
+  const stop = () => abort.abort(new ImageBuilderError('worker.stopping', 'the worker stops'));
+  stopping.addEventListener('abort', stop, { once: true });
+  if (stopping.aborted) stop();
+
+  const tooLong = `the build took longer than its limit of ${timeoutMs / 1000} seconds`;
+  const timer = setTimeout(() => abort.abort(new ImageBuilderError('build.timeout', tooLong)), timeoutMs);
+
+  const look = () => {
+    if (!projection.owns(buildId, options.worker, options.attempt)) abort.abort(lostOwnership);
+    else if (projection.get(buildId)?.cancelling === true) cancel('by request');
+  };
+  const unfollow = projection.onChange(buildId, look);
+  look();
+
+  const cancelUrl =
+    options.cancelUrl === null
+      ? null
+      : watchCancelUrl(options.cancelUrl, {
+          getJson: options.getJson,
+          pollMs: options.cancelPollMs,
+          signal: abort.signal,
+          onCancel: () => cancel('by its cancel_url'),
+          log: options.log,
+        });
+
+  return {
+    signal: abort.signal,
+    async [Symbol.asyncDispose]() {
+      clearTimeout(timer);
+      stopping.removeEventListener('abort', stop);
+      unfollow();
+      await cancelUrl?.[Symbol.asyncDispose]();
+    },
+  };
+}

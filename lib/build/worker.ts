@@ -1,0 +1,238 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type BuildEvent, type ImageResult, isTerminal } from '../api/event.ts';
+import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
+import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Broker } from '../queue/broker.ts';
+import type { BuildJob } from '../queue/job.ts';
+import type { TakenJob } from '../queue/jobs.ts';
+import type { BuildView } from '../queue/projection.ts';
+import { type CallbackOptions, sendCallback } from './callback.ts';
+import type { CancelUrlOptions } from './cancellation.ts';
+import { lostOwnership, watchInterruptions } from './interruption.ts';
+import { type Outcome, type Reporter, startReporter } from './reporter.ts';
+
+/** The life of jobs on one worker: take, claim, build, tell how it ended; until there is nothing left to do. */
+
+export interface WorkerOptions {
+  /** Unlike that of any other worker process. */
+  readonly name: string;
+  readonly broker: Broker;
+  readonly runBuild: (
+    build: { readonly buildId: string; readonly request: BuildRequest },
+    context: { readonly signal: AbortSignal; readonly reporter: Reporter; readonly log: Log },
+  ) => Promise<ImageResult>;
+  readonly getJson: CancelUrlOptions['getJson'];
+  readonly postCallback: CallbackOptions['post'];
+  readonly settings: {
+    readonly heartbeatMs: number;
+    readonly leaseMs: number;
+    readonly maximumAttempts: number;
+    readonly buildTimeoutMs: number;
+    readonly cancelPollMs: number;
+    readonly callbackTimeoutMs: number;
+    readonly callbackSigningKey: string | null;
+  };
+  readonly log: Log;
+}
+
+export interface BuildSummary {
+  readonly build_id: string;
+  readonly ticket_id: string | number;
+  /** `queued` for a build that was handed back, `running` for one that another worker has taken over. */
+  readonly state: BuildEvent['state'];
+}
+
+export interface Worker {
+  /**
+   * Takes and builds jobs, one at a time, until the queue is empty, `stopping` is aborted, or less than a build's time
+   * limit is left before `deadline` (milliseconds since the epoch). May run several times at once. Throws
+   * `broker.unreachable`.
+   */
+  takeBuilds(limits: { readonly stopping: AbortSignal; readonly deadline: number }): Promise<BuildSummary[]>;
+}
+
+/** What one `takeBuilds` call shares with the builds that it runs. */
+interface Call {
+  readonly stopping: AbortSignal;
+  /** Callbacks on their way; the next build does not wait for a receiver that is slow. */
+  readonly callbacks: Promise<unknown>[];
+}
+
+/** A build that this worker has claimed. */
+interface Claimed extends Call {
+  readonly job: BuildJob;
+  readonly attempt: number;
+  readonly reporter: Reporter;
+  readonly log: Log;
+}
+
+/** Creates a worker; what is in work is shared by all its `takeBuilds` calls. */
+export function createWorker(options: WorkerOptions): Worker {
+  const { broker, settings, name } = options;
+  const inWork = new Set<string>();
+
+  return {
+    async takeBuilds({ stopping, deadline }) {
+      const summaries: BuildSummary[] = [];
+      const callbacks: Promise<unknown>[] = [];
+      await broker.projection.sync();
+      while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
+        const taken = await broker.jobs.take();
+        if (taken === null) break;
+        const summary = await consider(taken, { stopping, callbacks });
+        if (summary !== null) summaries.push(summary);
+      }
+      await Promise.all(callbacks);
+      return summaries;
+    },
+  };
+
+  /** Decides what to do with a job that came off the queue: it may be new, or the copy of a lease that ran out. */
+  async function consider(taken: TakenJob, call: Call): Promise<BuildSummary | null> {
+    const { job } = taken;
+    const log = options.log.with({ build_id: job.build_id, ticket_id: job.request.ticket_id });
+    await broker.projection.sync();
+    const known = broker.projection.get(job.build_id);
+    if (known !== undefined && (known.supersededBy !== null || isTerminal(known.state))) {
+      await taken.drop();
+      return null;
+    }
+    await taken.lease();
+    if (inWork.has(job.build_id) || isAlive(known)) return null;
+    inWork.add(job.build_id);
+    try {
+      return await claimAndBuild(job, known, call, log);
+    } finally {
+      inWork.delete(job.build_id);
+    }
+  }
+
+  /** True while some worker has the build and was heard of within a lease. */
+  function isAlive(build: BuildView | undefined): boolean {
+    return build !== undefined && build.owner !== null && Date.now() - Date.parse(build.updatedAt) < settings.leaseMs;
+  }
+
+  async function claimAndBuild(
+    job: BuildJob,
+    known: BuildView | undefined,
+    call: Call,
+    log: Log,
+  ): Promise<BuildSummary | null> {
+    const attempt = (known?.attempt ?? 0) + 1;
+    const sequence = (known?.sequence ?? 0) + 1;
+    const verdict = await broker.claim(job, { worker: name, attempt, sequence });
+    if (verdict !== 'won') {
+      log.info('build not taken', { reason: verdict });
+      return null;
+    }
+    log.info('build taken', { attempt });
+    await using reporter = startReporter({
+      identity: {
+        build_id: job.build_id,
+        ticket_id: job.request.ticket_id,
+        progress_trigger: job.request.progress_trigger,
+        attempt,
+        worker: name,
+      },
+      firstSequence: sequence + 1,
+      publish: (event) => publish(event, log),
+      heartbeatMs: settings.heartbeatMs,
+    });
+    const claimed = { ...call, job, attempt, reporter, log };
+    const lost = attempt - 1 - (known?.handBacks ?? 0);
+    if (lost >= settings.maximumAttempts) {
+      const error = new ImageBuilderError(
+        'build.attempts_exhausted',
+        `${lost} workers were lost while they worked on this build; its job is kept in the queue imagebuilder.dead`,
+      );
+      await broker.jobs.bury(job);
+      return await finish(claimed, { state: 'failed', error });
+    }
+    const outcome = await attemptBuild(claimed);
+    if (outcome === 'lost') return summary(job, 'running');
+    if (outcome === 'stopping') {
+      // The event first: whoever takes the job must see that nobody works on it any more.
+      await reporter.handBack(`${name} stops; another worker takes the build`);
+      await broker.jobs.handBack(job);
+      log.info('build handed back');
+      return summary(job, 'queued');
+    }
+    return await finish(claimed, outcome);
+  }
+
+  /** Runs the build under everything that may end it early. */
+  async function attemptBuild({
+    job,
+    attempt,
+    reporter,
+    stopping,
+    log,
+  }: Claimed): Promise<Outcome | 'stopping' | 'lost'> {
+    await using interruption = watchInterruptions({
+      buildId: job.build_id,
+      worker: name,
+      attempt,
+      projection: broker.projection,
+      cancelUrl: job.request.cancel_url ?? null,
+      getJson: options.getJson,
+      cancelPollMs: settings.cancelPollMs,
+      timeoutMs: settings.buildTimeoutMs,
+      stopping,
+      log,
+    });
+    const { signal } = interruption;
+    try {
+      signal.throwIfAborted();
+      const request = parseBuildRequest(job.request);
+      const image = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
+      return { state: 'completed', image };
+    } catch (thrown) {
+      // What fails while a build is being ended is a consequence; the reason of the end is the cause.
+      const error = toImageBuilderError(signal.aborted ? signal.reason : thrown);
+      if (error === lostOwnership) return 'lost';
+      if (error.code === 'worker.stopping') return 'stopping';
+      if (error.code === 'build.cancelled') return { state: 'cancelled', error };
+      log.warn('build failed', { code: error.code, step: reporter.step, error });
+      return { state: 'failed', error };
+    }
+  }
+
+  async function finish({ job, reporter, callbacks, stopping, log }: Claimed, outcome: Outcome): Promise<BuildSummary> {
+    const { event, counted } = await reporter.end(outcome);
+    if (!counted) return summary(job, 'running');
+    const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
+    log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
+    if (job.callback !== null) {
+      const callback = { url: job.callback.url, callId: job.callback.call_id };
+      callbacks.push(
+        sendCallback(callback, event, {
+          post: options.postCallback,
+          signingKey: settings.callbackSigningKey,
+          durationSeconds,
+          timeoutMs: settings.callbackTimeoutMs,
+          signal: stopping,
+          log,
+        }),
+      );
+    }
+    return summary(job, event.state);
+  }
+
+  /** Progress that cannot be told is dropped; how a build ended, or that it goes back, is told as soon as it can be. */
+  async function publish(event: BuildEvent, log: Log): Promise<boolean> {
+    for (;;) {
+      try {
+        return (await broker.publishEvent(event)) === 'applied';
+      } catch (error) {
+        log.warn('event not sent', { state: event.state, sequence: event.sequence, error });
+        if (event.state === 'running') return false;
+        await sleep(1_000);
+      }
+    }
+  }
+}
+
+function summary(job: BuildJob, state: BuildEvent['state']): BuildSummary {
+  return { build_id: job.build_id, ticket_id: job.request.ticket_id, state };
+}

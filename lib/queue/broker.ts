@@ -1,0 +1,131 @@
+import { randomUUID } from 'node:crypto';
+import { type BuildEvent, isTerminal } from '../api/event.ts';
+import type { Log } from '../log.ts';
+import { openConnection } from './connection.ts';
+import { followEvents, type LiveProjection } from './follower.ts';
+import type { BuildJob } from './job.ts';
+import { type Jobs, openJobs } from './jobs.ts';
+import { openProgress } from './progress.ts';
+import type { Verdict } from './projection.ts';
+import { declareTopology } from './topology.ts';
+
+/** Everything that Image Builder does with RabbitMQ, on one connection that comes back by itself. */
+export interface Broker extends AsyncDisposable {
+  readonly jobs: Jobs;
+  /** What the events so far say of every build. */
+  readonly projection: LiveProjection;
+  /**
+   * Tells an event everywhere: appends it to the stream and, when it counted there, sends it to the caller's exchange.
+   * Events of a build go in the order of the calls. Anything but `applied` means that the sender has no say in this
+   * build any more, and nobody has been told. Throws `broker.unreachable` when an outage outlasts `patienceMs`; the
+   * next event then tells the newer state, but a terminal one has to be sent again, the same.
+   */
+  publishEvent(event: BuildEvent, patienceMs?: number): Promise<Verdict>;
+  /** Starts the next attempt at a build for a worker: `attempt` is the last known one plus one. */
+  claim(job: BuildJob, by: ClaimedBy): Promise<Claim>;
+  /** Asks for the end of a build. `applied` and `duplicate`: it was asked for; otherwise why there is nothing to end. */
+  requestCancel(buildId: string): Promise<Verdict>;
+  reachable(): { readonly reachable: boolean; readonly message?: string };
+}
+
+export interface ClaimedBy {
+  readonly worker: string;
+  readonly attempt: number;
+  /** Of the event that tells of it: higher than every one of this build before. */
+  readonly sequence: number;
+}
+
+/**
+ * How a claim ended. `won`: the build is this worker's, also when somebody has asked to cancel it: then to end it.
+ * `lost`: another worker has it. `finished`, `superseded`: there is nothing to build, drop the job.
+ */
+export type Claim = 'won' | 'lost' | 'finished' | 'superseded';
+
+export interface BrokerOptions {
+  readonly amqpUrl: string;
+  readonly leaseMs: number;
+  readonly eventRetentionSeconds: number;
+  readonly eventRetentionBytes: number;
+  readonly log: Log;
+  /** Name of the connection in RabbitMQ. Default `imagebuilder`. */
+  readonly name?: string;
+}
+
+/** For what a caller waits for: a call is answered with 503 rather than late. */
+const callPatienceMs = 6_000;
+/** For what a build tells: it has time. */
+const eventPatienceMs = 30_000;
+
+/** Opens the broker. Returns at once, also while RabbitMQ is away: what needs it then waits a little and throws `broker.unreachable`. */
+export async function openBroker(options: BrokerOptions): Promise<Broker> {
+  const { log } = options;
+  const retention = { seconds: options.eventRetentionSeconds, bytes: options.eventRetentionBytes };
+  const connection = await openConnection({
+    amqpUrl: options.amqpUrl,
+    name: options.name ?? 'imagebuilder',
+    setup: (model) => declareTopology(model, retention, log),
+    log,
+  });
+  const follower = followEvents(connection, { forgetAfterSeconds: retention.seconds, log });
+  const progress = openProgress(connection, log);
+  const jobs = openJobs(connection, { leaseMs: options.leaseMs, patienceMs: callPatienceMs, log });
+  /** The newest event under way of each build: the next one waits for it. */
+  const underWay = new Map<string, Promise<unknown>>();
+
+  const publishEvent = async (event: BuildEvent, patienceMs = eventPatienceMs): Promise<Verdict> => {
+    const before = underWay.get(event.build_id);
+    const work = (async () => {
+      await before?.catch(() => {});
+      const first = await follower.append({ kind: 'event', id: randomUUID(), event }, patienceMs);
+      // Sent again because nobody knew whether it had arrived; it had, and may not have gone further.
+      const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
+      if (verdict === 'applied') await progress.send(event);
+      else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
+      return verdict;
+    })();
+    underWay.set(event.build_id, work);
+    try {
+      return await work;
+    } finally {
+      if (underWay.get(event.build_id) === work) underWay.delete(event.build_id);
+    }
+  };
+
+  return {
+    jobs,
+    projection: follower.projection,
+    publishEvent,
+    async claim(job, { worker, attempt, sequence }) {
+      const verdict = await publishEvent({
+        build_id: job.build_id,
+        ticket_id: job.request.ticket_id,
+        progress_trigger: job.request.progress_trigger,
+        sequence,
+        attempt,
+        time: new Date().toISOString(),
+        worker,
+        state: 'running',
+        step: null,
+        message: attempt === 1 ? 'started' : `started again, attempt ${attempt}`,
+        current: null,
+        total: null,
+        progress: 0,
+      });
+      if (verdict === 'applied') return 'won';
+      return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
+    },
+    requestCancel: (buildId) =>
+      follower.append(
+        { kind: 'cancel', id: randomUUID(), build_id: buildId, time: new Date().toISOString() },
+        callPatienceMs,
+      ),
+    reachable: () => connection.reachable(),
+    async [Symbol.asyncDispose]() {
+      await Promise.allSettled(underWay.values());
+      await progress[Symbol.asyncDispose]();
+      await jobs[Symbol.asyncDispose]();
+      await follower[Symbol.asyncDispose]();
+      await connection[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,248 @@
+import type { EventEmitter } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Channel, type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
+import { ImageBuilderError, safeUrl, toImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+/**
+ * One connection to RabbitMQ that comes back by itself, on amqplib's own recovery. Nothing here waits without limit:
+ * while the broker is away, every operation ends after its patience with `broker.unreachable`.
+ */
+export interface BrokerConnection extends AsyncDisposable {
+  /** Whether the broker can be used now; where not, why, in words without credentials. */
+  reachable(): { readonly reachable: boolean; readonly message?: string };
+  /**
+   * Sends a message to a queue and resolves when the broker has it safe. Over an outage the same message is sent
+   * again, with the same message id, so it may arrive twice. Throws `broker.unreachable` when `patienceMs` is over.
+   */
+  publish(message: QueueMessage, patienceMs: number): Promise<void>;
+  /** A new channel, for the caller to close. Waits up to `patienceMs` for the connection, then throws `broker.unreachable`. */
+  openChannel(patienceMs: number): Promise<ConfirmChannel>;
+}
+
+/** A persistent message to a queue that must exist. */
+export interface QueueMessage {
+  readonly queue: string;
+  readonly content: Buffer;
+  readonly messageId: string;
+  readonly type: string;
+  /** Milliseconds after which the message leaves the queue. */
+  readonly expirationMs?: number;
+  readonly headers?: Readonly<Record<string, string | number>>;
+}
+
+export interface ConnectionOptions {
+  readonly amqpUrl: string;
+  /** Shown in RabbitMQ's list of connections. */
+  readonly name: string;
+  /** Runs on every new connection before it is used. What it throws is why the broker counts as unreachable. */
+  readonly setup: (model: ChannelModel) => Promise<void>;
+  readonly log: Log;
+}
+
+const heartbeatSeconds = 20;
+const handshakeTimeoutMs = 5_000;
+const retryDelayMs = 200;
+const maximumReconnectDelayMs = 5_000;
+const retryAfterSeconds = 5;
+
+/** Starts connecting and returns at once, whether the broker is there or not. */
+export async function openConnection(options: ConnectionOptions): Promise<BrokerConnection> {
+  const { log } = options;
+  const where = safeUrl(options.amqpUrl);
+  let connected: ChannelModel | null = null;
+  let blocked: string | null = null;
+  let failure: unknown = null;
+  let publisher: Promise<ConfirmChannel> | undefined;
+  const returned = new Set<string>();
+
+  const recovering = await connect(withHeartbeat(options.amqpUrl), {
+    timeout: handshakeTimeoutMs,
+    noDelay: true,
+    keepAlive: true,
+    clientProperties: { connection_name: options.name },
+    recovery: {
+      waitForConnect: false,
+      maxDelay: maximumReconnectDelayMs,
+      async setup(model: ChannelModel) {
+        // Before amqplib listens itself, an error event without a listener would end the process.
+        guard(model, log);
+        await options.setup(model);
+      },
+    },
+  });
+  recovering.on('connect', (model) => {
+    connected = model;
+    blocked = null;
+    failure = null;
+    log.info('connected to RabbitMQ', { broker: where });
+  });
+  recovering.on('disconnect', (error) => {
+    connected = null;
+    failure = error;
+    log.warn('the connection to RabbitMQ is gone', { broker: where, reason: error.message });
+  });
+  recovering.on('connect-failed', (error) => {
+    // One line per outage and reason, not one per attempt.
+    if (!(failure instanceof Error) || failure.message !== error.message) {
+      log.warn('RabbitMQ cannot be used', { broker: where, reason: error.message });
+    }
+    failure = error;
+  });
+  recovering.on('blocked', (reason) => {
+    blocked = reason;
+    log.warn('RabbitMQ takes no messages', { broker: where, reason });
+  });
+  recovering.on('unblocked', () => {
+    blocked = null;
+    log.info('RabbitMQ takes messages again', { broker: where });
+  });
+  guard(recovering, log);
+
+  const unreachable = (cause: unknown) => {
+    if (failure instanceof ImageBuilderError) return failure;
+    const reason = blocked ?? reasonOf(failure ?? cause);
+    return new ImageBuilderError('broker.unreachable', `RabbitMQ at ${where} is out of reach: ${reason}`, {
+      cause: cause ?? failure,
+      retryAfterSeconds,
+    });
+  };
+
+  const newChannel = async () => {
+    const channel = await recovering.createConfirmChannel();
+    guard(channel, log);
+    return channel;
+  };
+
+  const publishChannel = () => {
+    publisher ??= newChannel().then(
+      (channel) => {
+        channel.once('close', () => {
+          publisher = undefined;
+          returned.clear();
+        });
+        channel.on('return', ({ properties }) => returned.add(String(properties.messageId)));
+        return channel;
+      },
+      (error: unknown) => {
+        publisher = undefined;
+        throw error;
+      },
+    );
+    return publisher;
+  };
+
+  return {
+    reachable() {
+      if (connected !== null && blocked === null) return { reachable: true };
+      return { reachable: false, message: unreachable(failure ?? new Error('connecting')).message };
+    },
+
+    async publish(message, patienceMs) {
+      const deadline = Date.now() + patienceMs;
+      for (;;) {
+        try {
+          const channel = await within(publishChannel(), deadline - Date.now());
+          await within(sendConfirmed(channel, message), deadline - Date.now());
+          if (!returned.delete(message.messageId)) return;
+          // Somebody deleted the queue under a running connection.
+          if (connected !== null) await within(options.setup(connected), deadline - Date.now());
+        } catch (error) {
+          if (error instanceof RangeError || error instanceof TypeError) throw toImageBuilderError(error);
+          if (Date.now() + retryDelayMs >= deadline) throw unreachable(error);
+          log.debug('publishing again', { queue: message.queue, reason: reasonOf(error) });
+        }
+        await delay(retryDelayMs);
+      }
+    },
+
+    async openChannel(patienceMs) {
+      const opening = newChannel();
+      try {
+        return await within(opening, patienceMs);
+      } catch (error) {
+        // It may still come up later; nobody would close it then.
+        opening.then(closeQuietly, () => {});
+        throw unreachable(error);
+      }
+    },
+
+    async [Symbol.asyncDispose]() {
+      connected = null;
+      await recovering.close();
+    },
+  };
+}
+
+/** Closes a channel that may be closed already. */
+export async function closeQuietly(channel: Channel): Promise<void> {
+  try {
+    await channel.close();
+  } catch {
+    // The broker or the connection closed it before.
+  }
+}
+
+/** Publishes and waits for the confirm. Throws when the channel closes before it or the broker refuses the message. */
+export function sendConfirmed(
+  channel: ConfirmChannel,
+  message: QueueMessage,
+  exchange = '',
+  properties: Options.Publish = {},
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    channel.publish(
+      exchange,
+      message.queue,
+      message.content,
+      {
+        persistent: true,
+        mandatory: exchange === '',
+        contentType: 'application/json',
+        appId: 'imagebuilder',
+        messageId: message.messageId,
+        type: message.type,
+        timestamp: Math.floor(Date.now() / 1000),
+        ...(message.expirationMs === undefined ? {} : { expiration: String(message.expirationMs) }),
+        ...(message.headers === undefined ? {} : { headers: message.headers }),
+        ...properties,
+      },
+      (error: unknown) => (error === null || error === undefined ? resolve() : reject(error)),
+    );
+  });
+}
+
+/** `promise`, or an error after `timeoutMs`. */
+export async function within<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      promise,
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error('no answer in time')), Math.max(timeoutMs, 0));
+      }),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Keeps events that nobody listens to, and listeners that throw, from ending the process or the connection. */
+function guard(emitter: EventEmitter, log: Log): void {
+  emitter.on('error', (error: Error) =>
+    log.debug('RabbitMQ closed a channel or connection', { reason: error.message }),
+  );
+  emitter.on('handler-error', (error: Error) => log.error('a listener for RabbitMQ threw', { error }));
+}
+
+function withHeartbeat(amqpUrl: string): string {
+  const url = new URL(amqpUrl);
+  if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', String(heartbeatSeconds));
+  return url.href;
+}
+
+function reasonOf(error: unknown): string {
+  // AggregateError: a host name with several addresses, none of which answered.
+  if (error instanceof AggregateError) return error.errors.map(reasonOf).join(', ');
+  return error instanceof Error && error.message !== '' ? error.message : String(error);
+}

@@ -1,0 +1,222 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import { ImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { type BrokerConnection, closeQuietly, within } from './connection.ts';
+import { type BuildView, createProjection, type Projection, type Verdict } from './projection.ts';
+import { decodeRecord, encodeRecord, type StreamRecord } from './record.ts';
+import { queues } from './topology.ts';
+
+/** What the events stream says, read from its beginning and followed. It always answers; `caughtUp` says how well. */
+export interface LiveProjection extends Omit<Projection, 'apply'> {
+  /** True while everything that was in the stream at the newest connection has been read. */
+  readonly caughtUp: boolean;
+  /** Resolves when `caughtUp`; costs nothing while it is. Throws `broker.unreachable`. */
+  ready(patienceMs?: number): Promise<void>;
+  /** Resolves when everything that is in the stream now has been read. Throws `broker.unreachable`. */
+  sync(patienceMs?: number): Promise<void>;
+  /** Calls the listener after every record that has changed the build. Returns what ends that. */
+  onChange(buildId: string, listener: (build: BuildView) => void): () => void;
+}
+
+export interface Follower extends AsyncDisposable {
+  readonly projection: LiveProjection;
+  /**
+   * Appends a record and resolves with what it did, once it has come back through the stream: everything before it has
+   * been read then. Throws `broker.unreachable` when `patienceMs` is over; the record may be in the stream all the same.
+   */
+  append(record: StreamRecord, patienceMs: number): Promise<Verdict>;
+}
+
+export interface FollowerOptions {
+  readonly forgetAfterSeconds: number;
+  readonly log: Log;
+}
+
+/** Records that RabbitMQ sends ahead of their acknowledgements. */
+const prefetch = 500;
+const reconnectDelayMs = 500;
+const channelPatienceMs = 30_000;
+/** Without a single record for this long after a marker was appended, we are not reading the stream that it is in. */
+const silenceMs = 10_000;
+
+/** Reading the whole past takes some 150 µs an event. */
+const readyPatienceMs = 20_000;
+const syncPatienceMs = 6_000;
+
+/** Starts following. Returns at once; `ready` tells when the past has been read. */
+export function followEvents(connection: BrokerConnection, options: FollowerOptions): Follower {
+  const { log } = options;
+  const newProjection = () => createProjection({ forgetAfterSeconds: options.forgetAfterSeconds });
+  const stopping = new AbortController();
+  const listeners = new Map<string, Set<(build: BuildView) => void>>();
+  const waiting = new Map<string, (verdict: Verdict) => void>();
+  let readyWaiters: (() => void)[] = [];
+  let projection = newProjection();
+  let caughtUp = false;
+  /** The first offset that has not been read. */
+  let next: number | null = null;
+  let received = 0;
+
+  const take = (record: StreamRecord) => {
+    const verdict = projection.apply(record);
+    waiting.get(record.id)?.(verdict);
+    if (verdict !== 'applied' || record.kind === 'marker') return;
+    const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
+    const build = projection.get(buildId);
+    if (build === undefined) return;
+    for (const listener of listeners.get(buildId) ?? []) {
+      try {
+        listener(build);
+      } catch (error) {
+        log.error('a listener for events threw', { error });
+      }
+    }
+  };
+
+  const receive = (message: ConsumeMessage) => {
+    received += 1;
+    const offset: unknown = message.properties.headers?.['x-stream-offset'];
+    if (typeof offset !== 'number' || (next !== null && offset < next)) return;
+    next = offset + 1;
+    const record = decodeRecord(message.content);
+    if (typeof record === 'string') log.warn('a record that is not understood is skipped', { offset, reason: record });
+    else take(record);
+  };
+
+  const append = async (record: StreamRecord, patienceMs: number): Promise<Verdict> => {
+    const deadline = Date.now() + patienceMs;
+    const seen = new Promise<Verdict>((resolve) => waiting.set(record.id, resolve));
+    try {
+      await connection.publish(
+        {
+          queue: queues.events,
+          content: encodeRecord(record),
+          messageId: record.id,
+          type: `imagebuilder.${record.kind}`,
+        },
+        patienceMs,
+      );
+      return await within(seen, deadline - Date.now());
+    } catch (error) {
+      if (error instanceof ImageBuilderError) throw error;
+      throw unreadable('the events in RabbitMQ could not be read in time');
+    } finally {
+      waiting.delete(record.id);
+    }
+  };
+
+  /** Reads until the channel closes. */
+  const readOnce = async (channel: ConfirmChannel) => {
+    const closed = new Promise<void>((resolve) => {
+      channel.once('close', resolve);
+      stopping.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    await channel.prefetch(prefetch);
+    await channel.consume(
+      queues.events,
+      (message) => {
+        try {
+          // null: RabbitMQ has ended the consumer, because the stream was deleted or its leader moved.
+          if (message === null) return void closeQuietly(channel);
+          receive(message);
+          channel.ack(message);
+        } catch (error) {
+          log.error('an event could not be taken in', { error });
+        }
+      },
+      { arguments: { 'x-stream-offset': next ?? 'first' } },
+    );
+    void catchUp(channel);
+    await closed;
+  };
+
+  /** Marks the end of the past, and notices when it never comes: an offset beyond the end of a new stream stays silent. */
+  const catchUp = async (channel: ConfirmChannel) => {
+    let open = true;
+    channel.once('close', () => {
+      open = false;
+    });
+    while (open && !caughtUp) {
+      const before = received;
+      try {
+        await append({ kind: 'marker', id: randomUUID() }, silenceMs);
+        caughtUp = open;
+      } catch {
+        if (!open || stopping.signal.aborted || received !== before || !connection.reachable().reachable) continue;
+        log.warn('the events stream is not the one that was read before; it is read anew', { offset: next });
+        next = null;
+        projection = newProjection();
+        await closeQuietly(channel);
+      }
+    }
+    if (!caughtUp) return;
+    for (const resolve of readyWaiters.splice(0)) resolve();
+  };
+
+  const run = async () => {
+    while (!stopping.signal.aborted) {
+      let channel: ConfirmChannel | undefined;
+      try {
+        channel = await connection.openChannel(channelPatienceMs);
+        await readOnce(channel);
+      } catch (error) {
+        log.debug('the events stream cannot be read', {
+          reason: error instanceof Error ? error.message : String(error),
+        });
+      }
+      caughtUp = false;
+      if (channel !== undefined) await closeQuietly(channel);
+      await delay(reconnectDelayMs, undefined, { signal: stopping.signal }).catch(() => {});
+    }
+  };
+  const running = run();
+
+  const live: LiveProjection = {
+    get: (buildId) => projection.get(buildId),
+    builds: (now) => projection.builds(now),
+    unfinished: (ticketId, progressTrigger, now) => projection.unfinished(ticketId, progressTrigger, now),
+    owns: (buildId, worker, attempt) => projection.owns(buildId, worker, attempt),
+    workers: () => projection.workers(),
+    get caughtUp() {
+      return caughtUp;
+    },
+    async ready(patienceMs = readyPatienceMs) {
+      if (caughtUp) return;
+      const done = new Promise<void>((resolve) => readyWaiters.push(resolve));
+      try {
+        await within(done, patienceMs);
+      } catch {
+        const { reachable, message } = connection.reachable();
+        throw unreadable(reachable ? 'the events in RabbitMQ are still being read' : message);
+      }
+    },
+    async sync(patienceMs = syncPatienceMs) {
+      await append({ kind: 'marker', id: randomUUID() }, patienceMs);
+    },
+    onChange(buildId, listener) {
+      const ofBuild = listeners.get(buildId) ?? new Set();
+      listeners.set(buildId, ofBuild.add(listener));
+      return () => {
+        ofBuild.delete(listener);
+        if (ofBuild.size === 0) listeners.delete(buildId);
+      };
+    },
+  };
+
+  return {
+    projection: live,
+    append,
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      readyWaiters = [];
+      // The connection may be away, and with it the end of a wait for a channel: that needs no waiting for.
+      await within(running, 1_000).catch(() => {});
+    },
+  };
+}
+
+function unreadable(message = 'RabbitMQ is out of reach'): ImageBuilderError {
+  return new ImageBuilderError('broker.unreachable', message, { retryAfterSeconds: 5 });
+}

@@ -1,0 +1,139 @@
+import type { ConfirmChannel, GetMessage } from 'amqplib';
+import type { Log } from '../log.ts';
+import { type BrokerConnection, closeQuietly, type QueueMessage, within } from './connection.ts';
+import { type BuildJob, decodeJob, encodeJob } from './job.ts';
+import { queues } from './topology.ts';
+
+/** The jobs that wait, are leased, or were given up. */
+export interface Jobs {
+  /** Puts a new job in the queue; it is safe there when this resolves. */
+  submit(job: BuildJob): Promise<void>;
+  /** The next job, or null when none waits. It is this process's until one of its methods is called: do so within seconds. */
+  take(): Promise<TakenJob | null>;
+  /** Puts a job back at once, for another worker. */
+  handBack(job: BuildJob): Promise<void>;
+  /** Puts a job that is given up where an operator can see it. */
+  bury(job: BuildJob): Promise<void>;
+  /** How many jobs wait for a worker. */
+  depth(): Promise<number>;
+}
+
+/** A job in hand, not acknowledged yet. */
+export interface TakenJob {
+  readonly job: BuildJob;
+  /** Keeps the job safe while it is worked on: a copy comes back to the queue when the lease is over. */
+  lease(): Promise<void>;
+  /** Ends the job. */
+  drop(): Promise<void>;
+  /** Puts the job back as it was. */
+  release(): Promise<void>;
+}
+
+export interface JobsOptions {
+  readonly leaseMs: number;
+  readonly patienceMs: number;
+  readonly log: Log;
+}
+
+/** Opens the job queues on a connection. Every operation throws `broker.unreachable` when its patience is over. */
+export function openJobs(connection: BrokerConnection, options: JobsOptions): Jobs & AsyncDisposable {
+  const { leaseMs, patienceMs, log } = options;
+  let current: Promise<ConfirmChannel> | undefined;
+
+  const channel = () => {
+    current ??= connection.openChannel(patienceMs).then(
+      (opened) => {
+        opened.once('close', () => {
+          current = undefined;
+        });
+        return opened;
+      },
+      (error: unknown) => {
+        current = undefined;
+        throw error;
+      },
+    );
+    return current;
+  };
+
+  /** Runs a call on the channel, and once more on a new one: the old one may have died since it was last used. */
+  const onChannel = async <Result>(call: (channel: ConfirmChannel) => Promise<Result>): Promise<Result> => {
+    const opened = await channel();
+    try {
+      return await within(call(opened), patienceMs);
+    } catch {
+      // What it may still be given goes back to the queue with it.
+      current = undefined;
+      void closeQuietly(opened);
+      return await within(call(await channel()), patienceMs);
+    }
+  };
+
+  const send = (queue: string, job: BuildJob, extra: Pick<QueueMessage, 'expirationMs'> = {}) =>
+    connection.publish(
+      { queue, content: encodeJob(job), messageId: job.build_id, type: 'imagebuilder.job', ...extra },
+      patienceMs,
+    );
+
+  const taken = (from: ConfirmChannel, message: GetMessage, job: BuildJob): TakenJob => {
+    const settle = (how: 'ack' | 'nack') => {
+      try {
+        if (how === 'ack') from.ack(message);
+        else from.nack(message, false, true);
+      } catch {
+        // The channel is gone and the broker has put the job back: it is seen again, and known by its build id.
+        log.warn('a job could not be acknowledged and will be seen again', { build_id: job.build_id });
+      }
+    };
+    return {
+      job,
+      async lease() {
+        await send(queues.leases, job, { expirationMs: leaseMs });
+        settle('ack');
+      },
+      async drop() {
+        settle('ack');
+      },
+      async release() {
+        settle('nack');
+      },
+    };
+  };
+
+  return {
+    submit: (job) => send(queues.builds, job),
+    handBack: (job) => send(queues.builds, job),
+    bury: (job) => send(queues.dead, job),
+
+    async take() {
+      for (;;) {
+        const [from, message] = await onChannel(async (opened) => [opened, await opened.get(queues.builds)] as const);
+        if (message === false) return null;
+        const job = decodeJob(message.content);
+        if (typeof job !== 'string') return taken(from, message, job);
+        log.error('a message that is no job goes to the dead queue', { queue: queues.builds, reason: job });
+        await connection.publish(
+          {
+            queue: queues.dead,
+            content: message.content,
+            messageId: String(message.properties.messageId ?? ''),
+            type: String(message.properties.type ?? ''),
+            headers: { 'x-imagebuilder-reason': job.slice(0, 1000) },
+          },
+          patienceMs,
+        );
+        from.ack(message);
+      }
+    },
+
+    async depth() {
+      const { messageCount } = await onChannel((opened) => opened.checkQueue(queues.builds));
+      return messageCount;
+    },
+
+    async [Symbol.asyncDispose]() {
+      const opened = await current?.catch(() => undefined);
+      if (opened !== undefined) await closeQuietly(opened);
+    },
+  };
+}

@@ -1,0 +1,154 @@
+import type { ConfirmChannel } from 'amqplib';
+import { type BuildEvent, isTerminal } from '../api/event.ts';
+import type { Log } from '../log.ts';
+import { type BrokerConnection, closeQuietly, sendConfirmed, within } from './connection.ts';
+import { amqpCode } from './topology.ts';
+
+/** Events to the exchange that a request names as its `progress_trigger`. */
+export interface Progress extends AsyncDisposable {
+  /**
+   * Sends an event to the caller's exchange, or to the caller's queue of that name. Events go in the order of the
+   * calls. Never throws and never takes long: where neither exists, or the broker is away, the event is not sent.
+   */
+  send(event: BuildEvent): Promise<void>;
+}
+
+type Target = 'exchange' | 'queue' | 'nowhere';
+
+/** How long a name without exchange and queue is left alone. */
+const lookAgainMs = 3_000;
+/** How long it is believed that a name is what it was. */
+const rememberMs = 60_000;
+const patienceMs = 3_000;
+/** The last event of a build is worth more waiting. */
+const terminalPatienceMs = 20_000;
+const maximumNames = 1_000;
+
+/** Opens the way to callers' exchanges. It has channels of its own: a name that is gone closes the channel it is used on. */
+export function openProgress(connection: BrokerConnection, log: Log): Progress {
+  const remembered = new Map<string, { readonly target: Target; readonly until: number }>();
+  let publisher: ConfirmChannel | undefined;
+  let line: Promise<void> = Promise.resolve();
+
+  const exists = async (kind: 'exchange' | 'queue', name: string, patience: number): Promise<boolean> => {
+    // Never declared by us: its type is the caller's business. A name that does not exist closes the channel.
+    const channel = await connection.openChannel(patience);
+    try {
+      await within<unknown>(kind === 'exchange' ? channel.checkExchange(name) : channel.checkQueue(name), patience);
+      return true;
+    } catch (error) {
+      if (amqpCode(error) === 404) return false;
+      // 403: no permission. 405: an exclusive queue of somebody else. Neither can be sent to.
+      if (amqpCode(error) === 403 || amqpCode(error) === 405) {
+        log.warn('the progress trigger may not be used', { progress_trigger: name, error });
+        return false;
+      }
+      throw error;
+    } finally {
+      await closeQuietly(channel);
+    }
+  };
+
+  const look = async (name: string, patience: number): Promise<Target> => {
+    const known = remembered.get(name);
+    if (known !== undefined && known.until > Date.now()) return known.target;
+    const target: Target = (await exists('exchange', name, patience))
+      ? 'exchange'
+      : (await exists('queue', name, patience))
+        ? 'queue'
+        : 'nowhere';
+    if (target === 'nowhere' && known?.target !== 'nowhere') {
+      log.info('neither an exchange nor a queue has the name of the progress trigger; looking again later', {
+        progress_trigger: name,
+      });
+    }
+    if (remembered.size >= maximumNames) remembered.clear();
+    remembered.set(name, { target, until: Date.now() + (target === 'nowhere' ? lookAgainMs : rememberMs) });
+    return target;
+  };
+
+  const channel = async (patience: number): Promise<ConfirmChannel> => {
+    if (publisher === undefined) {
+      const opened = await connection.openChannel(patience);
+      opened.once('close', () => {
+        if (publisher === opened) publisher = undefined;
+      });
+      publisher = opened;
+    }
+    return publisher;
+  };
+
+  /** Sends once. False when the exchange or queue turned out to be gone. */
+  const sendTo = async (target: 'exchange' | 'queue', event: BuildEvent, patience: number): Promise<boolean> => {
+    const name = event.progress_trigger;
+    const opened = await channel(patience);
+    let gone = false;
+    const onReturn = () => {
+      gone = true;
+    };
+    const onError = (error: Error) => {
+      gone ||= amqpCode(error) === 404 || amqpCode(error) === 403;
+    };
+    opened.on('return', onReturn);
+    opened.on('error', onError);
+    try {
+      await within(
+        sendConfirmed(
+          opened,
+          {
+            queue: target === 'queue' ? name : `imagebuilder.${event.state}`,
+            content: Buffer.from(JSON.stringify(event)),
+            messageId: `${event.build_id}/${event.attempt}/${event.sequence}`,
+            type: 'imagebuilder.event',
+          },
+          target === 'queue' ? '' : name,
+          {
+            correlationId: String(event.ticket_id).slice(0, 255),
+            timestamp: Math.floor(Date.parse(event.time) / 1000),
+          },
+        ),
+        patience,
+      );
+    } catch (error) {
+      if (!gone) throw error;
+    } finally {
+      opened.off('return', onReturn);
+      opened.off('error', onError);
+    }
+    return !gone;
+  };
+
+  const send = async (event: BuildEvent): Promise<void> => {
+    const name = event.progress_trigger;
+    const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
+    for (;;) {
+      try {
+        const target = await look(name, deadline - Date.now());
+        if (target === 'nowhere' || (await sendTo(target, event, deadline - Date.now()))) return;
+        remembered.delete(name);
+      } catch (error) {
+        if (Date.now() >= deadline) {
+          log.warn('an event could not be sent to the progress trigger', {
+            build_id: event.build_id,
+            progress_trigger: name,
+            sequence: event.sequence,
+            error,
+          });
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  };
+
+  return {
+    send(event) {
+      line = line.then(() => send(event));
+      return line;
+    },
+    async [Symbol.asyncDispose]() {
+      await line;
+      if (publisher !== undefined) await closeQuietly(publisher);
+    },
+  };
+}

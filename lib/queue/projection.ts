@@ -1,0 +1,229 @@
+import { type BuildEvent, type BuildState, isTerminal } from '../api/event.ts';
+import type { StreamRecord } from './record.ts';
+
+/**
+ * What the events stream means, as a function of its records in order. Every replica reads the same records in the
+ * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
+ *
+ * - The first record of a build registers it. When its (ticket_id, progress_trigger) belongs to an unfinished build at
+ *   that point, it is superseded by that one: never shown, never built.
+ * - An event with the next attempt claims the build for its worker; the first in the stream wins. From then on events
+ *   of any other (worker, attempt) count for nothing, whatever their sender believes.
+ * - A `queued` event of the owner hands the build back.
+ * - The first terminal event ends the build; nothing after it counts.
+ */
+
+/** What a record did. Only an `applied` one has changed anything. */
+export type Verdict = 'applied' | 'duplicate' | 'not_owner' | 'superseded' | 'finished' | 'unknown';
+
+/** A build as the records so far tell it. Times are those of the events. */
+export interface BuildView {
+  readonly buildId: string;
+  readonly ticketId: string | number;
+  readonly progressTrigger: string;
+  readonly state: BuildState;
+  /** The newest event that counted. */
+  readonly event: BuildEvent;
+  /** Of the newest event. */
+  readonly sequence: number;
+  readonly queuedAt: string;
+  readonly startedAt: string | null;
+  readonly updatedAt: string;
+  readonly finishedAt: string | null;
+  /** How often a worker has claimed it. */
+  readonly attempt: number;
+  /** How many of these attempts their workers gave back in good order; the others ended with a dead worker. */
+  readonly handBacks: number;
+  /** The worker whose attempt it is; null while it waits and after its end. */
+  readonly owner: string | null;
+  /** True once a cancel was asked for, also after the end. */
+  readonly cancelling: boolean;
+  /** The build that is built in its place; null for most. */
+  readonly supersededBy: string | null;
+  /** The newest lines of its log, oldest first. */
+  readonly logTail: readonly string[];
+}
+
+/** A worker as its events tell of it. */
+export interface SeenWorker {
+  readonly name: string;
+  readonly lastSeenAt: string;
+}
+
+export interface Projection {
+  /** Takes the next record of the stream. */
+  apply(record: StreamRecord): Verdict;
+  /** A build, also a superseded one. */
+  get(buildId: string): BuildView | undefined;
+  /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 200. */
+  builds(now: Date): BuildView[];
+  /** The unfinished build of a request, as a new one at `now` would find it. Ticket ids 1 and "1" are the same. */
+  unfinished(ticketId: string | number, progressTrigger: string, now: Date): BuildView | undefined;
+  /** True while this worker's attempt is the one that counts: a worker for which it turns false must stop at once. */
+  owns(buildId: string, worker: string, attempt: number): boolean;
+  /** Workers heard of, the newest first. */
+  workers(): SeenWorker[];
+}
+
+export interface ProjectionOptions {
+  /**
+   * An unfinished build that was not heard of for this long has fallen out of the stream, its job lost: the same
+   * request starts a new one.
+   */
+  readonly forgetAfterSeconds: number;
+}
+
+const maximumFinished = 200;
+const maximumIds = 10_000;
+const maximumWorkers = 200;
+const maximumLogLines = 60;
+
+type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+type State = Writable<BuildView>;
+
+export function createProjection(options: ProjectionOptions): Projection {
+  const builds = new Map<string, State>();
+  /** Unfinished builds by their request. */
+  const byRequest = new Map<string, State>();
+  /** Ids of finished builds, oldest first, also of those whose details are dropped: late events must not revive them. */
+  const finished = new Set<string>();
+  const superseded = new Map<string, State>();
+  const workers = new Map<string, string>();
+
+  const expired = (build: State, now: Date) =>
+    now.getTime() - Date.parse(build.updatedAt) > options.forgetAfterSeconds * 1000;
+
+  const newState = (event: BuildEvent, supersededBy: string | null): State => ({
+    buildId: event.build_id,
+    ticketId: event.ticket_id,
+    progressTrigger: event.progress_trigger,
+    state: event.state,
+    event,
+    sequence: event.sequence,
+    queuedAt: event.time,
+    startedAt: null,
+    updatedAt: event.time,
+    finishedAt: null,
+    // Where the stream begins in the middle of a build, its first record there is taken at its word.
+    attempt: event.state === 'queued' ? event.attempt : Math.max(event.attempt - 1, 0),
+    handBacks: 0,
+    owner: null,
+    cancelling: false,
+    supersededBy,
+    logTail: [],
+  });
+
+  const register = (event: BuildEvent): State | undefined => {
+    const key = requestKey(event.ticket_id, event.progress_trigger);
+    const rival = byRequest.get(key);
+    if (rival !== undefined && !expired(rival, new Date(event.time))) {
+      superseded.set(event.build_id, newState(event, rival.buildId));
+      trim(superseded, maximumIds);
+      return undefined;
+    }
+    if (rival !== undefined) builds.delete(rival.buildId);
+    const build = newState(event, null);
+    builds.set(build.buildId, build);
+    byRequest.set(key, build);
+    return build;
+  };
+
+  const accept = (build: State, event: BuildEvent) => {
+    build.event = event;
+    build.state = event.state;
+    build.sequence = event.sequence;
+    build.updatedAt = event.time;
+    if (event.log !== undefined) build.logTail = [...build.logTail, ...event.log].slice(-maximumLogLines);
+    if (event.worker !== null) {
+      workers.delete(event.worker);
+      workers.set(event.worker, event.time);
+      trim(workers, maximumWorkers);
+    }
+    if (event.state !== 'running') build.owner = null;
+    if (isTerminal(event.state)) finish(build, event);
+  };
+
+  const finish = (build: State, event: BuildEvent) => {
+    build.finishedAt = event.time;
+    byRequest.delete(requestKey(build.ticketId, build.progressTrigger));
+    // To the end of the map: finished builds are kept in the order in which they finished.
+    builds.delete(build.buildId);
+    builds.set(build.buildId, build);
+    finished.add(build.buildId);
+    trim(finished, maximumIds);
+    const dropped = [...finished].at(-maximumFinished - 1);
+    if (dropped !== undefined) builds.delete(dropped);
+  };
+
+  const applyEvent = (event: BuildEvent): Verdict => {
+    if (superseded.has(event.build_id)) return 'superseded';
+    const known = builds.get(event.build_id);
+    if (finished.has(event.build_id)) {
+      return known !== undefined && sameEvent(known.event, event) ? 'duplicate' : 'finished';
+    }
+    const build = known ?? register(event);
+    if (build === undefined) return 'superseded';
+    if (event.state === 'queued' && known === undefined) {
+      accept(build, event);
+      return 'applied';
+    }
+    const owns = build.owner !== null && build.owner === event.worker && build.attempt === event.attempt;
+    if (owns) {
+      if (event.sequence <= build.sequence) return 'duplicate';
+      if (event.state === 'queued') build.handBacks += 1;
+      accept(build, event);
+      return 'applied';
+    }
+    if (event.state === 'queued' || event.attempt !== build.attempt + 1) return 'not_owner';
+    build.attempt = event.attempt;
+    build.owner = event.worker;
+    build.startedAt ??= event.time;
+    accept(build, event);
+    return 'applied';
+  };
+
+  const applyCancel = (buildId: string): Verdict => {
+    if (superseded.has(buildId)) return 'superseded';
+    if (finished.has(buildId)) return 'finished';
+    const build = builds.get(buildId);
+    if (build === undefined) return 'unknown';
+    if (build.cancelling) return 'duplicate';
+    build.cancelling = true;
+    return 'applied';
+  };
+
+  return {
+    apply(record) {
+      if (record.kind === 'event') return applyEvent(record.event);
+      if (record.kind === 'cancel') return applyCancel(record.build_id);
+      return 'applied';
+    },
+    get: (buildId) => builds.get(buildId) ?? superseded.get(buildId),
+    builds: (now) => [...builds.values()].filter((build) => !expired(build, now)),
+    unfinished(ticketId, progressTrigger, now) {
+      const build = byRequest.get(requestKey(ticketId, progressTrigger));
+      return build === undefined || expired(build, now) ? undefined : build;
+    },
+    owns(buildId, worker, attempt) {
+      const build = builds.get(buildId);
+      return build?.owner === worker && build.attempt === attempt;
+    },
+    workers: () => [...workers].map(([name, lastSeenAt]) => ({ name, lastSeenAt })).reverse(),
+  };
+}
+
+function sameEvent(one: BuildEvent, other: BuildEvent): boolean {
+  return one.worker === other.worker && one.attempt === other.attempt && one.sequence === other.sequence;
+}
+
+function requestKey(ticketId: string | number, progressTrigger: string): string {
+  return `${progressTrigger} ${ticketId}`;
+}
+
+/** Drops the oldest entries beyond `maximum`. */
+function trim(entries: Map<string, unknown> | Set<string>, maximum: number): void {
+  for (const key of entries.keys()) {
+    if (entries.size <= maximum) return;
+    entries.delete(key);
+  }
+}

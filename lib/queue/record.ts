@@ -1,0 +1,28 @@
+import { z } from 'zod';
+import { BuildEvent } from '../api/event.ts';
+
+/** What the events stream holds: events of builds, and the few records by which replicas agree on the order of things. */
+export const StreamRecord = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('event'), id: z.uuid(), event: BuildEvent }),
+  /** Somebody asked for the end of a build. */
+  z.object({ kind: z.literal('cancel'), id: z.uuid(), build_id: z.uuid(), time: z.iso.datetime() }),
+  /** Says nothing: who appended it and reads it has read everything before it. */
+  z.object({ kind: z.literal('marker'), id: z.uuid() }),
+]);
+export type StreamRecord = z.infer<typeof StreamRecord>;
+
+export function encodeRecord(record: StreamRecord): Buffer {
+  return Buffer.from(JSON.stringify(StreamRecord.parse(record)));
+}
+
+/** The record in a message, or why there is none: other versions may write kinds that this one does not know. */
+export function decodeRecord(content: Buffer): StreamRecord | string {
+  let value: unknown;
+  try {
+    value = JSON.parse(content.toString('utf8'));
+  } catch {
+    return 'it is not JSON';
+  }
+  const result = StreamRecord.safeParse(value);
+  return result.success ? result.data : z.prettifyError(result.error);
+}

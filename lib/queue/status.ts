@@ -1,0 +1,60 @@
+import { type BuildEvent, isTerminal } from '../api/event.ts';
+import type { BuildStatus, Status } from '../api/status.ts';
+import type { BuildView, Projection } from './projection.ts';
+
+/** A build as `status` shows it. */
+export function toBuildStatus(build: BuildView, now: Date, options: { readonly logTail?: boolean } = {}): BuildStatus {
+  const { event } = build;
+  const end = build.finishedAt === null ? now.getTime() : Date.parse(build.finishedAt);
+  return {
+    build_id: build.buildId,
+    ticket_id: build.ticketId,
+    progress_trigger: build.progressTrigger,
+    state: build.state,
+    step: event.step,
+    message: event.message,
+    current: event.current,
+    total: event.total,
+    progress: event.progress,
+    attempt: build.attempt,
+    worker: event.worker,
+    queued_at: build.queuedAt,
+    started_at: build.startedAt,
+    updated_at: build.updatedAt,
+    finished_at: build.finishedAt,
+    // Clocks of different machines differ: never less than nothing.
+    elapsed_seconds: Math.max(0, Math.round((end - Date.parse(build.queuedAt)) / 100) / 10),
+    cancelling: build.cancelling && !isTerminal(build.state),
+    ...(options.logTail === true ? { log_tail: [...build.logTail] } : {}),
+    ...resultOf(event),
+  };
+}
+
+/** The builds and workers of a projection, sorted as `status` shows them. `filter` narrows the builds. */
+export function toBuildLists(
+  projection: Pick<Projection, 'builds' | 'workers'>,
+  now: Date,
+  options: { readonly filter?: (build: BuildView) => boolean; readonly logTail?: boolean } = {},
+): Pick<Status, 'running' | 'queued' | 'finished' | 'workers'> {
+  const all = projection.builds(now);
+  const shown = all.filter(options.filter ?? (() => true));
+  const select = (wanted: (build: BuildView) => boolean) =>
+    shown.filter(wanted).map((build) => toBuildStatus(build, now, { logTail: options.logTail ?? false }));
+  return {
+    running: select((build) => build.state === 'running'),
+    queued: select((build) => build.state === 'queued'),
+    finished: select((build) => isTerminal(build.state)).reverse(),
+    workers: projection.workers().map(({ name, lastSeenAt }) => ({
+      name,
+      last_seen: lastSeenAt,
+      builds: all.filter((build) => build.owner === name).map((build) => build.buildId),
+    })),
+  };
+}
+
+function resultOf(event: BuildEvent): Pick<BuildStatus, 'image' | 'error'> {
+  return {
+    ...(event.image === undefined ? {} : { image: event.image }),
+    ...(event.error === undefined ? {} : { error: event.error }),
+  };
+}

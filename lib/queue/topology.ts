@@ -1,0 +1,116 @@
+import type { ChannelModel, Options } from 'amqplib';
+import { ImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+/** The queues of Image Builder. Who may use them needs configure, write and read on `^imagebuilder\.`. */
+export const queues = {
+  /** Jobs that wait for a worker. */
+  builds: 'imagebuilder.builds',
+  /** Copies of jobs in work; one comes back to `builds` when its lease is over. */
+  leases: 'imagebuilder.leases',
+  /** Jobs that were given up. */
+  dead: 'imagebuilder.dead',
+  /** The log of all events: a stream. */
+  events: 'imagebuilder.events',
+} as const;
+
+export interface Retention {
+  readonly seconds: number;
+  readonly bytes: number;
+}
+
+const MiB = 1024 * 1024;
+
+/**
+ * How often RabbitMQ may deliver a job that nobody acknowledges. A worker holds one for milliseconds only, so what
+ * gets here is a broken connection each time; RabbitMQ 4 would drop it after 20 without a word.
+ */
+const deliveryLimit = 1000;
+
+/** Both dead-letter ways keep a message until its new queue has confirmed it; that needs reject-publish (RabbitMQ 3.10). */
+const deadLettersTo = (queue: string) => ({
+  'x-dead-letter-exchange': '',
+  'x-dead-letter-routing-key': queue,
+  'x-dead-letter-strategy': 'at-least-once',
+  'x-overflow': 'reject-publish',
+});
+
+/** The arguments of a stream that an operator may change: they do not change what the stream is. */
+const retentionArguments = ['x-max-age', 'x-max-length-bytes', 'x-stream-max-segment-size-bytes'] as const;
+
+/**
+ * Declares every queue. A stream that exists with another retention is used as it is, with a warning: RabbitMQ changes
+ * it by policy only. Throws `config.invalid` when a name is taken by a queue of another kind.
+ */
+export async function declareTopology(model: ChannelModel, retention: Retention, log: Log): Promise<void> {
+  await declare(model, queues.dead, { 'x-queue-type': 'quorum' });
+  await declare(model, queues.builds, {
+    'x-queue-type': 'quorum',
+    'x-delivery-limit': deliveryLimit,
+    ...deadLettersTo(queues.dead),
+  });
+  await declare(model, queues.leases, { 'x-queue-type': 'quorum', ...deadLettersTo(queues.builds) });
+  try {
+    await declare(model, queues.events, {
+      'x-queue-type': 'stream',
+      'x-max-age': `${retention.seconds}s`,
+      'x-max-length-bytes': retention.bytes,
+      // RabbitMQ drops whole segments only, so the retention is as exact as they are small.
+      'x-stream-max-segment-size-bytes': Math.round(Math.min(Math.max(retention.bytes / 16, MiB), 100 * MiB)),
+    });
+  } catch (error) {
+    if (!(error instanceof ImageBuilderError) || !differsInRetentionOnly(error.message)) throw error;
+    log.warn('the events stream exists with another retention than is configured; a RabbitMQ policy can change it', {
+      queue: queues.events,
+      reason: error.message,
+    });
+  }
+}
+
+async function declare(model: ChannelModel, queue: string, arguments_: Record<string, string | number>): Promise<void> {
+  // A refused declaration closes its channel.
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  try {
+    await channel.assertQueue(queue, { durable: true, arguments: arguments_ } satisfies Options.AssertQueue);
+    await channel.close();
+  } catch (error) {
+    if (amqpCode(error) === 406) {
+      throw new ImageBuilderError(
+        'config.invalid',
+        `the queue ${queue} exists in RabbitMQ and is not what Image Builder declares: ${brokerText(error)}. Delete it, or give Image Builder a virtual host of its own.`,
+        { cause: error },
+      );
+    }
+    if (amqpCode(error) === 403) {
+      throw new ImageBuilderError(
+        'config.invalid',
+        `RabbitMQ does not let this user declare the queue ${queue}: ${brokerText(error)}. It needs configure, write and read on ^imagebuilder\\.`,
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+}
+
+function differsInRetentionOnly(message: string): boolean {
+  const match = /inequivalent arg '([^']+)'.*but current is (none)?/.exec(message);
+  return (
+    match !== null &&
+    match[2] === undefined &&
+    retentionArguments.some((name) => name === match[1]) &&
+    !message.includes('received none')
+  );
+}
+
+/** The reply code of an AMQP error (404, 406, …), undefined for any other. */
+export function amqpCode(error: unknown): number | undefined {
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  return typeof code === 'number' ? code : undefined;
+}
+
+/** What the broker itself says in an AMQP error, without amqplib's words around it. */
+export function brokerText(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return /with message "(.*)"$/.exec(message)?.[1] ?? message;
+}

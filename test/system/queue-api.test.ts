@@ -1,0 +1,455 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Channel, type ConsumeMessage, connect } from 'amqplib';
+import { execa } from 'execa';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { BuildEvent } from '#lib/api/event.ts';
+import { exampleRequest } from '#lib/api/examples.ts';
+import { Problem } from '#lib/api/problem.ts';
+import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
+import { createLog } from '#lib/log.ts';
+import { type Broker, openBroker } from '#lib/queue/broker.ts';
+import { buildImage } from '../../functions/build-image/build-image.ts';
+import { createWake } from '../../functions/build-image/wake.ts';
+import { status } from '../../functions/status/status.ts';
+import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
+
+interface Context {
+  rabbitmq: RabbitMq;
+  broker: Broker;
+  gateway: Server;
+  /** Paths and Authorization headers of the calls that the gateway got. */
+  wakes: { path: string | undefined; authorization: string | undefined }[];
+}
+
+const test = suite<Context>('queue-api');
+const log = createLog({ level: 'error', write: () => {} });
+
+const open = (rabbitmq: RabbitMq) =>
+  openBroker({
+    amqpUrl: rabbitmq.url,
+    leaseMs: 90_000,
+    eventRetentionSeconds: 3_600,
+    eventRetentionBytes: 50_000_000,
+    log,
+  });
+
+test.before(async (context) => {
+  context.rabbitmq = await startRabbitMq();
+  context.broker = await open(context.rabbitmq);
+  context.wakes = [];
+  context.gateway = createServer((request, response) => {
+    context.wakes.push({ path: request.url, authorization: request.headers.authorization });
+    response.writeHead(202).end();
+  });
+  await new Promise<void>((resolve) => context.gateway.listen(0, '127.0.0.1', resolve));
+});
+test.after(async ({ rabbitmq, broker, gateway }) => {
+  await broker[Symbol.asyncDispose]();
+  gateway.close();
+  gateway.closeAllConnections();
+  await rabbitmq[Symbol.asyncDispose]();
+});
+
+interface CallOptions {
+  readonly method?: string;
+  readonly path?: string;
+  readonly query?: Record<string, string>;
+  readonly headers?: Record<string, string>;
+  readonly body?: unknown;
+}
+
+/** Calls a handler as the template does. */
+async function call(handler: Handler, options: CallOptions) {
+  let code: number | undefined;
+  const headers: Record<string, string> = {};
+  const event: FunctionEvent = {
+    method: 'GET',
+    path: '/',
+    query: {},
+    headers: {},
+    body: undefined,
+    rawBody: Buffer.alloc(0),
+    ...options,
+  };
+  const context: FunctionContext = {
+    status(value) {
+      code = value;
+      return context;
+    },
+    headers(values) {
+      Object.assign(headers, values);
+      return context;
+    },
+    stopping: new AbortController().signal,
+    disconnected: new AbortController().signal,
+  };
+  const body = await handler(event, context);
+  return { status: code ?? 200, headers, body };
+}
+
+function build({ broker, gateway }: Context, token: string | null = null): Handler {
+  const { port } = gateway.address() as AddressInfo;
+  const wake = createWake({ gatewayUrl: `http://127.0.0.1:${port}`, token, log });
+  return buildImage({ broker, log, token, publicUrl: 'http://builder.example.org', wake: wake.send });
+}
+
+const request = (values: object = {}) => ({ ...exampleRequest, progress_trigger: `p.${randomUUID()}`, ...values });
+const submit = (context: Context, body: unknown, headers: Record<string, string> = {}) =>
+  call(build(context), { method: 'POST', body, headers });
+
+function running(accepted: Accepted, trigger: string, values: Partial<BuildEvent>): BuildEvent {
+  return {
+    build_id: accepted.build_id,
+    ticket_id: accepted.ticket_id,
+    progress_trigger: trigger,
+    sequence: 1,
+    attempt: 1,
+    time: new Date().toISOString(),
+    worker: 'w',
+    state: 'running',
+    step: 'fetch',
+    message: 'Fetching',
+    current: 1,
+    total: 2,
+    progress: 0.1,
+    ...values,
+  };
+}
+
+async function until<Value>(
+  what: string,
+  look: () => Promise<Value | undefined | false> | Value | undefined | false,
+): Promise<Value> {
+  for (const end = Date.now() + 30_000; Date.now() < end; ) {
+    const value = await look();
+    if (value !== undefined && value !== false) return value;
+    await delay(50);
+  }
+  throw new Error(`waited 30 seconds in vain: ${what}`);
+}
+
+async function drain(broker: Broker): Promise<string[]> {
+  const ids: string[] = [];
+  for (;;) {
+    const taken = await broker.jobs.take();
+    if (taken === null) return ids;
+    ids.push(taken.job.build_id);
+    await taken.drop();
+  }
+}
+
+/** A client of the test's own on the same broker. */
+async function client(rabbitmq: RabbitMq): Promise<{ channel: Channel } & AsyncDisposable> {
+  const connection = await connect(rabbitmq.url);
+  connection.on('error', () => {});
+  const channel = await connection.createChannel();
+  return { channel, [Symbol.asyncDispose]: () => connection.close() };
+}
+
+async function collect(channel: Channel, queue: string): Promise<ConsumeMessage[]> {
+  const messages: ConsumeMessage[] = [];
+  await channel.consume(queue, (message) => message !== null && messages.push(message), { noAck: true });
+  return messages;
+}
+
+test('a valid request is answered 202, its job is in the queue, its build is told, and a worker is woken', async (context) => {
+  const body = request();
+  context.wakes.length = 0;
+  const answer = await submit(context, body, {
+    'x-callback-url': 'http://caller.example.org/done',
+    'x-call-id': 'c-1',
+  });
+  assert.is(answer.status, 202);
+  const accepted = Accepted.parse(answer.body);
+  assert.is(accepted.status_url, `http://builder.example.org/api/v1/imagebuilder/status?build_id=${accepted.build_id}`);
+  const taken = await context.broker.jobs.take();
+  assert.is(taken?.job.build_id, accepted.build_id);
+  assert.equal(taken?.job.callback, { url: 'http://caller.example.org/done', call_id: 'c-1' });
+  assert.equal(taken?.job.request, body);
+  await taken?.drop();
+  assert.is(context.broker.projection.get(accepted.build_id)?.state, 'queued');
+  await until('the wake', () => context.wakes.length > 0);
+  assert.equal(context.wakes[0], { path: '/async-function/build-worker', authorization: undefined });
+});
+
+test('50 submissions of the same request at once make one build', async (context) => {
+  const body = request({ ticket_id: 77 });
+  const answers = await Promise.all(Array.from({ length: 50 }, () => submit(context, body)));
+  const ids = new Set(answers.map((answer) => Accepted.parse(answer.body).build_id));
+  assert.is(ids.size, 1);
+  assert.is(answers.filter((answer) => answer.status === 202).length, 1);
+  assert.is(answers.filter((answer) => answer.status === 200).length, 49);
+  // Also as seen by a replica that was not there, and with the ticket as text.
+  await using fresh = await open(context.rabbitmq);
+  await fresh.projection.ready();
+  assert.is(fresh.projection.unfinished('77', body.progress_trigger, new Date())?.buildId, [...ids][0]);
+  const again = await submit(context, { ...body, ticket_id: '77' });
+  assert.is(again.status, 200);
+  // Jobs of the others are in the queue, and whoever takes them sees that they are not to be built.
+  const jobs = await drain(context.broker);
+  assert.is(jobs.filter((id) => fresh.projection.get(id)?.supersededBy === null).length, 1);
+});
+
+test('the same request again after the end of its build is a new build', async (context) => {
+  const body = request();
+  const first = Accepted.parse((await submit(context, body)).body);
+  await context.broker.publishEvent(running(first, body.progress_trigger, { state: 'failed' }));
+  const second = await submit(context, body);
+  assert.is(second.status, 202);
+  assert.is.not(Accepted.parse(second.body).build_id, first.build_id);
+  await drain(context.broker);
+});
+
+test('every fault of a request and of its headers is answered 400 with its place', async (context) => {
+  const { progress_trigger: _left_out, ...body } = request({ ppa_list: ['ppa:x/y', 'nonsense'], odd: 1 });
+  const answer = await submit(context, body);
+  assert.is(answer.status, 400);
+  assert.is(answer.headers['content-type'], 'application/problem+json');
+  const paths = Problem.parse(answer.body).faults?.map((fault) => fault.path);
+  assert.equal(new Set(paths), new Set(['$.progress_trigger', '$.ppa_list[1]', '$.odd']));
+  const badHeader = await submit(context, request(), { 'x-callback-url': 'ftp://x' });
+  assert.is(badHeader.status, 400);
+  assert.is(Problem.parse(badHeader.body).faults?.[0]?.path, 'X-Callback-Url');
+});
+
+test('with a token every call needs it, and the wake carries it', async (context) => {
+  const handler = build(context, 'open-sesame');
+  for (const authorization of [undefined, 'Bearer wrong', 'Basic open-sesame']) {
+    const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+    const answer = await call(handler, { method: 'POST', body: request(), headers });
+    assert.is(answer.status, 401);
+    assert.match(answer.headers['www-authenticate'] ?? '', /Bearer/);
+  }
+  context.wakes.length = 0;
+  const headers = { authorization: 'Bearer open-sesame' };
+  assert.is((await call(handler, { method: 'POST', body: request(), headers })).status, 202);
+  await until('the wake', () => context.wakes.length > 0);
+  assert.is(context.wakes[0]?.authorization, 'Bearer open-sesame');
+  const statusHandler = status({ broker: context.broker, log, token: 'open-sesame', publicUrl: '' });
+  assert.is((await call(statusHandler, {})).status, 401);
+  assert.is((await call(statusHandler, { headers })).status, 200);
+  await drain(context.broker);
+});
+
+test('wrong methods and places are told', async (context) => {
+  const get = await call(build(context), { method: 'GET' });
+  assert.is(get.status, 405);
+  assert.is(get.headers.allow, 'POST');
+  const put = await call(build(context), { method: 'PUT', path: `/${randomUUID()}` });
+  assert.is(put.status, 405);
+  assert.is(put.headers.allow, 'GET, DELETE');
+  assert.is((await call(build(context), { path: '/a/b' })).status, 404);
+  assert.is((await call(build(context), { path: '/nonsense' })).status, 404);
+});
+
+test('DELETE asks for the end of a build, once it is known and not ended', async (context) => {
+  const body = request();
+  const accepted = Accepted.parse((await submit(context, body)).body);
+  const path = `/${accepted.build_id}`;
+  await using other = await open(context.rabbitmq);
+  await other.projection.ready();
+  let told = false;
+  other.projection.onChange(accepted.build_id, (view) => {
+    told ||= view.cancelling;
+  });
+  const answer = await call(build(context), { method: 'DELETE', path });
+  assert.is(answer.status, 202);
+  assert.equal(answer.body, { cancelling: true, build_id: accepted.build_id, ticket_id: 'T-77' });
+  await until('the worker is told', () => told);
+  const shown = BuildStatus.parse((await call(build(context), { path })).body);
+  assert.is(shown.cancelling, true);
+  assert.is((await call(build(context), { method: 'DELETE', path })).status, 202);
+  await context.broker.publishEvent(running(accepted, body.progress_trigger, { state: 'cancelled' }));
+  assert.is((await call(build(context), { method: 'DELETE', path })).status, 409);
+  assert.is((await call(build(context), { method: 'DELETE', path: `/${randomUUID()}` })).status, 404);
+  await drain(context.broker);
+});
+
+test('status tells of running, queued and finished builds and of workers, also after a cold start', async (context) => {
+  const triggers = ['a', 'b', 'c'].map((name) => `p.${name}.${randomUUID()}`);
+  const builds: Accepted[] = [];
+  for (const [index, progress_trigger] of triggers.entries()) {
+    builds.push(Accepted.parse((await submit(context, request({ ticket_id: 1000 + index, progress_trigger }))).body));
+  }
+  const [first, second, third] = builds;
+  assert.ok(first && second && third);
+  await context.broker.publishEvent(running(first, triggers[0] ?? '', { log: ['one', 'two'], worker: 'w-status' }));
+  await context.broker.publishEvent(running(second, triggers[1] ?? '', { state: 'failed' }));
+  await using fresh = await open(context.rabbitmq);
+  const handler = status({ broker: fresh, log, token: null, publicUrl: '' });
+  const all = Status.parse((await call(handler, {})).body);
+  assert.is(all.status, 'ok');
+  assert.is(all.broker.queue_depth, 3);
+  assert.ok(all.running.some((shown) => shown.build_id === first.build_id && shown.step === 'fetch'));
+  assert.is(all.finished[0]?.build_id, second.build_id);
+  assert.ok(all.queued.some((shown) => shown.build_id === third.build_id));
+  assert.equal(all.workers.find((worker) => worker.name === 'w-status')?.builds, [first.build_id]);
+
+  const byTicket = Status.parse((await call(handler, { query: { ticket_id: '1002' } })).body);
+  assert.equal([byTicket.running.length, byTicket.queued.length, byTicket.finished.length], [0, 1, 0]);
+  const byId = Status.parse((await call(handler, { query: { build_id: first.build_id } })).body);
+  assert.equal(byId.running[0]?.log_tail, ['one', 'two']);
+  assert.is((await call(handler, { query: { build_id: randomUUID() } })).status, 404);
+  const bad = await call(handler, { query: { build_id: 'x', colour: 'red' } });
+  assert.is(bad.status, 400);
+  assert.is(Problem.parse(bad.body).faults?.length, 2);
+  assert.is(((await call(handler, { path: '/openapi.json' })).body as { openapi: string }).openapi, '3.1.0');
+  await drain(context.broker);
+});
+
+test('events go to the caller’s topic and fanout exchanges, in order and with their properties', async (context) => {
+  await using own = await client(context.rabbitmq);
+  for (const type of ['topic', 'fanout', 'headers', 'direct']) {
+    const trigger = `p.${type}.${randomUUID()}`;
+    await own.channel.assertExchange(trigger, type, { autoDelete: true });
+    const { queue } = await own.channel.assertQueue('', { exclusive: true });
+    for (const key of type === 'topic' ? ['imagebuilder.#'] : ['imagebuilder.queued', 'imagebuilder.running']) {
+      await own.channel.bindQueue(queue, trigger, key);
+    }
+    const messages = await collect(own.channel, queue);
+    const accepted = Accepted.parse((await submit(context, request({ progress_trigger: trigger }))).body);
+    for (let sequence = 1; sequence <= 10; sequence += 1) {
+      await context.broker.publishEvent(running(accepted, trigger, { sequence }));
+    }
+    await until(`all events through a ${type} exchange`, () => messages.length >= 11);
+    const events = messages.map((message) => BuildEvent.parse(JSON.parse(message.content.toString())));
+    const order = events.map((event) => event.sequence);
+    assert.equal(
+      type === 'fanout' || type === 'headers' ? [...new Set(order)] : order,
+      Array.from({ length: 11 }, (_, index) => index),
+    );
+    const [queued, started] = messages;
+    assert.is(queued?.fields.routingKey, 'imagebuilder.queued');
+    assert.is(started?.fields.routingKey, 'imagebuilder.running');
+    assert.is(started?.properties.correlationId, 'T-77');
+    assert.is(started?.properties.type, 'imagebuilder.event');
+    assert.is(started?.properties.appId, 'imagebuilder');
+    assert.is(started?.properties.contentType, 'application/json');
+    assert.is(started?.properties.deliveryMode, 2);
+    assert.type(started?.properties.timestamp, 'number');
+    assert.type(started?.properties.messageId, 'string');
+  }
+  await drain(context.broker);
+});
+
+test('where only a queue has the name of the progress trigger, events go there', async (context) => {
+  await using own = await client(context.rabbitmq);
+  const trigger = `p.${randomUUID()}`;
+  await own.channel.assertQueue(trigger, { autoDelete: true });
+  const messages = await collect(own.channel, trigger);
+  await submit(context, request({ progress_trigger: trigger }));
+  await until('the event in the queue', () => messages.length === 1);
+  await drain(context.broker);
+});
+
+test('a build goes on without exchange or queue, and is told of once one appears, goes, and comes back', async (context) => {
+  await using own = await client(context.rabbitmq);
+  const trigger = `p.${randomUUID()}`;
+  const accepted = Accepted.parse((await submit(context, request({ progress_trigger: trigger }))).body);
+  let sequence = 0;
+  const tell = () => {
+    sequence += 1;
+    return context.broker.publishEvent(running(accepted, trigger, { sequence }));
+  };
+  assert.is(await tell(), 'applied');
+  const { queue } = await own.channel.assertQueue('', { exclusive: true });
+  const messages = await collect(own.channel, queue);
+  const appear = async () => {
+    await own.channel.assertExchange(trigger, 'fanout', { durable: false });
+    await own.channel.bindQueue(queue, trigger, '');
+    const before = messages.length;
+    await until('an event arrives', async () => {
+      assert.is(await tell(), 'applied');
+      return messages.length > before;
+    });
+  };
+  await appear();
+  await own.channel.deleteExchange(trigger);
+  assert.is(await tell(), 'applied');
+  assert.is(await tell(), 'applied');
+  await appear();
+  await own.channel.deleteExchange(trigger);
+  await drain(context.broker);
+});
+
+test('both functions work behind the template, configured by their environment, and end in order', async (context) => {
+  const { port } = context.gateway.address() as AddressInfo;
+  const env = {
+    PATH: process.env.PATH ?? '',
+    PORT: '0',
+    IMAGEBUILDER_AMQP_URL: context.rabbitmq.url,
+    IMAGEBUILDER_GATEWAY_URL: `http://127.0.0.1:${port}`,
+  };
+  const start = async (name: string) => {
+    const child = execa(process.execPath, ['template/node24-ts/index.ts', `functions/${name}/handler.ts`], {
+      cwd: join(import.meta.dirname, '../..'),
+      env,
+      extendEnv: false,
+      all: true,
+      reject: false,
+    });
+    let output = '';
+    child.all.on('data', (text: Buffer) => {
+      output += text.toString();
+    });
+    const listening = await until(`${name} listens`, () => /"port":(\d+)/.exec(output)?.[1]);
+    return { child, url: `http://127.0.0.1:${listening}` };
+  };
+  const [builder, reporter] = await Promise.all([start('build-image'), start('status')]);
+  try {
+    const body = JSON.stringify(request());
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(builder.url, { method: 'POST', headers, body });
+    assert.is(answer.status, 202);
+    const accepted = Accepted.parse(await answer.json());
+    const shown = await fetch(`${reporter.url}/?build_id=${accepted.build_id}`);
+    assert.is(Status.parse(await shown.json()).queued[0]?.build_id, accepted.build_id);
+    const cancelled = await fetch(`${builder.url}/${accepted.build_id}`, { method: 'DELETE' });
+    assert.is(cancelled.status, 202);
+    const refused = await fetch(builder.url, { method: 'POST', headers, body: '{}' });
+    assert.is(refused.status, 400);
+    assert.is(refused.headers.get('content-type'), 'application/problem+json');
+  } finally {
+    for (const { child } of [builder, reporter]) child.kill('SIGTERM');
+  }
+  const ends = await Promise.all([builder.child, reporter.child]);
+  assert.equal(
+    ends.map((end) => end.exitCode),
+    [0, 0],
+  );
+  await drain(context.broker);
+});
+
+test('without RabbitMQ a submission is answered 503 with Retry-After, and status is degraded but tells the last known', async (context) => {
+  const body = request();
+  const accepted = Accepted.parse((await submit(context, body)).body);
+  await context.rabbitmq.stop();
+  const statusHandler = status({ broker: context.broker, log, token: null, publicUrl: '' });
+  try {
+    const answer = await submit(context, request());
+    assert.is(answer.status, 503);
+    assert.is(Problem.parse(answer.body).code, 'broker.unreachable');
+    assert.ok(Number(answer.headers['retry-after']) > 0);
+    const degraded = Status.parse((await call(statusHandler, {})).body);
+    assert.is(degraded.status, 'degraded');
+    assert.is(degraded.broker.reachable, false);
+    assert.ok(degraded.queued.some((shown) => shown.build_id === accepted.build_id));
+  } finally {
+    await context.rabbitmq.start();
+  }
+  const after = await until('the broker is used again', async () => {
+    const report = Status.parse((await call(statusHandler, {})).body);
+    return report.status === 'ok' && report;
+  });
+  assert.ok(after.queued.some((shown) => shown.build_id === accepted.build_id));
+  assert.is((await submit(context, body)).status, 200);
+  await drain(context.broker);
+});
+
+test.run();

@@ -1,0 +1,381 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect } from 'amqplib';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { BuildEvent } from '#lib/api/event.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { createLog, type Log } from '#lib/log.ts';
+import { type Broker, type BrokerOptions, openBroker } from '#lib/queue/broker.ts';
+import type { BuildJob } from '#lib/queue/job.ts';
+import { queues } from '#lib/queue/topology.ts';
+import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
+
+interface Context {
+  rabbitmq: RabbitMq;
+}
+
+const test = suite<Context>('queue');
+const quiet: Log = createLog({ level: 'error' });
+
+test.before(async (context) => {
+  context.rabbitmq = await startRabbitMq();
+  // A dead letter whose queue is missing is tried again after this time; RabbitMQ's own setting is 3 minutes.
+  await context.rabbitmq.control([
+    'eval',
+    'application:set_env(rabbit,dead_letter_worker_publisher_confirm_timeout,1000).',
+  ]);
+});
+test.after(async ({ rabbitmq }) => {
+  await rabbitmq[Symbol.asyncDispose]();
+});
+
+function open({ rabbitmq }: Context, options: Partial<BrokerOptions> = {}): Promise<Broker> {
+  return openBroker({
+    amqpUrl: rabbitmq.url,
+    leaseMs: 1_500,
+    eventRetentionSeconds: 3_600,
+    eventRetentionBytes: 50_000_000,
+    log: quiet,
+    ...options,
+  });
+}
+
+function newJob(trigger = `trigger.${randomUUID()}`): BuildJob {
+  return {
+    build_id: randomUUID(),
+    request: {
+      ticket_id: 'T-1',
+      base_image: { image_type: 'cloud', url_list: ['http://127.0.0.1/image.img'], series: 'noble' },
+      ppa_list: ['ppa:owner/name'],
+      progress_trigger: trigger,
+    },
+    callback: null,
+    submitted_at: new Date().toISOString(),
+  };
+}
+
+function eventOf(job: BuildJob, values: Partial<BuildEvent>): BuildEvent {
+  return {
+    build_id: job.build_id,
+    ticket_id: job.request.ticket_id,
+    progress_trigger: job.request.progress_trigger,
+    sequence: 0,
+    attempt: 0,
+    time: new Date().toISOString(),
+    worker: null,
+    state: 'queued',
+    step: null,
+    message: '',
+    current: null,
+    total: null,
+    progress: 0,
+    ...values,
+  };
+}
+
+/** Waits for something that has no event of its own. */
+async function until<Value>(
+  what: string,
+  look: () => Promise<Value | null | undefined | false> | Value | null | undefined | false,
+): Promise<Value> {
+  for (const end = Date.now() + 30_000; Date.now() < end; ) {
+    const value = await look();
+    if (value !== null && value !== undefined && value !== false) return value;
+    await delay(50);
+  }
+  throw new Error(`waited 30 seconds in vain: ${what}`);
+}
+
+async function emptyQueues(broker: Broker): Promise<void> {
+  for (;;) {
+    const taken = await broker.jobs.take();
+    if (taken === null) return;
+    await taken.drop();
+  }
+}
+
+test('a submitted job is taken whole, and once', async (context) => {
+  await using broker = await open(context);
+  const job = newJob();
+  await broker.jobs.submit(job);
+  assert.is(await broker.jobs.depth(), 1);
+  const taken = await broker.jobs.take();
+  assert.equal(taken?.job, job);
+  assert.is(await broker.jobs.take(), null);
+  await taken?.drop();
+  assert.is(await broker.jobs.depth(), 0);
+});
+
+test('a released job is there again at once', async (context) => {
+  await using broker = await open(context);
+  const job = newJob();
+  await broker.jobs.submit(job);
+  await (await broker.jobs.take())?.release();
+  const again = await until('the job is back', () => broker.jobs.take());
+  assert.equal(again.job, job);
+  await again.drop();
+});
+
+test('a leased job comes back when its lease is over, also where the lease setting differs between workers', async (context) => {
+  await using longer = await open(context, { leaseMs: 1_600 });
+  await using broker = await open(context);
+  const job = newJob();
+  await longer.jobs.submit(job);
+  await (await longer.jobs.take())?.lease();
+  assert.is(await broker.jobs.take(), null);
+  const again = await until('the lease is over', () => broker.jobs.take());
+  assert.equal(again.job, job);
+  await again.drop();
+});
+
+test('a lease that ends while the queue of jobs is missing is not lost', async (context) => {
+  await using broker = await open(context);
+  const job = newJob();
+  await broker.jobs.submit(job);
+  await (await broker.jobs.take())?.lease();
+  await context.rabbitmq.control(['delete_queue', queues.builds]);
+  await delay(2_500);
+  // Sending a job declares the queue anew.
+  const other = newJob();
+  await broker.jobs.submit(other);
+  const found = new Set<string>();
+  await until('both jobs', async () => {
+    const taken = await broker.jobs.take();
+    if (taken === null) return false;
+    found.add(taken.job.build_id);
+    await taken.drop();
+    return found.size === 2;
+  });
+  assert.ok(found.has(job.build_id));
+  assert.ok(found.has(other.build_id));
+});
+
+test('a message that is no job goes to the dead queue as it is, and the next job is taken', async (context) => {
+  await using broker = await open(context, { log: createLog({ write: () => {} }) });
+  const job = newJob();
+  const client = await connect(context.rabbitmq.url);
+  const channel = await client.createChannel();
+  await broker.projection.ready();
+  channel.sendToQueue(queues.builds, Buffer.from('{"nonsense":'), { messageId: 'odd' });
+  await broker.jobs.submit(job);
+  const taken = await until('the job behind the odd message', () => broker.jobs.take());
+  assert.equal(taken.job, job);
+  await taken.drop();
+  const dead = await until('the odd message', () => channel.get(queues.dead, { noAck: true }));
+  assert.is(dead.content.toString(), '{"nonsense":');
+  assert.is(dead.properties.messageId, 'odd');
+  await client.close();
+});
+
+test('a job that is held across a short consumer_timeout is not lost, and leases need no acknowledgement for long', async (context) => {
+  await context.rabbitmq.setConsumerTimeout(1_000);
+  await using broker = await open(context);
+  const job = newJob();
+  await broker.jobs.submit(job);
+  const held = await broker.jobs.take();
+  // RabbitMQ closes the channel of the held job; everything else goes on.
+  const again = await until('RabbitMQ gives the held job away', () => broker.jobs.take());
+  assert.equal(again.job, job);
+  await held?.drop();
+  await again.lease();
+  await broker.publishEvent(eventOf(job, {}));
+  assert.is(broker.projection.get(job.build_id)?.state, 'queued');
+  await (await until('the lease is over', () => broker.jobs.take())).drop();
+  await context.rabbitmq.setConsumerTimeout(1_800_000);
+});
+
+test('of many claims on many connections exactly one wins, and only its owner is heard', async (context) => {
+  await using one = await open(context);
+  await using two = await open(context);
+  await using three = await open(context);
+  const job = newJob();
+  await one.publishEvent(eventOf(job, {}));
+  const claims = await Promise.all(
+    // The last two have the same name: two calls of one worker.
+    [one, two, three, three].map((broker, index) =>
+      broker.claim(job, { worker: `worker-${Math.min(index, 2)}`, attempt: 1, sequence: 1 }),
+    ),
+  );
+  assert.is(claims.filter((claim) => claim === 'won').length, 1);
+  assert.is(claims.filter((claim) => claim === 'lost').length, 3);
+  await two.projection.sync();
+  const owner = two.projection.get(job.build_id)?.owner;
+  const stranger = owner === 'worker-0' ? 'worker-1' : 'worker-0';
+  const verdict = await one.publishEvent(
+    eventOf(job, { state: 'completed', worker: stranger, attempt: 1, sequence: 9 }),
+  );
+  assert.is(verdict, 'not_owner');
+  assert.is(
+    await one.publishEvent(eventOf(job, { state: 'failed', worker: owner ?? null, attempt: 1, sequence: 2 })),
+    'applied',
+  );
+  assert.is(await three.claim(job, { worker: 'late', attempt: 2, sequence: 3 }), 'finished');
+});
+
+test('a broker that is stopped and comes back keeps jobs and events in their order', async (context) => {
+  await using broker = await open(context);
+  await using follower = await open(context);
+  await emptyQueues(broker);
+  const job = newJob();
+  const seen: number[] = [];
+  follower.projection.onChange(job.build_id, (build) => seen.push(build.sequence));
+  await Promise.all([broker.projection.ready(), follower.projection.ready()]);
+  await broker.jobs.submit(job);
+  await broker.publishEvent(eventOf(job, {}));
+  assert.is(await broker.claim(job, { worker: 'w', attempt: 1, sequence: 1 }), 'won');
+  const restart = context.rabbitmq.restart();
+  const sent: Promise<string>[] = [];
+  for (let sequence = 2; sequence <= 21; sequence += 1) {
+    sent.push(broker.publishEvent(eventOf(job, { state: 'running', worker: 'w', attempt: 1, sequence }), 60_000));
+    await delay(20);
+  }
+  await restart;
+  assert.equal(new Set(await Promise.all(sent)), new Set(['applied']));
+  await follower.projection.sync(20_000);
+  assert.equal(
+    seen,
+    Array.from({ length: 22 }, (_, sequence) => sequence),
+  );
+  const taken = await until('the job', () => broker.jobs.take());
+  assert.is(taken.job.build_id, job.build_id);
+  await taken.drop();
+});
+
+test('a power cut of the broker loses nothing that was confirmed', async (context) => {
+  await using broker = await open(context);
+  await emptyQueues(broker);
+  const job = newJob();
+  await broker.jobs.submit(job);
+  await broker.publishEvent(eventOf(job, {}));
+  await context.rabbitmq.restart({ kill: true });
+  await using fresh = await open(context);
+  await fresh.projection.ready();
+  assert.is(fresh.projection.get(job.build_id)?.state, 'queued');
+  const taken = await until('the job', () => fresh.jobs.take());
+  assert.is(taken.job.build_id, job.build_id);
+  await taken.drop();
+});
+
+test('connections that the broker closes come back, and nothing is lost or doubled', async (context) => {
+  await using broker = await open(context);
+  const job = newJob();
+  const seen: number[] = [];
+  broker.projection.onChange(job.build_id, (build) => seen.push(build.sequence));
+  await broker.publishEvent(eventOf(job, {}));
+  await broker.claim(job, { worker: 'w', attempt: 1, sequence: 1 });
+  for (let round = 0; round < 3; round += 1) {
+    const closing = context.rabbitmq.closeAllConnections();
+    for (let step = 0; step < 5; step += 1) {
+      const sequence = 2 + round * 5 + step;
+      assert.is(
+        await broker.publishEvent(eventOf(job, { state: 'running', worker: 'w', attempt: 1, sequence })),
+        'applied',
+      );
+    }
+    await closing;
+  }
+  assert.equal(
+    seen,
+    Array.from({ length: 17 }, (_, sequence) => sequence),
+  );
+});
+
+test('while the broker is away calls fail soon and say so, and the last known builds are still told', async (context) => {
+  await using broker = await open(context);
+  const job = newJob();
+  await broker.publishEvent(eventOf(job, {}));
+  await context.rabbitmq.stop();
+  try {
+    const error = await broker.jobs.submit(newJob()).then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
+    assert.instance(error, ImageBuilderError);
+    assert.is((error as ImageBuilderError).code, 'broker.unreachable');
+    assert.type((error as ImageBuilderError).retryAfterSeconds, 'number');
+    assert.is(broker.reachable().reachable, false);
+    assert.is(broker.projection.get(job.build_id)?.state, 'queued');
+    await using cold = await open(context);
+    assert.is(cold.reachable().reachable, false);
+  } finally {
+    await context.rabbitmq.start();
+  }
+  await broker.jobs.submit(job);
+  await broker.projection.ready();
+  await emptyQueues(broker);
+});
+
+test('a new process knows every build from the stream, and superseded ones as such', async (context) => {
+  await using broker = await open(context);
+  const job = newJob();
+  const twin = newJob(job.request.progress_trigger);
+  await broker.publishEvent(eventOf(job, {}));
+  assert.is(await broker.publishEvent(eventOf(twin, {})), 'superseded');
+  await broker.claim(job, { worker: 'w', attempt: 1, sequence: 1 });
+  assert.is(await broker.requestCancel(job.build_id), 'applied');
+  await using fresh = await open(context);
+  await fresh.projection.ready();
+  const build = fresh.projection.get(job.build_id);
+  assert.is(build?.owner, 'w');
+  assert.is(build?.cancelling, true);
+  assert.is(fresh.projection.get(twin.build_id)?.supersededBy, job.build_id);
+  assert.is(await fresh.claim(twin, { worker: 'w', attempt: 1, sequence: 1 }), 'superseded');
+});
+
+test('a stream that was deleted is declared and followed anew', async (context) => {
+  await using broker = await open(context);
+  const before = newJob();
+  await broker.publishEvent(eventOf(before, {}));
+  await context.rabbitmq.control(['delete_queue', queues.events]);
+  const job = newJob();
+  assert.is(await broker.publishEvent(eventOf(job, {}), 60_000), 'applied');
+  assert.is(broker.projection.get(job.build_id)?.state, 'queued');
+});
+
+test('records that are not understood are skipped', async (context) => {
+  await using broker = await open(context, { log: createLog({ level: 'error', write: () => {} }) });
+  await broker.projection.ready();
+  const client = await connect(context.rabbitmq.url);
+  const channel = await client.createConfirmChannel();
+  for (const body of ['no json', '{"kind":"tomorrow"}', '{"kind":"event","id":1}']) {
+    channel.sendToQueue(queues.events, Buffer.from(body));
+  }
+  await channel.waitForConfirms();
+  await client.close();
+  const job = newJob();
+  assert.is(await broker.publishEvent(eventOf(job, {})), 'applied');
+});
+
+test('a stream with another retention is used as it is', async (context) => {
+  const lines: string[] = [];
+  const log = createLog({ level: 'warn', write: (line) => lines.push(line) });
+  await using broker = await open(context, { eventRetentionSeconds: 60, eventRetentionBytes: 9_000_000, log });
+  const job = newJob();
+  assert.is(await broker.publishEvent(eventOf(job, {})), 'applied');
+  assert.ok(lines.some((line) => line.includes('another retention')));
+});
+
+test('a queue of another kind under one of our names is refused with its name', async (context) => {
+  await context.rabbitmq.control(['add_vhost', 'taken']);
+  await context.rabbitmq.control(['set_permissions', '-p', 'taken', 'guest', '.*', '.*', '.*']);
+  const client = await connect(`${context.rabbitmq.url}/taken`);
+  await (await client.createChannel()).assertQueue(queues.events, { durable: true });
+  await client.close();
+  await using broker = await open(context, { amqpUrl: `${context.rabbitmq.url}/taken` });
+  const error = await broker.jobs.submit(newJob()).catch((thrown: unknown) => thrown);
+  assert.instance(error, ImageBuilderError);
+  assert.is((error as ImageBuilderError).code, 'config.invalid');
+  assert.match((error as ImageBuilderError).message, queues.events);
+});
+
+test('a wrong password is told without the password', async (context) => {
+  const amqpUrl = context.rabbitmq.url.replace('amqp://', 'amqp://somebody:hush-hush@');
+  await using broker = await open(context, { amqpUrl, log: createLog({ write: () => {} }) });
+  const error = await broker.jobs.submit(newJob()).catch((thrown: unknown) => thrown);
+  assert.is((error as ImageBuilderError).code, 'broker.unreachable');
+  assert.not.match((error as ImageBuilderError).message, 'hush-hush');
+  assert.match((error as ImageBuilderError).message, /ACCESS_REFUSED|refused/i);
+});
+
+test.run();

@@ -1,0 +1,171 @@
+import * as fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exampleRequest } from '#lib/api/examples.ts';
+import { formatPpa, Ppa } from '#lib/api/ppa.ts';
+import { ExchangeName, HttpUrl, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+
+const accepts = (schema: { safeParse(value: unknown): { success: boolean } }, value: unknown) =>
+  schema.safeParse(value).success;
+
+function faultsOf(body: unknown): string[] {
+  try {
+    parseBuildRequest(body);
+    return [];
+  } catch (error) {
+    assert.instance(error, ImageBuilderError);
+    assert.is((error as ImageBuilderError).code, 'request.invalid');
+    return (error as ImageBuilderError).faults.map((fault) => fault.path);
+  }
+}
+
+test('the example request is valid, with defaults filled in', () => {
+  assert.equal(faultsOf(exampleRequest), []);
+  const { ppa_list, package_list, cancel_url, ...least } = exampleRequest;
+  assert.ok(ppa_list && package_list && cancel_url);
+  const request = parseBuildRequest(least);
+  assert.equal([request.ppa_list, request.package_list, request.cancel_url], [[], [], null]);
+});
+
+test('all faults of a request are told at once, each with its place', () => {
+  const faults = faultsOf({
+    ticket_id: '',
+    base_image: { image_type: 'floppy', url_list: ['ftp://x/y', 'http://u:p@host/i'], series: 'Trusty' },
+    ppa_list: ['ppa:a/b', 'a/b'],
+    package_list: ['ok', 'Not OK'],
+    progress_trigger: 'amq.topic',
+    'un known': 1,
+  });
+  assert.equal(
+    new Set(faults),
+    new Set([
+      '$.ticket_id',
+      '$.base_image.image_type',
+      '$.base_image.url_list[0]',
+      '$.base_image.url_list[1]',
+      '$.base_image.series',
+      '$.ppa_list[1]',
+      '$.package_list[1]',
+      '$.progress_trigger',
+      '$["un known"]',
+    ]),
+  );
+});
+
+test('whatever the body is, it is valid or refused as request.invalid with at least one fault', () => {
+  const key = fc.constantFrom(...Object.keys(exampleRequest), '__proto__', 'constructor');
+  const broken = fc.tuple(key, fc.jsonValue()).map(([name, value]) => ({ ...exampleRequest, [name]: value }));
+  fc.assert(
+    fc.property(fc.oneof(fc.jsonValue(), fc.anything(), broken), (body) => {
+      try {
+        parseBuildRequest(body);
+      } catch (error) {
+        assert.instance(error, ImageBuilderError);
+        assert.is((error as ImageBuilderError).code, 'request.invalid');
+        assert.ok((error as ImageBuilderError).faults.length > 0);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('a valid request says the same after it was parsed and written again', () => {
+  const name = fc.stringMatching(/^[a-z0-9][a-z0-9+.-]{1,10}$/).filter((text) => text !== 'ubuntu');
+  fc.assert(
+    fc.property(fc.array(fc.tuple(name, name), { maxLength: 5 }), (ppas) => {
+      const ppa_list = ppas.map(([owner, ppa]) => `ppa:${owner}/${ppa}`);
+      const request = parseBuildRequest({ ...exampleRequest, ppa_list });
+      assert.equal(request.ppa_list.map(formatPpa), ppa_list);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('PPAs are taken in every form that add-apt-repository takes, and no other', () => {
+  for (const [text, canonical] of [
+    ['ppa:owner/name', 'ppa:owner/name'],
+    ['ppa:owner', 'ppa:owner/ppa'],
+    ['ppa:owner/ubuntu/name', 'ppa:owner/name'],
+    ['PPA:owner/name', 'ppa:owner/name'],
+    ['ppa:~owner/name', 'ppa:owner/name'],
+    ['ppa:0ad.dev/a+b-c', 'ppa:0ad.dev/a+b-c'],
+  ] as const) {
+    assert.is(formatPpa(Ppa.parse(text)), canonical);
+  }
+  for (const text of [
+    'owner/name',
+    'ppa:',
+    'ppa:/name',
+    'ppa:owner/',
+    'ppa:owner/debian/name',
+    'ppa:owner/ubuntu/name/more',
+    'ppa:owner/ubuntu',
+    'ppa:Owner/name',
+    'ppa:owner/na me',
+    'ppa:owner/../etc',
+    'ppa:~~owner/name',
+    'ppa:owner/name\n',
+    ' ppa:owner/name',
+    'deb http://x y z',
+  ]) {
+    assert.is(accepts(Ppa, text), false, text);
+  }
+});
+
+test('package names follow Debian policy, with a version, suite or architecture', () => {
+  for (const text of [
+    'g++',
+    '0ad',
+    'libc6:i386',
+    'hello=2.10-3',
+    'hello=1:2.10~rc1+b1',
+    'hello:amd64=1.0',
+    'vim/noble-updates',
+  ]) {
+    assert.is(accepts(PackageSpecification, text), true, text);
+  }
+  for (const text of [
+    '',
+    'a',
+    'Hello',
+    '-y',
+    '--force',
+    'hello world',
+    'hello;reboot',
+    'hello=',
+    'hello/',
+    '+x',
+    'hello$(x)',
+    'hello\n',
+    '../x',
+    './hello.deb',
+  ]) {
+    assert.is(accepts(PackageSpecification, text), false, text);
+  }
+});
+
+test('exchange names are what AMQP allows and nobody else owns', () => {
+  for (const name of ['lander', 'lander.progress', 'a:b_c-d', 'x'.repeat(127)])
+    assert.is(accepts(ExchangeName, name), true);
+  for (const name of ['', 'amq.topic', 'imagebuilder.builds', 'a b', 'ä', 'a/b', 'x'.repeat(128), 'x\n']) {
+    assert.is(accepts(ExchangeName, name), false, name);
+  }
+});
+
+test('URLs are absolute http or https without credentials', () => {
+  for (const url of ['http://a/b', 'https://[::1]:8080/x?y=z']) assert.is(accepts(HttpUrl, url), true, url);
+  for (const url of [
+    'ftp://a/b',
+    '/x',
+    'http://',
+    'http://u@h/',
+    'http://u:p@h/',
+    'file:///etc/passwd',
+    'javascript:1',
+  ]) {
+    assert.is(accepts(HttpUrl, url), false, url);
+  }
+});
+
+test.run();

@@ -1,0 +1,107 @@
+import { createHmac } from 'node:crypto';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { BuildEvent } from '#lib/api/event.ts';
+import { sendCallback } from '#lib/build/callback.ts';
+import { createLog } from '#lib/log.ts';
+
+const event: BuildEvent = {
+  build_id: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c',
+  ticket_id: 1,
+  progress_trigger: 'testbuild-1-imagebuilder',
+  sequence: 9,
+  attempt: 1,
+  time: '2026-01-02T03:04:05.000Z',
+  worker: 'worker-a',
+  state: 'completed',
+  step: null,
+  message: 'the image is at file:///x',
+  current: null,
+  total: null,
+  progress: 1,
+};
+
+async function withReceiver(
+  statuses: number[],
+  body: (url: string, received: { headers: IncomingHttpHeaders; body: string }[]) => Promise<void>,
+) {
+  const received: { headers: IncomingHttpHeaders; body: string }[] = [];
+  const server = createServer((request, response) => {
+    let text = '';
+    request.setEncoding('utf8').on('data', (chunk) => {
+      text += chunk;
+    });
+    request.on('end', () => {
+      received.push({ headers: request.headers, body: text });
+      response.statusCode = statuses[received.length - 1] ?? 200;
+      response.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    await body(`http://127.0.0.1:${(server.address() as AddressInfo).port}/hook?key=abc`, received);
+  } finally {
+    server.close();
+  }
+}
+
+const options = (lines: string[] = []) => ({
+  post: async (url: string, body: string, headers: Readonly<Record<string, string>>) => {
+    const answer = await fetch(url, { method: 'POST', body, headers });
+    await answer.arrayBuffer();
+    return answer.status;
+  },
+  signingKey: 'the-key',
+  durationSeconds: 12.5,
+  timeoutMs: 10_000,
+  log: createLog({ write: (line) => lines.push(line) }),
+});
+
+test('the terminal event arrives once, with the headers of OpenFaaS and a signature that verifies', async () => {
+  await withReceiver([200], async (url, received) => {
+    assert.ok(await sendCallback({ url, callId: 'call-1' }, event, options()));
+    assert.is(received.length, 1);
+    const [call] = received;
+    assert.equal(JSON.parse(call?.body ?? ''), event);
+    assert.is(call?.headers['x-call-id'], 'call-1');
+    assert.is(call?.headers['x-function-name'], 'build-image');
+    assert.is(call?.headers['x-function-status'], '200');
+    const signature = createHmac('sha256', 'the-key')
+      .update(call?.body ?? '')
+      .digest('hex');
+    assert.is(call?.headers['x-signature'], `sha256=${signature}`);
+  });
+});
+
+test('a receiver that fails is tried again', async () => {
+  await withReceiver([503, 200], async (url, received) => {
+    assert.ok(await sendCallback({ url, callId: 'call-1' }, event, options()));
+    assert.is(received.length, 2);
+  });
+});
+
+test('a receiver that refuses is left alone, and the log does not show the query', async () => {
+  const lines: string[] = [];
+  await withReceiver([404, 200], async (url, received) => {
+    assert.not(await sendCallback({ url, callId: 'call-1' }, event, options(lines)));
+    assert.is(received.length, 1);
+  });
+  assert.match(lines.join(), 'it answered 404');
+  assert.not.match(lines.join(), 'abc');
+});
+
+test('a receiver that is away is given up when the time is over', async () => {
+  const given = { ...options(), timeoutMs: 1 };
+  assert.not(await sendCallback({ url: 'http://127.0.0.1:9/', callId: 'call-1' }, event, given));
+});
+
+test('without a key there is no signature', async () => {
+  await withReceiver([200], async (url, received) => {
+    await sendCallback({ url, callId: 'call-1' }, event, { ...options(), signingKey: null });
+    assert.is(received[0]?.headers['x-signature'], undefined);
+  });
+});
+
+test.run();

@@ -1,0 +1,248 @@
+import * as fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
+import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
+
+const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
+const [first = '', second = ''] = ids;
+const startOfTime = Date.parse('2026-01-01T00:00:00Z');
+const create = () => createProjection({ forgetAfterSeconds: 3_600 });
+
+function eventOf(values: Partial<BuildEvent>): BuildEvent {
+  return {
+    build_id: first,
+    ticket_id: 'T-1',
+    progress_trigger: 'lander',
+    sequence: 0,
+    attempt: 0,
+    time: new Date(startOfTime).toISOString(),
+    worker: null,
+    state: 'queued',
+    step: null,
+    message: '',
+    current: null,
+    total: null,
+    progress: 0,
+    ...values,
+  };
+}
+
+const apply = (projection: Projection, values: Partial<BuildEvent>): Verdict =>
+  projection.apply({ kind: 'event', id: first, event: eventOf(values) });
+const cancel = (projection: Projection, buildId = first): Verdict =>
+  projection.apply({ kind: 'cancel', id: first, build_id: buildId, time: new Date(startOfTime).toISOString() });
+const running = (worker: string, attempt: number, sequence: number): Partial<BuildEvent> => ({
+  state: 'running',
+  worker,
+  attempt,
+  sequence,
+});
+
+test('the first claim of an attempt wins and a later one changes nothing', () => {
+  const projection = create();
+  assert.is(apply(projection, {}), 'applied');
+  assert.is(apply(projection, running('a', 1, 1)), 'applied');
+  assert.is(apply(projection, running('b', 1, 1)), 'not_owner');
+  assert.is(projection.owns(first, 'a', 1), true);
+  assert.is(projection.owns(first, 'b', 1), false);
+  assert.is(projection.get(first)?.owner, 'a');
+});
+
+test('a worker that was taken over is not heard any more, whatever it sends', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  assert.is(apply(projection, running('b', 2, 2)), 'applied');
+  assert.is(projection.owns(first, 'a', 1), false);
+  assert.is(apply(projection, running('a', 1, 3)), 'not_owner');
+  assert.is(apply(projection, { ...running('a', 1, 4), state: 'completed' }), 'not_owner');
+  assert.is(projection.get(first)?.state, 'running');
+});
+
+test('only the first terminal event counts; the same one again is known as such', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  assert.is(apply(projection, { ...running('a', 1, 2), state: 'completed' }), 'applied');
+  assert.is(apply(projection, { ...running('a', 1, 2), state: 'completed' }), 'duplicate');
+  assert.is(apply(projection, { ...running('a', 1, 3), state: 'failed' }), 'finished');
+  assert.is(apply(projection, running('b', 2, 4)), 'finished');
+  assert.is(projection.get(first)?.state, 'completed');
+  assert.is(projection.get(first)?.owner, null);
+});
+
+test('a build that is handed back waits for the next attempt, and the hand-back is counted', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  assert.is(apply(projection, { ...running('b', 1, 2), state: 'queued' }), 'not_owner');
+  assert.is(apply(projection, { ...running('a', 1, 2), state: 'queued' }), 'applied');
+  const build = projection.get(first);
+  assert.equal([build?.state, build?.owner, build?.attempt, build?.handBacks], ['queued', null, 1, 1]);
+  assert.is(apply(projection, running('a', 1, 3)), 'not_owner');
+  assert.is(apply(projection, running('c', 2, 3)), 'applied');
+});
+
+test('a request whose build is not finished supersedes later equal ones, ticket 1 and "1" being equal', () => {
+  const projection = create();
+  apply(projection, { ticket_id: 1 });
+  assert.is(apply(projection, { build_id: second, ticket_id: '1' }), 'superseded');
+  assert.is(projection.get(second)?.supersededBy, first);
+  assert.is(projection.builds(new Date(startOfTime)).length, 1);
+  // Not even after the end of the winner: whoever submitted it was told the winner's id.
+  apply(projection, { ...running('a', 1, 1), ticket_id: 1, state: 'failed' });
+  assert.is(apply(projection, { ...running('a', 1, 1), build_id: second, ticket_id: 1 }), 'superseded');
+  assert.is(cancel(projection, second), 'superseded');
+});
+
+test('a request equal to a finished one is a build of its own', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, { ...running('a', 1, 1), state: 'cancelled' });
+  assert.is(apply(projection, { build_id: second }), 'applied');
+  assert.is(projection.unfinished('T-1', 'lander', new Date(startOfTime))?.buildId, second);
+});
+
+test('a build that was not heard of for the whole retention does not block its request for ever', () => {
+  const projection = create();
+  apply(projection, {});
+  const later = new Date(startOfTime + 3_601_000);
+  assert.is(projection.unfinished('T-1', 'lander', later), undefined);
+  assert.is(apply(projection, { build_id: second, time: later.toISOString() }), 'applied');
+  assert.equal(
+    projection.builds(later).map((build) => build.buildId),
+    [second],
+  );
+});
+
+test('a stream that begins in the middle of a build is taken at its word', () => {
+  const projection = create();
+  assert.is(apply(projection, running('a', 2, 40)), 'applied');
+  assert.is(projection.owns(first, 'a', 2), true);
+  const handedBack = create();
+  assert.is(apply(handedBack, { ...running('a', 2, 40), state: 'queued' }), 'applied');
+  assert.is(apply(handedBack, running('b', 3, 41)), 'applied');
+  const ended = create();
+  assert.is(apply(ended, { ...running('a', 2, 40), state: 'completed' }), 'applied');
+  assert.is(ended.get(first)?.state, 'completed');
+});
+
+test('a cancel marks a build that is not finished, and nothing else', () => {
+  const projection = create();
+  assert.is(cancel(projection), 'unknown');
+  apply(projection, {});
+  assert.is(cancel(projection), 'applied');
+  assert.is(cancel(projection), 'duplicate');
+  assert.is(projection.get(first)?.cancelling, true);
+  apply(projection, { ...running('a', 1, 1), state: 'cancelled' });
+  assert.is(cancel(projection), 'finished');
+});
+
+test('the log keeps its newest 60 lines and finished builds their newest 200', () => {
+  const projection = create();
+  apply(projection, {});
+  for (let sequence = 1; sequence <= 5; sequence += 1) {
+    const log = Array.from({ length: 20 }, (_, line) => `${sequence}.${line}`);
+    apply(projection, { ...running('a', 1, sequence), log });
+  }
+  assert.is(projection.get(first)?.logTail.length, 60);
+  assert.is(projection.get(first)?.logTail.at(-1), '5.19');
+  const many = create();
+  const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
+  for (let index = 0; index < 300; index += 1) {
+    apply(many, { build_id: idOf(index), ticket_id: index });
+    apply(many, { ...running('a', 1, 1), build_id: idOf(index), ticket_id: index, state: 'completed' });
+  }
+  const kept = many.builds(new Date(startOfTime));
+  assert.is(kept.length, 200);
+  assert.is(kept[0]?.buildId, idOf(100));
+  // A late event of one that was dropped does not bring it back to life.
+  assert.is(apply(many, { ...running('b', 2, 9), build_id: idOf(0), ticket_id: 0 }), 'finished');
+});
+
+/** Anything that workers and submitters might append, sensible or not. */
+const anyEvent = fc.record({
+  build_id: fc.constantFrom(...ids),
+  worker: fc.constantFrom(null, 'a', 'b', 'c'),
+  attempt: fc.integer({ min: 0, max: 4 }),
+  sequence: fc.integer({ min: 0, max: 12 }),
+  state: fc.constantFrom('queued', 'running', 'completed', 'failed', 'cancelled'),
+} satisfies Record<string, fc.Arbitrary<unknown>>) as fc.Arbitrary<Partial<BuildEvent>>;
+
+test('whatever is appended in whatever order: one build per request, one owner per attempt, one end, and no way back', () => {
+  fc.assert(
+    fc.property(fc.array(anyEvent, { maxLength: 60 }), (events) => {
+      const projection = create();
+      const owners = new Map<string, string | null>();
+      const ends = new Map<string, number>();
+      const highest = new Map<string, number>();
+      for (const values of events) {
+        const verdict = apply(projection, values);
+        const unfinished = projection.builds(new Date(startOfTime)).filter((build) => !isTerminal(build.state));
+        assert.ok(unfinished.length <= 1);
+        if (verdict !== 'applied') continue;
+        const event = eventOf(values);
+        const build = projection.get(event.build_id);
+        assert.is(build?.state, event.state);
+        assert.ok((build?.attempt ?? 0) >= (highest.get(event.build_id) ?? 0));
+        highest.set(event.build_id, build?.attempt ?? 0);
+        if (isTerminal(event.state)) ends.set(event.build_id, (ends.get(event.build_id) ?? 0) + 1);
+        if (event.state !== 'running') continue;
+        const attempt = `${event.build_id} ${event.attempt}`;
+        assert.is(event.worker, owners.has(attempt) ? owners.get(attempt) : event.worker);
+        owners.set(attempt, event.worker);
+      }
+      for (const count of ends.values()) assert.is(count, 1);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('two replicas that read the same records agree, also when one of them reads some twice', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(anyEvent, fc.boolean()), { maxLength: 60 }), (events) => {
+      const one = create();
+      const two = create();
+      for (const [values, twice] of events) {
+        const before = two.get(eventOf(values).build_id)?.event.sequence;
+        apply(one, values);
+        apply(two, values);
+        // A repeated append comes before its sender goes on; a second claim by nobody is none.
+        if (twice && before !== undefined) apply(two, values);
+      }
+      const now = new Date(startOfTime);
+      const view = (projection: Projection) => projection.builds(now).map((build) => [build.buildId, build.state]);
+      assert.equal(view(one), view(two));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('any interleaving of two workers that claim, work, and end leaves exactly one of them in charge', () => {
+  const life = (worker: string) => [
+    running(worker, 1, 1),
+    running(worker, 1, 2),
+    running(worker, 1, 3),
+    { ...running(worker, 1, 4), state: 'completed' } as const,
+  ];
+  fc.assert(
+    fc.property(fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }), (choices) => {
+      const lives = { a: life('a'), b: life('b') };
+      const projection = create();
+      apply(projection, {});
+      let winner: string | null | undefined;
+      for (const choice of choices) {
+        const next = (choice ? lives.a : lives.b).shift() ?? lives.a.shift() ?? lives.b.shift();
+        if (next === undefined) continue;
+        const verdict = apply(projection, next);
+        winner ??= next.worker;
+        assert.is(verdict === 'applied', next.worker === winner);
+      }
+      assert.is(projection.get(first)?.event.worker, winner);
+      assert.is(projection.get(first)?.state, 'completed');
+    }),
+  );
+});
+
+test.run();
