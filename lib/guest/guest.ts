@@ -48,8 +48,10 @@ export interface GuestSession extends AsyncDisposable {
   readonly mounted: readonly string[];
   readonly notMounted: readonly string[];
   /**
-   * Runs a POSIX shell script as root inside the image, with /bin/sh of the image. Throws ExecError when it fails,
-   * or the reason of the signal.
+   * Runs a POSIX shell script as root inside the image, with /bin/sh of the image; one at a time. What it leaves
+   * running is ended with it. Throws ExecError when it fails, or the reason of the signal; `guest.failed` when the
+   * guest is lost meanwhile, `disk.full` when the worker has no room. After a cancelled script or one that ran out of
+   * time, the session can only be disposed.
    */
   run(script: GuestScript): Promise<GuestOutput>;
   /** Stops whatever still runs inside, flushes, trims and detaches: afterwards the overlay holds every change. */
@@ -62,8 +64,13 @@ export interface GuestScript {
   readonly text: string;
   /** `$1`, `$2`, … of the script. No secrets. */
   readonly arguments?: readonly string[];
-  /** Files that the script finds under `$JOB/` (a tmpfs, never part of the image), readable by everyone. */
+  /** Files that the script finds under `$JOB/`, read-only, readable by everyone, never part of the image. */
   readonly files?: Readonly<Record<string, string | Uint8Array>>;
+  /**
+   * A folder of the worker whose regular files (not its subfolders) the script finds under `$JOB/folder/`, read-only:
+   * for what is too large for `files`, such as downloaded packages. It must not change while the script runs.
+   */
+  readonly folder?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Lines that the script writes to file descriptor 3: apt's status lines and our own. */

@@ -1,0 +1,186 @@
+import { lstat, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImageBuilderError } from '../../errors.ts';
+import { ExecError } from '../../exec.ts';
+import { findRoot } from '../../image/layout.ts';
+import type { FileSystem, Partition } from '../../image/partition.ts';
+import { planMounts } from '../fstab.ts';
+import type { GuestBind } from '../guest.ts';
+import { unescapeOctal } from '../octal.ts';
+import { guestScripts } from '../script.ts';
+import { execInside } from './namespace.ts';
+import type { Supervision } from './supervision.ts';
+
+/** Mounting an image inside the namespaces: its partitions, and what scripts need around them. */
+
+export interface Attachment {
+  /** Mount points, `/` first. */
+  readonly mounted: readonly string[];
+  readonly notMounted: readonly string[];
+  /** Names of the loop devices under them, such as `loop3`. */
+  readonly loops: readonly string[];
+}
+
+export interface AttachOptions {
+  /** The guest's folder; `directory/root` becomes the root of the image. */
+  readonly directory: string;
+  readonly exportPath: string;
+  readonly partitions: readonly Partition[];
+  readonly binds: readonly GuestBind[];
+  readonly onNotice: (message: string) => void;
+}
+
+/**
+ * Options by file system. What can be mounted is what two builds of one base can mount at the same time: XFS refuses
+ * a UUID that is there already unless told otherwise, and btrfs would take one device for the other.
+ */
+const mountOptions: Partial<Record<FileSystem['type'], string>> = {
+  ext2: 'noatime,nodev',
+  ext3: 'noatime,nodev',
+  ext4: 'noatime,nodev',
+  xfs: 'noatime,nodev,nouuid',
+  vfat: 'noatime,nodev,umask=0077',
+};
+
+/**
+ * Mounts the root partition and all that its fstab names. Throws `image.unsupported` or `image.corrupt` where the
+ * root, or a partition that is there and should be mountable, is not.
+ */
+export async function attach(supervision: Supervision, options: AttachOptions): Promise<Attachment> {
+  const { directory, partitions, onNotice } = options;
+  const root = findRoot(partitions);
+  const loops = new Map<Partition, Loop>();
+  loops.set(root, await mountStage(supervision, options, root));
+
+  const plan = planMounts(await readFstab(supervision.processId, stagePath(directory, root)), partitions, root);
+  const notMounted: string[] = [];
+  const mounts: { readonly partition: Partition; readonly target: string }[] = [{ partition: root, target: '/' }];
+  for (const { partition, target } of plan.mounts) {
+    try {
+      loops.set(partition, await mountStage(supervision, options, partition));
+      mounts.push({ partition, target });
+    } catch (error) {
+      if (!(error instanceof UnknownFileSystem)) throw error;
+      notMounted.push(target);
+      onNotice(`${target} (partition ${partition.number}) stays closed: ${error.message}`);
+    }
+  }
+  for (const { target, spec, options: names } of plan.unknown) {
+    notMounted.push(target);
+    if (!names.includes('nofail')) onNotice(`${target} stays closed: the image has no partition ${spec}`);
+  }
+
+  const field = (value: string | null | undefined) =>
+    value !== null && value !== undefined && /^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(value) ? value : '-';
+  const lines = [
+    ...[...loops].map(([partition, { major, minor }]) => [
+      'node',
+      partition.number,
+      major,
+      minor,
+      field(partition.fileSystem?.label),
+      field(partition.fileSystem?.uuid),
+      field(partition.partitionUuid),
+    ]),
+    ...mounts.map(({ partition, target }) => {
+      const type = partition.fileSystem?.type ?? 'ext4';
+      return ['mount', partition.number, type, mountOptions[type] ?? '', target];
+    }),
+    ...options.binds.map(({ source, target }) => ['bind', source, target]),
+  ];
+  try {
+    await execInside(supervision.processId, ['sh', '-c', guestScripts.assemble, 'assemble', directory], {
+      input: lines.map((line) => `${line.join('\t')}\n`).join(''),
+    });
+  } catch (error) {
+    const reason = error instanceof ExecError ? /^unsupported: (.*)$/m.exec(error.stderr)?.[1] : undefined;
+    if (reason !== undefined) throw new ImageBuilderError('image.unsupported', reason, { cause: error });
+    throw error;
+  }
+  return {
+    mounted: mounts.map(({ target }) => target),
+    notMounted,
+    loops: [...loops.values()].map(({ name }) => name),
+  };
+}
+
+interface Loop {
+  readonly name: string;
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** The kernel has no driver for a file system; the message says which. */
+class UnknownFileSystem extends ImageBuilderError {
+  constructor(type: string, cause: unknown) {
+    super('image.unsupported', `this machine’s kernel cannot open ${type}`, { cause });
+  }
+}
+
+async function mountStage(supervision: Supervision, options: AttachOptions, partition: Partition): Promise<Loop> {
+  const type = partition.fileSystem?.type;
+  const flags = type === undefined ? undefined : mountOptions[type];
+  if (type === undefined || flags === undefined) {
+    throw new ImageBuilderError(
+      'image.unsupported',
+      `partition ${partition.number} holds ${type ?? 'no file system that is known'}, which is not opened here`,
+    );
+  }
+  const target = stagePath(options.directory, partition);
+  await mkdir(target, { recursive: true });
+  const { offsetBytes, sizeBytes } = partition;
+  try {
+    await execInside(supervision.processId, [
+      ...['sh', '-c', guestScripts['attach-partition'], 'attach-partition'],
+      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), type, flags],
+    ]);
+  } catch (error) {
+    supervision.lost.throwIfAborted();
+    if (!(error instanceof ExecError)) throw error;
+    if (/unknown filesystem type/.test(error.stderr)) throw new UnknownFileSystem(type, error);
+    if (/failed to setup loop device|could not find any|cannot find an unused loop/i.test(error.stderr)) {
+      throw new ImageBuilderError('guest.unavailable', `no loop device can be had: ${error.message}`, { cause: error });
+    }
+    throw new ImageBuilderError(
+      'image.corrupt',
+      `the ${type} file system of partition ${partition.number} cannot be mounted: ${error.logTail[0] ?? error.message}`,
+      { cause: error, logTail: error.logTail },
+    );
+  }
+  const loop = await loopOf(supervision.processId, target);
+  supervision.holdUntilGone(loop.name);
+  return loop;
+}
+
+async function loopOf(processId: number, target: string): Promise<Loop> {
+  const table = await readFile(`/proc/${processId}/mountinfo`, 'utf8');
+  for (const line of table.split('\n')) {
+    const [, , device = '', , path = ''] = line.split(' ');
+    if (unescapeOctal(path) !== target) continue;
+    const [major = Number.NaN, minor = Number.NaN] = device.split(':').map(Number);
+    const name = /\/(loop[0-9]+) /.exec(line)?.[1];
+    if (name !== undefined) return { name, major, minor };
+  }
+  throw new ImageBuilderError('guest.failed', `${target} is not mounted though it should be`);
+}
+
+function stagePath(directory: string, partition: Partition): string {
+  return join(directory, 'stage', String(partition.number));
+}
+
+/**
+ * Text of the image's fstab; empty where there is none. Nothing of the image runs yet, so that what is looked at here
+ * does not change underneath; a link is not followed, since from here it would lead to the worker's own files.
+ */
+async function readFstab(processId: number, root: string): Promise<string> {
+  const base = `/proc/${processId}/root${root}`;
+  const folder = await lstat(join(base, 'etc')).catch(() => null);
+  const file = await lstat(join(base, 'etc/fstab')).catch(() => null);
+  if (folder?.isDirectory() !== true)
+    throw new ImageBuilderError('image.unsupported', '/etc in the image is no folder');
+  if (file === null) return '';
+  if (!file.isFile() || file.size > 1024 * 1024) {
+    throw new ImageBuilderError('image.unsupported', '/etc/fstab in the image is no plain file');
+  }
+  return await readFile(join(base, 'etc/fstab'), 'utf8');
+}

@@ -1,0 +1,26 @@
+/** What the worker and the supervisor of one guest tell each other, over Node's IPC channel. */
+
+/** The only argument of the supervisor, as JSON. */
+export interface SupervisorSettings {
+  /** The qcow2 overlay. */
+  readonly overlayPath: string;
+  /** An empty file, over which the disk appears as a raw one inside the namespaces. */
+  readonly exportPath: string;
+}
+
+export type FromWorker =
+  /** A loop device (`loop3`) that lies on the exported disk: the storage daemon must not end before it is gone. */
+  | { readonly type: 'loop'; readonly name: string }
+  /** Take everything down, in order, and exit. */
+  | { readonly type: 'stop' };
+
+export type FromSupervisor =
+  /** The disk is there and the namespaces are: `processId` is their first process, as seen on the worker's side. */
+  | { readonly type: 'started'; readonly processId: number }
+  /** The storage daemon or the namespaces could not be started, or have ended on their own. Teardown follows. */
+  | { readonly type: 'failed'; readonly message: string }
+  /** Everything is gone. `forced` where the FUSE connection had to be aborted for it. */
+  | { readonly type: 'stopped'; readonly forced: boolean };
+
+/** Set in the environment of every process that belongs to a guest: the guest's folder. The sweep finds them by it. */
+export const guestVariable = 'IMAGEBUILDER_GUEST';

@@ -1,0 +1,84 @@
+import { access, constants, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cleanEnvironment, exec } from '../../exec.ts';
+import { lock } from '../../lock.ts';
+import { execInside } from './namespace.ts';
+import { startSupervisor } from './supervision.ts';
+
+/** Each tool with the Debian package that has it. */
+const tools = {
+  'qemu-img': 'qemu-utils',
+  'qemu-storage-daemon': 'qemu-system-common',
+  mount: 'mount',
+  umount: 'mount',
+  losetup: 'mount',
+  unshare: 'util-linux',
+  nsenter: 'util-linux',
+  setpriv: 'util-linux',
+  fstrim: 'util-linux',
+} as const;
+
+/**
+ * What keeps the host guest from working here, one sentence each; nothing where it works. When all that is needed
+ * seems to be there, an empty disk is really exported, and a loop device really put on it inside the namespaces.
+ */
+export async function probeHost(directory: string): Promise<string[]> {
+  const missing: string[] = [];
+  if (process.getuid?.() !== 0) missing.push('mounting needs root, and this process is not root');
+  const packages = new Set<string>();
+  for (const [tool, name] of Object.entries(tools)) if (!(await isInstalled(tool))) packages.add(name);
+  if (packages.size > 0) missing.push(`tools are missing: apt-get install ${[...packages].join(' ')}`);
+  for (const [device, module] of [
+    ['/dev/fuse', 'fuse'],
+    ['/dev/loop-control', 'loop'],
+  ] as const) {
+    if (await isUsable(device)) continue;
+    missing.push(`${device} cannot be opened: modprobe ${module}, and run containers with --privileged`);
+  }
+  if (missing.length > 0) return missing;
+  const failure = await tryOut(directory);
+  return failure === null ? [] : [failure];
+}
+
+async function tryOut(parent: string): Promise<string | null> {
+  await mkdir(parent, { recursive: true });
+  const directory = await mkdtemp(join(parent, 'probe-'));
+  // The lock keeps the sweep of another worker from taking the folder for a dead one's.
+  await using _held = await lock(directory);
+  try {
+    const overlayPath = join(directory, 'empty.qcow2');
+    const exportPath = join(directory, 'disk.raw');
+    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', overlayPath, '1M']);
+    await writeFile(exportPath, '');
+    await using supervision = await startSupervisor(
+      { overlayPath, exportPath },
+      directory,
+      AbortSignal.timeout(30_000),
+    );
+    const script = 'device=$(losetup --find --show --read-only "$1") && losetup --detach "$device"';
+    await execInside(supervision.processId, ['sh', '-c', script, 'probe', exportPath]);
+    return null;
+  } catch (error) {
+    return `opening an empty disk failed: ${error instanceof Error ? error.message : String(error)}`;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function isInstalled(tool: string): Promise<boolean> {
+  for (const folder of cleanEnvironment.PATH.split(':')) {
+    if (await isAccessible(join(folder, tool), constants.X_OK)) return true;
+  }
+  return false;
+}
+
+async function isUsable(device: string): Promise<boolean> {
+  return await isAccessible(device, constants.R_OK | constants.W_OK);
+}
+
+async function isAccessible(path: string, mode: number): Promise<boolean> {
+  return await access(path, mode).then(
+    () => true,
+    () => false,
+  );
+}

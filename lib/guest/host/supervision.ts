@@ -1,0 +1,107 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImageBuilderError } from '../../errors.ts';
+import { cleanEnvironment, lastLines } from '../../exec.ts';
+import { type FromSupervisor, type FromWorker, guestVariable, type SupervisorSettings } from './messages.ts';
+import { endGuest } from './sweep.ts';
+
+/** The worker's end of a supervisor. */
+export interface Supervision extends AsyncDisposable {
+  /** First process of the namespaces, to enter them by. */
+  readonly processId: number;
+  /** Aborted, with the error as its reason, when the disk or the namespaces are lost. */
+  readonly lost: AbortSignal;
+  /** Says that a loop device lies on the disk, which therefore has to stay until the device is gone. */
+  holdUntilGone(loop: string): void;
+  /** Takes everything down; resolves when it is gone. Further calls wait for the first. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the supervisor of one guest. `directory` is for its log. Throws `guest.failed` where the disk cannot be
+ * exported or the namespaces cannot be made; nothing is left running then.
+ */
+export async function startSupervisor(
+  settings: SupervisorSettings,
+  directory: string,
+  signal: AbortSignal,
+): Promise<Supervision> {
+  signal.throwIfAborted();
+  const logPath = join(directory, 'supervisor.log');
+  const child = launch(settings, directory, logPath);
+  let stopped = false;
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+    child.once('error', () => resolve());
+  });
+  const lost = new AbortController();
+  const send = (message: FromWorker) => {
+    if (child.connected) child.send(message, () => {});
+  };
+  let stopping: Promise<void> | undefined;
+  const stop = () => {
+    stopping ??= (async () => {
+      send({ type: 'stop' });
+      await ended;
+      if (!stopped) await endGuest(directory);
+    })();
+    return stopping;
+  };
+  const lose = async (message: string) => {
+    if (stopping !== undefined || lost.signal.aborted) return;
+    const tail = lastLines(await readFile(logPath, 'utf8').catch(() => ''), 10);
+    const detail = tail.at(-1);
+    lost.abort(
+      new ImageBuilderError(
+        'guest.failed',
+        `the image cannot be kept open: ${message}${detail === undefined ? '' : ` (${detail})`}`,
+        {
+          logTail: tail,
+        },
+      ),
+    );
+  };
+  const processId = await new Promise<number | undefined>((resolve) => {
+    const giveUp = () => void stop().then(() => resolve(undefined));
+    signal.addEventListener('abort', giveUp, { once: true });
+    lost.signal.addEventListener('abort', giveUp, { once: true });
+    child.on('message', (message: FromSupervisor) => {
+      if (message.type === 'failed') void lose(message.message);
+      if (message.type === 'stopped') stopped = true;
+      if (message.type !== 'started') return;
+      signal.removeEventListener('abort', giveUp);
+      lost.signal.removeEventListener('abort', giveUp);
+      resolve(message.processId);
+    });
+    child.on('error', (error) => void lose(`its supervisor cannot be started: ${error.message}`));
+    child.on('exit', () => void lose('its supervisor has ended'));
+  });
+  if (processId === undefined) {
+    signal.throwIfAborted();
+    throw lost.signal.reason;
+  }
+  return {
+    processId,
+    lost: lost.signal,
+    holdUntilGone: (name) => send({ type: 'loop', name }),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** In a session of its own, tied to this process by nothing but the IPC channel. */
+function launch(settings: SupervisorSettings, directory: string, logPath: string): ChildProcess {
+  const log = openSync(logPath, 'a');
+  try {
+    return fork(join(import.meta.dirname, 'supervisor.ts'), [JSON.stringify(settings)], {
+      detached: true,
+      execArgv: [],
+      env: { ...cleanEnvironment, [guestVariable]: directory },
+      stdio: ['ignore', 'ignore', log, 'ipc'],
+    });
+  } finally {
+    closeSync(log);
+  }
+}

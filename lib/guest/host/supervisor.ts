@@ -1,0 +1,172 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { FromSupervisor, FromWorker, SupervisorSettings } from './messages.ts';
+import { abortScript, fuseConnection, lastWillScript, storageArguments, waitFor } from './storage.ts';
+
+/**
+ * The process that owns one host guest and outlives the worker's death. It starts the storage daemon and the
+ * namespaces, and takes them down in the one order that is safe: namespaces, loop devices, daemon. That happens when
+ * the worker says so, when the worker dies (its IPC channel closes), and when the daemon dies.
+ *
+ * Killed itself, the kernel kills the namespaces with it (parent-death signals), and the daemon's last will ends the
+ * daemon. It uses child_process directly and imports next to nothing: it has to start fast and to survive.
+ */
+
+const startLimitMs = 30_000;
+/** How long each step of the teardown may take before the FUSE connection is aborted. */
+const stopLimitMs = 5_000;
+
+const settings = JSON.parse(process.argv[2] ?? '') as SupervisorSettings;
+/**
+ * Prints the number by which the worker's side knows the namespaces' first process, which then only sleeps; with
+ * SIGCHLD ignored, the kernel reaps the orphans that it inherits.
+ */
+const initScript =
+  'read -r id rest </proc/self/stat; echo "$id"; exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1';
+
+let storage: ChildProcess | undefined;
+let lastWill: ChildProcess | undefined;
+let namespaces: ChildProcess | undefined;
+let initId: number | undefined;
+let connection: string | null = null;
+let stopping: Promise<void> | undefined;
+
+process.on('message', (message: FromWorker) => {
+  if (message.type === 'loop') lastWill?.stdin?.write(`${message.name}\n`);
+  else void stop();
+});
+process.on('disconnect', () => void stop());
+for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => void stop());
+
+try {
+  await start();
+} catch (error) {
+  await fail(error instanceof Error ? error.message : String(error));
+}
+
+async function start(): Promise<void> {
+  storage = begin('unshare', storageArguments(settings.overlayPath, settings.exportPath), [
+    'ignore',
+    'ignore',
+    'inherit',
+  ]);
+  const storageId = storage.pid ?? 0;
+  const exported = await waitFor(async () => {
+    connection = await fuseConnection(storageId, settings.exportPath);
+    return connection !== null || hasEnded(storage) || stopping !== undefined;
+  }, startLimitMs);
+  if (stopping !== undefined) return;
+  if (!exported || hasEnded(storage)) throw new Error('the storage daemon does not start');
+  storage.once('exit', () => void fail('the storage daemon has ended'));
+  lastWill = begin(
+    'sh',
+    ['-c', lastWillScript, 'last-will', String(storageId), settings.exportPath],
+    ['pipe', 'ignore', 'inherit'],
+  );
+  lastWill.stdin?.on('error', () => {});
+  namespaces = begin(
+    'nsenter',
+    [
+      '--mount',
+      '--target',
+      String(storageId),
+      '--',
+      'setpriv',
+      '--pdeathsig',
+      'KILL',
+      '--',
+      'unshare',
+      '--mount',
+      '--propagation',
+      'slave',
+      '--pid',
+      '--ipc',
+      '--uts',
+      '--fork',
+      '--kill-child',
+      '--',
+      'sh',
+      '-c',
+      initScript,
+    ],
+    ['ignore', 'pipe', 'inherit'],
+  );
+  namespaces.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    initId ??= Number.parseInt(text, 10);
+  });
+  const ready = await waitFor(
+    () => initId !== undefined || hasEnded(namespaces) || stopping !== undefined,
+    startLimitMs,
+  );
+  if (stopping !== undefined) return;
+  if (!ready || initId === undefined) throw new Error('the namespaces cannot be made');
+  namespaces.once('exit', () => void fail('the namespaces have ended'));
+  tell({ type: 'started', processId: initId });
+}
+
+async function fail(message: string): Promise<void> {
+  if (stopping === undefined) tell({ type: 'failed', message });
+  await stop();
+}
+
+function stop(): Promise<void> {
+  stopping ??= takeDown();
+  return stopping;
+}
+
+async function takeDown(): Promise<void> {
+  let forced = false;
+  const orForce = async (done: () => boolean) => {
+    if (await waitFor(done, stopLimitMs)) return true;
+    forced = true;
+    await abortConnection();
+    return await waitFor(done, stopLimitMs);
+  };
+  signal(initId ?? namespaces?.pid, 'SIGKILL');
+  await orForce(() => hasEnded(namespaces));
+  lastWill?.stdin?.end();
+  if (lastWill === undefined) signal(storage?.pid, 'SIGTERM');
+  if (!(await orForce(() => hasEnded(storage)))) signal(storage?.pid, 'SIGKILL');
+  if (!(await waitFor(() => hasEnded(lastWill), stopLimitMs))) signal(lastWill?.pid, 'SIGKILL');
+  await new Promise<void>((resolve) => {
+    if (process.connected) process.send?.({ type: 'stopped', forced } satisfies FromSupervisor, () => resolve());
+    else resolve();
+  });
+  process.exit(0);
+}
+
+async function abortConnection(): Promise<void> {
+  if (connection === null) return;
+  const aborted = begin(
+    'unshare',
+    ['--mount', 'sh', '-c', abortScript, 'abort', connection],
+    ['ignore', 'ignore', 'inherit'],
+  );
+  await waitFor(() => hasEnded(aborted), stopLimitMs);
+}
+
+/** Every child has a session of its own: a signal to a terminal's or a service's group does not reach it. */
+function begin(
+  file: string,
+  commandArguments: readonly string[],
+  stdio: ('ignore' | 'pipe' | 'inherit')[],
+): ChildProcess {
+  const child = spawn(file, commandArguments, { stdio, detached: true });
+  child.on('error', (error) => void fail(`${file} cannot be started: ${error.message}`));
+  return child;
+}
+
+function hasEnded(child: ChildProcess | undefined): boolean {
+  return child === undefined || child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+}
+
+function signal(id: number | undefined, name: NodeJS.Signals): void {
+  try {
+    if (id !== undefined) process.kill(id, name);
+  } catch {
+    // It has ended.
+  }
+}
+
+function tell(message: FromSupervisor): void {
+  if (process.connected) process.send?.(message);
+}

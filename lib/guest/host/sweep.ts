@@ -1,0 +1,87 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { exec } from '../../exec.ts';
+import type { Log } from '../../log.ts';
+import { guestVariable } from './messages.ts';
+import { abortScript, fuseConnection, waitFor } from './storage.ts';
+
+/** Where the host guest of a build keeps what is its own. */
+export function guestDirectory(workDirectory: string): string {
+  return join(workDirectory, 'guest');
+}
+
+/** A supervisor whose worker has died takes its guest down by itself; it may need this long. */
+const supervisorLimitMs = 30_000;
+const stepLimitMs = 5_000;
+
+/**
+ * Ends what a dead worker's host guest has left running on `workDirectory`: first what its supervisor does by itself
+ * is awaited; where that is dead too, namespaces, loop devices and storage daemon are taken down in this order.
+ * Returns when nothing is left; throws nothing for what cannot be ended, but says so in the log.
+ */
+export async function sweepHostGuest(workDirectory: string, options: { readonly log: Log }): Promise<void> {
+  const directory = guestDirectory(workDirectory);
+  if ((await processesOf(directory)).length === 0) return;
+  options.log.info('ending what a dead worker left running', { work_directory: workDirectory });
+  const left = await endGuest(directory);
+  if (left.length > 0) options.log.error('processes of a dead worker cannot be ended', { processes: left });
+}
+
+/** Ends the guest whose folder this is, as `sweepHostGuest` does; answers with the processes that it could not end. */
+export async function endGuest(directory: string): Promise<GuestProcess[]> {
+  const exportPath = join(directory, 'disk.raw');
+  const processes = async (role?: string) => {
+    const found = await processesOf(directory);
+    return role === undefined ? found : found.filter(({ command }) => command.includes(role));
+  };
+  const supervised = async () => (await processes('supervisor.ts')).length > 0;
+  await waitFor(async () => !(await supervised()), supervisorLimitMs);
+  await waitFor(async () => (await processes()).length === 0, 1_000);
+
+  for (const { id, command } of await processes()) {
+    if (!command.includes('qemu-storage-daemon')) kill(id, 'SIGKILL');
+  }
+  await waitFor(async () => !(await isLooped(exportPath)), stepLimitMs);
+  for (const { id } of await processes()) kill(id, 'SIGTERM');
+  if (await waitFor(async () => (await processes()).length === 0, stepLimitMs)) return [];
+  for (const { id } of await processes()) {
+    const connection = await fuseConnection(id, exportPath);
+    if (connection !== null) await exec('unshare', ['--mount', 'sh', '-c', abortScript, 'abort', connection]);
+    kill(id, 'SIGKILL');
+  }
+  await waitFor(async () => (await processes()).length === 0, stepLimitMs);
+  return await processes();
+}
+
+export interface GuestProcess {
+  readonly id: number;
+  readonly command: string;
+}
+
+async function processesOf(directory: string): Promise<GuestProcess[]> {
+  const found: GuestProcess[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
+    if (!environment.split('\0').includes(`${guestVariable}=${directory}`)) continue;
+    const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    found.push({ id: Number(name), command: command.replaceAll('\0', ' ') });
+  }
+  return found;
+}
+
+async function isLooped(exportPath: string): Promise<boolean> {
+  for (const name of await readdir('/sys/block')) {
+    const file = await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '');
+    if (file.trim() === exportPath) return true;
+  }
+  return false;
+}
+
+function kill(id: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(id, name);
+  } catch {
+    // It has ended.
+  }
+}

@@ -1,0 +1,99 @@
+# Puts together what scripts see, on the worker's side of the namespaces and before anything of the image has run.
+# $1 folder of the guest, which holds: dev jobs root stage/NUMBER (partitions, mounted)
+# Lines on standard input, fields parted by tabs, in this order:
+#   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
+#   mount NUMBER TYPE OPTIONS TARGET              a partition, the root first
+#   bind SOURCE TARGET                            a folder of the worker
+set -eu
+cd "$1"
+guest=$PWD
+
+# Nothing is mounted on a path that the image could bend: every part of it must be a folder, none a link.
+inside() {
+  path=$guest/root
+  set -f; IFS=/
+  for part in $1; do
+    [ -n "$part" ] || continue
+    path=$path/$part
+    if [ -L "$path" ] || [ ! -d "$path" ]; then
+      echo "unsupported: $1 in the image is no folder, or reached through a link" >&2
+      exit 65
+    fi
+  done
+  unset IFS; set +f
+}
+
+# The devices of this guest. They hide the worker's, on both sides of the chroot: a partition's device has the same
+# name inside as in the mount table, which is where grub-probe looks. The name must not look like a loop device, of
+# which GRUB wants the file behind it, nor like a partition, of which it wants the disk.
+mount -t tmpfs -o mode=755,nosuid,size=64m dev dev
+mkdir dev/pts dev/disk dev/disk/by-label dev/disk/by-uuid dev/disk/by-partuuid
+mkdir -m 1777 dev/shm
+while read -r name minor major; do
+  mknod -m 666 "dev/$name" c "$major" "$minor"
+done <<END
+null 3 1
+zero 5 1
+full 7 1
+random 8 1
+urandom 9 1
+tty 0 5
+END
+ln -s /proc/self/fd dev/fd
+ln -s fd/0 dev/stdin
+ln -s fd/1 dev/stdout
+ln -s fd/2 dev/stderr
+ln -s pts/ptmx dev/ptmx
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+mount --rbind dev /dev
+
+tab=$(printf '\t')
+roots() {
+  for folder in proc sys run dev tmp; do inside "/$folder"; done
+  mount -t proc -o nosuid,nodev,noexec proc root/proc
+  # Settings of the kernel belong to the worker.
+  for path in sys irq bus sysrq-trigger; do
+    [ -e "root/proc/$path" ] || continue
+    mount --bind "root/proc/$path" "root/proc/$path"
+    mount -o remount,bind,ro "root/proc/$path"
+  done
+  mount -t sysfs -o ro,nosuid,nodev,noexec sysfs root/sys
+  # EFI variables, too.
+  [ ! -d root/sys/firmware ] || mount -t tmpfs -o ro,size=0 none root/sys/firmware
+  mount --rbind dev root/dev
+  mount -t tmpfs -o mode=1777,nosuid,nodev tmp root/tmp
+  mount -t tmpfs -o mode=755,nosuid,nodev run root/run
+  mkdir -m 1777 root/run/lock
+  mkdir root/run/imagebuilder
+  ln -s /dev/shm root/run/shm
+  # Read-only: the worker writes here, and must not meet a link that the image has put.
+  mount --bind jobs root/run/imagebuilder
+  mount -o remount,bind,ro,nosuid,nodev root/run/imagebuilder
+}
+
+mounted_root=
+while IFS=$tab read -r kind one two three four five six; do
+  if [ "$kind" != node ] && [ "$kind" != mount ] && [ -z "$mounted_root" ]; then exit 70; fi
+  case $kind in
+    node)
+      mknod -m 660 "dev/image$one" b "$two" "$three"
+      [ "$four" = - ] || ln -s "../../image$one" "dev/disk/by-label/$four"
+      [ "$five" = - ] || ln -s "../../image$one" "dev/disk/by-uuid/$five"
+      [ "$six" = - ] || ln -s "../../image$one" "dev/disk/by-partuuid/$six"
+      ;;
+    mount)
+      inside "$four"
+      mount -t "$two" -o "$three" "/dev/image$one" "root$four"
+      umount "stage/$one"
+      [ -n "$mounted_root" ] || { mounted_root=yes; roots; }
+      ;;
+    bind)
+      inside "$two"
+      mount --bind "$one" "root$two"
+      mount -o remount,bind,nosuid,nodev "root$two"
+      ;;
+  esac
+done
+
+# Nothing of the worker's name gets into the image, and this one resolves everywhere.
+echo localhost >/proc/sys/kernel/hostname || :

@@ -1,0 +1,31 @@
+# Takes out of the image what borrow.sh has put in. What a package has replaced in the meantime stays as the package
+# wants it.
+set -eu
+
+if [ -f /usr/sbin/policy-rc.d ] && [ "$(cat /usr/sbin/policy-rc.d)" = "$(printf '#!/bin/sh\nexit 101')" ]; then
+  rm -f /usr/sbin/policy-rc.d
+  if [ -e /usr/sbin/policy-rc.d.imagebuilder ] || [ -L /usr/sbin/policy-rc.d.imagebuilder ]; then
+    mv /usr/sbin/policy-rc.d.imagebuilder /usr/sbin/policy-rc.d
+  fi
+fi
+rm -f /usr/sbin/policy-rc.d.imagebuilder
+
+if [ -f /run/imagebuilder-borrowed/diverted ]; then
+  while read -r file; do
+    rm -f "$file"
+    dpkg-divert --quiet --local --rename --remove "$file" >/dev/null
+  done </run/imagebuilder-borrowed/diverted
+  # dpkg's copy of the list before the last change names our diversions.
+  rm -f /var/lib/dpkg/diversions-old
+  [ ! -e /run/imagebuilder-borrowed/diversions-old ] || cp -p /run/imagebuilder-borrowed/diversions-old /var/lib/dpkg/
+fi
+
+if [ -f /run/imagebuilder-borrowed/resolv.conf ]; then
+  if [ ! -L /etc/resolv.conf ] && cmp -s /etc/resolv.conf /run/imagebuilder-borrowed/resolv.conf; then
+    rm -f /etc/resolv.conf
+    if [ -e /etc/resolv.conf.imagebuilder ] || [ -L /etc/resolv.conf.imagebuilder ]; then
+      mv /etc/resolv.conf.imagebuilder /etc/resolv.conf
+    fi
+  fi
+  rm -f /etc/resolv.conf.imagebuilder
+fi

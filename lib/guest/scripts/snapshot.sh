@@ -1,0 +1,48 @@
+# Prints what an image has of all that installing packages leaves behind without being asked to, and of what makes a
+# machine that machine: one line each, kind first. Run before and after; seal.sh acts on the difference.
+export LC_ALL=C
+
+# there PATH: goes when it is new.
+for path in \
+  /etc/ssh/ssh_host_* \
+  /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- \
+  /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /var/lib/urandom/random-seed \
+  /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/cache/debconf/*-old \
+  /var/lib/apt/daily_lock /var/lib/apt/lists/* /var/lib/apt/lists/partial/* \
+  /var/cache/apt/*.bin /var/cache/apt/archives/* /var/cache/apt/archives/partial/* \
+  /var/lib/cloud/instance /var/lib/cloud/instances/* /var/lib/cloud/data/* /var/lib/cloud/sem/* \
+  /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/log/fontconfig.log \
+  /var/tmp/* /var/tmp/.[!.]* /var/crash/* \
+  /root/.bash_history /root/.wget-hsts /root/.lesshst /root/.viminfo /root/.rnd /root/.gnupg /root/.cache \
+  /boot/grub/device.map; do
+  [ -e "$path" ] || [ -L "$path" ] || continue
+  # Folders of the worker lie over some of these places; what is in them is not the image's.
+  case $path in
+    /var/lib/apt/lists/*) grep -q ' /var/lib/apt/lists ' /proc/self/mountinfo && continue ;;
+    /var/cache/apt/archives/*) grep -q ' /var/cache/apt/archives ' /proc/self/mountinfo && continue ;;
+  esac
+  echo "there $path"
+done
+
+# log SIZE PATH: shrinks back to that size.
+find /var/log -xdev -type f -exec stat -c 'log %s %n' {} +
+
+# identity PATH none | link TARGET | text TEXT: is put back as it was.
+for path in /etc/machine-id /var/lib/dbus/machine-id; do
+  if [ -L "$path" ]; then
+    echo "identity $path link $(readlink "$path")"
+  elif [ -f "$path" ]; then
+    echo "identity $path text $(head -c 100 "$path" | head -n 1)"
+  else
+    echo "identity $path none"
+  fi
+done
+
+# boot PATH DIGEST, and root VALUE: how the boot loader's configuration names the root file system.
+for path in /boot/grub/grub.cfg /boot/grub/menu.lst; do
+  [ -f "$path" ] || continue
+  echo "boot $path $(md5sum <"$path")"
+  sed -n 's/^[[:blank:]]*\(linux\|linux16\|linuxefi\|kernel\)[[:blank:]].*[[:blank:]]root=\([^[:blank:]]*\).*/root \2/p' "$path"
+done
+sed -n 's/^\(\(LABEL\|UUID\|PARTUUID\)=[^[:blank:]]*\)[[:blank:]]\{1,\}\/[[:blank:]].*/root \1/p' /etc/fstab 2>/dev/null
+exit 0

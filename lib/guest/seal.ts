@@ -1,0 +1,35 @@
+import { ImageBuilderError } from '../errors.ts';
+import { ExecError } from '../exec.ts';
+import type { GuestSession } from './guest.ts';
+import { guestScripts } from './script.ts';
+
+/** What an image had, before anything was changed, of what `sealImage` looks after. Opaque. */
+export interface Pristine {
+  readonly lines: string;
+}
+
+/** Takes down the state of a freshly opened image. Changes nothing. */
+export async function beforeChange(session: GuestSession): Promise<Pristine> {
+  const { stdout } = await session.run({ name: 'snapshot', text: guestScripts.snapshot });
+  return { lines: stdout };
+}
+
+/**
+ * Leaves the image as pristine as its base was, apart from what was asked for; the last script before `close`. Machine
+ * identity (machine-id, ssh host keys, random seeds), logs, caches and backups of apt, dpkg and debconf are put back
+ * or removed where they are new, and GRUB's configuration names the root file system as it always has. Throws
+ * `guest.failed` where that configuration names a device which exists only during the build.
+ */
+export async function sealImage(session: GuestSession, pristine: Pristine): Promise<void> {
+  try {
+    await session.run({
+      name: 'seal',
+      text: guestScripts.seal,
+      files: { snapshot: guestScripts.snapshot, before: pristine.lines },
+    });
+  } catch (error) {
+    const device = error instanceof ExecError ? /^device: (.*)$/m.exec(error.stderr)?.[1] : undefined;
+    if (device === undefined) throw error;
+    throw new ImageBuilderError('guest.failed', device, { cause: error });
+  }
+}
