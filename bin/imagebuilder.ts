@@ -1,0 +1,181 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
+import { type BuildOptions, build, cancel, type GatewayOptions, status, watch } from './client-commands.ts';
+import { type ServeCommandOptions, serve } from './serve-command.ts';
+
+/**
+ * The command. Exit codes: 0 done; 1 the build failed or was cancelled; 2 wrong usage, a refused request, or a gateway
+ * out of reach; 130 interrupted.
+ */
+
+const { version } = JSON.parse(readFileSync(`${import.meta.dirname}/../package.json`, 'utf8')) as { version: string };
+const defaultUrl = 'http://127.0.0.1:8000';
+
+const program = new Command('imagebuilder')
+  .description('Rebuilds operating-system images with PPAs and packages.')
+  .version(version)
+  .exitOverride()
+  .showHelpAfterError('(see `imagebuilder --help`)')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ imagebuilder serve
+  $ imagebuilder build --image-url http://images.example/noble.img --series noble --ppa ppa:owner/name hello
+  $ imagebuilder status
+
+Exit codes: 0 done, 1 the build failed or was cancelled, 2 wrong usage or no gateway, 130 interrupted.`,
+  );
+
+program
+  .command('serve')
+  .description('Runs the functions of stack.yml behind a gateway on this machine, in the foreground.')
+  .addOption(
+    new Option('--listen <host:port>', 'where to listen; port 0 takes a free one')
+      .env('IMAGEBUILDER_LISTEN')
+      .default({ host: '127.0.0.1', port: 8000 }, '127.0.0.1:8000')
+      .argParser(parseListen),
+  )
+  .addOption(
+    new Option('--stack <file>', 'the functions').default(
+      join(import.meta.dirname, '../stack.yml'),
+      'stack.yml of this installation',
+    ),
+  )
+  .option('--grace <seconds>', 'how long calls in flight may take to end after SIGTERM', parseSeconds, 30)
+  .addHelpText(
+    'after',
+    `
+Settings (IMAGEBUILDER_…) are taken from the environment; they win over stack.yml.
+The first SIGTERM or SIGINT ends it in order, the second at once.
+
+Examples:
+  $ imagebuilder serve
+  $ IMAGEBUILDER_AMQP_URL=amqp://rabbit.example imagebuilder serve --listen 0.0.0.0:8000`,
+  )
+  .action((options: ServeCommandOptions) => finish(serve(options)));
+
+withGateway(program.command('build'))
+  .description('Submits a build and follows it to its end.')
+  .argument('[package...]', 'packages to install')
+  .option('--image-url <url>', 'base image, or a page or list that names it; repeat for mirrors', collect)
+  .option('--series <name>', 'series of the base image, such as noble')
+  .option('--ppa <ppa>', 'a PPA to add, such as ppa:owner/name; may be repeated', collect)
+  .option('--package <name>', 'a package to install; may be repeated', collect)
+  .option('--ticket-id <id>', 'your name for the build (default: a new one)')
+  .option('--progress-trigger <exchange>', 'RabbitMQ exchange or queue that gets the events')
+  .option('--cancel-url <url>', 'polled during the build; "building": false cancels it')
+  .option('--callback-url <url>', 'gets the result by POST')
+  .addOption(
+    new Option('--request <file>', 'the whole request as JSON; - reads standard input').conflicts([
+      'imageUrl',
+      'series',
+      'ppa',
+      'package',
+      'ticketId',
+      'progressTrigger',
+      'cancelUrl',
+      'callbackUrl',
+    ]),
+  )
+  .option('--no-follow', 'only submit')
+  .option('--cancel-on-interrupt', 'Ctrl-C cancels the build instead of only leaving it')
+  .option('--json', 'write one JSON object per change; the last one is the result')
+  .addHelpText(
+    'after',
+    `
+Ctrl-C leaves the build running and says how to return to it.
+
+Examples:
+  $ imagebuilder build --image-url http://images.example/noble.img --series noble hello cowsay
+  $ imagebuilder build --request request.json --json
+  $ generate-request | imagebuilder build --request - --no-follow`,
+  )
+  .action((packages: string[], options: BuildOptions) =>
+    finish(build({ ...options, package: [...(options.package ?? []), ...packages] })),
+  );
+
+withGateway(program.command('status'))
+  .description('Shows the service and its builds.')
+  .option('--ticket-id <id>', 'only the builds of this ticket')
+  .option('--build-id <id>', 'only this build')
+  .option('--watch', 'show it again every two seconds')
+  .option('--json', 'write the answer of the API')
+  .addHelpText('after', '\nExamples:\n  $ imagebuilder status\n  $ imagebuilder status --ticket-id 42 --json')
+  .action((options: GatewayOptions & { ticketId?: string; buildId?: string; watch?: boolean; json?: boolean }) =>
+    finish(status(options)),
+  );
+
+withGateway(program.command('watch'))
+  .description('Follows a build to its end.')
+  .argument('<build-id>', 'as `build` or `status` shows it')
+  .option('--json', 'write one JSON object per change; the last one is the result')
+  .addHelpText('after', '\nExample:\n  $ imagebuilder watch 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55')
+  .action((buildId: string, options: GatewayOptions & { json?: boolean }) => finish(watch(buildId, options)));
+
+withGateway(program.command('cancel'))
+  .description('Cancels a build; it ends within seconds.')
+  .argument('<build-id>', 'as `build` or `status` shows it')
+  .addHelpText('after', '\nExample:\n  $ imagebuilder cancel 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55')
+  .action((buildId: string, options: GatewayOptions) => finish(cancel(buildId, options)));
+
+function withGateway(command: Command): Command {
+  return command
+    .addOption(new Option('--url <url>', 'the gateway').env('IMAGEBUILDER_URL').default(defaultUrl))
+    .addOption(
+      new Option('--token-file <file>', 'file with the token, where the service asks for one').env(
+        'IMAGEBUILDER_TOKEN_FILE',
+      ),
+    );
+}
+
+function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
+function parseListen(text: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([^:\s[\]]+)):([0-9]{1,5})$/i.exec(text);
+  const port = Number(match?.[3]);
+  const host = match?.[1] ?? match?.[2];
+  if (host === undefined || port > 65_535) {
+    throw new InvalidArgumentError('It must be HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000.');
+  }
+  return { host, port };
+}
+
+function parseSeconds(text: string): number {
+  if (!/^[0-9]+(\.[0-9]+)?$/.test(text)) throw new InvalidArgumentError('It must be a number of seconds.');
+  return Number(text);
+}
+
+async function finish(exitCode: Promise<number>): Promise<void> {
+  process.exitCode = await exitCode;
+}
+
+/** One or two lines on what happened and, where known, what to do. */
+function explain(thrown: unknown): string {
+  if (process.env.IMAGEBUILDER_DEBUG) console.error(thrown);
+  const error: ImageBuilderError = toImageBuilderError(thrown);
+  if (error.faults.length <= 1) return error.message;
+  const summary = error.message.split(': ', 1)[0] ?? error.message;
+  return [`${summary}:`, ...error.faults.map((fault) => `  ${fault.path} ${fault.message}`)].join('\n');
+}
+
+// Whoever reads our output may stop early (`| head`): that is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    process.stderr.write(`imagebuilder: ${explain(error)}\n`);
+    process.exitCode = 2;
+  }
+}

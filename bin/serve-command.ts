@@ -1,0 +1,57 @@
+import { createLog, type LogLevel } from '#lib/log.ts';
+import { startServe } from '#lib/serve/serve.ts';
+
+export interface ServeCommandOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly stack: string;
+  /** Seconds. */
+  readonly grace: number;
+}
+
+const levels: readonly string[] = ['debug', 'info', 'warn', 'error'] satisfies LogLevel[];
+
+/** Serves until SIGTERM or SIGINT. Resolves with the exit code: 0, or 1 when a second signal forced the end. */
+export async function serve(options: ServeCommandOptions): Promise<number> {
+  const wanted = process.env.IMAGEBUILDER_LOG_LEVEL ?? '';
+  const level = levels.includes(wanted) ? (wanted as LogLevel) : 'info';
+  const log = createLog({ level, fields: { function: 'gateway' } });
+  const stop = new AbortController();
+  const force = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (stop.signal.aborted) force.abort();
+    else stop.abort();
+    log.info(force.signal.aborted ? 'stopping at once' : 'stopping', { signal });
+  };
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  try {
+    const running = await startServe({
+      stackFile: options.stack,
+      templateDirectory: `${import.meta.dirname}/../template`,
+      host: options.listen.host,
+      port: options.listen.port,
+      environment: process.env,
+      log,
+      signal: stop.signal,
+    });
+    process.stdout.write(
+      `Image Builder listens on ${running.url} with the functions ${running.functions.join(', ')}\n`,
+    );
+    await aborted(stop.signal);
+    const graceOver = AbortSignal.timeout(options.grace * 1000);
+    await running.stop(AbortSignal.any([force.signal, graceOver]));
+    log.info('stopped');
+  } catch (error) {
+    // A start that was broken off by a signal has ended as it should.
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+  }
+  return force.signal.aborted ? 1 : 0;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

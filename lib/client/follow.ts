@@ -1,0 +1,64 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isTerminal } from '../api/event.ts';
+import type { BuildStatus } from '../api/status.ts';
+import { ImageBuilderError } from '../errors.ts';
+import type { Client } from './client.ts';
+
+/** One look at a build: its newest state, or why there is none at the moment. */
+export type Update =
+  | { readonly kind: 'build'; readonly build: BuildStatus }
+  | { readonly kind: 'waiting'; readonly message: string };
+
+export interface FollowOptions {
+  /** Milliseconds between two looks. Default 1 second. */
+  readonly pollMs?: number;
+  /** How long the gateway may be away, or the build unknown again once it was known. Default 2 minutes. */
+  readonly patienceMs?: number;
+  /** How long the build may be unknown at first: right after its submission a moment is normal. Default 0. */
+  readonly appearsWithinMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Looks at a build until it has ended; the last update is its end. Restarts of the gateway and of its functions are
+ * waited out. Throws `build.not_found`, the error of the last look when patience is at its end, what the API refuses
+ * (a missing token), and the signal's reason.
+ */
+export async function* followBuild(
+  client: Client,
+  buildId: string,
+  options: FollowOptions = {},
+): AsyncGenerator<Update> {
+  const { pollMs = 1_000, patienceMs = 120_000, appearsWithinMs = 0, signal } = options;
+  let known = false;
+  let lastSeen = performance.now();
+  for (;;) {
+    signal?.throwIfAborted();
+    try {
+      const build = await findBuild(client, buildId);
+      lastSeen = performance.now();
+      known = true;
+      yield { kind: 'build', build };
+      if (isTerminal(build.state)) return;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof ImageBuilderError)) throw error;
+      const missing = error.code === 'build.not_found';
+      if (!missing && !error.retryable) throw error;
+      const patience = missing && !known ? appearsWithinMs : patienceMs;
+      if (performance.now() - lastSeen >= patience) throw error;
+      yield { kind: 'waiting', message: error.message };
+    }
+    await sleep(pollMs, undefined, signal === undefined ? {} : { signal }).catch(() => {});
+  }
+}
+
+async function findBuild(client: Client, buildId: string): Promise<BuildStatus> {
+  const { running, queued, finished } = await client.status({ buildId });
+  const build = [...running, ...queued, ...finished].find((candidate) => candidate.build_id === buildId);
+  if (build !== undefined) return build;
+  throw new ImageBuilderError(
+    'build.not_found',
+    `no build ${buildId} is known; \`imagebuilder status\` lists those that are`,
+  );
+}

@@ -1,0 +1,109 @@
+import type { BuildStatus, Status } from '../api/status.ts';
+import { formatBytes, formatSeconds, plain, table } from './text.ts';
+import { percent, stepFraction } from './view.ts';
+
+/** A build in plain lines: what has changed since the last look, how it ended, and tables of many. */
+
+/**
+ * The lines that say what is new: state, step, message, every tenth of a step, and new lines of the log. Empty when
+ * nothing is.
+ */
+export function describeChange(previous: BuildStatus | undefined, build: BuildStatus): string[] {
+  const lines: string[] = [];
+  const tenth = (status: BuildStatus) => Math.floor((stepFraction(status) ?? 0) * 10);
+  const changed =
+    previous === undefined ||
+    previous.state !== build.state ||
+    previous.step !== build.step ||
+    previous.message !== build.message ||
+    previous.attempt !== build.attempt ||
+    previous.cancelling !== build.cancelling ||
+    tenth(previous) !== tenth(build);
+  if (changed) {
+    const fraction = stepFraction(build);
+    const parts = [
+      `${percent(build.progress)} `,
+      build.cancelling && build.state === 'running' ? 'cancelling' : build.state === 'running' ? '' : build.state,
+      build.step === null ? '' : `${build.step}:`,
+      fraction === undefined || build.state !== 'running' ? '' : `${percent(fraction).trim()},`,
+      plain(build.message),
+      build.attempt > 1 && previous?.attempt !== build.attempt ? `(attempt ${build.attempt})` : '',
+    ];
+    lines.push(parts.filter((part) => part !== '').join(' '));
+  }
+  for (const line of newLines(previous?.log_tail ?? [], build.log_tail ?? [])) lines.push(`       | ${plain(line)}`);
+  return lines;
+}
+
+/** What `current` holds beyond `previous`, where both are the last lines of one growing log. */
+export function newLines(previous: readonly string[], current: readonly string[]): readonly string[] {
+  for (let overlap = Math.min(previous.length, current.length); overlap > 0; overlap -= 1) {
+    const end = previous.slice(previous.length - overlap);
+    if (end.every((line, index) => line === current[index])) return current.slice(overlap);
+  }
+  return current;
+}
+
+/** How a build ended, with what to do next. */
+export function describeEnd(build: BuildStatus): string {
+  const took = formatSeconds(build.elapsed_seconds);
+  const { image, error } = build;
+  if (build.state === 'completed' && image !== undefined) {
+    const rows = [
+      ['  image', image.location],
+      ['  name', plain(image.name)],
+      ['  size', `${formatBytes(image.size)} (${image.format})`],
+      ['  sha256', image.checksums.sha256],
+    ];
+    const packages = image.packages ?? [];
+    const shown = packages.slice(0, 12).map(({ name, version }) => `${name} ${version}`);
+    if (packages.length > shown.length) shown.push(`and ${packages.length - shown.length} more`);
+    if (packages.length > 0) rows.push(['  packages', shown.join(', ')]);
+    return [`Build ${build.build_id} completed in ${took}`, ...table(rows)].join('\n');
+  }
+  if (error === undefined) return `Build ${build.build_id} ${build.state} after ${took}`;
+  const where = error.step === null ? '' : ` in step ${error.step}`;
+  const lines = [`Build ${build.build_id} ${build.state}${where} after ${took}: ${plain(error.message)}`];
+  if (build.state === 'failed') {
+    lines.push(`  ${error.code}, ${advice[error.fault]}${error.retryable ? ' Trying the same again may help.' : ''}`);
+  }
+  const tail = error.log_tail ?? [];
+  if (tail.length > 0) lines.push('  the end of its log:', ...tail.map((line) => `  | ${plain(line)}`));
+  return lines.join('\n');
+}
+
+const advice = {
+  request: 'a fault of the request: change it.',
+  upstream: 'a fault of a server that the build depends on.',
+  service: 'a fault of the service: its operator has to look.',
+} as const;
+
+/** Everything `status` knows, for people. */
+export function describeStatus(status: Status): string {
+  const { broker } = status;
+  const queue = broker.queue_depth === null ? 'queue depth unknown' : `${broker.queue_depth} in the queue`;
+  const lines = [
+    `Image Builder ${status.version}: ${status.status}`,
+    broker.reachable
+      ? `RabbitMQ: reachable, ${queue}`
+      : `RabbitMQ: out of reach${broker.message === undefined ? '' : `, ${plain(broker.message)}`}; what follows is the last that is known`,
+    `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map((worker) => plain(worker.name)).join(', ')}`,
+  ];
+  const builds = [...status.running, ...status.queued, ...status.finished];
+  if (builds.length === 0) return [...lines, 'No builds.'].join('\n');
+  const rows = builds.map((build) => [
+    build.build_id,
+    plain(String(build.ticket_id)),
+    build.cancelling ? 'cancelling' : build.state,
+    build.step ?? '',
+    percent(build.progress),
+    formatSeconds(build.elapsed_seconds),
+    plain(build.worker ?? ''),
+    plain(build.error?.message ?? build.image?.location ?? build.message),
+  ]);
+  return [
+    ...lines,
+    '',
+    ...table([['BUILD', 'TICKET', 'STATE', 'STEP', ' DONE', 'TIME', 'WORKER', 'MESSAGE'], ...rows]),
+  ].join('\n');
+}

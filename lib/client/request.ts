@@ -1,0 +1,42 @@
+import { ImageBuilderError } from '../errors.ts';
+
+/** A build request from what a person types. */
+export interface RequestFlags {
+  readonly imageUrls: readonly string[];
+  readonly series?: string;
+  readonly ppas: readonly string[];
+  readonly packages: readonly string[];
+  readonly ticketId?: string;
+  readonly progressTrigger?: string;
+  readonly cancelUrl?: string;
+  readonly callbackUrl?: string;
+}
+
+/** Where events go when nobody names an exchange; it need not exist. */
+export const defaultProgressTrigger = 'imagebuilder-command';
+
+/**
+ * Makes the body of a submission. What the API checks is left to it; only what it could not name in the terms of the
+ * command line is checked here, with `request.invalid`.
+ */
+export function requestFromFlags(flags: RequestFlags, newTicket: () => string): Record<string, unknown> {
+  const missing = [
+    ...(flags.imageUrls.length === 0 ? ['--image-url'] : []),
+    ...(flags.series === undefined ? ['--series'] : []),
+  ];
+  if (missing.length > 0) {
+    throw new ImageBuilderError(
+      'request.invalid',
+      `${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing; give a whole request with --request FILE instead, or see \`imagebuilder build --help\``,
+    );
+  }
+  return {
+    ticket_id: flags.ticketId ?? newTicket(),
+    ...(flags.cancelUrl === undefined ? {} : { cancel_url: flags.cancelUrl }),
+    ...(flags.callbackUrl === undefined ? {} : { callback_url: flags.callbackUrl }),
+    base_image: { image_type: 'cloud', url_list: flags.imageUrls, series: flags.series },
+    ppa_list: flags.ppas,
+    package_list: flags.packages,
+    progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,
+  };
+}

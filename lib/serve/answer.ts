@@ -1,0 +1,26 @@
+import type { ServerResponse } from 'node:http';
+import { toProblem } from '../api/problem.ts';
+import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
+
+/** Answers with JSON. */
+export function sendJson(response: ServerResponse, status: number, value: unknown, contentType = 'application/json') {
+  const body = Buffer.from(`${JSON.stringify(value)}\n`);
+  response.statusCode = status;
+  response.setHeader('content-type', contentType);
+  response.setHeader('content-length', body.length);
+  response.end(body);
+}
+
+/**
+ * Answers with a problem document. An answer that has begun already is cut off instead, so that the caller does not
+ * take it for whole.
+ */
+export function sendProblem(response: ServerResponse, thrown: unknown): void {
+  const error: ImageBuilderError = toImageBuilderError(thrown);
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  if (error.retryAfterSeconds !== undefined) response.setHeader('retry-after', String(error.retryAfterSeconds));
+  sendJson(response, error.status, toProblem(error), 'application/problem+json');
+}

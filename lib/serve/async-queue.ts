@@ -1,0 +1,159 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { toProblem } from '../api/problem.ts';
+import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { callFunction } from './call.ts';
+import { type Answer, sendCallback } from './callback.ts';
+import type { RawHeaders } from './headers.ts';
+import { type ServedFunction, startTimeLimit } from './served-function.ts';
+
+/** A call that was answered with 202 and is made later. */
+export interface AsyncCall {
+  readonly id: string;
+  readonly method: string;
+  readonly path: string;
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+  /** Where the answer is sent; undefined: nowhere. */
+  readonly callbackUrl: string | undefined;
+}
+
+/** The queue of one function, in memory: first come first served, `max_inflight` at a time (default one). */
+export interface AsyncQueue {
+  /** Throws `worker.busy` when the queue is full, `worker.stopping` when it was stopped. */
+  add(call: AsyncCall): void;
+  /** Whether a call has not begun yet. */
+  isWaiting(id: string): boolean;
+  /** Drops what has not begun; resolves with how many that were, once what has begun is over. */
+  stop(): Promise<number>;
+}
+
+const maximumLength = 10_000;
+const maximumBytes = 64 * 1024 * 1024;
+/** Beyond this an answer is not sent to a callback URL: it is kept in memory. */
+const maximumAnswerBytes = 16 * 1024 * 1024;
+/** How often a call that the function itself refuses with 429 is made again, and how long after. */
+const maximumRefusals = 10;
+const retryDelayMs = 5_000;
+
+/** Creates the queue of a function. Aborting `force` gives up the calls that are running. */
+export function createAsyncQueue(served: ServedFunction, log: Log, force: AbortSignal): AsyncQueue {
+  const { definition } = served;
+  const concurrency = definition.maximumInflight ?? 1;
+  const waiting: AsyncCall[] = [];
+  const running = new Set<Promise<void>>();
+  let waitingBytes = 0;
+  let stopped = false;
+
+  const pump = () => {
+    while (!stopped && running.size < concurrency) {
+      const call = waiting.shift();
+      if (call === undefined) return;
+      waitingBytes -= call.body.length;
+      const run = runCall(served, call, log, force).finally(() => {
+        running.delete(run);
+        pump();
+      });
+      running.add(run);
+    }
+  };
+
+  return {
+    add(call) {
+      if (stopped) throw new ImageBuilderError('worker.stopping', 'the gateway is stopping', { retryAfterSeconds: 5 });
+      if (waiting.length >= maximumLength || waitingBytes + call.body.length > maximumBytes) {
+        throw new ImageBuilderError('worker.busy', `the queue of the function ${definition.name} is full`, {
+          retryAfterSeconds: 30,
+        });
+      }
+      waiting.push(call);
+      waitingBytes += call.body.length;
+      pump();
+    },
+    isWaiting: (id) => waiting.some((call) => call.id === id),
+    async stop() {
+      stopped = true;
+      const dropped = waiting.splice(0).length;
+      await Promise.all(running);
+      return dropped;
+    },
+  };
+}
+
+/** Makes one call and sends its callback. Never throws: nobody is there to catch. */
+async function runCall(served: ServedFunction, call: AsyncCall, log: Log, force: AbortSignal): Promise<void> {
+  const fields = { call_id: call.id };
+  try {
+    const answer = await answerOf(served, call, force);
+    if (answer.status >= 500) log.warn('asynchronous call failed', { ...fields, status: answer.status });
+    else log.debug('asynchronous call answered', { ...fields, status: answer.status });
+    if (call.callbackUrl !== undefined)
+      await sendCallback(call.callbackUrl, call.id, served.definition.name, answer, log, force);
+  } catch (error) {
+    log.error('asynchronous call given up', { ...fields, error: toImageBuilderError(error).message });
+  }
+}
+
+async function answerOf(served: ServedFunction, call: AsyncCall, force: AbortSignal): Promise<Answer> {
+  const release = await served.slots.take(force);
+  try {
+    for (let refusals = 0; ; ) {
+      await served.process.whenReady(force);
+      const startedAt = performance.now();
+      const answer = await callOnce(served, call, force).catch((error: unknown) => {
+        force.throwIfAborted();
+        // The function was not there to hear of the call: once it is, it will.
+        if (error instanceof ImageBuilderError && error.code === 'function.unavailable') return undefined;
+        return problemAnswer(error);
+      });
+      if (answer === undefined) continue;
+      // 429: the function is still at work on a call that was given up here when its time was over.
+      if (answer.status !== 429 || refusals === maximumRefusals) {
+        return { ...answer, durationMs: performance.now() - startedAt };
+      }
+      refusals += 1;
+      await sleep(retryDelayMs, undefined, { signal: force });
+    }
+  } finally {
+    release();
+  }
+}
+
+async function callOnce(
+  served: ServedFunction,
+  call: AsyncCall,
+  force: AbortSignal,
+): Promise<Omit<Answer, 'durationMs'>> {
+  using limit = startTimeLimit(served.definition);
+  served.calls += 1;
+  const signal = AbortSignal.any([limit.signal, force]);
+  const answer = await callFunction(served.process, call, signal);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size <= maximumAnswerBytes) chunks.push(chunk);
+      else chunks.length = 0;
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    served.process.doubt();
+    throw new ImageBuilderError('function.failed', `the function ${served.definition.name} ended within its answer`, {
+      cause: error,
+    });
+  }
+  if (size > maximumAnswerBytes && call.callbackUrl !== undefined) {
+    throw new ImageBuilderError(
+      'function.failed',
+      `the answer is larger than ${maximumAnswerBytes} bytes, the most that is sent to a callback URL`,
+    );
+  }
+  return { status: answer.statusCode ?? 502, headers: answer.rawHeaders, body: Buffer.concat(chunks) };
+}
+
+function problemAnswer(thrown: unknown): Omit<Answer, 'durationMs'> {
+  const error = toImageBuilderError(thrown);
+  const body = Buffer.from(JSON.stringify(toProblem(error)));
+  return { status: error.status, headers: ['Content-Type', 'application/problem+json'], body };
+}

@@ -1,0 +1,58 @@
+import got, { HTTPError } from 'got';
+import { safeUrl } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { endToEnd, gatewayHeaders, pairs, type RawHeaders, seconds } from './headers.ts';
+
+/** What the function answered, read whole. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+  readonly durationMs: number;
+}
+
+const requestTimeoutMs = 30_000;
+const retries = 3;
+
+/**
+ * POSTs a function's answer to the X-Callback-Url of its asynchronous call: the body and headers of the answer, and
+ * X-Call-Id, X-Function-Name, X-Function-Status, X-Duration-Seconds. Unlike OpenFaaS CE, a callback URL that is out of
+ * reach or answers 5xx is tried again a few times; then the loss is logged.
+ */
+export async function sendCallback(
+  url: string,
+  callId: string,
+  functionName: string,
+  answer: Answer,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  const headers: Record<string, string[]> = {};
+  for (const [name, value] of pairs(endToEnd(answer.headers, [...gatewayHeaders, 'content-length', 'date']))) {
+    const key = name.toLowerCase();
+    headers[key] = [...(headers[key] ?? []), value];
+  }
+  try {
+    await got.post(url, {
+      headers: {
+        ...headers,
+        'x-call-id': callId,
+        'x-function-name': functionName,
+        'x-function-status': String(answer.status),
+        'x-duration-seconds': seconds(answer.durationMs),
+      },
+      body: answer.body,
+      decompress: false,
+      followRedirect: false,
+      timeout: { request: requestTimeoutMs },
+      retry: { limit: retries, methods: ['POST'] },
+      signal,
+    });
+  } catch (error) {
+    log.warn('callback failed', {
+      call_id: callId,
+      url: safeUrl(url),
+      reason: error instanceof HTTPError ? `status ${error.response.statusCode}` : (error as { code?: unknown }).code,
+    });
+  }
+}

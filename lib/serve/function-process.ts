@@ -1,0 +1,205 @@
+import { access, mkdir, rm } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { ImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+/**
+ * One function as a child process: started from the template as in its image, listening on a Unix socket, started
+ * again when it dies.
+ */
+export interface FunctionProcess {
+  readonly name: string;
+  readonly socketPath: string;
+  /** The child's process id, undefined while there is none. */
+  readonly pid: number | undefined;
+  readonly ready: boolean;
+  /** A call was cut off: the function counts as not ready until it is clear whether it lives. */
+  doubt(): void;
+  /** Resolves once the function accepts connections; rejects with the signal's reason. */
+  whenReady(signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves once the function has listened for the first time; throws `function.unavailable` when it ends or hangs
+   * before.
+   */
+  readonly started: Promise<void>;
+  /** SIGTERM, which drains; when `force` aborts, SIGKILL to its whole process group. Resolves when it is gone. */
+  stop(force: AbortSignal): Promise<void>;
+}
+
+export interface FunctionProcessOptions {
+  readonly name: string;
+  /** Path of the template's index.ts. */
+  readonly entryPoint: string;
+  /** Path of the handler module. */
+  readonly handler: string;
+  readonly workingDirectory: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly runtimeDirectory: string;
+  readonly log: Log;
+}
+
+const firstBackoffMs = 250;
+const longestBackoffMs = 30_000;
+/** A function that lived for so long has its backoff forgiven. */
+const healthyAfterMs = 60_000;
+const startTimeoutMs = 60_000;
+const pollMs = 25;
+/** The end of a process is known this soon after that of its connections, at the latest. */
+const doubtMs = 250;
+
+/** Starts a function and keeps it running. */
+export function startFunctionProcess(options: FunctionProcessOptions): FunctionProcess {
+  const { name, log } = options;
+  const socketPath = join(options.runtimeDirectory, `${name}.sock`);
+  const stopping = new AbortController();
+  const waiting = new Set<() => void>();
+  const started = Promise.withResolvers<void>();
+  started.promise.catch(() => {}); // Whoever awaits it learns of the failure; nobody may.
+  let child: ReturnType<typeof spawn> | undefined;
+  let ready = false;
+
+  const becomeReady = () => {
+    ready = true;
+    for (const wake of waiting) wake();
+  };
+
+  const run = async (): Promise<void> => {
+    let backoffMs = firstBackoffMs;
+    while (!stopping.signal.aborted) {
+      const startedAt = performance.now();
+      await mkdir(options.runtimeDirectory, { recursive: true, mode: 0o700 });
+      await rm(socketPath, { force: true });
+      // Told to stop meanwhile: do not start one more.
+      if (stopping.signal.aborted) break;
+      child = spawn(options, socketPath);
+      const exited = new AbortController();
+      const ended = child.finally(() => exited.abort());
+      if (await listens(socketPath, exited.signal)) {
+        log.info('function ready', { pid: child.pid });
+        started.resolve();
+        becomeReady();
+      } else if (!exited.signal.aborted) {
+        log.error('function does not listen', { pid: child.pid, seconds: startTimeoutMs / 1000 });
+        killGroup(child.pid, 'SIGKILL');
+      }
+      const result = await ended;
+      ready = false;
+      child = undefined;
+      if (stopping.signal.aborted) break;
+      const how = result.signal ?? result.exitCode ?? result.originalMessage;
+      started.reject(
+        new ImageBuilderError('function.unavailable', `function ${name} did not start (${how}); its log says why`),
+      );
+      if (performance.now() - startedAt > healthyAfterMs) backoffMs = firstBackoffMs;
+      log.error('function ended', { how, restart_in_seconds: backoffMs / 1000 });
+      await sleep(backoffMs, undefined, { signal: stopping.signal }).catch(() => {});
+      backoffMs = Math.min(2 * backoffMs, longestBackoffMs);
+    }
+    started.reject(new ImageBuilderError('worker.stopping', 'the gateway was told to stop'));
+  };
+  const finished = run();
+
+  return {
+    name,
+    socketPath,
+    get pid() {
+      return child?.pid;
+    },
+    get ready() {
+      return ready;
+    },
+    started: started.promise,
+    doubt() {
+      if (!ready) return;
+      ready = false;
+      const doubted = child;
+      setTimeout(() => {
+        if (child === doubted && child !== undefined) becomeReady();
+      }, doubtMs).unref();
+    },
+    async whenReady(signal) {
+      while (!ready) {
+        signal.throwIfAborted();
+        const { promise, resolve: wake } = Promise.withResolvers<void>();
+        const onAbort = () => wake();
+        waiting.add(wake);
+        signal.addEventListener('abort', onAbort, { once: true });
+        await promise;
+        waiting.delete(wake);
+        signal.removeEventListener('abort', onAbort);
+      }
+    },
+    async stop(force) {
+      stopping.abort();
+      if (child?.pid !== undefined) child.kill('SIGTERM');
+      const kill = () => {
+        if (child !== undefined) log.warn('function killed', { pid: child.pid });
+        killGroup(child?.pid, 'SIGKILL');
+      };
+      if (force.aborted) kill();
+      force.addEventListener('abort', kill, { once: true });
+      await finished;
+      force.removeEventListener('abort', kill);
+    },
+  };
+}
+
+/**
+ * The child is in a session of its own, so that Ctrl-C in a terminal reaches only the gateway, which then drains. When
+ * the gateway dies without a word, the kernel sends the child SIGTERM (setpriv execs it, so the process id is its own).
+ */
+function spawn(options: FunctionProcessOptions, socketPath: string) {
+  return execa('setpriv', ['--pdeathsig', 'TERM', '--', process.execPath, options.entryPoint, options.handler], {
+    cwd: options.workingDirectory,
+    env: { ...options.environment, LISTEN_SOCKET: socketPath },
+    extendEnv: false,
+    stdin: 'ignore',
+    stdout: 'inherit',
+    stderr: 'inherit',
+    buffer: false,
+    reject: false,
+    detached: true,
+    cleanup: false,
+    forceKillAfterDelay: false,
+  });
+}
+
+/** True once a connection is accepted, false when the child ended or the time is up. */
+async function listens(socketPath: string, exited: AbortSignal): Promise<boolean> {
+  const deadline = performance.now() + startTimeoutMs;
+  while (!exited.aborted && performance.now() < deadline) {
+    if (await accepts(socketPath)) return !exited.aborted;
+    await sleep(pollMs, undefined, { signal: exited }).catch(() => {});
+  }
+  return false;
+}
+
+async function accepts(socketPath: string): Promise<boolean> {
+  if (
+    !(await access(socketPath).then(
+      () => true,
+      () => false,
+    ))
+  )
+    return false;
+  return await new Promise((resolve) => {
+    const socket = createConnection(socketPath);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // Gone already.
+  }
+}

@@ -1,0 +1,32 @@
+/** Which resource a URL of the gateway names. */
+export type Route =
+  /** `path` is what the function gets: path and query, beginning with `/`. */
+  | { readonly kind: 'function' | 'async-function'; readonly name: string; readonly path: string }
+  | { readonly kind: 'functions' | 'health' | 'none' };
+
+/** Paths of the API and the function each leads to; `rest` begins with `/`. */
+const api: readonly { readonly pattern: RegExp; readonly name: string; readonly path: (rest: string) => string }[] = [
+  { pattern: /^\/api\/v1\/imagebuilder\/status(\/.*)?$/, name: 'status', path: (rest) => rest },
+  { pattern: /^\/api\/v1\/build_image(\/.*)?$/, name: 'build-image', path: (rest) => rest },
+  { pattern: /^(?:\/api\/v1)?\/openapi\.json$/, name: 'status', path: () => '/openapi.json' },
+];
+
+/** What a request target (as in the request line: path and query, nothing decoded) leads to. */
+export function findRoute(target: string): Route {
+  const relative = target.replace(/^https?:\/\/[^/?]*/i, '');
+  const mark = relative.indexOf('?');
+  const path = mark === -1 ? relative : relative.slice(0, mark);
+  const query = mark === -1 ? '' : relative.slice(mark);
+  const call = /^\/(function|async-function)\/([^/]+)(\/.*)?$/.exec(path);
+  if (call?.[2] !== undefined) {
+    const kind = call[1] === 'function' ? 'function' : 'async-function';
+    return { kind, name: call[2], path: `${call[3] ?? '/'}${query}` };
+  }
+  for (const entry of api) {
+    const match = entry.pattern.exec(path);
+    if (match !== null) return { kind: 'function', name: entry.name, path: `${entry.path(match[1] ?? '/')}${query}` };
+  }
+  if (/^\/system\/functions\/?$/.test(path)) return { kind: 'functions' };
+  if (/^\/healthz\/?$/.test(path)) return { kind: 'health' };
+  return { kind: 'none' };
+}

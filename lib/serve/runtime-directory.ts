@@ -1,0 +1,34 @@
+import { mkdtemp, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const prefix = 'imagebuilder-serve-';
+const staleAfterMs = 60_000;
+
+export interface RuntimeDirectory extends AsyncDisposable {
+  readonly path: string;
+}
+
+/**
+ * Makes a folder for the functions' sockets that only this user can enter, removed when disposed. A gateway that is
+ * killed cannot remove its own, and its functions take their sockets with them: so what an earlier one has left is an
+ * empty folder, which is cleared away here.
+ */
+export async function createRuntimeDirectory(parent: string = tmpdir()): Promise<RuntimeDirectory> {
+  for (const name of await readdir(parent)) {
+    if (!name.startsWith(prefix)) continue;
+    const path = join(parent, name);
+    try {
+      if (Date.now() - (await stat(path)).mtimeMs > staleAfterMs) await rmdir(path);
+    } catch {
+      // In use (not empty), another user's, or gone already.
+    }
+  }
+  const path = await mkdtemp(join(parent, prefix));
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await rm(path, { recursive: true, force: true });
+    },
+  };
+}

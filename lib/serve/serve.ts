@@ -1,0 +1,195 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { ImageBuilderError, isNodeError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { type AsyncQueue, createAsyncQueue } from './async-queue.ts';
+import { startFunctionProcess } from './function-process.ts';
+import { createGateway } from './gateway.ts';
+import { createRuntimeDirectory } from './runtime-directory.ts';
+import { type Clock, runSchedule, type ScheduleEntry, systemClock } from './schedule.ts';
+import type { ServedFunction } from './served-function.ts';
+import { createSlots } from './slots.ts';
+import { readStack, type Stack, type StackFunction } from './stack.ts';
+
+/** The gateway of one machine: the functions of a stack.yml as child processes, behind OpenFaaS's URLs. */
+
+export interface ServeOptions {
+  readonly stackFile: string;
+  /** Folder with the templates: `NAME/index.ts` for the `lang: NAME` of a function. */
+  readonly templateDirectory: string;
+  /** Where to listen; port 0 takes a free one. */
+  readonly host: string;
+  readonly port: number;
+  /** Of the operator: substituted into stack.yml, and over the functions' own environment. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly log: Log;
+  /** Aborting it ends a start that is still under way. */
+  readonly signal?: AbortSignal;
+  readonly clock?: Clock;
+}
+
+export interface Serve {
+  /** How it is reached on this machine, without a slash at the end. */
+  readonly url: string;
+  readonly functions: readonly string[];
+  /**
+   * Takes no more calls, tells the functions to finish (SIGTERM), and resolves when they and the calls in flight have
+   * ended. When `force` aborts, what is left is killed.
+   */
+  stop(force: AbortSignal): Promise<void>;
+}
+
+/**
+ * Starts all functions and resolves when every one of them listens. Throws `config.invalid` for faults of stack.yml or
+ * an address that cannot be listened on, and `function.unavailable` when a function ends before it listens; nothing is
+ * left running then.
+ */
+export async function startServe(options: ServeOptions): Promise<Serve> {
+  const { log, clock = systemClock, environment } = options;
+  const stack = await readStack(options.stackFile, environment);
+  const programs = findPrograms(stack, options.templateDirectory);
+  const stopping = new AbortController();
+  const forced = new AbortController();
+  const functions = new Map<string, ServedFunction>();
+  const queues = new Map<string, AsyncQueue>();
+  const requestTimeoutMs = Math.max(...stack.functions.map((definition) => definition.readTimeoutMs));
+  const server = createGateway({ functions, queues, log, stopping: stopping.signal, requestTimeoutMs });
+  const url = await listen(server, options.host, options.port);
+  const runtime = await createRuntimeDirectory();
+  for (const { definition, entryPoint, handler } of programs) {
+    const functionLog = log.with({ function: definition.name });
+    const process = startFunctionProcess({
+      name: definition.name,
+      entryPoint,
+      handler,
+      workingDirectory: stack.directory,
+      environment: functionEnvironment(definition, url),
+      runtimeDirectory: runtime.path,
+      log: functionLog,
+    });
+    const served: ServedFunction = { definition, process, slots: createSlots(definition.maximumInflight), calls: 0 };
+    functions.set(definition.name, served);
+    queues.set(definition.name, createAsyncQueue(served, functionLog, forced.signal));
+  }
+
+  let stopped: Promise<void> | undefined;
+  const stop = (force: AbortSignal): Promise<void> => {
+    const forward = () => forced.abort(new ImageBuilderError('worker.stopping', 'the gateway was forced to stop'));
+    if (force.aborted) forward();
+    else force.addEventListener('abort', forward, { once: true });
+    stopped ??= stopAll();
+    return stopped;
+  };
+  const stopAll = async () => {
+    stopping.abort();
+    const closed = once(server, 'close');
+    server.close();
+    forced.signal.addEventListener('abort', () => server.closeAllConnections(), { once: true });
+    if (forced.signal.aborted) server.closeAllConnections();
+    const [dropped] = await Promise.all([
+      Promise.all([...queues.values()].map((queue) => queue.stop())),
+      ...[...functions.values()].map(({ process }) => process.stop(forced.signal)),
+    ]);
+    const lost = dropped.reduce((sum, count) => sum + count, 0);
+    if (lost > 0) log.warn('asynchronous calls dropped', { calls: lost });
+    // Connections that were busy when the server was closed stay open for callers to use again.
+    const sweep = setInterval(() => server.closeIdleConnections(), 20);
+    await closed;
+    clearInterval(sweep);
+    await runtime[Symbol.asyncDispose]();
+  };
+
+  try {
+    const started = Promise.all([...functions.values()].map(({ process }) => process.started));
+    await (options.signal === undefined ? started : Promise.race([started, rejection(options.signal)]));
+  } catch (error) {
+    await stop(AbortSignal.abort());
+    throw error;
+  }
+  void runSchedule(scheduleOf(functions, queues, log), clock, stopping.signal);
+  return { url, functions: [...functions.keys()], stop };
+}
+
+/** Finds the files of every function, or throws `config.invalid` naming those that are not there. */
+function findPrograms(stack: Stack, templateDirectory: string) {
+  const programs = stack.functions.map((definition) => ({
+    definition,
+    entryPoint: join(templateDirectory, definition.language, 'index.ts'),
+    handler: join(definition.handlerDirectory, 'handler.ts'),
+  }));
+  const missing = programs
+    .flatMap(({ entryPoint, handler }) => [entryPoint, handler])
+    .filter((file) => !existsSync(file));
+  if (missing.length === 0) return programs;
+  throw new ImageBuilderError(
+    'config.invalid',
+    `the stack names functions whose files are not there: ${[...new Set(missing)].join(', ')}`,
+  );
+}
+
+/** The stack's environment, the operator's over it, and what only the gateway knows over both. */
+function functionEnvironment(definition: StackFunction, url: string): Record<string, string> {
+  const { PORT: _port, ...environment } = definition.environment;
+  return { ...environment, OPENFAAS_NAME: definition.name, IMAGEBUILDER_GATEWAY_URL: url };
+}
+
+async function listen(server: Server, host: string, port: number): Promise<string> {
+  try {
+    server.listen(port, host);
+    await once(server, 'listening');
+  } catch (error) {
+    const reason =
+      isNodeError(error) && error.code === 'EADDRINUSE'
+        ? 'another program listens there; stop it, or choose another address with --listen'
+        : (error as Error).message;
+    throw new ImageBuilderError('config.invalid', `cannot listen on ${host} port ${port}: ${reason}`, { cause: error });
+  }
+  const address = server.address() as AddressInfo;
+  const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[address.address] ?? address.address;
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${address.port}`;
+}
+
+/** A tick whose predecessor still waits in the queue is left out, so that ticks do not pile up behind a long call. */
+function scheduleOf(
+  functions: ReadonlyMap<string, ServedFunction>,
+  queues: ReadonlyMap<string, AsyncQueue>,
+  log: Log,
+): ScheduleEntry[] {
+  const entries: ScheduleEntry[] = [];
+  for (const { definition } of functions.values()) {
+    const { name, schedule } = definition;
+    const queue = queues.get(name);
+    if (schedule === undefined || queue === undefined) continue;
+    let last = '';
+    const fire = () => {
+      if (queue.isWaiting(last)) return;
+      last = randomUUID();
+      const headers = [
+        'X-Call-Id',
+        last,
+        'X-Connector',
+        'cron-connector',
+        'X-Topic',
+        'cron-function',
+        'Content-Length',
+        '0',
+      ];
+      try {
+        queue.add({ id: last, method: 'POST', path: '/', headers, body: Buffer.alloc(0), callbackUrl: undefined });
+      } catch (error) {
+        log.warn('scheduled call left out', { function: name, error });
+      }
+    };
+    entries.push({ schedule, fire });
+  }
+  return entries;
+}
+
+async function rejection(signal: AbortSignal): Promise<never> {
+  if (!signal.aborted) await once(signal, 'abort');
+  throw signal.reason;
+}

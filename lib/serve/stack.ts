@@ -1,0 +1,177 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { parse, YAMLParseError } from 'yaml';
+import { z } from 'zod';
+import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
+import { type CronSchedule, parseCron } from './cron.ts';
+import { parseGoDuration } from './duration.ts';
+import { substitute } from './substitution.ts';
+
+/** One function of stack.yml, with what the gateway needs of it. */
+export interface StackFunction {
+  readonly name: string;
+  /** Name of its template, a folder under `template/`. */
+  readonly language: string;
+  /** Absolute path of the handler's folder. */
+  readonly handlerDirectory: string;
+  /** As in stack.yml, `environment_file` included, overlaid by the environment of the gateway. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Longest time a call may take; undefined: no limit. */
+  readonly execTimeoutMs: number | undefined;
+  /** Longest time the body of a request may take to arrive. */
+  readonly readTimeoutMs: number;
+  /** Longest time from the request to the end of the answer. */
+  readonly writeTimeoutMs: number;
+  /** Calls at once; undefined: no limit. */
+  readonly maximumInflight: number | undefined;
+  /** When the function is called by itself (annotations `topic: cron-function` and `schedule`). */
+  readonly schedule: CronSchedule | undefined;
+}
+
+export interface Stack {
+  /** The folder that stack.yml is in: paths in it are relative to this. */
+  readonly directory: string;
+  readonly functions: readonly StackFunction[];
+}
+
+/**
+ * A mapping of scalars. YAML is read without types (schema `failsafe`), so `true`, `1.10` and `2h` all stay the text
+ * they are, and a key without a value is an empty text.
+ */
+const Texts = z
+  .union([z.record(z.string(), z.string()), z.literal('').transform((): Record<string, string> => ({}))])
+  .optional();
+const List = z.union([z.array(z.string()), z.literal('').transform((): string[] => [])]).optional();
+
+const StackFile = z.object({
+  functions: z.record(
+    z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, {
+      error: 'must be a DNS label: lower-case letters, digits and "-"',
+    }),
+    z.object({
+      lang: z.string({ error: 'is missing' }).regex(/^[a-z0-9][a-z0-9.-]*$/i, { error: 'must name a template' }),
+      handler: z.string({ error: 'is missing' }),
+      environment: Texts,
+      environment_file: List,
+      labels: Texts,
+      annotations: Texts,
+    }),
+    { error: 'must hold the functions by name' },
+  ),
+});
+
+const EnvironmentFile = z.object({ environment: Texts });
+
+/** Timeout of the watchdog for reading and writing where stack.yml names none. */
+const defaultTimeoutMs = 30_000;
+
+/**
+ * Reads stack.yml as faas-cli does: substitution over the whole text first, unknown keys ignored, files of
+ * `environment_file` over the inline environment. Variables of `environment` win over those of the file. Throws
+ * `config.invalid` with every fault at once.
+ */
+export async function readStack(
+  file: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Stack> {
+  const directory = dirname(resolve(file));
+  const { functions } = check(StackFile, await readYaml(file, environment), file);
+  const faults: RequestFault[] = [];
+  const result: StackFunction[] = [];
+  for (const [name, definition] of Object.entries(functions)) {
+    const values: Record<string, string | undefined> = { ...definition.environment };
+    for (const extra of definition.environment_file ?? []) {
+      const extraFile = resolve(directory, extra);
+      Object.assign(values, check(EnvironmentFile, await readYaml(extraFile, {}, false), extraFile).environment);
+    }
+    Object.assign(values, environment);
+    const path = `$.functions.${name}`;
+    const duration = (key: string): number | undefined => {
+      const text = values[key];
+      if (text === undefined || text === '') return undefined;
+      const ms = parseGoDuration(text);
+      if (ms === undefined) {
+        faults.push({
+          path: `${path}.environment.${key}`,
+          message: `must be a duration such as 90s or 2h, not "${text}"`,
+        });
+      }
+      return ms === 0 ? undefined : ms;
+    };
+    const inflight = values.max_inflight ?? '0';
+    if (!/^[0-9]+$/.test(inflight)) {
+      faults.push({ path: `${path}.environment.max_inflight`, message: 'must be a whole number' });
+    }
+    const annotations: Readonly<Record<string, string>> = definition.annotations ?? {};
+    let schedule: CronSchedule | undefined;
+    if (annotations.topic === 'cron-function') {
+      schedule = parseCron(annotations.schedule ?? '');
+      if (schedule === undefined) {
+        faults.push({
+          path: `${path}.annotations.schedule`,
+          message: 'must be a cron schedule of five fields, such as "*/5 * * * *"',
+        });
+      }
+    }
+    result.push({
+      name,
+      language: definition.lang,
+      handlerDirectory: resolve(directory, definition.handler),
+      environment: Object.fromEntries(
+        Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
+      ),
+      labels: definition.labels ?? {},
+      annotations,
+      execTimeoutMs: duration('exec_timeout'),
+      readTimeoutMs: duration('read_timeout') ?? defaultTimeoutMs,
+      writeTimeoutMs: duration('write_timeout') ?? defaultTimeoutMs,
+      maximumInflight: Number(inflight) === 0 ? undefined : Number(inflight),
+      schedule,
+    });
+  }
+  if (result.length === 0) faults.push({ path: '$.functions', message: 'names no function' });
+  if (faults.length > 0) throw invalid(file, faults);
+  return { directory, functions: result };
+}
+
+async function readYaml(
+  file: string,
+  environment: Readonly<Record<string, string | undefined>>,
+  substituting = true,
+): Promise<unknown> {
+  try {
+    const text = await readFile(file, 'utf8');
+    return parse(substituting ? substitute(text, environment) : text, { schema: 'failsafe', merge: true });
+  } catch (error) {
+    if (error instanceof YAMLParseError) {
+      throw new ImageBuilderError('config.invalid', `${file} is not YAML: ${error.message.split('\n')[0]}`, {
+        cause: error,
+      });
+    }
+    if (error instanceof ImageBuilderError) {
+      throw new ImageBuilderError(error.code, `${file}, ${error.message}`, { cause: error });
+    }
+    const reason = isNodeError(error) && error.code === 'ENOENT' ? 'it does not exist' : String(error);
+    throw new ImageBuilderError('config.invalid', `${file} cannot be read: ${reason}`, { cause: error });
+  }
+}
+
+function check<Schema extends z.ZodType>(schema: Schema, value: unknown, file: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw invalid(
+    file,
+    result.error.issues.map((issue) => ({
+      path: ['$', ...issue.path].join('.'),
+      // A key that is wrong has its reasons one level down.
+      message: (issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined) ?? issue.message,
+    })),
+  );
+}
+
+function invalid(file: string, faults: readonly RequestFault[]): ImageBuilderError {
+  const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
+  return new ImageBuilderError('config.invalid', `${file} has faults: ${detail}`, { faults });
+}

@@ -1,0 +1,26 @@
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { Handler } from '../../../../../template/node24-ts/function.ts';
+
+/** Says what it was called with, or does what the path asks for. */
+const handler: Handler = (event, context) => {
+  switch (event.path) {
+    case '/exit':
+      return process.exit(7);
+    case '/throw':
+      throw new Error('as asked for');
+    case '/stream':
+      return Readable.from(['one\n', 'two\n', 'three\n']);
+    case '/digest':
+      return createHash('sha256').update(event.rawBody).digest('hex');
+    case '/created':
+      context.status(201).headers({ 'x-own': 'yes', 'x-call-id': 'not mine to say' });
+      return { made: true };
+    case '/environment':
+      return { ...process.env, pid: process.pid };
+  }
+  const { method, path, query, headers, body } = event;
+  return { method, path, query, headers, body: Buffer.isBuffer(body) ? body.toString('base64') : body };
+};
+
+export default handler;

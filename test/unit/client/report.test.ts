@@ -1,0 +1,125 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { describeChange, describeEnd, describeStatus, newLines } from '#lib/client/report.ts';
+import { formatBytes, formatSeconds, plain } from '#lib/client/text.ts';
+import { advance, renderView } from '#lib/client/view.ts';
+import { buildStatus, completed, failed, statusOf } from './fixture.ts';
+
+const screen = { columns: 80, color: false, unicode: true };
+
+test('a running build is shown as a line per step, a bar for the current one, and the log', () => {
+  let view = advance(undefined, buildStatus({ step: 'fetch' }), 1_000);
+  view = advance(view, buildStatus({ step: 'open' }), 4_000);
+  view = advance(view, buildStatus(), 6_000);
+  assert.is(
+    renderView(view, screen),
+    `Build 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55  ticket 42  running
+✓ fetch    3 s
+✓ inspect
+✓ open     2 s
+✓ sources
+▸ install  [████████████░░░░░░░░░░░░]  52 %  Unpacking hello
+  seal
+  repack
+  check
+  upload
+  total    [██████████░░░░░░░░░░░░░░]  40 %  1 min 05 s
+  │ Get:1 hello
+  │ Unpacking hello`,
+  );
+});
+
+test('without UTF-8 it is ASCII, and no line is wider than the terminal', () => {
+  const view = advance(undefined, buildStatus({ message: 'x'.repeat(200), log_tail: ['y'.repeat(200)] }), 0);
+  const lines = renderView(view, { columns: 40, color: false, unicode: false }, 'z'.repeat(200)).split('\n');
+  for (const line of lines) assert.ok([...line].length <= 40, line);
+  assert.match(lines[5] ?? '', /^> install {2}\[#{12}\.{12}\]/);
+});
+
+test('a failed step says what went wrong, later ones stay open', () => {
+  const lines = renderView(advance(undefined, failed, 0), screen).split('\n');
+  assert.is(lines[5], '✗ install  Packages cannot be found: helo');
+  assert.is(lines[6], '  seal');
+});
+
+test('a new attempt begins from the first step', () => {
+  const first = advance(undefined, buildStatus({ step: 'fetch' }), 1_000);
+  const second = advance(first, buildStatus({ step: 'inspect', attempt: 2 }), 90_000);
+  const lines = renderView(second, screen).split('\n');
+  assert.match(lines[0] ?? '', 'attempt 2');
+  assert.is(lines[1], '✓ fetch');
+});
+
+test('text of others cannot steer the terminal', () => {
+  assert.is(plain('\u001b[2Jgone\r\nnext\u0007\u009b31mline\t'), 'gone next line');
+  const view = advance(undefined, buildStatus({ log_tail: ['\u001b]0;title\u0007\u001b[31mred'] }), 0);
+  assert.not(renderView(view, screen).includes('\u001b'));
+});
+
+test('plain lines tell each change once', () => {
+  const first = buildStatus();
+  assert.equal(describeChange(undefined, first), [
+    ' 40 %  install: 52 %, Unpacking hello',
+    '       | Get:1 hello',
+    '       | Unpacking hello',
+  ]);
+  assert.equal(describeChange(first, { ...first, elapsed_seconds: 66, current: 14 }), []);
+  assert.equal(describeChange(first, { ...first, current: 15 }), [' 40 %  install: 60 %, Unpacking hello']);
+  assert.equal(describeChange(first, { ...first, cancelling: true }), [
+    ' 40 %  cancelling install: 52 %, Unpacking hello',
+  ]);
+  assert.equal(describeChange(first, { ...first, log_tail: ['Unpacking hello', 'Setting up hello'] }), [
+    '       | Setting up hello',
+  ]);
+});
+
+test('of two tails of one log, only what is new is told', () => {
+  assert.equal(newLines(['a', 'b'], ['a', 'b']), []);
+  assert.equal(newLines(['a', 'b', 'c'], ['b', 'c', 'd']), ['d']);
+  assert.equal(newLines(['a', 'a'], ['a', 'a', 'a']), ['a']);
+  assert.equal(newLines(['a'], ['x', 'y']), ['x', 'y']);
+  assert.equal(newLines([], ['x']), ['x']);
+  assert.equal(newLines(['x'], []), []);
+});
+
+test('the end of a build says where the image is, or what to do', () => {
+  assert.is(
+    describeEnd(completed),
+    `Build 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 completed in 1 min 05 s
+  image     file:///store/image.qcow2
+  name      image.qcow2
+  size      314.0 MiB (qcow2)
+  sha256    ${'a'.repeat(64)}
+  packages  hello 2.10-3`,
+  );
+  assert.is(
+    describeEnd(failed),
+    `Build 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 failed in step install after 1 min 05 s: Packages cannot be found: helo
+  apt.package, a fault of the request: change it.
+  the end of its log:
+  | E: Unable to locate package helo`,
+  );
+  const cancelled = buildStatus({ state: 'cancelled' });
+  assert.is(describeEnd(cancelled), 'Build 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 cancelled after 1 min 05 s');
+});
+
+test('the status is a table', () => {
+  assert.is(
+    describeStatus(statusOf([buildStatus(), completed])),
+    `Image Builder 0.1.0: ok
+RabbitMQ: reachable, 0 in the queue
+Workers: worker-1
+
+BUILD                                 TICKET  STATE      STEP      DONE  TIME        WORKER    MESSAGE
+0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55  42      running    install   40 %  1 min 05 s  worker-1  Unpacking hello
+0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55  42      completed  upload   100 %  1 min 05 s  worker-1  file:///store/image.qcow2`,
+  );
+  assert.match(describeStatus(statusOf([])), /No builds\.$/);
+});
+
+test('times and sizes are short', () => {
+  assert.equal([0.4, 59, 61, 3_725].map(formatSeconds), ['0 s', '59 s', '1 min 01 s', '1 h 02 min']);
+  assert.equal([512, 2048, 5 * 1024 ** 3].map(formatBytes), ['512 bytes', '2.0 KiB', '5.0 GiB']);
+});
+
+test.run();
