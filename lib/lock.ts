@@ -4,41 +4,62 @@ import { execa } from 'execa';
 import { ImageBuilderError } from './errors.ts';
 
 /**
- * Takes the kernel's flock on `path` (created, with its folder, when missing) and holds it until disposed. Between
- * processes as well as within one; the kernel frees it when this process dies, however it dies, because the helper
- * that holds it ends with its standard input. Waits without limit unless `signal` aborts, then throws its reason.
+ * Locks between processes, as well as within one: the kernel's flock on a file or folder. The kernel frees it when this
+ * process dies, however it dies, because the helper that holds it ends with its standard input.
+ */
+
+/** What flock(1) is told to end with when the lock is held by another. */
+const heldByAnother = 75;
+
+/**
+ * Takes the lock on `path` (created, with its folder, when missing) and holds it until disposed. Waits without limit
+ * unless `signal` aborts, then throws its reason; an abort later on does not let go of it.
  */
 export async function lock(
   path: string,
   options: { readonly shared?: boolean; readonly signal?: AbortSignal } = {},
 ): Promise<AsyncDisposable> {
   options.signal?.throwIfAborted();
+  const held = await take(path, [options.shared === true ? '--shared' : '--exclusive'], options.signal);
+  if (held === null) throw new ImageBuilderError('tool.failed', `cannot lock ${path}`);
+  return held;
+}
+
+/** The lock on `path`, or null where another holds it at the moment. */
+export async function tryLock(path: string): Promise<AsyncDisposable | null> {
+  return await take(path, ['--exclusive', '--nonblock', '--conflict-exit-code', String(heldByAnother)]);
+}
+
+async function take(path: string, how: readonly string[], signal?: AbortSignal): Promise<AsyncDisposable | null> {
   await mkdir(dirname(path), { recursive: true });
-  const mode = options.shared === true ? '--shared' : '--exclusive';
-  const holder = execa('flock', [mode, path, 'sh', '-c', 'echo locked; cat >/dev/null'], {
+  const holder = execa('flock', [...how, path, 'sh', '-c', 'echo locked; cat >/dev/null'], {
     stdin: 'pipe',
     stdout: 'pipe',
     stderr: 'pipe',
     buffer: false,
     reject: false,
-    ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
   });
+  // The signal ends the wait only: what is held protects the clean-up after an abort too.
+  const onAbort = () => holder.kill('SIGTERM');
+  signal?.addEventListener('abort', onAbort, { once: true });
   const locked = await new Promise<boolean>((resolve) => {
     holder.stdout.once('data', () => resolve(true));
     void holder.finally(() => resolve(false));
   });
-  if (!locked) {
-    options.signal?.throwIfAborted();
-    const { exitCode, originalMessage } = await holder;
-    throw new ImageBuilderError(
-      'tool.failed',
-      `cannot lock ${path}: flock (util-linux) ended with ${exitCode ?? originalMessage}`,
-    );
-  }
-  return {
-    async [Symbol.asyncDispose]() {
-      holder.stdin.end();
-      await holder;
-    },
+  signal?.removeEventListener('abort', onAbort);
+  const release = async () => {
+    holder.stdin.end();
+    await holder;
   };
+  if (signal?.aborted === true) {
+    await release();
+    throw signal.reason;
+  }
+  if (locked) return { [Symbol.asyncDispose]: release };
+  const { exitCode, originalMessage } = await holder;
+  if (exitCode === heldByAnother) return null;
+  throw new ImageBuilderError(
+    'tool.failed',
+    `cannot lock ${path}: flock (util-linux) ended with ${exitCode ?? originalMessage}`,
+  );
 }

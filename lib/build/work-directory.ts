@@ -1,7 +1,7 @@
-import { access, mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
-import { lock } from '../lock.ts';
+import { tryLock } from '../lock.ts';
 import type { Log } from '../log.ts';
 
 /** A folder of one build alone; disposing removes it with everything in it. */
@@ -49,17 +49,6 @@ export async function sweepWorkDirectories(
     } finally {
       await held[Symbol.asyncDispose]();
     }
-  }
-}
-
-/** The lock on a folder that exists, or null while another process holds it. */
-async function tryLock(path: string): Promise<AsyncDisposable | null> {
-  try {
-    await access(path);
-    return await lock(path, { signal: AbortSignal.timeout(500) });
-  } catch (error) {
-    if (error instanceof ImageBuilderError) throw error;
-    return null;
   }
 }
 

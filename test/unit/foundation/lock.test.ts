@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lock } from '#lib/lock.ts';
+import { lock, tryLock } from '#lib/lock.ts';
 
 let directory = '';
 test.before(async () => {
@@ -50,6 +50,33 @@ test('an abort ends the wait with its reason', async () => {
     assert.is(error, reason);
   }
   await held[Symbol.asyncDispose]();
+});
+
+test('an abort after the lock was taken does not let go of it', async () => {
+  const path = join(directory, 'kept');
+  const abort = new AbortController();
+  const held = await lock(path, { signal: abort.signal });
+  abort.abort();
+  const order: string[] = [];
+  const second = lock(path).then(async (other) => {
+    order.push('second');
+    await other[Symbol.asyncDispose]();
+  });
+  await sleep(100);
+  order.push('first lets go');
+  await held[Symbol.asyncDispose]();
+  await second;
+  assert.equal(order, ['first lets go', 'second']);
+});
+
+test('a lock that is held is not waited for where that is not wanted', async () => {
+  const path = join(directory, 'tried');
+  const held = await tryLock(path);
+  assert.is(await tryLock(path), null);
+  await held?.[Symbol.asyncDispose]();
+  const again = await tryLock(path);
+  assert.ok(again);
+  await again?.[Symbol.asyncDispose]();
 });
 
 test('the lock of a process that is killed is free', async () => {

@@ -1,0 +1,194 @@
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { BuildRequestInput } from '#lib/api/request.ts';
+import { createClient } from '#lib/client/client.ts';
+import { followBuild } from '#lib/client/follow.ts';
+import { presentBuild } from '#lib/client/present.ts';
+import { formatSeconds } from '#lib/client/text.ts';
+import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
+import { tryLock } from '#lib/lock.ts';
+import { makeBaseImage } from '../test/images/base-image.ts';
+import { bootImage } from '../test/images/boot.ts';
+import { startCaller } from '../test/servers/caller.ts';
+import { serveFile } from '../test/servers/image-server.ts';
+import { startLaunchpad } from '../test/servers/launchpad.ts';
+import { startRabbitMq } from '../test/servers/rabbitmq.ts';
+import { startServeProcess } from '../test/servers/serve-process.ts';
+import { readOptions } from './options.ts';
+import { bootMarker, examplePpa } from './packages.ts';
+import { describeResult } from './report.ts';
+
+/** `npm run quickstart`: from nothing to a changed, bootable image, with everything that takes part on this machine. */
+
+const root = dirname(import.meta.dirname);
+const directory = join(root, '.cache', 'quickstart');
+/** Shared with the tests: a base image takes a minute and a half to make. */
+const baseImages = join(root, '.cache', 'base-images');
+const storeDirectory = join(directory, 'store');
+const progressTrigger = 'testbuild-1-imagebuilder';
+const appearsWithinMs = 60_000;
+
+const options = readOptions(process.argv.slice(2));
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    if (interrupted.signal.aborted) return;
+    say('\nStopping what was started …');
+    interrupted.abort(new Error(`stopped by ${signal}`));
+  });
+}
+
+try {
+  await run();
+} catch (error) {
+  if (interrupted.signal.aborted) {
+    say('Stopped. Nothing is left running.');
+    process.exitCode = 130;
+  } else {
+    const { message, logTail } = toImageBuilderError(error);
+    say(`\nThat did not work: ${message}`);
+    for (const line of logTail) say(`  | ${line}`);
+    say(`\nNothing is left running. The log of the service: ${shown(logFile())}`);
+    process.exitCode = 1;
+  }
+}
+
+async function run(): Promise<void> {
+  const { signal } = interrupted;
+  if (process.geteuid?.() !== 0) {
+    throw new ImageBuilderError(
+      'guest.unavailable',
+      'changing an image needs root; run `sudo "$(command -v node)" scripts/bootstrap.mjs quickstart/main.ts`',
+    );
+  }
+  await mkdir(directory, { recursive: true });
+  await using _only = await takeTurn();
+  sayPlan();
+  await rm(storeDirectory, { recursive: true, force: true });
+
+  const base = await step('The base image', async () => {
+    if (options.baseImage !== undefined) return { url: options.baseImage, series: options.series ?? '', path: null };
+    const image = await makeBaseImage({ cacheDirectory: baseImages, onLine: detail, signal });
+    detail(image.made ? `made ${shown(image.path)}` : `${shown(image.path)}, made earlier this week`);
+    return { url: null, series: image.codename, path: image.path };
+  });
+
+  await using services = new AsyncDisposableStack();
+  const { client, caller, imageUrl } = await step('The services', async () => {
+    const rabbitMq = services.use(await startRabbitMq({ onProgress: detail }));
+    const launchpad = services.use(await startLaunchpad({ ppas: [examplePpa(base.series)] }));
+    detail(`a PPA is served at ${launchpad.ppaUrl}/project/ppaname/ubuntu`);
+    const images = base.path === null ? null : services.use(await serveFile(base.path));
+    if (images !== null) detail(`the base image is served at ${images.url}`);
+    const caller = services.use(await startCaller(rabbitMq.url, progressTrigger));
+    signal.throwIfAborted();
+    const serve = services.use(
+      await startServeProcess({
+        root,
+        logFile: logFile(),
+        signal,
+        settings: {
+          IMAGEBUILDER_AMQP_URL: rabbitMq.url,
+          IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+          IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
+          IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
+          IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
+          IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+          IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+        },
+      }),
+    );
+    detail(`Image Builder is at ${serve.url}; try curl ${serve.url}/api/v1/imagebuilder/status meanwhile`);
+    const imageUrl = base.url ?? images?.url ?? '';
+    return { client: createClient({ url: serve.url, signal }), caller, imageUrl };
+  });
+
+  const build = await step('The build', async () => {
+    const request: BuildRequestInput = {
+      ticket_id: 'testbuild-1',
+      cancel_url: null,
+      base_image: { image_type: 'cloud', url_list: [imageUrl], series: base.series },
+      ppa_list: ['ppa:project/ppaname'],
+      package_list: ['libfoo', 'baz-utils'],
+      progress_trigger: progressTrigger,
+    };
+    say(JSON.stringify(request, null, 2).replace(/^/gm, '    '));
+    const { accepted } = await client.submit(request);
+    return await presentBuild(followBuild(client, accepted.build_id, { appearsWithinMs, signal }), {
+      progress: process.stderr,
+      result: process.stdout,
+      color: process.stderr.isTTY && process.stderr.hasColors(),
+      unicode: true,
+    });
+  });
+  const { image } = build;
+  if (build.state !== 'completed' || image === undefined) {
+    throw new ImageBuilderError('internal', build.error?.message ?? `the build ended as ${build.state}`);
+  }
+  const imagePath = fileURLToPath(image.location);
+  await services.disposeAsync();
+
+  if (options.boot) {
+    await step('The boot', async () => {
+      detail('starting the image in an emulated machine (one to three minutes)');
+      await bootImage({ path: imagePath, until: new RegExp(bootMarker), signal });
+      detail(`it is up, and baz-utils printed "${bootMarker}" on its console`);
+    });
+  }
+
+  const baseBytes = base.path === null ? null : (await stat(base.path)).size;
+  say(`\n${describeResult({ image, imagePath, baseBytes, events: caller.events })}`);
+  const places = base.path === null ? [directory] : [directory, baseImages];
+  say(`\nEverything that was started has been stopped. What stays, to be used again, can be removed with`);
+  say(`  rm -r ${places.map(shown).join(' ')}`);
+}
+
+/** One quickstart at a time in a checkout: they share their caches, and port 8000. */
+async function takeTurn(): Promise<AsyncDisposable> {
+  const turn = await tryLock(join(directory, 'lock'));
+  if (turn !== null) return turn;
+  throw new ImageBuilderError('internal', 'a quickstart is running in this folder already; wait for its end');
+}
+
+function sayPlan(): void {
+  const base =
+    options.baseImage === undefined
+      ? "make a cloud image of this machine's own release from its own mirror (a minute and a half; once a week)"
+      : `download ${options.baseImage} (once)`;
+  say(`Image Builder's quickstart will
+
+  1. ${base}
+  2. start a private RabbitMQ, a server with a PPA, and Image Builder itself, on this machine only (15 seconds)
+  3. have Image Builder add the PPA and its packages to the image (half a minute)${
+    options.boot ? '\n  4. boot the new image in an emulated machine (one to three minutes)' : ''
+  }
+
+and then stop all of it; Ctrl-C does so before. It writes below ${shown(directory)}, 2 GB while the image is made and 1 GB in
+the end. The image of an earlier quickstart is replaced.`);
+}
+
+async function step<Value>(name: string, action: () => Promise<Value>): Promise<Value> {
+  interrupted.signal.throwIfAborted();
+  const started = performance.now();
+  say(`\n== ${name}`);
+  const value = await action();
+  say(`   done in ${formatSeconds((performance.now() - started) / 1000)}`);
+  return value;
+}
+
+function logFile(): string {
+  return join(directory, 'serve.log');
+}
+
+function shown(path: string): string {
+  return relative(process.cwd(), path) || '.';
+}
+
+function detail(line: string): void {
+  say(`   ${line}`);
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,45 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { HttpUrl, Series } from '#lib/api/request.ts';
+
+/** What the quickstart was asked for on its command line. */
+export interface QuickstartOptions {
+  /** A base image to take instead of making one; `series` is given with it. */
+  readonly baseImage?: string;
+  readonly series?: string;
+  /** Whether the finished image is booted as well. */
+  readonly boot?: true;
+}
+
+/** Reads the command line; shows the help, or what is wrong, and ends the process where that is all there is to do. */
+export function readOptions(argv: readonly string[]): QuickstartOptions {
+  const command = new Command('npm run quickstart --')
+    .description(
+      'Makes a cloud image, serves a PPA, has Image Builder put the PPA and its packages into the image, and shows the result. Everything runs on this machine and is stopped at the end.',
+    )
+    .option('--base-image <url>', 'take this cloud image (qcow2) instead of making one', parse(HttpUrl))
+    .option('--series <name>', 'series of that image, such as noble', parse(Series))
+    .option('--boot', 'boot the finished image in an emulated machine (two minutes more)')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ npm run quickstart
+  $ npm run quickstart -- --boot
+  $ npm run quickstart -- --base-image https://cloud-images.ubuntu.com/noble/current/noble-server-cloudimg-amd64.img --series noble`,
+    )
+    .showHelpAfterError('(see `npm run quickstart -- --help`)')
+    .parse([...argv], { from: 'user' });
+  const options = command.opts<QuickstartOptions>();
+  if ((options.baseImage === undefined) !== (options.series === undefined)) {
+    command.error('--base-image and --series go together: the series is that of the image');
+  }
+  return options;
+}
+
+function parse(schema: typeof HttpUrl | typeof Series): (text: string) => string {
+  return (text) => {
+    const result = schema.safeParse(text);
+    if (result.success) return result.data;
+    throw new InvalidArgumentError(`It ${result.error.issues.map((issue) => issue.message).join(', and ')}.`);
+  };
+}

@@ -1,0 +1,55 @@
+import type { BuildEvent, ImageResult } from '#lib/api/event.ts';
+import { formatBytes, table } from '#lib/client/text.ts';
+
+/** The text with which the quickstart ends: what changed, what took how long, what to do with the image. */
+
+/** Seconds of every step of the last attempt, from the times of its events. */
+export function stepSeconds(events: readonly BuildEvent[]): { step: string; seconds: number }[] {
+  const attempt = Math.max(0, ...events.map((event) => event.attempt));
+  const ordered = events.filter((event) => event.attempt === attempt).sort((a, b) => a.sequence - b.sequence);
+  const steps: { step: string; seconds: number }[] = [];
+  for (const [index, event] of ordered.entries()) {
+    const next = ordered[index + 1];
+    if (event.step === null || next === undefined) continue;
+    const seconds = (Date.parse(next.time) - Date.parse(event.time)) / 1000;
+    const last = steps.at(-1);
+    if (last?.step === event.step) last.seconds += seconds;
+    else steps.push({ step: event.step, seconds });
+  }
+  return steps;
+}
+
+export interface Report {
+  readonly image: ImageResult;
+  readonly imagePath: string;
+  readonly baseBytes: number | null;
+  readonly events: readonly BuildEvent[];
+}
+
+export function describeResult({ image, imagePath, baseBytes, events }: Report): string {
+  const packages = image.packages ?? [];
+  const added = packages.filter((entry) => entry.previous_version === undefined);
+  const changed = packages.filter((entry) => entry.previous_version !== undefined);
+  const grown = baseBytes === null ? '' : `, the base image is ${formatBytes(baseBytes)}`;
+  const rows = [
+    ...added.map(({ name, version }) => ['  +', name, version]),
+    ...changed.map(({ name, version, previous_version }) => ['  ~', name, `${previous_version} -> ${version}`]),
+  ];
+  const steps = stepSeconds(events).map(({ step, seconds }) => [`  ${step}`, `${seconds.toFixed(1)} s`]);
+  return [
+    'The new image',
+    `  ${imagePath}`,
+    `  ${formatBytes(image.size)} (${image.format})${grown}`,
+    '',
+    `What changed against the base image: ${added.length} packages added, ${changed.length} updated`,
+    ...table(rows),
+    '',
+    'How long each step took',
+    ...table(steps),
+    '',
+    `The caller was told all of it on its exchange, in ${events.length} events.`,
+    '',
+    'To boot it (a login prompt appears; leave with Ctrl-A X):',
+    `  qemu-system-x86_64 -m 1024 -nographic -snapshot -drive file=${imagePath},if=virtio`,
+  ].join('\n');
+}

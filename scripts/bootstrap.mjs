@@ -1,0 +1,71 @@
+// node scripts/bootstrap.mjs ENTRY.ts [arguments]
+//
+// Does all set-up that ENTRY.ts needs (npm packages, Debian packages), then runs it on the Node of the npm package
+// `node`. Says what it does; is silent when there is nothing to do. Needs nothing but a Node from 18 on, and npm.
+
+import { spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ensureDebianPackages, packageGroups } from './setup/debian.mjs';
+import { ensureNpmPackages, nodeBinary } from './setup/npm.mjs';
+import { withLock } from './setup/run.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const [entry, ...args] = process.argv.slice(2);
+const say = (line) => process.stderr.write(`${line}\n`);
+const isRoot = process.getuid?.() === 0;
+
+if (entry === undefined) {
+  say('usage: node scripts/bootstrap.mjs ENTRY.ts [arguments]');
+  process.exit(2);
+}
+if (Number(process.versions.node.split('.')[0]) < 18) {
+  say(`Node 18 or later is needed to begin with, and this is ${process.version}.`);
+  process.exit(1);
+}
+
+// A signal during the set-up reaches npm and apt-get too; what they were doing is tidied up before this process ends.
+let interruptedBy;
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+let child;
+for (const signal of signals) {
+  process.on(signal, () => {
+    interruptedBy ??= signal;
+    // The terminal sends its Ctrl-C to the child itself.
+    if (signal !== 'SIGINT' || !process.stdin.isTTY) child?.kill(signal);
+  });
+}
+
+const groups = packageGroups(entry, args);
+mkdirSync(join(root, '.cache'), { recursive: true });
+const ready =
+  (await withLock(join(root, '.cache', 'setup.lock'), () => ensureNpmPackages(root, say))) &&
+  (groups.length === 0 || (await withDebianLock(() => ensureDebianPackages(groups, say))));
+if (interruptedBy !== undefined) end(null, interruptedBy);
+else if (!ready) process.exitCode = 1;
+else {
+  child = spawn(join(root, nodeBinary), [join(root, entry), ...args], { stdio: 'inherit' });
+  child.on('error', (error) => {
+    say(`cannot start ${nodeBinary}: ${error.message}`);
+    process.exitCode = 1;
+  });
+  child.on('close', end);
+}
+
+/** Only root installs, so only root needs to keep others from doing so at once, in whichever checkout they are. */
+function withDebianLock(action) {
+  return isRoot ? withLock('/run/lock/imagebuilder-setup.lock', action) : action();
+}
+
+/** Ends as the child did, by the same signal too. */
+function end(code, signal) {
+  if (signal === null) {
+    process.exitCode = code ?? 1;
+    return;
+  }
+  for (const name of signals) process.removeAllListeners(name);
+  process.exitCode = 128 + constants.signals[signal];
+  process.kill(process.pid, signal);
+}

@@ -1,0 +1,98 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { exec, lastLines } from '#lib/exec.ts';
+
+/** Boots an image in an emulated machine, as a cloud would: with a NoCloud seed and a serial console. */
+
+export interface BootOptions {
+  /** A qcow2 image; it is not changed. */
+  readonly path: string;
+  /** Awaited on the serial console; a whole line is looked at at a time. */
+  readonly until: RegExp;
+  /** Shell commands that cloud-init runs as root at the end of the first boot, their output on the serial console. */
+  readonly command?: string;
+  /** Emulated machines take one to three minutes to come up; default ten minutes. */
+  readonly timeoutMs?: number;
+  /** Called with every line of the serial console, without control sequences. */
+  readonly onLine?: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Boots a throw-away overlay of the image under QEMU (no KVM needed) until `until` matches a line of the serial
+ * console, and resolves with all of the console up to there. The machine is always killed. Throws `image.output`, with
+ * the end of the console, when the machine stops or the time is up before; the reason of the signal when it aborts.
+ */
+export async function bootImage(options: BootOptions): Promise<string> {
+  const { path, until, onLine, signal, timeoutMs = 600_000 } = options;
+  signal?.throwIfAborted();
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-boot-'));
+  try {
+    const overlay = join(directory, 'overlay.qcow2');
+    const seed = join(directory, 'seed.img');
+    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', path, overlay]);
+    await makeSeed(directory, seed, options.command ?? 'true');
+
+    const found = new AbortController();
+    const lines: string[] = [];
+    const stop = AbortSignal.any([found.signal, AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]);
+    const failure = await exec('qemu-system-x86_64', machine(overlay, seed), {
+      signal: stop,
+      onLine: (raw, stream) => {
+        const line = stream === 'stdout' ? withoutControl(raw) : `qemu: ${raw}`;
+        lines.push(line);
+        onLine?.(line);
+        if (stream === 'stdout' && until.test(line)) found.abort();
+      },
+    }).then(
+      () => new Error('it switched itself off'),
+      (error: unknown) => error,
+    );
+    if (found.signal.aborted) return lines.join('\n');
+    signal?.throwIfAborted();
+    const why = stop.aborted ? `${timeoutMs / 1000} seconds passed` : String((failure as Error).message);
+    throw new ImageBuilderError('image.output', `the image did not boot as far as ${until} before ${why}`, {
+      cause: failure,
+      logTail: lastLines(lines.join('\n'), 40),
+    });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function machine(overlay: string, seed: string): string[] {
+  return [
+    ...['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '1024'],
+    ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-nic', 'none', '-no-reboot'],
+    ...['-drive', `file=${escapeCommas(overlay)},format=qcow2,if=virtio,cache=unsafe`],
+    ...['-drive', `file=${escapeCommas(seed)},format=raw,if=virtio,readonly=on`],
+  ];
+}
+
+/** QEMU doubles a comma inside an option's value. */
+function escapeCommas(path: string): string {
+  return path.replaceAll(',', ',,');
+}
+
+/** A floppy-sized FAT image labelled CIDATA: where cloud-init's NoCloud data source looks. */
+async function makeSeed(directory: string, seed: string, command: string): Promise<void> {
+  const script = Buffer.from(command).toString('base64');
+  const userData = [
+    '#cloud-config',
+    'runcmd:',
+    `  - [sh, -c, "echo ${script} | base64 -d | sh >/dev/ttyS0 2>&1"]`,
+    '',
+  ].join('\n');
+  await writeFile(join(directory, 'user-data'), userData);
+  await writeFile(join(directory, 'meta-data'), `instance-id: boot-${process.pid}\n`);
+  await exec('mformat', ['-C', '-i', seed, '-f', '1440', '-v', 'CIDATA', '::']);
+  await exec('mcopy', ['-i', seed, join(directory, 'user-data'), join(directory, 'meta-data'), '::']);
+}
+
+/** Without ANSI escape sequences and carriage returns, which consoles are full of. */
+function withoutControl(line: string): string {
+  const escapeSequence = new RegExp(`${String.fromCharCode(27)}(\\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78c])`, 'g');
+  return line.replace(escapeSequence, '').replaceAll('\r', '');
+}

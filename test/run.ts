@@ -1,0 +1,132 @@
+import { glob, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { ExecError, exec } from '#lib/exec.ts';
+import { add, type Counts, countTests, noTests, summaryLine } from './runner/summary.ts';
+import { assertNothingLeft, type Observation, observe } from './system/leaks.ts';
+
+/**
+ * node test/run.ts [check] [unit] [system] [filter …]
+ *
+ * Runs the checks (types, formatter and linter), the unit tests and the system tests; all three when none is named. A
+ * filter is a part of a test file's path. Every file runs in a process of its own, so that a hang or a leak in one
+ * cannot hide in another. The last line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
+ */
+
+const root = dirname(import.meta.dirname);
+const kinds = ['check', 'unit', 'system'] as const;
+type Kind = (typeof kinds)[number];
+
+const MINUTE = 60_000;
+/** A file that takes longer than this hangs: unit files take seconds, a system file boots machines at worst. */
+const timeLimitMs: Readonly<Record<Kind, number>> = { check: 10 * MINUTE, unit: 3 * MINUTE, system: 45 * MINUTE };
+const unitFilesAtOnce = 2;
+
+const isKind = (word: string): word is Kind => (kinds as readonly string[]).includes(word);
+const words = process.argv.slice(2);
+const chosen = words.some(isKind) ? words.filter(isKind) : kinds;
+const filters = words.filter((word) => !isKind(word));
+
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => interrupted.abort(new Error(`stopped by ${signal}`)));
+}
+
+let counts = noTests;
+if (chosen.includes('check') && filters.length === 0) {
+  await runProgram('types (tsc)', 'node_modules/typescript/bin/tsc', ['-p', '.']);
+  await runProgram('format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', [
+    'check',
+    '--error-on-warnings',
+    '.',
+  ]);
+}
+for (const kind of ['unit', 'system'] as const) {
+  if (!chosen.includes(kind)) continue;
+  const files = await testFiles(kind);
+  const next = async () => {
+    for (let file = files.shift(); file !== undefined; file = files.shift()) await runFile(file, kind);
+  };
+  await Promise.all(Array.from({ length: kind === 'unit' ? unitFilesAtOnce : 1 }, next));
+}
+if (interrupted.signal.aborted) {
+  console.log('Stopped before the end.');
+  counts = add(counts, { ...noTests, failed: 1 });
+}
+if (counts.passed + counts.failed === 0) {
+  console.log(`No test file matches ${filters.join(' ')}.`);
+  counts = add(counts, { ...noTests, failed: 1 });
+}
+console.log(`\n${summaryLine(counts)}`);
+process.exitCode = counts.failed === 0 ? 0 : 1;
+
+async function testFiles(kind: Kind): Promise<string[]> {
+  const found = await Array.fromAsync(glob(`test/${kind}/**/*.test.ts`, { cwd: root }));
+  return found.filter((file) => filters.every((filter) => file.includes(filter))).sort();
+}
+
+async function runFile(file: string, kind: Kind): Promise<void> {
+  if (interrupted.signal.aborted) return;
+  // A folder of its own for temporary files shows what a file leaves.
+  const directory = await mkdtemp(join(tmpdir(), 'ib-'));
+  const before = kind === 'system' ? await observe(directory) : null;
+  const result = await runNode(kind, [file], { TMPDIR: directory });
+  const left = before === null ? null : await findLeft(before, directory);
+  // What is left may be mounted below the folder, so it is not removed then.
+  if (left === null) await rm(directory, { recursive: true, force: true });
+  const leaked = left === null ? noTests : { ...noTests, failed: 1 };
+  report(file, result.seconds, add(countTests(result), leaked), `${result.output}\n${left ?? ''}`);
+}
+
+/** What a system test left on this machine, in words; null for nothing. */
+async function findLeft(before: Observation, directory: string): Promise<string | null> {
+  return await assertNothingLeft(before, { emptyFolders: [directory] }).then(
+    () => null,
+    (error: Error) => error.message,
+  );
+}
+
+/** A program counts as one test. */
+async function runProgram(name: string, program: string, args: readonly string[]): Promise<void> {
+  if (interrupted.signal.aborted) return;
+  const { exitCode, output, seconds } = await runNode('check', [program, ...args]);
+  const passed = exitCode === 0;
+  report(name, seconds, { passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 }, output);
+}
+
+interface NodeRun {
+  readonly exitCode: number | null;
+  /** Both streams, in the order in which their lines came. */
+  readonly output: string;
+  readonly seconds: number;
+}
+
+async function runNode(kind: Kind, args: readonly string[], extra: Record<string, string> = {}): Promise<NodeRun> {
+  const started = performance.now();
+  const lines: string[] = [];
+  const env = Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]));
+  const exitCode = await exec(process.execPath, args, {
+    cwd: root,
+    // What tests start as `node` is the Node of this project.
+    env: { ...env, PATH: `${dirname(process.execPath)}:${env.PATH ?? ''}`, NO_COLOR: '1', ...extra },
+    timeoutMs: timeLimitMs[kind],
+    signal: interrupted.signal,
+    onLine: (line) => lines.push(line),
+  }).then(
+    (result) => result.exitCode,
+    (error: unknown) => {
+      if (!(error instanceof ExecError)) {
+        if (!interrupted.signal.aborted) throw error;
+      } else if (error.exitCode === undefined) lines.push(error.message);
+      return error instanceof ExecError ? (error.exitCode ?? null) : null;
+    },
+  );
+  return { exitCode, output: lines.join('\n'), seconds: (performance.now() - started) / 1000 };
+}
+
+function report(name: string, seconds: number, fileCounts: Counts, output: string): void {
+  counts = add(counts, fileCounts);
+  const mark = fileCounts.failed === 0 ? 'ok  ' : 'FAIL';
+  console.log(`${mark} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(fileCounts)}`);
+  if (fileCounts.failed > 0) console.log(output.replace(/^/gm, '     | '));
+}

@@ -1,0 +1,44 @@
+/** Counts tests from what uvu prints at the end of a file. */
+
+export interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+export const noTests: Counts = { passed: 0, failed: 0, skipped: 0 };
+
+export function add(a: Counts, b: Counts): Counts {
+  return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
+}
+
+/** How a test file ended: `exitCode` is null when it was killed, for instance because its time was up. */
+export interface FileEnd {
+  readonly output: string;
+  readonly exitCode: number | null;
+}
+
+/**
+ * The counts of one test file. A file that ends well without a summary, or whose summary counts no test at all, has
+ * failed, and so has one that ends badly although every test passed (something broke after them). uvu exits with 0 when
+ * a `before` hook throws, so what is neither passed nor skipped counts as failed whatever the exit code.
+ */
+export function countTests({ output, exitCode }: FileEnd): Counts {
+  const number = (name: string) => {
+    const matches = [...output.matchAll(new RegExp(`^ {2}${name}: +(\\d+)$`, 'gm'))];
+    const last = matches.at(-1)?.[1];
+    return last === undefined ? null : Number(last);
+  };
+  const total = number('Total');
+  const passed = number('Passed');
+  const skipped = number('Skipped');
+  if (total === null || passed === null || skipped === null) return { ...noTests, failed: 1 };
+  const failed = total - passed;
+  const silent = failed === 0 && (exitCode !== 0 || total + skipped === 0);
+  return { passed, failed: silent ? 1 : failed, skipped };
+}
+
+/** The last line of a run: `12 passed, 0 failed`, with `, 1 skipped` when there are any. */
+export function summaryLine({ passed, failed, skipped }: Counts): string {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+}

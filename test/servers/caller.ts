@@ -1,0 +1,38 @@
+import { connect } from 'amqplib';
+import { BuildEvent } from '#lib/api/event.ts';
+
+/**
+ * The part of a caller on RabbitMQ: it declares the exchange that its request names as progress_trigger, and listens.
+ */
+export interface Caller extends AsyncDisposable {
+  /** Events so far, in the order in which they came. */
+  readonly events: readonly BuildEvent[];
+}
+
+/** Declares a fanout exchange and collects every event that is published to it. */
+export async function startCaller(amqpUrl: string, exchange: string): Promise<Caller> {
+  const connection = await connect(amqpUrl);
+  const events: BuildEvent[] = [];
+  try {
+    const channel = await connection.createChannel();
+    await channel.assertExchange(exchange, 'fanout', { durable: false, autoDelete: true });
+    const { queue } = await channel.assertQueue('', { exclusive: true });
+    await channel.bindQueue(queue, exchange, '');
+    await channel.consume(
+      queue,
+      (message) => {
+        if (message !== null) events.push(BuildEvent.parse(JSON.parse(message.content.toString('utf8'))));
+      },
+      { noAck: true },
+    );
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+  return {
+    events,
+    async [Symbol.asyncDispose]() {
+      await connection.close();
+    },
+  };
+}

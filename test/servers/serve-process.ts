@@ -1,0 +1,77 @@
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { ImageBuilderError } from '#lib/errors.ts';
+
+/** `imagebuilder serve` as a child process. */
+export interface ServeProcess extends AsyncDisposable {
+  readonly url: string;
+}
+
+export interface ServeProcessOptions {
+  readonly root: string;
+  /** IMAGEBUILDER_… settings. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** Where its log goes. */
+  readonly logFile: string;
+  readonly signal: AbortSignal;
+}
+
+const stopGraceMs = 40_000;
+
+/** Starts it, on port 8000 when that is free, and resolves when it takes requests. */
+export async function startServeProcess(options: ServeProcessOptions): Promise<ServeProcess> {
+  try {
+    return await start(options, 8000);
+  } catch {
+    options.signal.throwIfAborted();
+    return await start(options, 0);
+  }
+}
+
+async function start(options: ServeProcessOptions, port: number): Promise<ServeProcess> {
+  const { root, settings, logFile, signal } = options;
+  const log = createWriteStream(logFile);
+  // An own process group: Ctrl-C in the terminal must not stop it before what uses it. pdeathsig: nor may it stay.
+  const child = execa(
+    'setpriv',
+    ['--pdeathsig', 'TERM', join(root, 'bin', 'imagebuilder'), 'serve', '--listen', `127.0.0.1:${port}`],
+    {
+      env: settings,
+      stdin: 'ignore',
+      buffer: false,
+      reject: false,
+      detached: true,
+      cleanup: false,
+      forceKillAfterDelay: stopGraceMs,
+    },
+  );
+  const listening = Promise.withResolvers<string>();
+  let told = '';
+  for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
+  child.stdout.on('data', (chunk: Buffer) => {
+    told = (told + chunk.toString()).slice(-10_000);
+    const url = /listens on (http:\/\/\S+)/.exec(told)?.[1];
+    if (url !== undefined) listening.resolve(url);
+  });
+  void child.finally(() => {
+    listening.reject(
+      new ImageBuilderError('internal', `\`imagebuilder serve\` ended before it listened; ${logFile} says why`),
+    );
+  });
+  const onAbort = () => listening.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  const dispose = async () => {
+    child.kill('SIGTERM');
+    await child;
+    log.end();
+  };
+  try {
+    return { url: await listening.promise, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

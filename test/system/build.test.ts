@@ -1,0 +1,157 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { BuildEvent } from '#lib/api/event.ts';
+import { exec } from '#lib/exec.ts';
+import { hashFile } from '#lib/image/digest.ts';
+import { bootImage } from '../images/boot.ts';
+import { markerPackage } from '../servers/launchpad.ts';
+import { assertNothingLeft, type Observation, observe } from './leaks.ts';
+import { leftInWorkDirectory, type Service, startService } from './service.ts';
+
+/** Builds that succeed, through the whole service: gateway, functions, RabbitMQ, apt, a real cloud image, a boot. */
+
+const marker = 'baz-utils-was-here';
+let service: Service;
+let before: Observation;
+
+test.before(async () => {
+  service = await startService({
+    ppas: (series) => [
+      {
+        owner: 'project',
+        name: 'ppaname',
+        series: [series],
+        packages: [
+          { name: 'libfoo', version: '1.4.2-1', files: { '/usr/share/libfoo/greeting': 'hello\n' } },
+          // The first entry of the boot menu's submenu that is not of the kernel which the base came with.
+          { name: 'boots-new-kernel', files: { '/etc/default/grub.d/99-new-kernel.cfg': 'GRUB_DEFAULT="1>2"\n' } },
+          { ...markerPackage('baz-utils', marker), version: '2.0-3', fields: { Depends: 'libfoo (>= 1.4), jq' } },
+        ],
+      },
+    ],
+  });
+  before = await observe(service.workDirectory);
+});
+
+test.after(async () => {
+  await service[Symbol.asyncDispose]();
+});
+
+test.after.each(async () => {
+  await assertNothingLeft(before);
+  assert.equal(await leftInWorkDirectory(service), []);
+});
+
+test('a cloud image gets its PPA and packages, and the new image boots', async () => {
+  const callbacks: { event: BuildEvent; headers: Record<string, unknown> }[] = [];
+  const receiver = createServer((request, response) => {
+    let body = '';
+    request.setEncoding('utf8').on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      callbacks.push({ event: JSON.parse(body), headers: request.headers });
+      response.end();
+    });
+  });
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+  const request = service.request({
+    // Beside another kernel, which runs update-initramfs and update-grub inside: the result must still boot, with it.
+    package_list: ['libfoo', 'baz-utils', 'boots-new-kernel', 'linux-image-amd64'],
+    callback_url: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/done`,
+  });
+  const build = await service.build(request);
+  assert.is(build.state, 'completed', `${build.error?.message}\n${build.error?.log_tail?.join('\n')}`);
+  const { image } = build;
+  assert.ok(image);
+
+  const packages = new Map(image.packages?.map(({ name, version }) => [name, version]));
+  assert.is(packages.get('libfoo'), '1.4.2-1');
+  assert.is(packages.get('baz-utils'), '2.0-3');
+  assert.ok(packages.has('jq'), 'a dependency from the archive');
+
+  const path = fileURLToPath(image.location);
+  const { sizeBytes, checksums } = await hashFile(path);
+  assert.equal([sizeBytes, checksums], [image.size, image.checksums]);
+  await exec('qemu-img', ['check', '-f', 'qcow2', path]);
+  assert.match((await exec('qemu-img', ['info', '-f', 'qcow2', path])).stdout, 'file format: qcow2');
+  assert.not.match((await exec('qemu-img', ['info', '-f', 'qcow2', path])).stdout, 'backing file');
+
+  const events = service.caller.events.filter((event) => event.build_id === build.build_id);
+  assert.is(events[0]?.state, 'queued');
+  const steps = [...new Set(events.map((event) => event.step).filter((step) => step !== null))];
+  assert.equal(steps, ['fetch', 'inspect', 'open', 'sources', 'install', 'seal', 'repack', 'check', 'upload']);
+  assert.equal(
+    events.map((event) => event.state).filter((state) => state !== 'queued' && state !== 'running'),
+    ['completed'],
+  );
+  for (const [index, event] of events.entries())
+    assert.ok(index === 0 || event.sequence > (events[index - 1]?.sequence ?? 0));
+
+  while (callbacks.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(callbacks[0]?.event.image, image);
+  assert.is(callbacks[0]?.headers['x-function-status'], '200');
+  receiver.close();
+
+  const check = [
+    'uname -r',
+    'cat /usr/share/libfoo/greeting',
+    'test ! -e /usr/sbin/policy-rc.d && echo no-policy-left',
+    'grep -c -e loop -e hostdisk /boot/grub/grub.cfg || echo no-host-device-names',
+    'dpkg --audit; echo dpkg-audit-$?',
+    'apt-get -o Acquire::Retries=0 indextargets >/dev/null && echo sources-parse',
+  ].join('; ');
+  const console = await bootImage({
+    path,
+    until: /MARK-END-OK|imagebuilder-boot-done/,
+    command: `${check}; echo imagebuilder-boot-done`,
+  });
+  assert.match(console, marker);
+  assert.match(console, 'no-policy-left');
+  assert.match(console, 'no-host-device-names');
+  assert.match(console, 'dpkg-audit-0');
+  assert.match(console, 'hello');
+  assert.match(console, 'sources-parse');
+  const kernel = [...packages.keys()]
+    .find((name) => /^linux-image-\d.*-amd64$/.test(name))
+    ?.replace('linux-image-', '');
+  assert.ok(kernel !== undefined && console.split(/\r?\n/).includes(kernel), `boots ${kernel}`);
+});
+
+test('the same request sent again while it is in work gives the same build', async () => {
+  const request = service.request();
+  const first = await service.client.submit(request);
+  const second = await service.client.submit(request);
+  assert.is(second.accepted.build_id, first.accepted.build_id);
+  const build = await service.ended(first.accepted.build_id);
+  assert.is(build.state, 'completed', build.error?.message);
+  const third = await service.client.submit(request);
+  assert.is.not(third.accepted.build_id, first.accepted.build_id, 'after its end the same request is a new build');
+  assert.is((await service.ended(third.accepted.build_id)).state, 'completed');
+});
+
+test('two builds at once both succeed, each with its own packages', async () => {
+  const [one, other] = await Promise.all([
+    service.build(service.request({ package_list: ['libfoo'] })),
+    service.build(service.request({ package_list: ['baz-utils'] })),
+  ]);
+  assert.equal(
+    [one?.state, other?.state],
+    ['completed', 'completed'],
+    `${one?.error?.message} ${other?.error?.message}`,
+  );
+  const names = (build: typeof one) => build?.image?.packages?.map(({ name }) => name) ?? [];
+  assert.ok(names(one).includes('libfoo') && !names(one).includes('baz-utils'));
+  assert.ok(names(other).includes('baz-utils'));
+});
+
+test('a build without packages adds the PPA alone', async () => {
+  const build = await service.build(service.request({ package_list: [] }));
+  assert.is(build.state, 'completed', build.error?.message);
+  assert.equal(build.image?.packages, []);
+});
+
+test.run();

@@ -1,0 +1,61 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openWorkDirectory, sweepWorkDirectories } from '#lib/build/work-directory.ts';
+import { createLog } from '#lib/log.ts';
+
+let root = '';
+test.before.each(async () => {
+  root = await mkdtemp(join(tmpdir(), 'work-'));
+});
+test.after.each(() => rm(root, { recursive: true, force: true }));
+
+const sweep = (beforeRemoval = async (_path: string) => {}) =>
+  sweepWorkDirectories(root, { beforeRemoval, log: createLog({ write: () => {} }) });
+
+test('a work directory is empty, this build’s alone, and gone afterwards', async () => {
+  await mkdir(join(root, 'build-1'));
+  await writeFile(join(root, 'build-1', 'left'), 'by a dead worker');
+  {
+    await using work = await openWorkDirectory(root, 'build-1');
+    assert.equal(await readdir(work.path), []);
+    try {
+      await openWorkDirectory(root, 'build-1');
+      assert.unreachable();
+    } catch (error) {
+      assert.match((error as Error).message, 'another worker');
+    }
+  }
+  assert.equal(await readdir(root), []);
+});
+
+test('a sweep leaves a build in work alone, however long it has been in work', async () => {
+  await using work = await openWorkDirectory(root, 'build-1');
+  await writeFile(join(work.path, 'base-image'), 'bytes');
+  // Longer than any wait that taking the lock could have been given.
+  await sleep(1_000);
+  await sweep();
+  assert.equal(await readdir(work.path), ['base-image']);
+});
+
+test('a sweep ends and removes what dead workers left, and keeps what cannot be ended', async () => {
+  await mkdir(join(root, 'dead'));
+  await mkdir(join(root, 'stuck'));
+  const asked: string[] = [];
+  await sweep(async (path) => {
+    asked.push(path);
+    if (path.endsWith('stuck')) throw new Error('processes in D state');
+  });
+  assert.equal(asked.sort(), [join(root, 'dead'), join(root, 'stuck')]);
+  assert.equal(await readdir(root), ['stuck']);
+});
+
+test('a sweep of a folder that is not there does nothing', async () => {
+  await rm(root, { recursive: true });
+  await sweep();
+});
+
+test.run();
