@@ -1,4 +1,6 @@
-import { createLog, type LogLevel } from '#lib/log.ts';
+import { loadConfig } from '#lib/config.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 
 export interface ServeCommandOptions {
@@ -8,13 +10,11 @@ export interface ServeCommandOptions {
   readonly grace: number;
 }
 
-const levels: readonly string[] = ['debug', 'info', 'warn', 'error'] satisfies LogLevel[];
-
 /** Serves until SIGTERM or SIGINT. Resolves with the exit code: 0, or 1 when a second signal forced the end. */
 export async function serve(options: ServeCommandOptions): Promise<number> {
-  const wanted = process.env.IMAGEBUILDER_LOG_LEVEL ?? '';
-  const level = levels.includes(wanted) ? (wanted as LogLevel) : 'info';
-  const log = createLog({ level, fields: { function: 'gateway' } });
+  // The functions read it again; faults in it are better told now than by the first call.
+  const config = loadConfig();
+  const log = createLog({ level: config.logLevel, fields: { function: 'gateway' }, secrets: config.secrets });
   const stop = new AbortController();
   const force = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {
@@ -30,6 +30,10 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       host: options.listen.host,
       port: options.listen.port,
       environment: process.env,
+      egress: createEgress({
+        allowLoopback: config.egressAllowLoopback,
+        allowedHosts: config.egressAllowedHosts,
+      }),
       log,
       signal: stop.signal,
     });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toProblem } from '../api/problem.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
 import { callFunction } from './call.ts';
 import { type Answer, sendCallback } from './callback.ts';
@@ -36,8 +37,16 @@ const maximumAnswerBytes = 16 * 1024 * 1024;
 const maximumRefusals = 10;
 const retryDelayMs = 5_000;
 
-/** Creates the queue of a function. Aborting `force` gives up the calls that are running. */
-export function createAsyncQueue(served: ServedFunction, log: Log, force: AbortSignal): AsyncQueue {
+export interface AsyncQueueOptions {
+  /** Rules for the callback URLs. */
+  readonly egress: Egress;
+  readonly log: Log;
+  /** Aborting it gives up the calls that are running. */
+  readonly force: AbortSignal;
+}
+
+/** Creates the queue of a function. */
+export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOptions): AsyncQueue {
   const { definition } = served;
   const concurrency = definition.maximumInflight ?? 1;
   const waiting: AsyncCall[] = [];
@@ -50,7 +59,7 @@ export function createAsyncQueue(served: ServedFunction, log: Log, force: AbortS
       const call = waiting.shift();
       if (call === undefined) return;
       waitingBytes -= call.body.length;
-      const run = runCall(served, call, log, force).finally(() => {
+      const run = runCall(served, call, options).finally(() => {
         running.delete(run);
         pump();
       });
@@ -81,14 +90,18 @@ export function createAsyncQueue(served: ServedFunction, log: Log, force: AbortS
 }
 
 /** Makes one call and sends its callback. Never throws: nobody is there to catch. */
-async function runCall(served: ServedFunction, call: AsyncCall, log: Log, force: AbortSignal): Promise<void> {
+async function runCall(
+  served: ServedFunction,
+  call: AsyncCall,
+  { egress, log, force }: AsyncQueueOptions,
+): Promise<void> {
   const fields = { call_id: call.id };
   try {
     const answer = await answerOf(served, call, force);
     if (answer.status >= 500) log.warn('asynchronous call failed', { ...fields, status: answer.status });
     else log.debug('asynchronous call answered', { ...fields, status: answer.status });
     if (call.callbackUrl !== undefined)
-      await sendCallback(call.callbackUrl, call.id, served.definition.name, answer, log, force);
+      await sendCallback(call.callbackUrl, call.id, served.definition.name, answer, egress, log, force);
   } catch (error) {
     log.error('asynchronous call given up', { ...fields, error: toImageBuilderError(error).message });
   }

@@ -1,4 +1,4 @@
-import { type IncomingMessage, request } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { Readable } from 'node:stream';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
 import type { FunctionProcess } from './function-process.ts';
@@ -53,11 +53,28 @@ export async function callFunction(
       outgoing.end(call.body);
       return;
     }
-    // Not pipeline: a function may answer before it has read all, and the caller must still get that answer.
-    const { body } = call;
-    body.pipe(outgoing);
-    outgoing.once('close', () => body.resume());
+    sendBody(call.body, outgoing);
   });
+}
+
+/**
+ * Passes a body on. Not pipeline: a function may answer before it has read all, and the caller must still get that
+ * answer. And not pipe: the last chunk has to end the request. The function answers when it has all that Content-Length
+ * says and closes the connection; a write after that, even an empty one, would fail, and the answer be lost.
+ */
+function sendBody(body: Readable, outgoing: ClientRequest): void {
+  let leftBytes = Number(outgoing.getHeader('content-length') ?? Number.NaN);
+  body.on('data', (chunk: Buffer) => {
+    leftBytes -= chunk.length;
+    if (leftBytes === 0) outgoing.end(chunk);
+    else if (!outgoing.write(chunk)) {
+      body.pause();
+      outgoing.once('drain', () => body.resume());
+    }
+  });
+  body.once('end', () => outgoing.end());
+  body.once('error', () => outgoing.destroy());
+  outgoing.once('close', () => body.resume());
 }
 
 function explain(name: string, error: Error): ImageBuilderError {

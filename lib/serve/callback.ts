@@ -1,5 +1,8 @@
+import http from 'node:http';
+import https from 'node:https';
 import got, { HTTPError } from 'got';
 import { safeUrl } from '../errors.ts';
+import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
 import { endToEnd, gatewayHeaders, pairs, type RawHeaders, seconds } from './headers.ts';
 
@@ -17,13 +20,15 @@ const retries = 3;
 /**
  * POSTs a function's answer to the X-Callback-Url of its asynchronous call: the body and headers of the answer, and
  * X-Call-Id, X-Function-Name, X-Function-Status, X-Duration-Seconds. Unlike OpenFaaS CE, a callback URL that is out of
- * reach or answers 5xx is tried again a few times; then the loss is logged.
+ * reach or answers 5xx is tried again a few times; then the loss is logged. The egress rules hold for it as for every URL
+ * that a caller names.
  */
 export async function sendCallback(
   url: string,
   callId: string,
   functionName: string,
   answer: Answer,
+  egress: Egress,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
@@ -33,7 +38,7 @@ export async function sendCallback(
     headers[key] = [...(headers[key] ?? []), value];
   }
   try {
-    await got.post(url, {
+    await got.post(egress.checkUrl(url), {
       headers: {
         ...headers,
         'x-call-id': callId,
@@ -44,6 +49,10 @@ export async function sendCallback(
       body: answer.body,
       decompress: false,
       followRedirect: false,
+      agent: {
+        http: new http.Agent({ lookup: egress.lookup }),
+        https: new https.Agent({ lookup: egress.lookup }),
+      },
       timeout: { request: requestTimeoutMs },
       retry: { limit: retries, methods: ['POST'] },
       signal,
@@ -52,7 +61,7 @@ export async function sendCallback(
     log.warn('callback failed', {
       call_id: callId,
       url: safeUrl(url),
-      reason: error instanceof HTTPError ? `status ${error.response.statusCode}` : (error as { code?: unknown }).code,
+      reason: error instanceof HTTPError ? `status ${error.response.statusCode}` : (error as Error).message,
     });
   }
 }

@@ -11,7 +11,7 @@ import { forwardedHeaders, serveSyncCall } from './sync-call.ts';
 /** The HTTP server of the gateway: OpenFaaS's URLs, and those of Image Builder's API. */
 
 /** Most bytes of the body of an asynchronous call, as in OpenFaaS CE. */
-export const maximumAsyncBodyBytes = 256_000;
+const maximumAsyncBodyBytes = 256_000;
 
 export interface GatewayOptions {
   /** By name. Filled before the first request comes. */

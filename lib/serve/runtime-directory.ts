@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ImageBuilderError } from '../errors.ts';
 
 const prefix = 'imagebuilder-serve-';
 const staleAfterMs = 60_000;
@@ -12,9 +13,20 @@ export interface RuntimeDirectory extends AsyncDisposable {
 /**
  * Makes a folder for the functions' sockets that only this user can enter, removed when disposed. A gateway that is
  * killed cannot remove its own, and its functions take their sockets with them: so what an earlier one has left is an
- * empty folder, which is cleared away here.
+ * empty folder, which is cleared away here. Throws `config.invalid` where `parent` cannot be used.
  */
 export async function createRuntimeDirectory(parent: string = tmpdir()): Promise<RuntimeDirectory> {
+  try {
+    return await create(parent);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ImageBuilderError('config.invalid', `the folder for temporary files cannot be used: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+async function create(parent: string): Promise<RuntimeDirectory> {
   for (const name of await readdir(parent)) {
     if (!name.startsWith(prefix)) continue;
     const path = join(parent, name);

@@ -5,6 +5,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
+import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
 import { type AsyncQueue, createAsyncQueue } from './async-queue.ts';
 import { startFunctionProcess } from './function-process.ts';
@@ -26,6 +27,8 @@ export interface ServeOptions {
   readonly port: number;
   /** Of the operator: substituted into stack.yml, and over the functions' own environment. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Rules for the callback URLs of asynchronous calls. */
+  readonly egress: Egress;
   readonly log: Log;
   /** Aborting it ends a start that is still under way. */
   readonly signal?: AbortSignal;
@@ -44,12 +47,12 @@ export interface Serve {
 }
 
 /**
- * Starts all functions and resolves when every one of them listens. Throws `config.invalid` for faults of stack.yml or
- * an address that cannot be listened on, and `function.unavailable` when a function ends before it listens; nothing is
- * left running then.
+ * Starts all functions and resolves when every one of them listens. Throws `config.invalid` for faults of stack.yml, an
+ * address that cannot be listened on or a folder for temporary files that cannot be used, and `function.unavailable`
+ * when a function ends before it listens; nothing is left running then.
  */
 export async function startServe(options: ServeOptions): Promise<Serve> {
-  const { log, clock = systemClock, environment } = options;
+  const { log, egress, clock = systemClock, environment } = options;
   const stack = await readStack(options.stackFile, environment);
   const programs = findPrograms(stack, options.templateDirectory);
   const stopping = new AbortController();
@@ -58,8 +61,11 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   const queues = new Map<string, AsyncQueue>();
   const requestTimeoutMs = Math.max(...stack.functions.map((definition) => definition.readTimeoutMs));
   const server = createGateway({ functions, queues, log, stopping: stopping.signal, requestTimeoutMs });
-  const url = await listen(server, options.host, options.port);
   const runtime = await createRuntimeDirectory();
+  const url = await listen(server, options.host, options.port).catch(async (error: unknown) => {
+    await runtime[Symbol.asyncDispose]();
+    throw error;
+  });
   for (const { definition, entryPoint, handler } of programs) {
     const functionLog = log.with({ function: definition.name });
     const process = startFunctionProcess({
@@ -73,7 +79,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
     });
     const served: ServedFunction = { definition, process, slots: createSlots(definition.maximumInflight), calls: 0 };
     functions.set(definition.name, served);
-    queues.set(definition.name, createAsyncQueue(served, functionLog, forced.signal));
+    queues.set(definition.name, createAsyncQueue(served, { egress, log: functionLog, force: forced.signal }));
   }
 
   let stopped: Promise<void> | undefined;

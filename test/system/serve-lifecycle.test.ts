@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createEgress } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 import { eventually, imagebuilder, isAlive, serveStack, writeStack } from './serve/command.ts';
@@ -97,6 +98,14 @@ test('an address that is taken, and a stack that is wrong, are said in plain wor
   assert.is(missing.stderr, 'imagebuilder: /nonexistent/stack.yml cannot be read: it does not exist');
 });
 
+test('a folder for temporary files that is not there ends serve with a message', async () => {
+  await using stack = await writeStack({ echo: { handler: 'echo' } });
+  const options = { env: { TMPDIR: `${stack.file}/nothing` } };
+  const result = await imagebuilder(['serve', '--stack', stack.file, '--listen', '127.0.0.1:0'], options);
+  assert.is(result.exitCode, 2);
+  assert.match(result.stderr, 'imagebuilder: the folder for temporary files cannot be used');
+});
+
 test('a function with a cron schedule is called when a minute of it begins, and at no other', async () => {
   const lines: string[] = [];
   await using stack = await writeStack({
@@ -113,6 +122,7 @@ test('a function with a cron schedule is called when a minute of it begins, and 
     host: '127.0.0.1',
     port: 0,
     environment: { PATH: process.env.PATH },
+    egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
     clock: {
       now: () => now,

@@ -123,6 +123,20 @@ test('what is not there is a 404 that lists what is', async () => {
   }
 });
 
+test('no answer is lost because the function closes the connection right after it', async () => {
+  const failed: number[] = [];
+  for (let call = 0; call < 200; call++) {
+    const response = await fetch(`${url}/function/echo/`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"a":[1]}',
+    });
+    await response.arrayBuffer();
+    if (response.status !== 200) failed.push(response.status);
+  }
+  assert.equal(failed, []);
+});
+
 test('an asynchronous call is answered with 202 at once and its answer goes to the callback URL', async () => {
   await using receiver = await startReceiver();
   const response = await fetch(`${url}/async-function/echo/created?x=1`, {
@@ -268,6 +282,21 @@ test('functions listen where only the user of the gateway can reach them, and no
   assert.ok(existsSync(LISTEN_SOCKET));
   await gateway[Symbol.asyncDispose]();
   assert.not(existsSync(directory));
+});
+
+test('a callback URL that the egress rules refuse is not called', async () => {
+  await using gateway = await serveStack(
+    { echo: { handler: 'echo' } },
+    { env: { IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'false' } },
+  );
+  await using receiver = await startReceiver();
+  const response = await fetch(`${gateway.url}/async-function/echo`, {
+    method: 'POST',
+    headers: { 'x-callback-url': `${receiver.url}/done` },
+  });
+  assert.is(response.status, 202);
+  await eventually('the refusal in the log', async () => /callback failed.*egress rules/.exec(gateway.log())?.[0]);
+  assert.is(receiver.received.length, 0);
 });
 
 test.run();

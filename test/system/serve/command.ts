@@ -52,7 +52,7 @@ export async function serveStack(
   const stack = await writeStack(functions);
   const child = startImagebuilder(
     ['serve', '--stack', stack.file, '--listen', '127.0.0.1:0', ...(options.args ?? [])],
-    options.env,
+    { IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true', ...options.env },
   );
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => {
