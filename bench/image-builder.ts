@@ -36,7 +36,7 @@ function stepTimer(watch: Stopwatch): Reporter {
     log() {},
     logTail: () => [],
     end: () => Promise.reject(new Error('the end of a build is told by the worker, which takes no part here')),
-    handBack: () => Promise.resolve(),
+    handBack: () => Promise.resolve(true),
     async [Symbol.asyncDispose]() {},
   };
 }

@@ -95,7 +95,7 @@ async function run(): Promise<void> {
   const tools = {
     client,
     aptCache,
-    chooseGuest: () => chooseGuest({ setting: settings.guest, directory: settings.workDirectory, log }),
+    chooseGuest: () => chooseGuest({ setting: settings.guest, directory: settings.workDirectory, vm: settings, log }),
     store: createFileStore(settings.storeDirectory),
     settings,
   };

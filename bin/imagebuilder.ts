@@ -4,6 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { type BuildOptions, build, cancel, type GatewayOptions, status, watch } from './client-commands.ts';
 import { type ServeCommandOptions, serve } from './serve-command.ts';
+import { checkStore } from './store-command.ts';
 
 /**
  * The command. Exit codes: 0 done; 1 the build failed or was cancelled; 2 wrong usage, a refused request, or a gateway
@@ -120,6 +121,15 @@ withGateway(program.command('cancel'))
   .argument('<build-id>', 'as `build` or `status` shows it')
   .addHelpText('after', '\nExample:\n  $ imagebuilder cancel 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55')
   .action((buildId: string, options: GatewayOptions) => finish(cancel(buildId, options)));
+
+program
+  .command('store')
+  .description('Where finished images go.')
+  .command('check')
+  .description('Tries it with the settings of the environment: credentials, catalogue, quota, and a tiny upload.')
+  .option('--json', 'write one JSON object per thing looked at')
+  .addHelpText('after', '\nExamples:\n  $ imagebuilder store check\n  $ OS_CLOUD=lab imagebuilder store check')
+  .action((options: { json?: boolean }) => finish(checkStore(options)));
 
 function withGateway(command: Command): Command {
   return command

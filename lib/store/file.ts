@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
@@ -22,7 +22,7 @@ const Record = z.object({
  */
 export function createFileStore(directory: string): Store {
   const folder = (buildId: string) => join(directory, buildId);
-  const incoming = (buildId: string) => join(directory, `.incoming-${buildId}`);
+  const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
 
   async function find(buildId: string): Promise<StoredImage | null> {
     try {
@@ -39,10 +39,12 @@ export function createFileStore(directory: string): Store {
   async function put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage> {
     const present = await find(image.buildId);
     if (present !== null) return present;
-    const target = incoming(image.buildId);
+    let target: string | undefined;
     try {
-      await rm(target, { recursive: true, force: true });
-      await mkdir(target, { recursive: true });
+      await mkdir(directory, { recursive: true });
+      // One for each attempt: an earlier one may not have noticed yet that it was given up.
+      target = await mkdtemp(join(directory, incomingPrefix(image.buildId)));
+      await chmod(target, 0o755);
       const path = join(target, image.name);
       await move(image.path, path, options);
       const record = { name: image.name, size: image.sizeBytes, checksums: image.checksums, format: image.format };
@@ -51,12 +53,16 @@ export function createFileStore(directory: string): Store {
       if ((await stat(path)).size !== image.sizeBytes) throw new Error('the image changed its size on the way');
       options.signal.throwIfAborted();
       await syncFolder(target);
-      // A folder of this build that is not whole, left by a machine that lost power: it makes way.
-      await rm(folder(image.buildId), { recursive: true, force: true });
-      await rename(target, folder(image.buildId));
+      // A folder of this build that is not whole, left by a machine that lost power, makes way; a whole one stays.
+      if ((await find(image.buildId)) === null) await rm(folder(image.buildId), { recursive: true, force: true });
+      await rename(target, folder(image.buildId)).catch(async (error: unknown) => {
+        // Another attempt at this build came first.
+        if (!isNodeError(error) || (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST')) throw error;
+        await rm(target ?? '', { recursive: true, force: true });
+      });
       await syncFolder(directory);
     } catch (error) {
-      await rm(target, { recursive: true, force: true });
+      if (target !== undefined) await rm(target, { recursive: true, force: true });
       options.signal.throwIfAborted();
       throw failed(error);
     }
@@ -69,7 +75,12 @@ export function createFileStore(directory: string): Store {
     kind: 'file',
     find,
     put,
-    discard: (buildId) => rm(incoming(buildId), { recursive: true, force: true }),
+    async discard(buildId) {
+      const names = await readdir(directory).catch(() => []);
+      for (const name of names.filter((candidate) => candidate.startsWith(incomingPrefix(buildId)))) {
+        await rm(join(directory, name), { recursive: true, force: true });
+      }
+    },
   };
 
   function failed(error: unknown): ImageBuilderError {

@@ -42,4 +42,8 @@ export interface StorePutOptions {
 export type StoredImage = Pick<
   ImageResult,
   'id' | 'location' | 'store' | 'name' | 'size' | 'checksums' | 'format' | 'region'
->;
+> & {
+  /** Gives the image to whoever has it, without a token, until `download_url_expires` (ISO 8601). */
+  readonly download_url?: string;
+  readonly download_url_expires?: string;
+};

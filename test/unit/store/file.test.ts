@@ -65,6 +65,15 @@ test('an image that lost bytes is not found, and the next put replaces it', asyn
   assert.is(second.size, 11);
 });
 
+test('two attempts that put at the same time end with one image, the same for both', async () => {
+  const store = createFileStore(join(root, 'store'));
+  const images = [await finished('of attempt one'), await finished('of attempt two, of other bytes')];
+  const [one, two] = await Promise.all(images.map((image) => store.put(image, quiet())));
+  const there = await store.find(buildId, quiet());
+  assert.ok(there !== null && [one, two].some((stored) => stored?.size === there.size));
+  assert.equal(await readdir(join(root, 'store')), [buildId]);
+});
+
 test('an aborted put leaves nothing', async () => {
   const store = createFileStore(join(root, 'store'));
   const abort = new AbortController();
@@ -93,7 +102,7 @@ test('a store directory that cannot be written is store.failed and names the dir
 
 test('discard removes what an unfinished put left', async () => {
   const store = createFileStore(join(root, 'store'));
-  await mkdir(join(root, 'store', `.incoming-${buildId}`), { recursive: true });
+  await mkdir(join(root, 'store', `.incoming-${buildId}.x1y2z3`), { recursive: true });
   await store.discard(buildId);
   await store.discard(buildId);
   assert.equal(await readdir(join(root, 'store')), []);

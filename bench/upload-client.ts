@@ -1,0 +1,30 @@
+import { loadConfig } from '#lib/config.ts';
+import { createLog } from '#lib/log.ts';
+import { createOpenStackStores } from '#lib/store/choose.ts';
+import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import type { FinishedImage } from '#lib/store/store.ts';
+
+/** One upload to Glance by the worker's own store, in a process of its own, for its memory. Writes JSON to stdout. */
+
+const image = JSON.parse(process.argv[2] ?? '') as FinishedImage;
+const openStack = await readOpenStackConfiguration({
+  environment: process.env,
+  clouds: null,
+  password: null,
+  applicationCredentialSecret: null,
+});
+if (openStack === null) throw new Error('no OpenStack in the environment');
+const { glance } = createOpenStackStores({
+  settings: loadConfig({}),
+  openStack,
+  userAgent: 'imagebuilder-bench',
+  log: createLog(),
+});
+// As a worker that is warm: Keystone has been asked.
+const signal = new AbortController().signal;
+await glance.find(image.buildId, { signal });
+const started = performance.now();
+const { id } = await glance.put(image, { signal, onProgress: () => {} });
+const seconds = (performance.now() - started) / 1000;
+// In KiB (getrusage).
+process.stdout.write(JSON.stringify({ id, seconds, peakBytes: process.resourceUsage().maxRSS * 1024 }));

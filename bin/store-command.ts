@@ -1,0 +1,28 @@
+import { loadConfig } from '#lib/config.ts';
+import { createLog } from '#lib/log.ts';
+import { checkStores } from '#lib/store/check.ts';
+import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { version } from '#lib/version.ts';
+
+/** A person waits: what is out of reach is not waited for as long as in a build. */
+const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 5_000 } as const;
+
+/** Says line by line whether finished images will find their way. Resolves with the exit code: 0, or 1 for a fault. */
+export async function checkStore(options: { readonly json?: boolean }): Promise<number> {
+  const config = loadConfig();
+  const openStack = await readOpenStackConfiguration({
+    environment: process.env,
+    clouds: config.openstackClouds,
+    password: config.openstackPassword,
+    applicationCredentialSecret: config.openstackApplicationCredentialSecret,
+  });
+  const log = createLog({ level: 'error', secrets: [...config.secrets, ...(openStack?.secrets ?? [])] });
+  const inputs = { settings: config, openStack, userAgent: `imagebuilder/${version}`, log, retry };
+  let ok = true;
+  for await (const finding of checkStores(inputs)) {
+    ok &&= finding.ok;
+    const line = `${finding.ok ? 'ok  ' : 'FAIL'}  ${finding.what}: ${finding.detail}`;
+    process.stdout.write(`${options.json ? JSON.stringify(finding) : line}\n`);
+  }
+  return ok ? 0 : 1;
+}

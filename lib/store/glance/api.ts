@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { answerError, OpenStackError } from '../openstack/error.ts';
+import type { RetryPolicy } from '../openstack/retry.ts';
+import type { CallOptions, Session } from '../openstack/session.ts';
+import type { FilePart } from '../openstack/transport.ts';
+import { GlanceImage, GlanceImages, glanceRoot } from './image.ts';
+
+/** The calls of Glance's API v2 that are used. */
+export interface Glance {
+  /** Throws OpenStackError; 413 where a quota leaves no room for the image or its properties. */
+  create(image: object, options: CallOptions): Promise<GlanceImage>;
+  /** One attempt. Transient is also what says that the image has gone or changed its state: another may be made. */
+  upload(id: string, body: FilePart, options: CallOptions): Promise<void>;
+  /** Null where there is none. */
+  get(id: string, options: CallOptions): Promise<GlanceImage | null>;
+  /** The project's own images with this build id, whatever their state, oldest first. */
+  list(buildId: string, options: CallOptions): Promise<GlanceImage[]>;
+  /** Bytes that the project's quota leaves; null where there is none, or Glance does not tell (before API 2.16). */
+  room(options: CallOptions): Promise<number | null>;
+  /** Nothing where there is none. */
+  remove(id: string, options: CallOptions & { readonly retry?: RetryPolicy }): Promise<void>;
+}
+
+/** In MiB; a limit of -1 is none. */
+const Usage = z.object({
+  usage: z.object({ image_size_total: z.object({ limit: z.number(), usage: z.number() }).optional() }),
+});
+const MiB = 1024 * 1024;
+
+export function createGlance(session: Session): Glance {
+  const path = (rest: string) => (endpoint: string) => `${glanceRoot(endpoint)}/v2${rest}`;
+  const call = (
+    method: 'GET' | 'POST' | 'DELETE',
+    rest: string,
+    options: CallOptions & { json?: object; okStatuses?: number[]; retry?: RetryPolicy },
+  ) => session.send('image', { method, path: path(rest), ...options });
+
+  async function get(id: string, { signal }: CallOptions): Promise<GlanceImage | null> {
+    const answer = await call('GET', `/images/${id}`, { okStatuses: [404], signal });
+    return answer.status === 404 ? null : parse(GlanceImage, answer);
+  }
+
+  return {
+    async create(image, { signal }) {
+      return parse(GlanceImage, await call('POST', '/images', { json: image, signal }));
+    },
+    async upload(id, body, { signal }) {
+      await session.upload('image', {
+        path: path(`/images/${id}/file`),
+        headers: { 'content-type': 'application/octet-stream' },
+        body,
+        alsoTransient: [404, 409, 410],
+        signal,
+      });
+    },
+    get,
+    async list(buildId, { signal }) {
+      const owner = await session.projectId({ signal });
+      const found: GlanceImage[] = [];
+      const query = new URLSearchParams({ imagebuilder_build_id: buildId, owner, sort: 'created_at:asc,id:asc' });
+      let next: string | undefined = `/images?${query}`;
+      while (next !== undefined) {
+        const page: z.infer<typeof GlanceImages> = parse(GlanceImages, await call('GET', next, { signal }));
+        found.push(...page.images);
+        next = page.next?.replace(/^\/v2/, '');
+      }
+      return found;
+    },
+    async room({ signal }) {
+      const answer = await call('GET', '/info/usage', { okStatuses: [403, 404], signal });
+      const usage = answer.status === 200 ? parse(Usage, answer).usage.image_size_total : undefined;
+      return usage === undefined || usage.limit < 0 ? null : Math.max(0, usage.limit - usage.usage) * MiB;
+    },
+    async remove(id, options) {
+      const answer = await call('DELETE', `/images/${id}`, { ...options, okStatuses: [400, 404] });
+      // 400 is the answer to whoever comes second while the image is being deleted.
+      if (answer.status === 400 && (await get(id, options)) !== null) throw answerError('Glance', answer);
+    },
+  };
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, answer: { readonly text: string }): z.output<Schema> {
+  let document: unknown;
+  try {
+    document = JSON.parse(answer.text);
+  } catch {
+    document = undefined;
+  }
+  const result = schema.safeParse(document);
+  if (result.success) return result.data;
+  throw new OpenStackError(`Glance's answer is not understood: ${z.prettifyError(result.error).slice(0, 200)}`, {
+    transient: false,
+  });
+}

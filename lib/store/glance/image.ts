@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import type { ImageResult } from '../../api/event.ts';
+import { ImageBuilderError } from '../../errors.ts';
+import type { FinishedImage } from '../store.ts';
+
+/** Images as Glance's API v2 knows them, and what Image Builder writes on its own. */
+
+const hex = (digits: number) => z.string().regex(new RegExp(`^[0-9a-f]{${digits}}$`));
+
+export const GlanceImage = z.object({
+  id: z.uuid(),
+  name: z.string().nullable(),
+  status: z.string(),
+  size: z.int().nullable(),
+  disk_format: z.string().nullable(),
+  os_hash_algo: z.string().nullish(),
+  os_hash_value: z.string().nullish(),
+  created_at: z.string(),
+  /** What the image must have, written before it is uploaded. */
+  imagebuilder_size: z.coerce.number().int().optional().catch(undefined),
+  imagebuilder_sha256: hex(64).optional().catch(undefined),
+  imagebuilder_sha512: hex(128).optional().catch(undefined),
+});
+export type GlanceImage = z.infer<typeof GlanceImage>;
+
+/** An answer to GET /v2/images; `next` is a path. */
+export const GlanceImages = z.object({ images: z.array(GlanceImage), next: z.string().optional() });
+
+const formats: Readonly<Record<string, ImageResult['format']>> = { qcow2: 'qcow2', raw: 'raw', iso: 'iso' };
+
+/** Debian's names of architectures as OpenStack's schedulers know them (Glance's useful image properties). */
+const architectures: Readonly<Record<string, string>> = {
+  amd64: 'x86_64',
+  arm64: 'aarch64',
+  armhf: 'armv7l',
+  i386: 'i686',
+  ppc64el: 'ppc64le',
+};
+
+/** The properties that make a build's image known again and checkable; they must have room in any quota. */
+export function identifyingProperties(image: FinishedImage): Record<string, string> {
+  return {
+    imagebuilder_build_id: image.buildId,
+    imagebuilder_size: String(image.sizeBytes),
+    imagebuilder_sha256: image.checksums.sha256,
+    imagebuilder_sha512: image.checksums.sha512,
+  };
+}
+
+/** The properties for people and schedulers. All values are text: Glance takes nothing else. */
+export function describingProperties(
+  image: FinishedImage,
+  configured: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return {
+    os_distro: image.distribution,
+    os_version: image.distributionVersion,
+    architecture: architectures[image.architecture] ?? image.architecture,
+    ticket_id: String(image.ticketId),
+    imagebuilder_series: image.series,
+    imagebuilder_base_sha256: image.baseImageSha256,
+    ...configured,
+  };
+}
+
+/** The body of POST /v2/images without properties. Throws `store.refused` for a format that Glance does not have. */
+export function newImage(image: FinishedImage, visibility: string) {
+  if (formats[image.format] === undefined) {
+    throw new ImageBuilderError(
+      'store.refused',
+      `Glance takes no ${image.format}; with IMAGEBUILDER_STORE=auto or swift such images go to Swift`,
+    );
+  }
+  return {
+    name: image.name,
+    disk_format: image.format,
+    container_format: 'bare',
+    visibility,
+    tags: ['imagebuilder'],
+  };
+}
+
+/** What is in Glance in words where it is not what was recorded or uploaded, null where it is. */
+export function faultOf(
+  image: GlanceImage,
+  expected: {
+    readonly size: number | undefined;
+    readonly sha256: string | undefined;
+    readonly sha512: string | undefined;
+  },
+): string | null {
+  if (image.status !== 'active') return `is ${image.status}, not active`;
+  if (image.size !== expected.size)
+    return `has ${image.size ?? 'no'} bytes instead of ${expected.size ?? 'an unknown number'}`;
+  if (hasUnknownDigest(image)) {
+    return `is hashed with ${image.os_hash_algo ?? 'nothing'}; sha512 is needed (hashing_algorithm in glance-api.conf)`;
+  }
+  const digest = image.os_hash_algo === 'sha256' ? expected.sha256 : expected.sha512;
+  return digest !== undefined && image.os_hash_value === digest ? null : 'has another content than was uploaded';
+}
+
+/** Whether Glance hashed it with an algorithm (its default is sha512) whose digest of the file is not known here. */
+export function hasUnknownDigest(image: GlanceImage): boolean {
+  return image.status === 'active' && !['sha256', 'sha512'].includes(image.os_hash_algo ?? '');
+}
+
+/** The image as a result. Only for one without fault. */
+export function toStored(image: GlanceImage, endpoint: { readonly url: string; readonly region: string }) {
+  return {
+    id: image.id,
+    location: `${glanceRoot(endpoint.url)}/v2/images/${image.id}`,
+    store: 'glance' as const,
+    region: endpoint.region,
+    name: image.name ?? image.id,
+    size: image.size ?? 0,
+    checksums: { sha256: image.imagebuilder_sha256 ?? '', sha512: image.imagebuilder_sha512 ?? '' },
+    format: formats[image.disk_format ?? ''] ?? ('raw' as const),
+  };
+}
+
+/** The catalogue's URL mostly comes without a version, in some clouds with one. */
+export function glanceRoot(endpoint: string): string {
+  return endpoint.replace(/\/v2$/, '');
+}

@@ -1,0 +1,118 @@
+import { RequestError, TimeoutError } from 'got';
+import { ImageBuilderError, isNodeError, safeUrl } from '../../errors.ts';
+import type { Answer } from './transport.ts';
+
+/** A failure of Keystone, Glance or Swift, with what decides whether to try again. */
+export class OpenStackError extends ImageBuilderError {
+  /** True where the same may well succeed in a moment. */
+  readonly transient: boolean;
+  /** Status of the answer; null when there was none. */
+  readonly upstreamStatus: number | null;
+  /** True when a body had been sent to its end, so that the server may have taken it although no answer came. */
+  readonly bodySent: boolean;
+
+  constructor(
+    message: string,
+    details: {
+      readonly transient: boolean;
+      readonly upstreamStatus?: number;
+      readonly bodySent?: boolean;
+      readonly retryAfterSeconds?: number | undefined;
+      readonly cause?: unknown;
+    },
+  ) {
+    super(details.transient ? 'store.failed' : 'store.refused', message, {
+      cause: details.cause,
+      ...(details.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: details.retryAfterSeconds }),
+    });
+    this.transient = details.transient;
+    this.upstreamStatus = details.upstreamStatus ?? null;
+    this.bodySent = details.bodySent ?? false;
+  }
+}
+
+/**
+ * Statuses after which the same request may succeed. 401 is one: a token may have been revoked, and Glance and Swift
+ * answer it as well while they cannot reach Keystone (measured: Glance 2023.1 after 3.5 s).
+ */
+const transientStatuses: ReadonlySet<number> = new Set([401, 408, 429, 500, 502, 503, 504]);
+
+/** The error of an answer that is not what was asked for. `server` is its name: Keystone, Glance, Swift. */
+export function answerError(
+  server: string,
+  answer: Answer,
+  options: { readonly alsoTransient?: readonly number[] } = {},
+): OpenStackError {
+  const { status, statusText } = answer;
+  const reason = reasonOf(answer);
+  const message = `${server} at ${safeUrl(answer.url)} answered ${status}${statusText === '' ? '' : ` ${statusText}`}`;
+  const retryAfter = String(answer.headers['retry-after'] ?? '');
+  return new OpenStackError(reason === '' ? message : `${message}: ${reason}`, {
+    transient: transientStatuses.has(status) || options.alsoTransient?.includes(status) === true,
+    upstreamStatus: status,
+    retryAfterSeconds: /^[0-9]{1,4}$/.test(retryAfter) ? Number(retryAfter) : undefined,
+  });
+}
+
+/** A request without an answer. got's own error is not kept: the token is in its options. */
+export function connectionError(
+  server: string,
+  url: string,
+  error: unknown,
+  options: { readonly bodySent?: boolean } = {},
+): OpenStackError {
+  const { what, transient } = describe(error);
+  return new OpenStackError(`${server} at ${safeUrl(url)}: ${what}`, {
+    transient,
+    ...options,
+    cause: error instanceof RequestError ? undefined : error,
+  });
+}
+
+function describe(error: unknown): { what: string; transient: boolean } {
+  if (error instanceof TimeoutError) {
+    const what =
+      error.event === 'response' || error.event === 'request' ? 'no answer in time' : 'no connection in time';
+    return { what, transient: true };
+  }
+  const code = isNodeError(error) ? (error.code ?? '') : '';
+  const message = (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? '';
+  if (code === 'ENOTFOUND') return { what: 'DNS knows no such host', transient: false };
+  if (code === 'ECONNREFUSED') return { what: 'the connection was refused', transient: true };
+  if (code === 'ECONNRESET' || code === 'EPIPE') return { what: 'the connection was cut', transient: true };
+  if (/CERT|SELF_SIGNED|UNABLE_TO_/.test(code)) {
+    return { what: `the certificate is not trusted (${code}); name its CA with OS_CACERT or cacert`, transient: false };
+  }
+  if (code === 'EPROTO' || code.startsWith('ERR_TLS_') || code.startsWith('ERR_SSL_')) {
+    return { what: `TLS failed: ${message}`, transient: false };
+  }
+  return { what: message, transient: true };
+}
+
+const maximumReasonCharacters = 300;
+
+/** What a server says: Keystone in JSON, Glance and Swift in HTML or text. */
+function reasonOf({ text, headers }: Answer): string {
+  const type = headers['content-type'] ?? '';
+  const said = type.includes('json') ? messageOf(text) : type.includes('html') ? withoutMarkup(text) : text;
+  return said.replace(/\s+/g, ' ').trim().slice(0, maximumReasonCharacters);
+}
+
+/** `{"error": {"message": …}}` and the like. */
+function messageOf(text: string): string {
+  try {
+    const document = JSON.parse(text) as { error?: { message?: unknown }; message?: unknown };
+    return String(document.error?.message ?? document.message ?? '');
+  } catch {
+    return '';
+  }
+}
+
+const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', '#x27': "'", '#39': "'" };
+
+function withoutMarkup(html: string): string {
+  return html
+    .replace(/<(head|h1)>.*?<\/\1>/gs, ' ')
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/&([a-z]+|#x?[0-9a-f]+);/g, (entity, name: string) => entities[name] ?? entity);
+}

@@ -1,0 +1,130 @@
+import { type Endpoint, findEndpoint, type ServiceType, serviceNames } from './catalogue.ts';
+import type { OpenStackConfiguration } from './configuration.ts';
+import { answerError } from './error.ts';
+import { authenticate, type Token } from './identity.ts';
+import { type RetryPolicy, retrying } from './retry.ts';
+import type { Answer, FilePart, Transport } from './transport.ts';
+
+/**
+ * Calls to Glance and Swift with a token of Keystone that is kept until shortly before it expires, renewed by one
+ * request at a time, and given up when a service refuses it.
+ */
+export interface Session {
+  readonly source: string;
+  /** Id of the project that the token is for. */
+  projectId(options: CallOptions): Promise<string>;
+  endpoint(service: ServiceType, options: CallOptions): Promise<Endpoint>;
+  /** One attempt. Throws OpenStackError for a status that is neither 200 to 299 nor among `okStatuses`. */
+  sendOnce(service: ServiceType, call: Call): Promise<Answer>;
+  /** `sendOnce`, again where that helps and patience lasts. */
+  send(service: ServiceType, call: Call): Promise<Answer>;
+  /** PUTs a part of a file, one attempt. Throws OpenStackError for any status but 200 to 299. */
+  upload(service: ServiceType, call: Omit<Call, 'method' | 'body'> & { readonly body: FilePart }): Promise<Answer>;
+}
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+}
+
+export interface Call extends CallOptions {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Below the endpoint, with a slash first; or, where the endpoint leads elsewhere, a function of it. */
+  readonly path: string | ((endpoint: string) => string);
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly json?: unknown;
+  readonly okStatuses?: readonly number[];
+  /** Statuses that may pass in this call, beyond those that always may. */
+  readonly alsoTransient?: readonly number[];
+  /** How long to go on trying, for `send`. Default: that of the session. */
+  readonly retry?: RetryPolicy;
+}
+
+export interface SessionOptions {
+  readonly configuration: OpenStackConfiguration;
+  readonly transport: Transport;
+  readonly retry: RetryPolicy;
+}
+
+/** Makes a session; nothing is sent before the first call. */
+export function createSession({ configuration, transport, retry }: SessionOptions): Session {
+  let current: Token | null = null;
+  let renewal: Promise<Token> | null = null;
+
+  async function token({ signal }: CallOptions): Promise<Token> {
+    if (current !== null && Date.now() < current.renewAt) return current;
+    // On nobody's signal, since others may be waiting for the same token.
+    renewal ??= authenticate(configuration, transport, never)
+      .then((renewed) => {
+        current = renewed;
+        return renewed;
+      })
+      .finally(() => {
+        renewal = null;
+      });
+    return abortable(renewal, signal);
+  }
+
+  const patientToken = ({ signal }: CallOptions) => retrying(() => token({ signal }), { signal, policy: retry });
+
+  async function prepare(service: ServiceType, path: Call['path'], options: CallOptions) {
+    const used = await token(options);
+    const { url } = findEndpoint(used.catalog, { ...configuration, type: service });
+    return { used, server: serviceNames[service], url: typeof path === 'string' ? url + path : path(url) };
+  }
+
+  function check(
+    server: string,
+    answer: Answer,
+    used: Token,
+    call: Pick<Call, 'okStatuses' | 'alsoTransient'>,
+  ): Answer {
+    if ((answer.status >= 200 && answer.status < 300) || call.okStatuses?.includes(answer.status) === true)
+      return answer;
+    if (answer.status === 401 && current === used) current = null;
+    throw answerError(server, answer, call);
+  }
+
+  async function sendOnce(service: ServiceType, call: Call): Promise<Answer> {
+    const { used, server, url } = await prepare(service, call.path, call);
+    const answer = await transport.send({
+      server,
+      method: call.method,
+      url,
+      headers: {
+        ...(call.json === undefined ? {} : { 'content-type': 'application/json' }),
+        ...call.headers,
+        'x-auth-token': used.id,
+      },
+      ...(call.json === undefined ? {} : { body: JSON.stringify(call.json) }),
+      signal: call.signal,
+    });
+    return check(server, answer, used, call);
+  }
+
+  return {
+    source: configuration.source,
+    projectId: async (options) => (await patientToken(options)).projectId,
+    endpoint: async (service, options) =>
+      findEndpoint((await patientToken(options)).catalog, { ...configuration, type: service }),
+    sendOnce,
+    send: (service, call) =>
+      retrying(() => sendOnce(service, call), { signal: call.signal, policy: call.retry ?? retry }),
+    async upload(service, call) {
+      const { used, server, url } = await prepare(service, call.path, call);
+      const headers = { ...call.headers, 'x-auth-token': used.id };
+      const answer = await transport.upload({ server, url, headers, body: call.body, signal: call.signal });
+      return check(server, answer, used, call);
+    },
+  };
+}
+
+const never = new AbortController().signal;
+
+function abortable<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}

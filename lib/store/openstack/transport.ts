@@ -1,0 +1,261 @@
+import type { Hash } from 'node:crypto';
+import { once } from 'node:events';
+import { type FileHandle, open } from 'node:fs/promises';
+import http, { type IncomingHttpHeaders } from 'node:http';
+import https from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import got, { type OptionsInit, type Request, type Response } from 'got';
+import { safeUrl } from '../../errors.ts';
+import { connectionError, OpenStackError } from './error.ts';
+
+/**
+ * HTTP to OpenStack. Apart from the client for URLs of requests, because the operator's own servers are reached
+ * wherever they are, by their own CA, and because bodies are sent. One attempt each; nothing is redirected, so that the
+ * token goes nowhere else.
+ */
+export interface Transport {
+  /** Resolves with the answer, whatever its status. Throws OpenStackError where none comes, or the signal's reason. */
+  send(request: TransportRequest): Promise<Answer>;
+  /** PUTs a part of a file. Throws OpenStackError where the connection is cut or stalls, or the signal's reason. */
+  upload(request: UploadRequest): Promise<Answer>;
+}
+
+export interface TransportOptions {
+  readonly certificateAuthority: string | null;
+  /** For each of DNS, TCP and TLS. */
+  readonly connectTimeoutMs: number;
+  /** An upload of which not a byte is taken for this long is broken off. */
+  readonly stallTimeoutMs: number;
+  readonly userAgent: string;
+}
+
+export interface TransportRequest {
+  /** Name of the server in messages. */
+  readonly server: string;
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly url: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly signal: AbortSignal;
+}
+
+export interface UploadRequest extends Omit<TransportRequest, 'method' | 'body'> {
+  readonly body: FilePart;
+}
+
+export interface FilePart {
+  readonly path: string;
+  readonly startByte: number;
+  readonly bytes: number;
+  /** Is updated with what is sent. */
+  readonly digest?: Hash;
+  /** Told how many bytes of the part are sent. */
+  readonly onProgress?: (sentBytes: number) => void;
+}
+
+export interface Answer {
+  readonly url: string;
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+const answerTimeoutMs = 60_000;
+/** After the last byte a server may still be copying to a store of its own; this slow, 10 MiB/s, it may be. */
+const slowestFinishBytesPerMs = (10 * 1024 * 1024) / 1000;
+/** How long "100 Continue" is waited for; servers and proxies that do not know it get the body anyway (as curl does). */
+const continueTimeoutMs = 1_000;
+const chunkBytes = 256 * 1024;
+
+/** Makes the transport. */
+export function createTransport(options: TransportOptions): Transport {
+  const { connectTimeoutMs: connect, stallTimeoutMs, certificateAuthority } = options;
+  // No connection is kept: a few calls are made per build, and uwsgi closes idle ones without a word.
+  const agent = { http: new http.Agent({ keepAlive: false }), https: new https.Agent({ keepAlive: false }) };
+
+  function gotOptions(request: Omit<TransportRequest, 'method' | 'body'>) {
+    return {
+      headers: { 'user-agent': options.userAgent, ...request.headers },
+      signal: request.signal,
+      agent,
+      followRedirect: false,
+      throwHttpErrors: false,
+      decompress: false,
+      retry: { limit: 0 },
+      ...(certificateAuthority === null ? {} : { https: { certificateAuthority } }),
+    } as const satisfies OptionsInit;
+  }
+  const connectTimeouts = { lookup: connect, connect, secureConnect: connect };
+
+  return {
+    async send(request) {
+      const { method, body, signal, server, url } = request;
+      signal.throwIfAborted();
+      try {
+        const response = await got(url, {
+          ...gotOptions(request),
+          method,
+          ...(body === undefined ? {} : { body }),
+          timeout: { ...connectTimeouts, request: answerTimeoutMs },
+        });
+        return toAnswer(response, response.body);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw connectionError(server, url, error);
+      }
+    },
+
+    async upload(request) {
+      const { body, signal, server, url, headers } = request;
+      signal.throwIfAborted();
+      const stream = got.stream(url, {
+        ...gotOptions({
+          ...request,
+          headers: { ...headers, 'content-length': String(body.bytes), expect: '100-continue' },
+        }),
+        method: 'PUT',
+        timeout: { ...connectTimeouts, response: stallTimeoutMs + body.bytes / slowestFinishBytesPerMs },
+      });
+      const outgoing = sendBody(stream, body, stallTimeoutMs);
+      try {
+        // A server that refuses answers before it has read everything; what becomes of the sending is then no matter.
+        const response = await Promise.race([outgoing.answered, outgoing.sent.then(() => outgoing.answered)]);
+        return toAnswer(response, await readText(stream));
+      } catch (error) {
+        signal.throwIfAborted();
+        if (outgoing.failure() === 'stalled') {
+          const what = `took no byte for ${Math.round(stallTimeoutMs / 1000)} seconds`;
+          throw new OpenStackError(`${server} at ${safeUrl(url)} ${what}`, { transient: true });
+        }
+        throw outgoing.failure() ?? connectionError(server, url, error, { bodySent: outgoing.isSent() });
+      } finally {
+        stream.destroy();
+      }
+    },
+  };
+}
+
+interface Outgoing {
+  readonly answered: Promise<Response>;
+  /** Resolves when all is sent, or an answer made sending needless. */
+  readonly sent: Promise<void>;
+  isSent(): boolean;
+  /** What went wrong on this side, which is then why the connection is cut. */
+  failure(): Error | 'stalled' | undefined;
+}
+
+/**
+ * Sends the body once the server has asked for it. A source that fails or ends early destroys the request: Glance takes
+ * a body that ends in order for a whole one.
+ */
+function sendBody(stream: Request, body: FilePart, stallTimeoutMs: number): Outgoing {
+  let failure: Error | 'stalled' | undefined;
+  let isSent = false;
+  const fail = (reason: Error | 'stalled') => {
+    failure ??= reason;
+    stream.destroy(reason === 'stalled' ? new Error(reason) : reason);
+  };
+  const answered = new Promise<Response>((resolve, reject) => {
+    stream.once('response', resolve);
+    stream.on('error', reject);
+  });
+
+  async function send(): Promise<void> {
+    if (!(await isWanted(stream, answered))) return;
+    const timer = setTimeout(() => fail('stalled'), stallTimeoutMs);
+    try {
+      let sentBytes = 0;
+      for await (const written of writeParts(stream, body, fail)) {
+        sentBytes += written;
+        timer.refresh();
+        body.onProgress?.(sentBytes);
+      }
+      isSent = true;
+      stream.end();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  const sent = send();
+  // Both are looked at only until the first of them says how it went.
+  for (const promise of [answered, sent]) promise.catch(() => undefined);
+  return { answered, sent, isSent: () => isSent, failure: () => failure };
+}
+
+/** False when the server answers instead of asking for the body. */
+async function isWanted(stream: Request, answered: Promise<Response>): Promise<boolean> {
+  const waiting = new AbortController();
+  const { signal } = waiting;
+  try {
+    return await Promise.race([
+      answered.then(() => false),
+      once(stream, 'continue', { signal }).then(() => true),
+      sleep(continueTimeoutMs, true, { signal }),
+    ]);
+  } finally {
+    waiting.abort();
+  }
+}
+
+/**
+ * Writes the part of the file and yields after every chunk how many bytes have left for the kernel. The next chunk is
+ * read meanwhile; two buffers take turns, since new ones for every chunk were measured to cost as much time as all the
+ * rest. Calls `fail` when the file cannot be read or has fewer bytes.
+ */
+async function* writeParts(
+  stream: Request,
+  { path, startByte, bytes, digest }: FilePart,
+  fail: (reason: Error) => void,
+): AsyncGenerator<number, void> {
+  const closed = new Promise<never>((_, reject) => {
+    stream.once('close', () => reject(new Error('the connection was closed')));
+  });
+  closed.catch(() => undefined);
+  const write = (chunk: Buffer) =>
+    Promise.race([
+      closed,
+      new Promise<number>((resolve, reject) => {
+        stream.write(chunk, (error) => (error ? reject(error) : resolve(chunk.length)));
+      }),
+    ]);
+  const read = async (file: FileHandle, buffer: Buffer, position: number) => {
+    try {
+      const wanted = Math.min(chunkBytes, bytes - position);
+      const { bytesRead } = await file.read(buffer, 0, wanted, startByte + position);
+      if (bytesRead === 0) throw new Error(`${path} has become shorter while it was uploaded`);
+      return buffer.subarray(0, bytesRead);
+    } catch (error) {
+      fail(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
+  };
+
+  await using file = await open(path, 'r').catch((error: Error) => {
+    fail(error);
+    throw error;
+  });
+  const buffers = [Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes)] as const;
+  let writing: Promise<number> | null = null;
+  for (let position = 0, turn = 0; position < bytes; turn += 1) {
+    const chunk = await read(file, buffers[turn % 2 === 0 ? 0 : 1], position);
+    position += chunk.length;
+    digest?.update(chunk);
+    if (writing !== null) yield await writing;
+    writing = write(chunk);
+    writing.catch(() => undefined);
+  }
+  if (writing !== null) yield await writing;
+}
+
+async function readText(stream: Request): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function toAnswer(response: Response, text: string): Answer {
+  const { statusCode, statusMessage, headers, url } = response;
+  return { url, status: statusCode, statusText: statusMessage ?? '', headers, text };
+}

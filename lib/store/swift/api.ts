@@ -1,0 +1,164 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { z } from 'zod';
+import { OpenStackError } from '../openstack/error.ts';
+import type { Call, CallOptions, Session } from '../openstack/session.ts';
+import type { FilePart } from '../openstack/transport.ts';
+
+/** The calls of Swift's API v1 that are used, all within one container. */
+export interface Container {
+  /** Creates it where it is missing. With a key, sees to it that TempURLs may be signed with it. */
+  ensure(temporaryUrlKey: string | null, options: CallOptions): Promise<void>;
+  /** URL of an object. */
+  url(name: string, options: CallOptions): Promise<string>;
+  /** Objects whose names begin so, in the order of their names; none where there is no container. */
+  list(prefix: string, options: CallOptions): Promise<ListedObject[]>;
+  /** What an object is; null where there is none, or where its first segment is missing. */
+  look(name: string, options: CallOptions): Promise<ObjectHead | null>;
+  /** One attempt. Resolves with the ETag, Swift's MD5 of the body. */
+  upload(
+    name: string,
+    body: FilePart,
+    headers: Readonly<Record<string, string>>,
+    options: CallOptions,
+  ): Promise<string>;
+  /** Puts a manifest of segments in the container; its ETag and sizes are checked by Swift. */
+  putManifest(
+    name: string,
+    segments: readonly ManifestEntry[],
+    headers: Readonly<Record<string, string>>,
+    options: CallOptions,
+  ): Promise<void>;
+  /** Bytes that the quotas of container and account leave; null where there is none. */
+  room(options: CallOptions): Promise<number | null>;
+  /** The segments of a static large object. */
+  getManifest(name: string, options: CallOptions): Promise<ListedObject[]>;
+  /** Nothing where there is none. A manifest goes without its segments. */
+  remove(name: string, options: CallOptions & Pick<Call, 'retry'>): Promise<void>;
+}
+
+export interface ObjectHead {
+  readonly bytes: number;
+  readonly etag: string;
+  /** Whether it is the manifest of segments. */
+  readonly isSegmented: boolean;
+  readonly headers: IncomingHttpHeaders;
+}
+
+export interface ManifestEntry {
+  readonly name: string;
+  readonly etag: string;
+  readonly bytes: number;
+}
+
+/** `hash` is the MD5 of its content, or of its manifest. */
+const ListedObject = z.object({ name: z.string(), bytes: z.int(), hash: z.string() });
+export type ListedObject = z.infer<typeof ListedObject>;
+
+const pageLength = 1000;
+const contentType = 'application/octet-stream';
+
+export function openContainer(session: Session, container: string): Container {
+  const path = (name: string) => `/${encodeURIComponent(container)}${name === '' ? '' : `/${encodeName(name)}`}`;
+  const send = (call: Call) => session.send('object-store', call);
+
+  return {
+    async ensure(temporaryUrlKey, { signal }) {
+      const keyHeader = 'x-container-meta-temp-url-key';
+      const present = await send({ method: 'GET', path: `${path('')}?limit=1`, okStatuses: [404], signal });
+      const hasKey = temporaryUrlKey === null || present.headers[keyHeader] === temporaryUrlKey;
+      if (present.status !== 404 && hasKey) return;
+      const headers = temporaryUrlKey === null ? {} : { [keyHeader]: temporaryUrlKey };
+      // PUT on a container that is there changes its metadata and no more.
+      await send({ method: 'PUT', path: path(''), headers, signal });
+    },
+    async url(name, options) {
+      return (await session.endpoint('object-store', options)).url + path(name);
+    },
+    async list(prefix, { signal }) {
+      const found: ListedObject[] = [];
+      for (let marker = ''; ; ) {
+        const query = new URLSearchParams({ format: 'json', prefix, marker, limit: String(pageLength) });
+        const answer = await send({ method: 'GET', path: `${path('')}?${query}`, okStatuses: [404], signal });
+        if (answer.status === 404) return found;
+        const page = parse(z.array(ListedObject), answer.text);
+        found.push(...page);
+        const last = page.at(-1);
+        if (last === undefined) return found;
+        marker = last.name;
+      }
+    },
+    async look(name, { signal }) {
+      // One byte by GET: Swift 2.30 ends its 404 and 503 to HEAD as if they had a body, which is not HTTP.
+      const headers = { range: 'bytes=0-0' };
+      const answer = await send({ method: 'GET', path: path(name), headers, okStatuses: [404, 409, 416], signal });
+      if (answer.status === 404 || answer.status === 409) return null;
+      return {
+        // Of `bytes 0-0/1234`; an empty object says `bytes */0`.
+        bytes: Number(/\/([0-9]+)$/.exec(answer.headers['content-range'] ?? '')?.[1] ?? 0),
+        etag: unquoted(answer.headers.etag),
+        isSegmented: answer.headers['x-static-large-object'] !== undefined,
+        headers: answer.headers,
+      };
+    },
+    async upload(name, body, headers, { signal }) {
+      const answer = await session.upload('object-store', {
+        path: path(name),
+        headers: { 'content-type': contentType, ...headers },
+        body,
+        signal,
+      });
+      return unquoted(answer.headers.etag);
+    },
+    async putManifest(name, segments, headers, { signal }) {
+      await send({
+        method: 'PUT',
+        path: `${path(name)}?multipart-manifest=put`,
+        headers: { 'content-type': contentType, ...headers },
+        json: segments.map((segment) => ({
+          path: `/${container}/${segment.name}`,
+          etag: segment.etag,
+          size_bytes: segment.bytes,
+        })),
+        signal,
+      });
+    },
+    async room({ signal }) {
+      const rooms = await Promise.all(
+        ['account', 'container'].map(async (kind) => {
+          const call = { method: 'GET', path: `${kind === 'account' ? '' : path('')}?limit=1`, signal } as const;
+          const { headers } = await send(call);
+          const quota = headers[`x-${kind}-meta-quota-bytes`];
+          return quota === undefined ? [] : [Number(quota) - Number(headers[`x-${kind}-bytes-used`])];
+        }),
+      );
+      const known = rooms.flat();
+      return known.length === 0 ? null : Math.min(...known);
+    },
+    async getManifest(name, { signal }) {
+      const answer = await send({ method: 'GET', path: `${path(name)}?multipart-manifest=get`, signal });
+      const prefix = `/${container}/`;
+      return parse(z.array(ListedObject), answer.text).map((entry) => ({
+        ...entry,
+        name: entry.name.startsWith(prefix) ? entry.name.slice(prefix.length) : entry.name,
+      }));
+    },
+    async remove(name, options) {
+      await send({ method: 'DELETE', path: path(name), okStatuses: [404], ...options });
+    },
+  };
+}
+
+/** An ETag without the quotes that RFC 9110 asks for and Swift mostly leaves out. */
+function unquoted(etag: string | undefined): string {
+  return (etag ?? '').replace(/^"(.*)"$/, '$1');
+}
+
+const encodeName = (name: string) => name.split('/').map(encodeURIComponent).join('/');
+
+function parse<Schema extends z.ZodType>(schema: Schema, text: string): z.output<Schema> {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    throw new OpenStackError("Swift's answer is not understood", { transient: false });
+  }
+}

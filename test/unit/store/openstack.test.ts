@@ -1,0 +1,167 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config.ts';
+import { createLog } from '#lib/log.ts';
+import { chooseStores } from '#lib/store/choose.ts';
+import { findEndpoint } from '#lib/store/openstack/catalogue.ts';
+import type { OpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { OpenStackError } from '#lib/store/openstack/error.ts';
+import { retrying } from '#lib/store/openstack/retry.ts';
+import { planSegments } from '#lib/store/swift/limits.ts';
+import { temporaryUrl } from '#lib/store/swift/temporary-url.ts';
+
+const catalog = [
+  { type: 'identity', endpoints: [] },
+  {
+    type: 'image',
+    endpoints: [
+      { interface: 'public', region_id: 'north', url: 'http://north:9292/' },
+      { interface: 'internal', region_id: 'north', url: 'http://north.internal:9292' },
+      { interface: 'public', region_id: 'south', url: 'http://south:9292' },
+    ],
+  },
+];
+
+test('an endpoint is found by type, interface and region', () => {
+  const find = (region: string | null, name: 'public' | 'internal') =>
+    findEndpoint(catalog, { type: 'image', region, interface: name }).url;
+  assert.is(find('south', 'public'), 'http://south:9292');
+  assert.is(find('north', 'public'), 'http://north:9292');
+  assert.is(find(null, 'internal'), 'http://north.internal:9292', 'the only one needs no region');
+});
+
+test('an endpoint that is not there is told with what there is', () => {
+  const cases = [
+    [{ type: 'image', region: 'west', interface: 'public' }, /in the region west; .*public in north, public in south/],
+    [{ type: 'image', region: 'south', interface: 'internal' }, /no internal endpoint of image \(Glance\)/],
+    [{ type: 'object-store', region: null, interface: 'public' }, /it has the services identity, image/],
+    [{ type: 'image', region: null, interface: 'public' }, /several regions \(north, south\); choose one/],
+  ] as const;
+  for (const [wanted, message] of cases) {
+    assert.throws(
+      () => findEndpoint(catalog, wanted),
+      (error: OpenStackError) => error.code === 'store.refused' && message.test(error.message),
+    );
+  }
+});
+
+const quick = { delayMs: 1, maximumDelayMs: 2, patienceMs: 1_000 };
+const never = new AbortController().signal;
+
+test('what may pass is tried again, what may not is not', async () => {
+  let calls = 0;
+  const failing = (transient: boolean, times: number) => async () => {
+    calls += 1;
+    if (calls <= times) throw new OpenStackError('failed', { transient });
+    return 'done';
+  };
+  assert.is(await retrying(failing(true, 3), { signal: never, policy: quick }), 'done');
+  assert.is(calls, 4);
+  calls = 0;
+  await retrying(failing(false, 1), { signal: never, policy: quick }).then(
+    () => assert.unreachable(),
+    () => assert.is(calls, 1),
+  );
+});
+
+test('patience ends by number of attempts and by waiting, with the last error', async () => {
+  for (const policy of [
+    { ...quick, attempts: 3 },
+    { delayMs: 20, maximumDelayMs: 20, patienceMs: 30 },
+  ]) {
+    let calls = 0;
+    const error = await retrying(
+      async () => {
+        calls += 1;
+        throw new OpenStackError(`failure ${calls}`, { transient: true });
+      },
+      { signal: never, policy },
+    ).catch((thrown: Error) => thrown);
+    assert.ok(calls > 1 && calls <= 4, String(calls));
+    assert.is((error as Error).message, `failure ${calls}`);
+  }
+});
+
+const limits = { maximumFileBytes: 100, maximumSegments: 10, temporaryUrlDigests: [] };
+
+test('the segments of an image are all of it, in order, within the limits of the cluster', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 300 }), (size, segmentBytes) => {
+      const segments = planSegments(size, segmentBytes, limits);
+      let next = 0;
+      for (const { startByte, bytes } of segments) {
+        assert.is(startByte, next);
+        assert.ok(bytes > 0 && bytes <= limits.maximumFileBytes);
+        next += bytes;
+      }
+      assert.is(next, size);
+      assert.ok(segments.length <= limits.maximumSegments);
+      if (size <= Math.min(segmentBytes, limits.maximumFileBytes)) assert.is(segments.length, 1);
+    }),
+  );
+});
+
+test('an image that the cluster cannot hold is refused, with how much it can', () => {
+  assert.throws(() => planSegments(1001, 100, limits), /at most 1000 bytes, and the image has 1001/);
+  assert.throws(() => planSegments(101, 10, { ...limits, maximumSegments: null }), /at most 100 bytes/);
+  assert.is(planSegments(100, 10, { ...limits, maximumSegments: null }).length, 1, 'without segments one object');
+});
+
+test('a TempURL is signed over the path as the cluster sees it', () => {
+  // Computed with Debian's `swift tempurl --absolute --digest sha256 GET 1700000000 '/v1/AUTH_a/c/o x' key`.
+  const url = temporaryUrl({
+    url: 'https://host/swift/v1/AUTH_a/c/o%20x',
+    key: 'key',
+    expires: 1_700_000_000,
+    fileName: 'o x.qcow2',
+  });
+  const { searchParams, pathname } = new URL(url);
+  assert.is(pathname, '/swift/v1/AUTH_a/c/o%20x');
+  assert.is(searchParams.get('temp_url_expires'), '1700000000');
+  assert.is(searchParams.get('filename'), 'o x.qcow2');
+  assert.is(searchParams.get('temp_url_sig'), '10566e70b6a8f7a173031697a5f0e5e64a94f0b3fd3b763437631fbebba67d16');
+});
+
+const openStack: OpenStackConfiguration = {
+  source: 'a test',
+  authUrl: 'http://127.0.0.1:1/v3',
+  identity: { kind: 'application_credential', credential: { id: 'x' }, secret: 'y' },
+  region: null,
+  interface: 'public',
+  certificateAuthority: null,
+  secrets: [],
+};
+
+test('images go to the store that is configured, by type where OpenStack is there', () => {
+  const kinds = (store: 'auto' | 'file' | 'glance' | 'swift', there: boolean) => {
+    const choose = chooseStores({
+      settings: { ...loadConfig({}), store },
+      openStack: there ? openStack : null,
+      userAgent: 'test',
+      log: createLog({ write: () => {} }),
+    });
+    return ['cloud', 'touch', 'cd'].map((type) => choose(type).kind);
+  };
+  assert.equal(kinds('auto', false), ['file', 'file', 'file']);
+  assert.equal(kinds('auto', true), ['glance', 'swift', 'swift']);
+  assert.equal(kinds('file', true), ['file', 'file', 'file']);
+  assert.equal(kinds('glance', true), ['glance', 'glance', 'glance']);
+  assert.equal(kinds('swift', true), ['swift', 'swift', 'swift']);
+  assert.throws(() => kinds('glance', false), /set OS_CLOUD or OS_AUTH_URL, or the secret openstack-clouds/);
+});
+
+test('properties that Glance or Image Builder own cannot be configured', () => {
+  assert.equal(
+    loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: 'hw_disk_bus=virtio, hw_machine_type=q35' }).glanceProperties,
+    {
+      hw_disk_bus: 'virtio',
+      hw_machine_type: 'q35',
+    },
+  );
+  for (const text of ['os_glance_x=1', 'imagebuilder_build_id=1', 'ticket_id=1', 'virtio']) {
+    assert.throws(() => loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: text }), /IMAGEBUILDER_GLANCE_PROPERTIES/);
+  }
+});
+
+test.run();
