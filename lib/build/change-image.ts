@@ -4,6 +4,7 @@ import { type AptCaches, openAptCaches } from '../apt/caches.ts';
 import { assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
 import { installPackages } from '../apt/install.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
+import { openOfflineApt } from '../apt/offline/offline-apt.ts';
 import { comparePackages, readPackages } from '../apt/packages.ts';
 import { addSources } from '../apt/sources.ts';
 import { type AptProgress, updateLists } from '../apt/update.ts';
@@ -55,6 +56,7 @@ export async function changeImage(
     onNotice: (message) => reporter.notice(message),
     binds: caches.binds,
     resolvConf: await readFile('/etc/resolv.conf', 'utf8').catch(() => null),
+    proxyUrl: proxy.url,
   });
   const facts = await readImageFacts(session);
   assertSeries(facts, options.series);
@@ -77,33 +79,36 @@ export const listsShare = 0.2;
 
 async function install(
   session: GuestSession,
-  inputs: Pick<ChangeOptions, 'series' | 'sources' | 'packages'> & {
+  inputs: Pick<ChangeOptions, 'series' | 'sources' | 'packages' | 'workDirectory'> & {
     readonly facts: ImageFacts;
     readonly proxy: AptProxy;
     readonly caches: AptCaches;
   },
   { settings }: BuildTools,
-  { reporter, log }: BuildContext,
+  { reporter, signal, log }: BuildContext,
 ): Promise<void> {
-  const { facts, proxy, caches, series, sources, packages } = inputs;
+  const { facts, proxy, caches, series, sources, packages, workDirectory } = inputs;
   const onLog = (line: string) => reporter.log(line);
   const onProgress = ({ current, total, message }: AptProgress) => reporter.progress(current, total, message);
 
   reporter.begin('sources', sources.length === 0 ? 'updating the package lists' : 'adding the PPAs');
   await addSources(session, facts, sources, series);
-  await updateLists(session, { sources, proxyUrl: proxy.url, onLog, onProgress });
+  await using offline = session.network
+    ? null
+    : await openOfflineApt(session, { facts, binds: caches.binds, workDirectory, signal });
+  const proxyUrl = session.proxyUrl ?? proxy.url;
+  const updateOptions = { sources, proxyUrl, onLog, onProgress };
+  await (offline === null ? updateLists(session, updateOptions) : offline.updateLists(updateOptions));
   await caches.publish(sources).catch((error: unknown) => {
     // The next build fetches them again.
     log.warn('package lists not cached', { error });
   });
 
   reporter.begin('install', packages.length === 0 ? 'no packages to install' : `installing ${packages.join(' ')}`);
-  const { remove } = await installPackages(session, packages, {
-    recommends: settings.installRecommends,
-    proxyUrl: proxy.url,
-    onLog,
-    onProgress,
-  });
+  const installOptions = { recommends: settings.installRecommends, proxyUrl, onLog, onProgress };
+  const { remove } = await (offline === null
+    ? installPackages(session, packages, installOptions)
+    : offline.installPackages(packages, installOptions));
   if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
   const { hits, misses } = proxy.statistics;
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });

@@ -30,6 +30,8 @@ export interface GuestOptions {
   readonly binds: readonly GuestBind[];
   /** Text of /etc/resolv.conf inside while it is open; null for no name resolution. */
   readonly resolvConf: string | null;
+  /** The worker's http proxy, such as `http://127.0.0.1:41234`: all of the network that a vm may be given. */
+  readonly proxyUrl?: string;
 }
 
 export interface GuestBind {
@@ -44,6 +46,8 @@ export interface GuestSession extends AsyncDisposable {
   readonly kind: 'host' | 'vm';
   /** True when scripts reach the network. */
   readonly network: boolean;
+  /** Where scripts reach the worker's proxy, when that is not at its own URL. */
+  readonly proxyUrl?: string;
   /** Mount points that are open, such as `/`, `/boot`; and those of the fstab that could not be. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly string[];

@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import { findRoot } from '../../image/layout.ts';
-import type { FileSystem, Partition } from '../../image/partition.ts';
+import type { Partition } from '../../image/partition.ts';
+import { assemblyError, renderAssembly } from '../assembly.ts';
 import { planMounts } from '../fstab.ts';
 import type { GuestBind } from '../guest.ts';
+import { hostMountOptions } from '../mount-options.ts';
 import { unescapeOctal } from '../octal.ts';
 import { guestScripts } from '../script.ts';
 import { execInside } from './namespace.ts';
@@ -29,18 +31,6 @@ export interface AttachOptions {
   readonly binds: readonly GuestBind[];
   readonly onNotice: (message: string) => void;
 }
-
-/**
- * Options by file system. What can be mounted is what two builds of one base can mount at the same time: XFS refuses
- * a UUID that is there already unless told otherwise, and btrfs would take one device for the other.
- */
-const mountOptions: Partial<Record<FileSystem['type'], string>> = {
-  ext2: 'noatime,nodev',
-  ext3: 'noatime,nodev',
-  ext4: 'noatime,nodev',
-  xfs: 'noatime,nodev,nouuid',
-  vfat: 'noatime,nodev,umask=0077',
-};
 
 /**
  * Mounts the root partition and all that its fstab names. Throws `image.unsupported` or `image.corrupt` where the
@@ -70,32 +60,14 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
     if (!names.includes('nofail')) onNotice(`${target} stays closed: the image has no partition ${spec}`);
   }
 
-  const field = (value: string | null | undefined) =>
-    value !== null && value !== undefined && /^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(value) ? value : '-';
-  const lines = [
-    ...[...loops].map(([partition, { major, minor }]) => [
-      'node',
-      partition.number,
-      major,
-      minor,
-      field(partition.fileSystem?.label),
-      field(partition.fileSystem?.uuid),
-      field(partition.partitionUuid),
-    ]),
-    ...mounts.map(({ partition, target }) => {
-      const type = partition.fileSystem?.type ?? 'ext4';
-      return ['mount', partition.number, type, mountOptions[type] ?? '', target];
-    }),
-    ...options.binds.map(({ source, target }) => ['bind', source, target]),
-  ];
+  const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
+  const input = renderAssembly({ devices, mounts, mountOptions: hostMountOptions, binds: options.binds });
   try {
     await execInside(supervision.processId, ['sh', '-c', guestScripts.assemble, 'assemble', directory], {
-      input: lines.map((line) => `${line.join('\t')}\n`).join(''),
+      input,
     });
   } catch (error) {
-    const reason = error instanceof ExecError ? /^unsupported: (.*)$/m.exec(error.stderr)?.[1] : undefined;
-    if (reason !== undefined) throw new ImageBuilderError('image.unsupported', reason, { cause: error });
-    throw error;
+    throw assemblyError(error);
   }
   return {
     mounted: mounts.map(({ target }) => target),
@@ -119,7 +91,7 @@ class UnknownFileSystem extends ImageBuilderError {
 
 async function mountStage(supervision: Supervision, options: AttachOptions, partition: Partition): Promise<Loop> {
   const type = partition.fileSystem?.type;
-  const flags = type === undefined ? undefined : mountOptions[type];
+  const flags = type === undefined ? undefined : hostMountOptions[type];
   if (type === undefined || flags === undefined) {
     throw new ImageBuilderError(
       'image.unsupported',

@@ -1,10 +1,11 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
 import { guestScripts } from '../script.ts';
+import { diskFull, fileNames, fileSystemErrors, scriptEnvironment, scriptError } from '../script-run.ts';
 import type { Attachment } from './attach.ts';
 import { execInside } from './namespace.ts';
 import { waitFor } from './storage.ts';
@@ -32,8 +33,6 @@ export interface HostSession extends GuestSession {
  */
 const withheldCapabilities = ['sys_module', 'sys_rawio', 'sys_time', 'sys_boot', 'net_admin'];
 
-/** Below this the file system that the overlay lies on counts as full. */
-const fullBytes = 16 * 1024 * 1024;
 const lostGraceMs = 2_000;
 
 export function createHostSession(parts: HostSessionParts): HostSession {
@@ -79,17 +78,13 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   const explain = async (error: unknown, script: GuestScript, timedOut: boolean): Promise<unknown> => {
     if (signal.aborted) return signal.reason;
     if (!(error instanceof ExecError)) return error;
-    if (timedOut) return renamed(error, script, true);
+    const { exitCode, signalName, stdout, stderr } = error;
+    const failure = { exitCode, signalName, stdout, stderr, cause: error };
+    if (timedOut) return scriptError(script, { ...failure, timedOut: true });
     // Killed with its namespaces, the script may be heard of before the supervisor's word arrives.
     if (error.signalName === 'SIGKILL') await waitFor(() => supervision.lost.aborted, lostGraceMs);
     if (supervision.lost.aborted) return supervision.lost.reason;
-    return (await diskFull()) ?? renamed(error, script, false);
-  };
-
-  const diskFull = async (): Promise<ImageBuilderError | null> => {
-    const { bavail, bsize } = await statfs(dirname(disk.overlayPath));
-    if (bavail * bsize >= fullBytes) return null;
-    return new ImageBuilderError('disk.full', 'the worker has no room left for the changes to the image');
+    return (await diskFull(disk)) ?? scriptError(script, { ...failure, timedOut: false });
   };
 
   const close = async (): Promise<void> => {
@@ -98,13 +93,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     const { stdout } = await execInside(supervision.processId, worker);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
-      throw (
-        (await diskFull()) ??
-        new ImageBuilderError(
-          'image.corrupt',
-          'the file system of the image reported errors while it was being changed',
-        )
-      );
+      throw (await diskFull(disk)) ?? fileSystemErrors();
     }
     await execInside(supervision.processId, ['umount', '--recursive', root]);
     supervision.lost.throwIfAborted();
@@ -126,26 +115,6 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   };
 }
 
-/** The whole environment of a script; the worker's own does not reach it. */
-function scriptEnvironment({ partitions }: GuestDisk): Record<string, string> {
-  const isMbr = partitions.some(({ type }) => type?.startsWith('mbr:') === true);
-  return {
-    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    HOME: '/root',
-    USER: 'root',
-    LOGNAME: 'root',
-    SHELL: '/bin/sh',
-    LANG: 'C.UTF-8',
-    LC_ALL: 'C.UTF-8',
-    TERM: 'dumb',
-    DEBIAN_FRONTEND: 'noninteractive',
-    DEBCONF_NONINTERACTIVE_SEEN: 'true',
-    // update-grub cannot see the partition table from here, so it is told what grub.cfg has to load for it.
-    GRUB_PRELOAD_MODULES: isMbr ? 'part_msdos' : 'part_gpt',
-    GRUB_DISABLE_OS_PROBER: 'true',
-  };
-}
-
 async function writeJob(jobs: string, script: GuestScript): Promise<string> {
   const job = await mkdtemp(join(jobs, `${script.name}-`));
   await chmod(job, 0o755);
@@ -156,13 +125,18 @@ async function writeJob(jobs: string, script: GuestScript): Promise<string> {
     await writeFile(path, content);
     await chmod(path, 0o644);
   }
+  if (script.folder !== undefined) await copyFolder(script.folder, join(job, 'folder'));
   return job;
 }
 
-function renamed(error: ExecError, script: GuestScript, timedOut: boolean): ExecError {
-  const { exitCode, signalName, stdout, stderr } = error;
-  const command = `the script ${script.name} inside the image`;
-  return new ExecError({ command, exitCode, signalName, timedOut, notFound: false, stdout, stderr, cause: error });
+/** Copies, which cost nothing where the file system can share blocks: what is inside must not get at the originals. */
+async function copyFolder(source: string, target: string): Promise<void> {
+  await mkdir(target);
+  for (const name of await fileNames(source)) {
+    const path = join(target, name);
+    await copyFile(join(source, name), path, constants.COPYFILE_FICLONE);
+    await chmod(path, 0o644);
+  }
 }
 
 /** Errors that ext4 has counted on these devices; other file systems do not count. */

@@ -23,4 +23,4 @@ export type FromSupervisor =
   | { readonly type: 'stopped'; readonly forced: boolean };
 
 /** Set in the environment of every process that belongs to a guest: the guest's folder. The sweep finds them by it. */
-export const guestVariable = 'IMAGEBUILDER_GUEST';
+export const guestVariable = 'IMAGEBUILDER_GUEST_DIRECTORY';

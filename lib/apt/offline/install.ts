@@ -1,0 +1,120 @@
+import { ImageBuilderError } from '../../errors.ts';
+import type { GuestSession } from '../../guest/guest.ts';
+import { renderAptConfiguration } from '../configuration.ts';
+import { installError } from '../install.ts';
+import { type InstalledPackage, readPackages } from '../packages.ts';
+import { type AptStatus, parseStatusLine } from '../status-line.ts';
+import type { AptProgress } from '../update.ts';
+import type { Archive } from './archives.ts';
+import { explainNetworkFailure } from './network-failure.ts';
+import { runOfflineScript } from './script.ts';
+
+/** Packages that were resolved and downloaded outside an image, to be installed in it. */
+export interface HandIn {
+  /** Folder of the worker that holds the archives' files and nothing else. */
+  readonly folder: string;
+  readonly archives: readonly Archive[];
+  /** Packages to remove, `name` or `name:architecture`. */
+  readonly remove: readonly string[];
+  /** The image's own architecture. */
+  readonly architecture: string;
+  /** What apt's extended_states is to hold afterwards; null where it stays as it is. */
+  readonly extendedStates: Buffer | null;
+}
+
+export interface OfflineInstallOptions {
+  readonly onLog: (line: string) => void;
+  /** In packages. */
+  readonly onProgress: (progress: AptProgress) => void;
+}
+
+/** Where scripts/install.sh puts its repository. Apt gets to see nothing else, and no pin or hold-back of the image. */
+const offlineConfiguration = `
+Dir::Etc::sourcelist "/run/imagebuilder-packages/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "/run/imagebuilder-packages/lists/";
+Dir::Cache::archives "/run/imagebuilder-packages/archives/";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+APT::Default-Release "";
+APT::Install-Suggests "false";
+APT::Get::AutomaticRemove "false";
+`;
+
+/**
+ * Installs packages in an image whose scripts have no network. The image's own apt unpacks, configures and removes
+ * exactly what is handed in, in the order that it finds right. Throws as `installPackages` does, and `apt.install` with
+ * what to do about it where a package's script failed for want of a network.
+ */
+export async function installOffline(
+  session: GuestSession,
+  handIn: HandIn,
+  options: OfflineInstallOptions,
+): Promise<void> {
+  const { folder, archives, remove, extendedStates } = handIn;
+  if (archives.length === 0 && remove.length === 0 && extendedStates === null) return;
+  const lines: string[] = [];
+  const failures: AptStatus[] = [];
+  let exitCode: number | undefined;
+  await runOfflineScript(session, 'install', {
+    folder,
+    files: {
+      'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${offlineConfiguration}`,
+      Packages: archives.map(({ stanza }) => `${stanza}\n`).join(''),
+      wanted: [...archives.map((archive) => wanted(archive, handIn)), ...remove.map((name) => `${name}-`)].join('\n'),
+      ...(extendedStates === null ? {} : { extended_states: extendedStates }),
+    },
+    onLine: (line) => {
+      lines.push(line);
+      options.onLog(line);
+    },
+    onStatusLine: (line) => {
+      const exit = /^exit:([0-9]+)$/.exec(line);
+      if (exit !== null) exitCode = Number(exit[1]);
+      const status = parseStatusLine(line);
+      if (status?.kind === 'failure') failures.push(status);
+      if (status?.kind === 'failure' || status?.kind === 'package') {
+        const total = archives.length;
+        options.onProgress({
+          current: Math.floor((status.percent / 100) * total),
+          total,
+          message: status.message,
+        });
+      }
+    },
+  });
+  if (exitCode === undefined) {
+    throw new ImageBuilderError('guest.failed', 'the installation inside the image did not end as it should', {
+      logTail: lines.slice(-20),
+    });
+  }
+  const error = installError({ exitCode, lines }, failures);
+  if (error !== null) throw explainNetworkFailure(error, lines);
+  assertInstalled(handIn, await readPackages(session));
+}
+
+/** How apt-get is asked for exactly this version. */
+function wanted({ name, version, architecture }: Archive, { architecture: own }: HandIn): string {
+  return architecture === 'all' || architecture === own ? `${name}=${version}` : `${name}:${architecture}=${version}`;
+}
+
+/** Throws `guest.failed` unless the image now has what was resolved for it. */
+export function assertInstalled(
+  { archives, remove, architecture: own }: Pick<HandIn, 'archives' | 'remove' | 'architecture'>,
+  packages: readonly InstalledPackage[],
+): void {
+  const qualified = (name: string, architecture: string) => `${name}:${architecture === 'all' ? own : architecture}`;
+  const versions = new Map(packages.map((entry) => [qualified(entry.name, entry.architecture), entry.version]));
+  const wrong = archives.filter(
+    ({ name, architecture, version }) => versions.get(qualified(name, architecture)) !== version,
+  );
+  const left = remove.filter((name) => versions.has(name.includes(':') ? name : qualified(name, own)));
+  if (wrong.length === 0 && left.length === 0) return;
+  const names = [...wrong.map(({ name, version }) => `${name} ${version}`), ...left.map((name) => `without ${name}`)];
+  throw new ImageBuilderError(
+    'guest.failed',
+    `after the installation the image is not as it was planned to be: ${names.join(', ')}`,
+  );
+}

@@ -1,0 +1,82 @@
+import { gunzipSync } from 'node:zlib';
+import { ImageBuilderError, isNodeError } from '../../errors.ts';
+import type { GuestSession } from '../../guest/guest.ts';
+import { type OfflineScriptOptions, runOfflineScript } from './script.ts';
+
+/** One file out of an image, as scripts/state.sh frames it. */
+export interface ImageRecord {
+  readonly kind: string;
+  /** A file name without folders, a number, or `-`. */
+  readonly name: string;
+  readonly content: Buffer;
+}
+
+const MiB = 1024 * 1024;
+/** dpkg's status is 1 KB to 2 KB for each package, and there are some 60,000 packages in Debian. */
+const maximumBytes = 96 * MiB;
+const maximumRecords = 2_000;
+const maximumEncodedCharacters = 64 * MiB;
+
+/** Runs a script that prints records, and returns them. What comes out of an image is parsed as untrusted. */
+export async function readRecords(
+  session: GuestSession,
+  name: 'state' | 'keyrings',
+  options: OfflineScriptOptions = {},
+): Promise<ImageRecord[]> {
+  const lines: string[] = [];
+  let characters = 0;
+  await runOfflineScript(session, name, {
+    timeoutMs: 300_000,
+    ...options,
+    onLine: (line, stream) => {
+      characters += line.length;
+      if (stream === 'stdout' && characters <= maximumEncodedCharacters) lines.push(line);
+    },
+  });
+  if (characters > maximumEncodedCharacters) throw tooLarge();
+  return parseRecords(lines);
+}
+
+/**
+ * Undoes base64, gzip and framing. Throws `image.too_large` beyond the limits, `guest.failed` where the data is cut off
+ * or not in this form.
+ */
+export function parseRecords(lines: readonly string[]): ImageRecord[] {
+  if (!lines.every((line) => /^[A-Za-z0-9+/]*={0,2}$/.test(line))) throw garbled();
+  const data = unpack(Buffer.from(lines.join(''), 'base64'));
+  const records: ImageRecord[] = [];
+  for (let offset = 0; offset < data.length; ) {
+    const end = data.indexOf('\n', offset);
+    const header = /^([0-9]{1,9}) ([a-z-]{1,32}) ([A-Za-z0-9._:-]{1,255})$/.exec(
+      data.toString('latin1', offset, end === -1 ? offset : Math.min(end, offset + 512)),
+    );
+    if (header === null) throw garbled();
+    const [, size = '', kind = '', name = ''] = header;
+    const start = end + 1;
+    offset = start + Number(size);
+    if (offset > data.length) throw garbled();
+    if (kind === 'end') {
+      if (offset !== data.length) throw garbled();
+      return records;
+    }
+    if (records.length === maximumRecords) throw tooLarge();
+    records.push({ kind, name, content: data.subarray(start, offset) });
+  }
+  throw garbled();
+}
+
+function unpack(compressed: Buffer): Buffer {
+  try {
+    return gunzipSync(compressed, { maxOutputLength: maximumBytes });
+  } catch (error) {
+    throw isNodeError(error) && error.code === 'ERR_BUFFER_TOO_LARGE' ? tooLarge() : garbled(error);
+  }
+}
+
+function tooLarge(): ImageBuilderError {
+  return new ImageBuilderError('image.too_large', 'the base image has more package data than can be taken in');
+}
+
+function garbled(cause?: unknown): ImageBuilderError {
+  return new ImageBuilderError('guest.failed', 'what the image says of its packages cannot be read', { cause });
+}

@@ -1,0 +1,33 @@
+# Installs packages that were resolved and downloaded elsewhere, without the network and without asking anything.
+# $JOB/folder holds the packages, $JOB/Packages their index, $JOB/wanted what apt-get is to install and remove,
+# $JOB/extended_states, where it is there, what apt knows of them afterwards.
+exec 2>&1
+export LC_ALL=C.UTF-8
+export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
+export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
+# Nothing of the image runs yet, so there is nothing to restart.
+export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
+
+# The only repository that apt gets to see: apt.conf names these places. Its list is put where an update would put it.
+place=/run/imagebuilder-packages
+rm -rf "$place"
+trap 'rm -rf "$place"' EXIT
+mkdir -p "$place/lists/partial" "$place/archives/partial"
+ln -s "$JOB/folder" "$place/pool"
+cat "$JOB/Packages" >"$place/lists/_run_imagebuilder-packages_pool_._Packages"
+echo "deb [trusted=yes] file:$place/pool ./" >"$place/sources.list"
+
+code=0
+if [ -s "$JOB/wanted" ]; then
+  set -f
+  # shellcheck disable=SC2046 # one word each; too many for the script's own arguments
+  set -- $(cat "$JOB/wanted")
+  apt-get -c "$JOB/apt.conf" -y -q -o APT::Status-Fd=3 --no-install-recommends install "$@" </dev/null
+  code=$?
+fi
+if [ "$code" = 0 ] && [ -f "$JOB/extended_states" ]; then
+  states=
+  eval "$(apt-config shell states Dir::State::extended_states/f)"
+  cat "$JOB/extended_states" >"$states" || code=100
+fi
+echo "exit:$code" >&3

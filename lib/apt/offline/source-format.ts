@@ -1,0 +1,75 @@
+import { ImageBuilderError } from '../../errors.ts';
+
+/**
+ * The two formats of sources.list(5), read into the same: fields by name in lower case, those of deb822, not checked.
+ * Lines of a value are parted by newlines.
+ */
+export type SourceFields = ReadonlyMap<string, string>;
+
+/** Options of the one-line format and the deb822 fields they stand for, where the names differ. */
+const optionNames: Readonly<Record<string, string>> = {
+  arch: 'architectures',
+  'arch+': 'architectures-add',
+  'arch-': 'architectures-remove',
+};
+
+/** `deb [option=value …] URI suite [component …]` lines. Throws `apt.repository` for a line that is none. */
+export function parseOneLine(text: string, file: string): SourceFields[] {
+  return text.split('\n').flatMap((raw, index): SourceFields[] => {
+    const line = raw.replace(/#.*$/, '').trim();
+    if (line === '') return [];
+    const match = /^(deb|deb-src)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)((?:\s+\S+)*)$/.exec(line);
+    if (match === null) throw malformed(`line ${index + 1}`, file);
+    const [, types = '', options = '', uris = '', suites = '', components = ''] = match;
+    const fields = new Map([
+      ['types', types],
+      ['uris', uris],
+      ['suites', suites],
+      ['components', components.trim()],
+    ]);
+    for (const option of options.split(/\s+/).filter((word) => word !== '')) {
+      const [, name = '', value = ''] = /^([A-Za-z-]+?[+-]?)=(.*)$/.exec(option) ?? [];
+      if (name === '') throw malformed(`line ${index + 1}`, file);
+      const lower = name.toLowerCase();
+      fields.set(optionNames[lower] ?? lower, value.replaceAll(',', ' '));
+    }
+    return [fields];
+  });
+}
+
+/** Stanzas of `Field: value`, continued on indented lines, parted by empty ones; `#` at the start is a comment. */
+export function parseDeb822(text: string, file: string): SourceFields[] {
+  const stanzas: Map<string, string>[] = [];
+  let fields: Map<string, string> | null = null;
+  let name: string | null = null;
+  for (const [index, line] of text.split('\n').entries()) {
+    if (line.startsWith('#')) continue;
+    if (line.trim() === '') {
+      fields = null;
+      name = null;
+      continue;
+    }
+    if (/^[ \t]/.test(line)) {
+      if (fields === null || name === null) throw malformed(`line ${index + 1}`, file);
+      const rest = line.trim();
+      fields.set(name, `${fields.get(name)}\n${rest === '.' ? '' : rest}`);
+      continue;
+    }
+    const match = /^([A-Za-z0-9-]+):[ \t]*(.*?)[ \t]*$/.exec(line);
+    if (match === null) throw malformed(`line ${index + 1}`, file);
+    if (fields === null) {
+      fields = new Map();
+      stanzas.push(fields);
+    }
+    name = (match[1] ?? '').toLowerCase();
+    fields.set(name, match[2] ?? '');
+  }
+  return stanzas;
+}
+
+function malformed(where: string, file: string): ImageBuilderError {
+  return new ImageBuilderError(
+    'apt.repository',
+    `the image's own source in ${file} is not written as apt wants it (${where})`,
+  );
+}

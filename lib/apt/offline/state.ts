@@ -1,0 +1,60 @@
+import type { GuestSession } from '../../guest/guest.ts';
+import type { ImageFacts } from '../facts.ts';
+import { compareVersions } from '../version.ts';
+import { type ImageRecord, readRecords } from './records.ts';
+
+/** What an image's apt goes by: everything that decides which packages it would install, and from where. */
+export interface AptState {
+  /** Lines of `apt-config dump`. */
+  readonly configuration: readonly string[];
+  /** dpkg's database. */
+  readonly status: Buffer;
+  /** Which packages were installed automatically; empty where apt never noted any. */
+  readonly extendedStates: Buffer;
+  /** sources.list first, then the parts in the order in which apt reads them. */
+  readonly sources: readonly StateFile[];
+  /** The same for pins, trusted keys, and names and passwords for servers. */
+  readonly preferences: readonly StateFile[];
+  readonly trusted: readonly StateFile[];
+  readonly credentials: readonly StateFile[];
+  /** Certificate authorities that its TLS trusts, in PEM; empty where it has none. */
+  readonly certificates: Buffer;
+}
+
+export interface StateFile {
+  /** Without its folder. Letters, digits, `.`, `_`, `:` and `-`. */
+  readonly name: string;
+  readonly content: Buffer;
+}
+
+/** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and what `session.run` throws. */
+export async function readAptState(session: GuestSession, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
+  return stateOf(await readRecords(session, 'state'), facts.aptVersion);
+}
+
+/**
+ * Sorts records by what they are. Files that the image's apt would not look at are left out: by their names, and by
+ * what its version knows (apt's changelog): `.sources` since 1.1, `.asc` keys since 1.4, auth.conf.d since 1.5.
+ */
+export function stateOf(records: readonly ImageRecord[], aptVersion: string): AptState {
+  const has = (version: string) => compareVersions(aptVersion, version) >= 0;
+  const content = (kind: string) => records.find((record) => record.kind === kind)?.content ?? Buffer.alloc(0);
+  const files = (kind: string, main: string, parts: RegExp | null): StateFile[] => {
+    const whole = records.filter((record) => record.kind === kind).slice(0, 1);
+    const found = records.filter(
+      ({ kind: other, name }) => other === `${kind}-part` && !name.startsWith('.') && parts?.test(name) === true,
+    );
+    const sorted = [...found].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return [...whole.map((record) => ({ name: main, content: record.content })), ...sorted];
+  };
+  return {
+    configuration: content('configuration').toString('utf8').split('\n'),
+    status: content('status'),
+    extendedStates: content('extended-states'),
+    sources: files('source', 'sources.list', has('1.1~') ? /\.(list|sources)$/ : /\.list$/),
+    preferences: files('preferences', 'preferences', /^[^.]+$|\.pref$/),
+    trusted: files('trusted', 'trusted.gpg', has('1.4~') ? /\.(gpg|asc)$/ : /\.gpg$/),
+    credentials: files('netrc', 'auth.conf', has('1.5~') ? /^[^.]+$|\.conf$/ : null),
+    certificates: content('certificates'),
+  };
+}

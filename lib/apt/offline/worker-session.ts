@@ -1,0 +1,56 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { exec } from '../../exec.ts';
+import type { GuestSession } from '../../guest/guest.ts';
+
+/**
+ * Runs the scripts of lib/apt on the worker itself, so that its apt stands in for an image's. They are ours, and the
+ * image only supplies data that was checked. Holds them to limits, since the data may be made to cost much.
+ */
+export function createWorkerSession(options: {
+  /** The folder that `writeWorkerFiles` has filled. */
+  readonly directory: string;
+  /** Path of the file for APT_CONFIG. */
+  readonly configuration: string;
+  readonly signal: AbortSignal;
+}): GuestSession {
+  const { directory, configuration, signal } = options;
+  const shown = (line: string) => line.replaceAll(directory, '');
+  return {
+    kind: 'host',
+    network: true,
+    mounted: [],
+    notMounted: [],
+    async run({ text, arguments: args = [], files = {}, env = {}, onLine, onStatusLine, timeoutMs }) {
+      const job = await mkdtemp(join(directory, 'job-'));
+      try {
+        for (const [name, content] of Object.entries({ ...files, script: text })) {
+          await writeFile(join(job, name), content, { mode: 0o600 });
+        }
+        return await exec('setpriv', [...privileges(), 'prlimit', ...limits, '/bin/sh', join(job, 'script'), ...args], {
+          cwd: directory,
+          env: { ...env, JOB: job, APT_CONFIG: configuration, TMPDIR: join(directory, 'tmp') },
+          signal,
+          ...(onLine === undefined ? {} : { onLine: (line, stream) => onLine(shown(line), stream) }),
+          // Always given, so that descriptor 3 is there for every script.
+          onStatusLine: onStatusLine ?? (() => {}),
+          ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        });
+      } finally {
+        await rm(job, { recursive: true, force: true });
+      }
+    },
+    close: async () => {},
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+/** A worker that is root, as for the host guest, gives up what makes root more than the owner of its files. */
+function privileges(): string[] {
+  const capabilities = process.geteuid?.() === 0 ? ['--bounding-set', '-all', '--inh-caps', '-all'] : [];
+  return ['--no-new-privs', ...capabilities, '--'];
+}
+
+const GiB = 2 ** 30;
+/** For each process. Lists of all of Debian need some 200 MiB of memory and a few seconds. */
+const limits = ['--cpu=900', `--data=${2 * GiB}`, `--fsize=${8 * GiB}`, '--core=0', '--'];

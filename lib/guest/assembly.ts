@@ -1,0 +1,45 @@
+import { ImageBuilderError } from '../errors.ts';
+import { ExecError } from '../exec.ts';
+import type { Partition } from '../image/partition.ts';
+import type { GuestBind } from './guest.ts';
+import type { MountOptions } from './mount-options.ts';
+
+/** What scripts/assemble.sh, which puts together what scripts inside an image see, is told and says. */
+export interface Assembly {
+  /** Partitions that are open, with the device numbers that they have there. */
+  readonly devices: readonly { readonly partition: Partition; readonly major: number; readonly minor: number }[];
+  /** Parents before children, the root first. */
+  readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
+  readonly mountOptions: MountOptions;
+  readonly binds: readonly GuestBind[];
+}
+
+/** The input of assemble.sh. */
+export function renderAssembly({ devices, mounts, mountOptions, binds }: Assembly): string {
+  const lines = [
+    ...devices.map(({ partition, major, minor }) => {
+      const { number, fileSystem, partitionUuid } = partition;
+      return [
+        ...['node', number, major, minor],
+        ...[field(fileSystem?.label), field(fileSystem?.uuid), field(partitionUuid)],
+      ];
+    }),
+    ...mounts.map(({ partition, target }) => {
+      const type = partition.fileSystem?.type ?? 'ext4';
+      return ['mount', partition.number, type, mountOptions[type] ?? '', target];
+    }),
+    ...binds.map(({ source, target }) => ['bind', source, target]),
+  ];
+  return lines.map((line) => `${line.join('\t')}\n`).join('');
+}
+
+/** A label or UUID, as the name of a link in /dev/disk; those that make no good name have no link. */
+function field(value: string | null | undefined): string {
+  return value !== null && value !== undefined && /^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(value) ? value : '-';
+}
+
+/** `image.unsupported` where that is what assemble.sh died of; any other error as it is. */
+export function assemblyError(error: unknown): unknown {
+  const reason = error instanceof ExecError ? /^unsupported: (.*)$/m.exec(error.stderr)?.[1] : undefined;
+  return reason === undefined ? error : new ImageBuilderError('image.unsupported', reason, { cause: error });
+}

@@ -1,0 +1,70 @@
+import { readdir, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ImageBuilderError } from '../errors.ts';
+import { ExecError } from '../exec.ts';
+import type { GuestDisk, GuestScript } from './guest.ts';
+
+/** What running a script inside an image has in common, whichever guest does it. */
+
+/** The whole environment of a script; the worker's own does not reach it. */
+export function scriptEnvironment({ partitions }: GuestDisk): Record<string, string> {
+  const isMbr = partitions.some(({ type }) => type?.startsWith('mbr:') === true);
+  return {
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    HOME: '/root',
+    USER: 'root',
+    LOGNAME: 'root',
+    SHELL: '/bin/sh',
+    LANG: 'C.UTF-8',
+    LC_ALL: 'C.UTF-8',
+    TERM: 'dumb',
+    DEBIAN_FRONTEND: 'noninteractive',
+    DEBCONF_NONINTERACTIVE_SEEN: 'true',
+    // update-grub cannot see the partition table from here, so it is told what grub.cfg has to load for it.
+    GRUB_PRELOAD_MODULES: isMbr ? 'part_msdos' : 'part_gpt',
+    GRUB_DISABLE_OS_PROBER: 'true',
+  };
+}
+
+export interface ScriptFailure {
+  readonly exitCode: number | undefined;
+  readonly signalName: string | undefined;
+  readonly timedOut: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly cause?: unknown;
+}
+
+/** The error of a script that failed, under its own name. */
+export function scriptError({ name }: GuestScript, failure: ScriptFailure): ExecError {
+  return new ExecError({
+    cause: undefined,
+    ...failure,
+    command: `the script ${name} inside the image`,
+    notFound: false,
+  });
+}
+
+/** Below this the file system that the overlay lies on counts as full. */
+const fullBytes = 16 * 1024 * 1024;
+
+/** `disk.full` where the worker has no room for the changes to the image; null where it has. */
+export async function diskFull({ overlayPath }: GuestDisk): Promise<ImageBuilderError | null> {
+  const { bavail, bsize } = await statfs(dirname(overlayPath));
+  if (bavail * bsize >= fullBytes) return null;
+  return new ImageBuilderError('disk.full', 'the worker has no room left for the changes to the image');
+}
+
+/** What to say of an image whose file system found itself damaged while it was changed. */
+export function fileSystemErrors(): ImageBuilderError {
+  return new ImageBuilderError(
+    'image.corrupt',
+    'the file system of the image reported errors while it was being changed',
+  );
+}
+
+/** Names of the regular files in a folder of the worker: what `folder` of a script hands over. */
+export async function fileNames(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+}

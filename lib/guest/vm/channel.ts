@@ -1,0 +1,139 @@
+import { randomBytes } from 'node:crypto';
+import type { Duplex, Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { ImageBuilderError } from '../../errors.ts';
+import { collectLines } from '../../exec.ts';
+
+/**
+ * The ports between the worker and init in the vm (scripts/init.sh says how they talk). Whatever comes in is taken for
+ * hostile: control lines are few and short, and output is only ever text that people read.
+ */
+export interface Channel {
+  /** Resolves when init waits for its first command. */
+  readonly ready: Promise<void>;
+  /** Has the payload run; one at a time. */
+  run(handlers: RunHandlers): Run;
+}
+
+export interface RunHandlers {
+  readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
+  readonly onStatusLine?: (line: string) => void;
+}
+
+export interface Run {
+  /** The exit code, 0 to 255, when all output is there. Stays open for ever when the vm is lost. */
+  readonly exitCode: Promise<number>;
+  /** Output so far, at most the last 1 MiB of characters of each. */
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+}
+
+/** The names of the ports; the order is that of their file descriptors. */
+export const portNames = ['control', 'stdout', 'stderr', 'status'] as const;
+export type Ports = Readonly<Record<(typeof portNames)[number], Duplex>>;
+
+const maximumControlCharacters = 128;
+
+/** `onFault` is told of what no honest vm does; the vm has to be ended then. */
+export function openChannel(ports: Ports, onFault: (error: ImageBuilderError) => void): Channel {
+  const outputs = {
+    stdout: createOutputPort(ports.stdout),
+    stderr: createOutputPort(ports.stderr),
+    status: createOutputPort(ports.status),
+  };
+  // A vm that has ended is heard of by its process; its ports only fall silent.
+  for (const name of portNames) ports[name].on('error', () => {});
+
+  let onReady = () => {};
+  const ready = new Promise<void>((resolve) => {
+    onReady = resolve;
+  });
+  let isReady = false;
+  let awaited: { readonly nonce: string; readonly resolve: (exitCode: number) => void } | null = null;
+  readControl(ports.control, (line) => {
+    if (line === 'ready' && !isReady) {
+      isReady = true;
+      onReady();
+      return;
+    }
+    const [, nonce, code] = /^done ([0-9a-f]{32}) ([0-9]{1,3})$/.exec(line ?? '') ?? [];
+    if (awaited === null || nonce !== awaited.nonce || Number(code) > 255) {
+      onFault(new ImageBuilderError('guest.failed', 'the vm does not keep to the protocol of its control port'));
+      return;
+    }
+    awaited.resolve(Number(code));
+    awaited = null;
+  });
+
+  return {
+    ready,
+    run({ onLine = () => {}, onStatusLine = () => {} }) {
+      const nonce = randomBytes(16).toString('hex');
+      const mark = Buffer.from(`\0${nonce}`);
+      const streams = {
+        stdout: outputs.stdout.until(mark),
+        stderr: outputs.stderr.until(mark),
+        status: outputs.status.until(mark),
+      };
+      const stdout = collectLines(streams.stdout, (line) => onLine(line, 'stdout'));
+      const stderr = collectLines(streams.stderr, (line) => onLine(line, 'stderr'));
+      collectLines(streams.status, onStatusLine);
+      const done = new Promise<number>((resolve) => {
+        awaited = { nonce, resolve };
+      });
+      ports.control.write(`run ${nonce}\n`);
+      const whole = Promise.all(Object.values(streams).map((stream) => finished(stream)));
+      return { exitCode: Promise.all([done, whole]).then(([exitCode]) => exitCode), stdout, stderr };
+    },
+  };
+}
+
+/** Calls `onLine` with each line, or with null where one is longer than any can be. */
+function readControl(port: Readable, onLine: (line: string | null) => void): void {
+  let partial = '';
+  port.setEncoding('latin1');
+  port.on('data', (chunk: string) => {
+    const lines = (partial + chunk).split('\n');
+    partial = lines.pop() ?? '';
+    for (const line of lines) onLine(line);
+    if (partial.length <= maximumControlCharacters) return;
+    partial = '';
+    onLine(null);
+  });
+}
+
+interface OutputPort {
+  /** What comes from now on up to `mark`, which is left out. */
+  until(mark: Buffer): Readable;
+}
+
+/** Always reads, so that the vm never has to wait for us; what belongs to no script is dropped. */
+function createOutputPort(port: Readable): OutputPort {
+  let mark: Buffer = Buffer.alloc(0);
+  let sink: PassThrough | null = null;
+  let held: Buffer = Buffer.alloc(0);
+  port.on('data', (chunk: Buffer) => {
+    if (sink === null) return;
+    const bytes = Buffer.concat([held, chunk]);
+    const end = bytes.indexOf(mark);
+    if (end >= 0) {
+      sink.end(bytes.subarray(0, end));
+      sink = null;
+      return;
+    }
+    // The mark may have come in part.
+    const start = bytes.lastIndexOf(0, bytes.length - 1);
+    const from = start >= 0 && bytes.length - start < mark.length ? start : bytes.length;
+    held = bytes.subarray(from);
+    sink.write(bytes.subarray(0, from));
+  });
+  return {
+    until(next) {
+      mark = next;
+      held = Buffer.alloc(0);
+      sink = new PassThrough();
+      return sink;
+    },
+  };
+}

@@ -1,0 +1,138 @@
+import { access, constants, readdir, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { ImageBuilderError, isNodeError } from '../../errors.ts';
+import type { FileSystem } from '../../image/partition.ts';
+
+/** The kernel that the vm runs: one that a distribution has packaged, taken from its files, never from what runs. */
+export interface GuestKernel {
+  readonly imagePath: string;
+  /** As in `/lib/modules/<release>`. */
+  readonly release: string;
+  readonly modules: KernelModules;
+}
+
+export interface KernelModules {
+  readonly directory: string;
+  /** By name, with `_` for `-`: path below the directory and paths of the modules it needs, nearest first. */
+  readonly loadable: ReadonlyMap<string, { readonly path: string; readonly needs: readonly string[] }>;
+  readonly builtIn: ReadonlySet<string>;
+}
+
+/** Packages by the architecture that Node calls so. */
+export const kernelPackages: Readonly<Record<string, string>> = {
+  x64: 'linux-image-cloud-amd64',
+  arm64: 'linux-image-cloud-arm64',
+};
+
+/**
+ * The kernel at `path`, or where that is empty the newest in /boot whose modules are there. Throws `guest.unavailable`
+ * with what to install.
+ */
+export async function findKernel(path: string, root = '/'): Promise<GuestKernel> {
+  const paths = path === '' ? await kernelsIn(join(root, 'boot')) : [path];
+  const faults: string[] = [];
+  for (const imagePath of paths) {
+    const release = basename(imagePath).replace(/^[^-]*-/, '');
+    const directory = join(root, 'lib/modules', release);
+    try {
+      const modules = await readModules(directory);
+      await access(imagePath, constants.R_OK);
+      return { imagePath, release, modules };
+    } catch (error) {
+      if (!isNodeError(error)) throw error;
+      faults.push(
+        error.code === 'EACCES'
+          ? `${error.path ?? imagePath} is not readable for this user: chmod a+r`
+          : `${error.path ?? imagePath} is not there`,
+      );
+    }
+  }
+  const install = `apt-get install ${kernelPackages[process.arch] ?? 'linux-image-generic'}`;
+  const why = faults.length === 0 ? 'there is none in /boot' : faults.join('; ');
+  throw new ImageBuilderError('guest.unavailable', `the vm has no kernel to run (${why}): ${install}`);
+}
+
+/** Newest release first. */
+async function kernelsIn(directory: string): Promise<string[]> {
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (isNodeError(error) && error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names
+    .filter((name) => /^vmlinu[xz]-/.test(name))
+    .sort((one, other) => other.localeCompare(one, 'en', { numeric: true }))
+    .map((name) => join(directory, name));
+}
+
+async function readModules(directory: string): Promise<KernelModules> {
+  const [dependencies, builtIn] = await Promise.all(
+    ['modules.dep', 'modules.builtin'].map((name) => readFile(join(directory, name), 'utf8')),
+  );
+  const loadable = new Map<string, { path: string; needs: string[] }>();
+  for (const line of (dependencies ?? '').split('\n')) {
+    const [path = '', needs = ''] = line.split(':');
+    if (path !== '') loadable.set(moduleName(path), { path, needs: needs.split(' ').filter((need) => need !== '') });
+  }
+  const names = (builtIn ?? '').split('\n').filter((line) => line !== '');
+  return { directory, loadable, builtIn: new Set(names.map(moduleName)) };
+}
+
+/** `virtio_rng` for kernel/drivers/char/hw_random/virtio-rng.ko.xz. */
+function moduleName(path: string): string {
+  return basename(path)
+    .replace(/\.ko(\.[a-z0-9]+)?$/, '')
+    .replaceAll('-', '_');
+}
+
+/**
+ * Paths of the modules `names` and of all that they need, in the order in which to load them. Built-in ones need
+ * nothing; those in `optional` may be missing altogether. Throws `guest.unavailable` for others.
+ */
+export function modulesToLoad(
+  { modules, release }: GuestKernel,
+  names: readonly string[],
+  optional: readonly string[],
+): string[] {
+  const paths = new Set<string>();
+  const add = (path: string) => {
+    if (paths.has(path)) return;
+    const needs = modules.loadable.get(moduleName(path))?.needs ?? [];
+    for (const need of needs.toReversed()) add(need);
+    paths.add(path);
+  };
+  for (const name of [...names, ...optional]) {
+    const found = modules.loadable.get(name);
+    if (found !== undefined) add(found.path);
+    else if (!modules.builtIn.has(name) && !optional.includes(name)) {
+      throw new ImageBuilderError('guest.unavailable', `the kernel ${release} for the vm has no ${name}`);
+    }
+  }
+  return [...paths];
+}
+
+interface FileSystemModules {
+  readonly names: readonly string[];
+  /** What the kernel asks for by itself where a module does not depend on it: character sets and checksums. */
+  readonly optional: readonly string[];
+}
+
+const checksums = ['crc32c_generic', 'crc32c_cryptoapi'];
+
+/** The modules that each file system needs; those which are not here are not opened. */
+export const fileSystemModules: Partial<Record<FileSystem['type'], FileSystemModules>> = {
+  ext2: { names: ['ext4'], optional: checksums },
+  ext3: { names: ['ext4'], optional: checksums },
+  ext4: { names: ['ext4'], optional: checksums },
+  xfs: { names: ['xfs'], optional: checksums },
+  btrfs: {
+    names: ['btrfs'],
+    optional: [...checksums, 'xxhash_generic', 'sha256_generic', 'libsha256', 'blake2b_generic'],
+  },
+  vfat: { names: ['vfat'], optional: ['nls_cp437', 'nls_ascii', 'nls_iso8859_1', 'nls_utf8'] },
+};
+
+/** Whether the kernel can open a file system. */
+export function canOpen({ modules }: GuestKernel, type: FileSystem['type']): boolean {
+  const wanted = fileSystemModules[type]?.names;
+  return wanted?.every((name) => modules.builtIn.has(name) || modules.loadable.has(name)) ?? false;
+}

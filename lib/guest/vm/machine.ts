@@ -1,0 +1,204 @@
+import { access } from 'node:fs/promises';
+import { ImageBuilderError } from '../../errors.ts';
+import { exec } from '../../exec.ts';
+
+/** What QEMU is told: the machine by processor architecture, and its devices. */
+
+export type Accelerator = 'kvm' | 'tcg';
+
+export interface Machine {
+  /** The emulator, such as `qemu-system-x86_64`. */
+  readonly emulator: string;
+  /** What the emulator says of its version. */
+  readonly version: string;
+  /** As in QEMU's `-machine`. */
+  readonly type: string;
+  /** How virtio devices are attached: names end in it. */
+  readonly bus: 'device' | 'pci';
+  /** Firmware in place of QEMU's own; null for that. */
+  readonly firmware: string | null;
+  /** Where the kernel's messages go. */
+  readonly console: string;
+  /** Modules that find the virtio devices on this machine. */
+  readonly modules: readonly string[];
+}
+
+export interface Disk {
+  /** Name of a block node, or the path of a raw file. */
+  readonly source: { readonly node: string } | { readonly rawPath: string; readonly readOnly: boolean };
+  /** What the guest knows it by, at most 20 characters. */
+  readonly serial: string;
+}
+
+export interface MachineOptions {
+  readonly machine: Machine;
+  readonly accelerator: Accelerator;
+  readonly kernelPath: string;
+  readonly initramfsPath: string;
+  readonly memoryBytes: number;
+  readonly cpus: number;
+  /** The qcow2 overlay and the parts of it that become disks; null for a vm without an image. */
+  readonly overlay: { readonly path: string; readonly parts: readonly DiskPart[] } | null;
+  readonly disks: readonly Disk[];
+  /** The worker's proxy, which the guest then reaches at `guestProxyUrl`; null for no network device at all. */
+  readonly proxy: { readonly host: string; readonly port: number } | null;
+  /** Names of the ports in the order of their file descriptors, the first of which is `firstPort`. */
+  readonly ports: readonly string[];
+  readonly firstPort: number;
+}
+
+export interface DiskPart {
+  readonly serial: string;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+const MiB = 1024 * 1024;
+
+/** The addresses of QEMU's user-mode network. */
+export const guestAddress = '10.0.2.15/24';
+const proxyAddress = '10.0.2.100';
+const proxyPort = 3128;
+export const guestProxyUrl = `http://${proxyAddress}:${proxyPort}`;
+export const networkModules = ['virtio_net'];
+
+/**
+ * Memory for translated code. QEMU's own default is an eighth of the memory of the machine up to 1 GiB, which counts
+ * against the limit of a container and buys nothing for builds.
+ */
+const translationMiB = 256;
+
+/** The emulators by the architecture that Node calls so, and the Debian packages that have them. */
+export const emulators: Readonly<Record<string, { readonly name: string; readonly package: string }>> = {
+  x64: { name: 'qemu-system-x86_64', package: 'qemu-system-x86' },
+  arm64: { name: 'qemu-system-aarch64', package: 'qemu-system-arm' },
+};
+
+/** The machine for this computer's own architecture. Throws `guest.unavailable`. */
+export async function findMachine(architecture: string = process.arch): Promise<Machine> {
+  const emulator = emulators[architecture];
+  if (emulator === undefined) {
+    throw new ImageBuilderError('guest.unavailable', `there is no vm for the architecture ${architecture}`);
+  }
+  let version: string;
+  try {
+    version = (await exec(emulator.name, ['-version'])).stdout.split('\n')[0] ?? '';
+  } catch (error) {
+    throw new ImageBuilderError(
+      'guest.unavailable',
+      `${error instanceof Error ? error.message : String(error)}: apt-get install --no-install-recommends ${emulator.package}`,
+      { cause: error },
+    );
+  }
+  if (architecture === 'arm64') {
+    return {
+      emulator: emulator.name,
+      version,
+      type: 'virt,gic-version=max',
+      bus: 'device',
+      firmware: null,
+      console: 'ttyAMA0',
+      modules: ['virtio_mmio'],
+    };
+  }
+  return {
+    emulator: emulator.name,
+    version,
+    // Not the microvm: its only clock to measure the processor's by is one that Linux gives up on when the emulator
+    // gets too little processor time, and then it waits for ever. This one has others, and starts a second later.
+    type: 'q35,usb=off,sata=off,smbus=off,vmport=off',
+    bus: 'pci',
+    firmware: await access(quickFirmware).then(
+      () => quickFirmware,
+      () => null,
+    ),
+    console: 'ttyS0',
+    modules: ['virtio_pci'],
+  };
+}
+
+/** Starts a kernel half a second sooner than SeaBIOS; part of qemu-system-data. */
+const quickFirmware = '/usr/share/qemu/qboot.rom';
+
+/** Modules that every vm needs: its disks, ports, randomness, and the file system of the payload. */
+export const deviceModules = ['virtio_blk', 'virtio_console', 'virtio_rng', 'isofs'];
+
+/** The arguments of the emulator. */
+export function machineArguments(options: MachineOptions): string[] {
+  const { machine, accelerator, overlay, proxy } = options;
+  const { bus } = machine;
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...[
+      '-sandbox',
+      `on,obsolete=deny,elevateprivileges=deny,${proxy === null ? 'spawn=deny,' : ''}resourcecontrol=deny`,
+    ],
+    ...['-machine', machine.type],
+    ...(machine.firmware === null ? [] : ['-bios', machine.firmware]),
+    ...(accelerator === 'kvm'
+      ? ['-accel', 'kvm', '-cpu', 'host']
+      : ['-accel', `tcg,thread=multi,tb-size=${translationMiB}`, '-cpu', 'max']),
+    ...['-smp', String(options.cpus), '-m', `${Math.floor(options.memoryBytes / MiB)}M`],
+    ...['-kernel', options.kernelPath, '-initrd', options.initramfsPath, '-append', kernelCommandLine(machine)],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', `virtio-rng-${bus},rng=random`],
+    ...['-device', `virtio-serial-${bus},max_ports=${options.ports.length + 1}`],
+    ...options.ports.flatMap((name, index) => [
+      ...['-chardev', `socket,id=${name},fd=${options.firstPort + index}`],
+      ...['-device', `virtserialport,chardev=${name},nr=${index + 1},name=${name}`],
+    ]),
+    ...(overlay === null ? [] : overlayArguments(overlay, bus)),
+    ...options.disks.flatMap(({ source, serial }) => diskArguments(source, serial, bus)),
+    ...(proxy === null ? [] : networkArguments(proxy, bus)),
+  ];
+}
+
+/**
+ * An oops ends the vm as a panic does, and a panic restarts it, which `-no-reboot` makes its end. The other settings
+ * save time: what emulated processors say of their clocks is true, and the kernel need not test its ciphers.
+ */
+function kernelCommandLine({ console }: Machine): string {
+  const fast = 'mitigations=off random.trust_cpu=on tsc=reliable cryptomgr.notests edd=off';
+  return `console=${console} quiet panic=-1 oops=panic reboot=t ${fast}`;
+}
+
+/**
+ * Each partition is a disk of its own, cut out of the overlay: there is no partition table inside to be read another
+ * way than it was outside, nothing outside the partitions can be written, and devices are as on a host's loops.
+ */
+function overlayArguments({ path, parts }: NonNullable<MachineOptions['overlay']>, bus: string): string[] {
+  // The overlay is thrown away after a crash, so nothing is gained by flushing it to the disk.
+  const file = `file.driver=file,file.filename=${quoted(path)},file.discard=unmap`;
+  return [
+    ...['-blockdev', `driver=qcow2,node-name=image,discard=unmap,cache.no-flush=on,${file}`],
+    ...parts.flatMap(({ serial, offsetBytes, sizeBytes }) => [
+      '-blockdev',
+      `driver=raw,node-name=${serial},discard=unmap,cache.no-flush=on,file=image,offset=${offsetBytes},size=${sizeBytes}`,
+      ...diskArguments({ node: serial }, serial, bus),
+    ]),
+  ];
+}
+
+/** Errors are told to the guest: QEMU would stop it, and the worker wait, when the worker's disk is full. */
+function diskArguments(source: Disk['source'], serial: string, bus: string): string[] {
+  const device = `virtio-blk-${bus},drive=${'node' in source ? source.node : serial},serial=${serial},share-rw=on,werror=report,rerror=report`;
+  if ('node' in source) return ['-device', device];
+  const access = source.readOnly ? 'read-only=on' : 'discard=unmap';
+  return [
+    '-blockdev',
+    `driver=raw,node-name=${serial},${access},cache.no-flush=on,file.driver=file,file.filename=${quoted(source.rawPath)},file.locking=off${source.readOnly ? '' : ',file.discard=unmap'}`,
+    ...['-device', device],
+  ];
+}
+
+/** Nothing is reached but the proxy, by one process per connection: QEMU itself forwards only to fixed partners. */
+function networkArguments({ host, port }: NonNullable<MachineOptions['proxy']>, bus: string): string[] {
+  const forward = `guestfwd=tcp:${proxyAddress}:${proxyPort}-cmd:busybox nc ${host} ${port}`;
+  const device = `virtio-net-${bus},netdev=network${bus === 'pci' ? ',romfile=' : ''}`;
+  return ['-netdev', `user,id=network,restrict=on,${forward}`, '-device', device];
+}
+
+/** In QEMU's option syntax a comma in a value is doubled. */
+function quoted(path: string): string {
+  return path.replaceAll(',', ',,');
+}

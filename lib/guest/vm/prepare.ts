@@ -1,0 +1,73 @@
+import { join } from 'node:path';
+import { ImageBuilderError } from '../../errors.ts';
+import type { Partition } from '../../image/partition.ts';
+import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts';
+import { prepareInitramfs, readBusybox } from './initramfs.ts';
+import { fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
+import { deviceModules, findMachine, type Machine } from './machine.ts';
+
+/** What a vm is made of on this machine. */
+
+export interface VmSettings {
+  /** Where initramfs and the verdict on KVM are kept: the worker's cache, of which this takes the folder `vm`. */
+  readonly cacheDirectory: string;
+  /** Path of the kernel, its modules in /lib/modules; empty: the newest in /boot. */
+  readonly vmKernelPath: string;
+  /** Memory of the vm; QEMU itself takes up to some 400 MiB more. */
+  readonly vmMemoryBytes: number;
+  /** Whether scripts reach the worker's proxy. */
+  readonly vmNetwork: boolean;
+  /** Processors of the vm. */
+  readonly vmCpus: number;
+}
+
+export interface VmParts extends AcceleratorChoice {
+  readonly machine: Machine;
+  readonly kernel: GuestKernel;
+  readonly directory: string;
+}
+
+/** Finds the parts, and whether KVM works. Throws `guest.unavailable` with all that is missing and what to install. */
+export async function prepareVm(settings: VmSettings): Promise<VmParts> {
+  const directory = join(settings.cacheDirectory, 'vm');
+  const found = await Promise.allSettled([findMachine(), findKernel(settings.vmKernelPath), readBusybox()]);
+  const failed = found.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
+  const [machine, kernel] = found;
+  if (machine.status === 'rejected' || kernel.status === 'rejected' || failed.length > 0) throw allOf(failed);
+  const parts = { machine: machine.value, kernel: kernel.value, directory };
+  const initramfsPath = await initramfsFor(parts, []);
+  const choice = await chooseAccelerator({
+    machine: parts.machine,
+    kernelPath: parts.kernel.imagePath,
+    initramfsPath,
+    directory,
+  });
+  return { ...parts, ...choice };
+}
+
+/** One error for several parts that are missing, each with what to install. */
+function allOf(errors: readonly unknown[]): unknown {
+  const [first, ...more] = errors;
+  const missing = errors.filter((error) => error instanceof ImageBuilderError && error.code === 'guest.unavailable');
+  if (more.length === 0 || missing.length < errors.length) return first;
+  const messages = missing.map((error) => (error as ImageBuilderError).message);
+  return new ImageBuilderError('guest.unavailable', messages.join('; '), { cause: first });
+}
+
+/** The initramfs with the modules for the file systems of these partitions. */
+export async function initramfsFor(
+  { machine, kernel, directory }: Pick<VmParts, 'machine' | 'kernel' | 'directory'>,
+  partitions: readonly Partition[],
+  extraModules: readonly string[] = [],
+): Promise<string> {
+  const fileSystems = partitions.flatMap(({ fileSystem }) => {
+    const modules = fileSystem === null ? undefined : fileSystemModules[fileSystem.type];
+    return modules === undefined ? [] : [modules];
+  });
+  return await prepareInitramfs({
+    kernel,
+    modules: [...machine.modules, ...deviceModules, ...extraModules, ...fileSystems.flatMap(({ names }) => names)],
+    optionalModules: fileSystems.flatMap(({ optional }) => optional),
+    directory,
+  });
+}

@@ -1,0 +1,44 @@
+import { ImageBuilderError } from '../../errors.ts';
+import { exec } from '../../exec.ts';
+import type { Accelerator } from './machine.ts';
+import { prepareVm, type VmSettings } from './prepare.ts';
+
+/** What the vm guest finds here. */
+export type VmProbe =
+  | {
+      readonly usable: true;
+      readonly accelerator: Accelerator;
+      /** Why this accelerator. */
+      readonly reason: string;
+      /** What QEMU says of itself. */
+      readonly emulator: string;
+      /** The kernel that it runs, such as `6.1.0-40-cloud-amd64`. */
+      readonly kernel: string;
+    }
+  | { readonly usable: false; readonly missing: readonly string[] };
+
+/** Each tool with the Debian package that has it. */
+const tools = { setpriv: 'util-linux', prlimit: 'util-linux', 'qemu-img': 'qemu-utils' } as const;
+
+/**
+ * Whether vms can be started here, with what, and what is missing, one sentence each. Whether KVM works is tried, at
+ * most once per start of the machine.
+ */
+export async function probeVm(settings: VmSettings): Promise<VmProbe> {
+  const missing: string[] = [];
+  const packages = new Set<string>();
+  for (const [tool, name] of Object.entries(tools)) {
+    await exec(tool, ['--version']).catch(() => packages.add(name));
+  }
+  if (packages.size > 0) missing.push(`tools are missing: apt-get install ${[...packages].join(' ')}`);
+  try {
+    const { accelerator, reason, machine, kernel } = await prepareVm(settings);
+    if (missing.length === 0) {
+      return { usable: true, accelerator, reason, emulator: machine.version, kernel: kernel.release };
+    }
+  } catch (error) {
+    if (!(error instanceof ImageBuilderError)) throw error;
+    missing.push(error.message);
+  }
+  return { usable: false, missing };
+}

@@ -1,0 +1,33 @@
+# Mounts the other partitions and puts together what scripts inside the image see, by the same script as on a host.
+# $1 size of the folders over those of the image
+# In $JOB: `partitions` (NUMBER TYPE OPTIONS), `folders` (paths below /guest/binds, the upper ones first), `assemble` and
+# its input `plan`.
+set -eu
+cd /guest
+while read -r number type options; do
+  mount -t "$type" -o "$options" "disks/$number" "stage/$number" || {
+    echo "partition $number" >&2
+    exit 64
+  }
+done <"$JOB/partitions"
+while read -r folder; do
+  mkdir "binds/$folder"
+  case $folder in
+    */*) ;;
+    *) mount -t tmpfs -o "mode=755,nosuid,nodev,size=$1" binds "binds/$folder" ;;
+  esac
+done <"$JOB/folders"
+
+# First process of the namespaces in which everything of the image runs. It only waits; whenever an orphan that it has
+# inherited ends, `jobs` collects it.
+mkfifo never
+unshare -p -i -u -f sh -c '
+  trap jobs CHLD
+  read -r id rest </proc/self/stat
+  echo "$id" >process.new
+  mv process.new process
+  exec 3<>never
+  while :; do read -r line <&3; done
+' </dev/null >/dev/null 2>&1 3>&- &
+while [ ! -e process ]; do sleep 0.01; done
+exec nsenter -t "$(cat process)" -p -i -u sh "$JOB/assemble" /guest <"$JOB/plan"

@@ -1,0 +1,27 @@
+# Ends what runs inside the image, flushes, trims and unmounts it. $@ are its mount points, the root first.
+# Prints `untrimmed TARGET` and `errors COUNT`.
+set -u
+kill -KILL "$(cat /guest/process)"
+for target in "$@"; do
+  # Without it, fstrim would leave what has been deleted but not yet written.
+  sync
+  fstrim "/guest/root$target" 2>/dev/null || echo "untrimmed $target"
+done
+echo "errors $(cat /sys/fs/ext4/*/errors_count 2>/dev/null | { sum=0; while read -r count; do sum=$((sum + count)); done; echo $sum; })"
+
+# This script lies where scripts inside the image would find it.
+mount --make-rprivate /
+# The latest first; a second time for what processes that were still ending held on to.
+tries=0
+while [ $tries -lt 100 ]; do
+  targets=
+  while read -r id parent device root target rest; do
+    case $target in /guest/root | /guest/root/*) targets="$target $targets" ;; esac
+  done </proc/self/mountinfo
+  [ -n "$targets" ] || exit 0
+  for target in $targets; do umount "$(printf %b "$target")" 2>/dev/null; done
+  tries=$((tries + 1))
+  sleep 0.05
+done
+echo "still mounted: $targets" >&2
+exit 1

@@ -1,0 +1,61 @@
+#!/bin/sh
+# First process of the vm. Loads the modules, opens the ports and then does what the worker says on the control port,
+# a line at a time:
+#   run NONCE   runs the file `start` of the payload disk as it is now; standard output, standard error and
+#               descriptor 3 go to their ports, each followed by a NUL and the nonce; then `done NONCE CODE` to control
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in /modules/*.ko; do
+  [ ! -e "$module" ] || insmod "$module" || echo "$module cannot be loaded"
+done
+
+# Ports and disks appear a moment after their drivers. These paths to them stay, whatever is mounted over /dev.
+find_port() {
+  while :; do
+    for port in /sys/class/virtio-ports/*; do
+      if [ -e "$port/name" ] && [ "$(cat "$port/name")" = "$1" ] && [ -c "/dev/${port##*/}" ]; then
+        device=/dev/${port##*/}
+        return
+      fi
+    done
+    sleep 0.01
+  done
+}
+find_port control && exec 9<>"$device"
+find_port stdout && exec 6>"$device"
+find_port stderr && exec 7>"$device"
+find_port status && exec 8>"$device"
+while [ ! -b /payload ]; do
+  for disk in /sys/block/vd*; do
+    if [ -e "$disk/serial" ] && [ "$(cat "$disk/serial")" = payload ]; then
+      numbers=$(cat "$disk/dev")
+      mknod /payload b "${numbers%:*}" "${numbers#*:}"
+    fi
+  done
+  [ -b /payload ] || sleep 0.01
+done
+
+# The folder in which scripts find the payload; shared, so that it is also seen where it is bound into the image.
+mkdir /guest/jobs
+mount -t tmpfs -o mode=755,size=64k jobs /guest/jobs
+mount --make-shared /guest/jobs
+mkdir /guest/jobs/job
+
+echo ready >&9
+while read -r word nonce <&9; do
+  [ "$word" = run ] || continue
+  umount /guest/jobs/job 2>/dev/null
+  # The worker has written to the disk since it was last read.
+  blockdev --flushbufs /payload
+  mount -t iso9660 -o ro,nosuid,nodev,mode=0444,dmode=0555 /payload /guest/jobs/job || break
+  sh /guest/jobs/job/start </dev/null 1>&6 2>&7 3>&8 6>&- 7>&- 8>&- 9>&-
+  code=$?
+  for port in 6 7 8; do
+    printf '\0%s' "$nonce" >&"$port"
+  done
+  echo "done $nonce $code" >&9
+done
+# The worker is gone, which closes its end of the port.
+poweroff -f

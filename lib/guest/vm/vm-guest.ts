@@ -1,0 +1,106 @@
+import { mkdir, open as openFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Log } from '../../log.ts';
+import type { Guest, GuestDisk, GuestOptions, GuestSession } from '../guest.ts';
+import { guestDirectory } from '../host/sweep.ts';
+import { attach, partitionsToOpen } from './attach.ts';
+import { guestProxyUrl, networkModules } from './machine.ts';
+import { openPayload } from './payload.ts';
+import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
+import { startVm } from './vm.ts';
+import { createScriptRunner, createVmSession } from './vm-session.ts';
+
+export interface VmGuestOptions extends VmSettings {
+  readonly log: Log;
+}
+
+/** A vm that takes longer than this to start does not start at all, however slow the machine. */
+const startLimitMs = 120_000;
+/** Where what does not fit into the memory of the vm goes. */
+const swapBytes = 4 * 1024 ** 3;
+/** Most that is kept of what apt fetches inside; it goes to the swap, too. */
+const bindBytes = 2 * 1024 ** 3;
+
+/**
+ * The guest that needs no privileges: a small QEMU machine opens the overlay, and its kernel reads the image's file
+ * systems. What is hostile in an image, or in a package, has the vm to itself.
+ */
+export function createVmGuest(options: VmGuestOptions): Guest {
+  return {
+    kind: 'vm',
+    open: async (disk, guestOptions) => await open(disk, guestOptions, options),
+  };
+}
+
+async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOptions): Promise<GuestSession> {
+  const { signal, binds, onNotice } = options;
+  const log = settings.log.with({ build_id: disk.buildId });
+  signal.throwIfAborted();
+  const parts = await prepareVm(settings);
+  const { kernel } = parts;
+  const partitions = partitionsToOpen(kernel, disk.partitions);
+  const proxy = settings.vmNetwork && options.proxyUrl !== undefined ? addressOf(options.proxyUrl) : null;
+  const initramfsPath = await initramfsFor(parts, partitions, proxy === null ? [] : networkModules);
+
+  const directory = guestDirectory(disk.workDirectory);
+  await mkdir(directory);
+  await using opened = new AsyncDisposableStack();
+  opened.defer(async () => await rm(directory, { recursive: true, force: true }));
+  const payload = opened.use(await openPayload(directory));
+  const swapPath = join(directory, 'swap.raw');
+  await makeSparse(swapPath, swapBytes);
+  const startedMs = performance.now();
+  const vm = opened.use(
+    await startVm(
+      {
+        machine: parts.machine,
+        accelerator: parts.accelerator,
+        kernelPath: kernel.imagePath,
+        initramfsPath,
+        memoryBytes: settings.vmMemoryBytes,
+        cpus: settings.vmCpus,
+        overlay: {
+          path: disk.overlayPath,
+          parts: partitions.map(({ number, offsetBytes, sizeBytes }) => {
+            return { serial: `image${number}`, offsetBytes, sizeBytes };
+          }),
+        },
+        proxy,
+        disks: [
+          { source: { rawPath: payload.path, readOnly: true }, serial: 'payload' },
+          { source: { rawPath: swapPath, readOnly: false }, serial: 'swap' },
+        ],
+        directory,
+      },
+      startLimitMs,
+      signal,
+    ),
+  );
+  const readyMs = Math.round(performance.now() - startedMs);
+  log.info('the vm is ready', { accelerator: parts.accelerator, kernel: kernel.release, ready_ms: readyMs });
+
+  const proxyUrl = proxy === null ? null : guestProxyUrl;
+  const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
+  const { partitions: all } = disk;
+  const attachment = await attach({ kernel, partitions: all, binds, bindBytes, onNotice, run: runner.around });
+  const ending = opened.move();
+  const session = createVmSession({ runner, vm, attachment, disk, log, proxyUrl, end: () => ending.disposeAsync() });
+  try {
+    await session.borrow(options.resolvConf);
+    return session;
+  } catch (error) {
+    await ending.disposeAsync();
+    throw error;
+  }
+}
+
+/** Host and port of a URL, which has no default one. */
+function addressOf(url: string): { readonly host: string; readonly port: number } {
+  const { hostname, port } = new URL(url);
+  return { host: hostname, port: Number(port) };
+}
+
+async function makeSparse(path: string, sizeBytes: number): Promise<void> {
+  await using file = await openFile(path, 'wx', 0o600);
+  await file.truncate(sizeBytes);
+}

@@ -1,0 +1,151 @@
+import { ImageBuilderError } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
+import { guestScripts } from '../script.ts';
+import { diskFull, fileSystemErrors, scriptEnvironment, scriptError } from '../script-run.ts';
+import { type Attachment, readErrorCount } from './attach.ts';
+import type { Payload } from './payload.ts';
+import { vmScripts } from './script.ts';
+import { orAborted, type Vm } from './vm.ts';
+
+/** Running scripts in a vm, around the image and inside it. */
+export interface ScriptRunner {
+  /** With the tools of the vm, as its root. */
+  around(script: GuestScript): Promise<GuestOutput>;
+  /** In the image, with its own shell. */
+  inside(script: GuestScript): Promise<GuestOutput>;
+}
+
+export interface ScriptRunnerParts {
+  readonly vm: Vm;
+  readonly payload: Payload;
+  readonly disk: GuestDisk;
+  readonly signal: AbortSignal;
+  /** As inside; null without a network. */
+  readonly proxyUrl: string | null;
+}
+
+/** Our own scripts take seconds. A file system that keeps one busy for longer is taken for hostile. */
+const ownLimitMs = 10 * 60_000;
+const endLimitMs = 60_000;
+
+export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: ScriptRunnerParts): ScriptRunner {
+  const environment = {
+    ...scriptEnvironment(disk),
+    ...(proxyUrl === null ? {} : { http_proxy: proxyUrl, https_proxy: proxyUrl }),
+  };
+
+  const run = async (start: string, script: GuestScript): Promise<GuestOutput> => {
+    const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
+    const signals = [signal, vm.lost, ...(limit === undefined ? [] : [limit])];
+    for (const each of signals) each.throwIfAborted();
+    await payload.write(start, script, signal);
+    const { onLine, onStatusLine } = script;
+    const running = vm.channel.run({
+      ...(onLine === undefined ? {} : { onLine }),
+      ...(onStatusLine === undefined ? {} : { onStatusLine }),
+    });
+    const failure = (exitCode: number | undefined, timedOut: boolean) =>
+      scriptError(script, {
+        exitCode,
+        signalName: undefined,
+        timedOut,
+        stdout: running.stdout(),
+        stderr: running.stderr(),
+      });
+    let exitCode: number;
+    try {
+      exitCode = await orAborted(running.exitCode, signals);
+    } catch (error) {
+      await vm.kill();
+      throw error === limit?.reason ? failure(undefined, true) : error;
+    }
+    await payload.clear();
+    if (exitCode === 0) return { stdout: running.stdout(), stderr: running.stderr() };
+    throw (await diskFull(disk)) ?? memoryFull(vm) ?? failure(exitCode, false);
+  };
+
+  return {
+    around: async (script) =>
+      await run(`JOB=${jobs}/job/files exec sh ${jobs}/job/files/script ${quoted(script.arguments ?? [])}\n`, {
+        timeoutMs: ownLimitMs,
+        ...script,
+      }),
+    inside: async (script) => {
+      const variables = Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`);
+      const command = [
+        ...['chroot', '/guest/root', '/usr/bin/env', '-i', ...variables],
+        ...['/bin/sh', '-c', guestScripts.runner, script.name, '/run/imagebuilder/job/files'],
+        ...(script.arguments ?? []),
+      ];
+      return await run(`exec nsenter -t "$(cat /guest/process)" -p -i -u ${quoted(command)}\n`, script);
+    },
+  };
+}
+
+const jobs = '/guest/jobs';
+
+/** As words of a POSIX shell. */
+function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+}
+
+function memoryFull(vm: Vm): ImageBuilderError | null {
+  const line = vm.console().find((text) => /Out of memory: Killed process/.test(text));
+  if (line === undefined) return null;
+  return new ImageBuilderError(
+    'guest.failed',
+    `the vm has run out of memory (${line}): give it more, by IMAGEBUILDER_VM_MEMORY`,
+    { logTail: vm.console() },
+  );
+}
+
+export interface VmSessionParts {
+  readonly runner: ScriptRunner;
+  readonly vm: Vm;
+  readonly attachment: Attachment;
+  readonly disk: GuestDisk;
+  readonly log: Log;
+  readonly proxyUrl: string | null;
+  /** Ends the vm and removes its folder; may be called again. */
+  readonly end: () => Promise<void>;
+}
+
+export interface VmSession extends GuestSession {
+  /** Puts into the image what it needs while it is open; `close` takes it out. */
+  borrow(resolvConf: string | null): Promise<void>;
+}
+
+export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, end }: VmSessionParts): VmSession {
+  const { mounted, notMounted } = attachment;
+
+  const close = async (): Promise<void> => {
+    await runner.inside({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
+    const detach = { name: 'detach', text: vmScripts.detach, arguments: [...mounted] };
+    const { stdout } = await runner.around(detach);
+    for (const [, target] of stdout.matchAll(/^untrimmed (.*)$/gm)) {
+      log.debug('a file system of the image is not trimmed', { target });
+    }
+    if (readErrorCount(stdout) > attachment.errorCount) throw (await diskFull(disk)) ?? fileSystemErrors();
+    const peak = await vm.peakMemoryBytes();
+    await vm.end(endLimitMs);
+    log.info('the vm has ended', { peak_memory_bytes: peak });
+    await end();
+  };
+
+  return {
+    kind: 'vm',
+    network: proxyUrl !== null,
+    ...(proxyUrl === null ? {} : { proxyUrl }),
+    mounted,
+    notMounted,
+    run: (script) => runner.inside(script),
+    close,
+    async borrow(resolvConf) {
+      const files = resolvConf === null ? {} : { 'resolv.conf': resolvConf };
+      const script = { text: guestScripts.borrow, files, arguments: Object.keys(files) };
+      await runner.inside({ name: 'borrow', ...script, timeoutMs: ownLimitMs });
+    },
+    [Symbol.asyncDispose]: end,
+  };
+}

@@ -1,0 +1,137 @@
+import { readFile } from 'node:fs/promises';
+import type { Duplex } from 'node:stream';
+import { execa } from 'execa';
+import { ImageBuilderError } from '../../errors.ts';
+import { cleanEnvironment, collectLines, lastLines } from '../../exec.ts';
+import { guestVariable } from '../host/messages.ts';
+import { type Channel, openChannel, portNames } from './channel.ts';
+import { type MachineOptions, machineArguments } from './machine.ts';
+
+/** A running QEMU. It is killed with this process, however that dies. */
+export interface Vm extends AsyncDisposable {
+  readonly channel: Channel;
+  /** Aborted, with the error as its reason, when the vm has ended without being asked to. */
+  readonly lost: AbortSignal;
+  /** The last lines of the kernel's console and of QEMU's own messages. */
+  console(): readonly string[];
+  /** Most memory that QEMU has had so far, in bytes; null where it is not known. */
+  peakMemoryBytes(): Promise<number | null>;
+  /**
+   * Ends QEMU with all that it has written in its file; the image must be unmounted. Throws `guest.failed` where that
+   * takes longer than `limitMs`, and kills it.
+   */
+  end(limitMs: number): Promise<void>;
+  /** Kills it and waits until it is gone. */
+  kill(): Promise<void>;
+}
+
+export interface VmOptions extends Omit<MachineOptions, 'ports' | 'firstPort'> {
+  /** The guest's folder, by which a later worker finds what this one has left running. */
+  readonly directory: string;
+}
+
+const consoleLines = 60;
+const maximumConsoleLineCharacters = 400;
+const firstPort = 3;
+
+/** Starts QEMU and resolves when its init is ready, which is what `lost` and `signal` may prevent: throws their reason. */
+export async function startVm(options: VmOptions, limitMs: number, signal: AbortSignal): Promise<Vm> {
+  signal.throwIfAborted();
+  const vm = launch(options);
+  const limit = AbortSignal.timeout(limitMs);
+  try {
+    await orAborted(vm.channel.ready, [signal, vm.lost, limit]);
+    return vm;
+  } catch (error) {
+    await vm.kill();
+    if (error !== limit.reason) throw error;
+    throw new ImageBuilderError('guest.failed', `the vm has not started within ${limitMs / 1000} seconds`, {
+      logTail: vm.console(),
+    });
+  }
+}
+
+/** What `promise` resolves to, unless one of the signals aborts before: then its reason is thrown. */
+export async function orAborted<Value>(promise: Promise<Value>, signals: readonly AbortSignal[]): Promise<Value> {
+  const either = AbortSignal.any([...signals]);
+  either.throwIfAborted();
+  return await new Promise<Value>((resolve, reject) => {
+    const abort = () => reject(either.reason);
+    either.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => either.removeEventListener('abort', abort));
+  });
+}
+
+function launch(options: VmOptions): Vm {
+  const command = [
+    ...['--pdeathsig', 'KILL', '--no-new-privs', '--', 'prlimit', '--core=0', '--', options.machine.emulator],
+    ...machineArguments({ ...options, ports: portNames, firstPort }),
+  ];
+  // Node's pipes are socket pairs, which QEMU takes over by their descriptors: no paths, nobody else to connect.
+  const child = execa('setpriv', command, {
+    env: { ...cleanEnvironment, [guestVariable]: options.directory },
+    extendEnv: false,
+    stdio: ['ignore', 'pipe', 'pipe', ...portNames.map(() => 'pipe' as const)],
+    buffer: false,
+    reject: false,
+    detached: true,
+    cleanup: true,
+  });
+  const console: string[] = [];
+  const onLine = (line: string) => {
+    const text = line.replaceAll(/\p{Cc}/gu, '').trimEnd();
+    if (text !== '') console.push(text.slice(0, maximumConsoleLineCharacters));
+    if (console.length > consoleLines) console.shift();
+  };
+  const messages = collectLines(child.stderr, onLine);
+  collectLines(child.stdout, onLine);
+
+  const lost = new AbortController();
+  let ending = false;
+  const lose = (error: ImageBuilderError) => {
+    if (!ending) lost.abort(error);
+  };
+  const ended = child.then((result) => {
+    const why = lastLines(messages(), 1)[0] ?? console.at(-1) ?? `exit code ${result.exitCode ?? result.signal ?? '?'}`;
+    lose(new ImageBuilderError('guest.failed', `the vm has ended by itself: ${why}`, { logTail: [...console] }));
+  });
+  const killNow = () => {
+    ending = true;
+    child.kill('SIGKILL');
+  };
+  const [control, stdout, stderr, status] = child.stdio.slice(firstPort) as unknown as Duplex[];
+  if (control === undefined || stdout === undefined || stderr === undefined || status === undefined) {
+    throw new ImageBuilderError('internal', 'the ports of the vm are not there');
+  }
+  const channel = openChannel({ control, stdout, stderr, status }, (error) => {
+    lose(error);
+    killNow();
+  });
+  return {
+    channel,
+    lost: lost.signal,
+    console: () => [...console],
+    async peakMemoryBytes() {
+      const text = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '');
+      const match = /^VmHWM:\s*([0-9]+) kB$/m.exec(text);
+      return match === null ? null : Number(match[1]) * 1024;
+    },
+    async end(limitMs) {
+      lost.signal.throwIfAborted();
+      ending = true;
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), limitMs);
+      const { exitCode } = await child;
+      clearTimeout(timer);
+      if (exitCode !== 0) throw new ImageBuilderError('guest.failed', 'the vm could not be ended in an orderly way');
+    },
+    async kill() {
+      killNow();
+      await ended;
+    },
+    async [Symbol.asyncDispose]() {
+      killNow();
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,49 @@
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openAptCaches } from '#lib/apt/caches.ts';
+import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
+import type { GuestSession } from '#lib/guest/guest.ts';
+
+/**
+ * Resolves and downloads as an ordinary user, in a process of its own: `DIRECTORY PACKAGE…`. The image is a recording
+ * in `told.json`; prints what would be handed in to it.
+ */
+const [directory = '', ...packages] = process.argv.slice(2);
+const { facts, told } = JSON.parse(await readFile(join(directory, 'told.json'), 'utf8'));
+const signal = new AbortController().signal;
+const workDirectory = join(directory, 'work');
+await mkdir(workDirectory);
+
+class HandedIn extends Error {}
+const session: GuestSession = {
+  kind: 'vm',
+  network: false,
+  mounted: ['/'],
+  notMounted: [],
+  async run({ name, folder, files, onLine }) {
+    if (folder !== undefined) {
+      const archives = (await readdir(folder)).sort();
+      const wanted = String(files?.wanted).split('\n');
+      console.log(JSON.stringify({ uid: process.getuid?.(), archives, wanted }));
+      throw new HandedIn();
+    }
+    for (const line of told[name] ?? []) onLine?.(line, 'stdout');
+    return { stdout: '', stderr: '' };
+  },
+  close: async () => {},
+  async [Symbol.asyncDispose]() {},
+};
+
+await using caches = await openAptCaches({
+  cacheDirectory: join(directory, 'cache'),
+  cacheBytes: 1_000_000_000,
+  baseImageSha256: 'a'.repeat(64),
+  workDirectory,
+  signal,
+});
+await using apt = await openOfflineApt(session, { facts, binds: caches.binds, workDirectory, signal });
+const options = { proxyUrl: null, recommends: false, sources: [], onLog: () => {}, onProgress: () => {} };
+await apt.updateLists(options);
+await apt.installPackages(packages, options).catch((error: unknown) => {
+  if (!(error instanceof HandedIn)) throw error;
+});

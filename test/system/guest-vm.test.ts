@@ -1,0 +1,393 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { ExecError, exec } from '#lib/exec.ts';
+import { chooseGuest } from '#lib/guest/choose.ts';
+import type { GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
+import { beforeChange, sealImage } from '#lib/guest/seal.ts';
+import { probeVm } from '#lib/guest/vm/probe.ts';
+import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
+import { createLog } from '#lib/log.ts';
+import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
+import { becomeNobody } from './guest-vm-worker.ts';
+import { assertNothingLeft, observe } from './leaks.ts';
+
+// The point of this guest is that it needs no privileges: nothing below has any.
+becomeNobody();
+
+const log = createLog({ level: 'error' });
+const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-guest-vm-'));
+const settings = {
+  cacheDirectory: join(directory, 'cache'),
+  vmKernelPath: '',
+  vmMemoryBytes: 384 * 1024 ** 2,
+  vmCpus: 2,
+  vmNetwork: false,
+};
+const guest = createVmGuest({ ...settings, log });
+const plainImage = await makeTestImage(directory, 'plain');
+let builds = 0;
+
+interface OpenedDisk extends GuestDisk {
+  /** Opens the disk; what is not given is as simple as can be. */
+  open(options?: Partial<GuestOptions>): Promise<GuestSession>;
+}
+
+/** Runs `body` with a fresh overlay on `image`, and afterwards checks that nothing is left of it. */
+async function withDisk(image: TestImage, body: (disk: OpenedDisk) => Promise<void>): Promise<void> {
+  builds += 1;
+  // A comma, which means something to QEMU.
+  const buildDirectory = join(directory, `build,${builds}`);
+  const workDirectory = join(buildDirectory, 'work');
+  await mkdir(workDirectory, { recursive: true });
+  const before = await observe(buildDirectory);
+  const overlayPath = join(buildDirectory, 'overlay.qcow2');
+  await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.path, '-F', 'qcow2', overlayPath]);
+  const disk: GuestDisk = { overlayPath, partitions: image.partitions, workDirectory, buildId: `build-${builds}` };
+  await body({
+    ...disk,
+    open: async (options = {}) =>
+      await guest.open(disk, {
+        signal: new AbortController().signal,
+        onNotice: () => {},
+        binds: [],
+        resolvConf: null,
+        ...options,
+      }),
+  });
+  await assertNothingLeft(before, { emptyFolders: [workDirectory] });
+  await exec('qemu-img', ['check', '-q', overlayPath]);
+}
+
+async function withImage(options: TestImageOptions, body: (disk: OpenedDisk) => Promise<void>): Promise<void> {
+  builds += 1;
+  await withDisk(await makeTestImage(directory, `image-${builds}`, options), body);
+}
+
+/** What a script prints. */
+async function output(session: GuestSession, text: string, rest: Partial<GuestScript> = {}): Promise<string> {
+  return (await session.run({ name: 'test', text, ...rest })).stdout.trim();
+}
+
+async function failure(promise: Promise<unknown>): Promise<unknown> {
+  return await promise.then(
+    () => assert.unreachable('it should have failed'),
+    (error: unknown) => error,
+  );
+}
+
+function assertCode(error: unknown, code: ImageBuilderError['code'], message: RegExp): void {
+  assert.instance(error, ImageBuilderError);
+  assert.is((error as ImageBuilderError).code, code, (error as Error).message);
+  assert.match((error as Error).message, message);
+}
+
+test('a vm is found usable without privileges, and chosen where images cannot be mounted', async () => {
+  const found = await probeVm(settings);
+  assert.ok(found.usable, JSON.stringify(found));
+  const chosen = await chooseGuest({ setting: 'auto', directory: join(directory, 'probe'), vm: settings, log });
+  assert.is(chosen.guest.kind, 'vm');
+  assert.match(chosen.reason, /KVM|slow/);
+  const host = chooseGuest({ setting: 'host', directory: join(directory, 'probe'), vm: settings, log });
+  assertCode(await failure(host), 'guest.unavailable', /needs root/);
+});
+
+test('changes to every partition of the fstab are in the overlay after close, and the base is as it was', async () => {
+  const { stdout: baseBefore } = await exec('sha256sum', [plainImage.path]);
+  await withDisk(plainImage, async (disk) => {
+    const notices: string[] = [];
+    {
+      await using session = await disk.open({ onNotice: (message) => notices.push(message) });
+      assert.is(session.kind, 'vm');
+      assert.equal(session.mounted, ['/', '/boot', '/boot/efi']);
+      assert.equal(session.notMounted, ['/data']);
+      assert.equal(notices, [], 'nofail means that nobody need be told');
+      assert.is(await output(session, 'cat /boot/vmlinuz; hostname'), 'a kernellocalhost');
+      await session.run({
+        name: 'change',
+        text: 'echo new >/boot/new; echo more >/etc/more; echo esp >"/boot/efi/Long Name.txt"; dd if=/dev/zero of=/big bs=1M count=8 2>&1',
+      });
+      await session.run({ name: 'fill', text: 'dd if=/dev/urandom of=/gone bs=1M count=12 2>&1; sync; rm /gone' });
+      await session.close();
+    }
+    const { stdout } = await exec('qemu-img', ['map', '--output=json', '-f', 'qcow2', disk.overlayPath]);
+    const extents = JSON.parse(stdout) as { depth: number; data: boolean; length: number }[];
+    const changed = extents.filter((extent) => extent.depth === 0 && extent.data);
+    const bytes = changed.reduce((sum, extent) => sum + extent.length, 0);
+    assert.ok(bytes < 12 * 1024 * 1024, `what was freed inside is still there: ${bytes} bytes`);
+
+    await using again = await disk.open();
+    const look =
+      'cat /boot/new /etc/more "/boot/efi/Long Name.txt"; wc -c </big; ls /tmp /run; cat /usr/sbin/policy-rc.d';
+    assert.is(
+      await output(again, `${look} | head -n 1`),
+      'new\nmore\nesp\n8388608\n/run:\nimagebuilder\nimagebuilder-borrowed\nlock\nshm\n\n/tmp:\n#!/bin/sh',
+    );
+  });
+  assert.is((await exec('sha256sum', [plainImage.path])).stdout, baseBefore);
+});
+
+test('a script gets arguments, files, a folder, environment and descriptor 3, and nothing of the worker', async () => {
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    const folder = join(disk.workDirectory, '..', 'folder');
+    await mkdir(join(folder, 'below'), { recursive: true });
+    await writeFile(join(folder, 'below', 'hidden'), '');
+    const longName = `${'n'.repeat(180)}_1%3a2~b+c_amd64.deb`;
+    await writeFile(join(folder, longName), 'a package');
+    const large = await open(join(folder, 'large'), 'w');
+    await large.truncate(200 * 1024 * 1024);
+    await large.write('end', 200 * 1024 * 1024 - 3);
+    await large.close();
+
+    const lines: string[] = [];
+    const statusLines: string[] = [];
+    process.env.WORKER_SECRET = 'leak';
+    const { stdout, stderr } = await session.run({
+      name: 'all',
+      text: 'echo "$2|$1|$OWN|$(cat "$JOB/sub/file")|$(cat)|$(umask)|$(ulimit -c)"; env | grep WORKER; echo oops >&2; echo "pmstatus:x:10" >&3',
+      arguments: ["it's", 'two words\nand "$(a line)"'],
+      files: { 'sub/file': 'content' },
+      env: { OWN: "o'wn" },
+      onLine: (line, stream) => lines.push(`${stream} ${line}`),
+      onStatusLine: (line) => statusLines.push(line),
+    });
+    assert.is(stdout, `two words\nand "$(a line)"|it's|o'wn|content||0022|0\n`);
+    assert.is(stderr, 'oops\n');
+    assert.equal(lines.sort(), ['stderr oops', `stdout and "$(a line)"|it's|o'wn|content||0022|0`, 'stdout two words']);
+    assert.equal(statusLines, ['pmstatus:x:10']);
+
+    const look = 'cd "$JOB/folder"; ls; cat n*; tail -c 3 large; touch mine 2>/dev/null || stat -c :%a:%u *';
+    assert.is(await output(session, look, { folder }), `large\n${longName}\na packageend:444:0\n:444:0`);
+    assert.is(await output(session, 'ls "$JOB"'), 'script', 'what an earlier script had is gone');
+    const { blocks } = await stat(join(disk.workDirectory, 'guest', 'payload.raw'));
+    assert.ok(blocks * 512 < 1024 * 1024, 'the payload takes no room when no script runs');
+
+    const error = await failure(session.run({ name: 'install', text: 'echo working; echo broken >&2; exit 7' }));
+    assert.instance(error, ExecError);
+    assert.is((error as ExecError).exitCode, 7);
+    assert.is((error as ExecError).message, 'the script install inside the image failed with exit code 7: broken');
+
+    const skew = Math.abs(Number(await output(session, 'date +%s')) - Date.now() / 1000);
+    assert.ok(skew < 30, `the clock is ${skew} seconds off`);
+    assert.is(await output(session, 'ls /sys/class/net; test -w /proc/sys/vm/drop_caches || echo no'), 'lo\nno');
+    assert.not(session.network);
+    const binary = await session.run({ name: 'binary', text: 'head -c 300000 /dev/urandom; printf "a\\0b"' });
+    assert.ok(binary.stdout.endsWith('a\0b'));
+    let count = 0;
+    await session.run({ name: 'many', text: 'seq 200000', onLine: () => (count += 1) });
+    assert.is(count, 200_000);
+    await session.run({
+      name: 'leave',
+      text: 'cd /boot; setsid sleep 600 & (sleep 601 & ); trap "" TERM; sleep 602 & :',
+    });
+    assert.is(await output(session, 'ps -o comm,stat | grep -c "sleep 6\\|^sleep.*Z" || :'), '0');
+    await session.close();
+  });
+});
+
+test('folders of the worker are empty ones inside, and what is written there is not in the image', async () => {
+  const cache = join(directory, 'apt');
+  await mkdir(join(cache, 'archives', 'partial'), { recursive: true });
+  await writeFile(join(cache, 'pkgcache.bin'), 'of the worker');
+  await withDisk(plainImage, async (disk) => {
+    {
+      await using session = await disk.open({ binds: [{ source: cache, target: '/var/cache' }] });
+      assert.is(
+        await output(session, 'cd /var/cache; find . | sort; echo new >new'),
+        '.\n./archives\n./archives/partial',
+      );
+      await session.close();
+    }
+    await using again = await disk.open();
+    assert.is(await output(again, 'ls /var/cache'), '');
+  });
+  assert.equal(await readdir(cache), ['archives', 'pkgcache.bin']);
+});
+
+test('with a network, scripts reach the worker’s proxy and nothing else', async () => {
+  const asked: string[] = [];
+  const proxy = createServer((request, response) => {
+    asked.push(request.url ?? '');
+    response.end('from the proxy');
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  await using _closing = { [Symbol.asyncDispose]: async () => void proxy.close() };
+  const port = (proxy.address() as AddressInfo).port;
+  const networked = createVmGuest({ ...settings, vmNetwork: true, log });
+  await withDisk(plainImage, async (disk) => {
+    await using session = await networked.open(disk, {
+      signal: new AbortController().signal,
+      onNotice: () => {},
+      binds: [],
+      resolvConf: null,
+      proxyUrl: `http://127.0.0.1:${port}`,
+    });
+    assert.ok(session.network);
+    assert.is(session.proxyUrl, 'http://10.0.2.100:3128');
+    assert.is(await output(session, 'wget -q -O - http://archive.example/file'), 'from the proxy');
+    assert.equal(asked, ['http://archive.example/file']);
+    const direct = `unset http_proxy; wget -T 5 -q -O - http://10.0.2.2:${port}/ || echo no; nc -w 5 10.0.2.3 53 </dev/null || echo no`;
+    assert.is(await output(session, direct), 'no\nno');
+    assert.is(asked.length, 1);
+  });
+});
+
+test('an image is sealed as on a host', async () => {
+  await withImage({ files: { '/etc/machine-id': '', '/var/log/old.log': 'line one\n' } }, async (disk) => {
+    await using session = await disk.open();
+    const pristine = await beforeChange(session);
+    await session.run({
+      name: 'change',
+      text: 'echo 0123456789abcdef0123456789abcdef >/etc/machine-id; echo two >>/var/log/old.log; echo x >/root/.bash_history',
+    });
+    await sealImage(session, pristine);
+    assert.is(await output(session, 'cat /etc/machine-id /var/log/old.log; ls -A /root'), 'line one');
+    await session.close();
+  });
+});
+
+test('cancelling ends the script and the vm, within seconds', async () => {
+  await withDisk(plainImage, async (disk) => {
+    const cancel = new AbortController();
+    await using session = await disk.open({ signal: cancel.signal });
+    const reason = new Error('no longer wanted');
+    const text = 'trap "" TERM; setsid sleep 600 & echo started >&3; sleep 600';
+    const started = session.run({ name: 'long', text, onStatusLine: () => cancel.abort(reason) });
+    assert.is(await failure(started), reason);
+    assert.is(await failure(session.run({ name: 'more', text: 'true' })), reason);
+  });
+});
+
+test('cancelling while the image is being opened leaves nothing', async () => {
+  await withDisk(plainImage, async (disk) => {
+    for (const delayMs of [0, 100, 1000, 3000]) {
+      const signal = AbortSignal.timeout(delayMs);
+      const opened = await disk.open({ signal }).catch((error: unknown) => error);
+      if (opened instanceof Error) assert.is(opened, signal.reason);
+      else await (opened as GuestSession)[Symbol.asyncDispose]();
+    }
+  });
+});
+
+test('a script that runs out of time is ended, and tells what it said', async () => {
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    const error = await failure(session.run({ name: 'slow', text: 'echo so far; sleep 600', timeoutMs: 3000 }));
+    assert.instance(error, ExecError);
+    assert.is((error as ExecError).message, 'the script slow inside the image ran out of time: so far');
+  });
+});
+
+test('a root file system that cannot be mounted is refused as damaged', async () => {
+  await withDisk(plainImage, async (disk) => {
+    const place = plainImage.partitions[0]?.offsetBytes ?? 0;
+    await exec('qemu-io', ['-f', 'qcow2', '-c', `write -P 0 ${place + 4096} 512k`, disk.overlayPath]);
+    assertCode(await failure(disk.open()), 'image.corrupt', /ext4 file system of partition 1 cannot be mounted/);
+  });
+});
+
+test('a root file system that turns out damaged while it is changed fails the build as that', async () => {
+  await withDisk(plainImage, async (disk) => {
+    // The blocks of /etc, whose entries then make no sense.
+    const place = plainImage.partitions[0]?.offsetBytes ?? 0;
+    const raw = join(disk.workDirectory, '..', 'root.raw');
+    const cut = `driver=raw,offset=${place},file.driver=qcow2,file.file.driver=file,file.file.filename=${plainImage.path}`;
+    await exec('qemu-img', ['convert', '-O', 'raw', '--image-opts', cut, raw]);
+    const { stdout } = await exec('debugfs', ['-R', 'blocks /var/log', raw]);
+    const { stdout: header } = await exec('dumpe2fs', ['-h', raw]);
+    const blockBytes = Number(/^Block size:\s*([0-9]+)$/m.exec(header)?.[1]);
+    const block = Number(stdout.trim().split(/\s+/)[0]);
+    await exec('qemu-io', ['-f', 'qcow2', '-c', `write -P 0xff ${place + block * blockBytes} 512`, disk.overlayPath]);
+    await using session = await disk.open();
+    await failure(session.run({ name: 'look', text: 'ls /var/log; touch /var/log/new' }));
+    assertCode(await failure(session.close()), 'image.corrupt', /reported errors/);
+  });
+});
+
+for (const [what, options, message] of [
+  ['/run is a link', { links: { '/run': '/tmp' } }, /\/run in the image is no folder/],
+  ['/etc/fstab is a link', { links: { '/etc/fstab': '/etc/passwd' } }, /\/etc\/fstab/],
+] as const) {
+  test(`an image is refused where ${what}`, async () => {
+    await withImage(options, async (disk) => {
+      assertCode(await failure(disk.open()), 'image.unsupported', message);
+    });
+  });
+}
+
+/** The process of QEMU on this disk. */
+async function emulator(disk: GuestDisk): Promise<number> {
+  for (const id of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(id)) continue;
+    const command = await readFile(`/proc/${id}/cmdline`, 'utf8').catch(() => '');
+    if (command.startsWith('qemu-system') && command.includes(disk.overlayPath.replaceAll(',', ',,')))
+      return Number(id);
+  }
+  throw new Error('there is no vm');
+}
+
+/** A script that never stops writing; `onBusy` is called once, when it has begun. */
+const busy = (onBusy: () => void): GuestScript => ({
+  name: 'busy',
+  text: 'echo busy >&3; while :; do dd if=/dev/urandom of=/var/log/busy bs=64k count=64 conv=fsync 2>/dev/null; done',
+  onStatusLine: onBusy,
+});
+
+test('with the vm killed, the script in progress fails and nothing hangs or stays', async () => {
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    const id = await emulator(disk);
+    const error = await failure(session.run(busy(() => process.kill(id, 'SIGKILL'))));
+    assertCode(error, 'guest.failed', /the vm has ended by itself/);
+    assertCode(await failure(session.close()), 'guest.failed', /the vm has ended by itself/);
+  });
+});
+
+test('a vm that hangs does not keep the guest from ending', async () => {
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    const id = await emulator(disk);
+    const limited = { ...busy(() => process.kill(id, 'SIGSTOP')), timeoutMs: 3000 };
+    assert.match(((await failure(session.run(limited))) as Error).message, /ran out of time/);
+  });
+});
+
+test('a kernel that panics is heard of, with its last words', async () => {
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    const text = 'mkdir /tmp/proc; mount -t proc proc /tmp/proc; echo c >/tmp/proc/sysrq-trigger; sleep 600';
+    const error = await failure(session.run({ name: 'crash', text }));
+    assertCode(error, 'guest.failed', /the vm has ended by itself/);
+    assert.match((error as ImageBuilderError).logTail.join('\n'), /sysrq triggered crash/);
+  });
+});
+
+test('a worker killed in the middle of a script leaves nothing but its folder', async () => {
+  await withDisk(plainImage, async (disk) => {
+    const before = await observe(disk.workDirectory);
+    const description = JSON.stringify({ disk, settings });
+    const worker = spawn(process.execPath, [join(import.meta.dirname, 'guest-vm-worker.ts'), description], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(worker.stdout, 'data');
+    await emulator(disk);
+    worker.kill('SIGKILL');
+    await once(worker, 'exit');
+    await assertNothingLeft(before);
+    await rm(join(disk.workDirectory, 'guest'), { recursive: true });
+  });
+});
+
+test.after(async () => {
+  await rm(directory, { recursive: true, force: true });
+});
+
+test.run();
