@@ -26,10 +26,15 @@ const setting = <Schema extends z.ZodType>(
   meaning: string,
 ): Setting<Schema> => ({ variable, schema, fallback, meaning });
 
+/** Timers of Node end at once when they are set to more than 2^31 - 1 milliseconds. */
+const longestSeconds = 2_000_000;
 const seconds = z
   .string()
   .regex(/^[0-9]+(\.[0-9]+)?$/, { error: 'must be a number of seconds' })
-  .transform((text) => Math.round(Number(text) * 1000));
+  .refine((text) => Number(text) > 0 && Number(text) <= longestSeconds, {
+    error: `must be more than 0 and at most ${longestSeconds} seconds`,
+  })
+  .transform((text) => Math.max(1, Math.round(Number(text) * 1000)));
 const wholeNumber = z
   .string()
   .regex(/^[0-9]+$/, { error: 'must be a whole number' })
@@ -46,6 +51,17 @@ const folder = z.string().regex(/^\//, { error: 'must be an absolute path' });
 const url = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
   .transform((text) => text.replace(/\/+$/, ''));
+const properties = z
+  .string()
+  .transform((text) => text.split(/[\s,]+/).filter((part) => part !== ''))
+  .pipe(
+    z.array(
+      z.string().regex(/^(?!os_glance_|imagebuilder_|ticket_id=)[a-z][a-z0-9_:]*=[^=]+$/, {
+        error: 'must be pairs such as hw_disk_bus=virtio, with names that Glance and Image Builder leave free',
+      }),
+    ),
+  )
+  .transform((pairs) => Object.fromEntries(pairs.map((pair) => pair.split('=', 2) as [string, string])));
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((part) => part !== ''));
 
 export const settings = {
@@ -85,6 +101,44 @@ export const settings = {
     '/var/lib/imagebuilder/store',
     'Where the file store puts finished images.',
   ),
+  store: setting(
+    'IMAGEBUILDER_STORE',
+    z.enum(['auto', 'file', 'glance', 'swift'], { error: 'must be auto, file, glance or swift' }),
+    'auto',
+    'Where finished images go. `auto`: with OpenStack settings (`OS_*`, clouds.yaml) cloud images to Glance and all others to Swift; without, to the file store.',
+  ),
+  glanceVisibility: setting(
+    'IMAGEBUILDER_GLANCE_VISIBILITY',
+    z.enum(['private', 'shared', 'community', 'public'], {
+      error: 'must be private, shared, community or public',
+    }),
+    'private',
+    'Who sees images in Glance. `public` usually needs an administrator.',
+  ),
+  glanceProperties: setting(
+    'IMAGEBUILDER_GLANCE_PROPERTIES',
+    properties,
+    '',
+    'Properties that every image in Glance gets, such as `hw_disk_bus=virtio,hw_qemu_guest_agent=yes`.',
+  ),
+  swiftContainer: setting(
+    'IMAGEBUILDER_SWIFT_CONTAINER',
+    z.string().regex(/^[^/?#\s]{1,128}$/, { error: 'must be a name of at most 128 characters without "/"' }),
+    'imagebuilder',
+    'Container in Swift; created when missing.',
+  ),
+  swiftSegmentBytes: setting(
+    'IMAGEBUILDER_SWIFT_SEGMENT_SIZE',
+    bytes.refine((size) => size >= MiB, { error: 'must be at least 1M' }),
+    '1G',
+    'Images in Swift beyond this are uploaded in segments of this size.',
+  ),
+  swiftTemporaryUrlMs: setting(
+    'IMAGEBUILDER_SWIFT_TEMPORARY_URL_LIFETIME',
+    seconds,
+    '604800',
+    'Seconds for which a download URL is good. There is one where the secret `swift-temporary-url-key` is.',
+  ),
   imageCacheBytes: setting(
     'IMAGEBUILDER_IMAGE_CACHE_SIZE',
     bytes,
@@ -94,9 +148,33 @@ export const settings = {
   aptCacheBytes: setting('IMAGEBUILDER_APT_CACHE_SIZE', bytes, '10G', 'The same for package lists and packages.'),
   guest: setting(
     'IMAGEBUILDER_GUEST',
-    z.enum(['auto', 'host'], { error: 'must be auto or host' }),
+    z.enum(['auto', 'host', 'vm'], { error: 'must be auto, host or vm' }),
     'auto',
-    'How images are opened: `host` mounts them (needs root); `auto` chooses.',
+    'How images are opened: `host` mounts them (needs root), `vm` opens them in a small virtual machine (needs no privileges); `auto` takes `vm` where KVM works, else `host` where it can, else `vm`.',
+  ),
+  vmMemoryBytes: setting(
+    'IMAGEBUILDER_VM_MEMORY',
+    bytes.refine((size) => size >= 256 * MiB, { error: 'must be at least 256M' }),
+    '768M',
+    'Memory of the virtual machine; QEMU itself takes up to 400 MiB more.',
+  ),
+  vmCpus: setting(
+    'IMAGEBUILDER_VM_CPUS',
+    wholeNumber.refine((count) => count >= 1 && count <= 64, { error: 'must be from 1 to 64' }),
+    '2',
+    'Processors of the virtual machine.',
+  ),
+  vmNetwork: setting(
+    'IMAGEBUILDER_VM_NETWORK',
+    yesNo,
+    'false',
+    'Whether the scripts of packages reach the network from the virtual machine: by http and https through the worker’s proxy, under its egress rules, and no other way.',
+  ),
+  vmKernelPath: setting(
+    'IMAGEBUILDER_VM_KERNEL',
+    z.union([z.literal(''), folder]),
+    '',
+    'Path of the Linux kernel of the virtual machine, its modules in /lib/modules. Empty: the newest in /boot.',
   ),
   compression: setting(
     'IMAGEBUILDER_COMPRESSION',
@@ -125,7 +203,7 @@ export const settings = {
   ),
   maximumAttempts: setting(
     'IMAGEBUILDER_MAXIMUM_ATTEMPTS',
-    wholeNumber,
+    wholeNumber.refine((count) => count > 0, { error: 'must be at least 1' }),
     '3',
     'How many workers may die over a build before it fails.',
   ),
@@ -224,6 +302,19 @@ export const secretFiles = {
   },
   token: { file: 'imagebuilder-token', meaning: 'When there, every call must carry `Authorization: Bearer` with it.' },
   callbackSigningKey: { file: 'callback-signing-key', meaning: 'Key of the HMAC-SHA256 that signs callbacks.' },
+  openstackClouds: {
+    file: 'openstack-clouds',
+    meaning: 'A whole clouds.yaml, passwords included; OS_CLOUD says which cloud where it has several.',
+  },
+  openstackPassword: { file: 'openstack-password', meaning: 'The password of OS_USERNAME.' },
+  openstackApplicationCredentialSecret: {
+    file: 'openstack-application-credential-secret',
+    meaning: 'The secret of OS_APPLICATION_CREDENTIAL_ID.',
+  },
+  swiftTemporaryUrlKey: {
+    file: 'swift-temporary-url-key',
+    meaning: 'Key with which download URLs of images in Swift are signed.',
+  },
 } as const;
 
 type Settings = { readonly [Name in keyof typeof settings]: z.output<(typeof settings)[Name]['schema']> };
@@ -231,6 +322,10 @@ type Settings = { readonly [Name in keyof typeof settings]: z.output<(typeof set
 export interface Config extends Settings {
   readonly token: string | null;
   readonly callbackSigningKey: string | null;
+  readonly openstackClouds: string | null;
+  readonly openstackPassword: string | null;
+  readonly openstackApplicationCredentialSecret: string | null;
+  readonly swiftTemporaryUrlKey: string | null;
   /** Every secret value, for redaction. */
   readonly secrets: readonly string[];
 }
@@ -254,8 +349,14 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     if (settings.amqpUrl.schema.safeParse(amqpUrl).success) values.amqpUrl = amqpUrl;
     else faults.push({ path: `secret ${secretFiles.amqpUrl.file}`, message: 'must be an amqp or amqps URL' });
   }
-  const token = readSecret(secretsDirectory, secretFiles.token.file);
-  const callbackSigningKey = readSecret(secretsDirectory, secretFiles.callbackSigningKey.file);
+  const secret = (name: keyof typeof secretFiles) => readSecret(secretsDirectory, secretFiles[name].file);
+  const own = {
+    token: secret('token'),
+    callbackSigningKey: secret('callbackSigningKey'),
+    openstackPassword: secret('openstackPassword'),
+    openstackApplicationCredentialSecret: secret('openstackApplicationCredentialSecret'),
+    swiftTemporaryUrlKey: secret('swiftTemporaryUrlKey'),
+  };
   if (typeof values.heartbeatMs === 'number' && values.heartbeatMs > 60_000) {
     faults.push({
       path: settings.heartbeatMs.variable,
@@ -272,12 +373,22 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
       message: `must be at least twice ${settings.heartbeatMs.variable}`,
     });
   }
+  if (
+    typeof values.execTimeoutMs === 'number' &&
+    typeof values.buildTimeoutMs === 'number' &&
+    values.execTimeoutMs < values.buildTimeoutMs
+  ) {
+    faults.push({
+      path: settings.execTimeoutMs.variable,
+      message: `must not be less than ${settings.buildTimeoutMs.variable}: no build would ever be taken`,
+    });
+  }
   if (faults.length > 0) {
     const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
     throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
   }
-  const secrets = [...passwordForms(values.amqpUrl), token, callbackSigningKey].filter((secret) => secret !== null);
-  return { ...(values as Settings), token, callbackSigningKey, secrets };
+  const secrets = [...passwordForms(values.amqpUrl), ...Object.values(own)].filter((value) => value !== null);
+  return { ...(values as Settings), ...own, openstackClouds: secret('openstackClouds'), secrets };
 }
 
 /** The password of a URL as it stands there and as it is sent. */

@@ -58,6 +58,7 @@ export const errorTable = {
   'egress.refused': row('request', 422, false, 'An address is refused by the egress rules'),
   'broker.unreachable': row('service', 503, true, 'RabbitMQ is out of reach'),
   'store.failed': row('service', 502, true, 'The data store did not take the image'),
+  'store.refused': row('service', 502, false, 'The data store refuses what is asked of it'),
   'guest.unavailable': row('service', 500, false, 'This machine cannot open images'),
   'guest.failed': row('service', 500, true, 'Work inside the image failed'),
   'disk.full': row('service', 507, true, 'The worker has no disk space left'),

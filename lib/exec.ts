@@ -34,6 +34,8 @@ export interface ExecResult {
 
 const maximumOutputCharacters = 1024 * 1024;
 const killGraceMs = 2_000;
+/** How long the output of a process that was killed may still take to arrive. */
+const hearingMs = 500;
 
 /** A command that could not be started, failed, was killed, or ran out of time. */
 export class ExecError extends ImageBuilderError {
@@ -91,7 +93,9 @@ export const cleanEnvironment = {
 export async function exec(file: string, args: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
   const { signal, timeoutMs, okExitCodes = [0] } = options;
   signal?.throwIfAborted();
-  const child = execa(file, [...args], {
+  // A process group of its own does not die with this process; the parent-death signal sees to that. setpriv execs
+  // the command, so the process id is the command's.
+  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...cleanEnvironment, ...options.env },
     extendEnv: false,
@@ -107,13 +111,20 @@ export async function exec(file: string, args: readonly string[], options: ExecO
     detached: true,
     cleanup: true,
   } satisfies ExecaOptions);
-  const stdout = collect(child.stdout, (line) => options.onLine?.(line, 'stdout'));
-  const stderr = collect(child.stderr, (line) => options.onLine?.(line, 'stderr'));
+  const stdout = collectLines(child.stdout, (line) => options.onLine?.(line, 'stdout'));
+  const stderr = collectLines(child.stderr, (line) => options.onLine?.(line, 'stderr'));
   if (options.onStatusLine !== undefined)
-    collect(child.stdio[3] as NodeJS.ReadableStream | undefined, options.onStatusLine);
+    collectLines(child.stdio[3] as NodeJS.ReadableStream | undefined, options.onStatusLine);
 
   let timedOut = false;
-  const stop = () => killGroup(child.pid);
+  let giveUp: NodeJS.Timeout | undefined;
+  const stop = () => {
+    killGroup(child.pid);
+    // What has left the group (a daemon) is not reached, and would keep this waiting for the end of its output.
+    giveUp ??= setTimeout(() => {
+      for (const stream of child.stdio) stream?.destroy();
+    }, killGraceMs + hearingMs);
+  };
   signal?.addEventListener('abort', stop, { once: true });
   const timer =
     timeoutMs === undefined
@@ -133,19 +144,20 @@ export async function exec(file: string, args: readonly string[], options: ExecO
       exitCode: result.exitCode,
       signalName: result.signal,
       timedOut,
-      notFound: result.code === 'ENOENT',
+      notFound: result.exitCode === 127 && stderr().startsWith('setpriv: failed to execute'),
       stdout: stdout(),
       stderr: stderr(),
       cause: result.cause,
     });
   } finally {
     clearTimeout(timer);
+    clearTimeout(giveUp);
     signal?.removeEventListener('abort', stop);
   }
 }
 
 /** Sends SIGTERM to the process group of `pid`, and SIGKILL shortly after to whatever of it is left. */
-export function killGroup(pid: number | undefined): void {
+function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   const send = (name: NodeJS.Signals) => {
     try {
@@ -167,7 +179,14 @@ export function lastLines(text: string, count: number): string[] {
     .slice(-count);
 }
 
-function collect(stream: NodeJS.ReadableStream | null | undefined, onLine: (line: string) => void): () => string {
+/**
+ * Reads a stream as UTF-8 and calls `onLine` with every line, without its newline. The function that it returns gives
+ * the text so far, at most its last 1 MiB of characters.
+ */
+export function collectLines(
+  stream: NodeJS.ReadableStream | null | undefined,
+  onLine: (line: string) => void,
+): () => string {
   let text = '';
   let partial = '';
   stream?.setEncoding('utf8');

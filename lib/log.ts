@@ -33,7 +33,7 @@ export function createLog(options: LogOptions = {}): Log {
   const emit = (lineLevel: LogLevel, message: string, extra: LogFields = {}) => {
     if (severity[lineLevel] < severity[level]) return;
     const entry = { time: new Date().toISOString(), level: lineLevel, message, ...fields, ...extra };
-    write(`${redact(JSON.stringify(entry, replacer), secrets)}\n`);
+    write(`${redact(toJson(entry), secrets)}\n`);
   };
   return {
     debug: (message, extra) => emit('debug', message, extra),
@@ -44,11 +44,25 @@ export function createLog(options: LogOptions = {}): Log {
   };
 }
 
-/** `text` with every one of `secrets` (those of at least 4 characters) replaced. */
-export function redact(text: string, secrets: readonly string[]): string {
-  let result = text;
-  for (const secret of secrets) if (secret.length >= 4) result = result.replaceAll(secret, '[secret]');
+/** `json` with every one of `secrets` (those of at least 4 characters) replaced, as JSON writes it. */
+function redact(json: string, secrets: readonly string[]): string {
+  let result = json;
+  for (const secret of secrets) {
+    if (secret.length >= 4) result = result.replaceAll(JSON.stringify(secret).slice(1, -1), '[secret]');
+  }
   return result;
+}
+
+/** Whoever logs a failure must not meet another one: circular objects and bigints, too, may be the cause of an error. */
+function toJson(entry: LogFields): string {
+  const seen = new Set<unknown>();
+  return JSON.stringify(entry, (key, value: unknown) => {
+    if (typeof value === 'bigint') return String(value);
+    if (typeof value !== 'object' || value === null) return replacer(key, value);
+    if (seen.has(value)) return '[again]';
+    seen.add(value);
+    return replacer(key, value);
+  });
 }
 
 function replacer(key: string, value: unknown): unknown {

@@ -8,6 +8,7 @@ import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
+import type { Verdict } from '#lib/queue/projection.ts';
 import { toBuildStatus } from '#lib/queue/status.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 
@@ -66,13 +67,27 @@ async function submit(
     callback,
     submitted_at: new Date().toISOString(),
   };
+  const verdict = await enqueue(broker, job).catch((error: unknown) => {
+    // What RabbitMQ did not confirm it may have all the same, or still get: a refused build must not be built.
+    broker.withdraw(job.build_id);
+    throw error;
+  });
+  const winner = verdict === 'superseded' ? broker.projection.get(job.build_id)?.supersededBy : null;
+  if (typeof winner === 'string') return accepted(200, winner);
+  wake();
+  log.info('build accepted', { build_id: job.build_id, ticket_id: request.ticket_id });
+  return accepted(202, job.build_id);
+}
+
+async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
+  const { ticket_id, progress_trigger } = job.request;
   // The job first: an event without a job would announce a build that never starts.
   await broker.jobs.submit(job);
-  const verdict = await broker.publishEvent(
+  return await broker.publishEvent(
     {
       build_id: job.build_id,
-      ticket_id: request.ticket_id,
-      progress_trigger: request.progress_trigger,
+      ticket_id,
+      progress_trigger,
       sequence: 0,
       attempt: 0,
       time: job.submitted_at,
@@ -86,15 +101,12 @@ async function submit(
     },
     eventPatienceMs,
   );
-  const winner = verdict === 'superseded' ? broker.projection.get(job.build_id)?.supersededBy : null;
-  if (typeof winner === 'string') return accepted(200, winner);
-  wake();
-  log.info('build accepted', { build_id: job.build_id, ticket_id: request.ticket_id });
-  return accepted(202, job.build_id);
 }
 
 async function show({ broker }: BuildImageDependencies, buildId: string): Promise<BuildStatus> {
   await broker.projection.ready(readyPatienceMs);
+  // Whoever asks right after the submission is faster than the stream.
+  if (broker.projection.get(buildId) === undefined) await broker.projection.sync();
   const build = broker.projection.get(buildId);
   if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
   return toBuildStatus(build, new Date(), { logTail: true });

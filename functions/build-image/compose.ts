@@ -1,8 +1,8 @@
+import { createWake } from '#lib/build/wake.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import type { BuildImageDependencies } from './build-image.ts';
-import { createWake } from './wake.ts';
 
 /** Builds everything the function needs, from the environment. */
 export async function compose(): Promise<BuildImageDependencies & AsyncDisposable> {

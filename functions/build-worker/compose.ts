@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { listsShare } from '#lib/build/change-image.ts';
 import { runBuild } from '#lib/build/run-build.ts';
+import { createWake } from '#lib/build/wake.ts';
 import { sweepWorkDirectories } from '#lib/build/work-directory.ts';
 import { createWorker } from '#lib/build/worker.ts';
 import { loadConfig } from '#lib/config.ts';
@@ -12,7 +13,8 @@ import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
-import { createFileStore } from '#lib/store/file.ts';
+import { chooseStores } from '#lib/store/choose.ts';
+import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { version } from '#lib/version.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
@@ -24,17 +26,23 @@ const cancelAnswerBytes = 64 * 1024;
 export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposable> {
   const config = loadConfig();
   const name = `${config.workerName || hostname()}-${process.pid}`;
+  const openStack = await readOpenStackConfiguration({
+    environment: process.env,
+    clouds: config.openstackClouds,
+    password: config.openstackPassword,
+    applicationCredentialSecret: config.openstackApplicationCredentialSecret,
+  });
   const log = createLog({
     level: config.logLevel,
     fields: { function: 'build-worker', worker: name },
-    secrets: config.secrets,
+    secrets: [...config.secrets, ...(openStack?.secrets ?? [])],
   });
+  const userAgent = `imagebuilder/${version}`;
   await using opened = new AsyncDisposableStack();
   for (const directory of [config.workDirectory, config.cacheDirectory]) await mkdir(directory, { recursive: true });
-  await sweepWorkDirectories(config.workDirectory, {
-    beforeRemoval: (path) => sweepHostGuest(path, { log }),
-    log,
-  });
+  const sweep = () =>
+    sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepHostGuest(path, { log }), log });
+  await sweep();
   const egress = createEgress({
     allowLoopback: config.egressAllowLoopback,
     allowedHosts: config.egressAllowedHosts,
@@ -44,7 +52,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       egress,
       connectTimeoutMs: config.connectTimeoutMs,
       stallTimeoutMs: config.stallTimeoutMs,
-      userAgent: `imagebuilder/${version}`,
+      userAgent,
     }),
   );
   const aptCache = await createAptCache({
@@ -62,13 +70,14 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       log,
     }),
   );
-  const store = createFileStore(config.storeDirectory);
+  const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
+  const wake = opened.use(createWake({ gatewayUrl: config.gatewayUrl, token: config.token, log }));
   let chosen: Promise<ChosenGuest> | undefined;
   const tools = {
     client,
     aptCache,
     chooseGuest: () => {
-      chosen ??= chooseGuest({ setting: config.guest, directory: config.workDirectory, log }).catch(
+      chosen ??= chooseGuest({ setting: config.guest, directory: config.workDirectory, vm: config, log }).catch(
         (error: unknown) => {
           chosen = undefined;
           throw error;
@@ -82,10 +91,16 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const worker = createWorker({
     name,
     broker,
-    runBuild: (build, context) => runBuild(build, tools, context),
+    runBuild: async (build, context) => {
+      // Of a worker that has died beside this one, maybe over this very build.
+      await sweep();
+      return await runBuild(build, tools, context);
+    },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     postCallback: async (url, body, headers, options) =>
       (await client.postJson(url, body, { headers, ...options })).status,
+    discard: (buildId) => store.discard(buildId),
+    wake: wake.send,
     settings: config,
     log,
   });

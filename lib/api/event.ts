@@ -46,6 +46,9 @@ export const ImageResult = z.object({
   checksums: Checksums,
   format: z.enum(['qcow2', 'raw', 'tar.gz', 'tar.xz', 'iso']),
   region: z.string().optional(),
+  /** A signed URL from which the image can be had without a token, where the store makes one, and its end. */
+  download_url: z.url().optional(),
+  download_url_expires: z.iso.datetime().optional(),
   /** What was put in: packages new or changed against the base, with their versions. */
   packages: z
     .array(z.object({ name: z.string(), version: z.string(), previous_version: z.string().optional() }))

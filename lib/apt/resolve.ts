@@ -160,7 +160,7 @@ const missing: readonly (readonly [RegExp, (wanted: string, providers: readonly 
 ];
 
 /** `The following packages have unmet dependencies:` (`Unsatisfied dependencies:` since apt 3) and what follows. */
-export function parseUnmet(lines: readonly string[]): Map<string, string> {
+function parseUnmet(lines: readonly string[]): Map<string, string> {
   const unmet = new Map<string, string>();
   const start = lines.findIndex((line) => /unmet dependencies:$|^Unsatisfied dependencies:$/.test(line.trim()));
   if (start === -1) return unmet;

@@ -14,6 +14,9 @@ const texts = Object.fromEntries(
   names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
 ) as Readonly<Record<ScriptName, string>>;
 
+/** Kept of what one script writes: far more than apt ever says. */
+const maximumCharacters = 64 * 1024 * 1024;
+
 /** A base image may have sources with a password in their URL, and apt shows them. */
 const urlCredentials = /:\/\/[^\s/@'"]+@/g;
 
@@ -27,6 +30,7 @@ export async function runScript(
   options: Omit<GuestScript, 'name' | 'text'> = {},
 ): Promise<string[]> {
   const lines: string[] = [];
+  let characters = 0;
   await session.run({
     ...options,
     name,
@@ -34,6 +38,9 @@ export async function runScript(
     onLine: (raw, stream) => {
       const line = raw.replace(urlCredentials, '://');
       lines.push(line);
+      characters += line.length;
+      // A script of a package may write without end; the newest lines tell how it went.
+      while (characters > maximumCharacters) characters -= lines.shift()?.length ?? 0;
       options.onLine?.(line, stream);
     },
   });

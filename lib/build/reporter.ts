@@ -20,8 +20,11 @@ export interface Reporter extends AsyncDisposable {
    * to another worker by then, and this end is none.
    */
   end(outcome: Outcome): Promise<{ readonly event: BuildEvent; readonly counted: boolean }>;
-  /** Sends that the build goes back to the queue. No event follows. */
-  handBack(message: string): Promise<void>;
+  /**
+   * Sends that the build goes back to the queue, and why its attempt failed, where it did. No event follows. False
+   * when that could not be told, or the build belonged to another worker by then.
+   */
+  handBack(message: string, error?: ImageBuilderError): Promise<boolean>;
 }
 
 export type Outcome =
@@ -163,10 +166,12 @@ export function startReporter(options: ReporterOptions): Reporter {
             });
       return { event, counted: await publish(event) };
     },
-    async handBack(message) {
+    async handBack(message, error) {
       await stop();
       now = { ...now, message };
-      await publish(compose('queued'));
+      return await publish(
+        compose('queued', error === undefined ? {} : { error: toErrorReport(error, now.step, recent) }),
+      );
     },
     [Symbol.asyncDispose]: stop,
   };

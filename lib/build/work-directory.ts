@@ -1,6 +1,6 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { isNodeError } from '../errors.ts';
 import { tryLock } from '../lock.ts';
 import type { Log } from '../log.ts';
 
@@ -10,22 +10,27 @@ export interface WorkDirectory extends AsyncDisposable {
 }
 
 /**
- * Creates the empty work directory `<root>/<build id>`. The lock on the folder itself says that its worker lives.
- * Throws `internal` where another worker on this machine works in it.
+ * Creates the empty work directory `<root>/<build id>.<random>`, one for each attempt: an earlier one may not have
+ * noticed yet that it was given up. The lock on the folder itself says that its worker lives.
  */
 export async function openWorkDirectory(root: string, buildId: string): Promise<WorkDirectory> {
-  const path = join(root, buildId);
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  const held = await tryLock(path);
-  if (held === null) throw new ImageBuilderError('internal', `another worker on this machine works in ${path}`);
-  await emptyFolder(path);
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      await rm(path, { recursive: true, force: true });
-      await held[Symbol.asyncDispose]();
-    },
-  };
+  await mkdir(root, { recursive: true });
+  for (;;) {
+    const path = await mkdtemp(join(root, `${buildId}.`));
+    const held = await tryLock(path);
+    // A sweep that came between the two has taken the folder for one of a dead worker.
+    if (held !== null && (await isFolder(path))) {
+      return {
+        path,
+        async [Symbol.asyncDispose]() {
+          await rm(path, { recursive: true, force: true });
+          await held[Symbol.asyncDispose]();
+        },
+      };
+    }
+    await held?.[Symbol.asyncDispose]();
+    await rm(path, { recursive: true, force: true });
+  }
 }
 
 /**
@@ -52,8 +57,11 @@ export async function sweepWorkDirectories(
   }
 }
 
-async function emptyFolder(path: string): Promise<void> {
-  for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
+async function isFolder(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 async function folderNames(root: string): Promise<string[]> {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BuildEvent, type ImageResult, isTerminal } from '../api/event.ts';
+import type { BuildEvent, ImageResult } from '../api/event.ts';
 import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -24,6 +24,10 @@ export interface WorkerOptions {
   ) => Promise<ImageResult>;
   readonly getJson: CancelUrlOptions['getJson'];
   readonly postCallback: CallbackOptions['post'];
+  /** Removes from the store what attempts at a build that has failed left there. */
+  readonly discard: (buildId: string) => Promise<void>;
+  /** Asks for a worker to be woken, for a job that this one has put back. Must neither throw nor take long. */
+  readonly wake: () => void;
   readonly settings: {
     readonly heartbeatMs: number;
     readonly leaseMs: number;
@@ -52,6 +56,13 @@ export interface Worker {
   takeBuilds(limits: { readonly stopping: AbortSignal; readonly deadline: number }): Promise<BuildSummary[]>;
 }
 
+/** A submission has put its job in the queue and is about to tell of it: so long that may take. */
+const appearancePatienceMs = 8_000;
+/** For what a worker that is told to stop still has to say. */
+const stoppingPatienceMs = 4_000;
+/** How long after a build's end its caller is still told of it, where nobody could so far. */
+const tellForMs = 15 * 60_000;
+
 /** What one `takeBuilds` call shares with the builds that it runs. */
 interface Call {
   readonly stopping: AbortSignal;
@@ -76,14 +87,17 @@ export function createWorker(options: WorkerOptions): Worker {
     async takeBuilds({ stopping, deadline }) {
       const summaries: BuildSummary[] = [];
       const callbacks: Promise<unknown>[] = [];
-      await broker.projection.sync();
-      while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
-        const taken = await broker.jobs.take();
-        if (taken === null) break;
-        const summary = await consider(taken, { stopping, callbacks });
-        if (summary !== null) summaries.push(summary);
+      try {
+        await broker.projection.sync();
+        while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
+          const taken = await broker.jobs.take();
+          if (taken === null) break;
+          const summary = await consider(taken, { stopping, callbacks });
+          if (summary !== null) summaries.push(summary);
+        }
+      } finally {
+        await Promise.all(callbacks);
       }
-      await Promise.all(callbacks);
       return summaries;
     },
   };
@@ -92,13 +106,27 @@ export function createWorker(options: WorkerOptions): Worker {
   async function consider(taken: TakenJob, call: Call): Promise<BuildSummary | null> {
     const { job } = taken;
     const log = options.log.with({ build_id: job.build_id, ticket_id: job.request.ticket_id });
-    await broker.projection.sync();
-    const known = broker.projection.get(job.build_id);
-    if (known !== undefined && (known.supersededBy !== null || isTerminal(known.state))) {
-      await taken.drop();
+    let known: BuildView | undefined;
+    try {
+      await broker.projection.sync();
+      if (!broker.projection.isOver(job.build_id)) {
+        await broker.projection.appears(job.build_id, appearancePatienceMs);
+      }
+      known = broker.projection.get(job.build_id);
+      if (broker.projection.isOver(job.build_id) && (known === undefined || !mustBeTold(job, known))) {
+        await taken.drop();
+        return null;
+      }
+      await taken.lease();
+    } catch (error) {
+      // Neither acknowledged nor given back, it would stay with this process for RabbitMQ's consumer_timeout.
+      await taken.release().catch(() => undefined);
+      throw error;
+    }
+    if (known !== undefined && broker.projection.isOver(job.build_id)) {
+      await tellAgain(job, known, call, log);
       return null;
     }
-    await taken.lease();
     if (inWork.has(job.build_id) || isAlive(known)) return null;
     inWork.add(job.build_id);
     try {
@@ -108,9 +136,24 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   }
 
-  /** True while some worker has the build and was heard of within a lease. */
+  /** True while some worker has the build and has not been quiet for a lease. */
   function isAlive(build: BuildView | undefined): boolean {
-    return build !== undefined && build.owner !== null && Date.now() - Date.parse(build.updatedAt) < settings.leaseMs;
+    return build !== undefined && build.owner !== null && broker.projection.quietMs(build.buildId) < settings.leaseMs;
+  }
+
+  /** True for a build whose end its caller has not been told of, as far as anybody knows. */
+  function mustBeTold(job: BuildJob, { finishedAt, told }: BuildView): boolean {
+    if (finishedAt === null || Date.now() - Date.parse(finishedAt) > tellForMs) return false;
+    return !told.includes('progress_trigger') || (job.callback !== null && !told.includes('callback'));
+  }
+
+  /** Whoever ended the build could not tell its caller so, or died over it. While it may still try, nothing is done. */
+  async function tellAgain(job: BuildJob, build: BuildView, { stopping, callbacks }: Call, log: Log): Promise<void> {
+    const sinceMs = Date.now() - Date.parse(build.finishedAt ?? '');
+    if (!build.told.includes('progress_trigger') && sinceMs > settings.leaseMs) await broker.tellEnd(build.event);
+    if (!build.told.includes('callback') && sinceMs > settings.leaseMs + settings.callbackTimeoutMs) {
+      callBack({ job, stopping, callbacks, log }, build.event);
+    }
   }
 
   async function claimAndBuild(
@@ -136,7 +179,7 @@ export function createWorker(options: WorkerOptions): Worker {
         worker: name,
       },
       firstSequence: sequence + 1,
-      publish: (event) => publish(event, log),
+      publish: (event) => publish(event, call.stopping, log),
       heartbeatMs: settings.heartbeatMs,
     });
     const claimed = { ...call, job, attempt, reporter, log };
@@ -151,14 +194,26 @@ export function createWorker(options: WorkerOptions): Worker {
     }
     const outcome = await attemptBuild(claimed);
     if (outcome === 'lost') return summary(job, 'running');
-    if (outcome === 'stopping') {
-      // The event first: whoever takes the job must see that nobody works on it any more.
-      await reporter.handBack(`${name} stops; another worker takes the build`);
-      await broker.jobs.handBack(job);
-      log.info('build handed back');
-      return summary(job, 'queued');
+    if (outcome === 'stopping') return await handBack(claimed, `${name} stops; another worker takes the build`);
+    if (outcome.state === 'failed' && outcome.error.code === 'guest.failed') {
+      // Not the build's fault but this machine's: it counts as a worker that was lost.
+      if (lost + 1 < settings.maximumAttempts) {
+        return await handBack(claimed, `${outcome.error.message}; the build is started again`, outcome.error);
+      }
+      await broker.jobs.bury(job);
     }
     return await finish(claimed, outcome);
+  }
+
+  /** Gives a build to another attempt at once. Where RabbitMQ cannot be told, its lease does so later. */
+  async function handBack({ job, reporter, log }: Claimed, message: string, error?: ImageBuilderError) {
+    // The event first: whoever takes the job must see that nobody works on it any more.
+    if (await reporter.handBack(message, error)) {
+      await broker.jobs.handBack(job);
+      options.wake();
+      log.info('build handed back');
+    }
+    return summary(job, 'queued');
   }
 
   /** Runs the build under everything that may end it early. */
@@ -198,35 +253,55 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   }
 
-  async function finish({ job, reporter, callbacks, stopping, log }: Claimed, outcome: Outcome): Promise<BuildSummary> {
+  async function finish(claimed: Claimed, outcome: Outcome): Promise<BuildSummary> {
+    const { job, attempt, reporter, log } = claimed;
+    if (outcome.state !== 'completed' && attempt > 1) {
+      await options.discard(job.build_id).catch((error: unknown) => {
+        log.warn('what earlier attempts left in the store cannot be removed', { error });
+      });
+    }
     const { event, counted } = await reporter.end(outcome);
     if (!counted) return summary(job, 'running');
     const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
     log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
-    if (job.callback !== null) {
-      const callback = { url: job.callback.url, callId: job.callback.call_id };
-      callbacks.push(
-        sendCallback(callback, event, {
-          post: options.postCallback,
-          signingKey: settings.callbackSigningKey,
-          durationSeconds,
-          timeoutMs: settings.callbackTimeoutMs,
-          signal: stopping,
-          log,
-        }),
-      );
-    }
+    callBack(claimed, event);
     return summary(job, event.state);
   }
 
-  /** Progress that cannot be told is dropped; how a build ended, or that it goes back, is told as soon as it can be. */
-  async function publish(event: BuildEvent, log: Log): Promise<boolean> {
+  /** Tells of the end by the callback of the job, where it has one, without waiting for it. */
+  function callBack(
+    { job, stopping, callbacks, log }: Pick<Claimed, 'job' | 'stopping' | 'callbacks' | 'log'>,
+    event: BuildEvent,
+  ): void {
+    if (job.callback === null) return;
+    const sent = sendCallback({ url: job.callback.url, callId: job.callback.call_id }, event, {
+      post: options.postCallback,
+      signingKey: settings.callbackSigningKey,
+      durationSeconds: (Date.parse(event.time) - Date.parse(job.submitted_at)) / 1000,
+      timeoutMs: settings.callbackTimeoutMs,
+      signal: stopping,
+      log,
+    });
+    callbacks.push(
+      sent.then(async (taken) => {
+        // Given up because this worker stops: another one goes on.
+        if (taken || !stopping.aborted) await broker.recordTold(job.build_id, 'callback');
+      }),
+    );
+  }
+
+  /**
+   * Progress that cannot be told is dropped. How a build ended, or that it goes back, is told as soon as it can be; a
+   * worker that stops does not wait for that: the lease brings the job to another one, which finds the image.
+   */
+  async function publish(event: BuildEvent, stopping: AbortSignal, log: Log): Promise<boolean> {
     for (;;) {
       try {
-        return (await broker.publishEvent(event)) === 'applied';
+        const patienceMs = stopping.aborted ? stoppingPatienceMs : undefined;
+        return (await broker.publishEvent(event, patienceMs)) === 'applied';
       } catch (error) {
         log.warn('event not sent', { state: event.state, sequence: event.sequence, error });
-        if (event.state === 'running') return false;
+        if (event.state === 'running' || stopping.aborted) return false;
         await sleep(1_000);
       }
     }

@@ -13,7 +13,7 @@ export interface RequestFlags {
 }
 
 /** Where events go when nobody names an exchange; it need not exist. */
-export const defaultProgressTrigger = 'imagebuilder-command';
+const defaultProgressTrigger = 'imagebuilder-command';
 
 /**
  * Makes the body of a submission. What the API checks is left to it; only what it could not name in the terms of the

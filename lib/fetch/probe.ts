@@ -54,7 +54,7 @@ export async function probe(url: string, client: HttpClient, signal: AbortSignal
 }
 
 /** The last part of a URL's path, decoded. */
-export function fileNameOf(url: string): string {
+function fileNameOf(url: string): string {
   const name = new URL(url).pathname.split('/').at(-1) ?? '';
   try {
     return decodeURIComponent(name);

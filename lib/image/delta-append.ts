@@ -40,8 +40,11 @@ export async function deltaAppend(options: RepackOptions, delta: Delta): Promise
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
   const limits = limitsFor(Math.max(base.virtualSizeBytes, base.fileSizeBytes));
-  // Keeps holes, clones where the file system can, and can be killed, which no copy within this process can.
-  await exec('cp', ['--reflink=auto', '--sparse=auto', '--', resolve(basePath), output], { signal });
+  // Keeps holes, clones where the file system can, and can be killed, which no copy within this process can. Not the
+  // mode: the base is read-only, and a worker that is not root could not write to such a copy.
+  await exec('cp', ['--no-preserve=mode', '--reflink=auto', '--sparse=auto', '--', resolve(basePath), output], {
+    signal,
+  });
   if (delta.extents.length === 0) return;
 
   // QEMU cannot overwrite an allocated cluster with compressed data, and the changes to zeros have to arrive too: so

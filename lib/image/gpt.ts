@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { ImageBuilderError } from '../errors.ts';
 import type { Disk } from './disk.ts';
-import type { TableEntry } from './partition-table.ts';
+import type { TableEntry } from './partition.ts';
 import { readLittle } from './read-at.ts';
 
 /** GUID partition tables, UEFI specification 2.10, section 5.3. */

@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { Disk } from './disk.ts';
 import { detectFat } from './fat.ts';
-import type { TableEntry } from './partition-table.ts';
+import type { TableEntry } from './partition.ts';
 
 /** Master boot records with primary, extended and logical partitions. */
 

@@ -3,10 +3,7 @@ import type { Disk } from './disk.ts';
 import { detectFileSystem } from './file-system.ts';
 import { readGpt } from './gpt.ts';
 import { readMbr } from './mbr.ts';
-import type { Partition } from './partition.ts';
-
-/** A partition as its table has it, before anybody looked at its content. */
-export type TableEntry = Omit<Partition, 'fileSystem'>;
+import type { Partition, TableEntry } from './partition.ts';
 
 export interface PartitionTable {
   readonly table: 'gpt' | 'mbr' | 'none';

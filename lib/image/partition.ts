@@ -14,6 +14,9 @@ export interface Partition {
   readonly fileSystem: FileSystem | null;
 }
 
+/** A partition as its table has it, before anybody looked at its content. */
+export type TableEntry = Omit<Partition, 'fileSystem'>;
+
 export interface FileSystem {
   readonly type: 'ext2' | 'ext3' | 'ext4' | 'vfat' | 'xfs' | 'btrfs' | 'squashfs' | 'swap' | 'lvm' | 'luks';
   readonly label: string | null;

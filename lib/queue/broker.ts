@@ -6,7 +6,7 @@ import { followEvents, type LiveProjection } from './follower.ts';
 import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
 import { openProgress } from './progress.ts';
-import type { Verdict } from './projection.ts';
+import type { ToldWay, Verdict } from './projection.ts';
 import { declareTopology } from './topology.ts';
 
 /** Everything that Image Builder does with RabbitMQ, on one connection that comes back by itself. */
@@ -23,6 +23,15 @@ export interface Broker extends AsyncDisposable {
   publishEvent(event: BuildEvent, patienceMs?: number): Promise<Verdict>;
   /** Starts the next attempt at a build for a worker: `attempt` is the last known one plus one. */
   claim(job: BuildJob, by: ClaimedBy): Promise<Claim>;
+  /** Sends a terminal event that counted to the caller's exchange once more, and records it where that succeeds. */
+  tellEnd(event: BuildEvent): Promise<void>;
+  /** Records that the caller was told of a build's end in this way. Never throws: in doubt, the caller is told again. */
+  recordTold(buildId: string, way: ToldWay): Promise<void>;
+  /**
+   * Takes back a submission that is answered with an error: parts of it may have arrived, or may still. Returns at
+   * once; goes on trying while this process lives.
+   */
+  withdraw(buildId: string): void;
   /** Asks for the end of a build. `applied` and `duplicate`: it was asked for; otherwise why there is nothing to end. */
   requestCancel(buildId: string): Promise<Verdict>;
   reachable(): { readonly reachable: boolean; readonly message?: string };
@@ -53,8 +62,9 @@ export interface BrokerOptions {
 
 /** For what a caller waits for: a call is answered with 503 rather than late. */
 const callPatienceMs = 6_000;
-/** For what a build tells: it has time. */
-const eventPatienceMs = 30_000;
+/** For what a build tells: it has time, but the next event tells more. */
+const eventPatienceMs = 10_000;
+const withdrawalPatienceMs = 10_000;
 
 /** Opens the broker. Returns at once, also while RabbitMQ is away: what needs it then waits a little and throws `broker.unreachable`. */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
@@ -71,6 +81,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   const jobs = openJobs(connection, { leaseMs: options.leaseMs, patienceMs: callPatienceMs, log });
   /** The newest event under way of each build: the next one waits for it. */
   const underWay = new Map<string, Promise<unknown>>();
+  let closing = false;
 
   const publishEvent = async (event: BuildEvent, patienceMs = eventPatienceMs): Promise<Verdict> => {
     const before = underWay.get(event.build_id);
@@ -79,7 +90,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       const first = await follower.append({ kind: 'event', id: randomUUID(), event }, patienceMs);
       // Sent again because nobody knew whether it had arrived; it had, and may not have gone further.
       const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
-      if (verdict === 'applied') await progress.send(event);
+      if (verdict === 'applied') await tell(event);
       else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
       return verdict;
     })();
@@ -91,10 +102,38 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     }
   };
 
+  const recordTold = async (buildId: string, way: ToldWay) => {
+    try {
+      await follower.append({ kind: 'told', id: randomUUID(), build_id: buildId, way }, callPatienceMs);
+    } catch (error) {
+      log.warn('not recorded that the caller was told of the end', { build_id: buildId, way, error });
+    }
+  };
+
+  const tell = async (event: BuildEvent) => {
+    const sent = await progress.send(event);
+    if (sent && isTerminal(event.state)) await recordTold(event.build_id, 'progress_trigger');
+  };
+
+  const withdraw = async (buildId: string) => {
+    const record = { kind: 'withdrawn', id: randomUUID(), build_id: buildId } as const;
+    while (!closing) {
+      try {
+        await follower.append(record, withdrawalPatienceMs);
+        return log.info('submission withdrawn', { build_id: buildId });
+      } catch (error) {
+        log.warn('submission not withdrawn yet', { build_id: buildId, error });
+      }
+    }
+  };
+
   return {
     jobs,
     projection: follower.projection,
     publishEvent,
+    tellEnd: tell,
+    recordTold,
+    withdraw: (buildId) => void withdraw(buildId),
     async claim(job, { worker, attempt, sequence }) {
       const verdict = await publishEvent({
         build_id: job.build_id,
@@ -121,6 +160,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       ),
     reachable: () => connection.reachable(),
     async [Symbol.asyncDispose]() {
+      closing = true;
       await Promise.allSettled(underWay.values());
       await progress[Symbol.asyncDispose]();
       await jobs[Symbol.asyncDispose]();

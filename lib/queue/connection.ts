@@ -11,6 +11,8 @@ import type { Log } from '../log.ts';
 export interface BrokerConnection extends AsyncDisposable {
   /** Whether the broker can be used now; where not, why, in words without credentials. */
   reachable(): { readonly reachable: boolean; readonly message?: string };
+  /** Since when it could be used without a break, milliseconds since the epoch; null while it cannot. */
+  readonly usableSince: number | null;
   /**
    * Sends a message to a queue and resolves when the broker has it safe. Over an outage the same message is sent
    * again, with the same message id, so it may arrive twice. Throws `broker.unreachable` when `patienceMs` is over.
@@ -53,6 +55,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   let connected: ChannelModel | null = null;
   let blocked: string | null = null;
   let failure: unknown = null;
+  let usableSince: number | null = null;
   let publisher: Promise<ConfirmChannel> | undefined;
   const returned = new Set<string>();
 
@@ -75,11 +78,13 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
     connected = model;
     blocked = null;
     failure = null;
+    usableSince = Date.now();
     log.info('connected to RabbitMQ', { broker: where });
   });
   recovering.on('disconnect', (error) => {
     connected = null;
     failure = error;
+    usableSince = null;
     log.warn('the connection to RabbitMQ is gone', { broker: where, reason: error.message });
   });
   recovering.on('connect-failed', (error) => {
@@ -91,10 +96,12 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   });
   recovering.on('blocked', (reason) => {
     blocked = reason;
+    usableSince = null;
     log.warn('RabbitMQ takes no messages', { broker: where, reason });
   });
   recovering.on('unblocked', () => {
     blocked = null;
+    usableSince = Date.now();
     log.info('RabbitMQ takes messages again', { broker: where });
   });
   guard(recovering, log);
@@ -138,6 +145,10 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
       return { reachable: false, message: unreachable(failure ?? new Error('connecting')).message };
     },
 
+    get usableSince() {
+      return usableSince;
+    },
+
     async publish(message, patienceMs) {
       const deadline = Date.now() + patienceMs;
       for (;;) {
@@ -169,6 +180,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
 
     async [Symbol.asyncDispose]() {
       connected = null;
+      usableSince = null;
       await recovering.close();
     },
   };

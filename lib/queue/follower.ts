@@ -16,6 +16,13 @@ export interface LiveProjection extends Omit<Projection, 'apply'> {
   ready(patienceMs?: number): Promise<void>;
   /** Resolves when everything that is in the stream now has been read. Throws `broker.unreachable`. */
   sync(patienceMs?: number): Promise<void>;
+  /**
+   * For how many milliseconds nothing was heard of the build although this process was listening. By its own clock,
+   * and without the time in which RabbitMQ was away: others' clocks differ, and they could not be heard then.
+   */
+  quietMs(buildId: string): number;
+  /** Resolves as soon as anything is known of the build, or when patience is over. */
+  appears(buildId: string, patienceMs: number): Promise<void>;
   /** Calls the listener after every record that has changed the build. Returns what ends that. */
   onChange(buildId: string, listener: (build: BuildView) => void): () => void;
 }
@@ -55,6 +62,9 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   let readyWaiters: (() => void)[] = [];
   let projection = newProjection();
   let caughtUp = false;
+  let caughtUpAt = 0;
+  /** When the newest event of each unfinished build came in. */
+  const heardAt = new Map<string, number>();
   /** The first offset that has not been read. */
   let next: number | null = null;
   let received = 0;
@@ -65,6 +75,8 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     if (verdict !== 'applied' || record.kind === 'marker') return;
     const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
     const build = projection.get(buildId);
+    if (projection.isOver(buildId)) heardAt.delete(buildId);
+    else if (record.kind === 'event') heardAt.set(buildId, Date.now());
     if (build === undefined) return;
     for (const listener of listeners.get(buildId) ?? []) {
       try {
@@ -143,11 +155,13 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
       try {
         await append({ kind: 'marker', id: randomUUID() }, silenceMs);
         caughtUp = open;
+        caughtUpAt = Date.now();
       } catch {
         if (!open || stopping.signal.aborted || received !== before || !connection.reachable().reachable) continue;
         log.warn('the events stream is not the one that was read before; it is read anew', { offset: next });
         next = null;
         projection = newProjection();
+        heardAt.clear();
         await closeQuietly(channel);
       }
     }
@@ -175,6 +189,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
 
   const live: LiveProjection = {
     get: (buildId) => projection.get(buildId),
+    isOver: (buildId) => projection.isOver(buildId),
     builds: (now) => projection.builds(now),
     unfinished: (ticketId, progressTrigger, now) => projection.unfinished(ticketId, progressTrigger, now),
     owns: (buildId, worker, attempt) => projection.owns(buildId, worker, attempt),
@@ -194,6 +209,20 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     },
     async sync(patienceMs = syncPatienceMs) {
       await append({ kind: 'marker', id: randomUUID() }, patienceMs);
+    },
+    quietMs(buildId) {
+      const { usableSince } = connection;
+      if (!caughtUp || usableSince === null) return 0;
+      return Date.now() - Math.max(usableSince, caughtUpAt, heardAt.get(buildId) ?? 0);
+    },
+    async appears(buildId, patienceMs) {
+      if (projection.get(buildId) !== undefined) return;
+      const appeared = Promise.withResolvers<void>();
+      const unfollow = live.onChange(buildId, () => appeared.resolve());
+      const timer = setTimeout(appeared.resolve, patienceMs);
+      await appeared.promise;
+      clearTimeout(timer);
+      unfollow();
     },
     onChange(buildId, listener) {
       const ofBuild = listeners.get(buildId) ?? new Set();

@@ -2,15 +2,17 @@ import type { ConfirmChannel } from 'amqplib';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, sendConfirmed, within } from './connection.ts';
+import { toShortString } from './short-string.ts';
 import { amqpCode } from './topology.ts';
 
 /** Events to the exchange that a request names as its `progress_trigger`. */
 export interface Progress extends AsyncDisposable {
   /**
    * Sends an event to the caller's exchange, or to the caller's queue of that name. Events go in the order of the
-   * calls. Never throws and never takes long: where neither exists, or the broker is away, the event is not sent.
+   * calls. Never throws and never takes long: where neither exists, or the broker is away, the event is not sent, and
+   * the answer is false.
    */
-  send(event: BuildEvent): Promise<void>;
+  send(event: BuildEvent): Promise<boolean>;
 }
 
 type Target = 'exchange' | 'queue' | 'nowhere';
@@ -28,7 +30,7 @@ const maximumNames = 1_000;
 export function openProgress(connection: BrokerConnection, log: Log): Progress {
   const remembered = new Map<string, { readonly target: Target; readonly until: number }>();
   let publisher: ConfirmChannel | undefined;
-  let line: Promise<void> = Promise.resolve();
+  let line: Promise<unknown> = Promise.resolve();
 
   const exists = async (kind: 'exchange' | 'queue', name: string, patience: number): Promise<boolean> => {
     // Never declared by us: its type is the caller's business. A name that does not exist closes the channel.
@@ -78,16 +80,22 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
     return publisher;
   };
 
-  /** Sends once. False when the exchange or queue turned out to be gone. */
-  const sendTo = async (target: 'exchange' | 'queue', event: BuildEvent, patience: number): Promise<boolean> => {
+  /** Sends once. `gone` when the exchange or queue is there no more, `refused` when we may not write to it. */
+  const sendTo = async (
+    target: 'exchange' | 'queue',
+    event: BuildEvent,
+    patience: number,
+  ): Promise<'sent' | 'gone' | 'refused'> => {
     const name = event.progress_trigger;
     const opened = await channel(patience);
     let gone = false;
+    let refused = false;
     const onReturn = () => {
       gone = true;
     };
     const onError = (error: Error) => {
-      gone ||= amqpCode(error) === 404 || amqpCode(error) === 403;
+      gone ||= amqpCode(error) === 404;
+      refused ||= amqpCode(error) === 403;
     };
     opened.on('return', onReturn);
     opened.on('error', onError);
@@ -103,28 +111,35 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
           },
           target === 'queue' ? '' : name,
           {
-            correlationId: String(event.ticket_id).slice(0, 255),
+            correlationId: toShortString(String(event.ticket_id)),
             timestamp: Math.floor(Date.parse(event.time) / 1000),
           },
         ),
         patience,
       );
     } catch (error) {
-      if (!gone) throw error;
+      if (!gone && !refused) throw error;
     } finally {
       opened.off('return', onReturn);
       opened.off('error', onError);
     }
-    return !gone;
+    return refused ? 'refused' : gone ? 'gone' : 'sent';
   };
 
-  const send = async (event: BuildEvent): Promise<void> => {
+  const send = async (event: BuildEvent): Promise<boolean> => {
     const name = event.progress_trigger;
     const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
     for (;;) {
       try {
         const target = await look(name, deadline - Date.now());
-        if (target === 'nowhere' || (await sendTo(target, event, deadline - Date.now()))) return;
+        if (target === 'nowhere') return false;
+        const outcome = await sendTo(target, event, deadline - Date.now());
+        if (outcome === 'sent') return true;
+        if (outcome === 'refused') {
+          remembered.set(name, { target: 'nowhere', until: Date.now() + rememberMs });
+          log.warn('the progress trigger may not be written to', { build_id: event.build_id, progress_trigger: name });
+          return false;
+        }
         remembered.delete(name);
       } catch (error) {
         if (Date.now() >= deadline) {
@@ -134,7 +149,7 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
             sequence: event.sequence,
             error,
           });
-          return;
+          return false;
         }
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
@@ -143,8 +158,9 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
 
   return {
     send(event) {
-      line = line.then(() => send(event));
-      return line;
+      const sent = line.then(() => send(event));
+      line = sent;
+      return sent;
     },
     async [Symbol.asyncDispose]() {
       await line;

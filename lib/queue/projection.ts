@@ -1,6 +1,9 @@
 import { type BuildEvent, type BuildState, isTerminal } from '../api/event.ts';
 import type { StreamRecord } from './record.ts';
 
+/** A way in which a caller is told of the end of a build. */
+export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
+
 /**
  * What the events stream means, as a function of its records in order. Every replica reads the same records in the
  * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
@@ -9,8 +12,9 @@ import type { StreamRecord } from './record.ts';
  *   that point, it is superseded by that one: never shown, never built.
  * - An event with the next attempt claims the build for its worker; the first in the stream wins. From then on events
  *   of any other (worker, attempt) count for nothing, whatever their sender believes.
- * - A `queued` event of the owner hands the build back.
+ * - A `queued` event of the owner hands the build back; with an error in it, the attempt counts as a lost one.
  * - The first terminal event ends the build; nothing after it counts.
+ * - A withdrawn submission is never built; where a worker has it already, it is cancelled.
  */
 
 /** What a record did. Only an `applied` one has changed anything. */
@@ -32,7 +36,7 @@ export interface BuildView {
   readonly finishedAt: string | null;
   /** How often a worker has claimed it. */
   readonly attempt: number;
-  /** How many of these attempts their workers gave back in good order; the others ended with a dead worker. */
+  /** How many of these attempts their workers gave back in good order; the others ended with a dead worker or guest. */
   readonly handBacks: number;
   /** The worker whose attempt it is; null while it waits and after its end. */
   readonly owner: string | null;
@@ -40,6 +44,8 @@ export interface BuildView {
   readonly cancelling: boolean;
   /** The build that is built in its place; null for most. */
   readonly supersededBy: string | null;
+  /** How the caller has been told of its end. */
+  readonly told: readonly ToldWay[];
   /** The newest lines of its log, oldest first. */
   readonly logTail: readonly string[];
 }
@@ -55,6 +61,8 @@ export interface Projection {
   apply(record: StreamRecord): Verdict;
   /** A build, also a superseded one. */
   get(buildId: string): BuildView | undefined;
+  /** True when a job of this build has nothing left to do: it has ended, was superseded or withdrawn. */
+  isOver(buildId: string): boolean;
   /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 200. */
   builds(now: Date): BuildView[];
   /** The unfinished build of a request, as a new one at `now` would find it. Ticket ids 1 and "1" are the same. */
@@ -110,6 +118,7 @@ export function createProjection(options: ProjectionOptions): Projection {
     owner: null,
     cancelling: false,
     supersededBy,
+    told: [],
     logTail: [],
   });
 
@@ -143,14 +152,18 @@ export function createProjection(options: ProjectionOptions): Projection {
     if (isTerminal(event.state)) finish(build, event);
   };
 
+  const close = (buildId: string) => {
+    finished.add(buildId);
+    trim(finished, maximumIds);
+  };
+
   const finish = (build: State, event: BuildEvent) => {
     build.finishedAt = event.time;
     byRequest.delete(requestKey(build.ticketId, build.progressTrigger));
     // To the end of the map: finished builds are kept in the order in which they finished.
     builds.delete(build.buildId);
     builds.set(build.buildId, build);
-    finished.add(build.buildId);
-    trim(finished, maximumIds);
+    close(build.buildId);
     const dropped = [...finished].at(-maximumFinished - 1);
     if (dropped !== undefined) builds.delete(dropped);
   };
@@ -170,7 +183,7 @@ export function createProjection(options: ProjectionOptions): Projection {
     const owns = build.owner !== null && build.owner === event.worker && build.attempt === event.attempt;
     if (owns) {
       if (event.sequence <= build.sequence) return 'duplicate';
-      if (event.state === 'queued') build.handBacks += 1;
+      if (event.state === 'queued' && event.error === undefined) build.handBacks += 1;
       accept(build, event);
       return 'applied';
     }
@@ -192,13 +205,44 @@ export function createProjection(options: ProjectionOptions): Projection {
     return 'applied';
   };
 
+  const applyWithdrawn = (buildId: string): Verdict => {
+    const build = builds.get(buildId);
+    if (superseded.has(buildId) || finished.has(buildId) || (build?.attempt ?? 0) > 0) return applyCancel(buildId);
+    // Another caller was told that this is its build.
+    if ([...superseded.values()].some(({ supersededBy }) => supersededBy === buildId)) return 'duplicate';
+    if (build !== undefined) {
+      builds.delete(buildId);
+      byRequest.delete(requestKey(build.ticketId, build.progressTrigger));
+    }
+    close(buildId);
+    return 'applied';
+  };
+
+  const applyTold = (buildId: string, way: ToldWay): Verdict => {
+    const build = builds.get(buildId);
+    if (build === undefined) return 'unknown';
+    if (build.told.includes(way)) return 'duplicate';
+    build.told = [...build.told, way];
+    return 'applied';
+  };
+
   return {
     apply(record) {
-      if (record.kind === 'event') return applyEvent(record.event);
-      if (record.kind === 'cancel') return applyCancel(record.build_id);
-      return 'applied';
+      switch (record.kind) {
+        case 'event':
+          return applyEvent(record.event);
+        case 'cancel':
+          return applyCancel(record.build_id);
+        case 'withdrawn':
+          return applyWithdrawn(record.build_id);
+        case 'told':
+          return applyTold(record.build_id, record.way);
+        case 'marker':
+          return 'applied';
+      }
     },
     get: (buildId) => builds.get(buildId) ?? superseded.get(buildId),
+    isOver: (buildId) => superseded.has(buildId) || finished.has(buildId),
     builds: (now) => [...builds.values()].filter((build) => !expired(build, now)),
     unfinished(ticketId, progressTrigger, now) {
       const build = byRequest.get(requestKey(ticketId, progressTrigger));

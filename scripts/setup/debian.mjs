@@ -17,11 +17,13 @@ const groups = JSON.parse(readFileSync(new URL('../debian-packages.json', import
 export function packageGroups(entry, args) {
   if (args.includes('--help') || args.includes('-h')) return [];
   const quickstart = ['run', 'quickstart'];
-  if (entry === 'quickstart/main.ts') return args.includes('--boot') ? [...quickstart, 'boot'] : quickstart;
-  if (entry === 'bench/main.ts') return [...quickstart, 'bench'];
+  if (entry === 'quickstart/main.ts') {
+    return [...quickstart, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
+  }
+  if (entry === 'bench/main.ts') return [...quickstart, 'openstack', 'bench'];
   if (entry === 'test/run.ts') {
     const chosen = args.filter((arg) => ['check', 'unit', 'system'].includes(arg));
-    return chosen.length === 0 || chosen.includes('system') ? [...quickstart, 'boot', 'test'] : [];
+    return chosen.length === 0 || chosen.includes('system') ? [...quickstart, 'boot', 'openstack', 'test'] : [];
   }
   return [];
 }

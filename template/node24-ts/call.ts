@@ -52,7 +52,7 @@ export function createContext(
  * Path and query of a request target in any of its forms (RFC 9112, 3.2). The path is kept as it was sent, neither
  * decoded nor normalised: `//x` stays a path and is never taken for a host.
  */
-export function splitTarget(target: string): { readonly path: string; readonly query: Record<string, string> } {
+function splitTarget(target: string): { readonly path: string; readonly query: Record<string, string> } {
   const relative = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '');
   const mark = relative.indexOf('?');
   const path = mark === -1 ? relative : relative.slice(0, mark);

@@ -150,5 +150,7 @@ async function made(path: string, prefix: string, make: (partial: string) => Pro
 /** Runs this machine's npm with this machine's environment, and resolves with what it prints. */
 async function npm(args: readonly string[]): Promise<string> {
   const env = Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]));
-  return (await exec('npm', args, { env, cwd: repository })).stdout;
+  // npm would leave Node's compile cache in the folder for temporary files.
+  const quiet = { ...env, NODE_DISABLE_COMPILE_CACHE: '1' };
+  return (await exec('npm', args, { env: quiet, cwd: repository })).stdout;
 }

@@ -9,6 +9,7 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import { ExecError, exec } from '#lib/exec.ts';
 import type { GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
+import { guestVariable } from '#lib/guest/host/messages.ts';
 import { probeHost } from '#lib/guest/host/probe.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
@@ -152,6 +153,24 @@ test('a script gets arguments, files, environment and descriptor 3, and nothing 
     assert.equal(lines.sort(), ['stderr oops', "stdout two words|it's|own|content||0022|0"]);
     assert.equal(statusLines, ['pmstatus:x:10']);
     await session.run({ name: 'without', text: 'echo nobody listens >&3' });
+  });
+});
+
+test('a script finds copies of the regular files of a folder of the worker', async () => {
+  await withDisk(plainImage, async (disk) => {
+    const folder = join(directory, 'folder');
+    await mkdir(join(folder, 'below'), { recursive: true });
+    await writeFile(join(folder, 'package 1.deb'), 'a package', { mode: 0o600 });
+    await using session = await disk.open();
+    const look = 'cd "$JOB/folder"; cat *; stat -c ":%a:%n" *; touch mine 2>/dev/null || echo read-only';
+    assert.is(await output(session, look, { folder }), 'a package:644:package 1.deb\nread-only');
+    assert.is(await output(session, 'ls "$JOB"'), 'script');
+    await session.run({
+      name: 'write',
+      text: 'mount -o remount,bind,rw /run/imagebuilder; echo x >"$JOB/folder/package 1.deb"; :',
+      folder,
+    });
+    assert.is(await readFile(join(folder, 'package 1.deb'), 'utf8'), 'a package');
   });
 });
 
@@ -398,7 +417,7 @@ const rootUuid = '5a1b2c3d-0001-4000-8000-00000000c10d';
 /** The processes of the guest on this disk by what they are, found as the kernel knows them. */
 async function guestProcesses(disk: GuestDisk): Promise<Map<string, number>> {
   const found = new Map<string, number>();
-  const marker = `IMAGEBUILDER_GUEST=${disk.workDirectory}/guest`;
+  const marker = `${guestVariable}=${disk.workDirectory}/guest`;
   for (const id of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(id)) continue;
     const environment = await readFile(`/proc/${id}/environ`, 'utf8').catch(() => '');

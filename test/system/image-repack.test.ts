@@ -1,4 +1,4 @@
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -124,6 +124,15 @@ test('without a change the output is the base', async ({ raw }) => {
   assert.is(done.result.method, 'delta-append');
   await expectFaithful(done);
   await exec('cmp', [folder.file('base'), done.output]);
+});
+
+test('the output of a read-only base can be written to', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const change = ({ base }: { base: string }) => chmod(base, 0o444);
+  const done = await attempt(folder, raw, { convert: ['-c'], change });
+  assert.is(done.result.method, 'delta-append');
+  // Root, which tests run as, may write to anything; a worker may be another user.
+  assert.is((await stat(done.output)).mode & 0o600, 0o600);
 });
 
 test('changes to zeros alone arrive', async ({ raw }) => {

@@ -16,20 +16,30 @@ test.after.each(() => rm(root, { recursive: true, force: true }));
 const sweep = (beforeRemoval = async (_path: string) => {}) =>
   sweepWorkDirectories(root, { beforeRemoval, log: createLog({ write: () => {} }) });
 
-test('a work directory is empty, this build’s alone, and gone afterwards', async () => {
-  await mkdir(join(root, 'build-1'));
-  await writeFile(join(root, 'build-1', 'left'), 'by a dead worker');
+test('a work directory is empty, this attempt’s alone, and gone afterwards', async () => {
   {
-    await using work = await openWorkDirectory(root, 'build-1');
-    assert.equal(await readdir(work.path), []);
-    try {
-      await openWorkDirectory(root, 'build-1');
-      assert.unreachable();
-    } catch (error) {
-      assert.match((error as Error).message, 'another worker');
-    }
+    await using first = await openWorkDirectory(root, 'build-1');
+    await writeFile(join(first.path, 'base-image'), 'bytes');
+    await using second = await openWorkDirectory(root, 'build-1');
+    assert.equal(await readdir(second.path), []);
+    assert.equal((await readdir(root)).length, 2);
   }
   assert.equal(await readdir(root), []);
+});
+
+test('a sweep between the making of a work directory and its lock does no harm', async () => {
+  let opened = false;
+  const sweeping = (async () => {
+    while (!opened) await sweep();
+  })();
+  for (let count = 0; count < 5; count += 1) {
+    await using work = await openWorkDirectory(root, 'build-1');
+    await writeFile(join(work.path, 'base-image'), 'bytes');
+    await sleep(20);
+    assert.equal(await readdir(work.path), ['base-image']);
+  }
+  opened = true;
+  await sweeping;
 });
 
 test('a sweep leaves a build in work alone, however long it has been in work', async () => {

@@ -118,4 +118,22 @@ test('a signal that is aborted already starts nothing', async () => {
   }
 });
 
+test('what has left the process group does not keep a killed command waiting', async () => {
+  let daemon = 0;
+  try {
+    const script = "setsid sh -c 'echo $$; exec sleep 1000' & wait";
+    const error = await failure(
+      exec('sh', ['-c', script], {
+        timeoutMs: 300,
+        onLine: (line) => {
+          daemon = Number(line);
+        },
+      }),
+    );
+    assert.ok(error.timedOut);
+  } finally {
+    if (daemon > 0) process.kill(daemon, 'SIGKILL');
+  }
+});
+
 test.run();

@@ -25,6 +25,24 @@ test('secrets are never written, by key or by value', () => {
   assert.not.match(lines.join(), 'hunter22');
 });
 
+test('a secret is not written either where JSON spells it differently', () => {
+  const lines: string[] = [];
+  const log = createLog({ write: (line) => lines.push(line), secrets: ['pa"ss\\word'] });
+  log.warn('refused', { reason: 'the password pa"ss\\word is wrong' });
+  assert.is(JSON.parse(lines[0] ?? '').reason, 'the password [secret] is wrong');
+});
+
+test('what JSON cannot hold is written all the same, and secrets are kept out of that too', () => {
+  const lines: string[] = [];
+  const circular: Record<string, unknown> = { note: 'hunter22', token: 'abc' };
+  circular.self = circular;
+  const log = createLog({ write: (line) => lines.push(line), secrets: ['hunter22'] });
+  log.error('failed', { error: new Error('the reason', { cause: circular }), size: 1n, build_id: 'b' });
+  const { error, size, build_id } = JSON.parse(lines[0] ?? '');
+  assert.equal([error.message, size, build_id], ['the reason', '1', 'b']);
+  assert.equal(error.cause, { note: '[secret]', token: '[secret]', self: '[again]' });
+});
+
 test('a URL is shown without credentials, query and fragment', () => {
   assert.is(safeUrl('https://user:secret@host/path?sig=abc#x'), 'https://host/path?…');
   assert.is(safeUrl('no url'), 'URL');

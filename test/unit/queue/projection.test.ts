@@ -32,6 +32,8 @@ const apply = (projection: Projection, values: Partial<BuildEvent>): Verdict =>
   projection.apply({ kind: 'event', id: first, event: eventOf(values) });
 const cancel = (projection: Projection, buildId = first): Verdict =>
   projection.apply({ kind: 'cancel', id: first, build_id: buildId, time: new Date(startOfTime).toISOString() });
+const withdraw = (projection: Projection, buildId = first): Verdict =>
+  projection.apply({ kind: 'withdrawn', id: first, build_id: buildId });
 const running = (worker: string, attempt: number, sequence: number): Partial<BuildEvent> => ({
   state: 'running',
   worker,
@@ -243,6 +245,59 @@ test('any interleaving of two workers that claim, work, and end leaves exactly o
       assert.is(projection.get(first)?.state, 'completed');
     }),
   );
+});
+
+test('an attempt that was given back with an error counts as lost, one in good order does not', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  apply(projection, { ...running('a', 1, 2), state: 'queued' });
+  assert.is(projection.get(first)?.handBacks, 1);
+  apply(projection, running('a', 2, 3));
+  const error = { code: 'guest.failed', message: '', step: null, fault: 'service', retryable: true } as const;
+  apply(projection, { ...running('a', 2, 4), state: 'queued', error });
+  assert.is(projection.get(first)?.handBacks, 1);
+});
+
+test('a withdrawn submission is over, whether its event came before, after or never', () => {
+  const before = create();
+  apply(before, {});
+  assert.is(withdraw(before), 'applied');
+  assert.equal([before.isOver(first), before.builds(new Date(startOfTime))], [true, []]);
+  assert.is(apply(before, running('a', 1, 1)), 'finished');
+
+  const after = create();
+  assert.is(withdraw(after), 'applied');
+  assert.is(apply(after, {}), 'finished');
+  assert.is(after.isOver(first), true);
+
+  assert.is(apply(before, { build_id: second }), 'applied', 'the same request is a new build then');
+});
+
+test('a withdrawn submission that another caller was given as its own is built', () => {
+  const projection = create();
+  apply(projection, {});
+  assert.is(apply(projection, { build_id: second }), 'superseded');
+  assert.is(withdraw(projection), 'duplicate');
+  assert.equal([projection.isOver(first), projection.isOver(second)], [false, true]);
+});
+
+test('a withdrawn submission that a worker has begun is cancelled', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  withdraw(projection);
+  assert.equal([projection.get(first)?.cancelling, projection.isOver(first)], [true, false]);
+});
+
+test('it is known how the caller was told of the end', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  apply(projection, { ...running('a', 1, 2), state: 'completed' });
+  const told = () => projection.apply({ kind: 'told', id: first, build_id: first, way: 'progress_trigger' });
+  assert.equal([told(), told()], ['applied', 'duplicate']);
+  assert.equal(projection.get(first)?.told, ['progress_trigger']);
 });
 
 test.run();

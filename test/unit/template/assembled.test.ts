@@ -62,8 +62,8 @@ test('what stack.yml sets are settings, and a worker can be given every one of t
       [],
     );
   }
-  // The broker's URL is a secret, and only build-image calls the gateway.
-  const others = ['IMAGEBUILDER_AMQP_URL', 'IMAGEBUILDER_GATEWAY_URL'];
+  // The broker's URL is a secret.
+  const others = ['IMAGEBUILDER_AMQP_URL'];
   const worker = given(functions['build-worker']?.environment ?? {});
   assert.equal(
     known.filter((name) => !worker.includes(name)),

@@ -1,6 +1,6 @@
 import got from 'got';
-import { safeUrl } from '#lib/errors.ts';
-import type { Log } from '#lib/log.ts';
+import { safeUrl } from '../errors.ts';
+import type { Log } from '../log.ts';
 
 export interface Wake extends AsyncDisposable {
   /** Asks the gateway for a worker, without waiting for it. */

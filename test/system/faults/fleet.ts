@@ -1,0 +1,252 @@
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from 'amqplib';
+import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
+import type { BuildRequestInput } from '#lib/api/request.ts';
+import { createLog } from '#lib/log.ts';
+import { type Broker, openBroker } from '#lib/queue/broker.ts';
+import type { BuildView } from '#lib/queue/projection.ts';
+import { queues } from '#lib/queue/topology.ts';
+import { type BaseImage, makeBaseImage } from '../../images/base-image.ts';
+import { call, type FunctionProcess, startFunction } from '../../servers/function.ts';
+import { type Launchpad, type PackageRecipe, startLaunchpad } from '../../servers/launchpad.ts';
+import { type RabbitMq, startRabbitMq } from '../../servers/rabbitmq.ts';
+import { baseImageCache } from '../service.ts';
+import { type Gate, startGate } from './gate.ts';
+import { type ImageServer, startImageServer } from './image-server.ts';
+import { type Mailbox, openMailbox } from './mailbox.ts';
+import { processesIn } from './processes.ts';
+
+/**
+ * The service as it runs in a cluster, for tests that take parts of it away: one RabbitMQ, the functions as processes
+ * of their own, any number of workers, and a gateway of which only the wake is needed. Leases and heartbeats are
+ * short. The packages `slow` and `libfoo` are in `ppa:project/ppaname`; `slow` waits at the gate while it is installed.
+ */
+export interface Fleet extends AsyncDisposable {
+  readonly rabbitMq: RabbitMq;
+  readonly launchpad: Launchpad;
+  readonly gate: Gate;
+  readonly images: ImageServer;
+  readonly mailbox: Mailbox;
+  readonly base: BaseImage;
+  /** A reader of the same RabbitMQ. */
+  readonly broker: Broker;
+  readonly directory: string;
+  readonly workDirectory: string;
+  readonly storeDirectory: string;
+  /** A valid request; every call has another ticket. */
+  request(changes?: Partial<BuildRequestInput>): BuildRequestInput;
+  /** POSTs a request to `build-image`. */
+  submit(request: BuildRequestInput): Promise<Submitted>;
+  startWorker(name: string, settings?: Readonly<Record<string, string>>): Promise<FunctionProcess>;
+  /** Kills every worker. */
+  killWorkers(): Promise<void>;
+  /** The worker whose name in events this is. */
+  workerNamed(name: string): FunctionProcess;
+  /** Wakes every worker, as the gateway does for a submission and the timer every so often. */
+  wake(): void;
+  /** Whether a timer wakes the workers four times a second; on at first. */
+  timer(on: boolean): void;
+  /** The build, once it is as `wanted` says. */
+  when(buildId: string, wanted: (build: BuildView) => boolean): Promise<BuildView>;
+  ended(buildId: string): Promise<BuildView>;
+  /** The build's events that the caller was sent, once its end is among them: the caller is told after the stream. */
+  told(buildId: string): Promise<BuildEvent[]>;
+  /** Ids of the builds whose jobs lie in the dead queue, which is empty then. */
+  deadBuilds(): Promise<string[]>;
+  /** Processes of RabbitMQ as it runs now: after a restart they are others. */
+  brokerProcesses(): Promise<number[]>;
+  /** Names in the work and store folders that no build may leave. */
+  leftFiles(): Promise<string[]>;
+}
+
+export interface Submitted {
+  readonly status: number;
+  /** Empty where there is none. */
+  readonly buildId: string;
+  readonly retryAfter: string | undefined;
+}
+
+export const leaseSeconds = 4;
+const heartbeatSeconds = 1;
+const exchange = 'testbuild-1-imagebuilder';
+const patienceMs = 120_000;
+
+export interface FleetOptions {
+  readonly packages?: (gate: Gate) => readonly PackageRecipe[];
+}
+
+export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
+  await using services = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-fleet-'));
+  services.defer(() => rm(directory, { recursive: true, force: true }));
+  // Another file system than the work folder, so that an upload copies and can be interrupted.
+  const storeDirectory = await mkdtemp('/dev/shm/imagebuilder-fleet-');
+  services.defer(() => rm(storeDirectory, { recursive: true, force: true }));
+  const workDirectory = join(directory, 'work');
+  await mkdir(workDirectory);
+  const base = await makeBaseImage({
+    cacheDirectory: baseImageCache,
+    onLine: (line) => process.stderr.write(`  ${line}\n`),
+  });
+  const gate = services.use(await startGate());
+  const rabbitMq = services.use(await startRabbitMq());
+  const launchpad = services.use(
+    await startLaunchpad({
+      ppas: [
+        {
+          owner: 'project',
+          name: 'ppaname',
+          series: [base.codename],
+          packages: [
+            { name: 'libfoo' },
+            { name: 'slow', scripts: { postinst: gate.script } },
+            ...(options.packages?.(gate) ?? []),
+          ],
+        },
+      ],
+    }),
+  );
+  const images = services.use(await startImageServer(base.path));
+  const mailbox = await openMailbox(rabbitMq.url, exchange);
+  const workers = new Map<FunctionProcess, Set<'waking'>>();
+
+  const wakeOne = async (worker: FunctionProcess, calls: Set<'waking'>) => {
+    if (calls.has('waking')) return;
+    calls.add('waking');
+    await call(worker.address, '/', { method: 'POST', body: '' }).catch(() => {});
+    calls.delete('waking');
+  };
+  const wake = () => {
+    for (const [worker, calls] of workers) void wakeOne(worker, calls);
+  };
+  const gateway = createServer((request, response) => {
+    if (request.url === '/async-function/build-worker') wake();
+    request.resume();
+    response.writeHead(202).end();
+  });
+  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve));
+  services.defer(() => void gateway.close());
+  let timerOn = true;
+  const timer = setInterval(() => timerOn && wake(), 250);
+  services.defer(() => clearInterval(timer));
+
+  const settings = {
+    IMAGEBUILDER_AMQP_URL: rabbitMq.url,
+    IMAGEBUILDER_GATEWAY_URL: `http://127.0.0.1:${(gateway.address() as AddressInfo).port}`,
+    IMAGEBUILDER_WORK_DIRECTORY: workDirectory,
+    IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
+    IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
+    IMAGEBUILDER_GUEST: 'host',
+    IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
+    IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+    IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+    IMAGEBUILDER_LEASE: String(leaseSeconds),
+    IMAGEBUILDER_HEARTBEAT: String(heartbeatSeconds),
+  };
+  const handlers = join(import.meta.dirname, '..', '..', '..', 'functions');
+  const buildImage = services.use(
+    await startFunction({ handler: join(handlers, 'build-image', 'handler.ts'), env: settings }),
+  );
+  const broker = services.use(
+    await openBroker({
+      amqpUrl: rabbitMq.url,
+      leaseMs: leaseSeconds * 1000,
+      eventRetentionSeconds: 604_800,
+      eventRetentionBytes: 64 * 1024 * 1024,
+      name: 'test',
+      log: createLog({ level: 'error' }),
+    }),
+  );
+  await broker.projection.ready();
+  const started = services.move();
+  let tickets = 0;
+
+  const when: Fleet['when'] = async (buildId, wanted) => {
+    for (const end = Date.now() + patienceMs; Date.now() < end; await sleep(5)) {
+      const build = broker.projection.get(buildId);
+      if (build === undefined) continue;
+      if (wanted(build)) return build;
+      if (isTerminal(build.state)) throw new Error(`ended before that: ${build.state} ${build.event.message}`);
+    }
+    const { event } = broker.projection.get(buildId) ?? {};
+    const log = [...workers.keys()].map(({ lines }) => lines.slice(-15).join('\n')).join('\n\n');
+    throw new Error(`waited ${patienceMs / 1000} s in vain; newest: ${JSON.stringify(event)}\n${log}`);
+  };
+
+  return {
+    ...{ rabbitMq, launchpad, gate, images, mailbox, base, broker, directory, workDirectory, storeDirectory },
+    request: (changes = {}) => ({
+      ticket_id: `T-${++tickets}`,
+      cancel_url: null,
+      base_image: { image_type: 'cloud', url_list: [images.url], series: base.codename },
+      ppa_list: ['ppa:project/ppaname'],
+      package_list: ['libfoo'],
+      progress_trigger: exchange,
+      ...changes,
+    }),
+    async submit(request) {
+      const { status, body, headers } = await call(buildImage.address, '/', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(request),
+      });
+      const { build_id: buildId = '' } = JSON.parse(body.toString()) as { build_id?: string };
+      return { status, buildId, retryAfter: headers['retry-after'] };
+    },
+    async startWorker(name, more = {}) {
+      const worker = await startFunction({
+        handler: join(handlers, 'build-worker', 'handler.ts'),
+        env: { ...settings, max_inflight: '4', IMAGEBUILDER_WORKER_NAME: name, ...more },
+      });
+      workers.set(worker, new Set());
+      started.defer(() => worker[Symbol.asyncDispose]());
+      void worker.exited.then(() => workers.delete(worker));
+      return worker;
+    },
+    async killWorkers() {
+      await Promise.all([...workers.keys()].map((worker) => worker[Symbol.asyncDispose]()));
+    },
+    workerNamed(name) {
+      const worker = [...workers.keys()].find(({ child }) => name.endsWith(`-${child.pid}`));
+      if (worker === undefined) throw new Error(`no worker ${name} is running`);
+      return worker;
+    },
+    wake,
+    timer(on) {
+      timerOn = on;
+    },
+    when,
+    ended: (buildId) => when(buildId, ({ state }) => isTerminal(state)),
+    async told(buildId) {
+      for (const end = Date.now() + patienceMs; ; await sleep(100)) {
+        const events = (await mailbox.read()).filter((event) => event.build_id === buildId);
+        if (events.some(({ state }) => isTerminal(state)) || Date.now() > end) return events;
+      }
+    },
+    async deadBuilds() {
+      const connection = await connect(rabbitMq.url);
+      const channel = await connection.createChannel();
+      const ids: string[] = [];
+      for (;;) {
+        const message = await channel.get(queues.dead, { noAck: true });
+        if (message === false) break;
+        ids.push(String(message.properties.messageId));
+      }
+      await connection.close();
+      return ids;
+    },
+    async brokerProcesses() {
+      return (await processesIn(dirname(rabbitMq.env.RABBITMQ_MNESIA_BASE ?? ''))).map(({ id }) => id);
+    },
+    async leftFiles() {
+      const incoming = (await readdir(storeDirectory)).filter((name) => name.startsWith('.incoming-'));
+      return [...(await readdir(workDirectory)), ...incoming];
+    },
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
+  };
+}

@@ -1,0 +1,47 @@
+import type { AddressInfo } from 'node:net';
+import { createServer, type Socket } from 'node:net';
+
+/**
+ * Where a package's script waits until a test lets it go on, so that a build can be held in its installation: a script
+ * inside the image connects, and goes on when the connection is closed.
+ */
+export interface Gate extends AsyncDisposable {
+  /** Shell text that waits at the gate. */
+  readonly script: string;
+  /** Closed, scripts wait; open, they pass, also those that wait. */
+  close(): void;
+  open(): void;
+  /** Resolves when a script has come to the closed gate since it was closed. */
+  reached(): Promise<void>;
+}
+
+export async function startGate(): Promise<Gate> {
+  const waiting = new Set<Socket>();
+  let closed = false;
+  let arrival = Promise.withResolvers<void>();
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    if (!closed) return void socket.end();
+    waiting.add(socket);
+    socket.once('close', () => waiting.delete(socket));
+    arrival.resolve();
+  });
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const open = () => {
+    closed = false;
+    for (const socket of waiting) socket.end();
+  };
+  return {
+    script: `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${(server.address() as AddressInfo).port}; cat <&3'`,
+    close() {
+      closed = true;
+      arrival = Promise.withResolvers();
+    },
+    open,
+    reached: () => arrival.promise,
+    async [Symbol.asyncDispose]() {
+      open();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}

@@ -1,0 +1,74 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { hashFile } from '#lib/image/digest.ts';
+
+/** Serves one base image with its SHA256SUMS, and can hold every download at the middle until told otherwise. */
+export interface ImageServer extends AsyncDisposable {
+  readonly url: string;
+  hold(): void;
+  release(): void;
+  /** Bytes of the image sent so far, to whomever. */
+  readonly sentBytes: number;
+}
+
+const chunkBytes = 1024 * 1024;
+
+export async function startImageServer(path: string): Promise<ImageServer> {
+  const name = basename(path);
+  const { size } = await stat(path);
+  const signal = new AbortController().signal;
+  const { checksums } = await hashFile(path, { signal, onProgress: () => {} });
+  let held: PromiseWithResolvers<void> | undefined;
+  let sentBytes = 0;
+
+  async function* content(start: number): AsyncGenerator<Buffer> {
+    let at = start;
+    for await (const chunk of createReadStream(path, { start, highWaterMark: chunkBytes }) as AsyncIterable<Buffer>) {
+      if (at >= size / 2) await held?.promise;
+      at += chunk.length;
+      sentBytes += chunk.length;
+      yield chunk;
+    }
+  }
+  const server = createServer((request, response) => {
+    if (request.url === '/SHA256SUMS') return void response.end(`${checksums.sha256} *${name}\n`);
+    if (request.url !== `/${name}`) return void response.writeHead(404).end();
+    const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
+    const start = Number(range?.[1] ?? 0);
+    response.writeHead(range === null ? 200 : 206, {
+      'content-type': 'application/octet-stream',
+      'accept-ranges': 'bytes',
+      etag: `"${checksums.sha256}"`,
+      'content-length': size - start,
+      ...(range === null ? {} : { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
+    });
+    if (request.method === 'HEAD') return void response.end();
+    // A worker that is killed goes away in the middle.
+    void pipeline(content(start), response).catch(() => response.destroy());
+  });
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const release = () => {
+    held?.resolve();
+    held = undefined;
+  };
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`,
+    hold() {
+      held ??= Promise.withResolvers();
+    },
+    release,
+    get sentBytes() {
+      return sentBytes;
+    },
+    async [Symbol.asyncDispose]() {
+      release();
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
