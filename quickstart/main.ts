@@ -1,4 +1,4 @@
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { BuildRequestInput } from '#lib/api/request.ts';
@@ -6,6 +6,7 @@ import { createClient } from '#lib/client/client.ts';
 import { followBuild } from '#lib/client/follow.ts';
 import { presentBuild } from '#lib/client/present.ts';
 import { formatSeconds } from '#lib/client/text.ts';
+import { secretFiles } from '#lib/config.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { tryLock } from '#lib/lock.ts';
 import { makeBaseImage } from '../test/images/base-image.ts';
@@ -13,6 +14,7 @@ import { bootImage } from '../test/images/boot.ts';
 import { startCaller } from '../test/servers/caller.ts';
 import { serveFile } from '../test/servers/image-server.ts';
 import { startLaunchpad } from '../test/servers/launchpad.ts';
+import { type OpenStack, startOpenStack } from '../test/servers/openstack/openstack.ts';
 import { startRabbitMq } from '../test/servers/rabbitmq.ts';
 import { startServeProcess } from '../test/servers/serve-process.ts';
 import { readOptions } from './options.ts';
@@ -75,13 +77,16 @@ async function run(): Promise<void> {
   });
 
   await using services = new AsyncDisposableStack();
-  const { client, caller, imageUrl } = await step('The services', async () => {
+  const { client, caller, imageUrl, openStack } = await step('The services', async () => {
     const rabbitMq = services.use(await startRabbitMq({ onProgress: detail }));
     const launchpad = services.use(await startLaunchpad({ ppas: [examplePpa(base.series)] }));
     detail(`a PPA is served at ${launchpad.ppaUrl}/project/ppaname/ubuntu`);
     const images = base.path === null ? null : services.use(await serveFile(base.path));
     if (images !== null) detail(`the base image is served at ${images.url}`);
     const caller = services.use(await startCaller(rabbitMq.url, progressTrigger));
+    const openStack = options.openstack
+      ? services.use(await startOpenStack({ services: ['glance'], onProgress: detail }))
+      : null;
     signal.throwIfAborted();
     const serve = services.use(
       await startServeProcess({
@@ -96,12 +101,13 @@ async function run(): Promise<void> {
           IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
           IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
           IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+          ...(openStack === null ? {} : await openStackSettings(openStack)),
         },
       }),
     );
     detail(`Image Builder is at ${serve.url}; try curl ${serve.url}/api/v1/imagebuilder/status meanwhile`);
     const imageUrl = base.url ?? images?.url ?? '';
-    return { client: createClient({ url: serve.url, signal }), caller, imageUrl };
+    return { client: createClient({ url: serve.url, signal }), caller, imageUrl, openStack };
   });
 
   const build = await step('The build', async () => {
@@ -126,7 +132,7 @@ async function run(): Promise<void> {
   if (build.state !== 'completed' || image === undefined) {
     throw new ImageBuilderError('internal', build.error?.message ?? `the build ended as ${build.state}`);
   }
-  const imagePath = fileURLToPath(image.location);
+  const imagePath = openStack === null ? fileURLToPath(image.location) : await readBack(openStack, image.id);
   await services.disposeAsync();
 
   if (options.boot) {
@@ -144,6 +150,26 @@ async function run(): Promise<void> {
   say(`  rm -r ${places.map(shown).join(' ')}`);
 }
 
+/** What points `serve` at the private OpenStack. Its password is a secret, in a file, like everywhere. */
+async function openStackSettings({ environment }: OpenStack): Promise<Record<string, string>> {
+  const { OS_PASSWORD: password = '', ...variables } = environment;
+  const secrets = join(directory, 'secrets');
+  await mkdir(secrets, { recursive: true, mode: 0o700 });
+  await writeFile(join(secrets, secretFiles.openstackPassword.file), password, { mode: 0o600 });
+  return { ...variables, IMAGEBUILDER_SECRETS_DIRECTORY: secrets };
+}
+
+/** Shows the image as the `openstack` command sees it, and fetches it with that. */
+async function readBack(openStack: OpenStack, imageId: string): Promise<string> {
+  return await step('What Glance has', async () => {
+    say((await openStack.command(['image', 'show', imageId])).stdout.replace(/^/gm, '    '));
+    const path = join(directory, 'from-glance.qcow2');
+    await openStack.command(['image', 'save', '--file', path, imageId]);
+    detail(`fetched again from Glance: ${shown(path)}`);
+    return path;
+  });
+}
+
 /** One quickstart at a time in a checkout: they share their caches, and port 8000. */
 async function takeTurn(): Promise<AsyncDisposable> {
   const turn = await tryLock(join(directory, 'lock'));
@@ -159,7 +185,7 @@ function sayPlan(): void {
   say(`Image Builder's quickstart will
 
   1. ${base}
-  2. start a private RabbitMQ, a server with a PPA, and Image Builder itself, on this machine only (15 seconds)
+  2. start a private RabbitMQ, a server with a PPA${options.openstack ? ', Keystone and Glance,' : ','} and Image Builder itself, on this machine only (15 seconds)
   3. have Image Builder add the PPA and its packages to the image (half a minute)${
     options.boot ? '\n  4. boot the new image in an emulated machine (one to three minutes)' : ''
   }

@@ -8,6 +8,8 @@ export interface QuickstartOptions {
   readonly series?: string;
   /** Whether the finished image is booted as well. */
   readonly boot?: true;
+  /** Whether the image goes to a private Glance, with Keystone, instead of a folder. */
+  readonly openstack?: true;
 }
 
 /** Reads the command line; shows the help, or what is wrong, and ends the process where that is all there is to do. */
@@ -19,12 +21,14 @@ export function readOptions(argv: readonly string[]): QuickstartOptions {
     .option('--base-image <url>', 'take this cloud image (qcow2) instead of making one', parse(HttpUrl))
     .option('--series <name>', 'series of that image, such as noble', parse(Series))
     .option('--boot', 'boot the finished image in an emulated machine (two minutes more)')
+    .option('--openstack', 'put the image into a private Glance behind Keystone (two minutes more the first time)')
     .addHelpText(
       'after',
       `
 Examples:
   $ npm run quickstart
   $ npm run quickstart -- --boot
+  $ npm run quickstart -- --openstack
   $ npm run quickstart -- --base-image https://cloud-images.ubuntu.com/noble/current/noble-server-cloudimg-amd64.img --series noble`,
     )
     .showHelpAfterError('(see `npm run quickstart -- --help`)')

@@ -1,4 +1,4 @@
-import { glob, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, glob, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
@@ -69,6 +69,8 @@ async function runFile(file: string, kind: Kind): Promise<void> {
   if (interrupted.signal.aborted) return;
   // A folder of its own for temporary files shows what a file leaves.
   const directory = await mkdtemp(join(tmpdir(), 'ib-'));
+  // Tests of what needs no privileges run as a user who has none.
+  await chmod(directory, 0o755);
   const before = kind === 'system' ? await observe(directory) : null;
   const result = await runNode(kind, [file], { TMPDIR: directory });
   const left = before === null ? null : await findLeft(before, directory);

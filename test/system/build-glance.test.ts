@@ -1,0 +1,54 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { secretFiles } from '#lib/config.ts';
+import { hashFile } from '#lib/image/digest.ts';
+import { bootImage } from '../images/boot.ts';
+import { markerPackage } from '../servers/launchpad.ts';
+import { startOpenStack } from '../servers/openstack/openstack.ts';
+import { assertNothingLeft, observe } from './leaks.ts';
+import { startService } from './service.ts';
+
+const marker = 'baz-utils-was-here';
+
+test('a whole build ends active in Glance, and what Glance hands out boots', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'build-glance-'));
+  try {
+    await using cloud = await startOpenStack({ services: ['glance'] });
+    const { OS_PASSWORD: password = '', ...variables } = cloud.environment;
+    const secrets = join(directory, 'secrets');
+    await mkdir(secrets);
+    await writeFile(join(secrets, secretFiles.openstackPassword.file), password);
+    await using service = await startService({
+      ppas: (series) => [
+        { owner: 'project', name: 'ppaname', series: [series], packages: [markerPackage('baz-utils', marker)] },
+      ],
+      settings: { ...variables, IMAGEBUILDER_SECRETS_DIRECTORY: secrets },
+    });
+    const before = await observe(service.workDirectory);
+    const build = await service.build(service.request({ package_list: ['baz-utils'] }));
+    assert.is(build.state, 'completed', `${build.error?.message}\n${build.error?.log_tail?.join('\n')}`);
+    await assertNothingLeft(before);
+    const { image } = build;
+    assert.ok(image);
+    assert.equal([image.store, image.region], ['glance', cloud.region]);
+    assert.is(image.location, `${cloud.glanceUrl}/v2/images/${image.id}`);
+
+    const shown = JSON.parse((await cloud.command(['image', 'show', '--format', 'json', image.id])).stdout);
+    assert.equal([shown.status, shown.size, shown.disk_format], ['active', image.size, 'qcow2']);
+    assert.is(shown.properties.os_hash_value, image.checksums.sha512);
+    assert.is(shown.properties.imagebuilder_build_id, build.build_id);
+
+    const path = join(directory, 'from-glance.qcow2');
+    await cloud.command(['image', 'save', '--file', path, image.id]);
+    assert.equal((await hashFile(path)).checksums, image.checksums);
+    assert.match(await bootImage({ path, until: new RegExp(marker) }), marker);
+    assert.not.match(await service.log(), password);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test.run();
