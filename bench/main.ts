@@ -23,6 +23,7 @@ import { benchPpa, benchRequest, packages, ppaName } from './job.ts';
 import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
 import { type Measurement, median, medianSteps } from './measure.ts';
 import { measureRepack, type RepackMeasurement } from './repack.ts';
+import { measureUpload } from './upload.ts';
 
 /**
  * `npm run bench`: one job done by Image Builder and by virt-customize with qemu-img, in turns, on the same base image
@@ -32,12 +33,17 @@ import { measureRepack, type RepackMeasurement } from './repack.ts';
 const root = dirname(import.meta.dirname);
 const cacheDirectory = join(root, '.cache', 'bench');
 
-const { rounds, kvm = false } = new Command('npm run bench --')
+const {
+  rounds,
+  kvm = false,
+  upload = false,
+} = new Command('npm run bench --')
   .description('Times builds, step by step, against virt-customize and qemu-img doing the same.')
   .option('--rounds <n>', 'how often each is timed', wholeNumber, 3)
   .option('--kvm', 'let virt-customize use KVM, where it works')
+  .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
-  .opts<{ rounds: number; kvm?: true }>();
+  .opts<{ rounds: number; kvm?: true; upload?: true }>();
 
 const interrupted = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -46,14 +52,34 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 const { signal } = interrupted;
 
 try {
-  await run();
+  if (upload) await timeUploads();
+  else await timeBuilds();
 } catch (error) {
   const { message, logTail } = toImageBuilderError(error);
   console.error([`bench: ${message}`, ...logTail.map((line) => `  | ${line}`)].join('\n'));
   process.exitCode = signal.aborted ? 130 : 1;
 }
 
-async function run(): Promise<void> {
+async function timeUploads(): Promise<void> {
+  await mkdir(cacheDirectory, { recursive: true });
+  const directory = await mkdtemp(join(cacheDirectory, 'upload-'));
+  try {
+    const onProgress = (line: string) => console.error(line);
+    const result = await measureUpload({ directory, bytes: 1024 ** 3, rounds, signal, onProgress });
+    const lines = table([
+      [`Medians of ${rounds} uploads of ${formatBytes(result.bytes)} in turns`, 'seconds'],
+      ['  Image Builder, verification included', result.imageBuilderSeconds.toFixed(2)],
+      ['  curl', result.curlSeconds.toFixed(2)],
+      ['  throughput against curl', result.ratio.toFixed(2)],
+      ['  peak memory of the uploading process', formatBytes(result.peakBytes)],
+    ]);
+    console.log(lines.join('\n'));
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function timeBuilds(): Promise<void> {
   await mkdir(cacheDirectory, { recursive: true });
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(cacheDirectory, 'run-'));
@@ -61,7 +87,7 @@ async function run(): Promise<void> {
   const say = (line: string) => console.error(line);
 
   const image = await makeBaseImage({
-    cacheDirectory: join(root, '.cache', 'quickstart', 'base'),
+    cacheDirectory: join(root, '.cache', 'base-images'),
     onLine: say,
     signal,
   });
@@ -92,10 +118,16 @@ async function run(): Promise<void> {
     cacheBytes: settings.aptCacheBytes,
   });
   const log = createLog({ level: 'warn' });
+  const guest = await chooseGuest({
+    setting: settings.guest,
+    directory: settings.workDirectory,
+    vm: settings,
+    log,
+  });
   const tools = {
     client,
     aptCache,
-    chooseGuest: () => chooseGuest({ setting: settings.guest, directory: settings.workDirectory, vm: settings, log }),
+    chooseGuest: async () => guest,
     store: createFileStore(settings.storeDirectory),
     settings,
   };

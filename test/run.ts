@@ -69,8 +69,8 @@ async function runFile(file: string, kind: Kind): Promise<void> {
   if (interrupted.signal.aborted) return;
   // A folder of its own for temporary files shows what a file leaves.
   const directory = await mkdtemp(join(tmpdir(), 'ib-'));
-  // Tests of what needs no privileges run as a user who has none.
-  await chmod(directory, 0o755);
+  // As /tmp is: tests of what needs no privileges run as a user who has none.
+  await chmod(directory, 0o1777);
   const before = kind === 'system' ? await observe(directory) : null;
   const result = await runNode(kind, [file], { TMPDIR: directory });
   const left = before === null ? null : await findLeft(before, directory);

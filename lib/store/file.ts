@@ -64,23 +64,29 @@ export function createFileStore(directory: string): Store {
     } catch (error) {
       if (target !== undefined) await rm(target, { recursive: true, force: true });
       options.signal.throwIfAborted();
-      throw failed(error);
+      const other = await find(image.buildId);
+      if (other === null) throw failed(error);
+      return other;
     }
+    // Of attempts that died over it, or have not noticed yet that they were given up.
+    await discard(image.buildId);
     const stored = await find(image.buildId);
     if (stored === null) throw new ImageBuilderError('store.failed', 'the image is not in the store after it was put');
     return stored;
+  }
+
+  async function discard(buildId: string): Promise<void> {
+    const names = await readdir(directory).catch(() => []);
+    for (const name of names.filter((candidate) => candidate.startsWith(incomingPrefix(buildId)))) {
+      await rm(join(directory, name), { recursive: true, force: true });
+    }
   }
 
   return {
     kind: 'file',
     find,
     put,
-    async discard(buildId) {
-      const names = await readdir(directory).catch(() => []);
-      for (const name of names.filter((candidate) => candidate.startsWith(incomingPrefix(buildId)))) {
-        await rm(join(directory, name), { recursive: true, force: true });
-      }
-    },
+    discard,
   };
 
   function failed(error: unknown): ImageBuilderError {

@@ -177,7 +177,10 @@ test('a script gets arguments, files, a folder, environment and descriptor 3, an
 
     const skew = Math.abs(Number(await output(session, 'date +%s')) - Date.now() / 1000);
     assert.ok(skew < 30, `the clock is ${skew} seconds off`);
-    assert.is(await output(session, 'ls /sys/class/net; test -w /proc/sys/vm/drop_caches || echo no'), 'lo\nno');
+    assert.is(
+      await output(session, 'ls /sys/class/net; (: >/proc/sys/vm/drop_caches) 2>/dev/null || echo no'),
+      'lo\nno',
+    );
     assert.not(session.network);
     const binary = await session.run({ name: 'binary', text: 'head -c 300000 /dev/urandom; printf "a\\0b"' });
     assert.ok(binary.stdout.endsWith('a\0b'));

@@ -123,16 +123,18 @@ const quickFirmware = '/usr/share/qemu/qboot.rom';
 /** Modules that every vm needs: its disks, ports, randomness, and the file system of the payload. */
 export const deviceModules = ['virtio_blk', 'virtio_console', 'virtio_rng', 'isofs'];
 
+/** System calls that QEMU gives up before the guest runs. */
+const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
+/** With a network it starts a process per connection, each in a session of its own, which counts as a privilege. */
+const sandboxWithChildren = 'on,obsolete=deny,resourcecontrol=deny';
+
 /** The arguments of the emulator. */
 export function machineArguments(options: MachineOptions): string[] {
   const { machine, accelerator, overlay, proxy } = options;
   const { bus } = machine;
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...[
-      '-sandbox',
-      `on,obsolete=deny,elevateprivileges=deny,${proxy === null ? 'spawn=deny,' : ''}resourcecontrol=deny`,
-    ],
+    ...['-sandbox', proxy === null ? sandbox : sandboxWithChildren],
     ...['-machine', machine.type],
     ...(machine.firmware === null ? [] : ['-bios', machine.firmware]),
     ...(accelerator === 'kvm'

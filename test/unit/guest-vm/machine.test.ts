@@ -1,0 +1,64 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type MachineOptions, machineArguments } from '#lib/guest/vm/machine.ts';
+
+const options: MachineOptions = {
+  machine: {
+    emulator: 'qemu-system-x86_64',
+    version: '',
+    type: 'q35',
+    bus: 'pci',
+    firmware: null,
+    console: 'ttyS0',
+    modules: [],
+  },
+  accelerator: 'tcg',
+  kernelPath: '/boot/vmlinuz',
+  initramfsPath: '/cache/initramfs',
+  memoryBytes: 512 * 1024 ** 2 + 1,
+  cpus: 3,
+  overlay: {
+    path: '/work/a,b/overlay.qcow2',
+    parts: [{ serial: 'image1', offsetBytes: 1_048_576, sizeBytes: 4_194_304 }],
+  },
+  proxy: null,
+  disks: [{ source: { rawPath: '/work/a,b/payload.raw', readOnly: true }, serial: 'payload' }],
+  ports: ['control', 'stdout'],
+  firstPort: 3,
+};
+
+/** The values of an option, in order. */
+function valuesOf(name: string, given = options): string[] {
+  const words = machineArguments(given);
+  return words.flatMap((word, index) => (words[index - 1] === name ? [word] : []));
+}
+
+test('a partition becomes a disk of its own, cut out of the overlay', () => {
+  const [image = '', part = ''] = valuesOf('-blockdev');
+  assert.match(image, /driver=qcow2,node-name=image,.*file\.filename=\/work\/a,,b\/overlay\.qcow2/);
+  assert.match(part, /driver=raw,node-name=image1,.*file=image,offset=1048576,size=4194304$/);
+  assert.ok(valuesOf('-device').some((device) => device.startsWith('virtio-blk-pci,drive=image1,serial=image1')));
+});
+
+test('commas in paths are none of QEMU’s', () => {
+  assert.match(valuesOf('-blockdev').at(-1) ?? '', /read-only=on.*filename=\/work\/a,,b\/payload\.raw/);
+});
+
+test('ports are the descriptors from the first one on', () => {
+  const sockets = valuesOf('-chardev').filter((text) => text.startsWith('socket'));
+  assert.equal(sockets, ['socket,id=control,fd=3', 'socket,id=stdout,fd=4']);
+});
+
+test('without a proxy there is no network device, and QEMU may start no process', () => {
+  assert.equal(valuesOf('-netdev'), []);
+  assert.not.ok(machineArguments(options).some((word) => word.includes('virtio-net')));
+  assert.match(valuesOf('-sandbox').join(), /spawn=deny/);
+});
+
+test('with a proxy, nothing but that is reached', () => {
+  const [network = '', ...more] = valuesOf('-netdev', { ...options, proxy: { host: '127.0.0.1', port: 4321 } });
+  assert.is(network, 'user,id=network,restrict=on,guestfwd=tcp:10.0.2.100:3128-cmd:busybox nc 127.0.0.1 4321');
+  assert.equal(more, []);
+});
+
+test.run();
