@@ -55,7 +55,8 @@ export async function changeImage(
     signal,
     onNotice: (message) => reporter.notice(message),
     binds: caches.binds,
-    resolvConf: await readFile('/etc/resolv.conf', 'utf8').catch(() => null),
+    // The vm has no network of its own; what it may be given is the proxy.
+    resolvConf: guest.kind === 'host' ? await readFile('/etc/resolv.conf', 'utf8').catch(() => null) : null,
     proxyUrl: proxy.url,
   });
   const facts = await readImageFacts(session);
