@@ -8,14 +8,7 @@ import type { BuildImageDependencies } from './build-image.ts';
 export async function compose(): Promise<BuildImageDependencies & AsyncDisposable> {
   const config = loadConfig();
   const log = createLog({ level: config.logLevel, fields: { function: 'build-image' }, secrets: config.secrets });
-  const broker = await openBroker({
-    amqpUrl: config.amqpUrl,
-    leaseMs: config.leaseMs,
-    eventRetentionSeconds: config.eventRetentionSeconds,
-    eventRetentionBytes: config.eventRetentionBytes,
-    name: 'imagebuilder build-image',
-    log,
-  });
+  const broker = await openBroker({ ...config, name: 'imagebuilder build-image', log });
   const wake = createWake({ gatewayUrl: config.gatewayUrl, token: config.token, log });
   return {
     broker,

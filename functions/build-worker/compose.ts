@@ -60,16 +60,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     cacheDirectory: config.cacheDirectory,
     cacheBytes: config.aptCacheBytes * (1 - listsShare),
   });
-  const broker = opened.use(
-    await openBroker({
-      amqpUrl: config.amqpUrl,
-      leaseMs: config.leaseMs,
-      eventRetentionSeconds: config.eventRetentionSeconds,
-      eventRetentionBytes: config.eventRetentionBytes,
-      name: `imagebuilder build-worker ${name}`,
-      log,
-    }),
-  );
+  const broker = opened.use(await openBroker({ ...config, name: `imagebuilder build-worker ${name}`, log }));
   const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
   const wake = opened.use(createWake({ gatewayUrl: config.gatewayUrl, token: config.token, log }));
   let chosen: Promise<ChosenGuest> | undefined;

@@ -7,14 +7,7 @@ import type { StatusDependencies } from './status.ts';
 export async function compose(): Promise<StatusDependencies & AsyncDisposable> {
   const config = loadConfig();
   const log = createLog({ level: config.logLevel, fields: { function: 'status' }, secrets: config.secrets });
-  const broker = await openBroker({
-    amqpUrl: config.amqpUrl,
-    leaseMs: config.leaseMs,
-    eventRetentionSeconds: config.eventRetentionSeconds,
-    eventRetentionBytes: config.eventRetentionBytes,
-    name: 'imagebuilder status',
-    log,
-  });
+  const broker = await openBroker({ ...config, name: 'imagebuilder status', log });
   return {
     broker,
     log,

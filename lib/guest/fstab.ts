@@ -1,6 +1,6 @@
 import { matchFstabSpec } from '../image/layout.ts';
+import { unescapeOctal } from '../image/octal.ts';
 import type { Partition } from '../image/partition.ts';
-import { unescapeOctal } from './octal.ts';
 
 /** What an image's own fstab (fstab(5)) says of its partitions. */
 

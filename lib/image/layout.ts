@@ -1,4 +1,5 @@
 import { ImageBuilderError } from '../errors.ts';
+import { unescapeOctal } from './octal.ts';
 import type { FileSystem, Partition } from './partition.ts';
 
 /** Which partition is what: by label and type, never by number, since numbers differ from series to series. */
@@ -98,6 +99,6 @@ export function matchFstabSpec(spec: string, partitions: readonly Partition[]): 
 function unescapeSpec(text: string, isLink: boolean): string {
   if (isLink)
     return text.replace(/\\x([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-  const decoded = text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+  const decoded = unescapeOctal(text);
   return /^"(.*)"$/.exec(decoded)?.[1] ?? decoded;
 }

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { unescapeOctal } from '../octal.ts';
+import { unescapeOctal } from '../../image/octal.ts';
 
 /** The qcow2 overlay as a raw file, by qemu-storage-daemon's FUSE export, and the kernel's side of it. */
 
