@@ -23,7 +23,7 @@ export interface BaseImageOptions {
   readonly workDirectory: string;
   readonly signal: AbortSignal;
   /** At most four times a second, and at the end. `totalBytes` is null where the server does not tell. */
-  readonly onProgress?: (currentBytes: number, totalBytes: number | null) => void;
+  readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   /** Told of what users should know: a mirror that failed, a download that was resumed, an image without a digest. */
   readonly onNotice?: (message: string) => void;
 }
@@ -42,7 +42,6 @@ export interface BaseImage {
 }
 
 const maximumChecksumBytes = 4 * 1024 * 1024;
-const progressIntervalMs = 250;
 
 /**
  * Finds the base image among the URLs by content, and puts it into the work directory, from the cache where that has
@@ -98,7 +97,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
     maximumBytes: options.maximumBytes,
     expectedSha256,
     onNotice,
-    onProgress: throttled(options.onProgress),
+    onProgress: options.onProgress,
   });
   await cache.add(partPath, { ...result, validatedAtMs: Date.now() });
   if (!(await cache.linkTo(result.sha256, target))) {
@@ -185,14 +184,4 @@ async function lockWithNotice(
   } finally {
     waiting.abort();
   }
-}
-
-function throttled(onProgress: BaseImageOptions['onProgress']): NonNullable<BaseImageOptions['onProgress']> {
-  let toldMs = 0;
-  return (currentBytes, totalBytes) => {
-    const nowMs = Date.now();
-    if (nowMs - toldMs < progressIntervalMs && currentBytes !== totalBytes) return;
-    toldMs = nowMs;
-    onProgress?.(currentBytes, totalBytes);
-  };
 }

@@ -31,7 +31,7 @@ export interface DownloadOptions {
   /** Called once per answer that brings content; the part's file is there by then. */
   readonly onHead?: (head: HttpHead, totalBytes: number | null) => Promise<void>;
   /** Called for every chunk, of some tens of KB. `totalBytes` is null where the server does not tell. */
-  readonly onProgress?: (currentBytes: number, totalBytes: number | null) => void;
+  readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   readonly onNotice?: (message: string) => void;
 }
 

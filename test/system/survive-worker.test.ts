@@ -31,6 +31,7 @@ function scenario(name: string, body: () => Promise<void>): void {
       await body();
     } finally {
       fleet.gate.open();
+      fleet.images.release();
       await fleet.killWorkers();
     }
     await assertNothingLeft(before);

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * Where a package's script waits until a test lets it go on, so that a build can be held in its installation: a script
@@ -11,9 +12,11 @@ export interface Gate extends AsyncDisposable {
   /** Closed, scripts wait; open, they pass, also those that wait. */
   close(): void;
   open(): void;
-  /** Resolves when a script has come to the closed gate since it was closed. */
+  /** Resolves when a script has come to the closed gate since it was closed; throws when none comes for two minutes. */
   reached(): Promise<void>;
 }
+
+const patienceMs = 120_000;
 
 export async function startGate(): Promise<Gate> {
   const waiting = new Set<Socket>();
@@ -38,7 +41,18 @@ export async function startGate(): Promise<Gate> {
       arrival = Promise.withResolvers();
     },
     open,
-    reached: () => arrival.promise,
+    async reached() {
+      const waiting = new AbortController();
+      const inVain = sleep(patienceMs, undefined, { signal: waiting.signal }).then(() => {
+        throw new Error(`no script came to the gate within ${patienceMs / 1000} s`);
+      });
+      try {
+        await Promise.race([arrival.promise, inVain]);
+      } finally {
+        waiting.abort();
+        await inVain.catch(() => {});
+      }
+    },
     async [Symbol.asyncDispose]() {
       open();
       await new Promise((resolve) => server.close(resolve));

@@ -304,6 +304,27 @@ test('an image larger than the cache is used all the same, and not kept', async 
   assert.equal(await readdir(join(shop.folder, 'cache/images/blobs')), []);
 });
 
+test('while a server stalls, the progress told is all that has come in', async () => {
+  const image = qcow2();
+  const goOn = Promise.withResolvers<boolean>();
+  await using server = await startServer((request, response) => {
+    if (request.url !== '/disk.img') return void response.writeHead(404).end();
+    response.writeHead(200, { 'content-length': image.length });
+    if (request.method === 'HEAD') return void response.end();
+    // In two parts, so that more comes right after the first that is told.
+    response.write(image.subarray(0, 30_000));
+    setTimeout(() => response.write(image.subarray(30_000, 60_000)), 20);
+    void goOn.promise.then(() => response.end(image.subarray(60_000)));
+  });
+  await using shop = await workshop();
+  const late = setTimeout(() => goOn.resolve(false), 5000);
+  await shop.run([`${server.url}/disk.img`], {
+    onProgress: (currentBytes) => currentBytes === 60_000 && goOn.resolve(true),
+  });
+  clearTimeout(late);
+  assert.ok(await goOn.promise, '60,000 bytes were told');
+});
+
 test('an image beyond the size limit is refused', async () => {
   await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
   await using shop = await workshop();
