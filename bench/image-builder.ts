@@ -30,10 +30,12 @@ export async function measureImageBuilder(options: {
 function stepTimer(watch: Stopwatch): Reporter {
   return {
     step: null,
+    doing: '',
     begin: (step) => watch.begin(step),
     progress() {},
     notice() {},
     log() {},
+    guest() {},
     logTail: () => [],
     end: () => Promise.reject(new Error('the end of a build is told by the worker, which takes no part here')),
     handBack: () => Promise.resolve(true),

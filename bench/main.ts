@@ -3,7 +3,6 @@ import { cpus, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
-import { formatBytes, table } from '#lib/client/text.ts';
 import { loadConfig } from '#lib/config.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
@@ -15,6 +14,7 @@ import { chooseGuest } from '#lib/guest/choose.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
 import { createFileStore } from '#lib/store/file.ts';
+import { formatBytes, table } from '#lib/text.ts';
 import { makeBaseImage } from '../test/images/base-image.ts';
 import { serveFile } from '../test/servers/image-server.ts';
 import { startLaunchpad } from '../test/servers/launchpad.ts';
@@ -122,6 +122,7 @@ async function timeBuilds(): Promise<void> {
     setting: settings.guest,
     directory: settings.workDirectory,
     vm: settings,
+    host: settings,
     log,
   });
   const tools = {

@@ -75,14 +75,20 @@ export async function status(
   }
   process.once('SIGINT', () => interrupt.abort());
   const redraw = process.stdout.isTTY && !options.json ? createLogUpdate(process.stdout) : undefined;
+  let shown = '';
   while (!interrupt.signal.aborted) {
-    const text = await show().catch((error: unknown) => {
-      if (!interrupt.signal.aborted) throw error;
-      return undefined;
-    });
-    if (text === undefined) break;
-    if (redraw === undefined) process.stdout.write(`${text}\n`);
-    else redraw(text);
+    try {
+      shown = await show();
+      if (redraw === undefined) process.stdout.write(`${shown}\n`);
+      else redraw(shown);
+    } catch (error) {
+      if (interrupt.signal.aborted) break;
+      // Once it was there, the gateway may be away for a while.
+      if (shown === '' || !(error instanceof ImageBuilderError) || !error.retryable) throw error;
+      const notice = `${error.message}; waiting`;
+      if (redraw === undefined) process.stderr.write(`${notice}\n`);
+      else redraw(`${shown}\n\n${notice}`);
+    }
     await sleep(statusIntervalMs, undefined, { signal: interrupt.signal }).catch(() => {});
   }
   redraw?.done();

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { type BuildOptions, build, cancel, type GatewayOptions, status, watch } from './client-commands.ts';
+import { doctor } from './doctor-command.ts';
 import { type ServeCommandOptions, serve } from './serve-command.ts';
 import { checkStore } from './store-command.ts';
 
 /**
- * The command. Exit codes: 0 done; 1 the build failed or was cancelled; 2 wrong usage, a refused request, or a gateway
+ * The command. Exit codes: 0 done; 1 the build failed or was cancelled, or a check found a fault; 2 wrong usage, a refused request, or a gateway
  * out of reach; 130 interrupted.
  */
 
@@ -27,7 +28,8 @@ Examples:
   $ imagebuilder build --image-url http://images.example/noble.img --series noble --ppa ppa:owner/name hello
   $ imagebuilder status
 
-Exit codes: 0 done, 1 the build failed or was cancelled, 2 wrong usage or no gateway, 130 interrupted.`,
+Exit codes: 0 done, 1 the build failed or was cancelled, or a check found a fault, 2 wrong usage or no gateway,
+130 interrupted.`,
   );
 
 program
@@ -130,6 +132,22 @@ program
   .option('--json', 'write one JSON object per thing looked at')
   .addHelpText('after', '\nExamples:\n  $ imagebuilder store check\n  $ OS_CLOUD=lab imagebuilder store check')
   .action((options: { json?: boolean }) => finish(checkStore(options)));
+
+program
+  .command('doctor')
+  .description('Says what this machine or pod can do for builds, and what would make them work or faster.')
+  .option('--json', 'write one JSON object per thing looked at; the last one is what it comes to')
+  .addHelpText(
+    'after',
+    `
+Run it as the user, and with the settings, of the worker. Exit code 1 says that no build can run.
+
+Examples:
+  $ imagebuilder doctor
+  $ kubectl exec deploy/build-worker -- node function/bin/imagebuilder.ts doctor`,
+  )
+  // What was given up on because it hangs must not keep the process.
+  .action(async (options: { json?: boolean }) => process.exit(await doctor(options)));
 
 function withGateway(command: Command): Command {
   return command

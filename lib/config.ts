@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parse } from 'yaml';
 import { z } from 'zod';
 import { ImageBuilderError, isNodeError } from './errors.ts';
 
@@ -152,6 +153,28 @@ export const settings = {
     'auto',
     'How images are opened: `host` mounts them (needs root), `vm` opens them in a small virtual machine (needs no privileges); `auto` takes `vm` where KVM works, else `host` where it can, else `vm`.',
   ),
+  guestMemoryBytes: setting(
+    'IMAGEBUILDER_GUEST_MEMORY',
+    bytes.refine((size) => size >= 64 * MiB, { error: 'must be at least 64M' }),
+    '1536M',
+    'Memory of all that runs inside an image which the `host` guest has opened; a build whose packages take more fails. The `vm` guest has `IMAGEBUILDER_VM_MEMORY`.',
+  ),
+  guestProcesses: setting(
+    'IMAGEBUILDER_GUEST_PROCESSES',
+    wholeNumber.refine((count) => count >= 64, { error: 'must be at least 64' }),
+    '2048',
+    'The same for processes and threads.',
+  ),
+  guestCpus: setting(
+    'IMAGEBUILDER_GUEST_CPUS',
+    z
+      .string()
+      .regex(/^([0-9]+(\.[0-9]+)?)?$/, { error: 'must be a number such as 1.5' })
+      .transform((text) => (text === '' ? null : Number(text)))
+      .refine((count) => count === null || count >= 0.05, { error: 'must be at least 0.05' }),
+    '',
+    'Processors that what runs inside such an image may use at a time; it is slowed down to that. Empty: all.',
+  ),
   vmMemoryBytes: setting(
     'IMAGEBUILDER_VM_MEMORY',
     bytes.refine((size) => size >= 256 * MiB, { error: 'must be at least 256M' }),
@@ -244,6 +267,24 @@ export const settings = {
     '64G',
     'Images whose disk is larger than this are refused.',
   ),
+  maximumPackages: setting(
+    'IMAGEBUILDER_MAXIMUM_PACKAGES',
+    wholeNumber,
+    '2000',
+    'Builds that would install or upgrade more packages than this, dependencies included, are refused.',
+  ),
+  maximumLogBytes: setting(
+    'IMAGEBUILDER_MAXIMUM_LOG',
+    bytes.refine((size) => size >= MiB, { error: 'must be at least 1M' }),
+    '64M',
+    'Builds inside whose image more than this is written on standard output are stopped; a line counts as 64 bytes at least.',
+  ),
+  diskReserveBytes: setting(
+    'IMAGEBUILDER_DISK_RESERVE',
+    bytes,
+    '1G',
+    'Space that builds leave free in the folders for work, cache and store. One that would take it is not started, waits for others to end, or is stopped.',
+  ),
   connectTimeoutMs: setting(
     'IMAGEBUILDER_CONNECT_TIMEOUT',
     seconds,
@@ -254,7 +295,7 @@ export const settings = {
     'IMAGEBUILDER_STALL_TIMEOUT',
     seconds,
     '60',
-    'Seconds without a byte after which a download is broken off and resumed.',
+    'Seconds without a byte after which a download is broken off and resumed; so is one that brings less than 1 KiB a second over four times as long.',
   ),
   egressAllowLoopback: setting(
     'IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK',
@@ -387,8 +428,30 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
     throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
   }
-  const secrets = [...passwordForms(values.amqpUrl), ...Object.values(own)].filter((value) => value !== null);
-  return { ...(values as Settings), ...own, openstackClouds: secret('openstackClouds'), secrets };
+  const openstackClouds = secret('openstackClouds');
+  const secrets = [
+    ...passwordForms(values.amqpUrl),
+    ...Object.values(own).filter((value) => value !== null),
+    ...passwordsIn(openstackClouds ?? ''),
+  ];
+  return { ...(values as Settings), ...own, openstackClouds, secrets };
+}
+
+/** The values of keys such as `password` in a clouds.yaml, of all of its clouds; none where it is not YAML. */
+function passwordsIn(yaml: string): string[] {
+  const found: string[] = [];
+  try {
+    const collect = (key: unknown, value: unknown) => {
+      if (/password|secret|token|passcode/i.test(String(key)) && value !== null && typeof value !== 'object') {
+        found.push(String(value));
+      }
+      return value;
+    };
+    parse(yaml, collect, { logLevel: 'silent' });
+  } catch {
+    // Whoever uses it says so.
+  }
+  return found;
 }
 
 /** The password of a URL as it stands there and as it is sent. */

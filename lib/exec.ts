@@ -180,8 +180,8 @@ export function lastLines(text: string, count: number): string[] {
 }
 
 /**
- * Reads a stream as UTF-8 and calls `onLine` with every line, without its newline. The function that it returns gives
- * the text so far, at most its last 1 MiB of characters.
+ * Reads a stream as UTF-8 and calls `onLine` with every line, without its newline; a line beyond 1 MiB of characters
+ * comes in pieces. The function that it returns gives the text so far, at most its last 1 MiB of characters.
  */
 export function collectLines(
   stream: NodeJS.ReadableStream | null | undefined,
@@ -191,14 +191,20 @@ export function collectLines(
   let partial = '';
   stream?.setEncoding('utf8');
   stream?.on('data', (chunk: string) => {
-    text = (text + chunk).slice(-maximumOutputCharacters);
+    text += chunk;
+    // Not at every chunk: each time copies it whole.
+    if (text.length > 2 * maximumOutputCharacters) text = text.slice(-maximumOutputCharacters);
     // A carriage return alone ends a line too: that is how progress meters redraw theirs.
     const lines = (partial + chunk).split(/\r?\n|\r(?=[^\n])/);
-    partial = (lines.pop() ?? '').slice(-maximumOutputCharacters);
+    partial = lines.pop() ?? '';
+    if (partial.length > maximumOutputCharacters) {
+      lines.push(partial);
+      partial = '';
+    }
     for (const line of lines) onLine(line);
   });
   stream?.on('end', () => {
     if (partial !== '') onLine(partial);
   });
-  return () => text;
+  return () => text.slice(-maximumOutputCharacters);
 }

@@ -1,5 +1,5 @@
 import type { BuildEvent, ImageResult } from '#lib/api/event.ts';
-import { formatBytes, table } from '#lib/client/text.ts';
+import { formatBytes, table } from '#lib/text.ts';
 
 /** The text with which the quickstart ends: what changed, what took how long, what to do with the image. */
 

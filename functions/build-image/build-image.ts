@@ -46,7 +46,7 @@ async function submit(
   event: FunctionEvent,
   context: FunctionContext,
 ): Promise<Accepted> {
-  const request = parseBuildRequest(event.body);
+  const request = parseBuildRequest(event.body, headerFaults(event));
   const callback = callbackOf(event, request);
   const accepted = (status: 200 | 202, buildId: string): Accepted => {
     context.status(status);
@@ -145,19 +145,20 @@ function toInput(request: BuildRequest): BuildRequestInput {
   return { ...request, ppa_list: request.ppa_list.map(formatPpa) };
 }
 
-/** OpenFaaS's own header comes before the body's `callback_url`. */
-function callbackOf(event: FunctionEvent, request: BuildRequest): BuildJob['callback'] {
+function headerFaults({ headers }: FunctionEvent): RequestFault[] {
   const faults: RequestFault[] = [];
-  const header = event.headers['x-callback-url'];
-  if (header !== undefined && !HttpUrl.safeParse(header).success) {
+  const url = headers['x-callback-url'] || null;
+  if (url !== null && !HttpUrl.safeParse(url).success) {
     faults.push({ path: 'X-Callback-Url', message: 'must be an absolute http or https URL without a password' });
   }
-  const callId = event.headers['x-call-id'] ?? randomUUID();
-  if (callId.length > 256) faults.push({ path: 'X-Call-Id', message: 'must be at most 256 characters' });
-  if (faults.length > 0) {
-    const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
-    throw new ImageBuilderError('request.invalid', `the request has faults in its headers: ${detail}`, { faults });
+  if ((headers['x-call-id'] ?? '').length > 256) {
+    faults.push({ path: 'X-Call-Id', message: 'must be at most 256 characters' });
   }
-  const url = header ?? request.callback_url ?? null;
-  return url === null ? null : { url, call_id: callId };
+  return faults;
+}
+
+/** OpenFaaS's own header comes before the body's `callback_url`. A header without a value is none. */
+function callbackOf({ headers }: FunctionEvent, request: BuildRequest): BuildJob['callback'] {
+  const url = headers['x-callback-url'] || request.callback_url || null;
+  return url === null ? null : { url, call_id: headers['x-call-id'] || randomUUID() };
 }

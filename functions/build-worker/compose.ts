@@ -68,12 +68,16 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     client,
     aptCache,
     chooseGuest: () => {
-      chosen ??= chooseGuest({ setting: config.guest, directory: config.workDirectory, vm: config, log }).catch(
-        (error: unknown) => {
-          chosen = undefined;
-          throw error;
-        },
-      );
+      chosen ??= chooseGuest({
+        setting: config.guest,
+        directory: config.workDirectory,
+        vm: config,
+        host: config,
+        log,
+      }).catch((error: unknown) => {
+        chosen = undefined;
+        throw error;
+      });
       return chosen;
     },
     store,

@@ -57,6 +57,17 @@ export const ImageResult = z.object({
 });
 export type ImageResult = z.infer<typeof ImageResult>;
 
+/** How a worker opens images. */
+export const GuestReport = z.object({
+  /** `host` mounts them, `vm` opens them in a small virtual machine. */
+  kind: z.enum(['host', 'vm']),
+  /** What runs the virtual machine: the processor (`kvm`), or the emulator (`tcg`), which is slow; null for `host`. */
+  accelerator: z.enum(['kvm', 'tcg']).nullable(),
+  /** Why so, for people. */
+  reason: z.string(),
+});
+export type GuestReport = z.infer<typeof GuestReport>;
+
 const errorCodes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
 
 /** Why a build failed or was cancelled. */
@@ -91,6 +102,8 @@ export const BuildEvent = z.object({
   progress: z.number().min(0).max(1),
   /** The newest lines of the build's log since the event before, at most 20. */
   log: z.array(z.string()).max(20).optional(),
+  /** How the worker opens images: in one event of each attempt, as soon as it is known. */
+  guest: GuestReport.optional(),
   image: ImageResult.optional(),
   error: BuildErrorReport.optional(),
 });

@@ -29,7 +29,14 @@ export const exampleStatus: Status = {
   status: 'ok',
   version: '0.1.0',
   broker: { reachable: true, queue_depth: 0 },
-  workers: [{ name: 'worker-1', last_seen: '2026-01-01T12:00:42.000Z', builds: [buildId] }],
+  workers: [
+    {
+      name: 'worker-1',
+      last_seen: '2026-01-01T12:00:42.000Z',
+      builds: [buildId],
+      guest: { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' },
+    },
+  ],
   running: [
     {
       build_id: buildId,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { BuildErrorReport, BuildEvent, ImageResult } from './event.ts';
+import { BuildErrorReport, BuildEvent, GuestReport, ImageResult } from './event.ts';
 import { exampleAccepted, exampleRequest, exampleStatus } from './examples.ts';
 import { Problem } from './problem.ts';
 import { BuildRequest } from './request.ts';
@@ -176,6 +176,7 @@ function schemas(): Json {
     BuildEvent,
     BuildStatus,
     CancelAccepted,
+    GuestReport,
     ImageResult,
     Problem,
     Status,

@@ -21,14 +21,18 @@ export const Series = z.string().regex(/^[a-z][a-z0-9-]{1,31}$/, {
 
 /**
  * What apt-get install takes: a package name by Debian policy 5.6.1 (at least two characters, lower case), optionally
- * `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`.
+ * `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`. No package's name ends with "-", by which
+ * apt-get would take it for one to remove.
  */
 export const PackageSpecification = z
   .string()
   .max(256)
-  .regex(/^[a-z0-9][a-z0-9+.-]+(:[a-z0-9][a-z0-9-]*)?(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*|\/[A-Za-z][A-Za-z0-9.+-]*)?$/, {
-    error: 'must be a Debian package name, optionally with ":arch" and "=version" or "/suite"',
-  });
+  .regex(
+    /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]([a-z0-9-]*[a-z0-9])?)?(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*|\/[A-Za-z][A-Za-z0-9.+-]*)?$/,
+    {
+      error: 'must be a Debian package name, optionally with ":arch" and "=version" or "/suite"',
+    },
+  );
 
 /** A name that AMQP 0-9-1 allows for an exchange (section 1.1, `exchange-name`), and that is not the broker's own. */
 export const ExchangeName = z
@@ -69,18 +73,24 @@ export type BuildRequest = z.infer<typeof BuildRequest>;
 /** A request as a caller writes it. */
 export type BuildRequestInput = z.input<typeof BuildRequest>;
 
-/** Checks a parsed JSON body. Throws `request.invalid` with every fault and its JSONPath. */
-export function parseBuildRequest(body: unknown): BuildRequest {
+/** More are counted but not told: a small body must not get a large answer. */
+const maximumFaults = 100;
+
+/**
+ * Checks a parsed JSON body. Throws `request.invalid` with every fault (the first 100) and its JSONPath, `others` among
+ * them: faults of the same call that are not in its body.
+ */
+export function parseBuildRequest(body: unknown, others: readonly RequestFault[] = []): BuildRequest {
   const result = BuildRequest.safeParse(body);
-  if (result.success) return result.data;
-  const faults = toFaults(result.error);
+  if (result.success && others.length === 0) return result.data;
+  const faults = [...others, ...(result.success ? [] : toFaults(result.error))];
   throw new ImageBuilderError(
     'request.invalid',
     `the request has ${faults.length === 1 ? 'one fault' : `${faults.length} faults`}: ${faults
       .slice(0, 3)
       .map((fault) => `${fault.path} ${fault.message}`)
       .join('; ')}${faults.length > 3 ? '; …' : ''}`,
-    { faults },
+    { faults: faults.slice(0, maximumFaults) },
   );
 }
 
@@ -95,10 +105,13 @@ export function toFaults(error: z.ZodError): RequestFault[] {
   });
 }
 
+/** As much of a member's name as a path shows. */
+const maximumNameCharacters = 64;
+
 function jsonPath(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === 'number') return `${text}[${part}]`;
-    const name = String(part);
+    const name = String(part).slice(0, maximumNameCharacters);
     return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? `${text}.${name}` : `${text}[${JSON.stringify(name)}]`;
   }, '$');
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { BuildEvent, BuildState, BuildStep } from './event.ts';
+import { BuildEvent, BuildState, BuildStep, GuestReport } from './event.ts';
 import { TicketId } from './request.ts';
 
 /** What `GET /api/v1/imagebuilder/status` answers. */
@@ -38,7 +38,15 @@ export const Status = z.object({
   version: z.string(),
   broker: z.object({ reachable: z.boolean(), queue_depth: z.int().nullable(), message: z.string().optional() }),
   /** Workers that sent an event within the retention of the events stream, newest first. */
-  workers: z.array(z.object({ name: z.string(), last_seen: z.iso.datetime(), builds: z.array(z.uuid()) })),
+  workers: z.array(
+    z.object({
+      name: z.string(),
+      last_seen: z.iso.datetime(),
+      builds: z.array(z.uuid()),
+      /** How it opens images; not there before it has opened one. */
+      guest: GuestReport.optional(),
+    }),
+  ),
   running: z.array(BuildStatus),
   queued: z.array(BuildStatus),
   /** Newest first. */

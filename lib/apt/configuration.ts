@@ -5,6 +5,8 @@
 export interface AptConfiguration {
   /** An http proxy that fetches, and caches, for apt; null leaves the image's own configuration alone. */
   readonly proxyUrl: string | null;
+  /** Take nothing from the proxy's cache that is not named by its own digest. Default false. */
+  readonly anew?: boolean;
 }
 
 const fixed = `
@@ -43,13 +45,16 @@ Dpkg::Use-Pty "false";
 `;
 
 /** The text of an apt.conf. */
-export function renderAptConfiguration({ proxyUrl }: AptConfiguration): string {
+export function renderAptConfiguration({ proxyUrl, anew = false }: AptConfiguration): string {
   if (proxyUrl === null) return `${fixed.trimStart()}\nAcquire::Retries "3";\n`;
   const url = new URL(proxyUrl).href.replace(/\/$/, '');
   const proxy = ['http', 'https'].map(
     (scheme) =>
       `#clear Acquire::${scheme}::Proxy;\n#clear Acquire::${scheme}::Proxy-Auto-Detect;\n#clear Acquire::${scheme}::ProxyAutoDetect;\nAcquire::${scheme}::Proxy "${url}";\n`,
   );
-  // The proxy tries again by itself, and more cleverly.
-  return `${fixed.trimStart()}\nAcquire::Retries "1";\n${proxy.join('')}`;
+  // The proxy waits for servers, and tries again, by itself and more cleverly: apt's own time limit would break that off,
+  // and its one retry is for what was cut after it had begun. Of https the proxy sees nothing.
+  const patience = 'Acquire::Retries "1";\nAcquire::http::Timeout "900";\nAcquire::https::Timeout "60";\n';
+  const cache = anew ? 'Acquire::http::No-Cache "true";\n' : '';
+  return `${fixed.trimStart()}\n${patience}${cache}${proxy.join('')}`;
 }

@@ -1,23 +1,30 @@
-import { ImageBuilderError, safeUrl } from '../errors.ts';
+import { type ErrorCode, errorTable, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { GuestSession } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
-import { type AptMessage, parseMessages, repositoryFault } from './message.ts';
+import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
+import { describeRepository, type KnownRepositories, proxyFailureOf } from './repository.ts';
 import { type InstallPlan, type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
 import { type AptRun, runApt } from './script.ts';
 import { type AptStatus, parseStatusLine } from './status-line.ts';
-import type { AptProgress } from './update.ts';
+import { type AptProgress, updateLists } from './update.ts';
 
-export interface InstallOptions extends ResolveOptions {
+export interface InstallOptions extends ResolveOptions, KnownRepositories {
+  readonly signal: AbortSignal;
   readonly onLog: (line: string) => void;
   /** In packages, each counted twice: fetched and installed. */
   readonly onProgress: (progress: AptProgress) => void;
+  /** Told of what will be done before anything is downloaded; what it throws ends the installation. */
+  readonly onPlan?: (plan: InstallPlan) => void;
 }
 
 /**
  * Installs packages in an image, with apt's own semantics: what is installed already is brought to its newest version.
  * All of them are checked first, so that an error names every one that cannot be had (`apt.package`). Throws
  * `apt.install` where a package's own scripts or files fail, `image.full`, `disk.full`, `image.corrupt`, and
- * `upstream.*` where packages could not be downloaded. The image is then half changed: throw it away.
+ * `egress.refused` or `upstream.*` where packages could not be downloaded. The image is then half changed: throw it away.
+ *
+ * Packages that are not, or not any more, what the lists say are tried once more with new lists: a repository may have
+ * changed since, and apt downloads everything before it changes anything.
  */
 export async function installPackages(
   session: GuestSession,
@@ -25,7 +32,30 @@ export async function installPackages(
   options: InstallOptions,
 ): Promise<InstallPlan> {
   if (specifications.length === 0) return { install: [], remove: [] };
+  const first = await install(session, specifications, options);
+  if (first.error === null) return first.plan;
+  if (!first.outOfStep) throw first.error;
+  options.onLog(`${first.error.message}; trying again with new package lists`);
+  await updateLists(session, { ...options, anew: true, onProgress: () => {} });
+  const second = await install(session, specifications, { ...options, anew: true });
+  if (second.error !== null) throw second.error;
+  return second.plan;
+}
+
+interface InstallResult {
+  readonly plan: InstallPlan;
+  readonly error: ImageBuilderError | null;
+  /** The error is that packages are not what the lists say; nothing was changed. */
+  readonly outOfStep: boolean;
+}
+
+async function install(
+  session: GuestSession,
+  specifications: readonly string[],
+  options: InstallOptions & { readonly anew?: boolean },
+): Promise<InstallResult> {
   const plan = await resolvePackages(session, specifications, options);
+  options.onPlan?.(plan);
   const failures: AptStatus[] = [];
   const total = 2 * plan.install.length;
   const run = await runApt(session, 'install', {
@@ -40,13 +70,21 @@ export async function installPackages(
       options.onProgress({ current: Math.floor((percent / 200) * total), total, message: status.message });
     },
   });
-  const error = installError(run, failures);
-  if (error !== null) throw error;
-  return plan;
+  const error = installError(run, failures, options);
+  const faults = error === null || failures.length > 0 ? [] : failedDownloads(run.lines).map(repositoryFault);
+  return {
+    plan,
+    error,
+    outOfStep: faults.length > 0 && faults.every((fault) => fault === 'out-of-step' || fault === 'missing'),
+  };
 }
 
 /** What a failed `apt-get install` died of; null where it did not fail. */
-export function installError({ exitCode, lines }: AptRun, failures: readonly AptStatus[]): ImageBuilderError | null {
+export function installError(
+  { exitCode, lines }: AptRun,
+  failures: readonly AptStatus[],
+  known: KnownRepositories,
+): ImageBuilderError | null {
   if (exitCode === 0) return null;
   const logTail = lines.slice(-40);
   const messages = parseMessages(lines).filter(({ level }) => level === 'error');
@@ -75,18 +113,40 @@ export function installError({ exitCode, lines }: AptRun, failures: readonly Apt
       logTail,
     });
   }
-  return downloadError(messages, logTail) ?? aptError(messages, exitCode, logTail);
+  return downloadError(failedDownloads(lines), logTail, known) ?? aptError(messages, exitCode, logTail);
+}
+
+/** apt's messages about packages that it could not fetch. */
+function failedDownloads(lines: readonly string[]): string[] {
+  return parseMessages(lines).flatMap(({ level, text }) =>
+    level === 'error' && text.startsWith('Failed to fetch') ? [text] : [],
+  );
 }
 
 /** Packages are fetched before anything is unpacked: these failures are a server's. */
-function downloadError(messages: readonly AptMessage[], logTail: readonly string[]): ImageBuilderError | null {
-  const failed = messages.filter(({ text }) => text.startsWith('Failed to fetch'));
-  const first = failed[0];
+function downloadError(
+  failed: readonly string[],
+  logTail: readonly string[],
+  known: KnownRepositories,
+): ImageBuilderError | null {
+  const described = failed.map((text) => describeDownload(text, known));
+  // What cannot pass by itself comes first: trying again would not help.
+  const first = described.find(({ code }) => !errorTable[code].retryable) ?? described[0];
   if (first === undefined) return null;
-  const reasons = failed.map(({ text }) => text.replace(/\S+:\/\/\S+/, (url) => safeUrl(url)));
-  const faults = failed.map(({ text }) => repositoryFault(text));
-  const code = faults.every((fault) => fault === 'unreachable') ? 'upstream.unreachable' : 'upstream.status';
-  return new ImageBuilderError(code, `packages cannot be downloaded: ${reasons.join('; ')}`, { logTail });
+  const reasons = [first, ...described.filter((other) => other !== first)].map(({ message }) => message);
+  return new ImageBuilderError(first.code, `packages cannot be downloaded: ${reasons.join('; ')}`, { logTail });
+}
+
+function describeDownload(text: string, known: KnownRepositories): { code: ErrorCode; message: string } {
+  const url = repositoryUrl(text);
+  const message = `${describeRepository(url, null, known)}: ${text.replace(/\S+:\/\/\S+/g, (found) => safeUrl(found))}`;
+  const fault = repositoryFault(text);
+  if (fault === 'unreachable' || fault === 'forbidden') {
+    const met = proxyFailureOf(url, known);
+    if (met !== null) return { code: met.code, message };
+    return { code: fault === 'forbidden' ? 'upstream.forbidden' : 'upstream.unreachable', message };
+  }
+  return { code: 'upstream.status', message };
 }
 
 /** What apt itself refuses: held packages, removal of essential ones, packages that nobody has signed. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { formatPpa, type Ppa } from '../api/ppa.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { HttpClient } from '../fetch/client.ts';
+import { UpstreamError } from '../fetch/upstream-error.ts';
 import { readSigningKey, type SigningKey } from './signing-key.ts';
 
 /** A PPA that exists, publishes for the series, and whose signing key is known. */
@@ -36,7 +37,8 @@ const maximumAnswerBytes = 1024 * 1024;
 
 /**
  * Looks a PPA up in Launchpad and fetches its signing key. Asked anew for every build: Launchpad replaces weak keys.
- * Throws `ppa.not_found`, `ppa.series`, `ppa.key`, `upstream.forbidden` for private PPAs, or what the client throws.
+ * The key comes from Launchpad's API alone: no keyserver has a part in it. Throws `ppa.not_found`, `ppa.series`,
+ * `ppa.key`, `upstream.forbidden` for private PPAs, or what the client throws, with the name of the PPA.
  */
 export async function resolvePpa(ppa: Ppa, options: LaunchpadOptions): Promise<PpaSource> {
   const name = formatPpa(ppa);
@@ -64,11 +66,13 @@ async function ask<Output>(
   const { client, signal } = options;
   const answer = await client
     .getJson(url, { signal, maximumBytes: maximumAnswerBytes, notFoundCode })
-    .catch((error: unknown) => Promise.reject(explain(error, name, options)));
+    .catch((error: unknown) => {
+      throw explain(error, name, `Launchpad cannot be asked about ${name}`, options);
+    });
   const parsed = schema.safeParse(answer);
   if (parsed.success) return parsed.data;
   throw new ImageBuilderError(
-    'upstream.status',
+    'upstream.unusable',
     `${safeUrl(url)} answered something else about ${name} than it should`,
   );
 }
@@ -86,12 +90,12 @@ async function assertPublished(url: string, name: string, options: LaunchpadOpti
       throw error;
     });
   } catch (error) {
-    throw explain(error, name, options);
+    throw explain(error, name, `${name} cannot be reached`, options);
   }
 }
 
-/** The same error in terms of the PPA, where its status says more than that a server did not want to. */
-function explain(error: unknown, name: string, { series }: LaunchpadOptions): unknown {
+/** The same error in terms of the PPA. `failure` says what has failed where the server's status does not. */
+function explain(error: unknown, name: string, failure: string, { series }: LaunchpadOptions): unknown {
   if (isCode(error, 'ppa.not_found')) {
     const message = `Launchpad knows no ${name}: check the spelling of owner and name, and that the PPA is public`;
     return new ImageBuilderError('ppa.not_found', message, { cause: error });
@@ -103,11 +107,16 @@ function explain(error: unknown, name: string, { series }: LaunchpadOptions): un
   if (isCode(error, 'ppa.key')) {
     return new ImageBuilderError('ppa.key', `Launchpad does not give the signing key of ${name}`, { cause: error });
   }
-  if (isCode(error, 'upstream.forbidden')) {
-    const message = `${name} is private: private PPAs are not supported yet`;
-    return new ImageBuilderError('upstream.forbidden', message, { cause: error });
-  }
-  return error;
+  if (!(error instanceof ImageBuilderError)) return error;
+  const message =
+    error instanceof UpstreamError && error.upstreamStatus === 401
+      ? `${name} is private: private PPAs are not supported yet`
+      : `${failure}: ${error.message}`;
+  const { retryAfterSeconds } = error;
+  return new ImageBuilderError(error.code, message, {
+    cause: error,
+    ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+  });
 }
 
 function isCode(error: unknown, code: ErrorCode): boolean {

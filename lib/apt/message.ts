@@ -44,6 +44,7 @@ function tidy(text: string): string {
 
 /** What kind of failure a message about a repository or a download tells of. */
 export type RepositoryFault =
+  | 'garbled'
   | 'signature'
   | 'expired'
   | 'missing'
@@ -54,17 +55,21 @@ export type RepositoryFault =
 
 /** In the order in which they are tried: what comes first explains what comes later. */
 const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
+  ['garbled', /Clearsigned file isn't valid|Splitting up .* into data and signature/i],
   [
     'signature',
-    /NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|EXPSIG|ERRSIG|KEYEXPIRED|NODATA|GPG error|is not signed|no longer signed|Clearsigned file isn't valid|OpenPGP signature verification failed|Splitting up .* into data and signature|Missing key|not bound|unauthenticated|cannot be authenticated/i,
+    /NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|EXPSIG|ERRSIG|KEYEXPIRED|NODATA|GPG error|is not signed|no longer signed|OpenPGP signature verification failed|Missing key|not bound|unauthenticated|cannot be authenticated/i,
   ],
   ['expired', /is expired \(invalid since|is not valid yet|expired since/i],
-  ['out-of-step', /Hash Sum mismatch|unexpected size|Size mismatch|Mirror sync|by-hash|insufficient information/i],
+  [
+    'out-of-step',
+    /Hash Sum mismatch|unexpected size|Size mismatch|Mirror sync|\(by-hash\)\s+404|insufficient information/i,
+  ],
   ['missing', /\s(404|410)\s|does not have a Release file|no longer has a Release file|File not found/i],
-  ['forbidden', /\s(401|403|407)\s+\S/],
+  ['forbidden', /\s(?!408|425|429)4[0-9]{2}\s+\S/],
   [
     'unreachable',
-    /\s5[0-9]{2}\s+\S|Could not (connect|resolve|handshake)|Cannot initiate|Unable to connect|Temporary failure|Something wicked|Connection (failed|timed out|refused|reset|closed)|timed? ?out|Network is unreachable|No route to host|Error reading from|Error writing to|Remote end closed|certificate|handshake|TLS|SSL|Undetermined Error|Bad (header|response)|HTTP server sent|Protocol not supported|Data socket/i,
+    /\s(408|425|429|5[0-9]{2})\s+\S|Could not (connect|resolve|handshake)|Cannot initiate|Unable to connect|Temporary failure|Something wicked|Connection (failed|timed out|refused|reset|closed)|timed? ?out|Network is unreachable|No route to host|Error reading from|Error writing to|Remote end closed|certificate|handshake|TLS|SSL|Undetermined Error|Bad (header|response)|HTTP server sent|Protocol not supported|Data socket/i,
   ],
   [
     'configuration',
@@ -75,7 +80,9 @@ const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
 /** Classifies a message; null where it does not tell of a repository that cannot be used. */
 export function repositoryFault(text: string): RepositoryFault | null {
   if (harmless.test(text)) return null;
-  return patterns.find(([, pattern]) => pattern.test(text))?.[0] ?? null;
+  // What stands in a URL is nothing that apt says, except that a file named by its digest can only be out of step.
+  const said = text.replace(/[a-z+]+:\/\/\S+/gi, (url) => (url.includes('/by-hash/') ? '(by-hash)' : '(URL)'));
+  return patterns.find(([, pattern]) => pattern.test(said))?.[0] ?? null;
 }
 
 /** Warnings that are about tomorrow, or that repeat what another message says in full. */

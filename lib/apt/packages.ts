@@ -1,3 +1,5 @@
+import { ImageBuilderError } from '../errors.ts';
+import { ExecError } from '../exec.ts';
 import type { GuestSession } from '../guest/guest.ts';
 import { runScript } from './script.ts';
 
@@ -18,9 +20,18 @@ export interface PackageChange {
   readonly previous_version?: string;
 }
 
-/** Reads which packages an image has. An image without dpkg has none. */
+/** Reads which packages an image has. An image without dpkg has none. Throws `image.corrupt` where dpkg cannot tell. */
 export async function readPackages(session: GuestSession): Promise<InstalledPackage[]> {
-  return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
+  try {
+    return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
+  } catch (error) {
+    if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) throw error;
+    throw new ImageBuilderError(
+      'image.corrupt',
+      `dpkg cannot read its own database in the image: ${error.logTail.join(' ')}`,
+      { cause: error, logTail: error.logTail },
+    );
+  }
 }
 
 /** Parses lines of `dpkg-query -W` with name, architecture, version and `db:Status-Abbrev`, separated by tabs. */

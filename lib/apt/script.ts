@@ -15,7 +15,9 @@ const texts = Object.fromEntries(
 ) as Readonly<Record<ScriptName, string>>;
 
 /** Kept of what one script writes: far more than apt ever says. */
-const maximumCharacters = 64 * 1024 * 1024;
+const maximumCharacters = 16 * 1024 * 1024;
+/** What a line costs beside its characters. */
+const lineCharacters = 64;
 
 /** A base image may have sources with a password in their URL, and apt shows them. */
 const urlCredentials = /:\/\/[^\s/@'"]+@/g;
@@ -38,9 +40,16 @@ export async function runScript(
     onLine: (raw, stream) => {
       const line = raw.replace(urlCredentials, '://');
       lines.push(line);
-      characters += line.length;
-      // A script of a package may write without end; the newest lines tell how it went.
-      while (characters > maximumCharacters) characters -= lines.shift()?.length ?? 0;
+      characters += line.length + lineCharacters;
+      // A script of a package may write without end; the newest lines tell how it went. Many are dropped at a time,
+      // since each time moves all others.
+      if (characters > 2 * maximumCharacters) {
+        const kept = lines.findIndex((older) => {
+          characters -= older.length + lineCharacters;
+          return characters <= maximumCharacters;
+        });
+        lines.splice(0, kept + 1);
+      }
       options.onLine?.(line, stream);
     },
   });

@@ -1,10 +1,10 @@
-import { formatPpa } from '../api/ppa.ts';
-import { type ErrorCode, errorTable, ImageBuilderError, safeUrl } from '../errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ErrorCode, errorTable, ImageBuilderError } from '../errors.ts';
 import type { GuestSession } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
-import type { PpaSource } from './launchpad.ts';
 import { parseMessages, type RepositoryFault, repositoryFault, repositorySuite, repositoryUrl } from './message.ts';
-import { runApt } from './script.ts';
+import { describeRepository, type KnownRepositories, ppaAt, proxyFailureOf } from './repository.ts';
+import { type AptRun, runApt } from './script.ts';
 import { parseStatusLine } from './status-line.ts';
 
 /** How far a step is: `current` of `total`, in percent or packages as the step says. */
@@ -14,22 +14,44 @@ export interface AptProgress {
   readonly message: string;
 }
 
-export interface UpdateOptions {
-  /** The PPAs that were added, for messages to name. */
-  readonly sources: readonly PpaSource[];
+export interface UpdateOptions extends KnownRepositories {
   readonly proxyUrl: string | null;
+  readonly signal: AbortSignal;
   readonly onLog: (line: string) => void;
   /** In percent. */
   readonly onProgress: (progress: AptProgress) => void;
+  /** Take nothing from the proxy's cache. Default false, but for what is tried again. */
+  readonly anew?: boolean;
+  /** Pauses before lists that are out of step are fetched again. */
+  readonly retryPausesMs?: readonly number[];
 }
+
+/** A mirror that is being synchronised is well again within seconds where it is done as archives recommend it. */
+const retryPausesMs: readonly number[] = [5_000, 20_000];
 
 /**
  * Fetches the package lists of every source of the image. One repository that fails, fails it, as the packages wanted
- * from it would be missing or old: throws `ppa.series`, `apt.repository`, `apt.signature`, `upstream.unreachable`,
- * `upstream.status` or `upstream.forbidden`, naming every such PPA or repository and why.
+ * from it would be missing or old: throws `ppa.series`, `apt.repository`, `apt.signature`, `egress.refused` or
+ * `upstream.*`, naming every such PPA or repository and why. Where all that is wrong is that lists are damaged
+ * or do not fit together, they are fetched again first: that is what a mirror in the middle of its own update looks like.
  */
 export async function updateLists(session: GuestSession, options: UpdateOptions): Promise<void> {
-  const { exitCode, lines } = await runApt(session, 'update', {
+  const pausesMs = options.retryPausesMs ?? retryPausesMs;
+  for (let attempt = 0; ; attempt += 1) {
+    const anew = options.anew === true || attempt > 0;
+    const run = await update(session, { ...options, anew });
+    const error = updateError(run.lines, run.exitCode, options);
+    if (error === null) return;
+    const pauseMs = pausesMs[attempt];
+    if (pauseMs === undefined || !isPassing(run.lines)) throw error;
+    options.onLog(`${error.message}; trying again in ${Math.round(pauseMs / 1000)} seconds`);
+    await sleep(pauseMs, undefined, { signal: options.signal }).catch(() => undefined);
+    options.signal.throwIfAborted();
+  }
+}
+
+function update(session: GuestSession, options: UpdateOptions): Promise<AptRun> {
+  return runApt(session, 'update', {
     files: { 'apt.conf': renderAptConfiguration(options) },
     onLine: options.onLog,
     onStatusLine: (line) => {
@@ -39,8 +61,6 @@ export async function updateLists(session: GuestSession, options: UpdateOptions)
       }
     },
   });
-  const error = updateError(lines, exitCode, options.sources);
-  if (error !== null) throw error;
 }
 
 interface RepositoryFailure {
@@ -57,27 +77,37 @@ interface RepositoryFailure {
 export function updateError(
   lines: readonly string[],
   exitCode: number,
-  sources: readonly PpaSource[],
+  known: KnownRepositories,
 ): ImageBuilderError | null {
-  const messages = parseMessages(lines);
-  const failures = nearestCauses(
-    messages.flatMap(({ level, text }): RepositoryFailure[] => {
-      const fault = level === 'notice' ? null : repositoryFault(text);
-      return fault === null ? [] : [{ fault, url: repositoryUrl(text), suite: repositorySuite(text), text }];
-    }),
-  );
+  const failures = repositoryFailures(lines);
   const logTail = lines.slice(-20);
   if (failures.length === 0) {
     if (exitCode === 0) return null;
-    const reason = messages.find(({ level }) => level === 'error')?.text ?? `apt-get ended with code ${exitCode}`;
+    const reason =
+      parseMessages(lines).find(({ level }) => level === 'error')?.text ?? `apt-get ended with code ${exitCode}`;
     const code = /No space left on device/.test(reason) ? 'disk.full' : 'apt.repository';
     return new ImageBuilderError(code, `the package lists cannot be fetched: ${reason}`, { logTail });
   }
-  const described = failures.map((failure) => describe(failure, sources));
+  const described = failures.map((failure) => describe(failure, known));
   // What the caller has to change comes before what may mend itself: trying again would not help.
   const first = described.find(({ code }) => !errorTable[code].retryable) ?? described[0];
   const message = [first, ...described.filter((other) => other !== first)].map((entry) => entry?.message).join('; ');
   return new ImageBuilderError(first?.code ?? 'apt.repository', message, { logTail });
+}
+
+/** Whether everything that has failed is of the kind that passes when a mirror has finished its own update. */
+function isPassing(lines: readonly string[]): boolean {
+  const failures = repositoryFailures(lines);
+  return failures.length > 0 && failures.every(({ fault }) => fault === 'out-of-step' || fault === 'garbled');
+}
+
+function repositoryFailures(lines: readonly string[]): RepositoryFailure[] {
+  return nearestCauses(
+    parseMessages(lines).flatMap(({ level, text }): RepositoryFailure[] => {
+      const fault = level === 'notice' ? null : repositoryFault(text);
+      return fault === null ? [] : [{ fault, url: repositoryUrl(text), suite: repositorySuite(text), text }];
+    }),
+  );
 }
 
 /** Order in which causes of the same repository explain each other: the later ones follow from the earlier. */
@@ -87,6 +117,7 @@ const precedence: readonly RepositoryFault[] = [
   'forbidden',
   'missing',
   'expired',
+  'garbled',
   'out-of-step',
   'signature',
 ];
@@ -104,20 +135,21 @@ function nearestCauses(failures: readonly RepositoryFailure[]): RepositoryFailur
   return [...nearest.values()];
 }
 
-function describe(failure: RepositoryFailure, sources: readonly PpaSource[]): { code: ErrorCode; message: string } {
-  const ppa = sources.find((source) => failure.url !== null && samePlace(source.url, failure.url));
-  const series = failure.suite === null ? '' : ` for "${failure.suite}"`;
-  const place = failure.url === null ? 'a source' : safeUrl(failure.url);
-  const who = ppa === undefined ? `the image's own source ${place}${series}` : formatPpa(ppa.ppa);
+function describe(failure: RepositoryFailure, known: KnownRepositories): { code: ErrorCode; message: string } {
+  const { url, suite } = failure;
+  const who = describeRepository(url, suite, known);
   const said = `apt says: ${failure.text}`;
   switch (failure.fault) {
     case 'missing':
-      return ppa === undefined
+      return ppaAt(url, known.sources) === null
         ? {
             code: 'apt.repository',
             message: `${who} is not there (a release past its end of life moves to another server); ${said}`,
           }
-        : { code: 'ppa.series', message: `${who} publishes nothing${series}; ${said}` };
+        : {
+            code: 'ppa.series',
+            message: `${who} publishes nothing${suite === null ? '' : ` for "${suite}"`}; ${said}`,
+          };
     case 'signature':
       return { code: 'apt.signature', message: `${who} is not signed by the key that it should be; ${said}` };
     case 'expired':
@@ -126,18 +158,29 @@ function describe(failure: RepositoryFailure, sources: readonly PpaSource[]): { 
         message: `the Release file of ${who} is outside its time of validity (old, or the clock of the worker is wrong); ${said}`,
       };
     case 'forbidden':
-      return { code: 'upstream.forbidden', message: `${who} refuses access; ${said}` };
+    case 'unreachable':
+      return describeRefusal(failure, who, said, known);
+    case 'garbled':
+      return { code: 'upstream.status', message: `${who} sends a Release file that is damaged, or a page; ${said}` };
     case 'out-of-step':
       return { code: 'upstream.status', message: `${who} is being changed or out of step with itself; ${said}` };
-    case 'unreachable':
-      return { code: 'upstream.unreachable', message: `${who} cannot be reached; ${said}` };
     case 'configuration':
       return { code: 'apt.repository', message: `${who} cannot be used; ${said}` };
   }
 }
 
-/** The scheme may differ: an image without https reads a PPA by http. */
-function samePlace(left: string, right: string): boolean {
-  const bare = (url: string) => url.replace(/^[a-z+]+:\/+/, '').replace(/\/+$/, '');
-  return bare(left) === bare(right);
+/** A server that cannot be had: what the proxy has met on the way to it, or else what apt makes of it. */
+function describeRefusal(
+  { fault, url }: RepositoryFailure,
+  who: string,
+  said: string,
+  known: KnownRepositories,
+): { code: ErrorCode; message: string } {
+  const met = proxyFailureOf(url, known);
+  const what = fault === 'forbidden' ? 'refuses access' : 'cannot be reached';
+  if (met !== null) return { code: met.code, message: `${who} ${what}: ${met.message}` };
+  return {
+    code: fault === 'forbidden' ? 'upstream.forbidden' : 'upstream.unreachable',
+    message: `${who} ${what}; ${said}`,
+  };
 }

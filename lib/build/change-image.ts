@@ -3,9 +3,11 @@ import type { ImageResult } from '../api/event.ts';
 import { type AptCaches, openAptCaches } from '../apt/caches.ts';
 import { assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
 import { installPackages } from '../apt/install.ts';
+import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openOfflineApt } from '../apt/offline/offline-apt.ts';
 import { comparePackages, readPackages } from '../apt/packages.ts';
+import type { InstallPlan } from '../apt/resolve.ts';
 import { addSources } from '../apt/sources.ts';
 import { type AptProgress, updateLists } from '../apt/update.ts';
 import { ImageBuilderError } from '../errors.ts';
@@ -13,11 +15,13 @@ import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage } from '../guest/seal.ts';
 import type { Partition } from '../image/partition.ts';
-import type { BuildContext, BuildTools } from './tools.ts';
+import type { BaseSize } from './space-plan.ts';
+import type { BuildTools, LimitedContext } from './tools.ts';
 
 export interface ChangeOptions {
   readonly buildId: string;
   readonly baseImageSha256: string;
+  readonly baseSize: BaseSize;
   readonly overlayPath: string;
   readonly partitions: readonly Partition[];
   readonly series: string;
@@ -37,12 +41,12 @@ export interface ChangedImage {
 export async function changeImage(
   options: ChangeOptions,
   tools: BuildTools,
-  context: BuildContext,
+  context: LimitedContext,
 ): Promise<ChangedImage> {
   const { client, aptCache, chooseGuest, settings } = tools;
-  const { signal, reporter } = context;
-  const { guest, reason } = await chooseGuest();
-  reporter.log(`images are opened by the ${guest.kind} guest: ${reason}`);
+  const { signal, reporter, output } = context;
+  const { guest, accelerator, reason } = await chooseGuest();
+  reporter.guest({ kind: guest.kind, accelerator, reason });
   await using proxy = await startAptProxy({ client, cache: aptCache, signal });
   await using caches = await openAptCaches({
     cacheDirectory: settings.cacheDirectory,
@@ -51,7 +55,7 @@ export async function changeImage(
     workDirectory: options.workDirectory,
     signal,
   });
-  await using session = await guest.open(options, {
+  await using opened = await guest.open(options, {
     signal,
     onNotice: (message) => reporter.notice(message),
     binds: caches.binds,
@@ -59,13 +63,14 @@ export async function changeImage(
     resolvConf: guest.kind === 'host' ? await readFile('/etc/resolv.conf', 'utf8').catch(() => null) : null,
     proxyUrl: proxy.url,
   });
+  const session = output.around(opened);
   const facts = await readImageFacts(session);
   assertSeries(facts, options.series);
   const pristine = await beforeChange(session);
   try {
     await install(session, { facts, proxy, caches, ...options }, tools, context);
   } catch (error) {
-    throw refusedByEgress(proxy) ?? error;
+    throw ownRefusal(proxy) ?? error;
   }
   const { changed } = comparePackages(facts.packages, await readPackages(session), facts.architecture);
 
@@ -75,21 +80,33 @@ export async function changeImage(
   return { facts, packages: [...changed] };
 }
 
+function assertPackageCount({ install }: InstallPlan, maximumPackages: number): void {
+  if (install.length <= maximumPackages) return;
+  throw new ImageBuilderError(
+    'guest.limit',
+    `${install.length} packages would be installed or upgraded, dependencies included; IMAGEBUILDER_MAXIMUM_PACKAGES allows ${maximumPackages}`,
+  );
+}
+
 /** Part of the apt cache's size that package lists may take; packages get the rest. */
 export const listsShare = 0.2;
 
 async function install(
   session: GuestSession,
-  inputs: Pick<ChangeOptions, 'series' | 'sources' | 'packages' | 'workDirectory'> & {
+  inputs: Pick<ChangeOptions, 'series' | 'sources' | 'packages' | 'workDirectory' | 'baseSize'> & {
     readonly facts: ImageFacts;
     readonly proxy: AptProxy;
     readonly caches: AptCaches;
   },
   { settings }: BuildTools,
-  { reporter, signal, log }: BuildContext,
+  { reporter, signal, space, log }: LimitedContext,
 ): Promise<void> {
   const { facts, proxy, caches, series, sources, packages, workDirectory } = inputs;
-  const onLog = (line: string) => reporter.log(line);
+  const onLog = (line: string) => {
+    reporter.log(line);
+    const growthBytes = parseInstalledSize(line);
+    if (growthBytes !== null) space.expect(space.plan.beforeChange(inputs.baseSize, growthBytes));
+  };
   const onProgress = ({ current, total, message }: AptProgress) => reporter.progress(current, total, message);
 
   reporter.begin('sources', sources.length === 0 ? 'updating the package lists' : 'adding the PPAs');
@@ -98,7 +115,8 @@ async function install(
     ? null
     : await openOfflineApt(session, { facts, binds: caches.binds, workDirectory, signal });
   const proxyUrl = session.proxyUrl ?? proxy.url;
-  const updateOptions = { sources, proxyUrl, onLog, onProgress };
+  const proxyFailures = () => proxy.failures;
+  const updateOptions = { sources, proxyUrl, proxyFailures, signal, onLog, onProgress };
   await (offline === null ? updateLists(session, updateOptions) : offline.updateLists(updateOptions));
   await caches.publish(sources).catch((error: unknown) => {
     // The next build fetches them again.
@@ -106,7 +124,8 @@ async function install(
   });
 
   reporter.begin('install', packages.length === 0 ? 'no packages to install' : `installing ${packages.join(' ')}`);
-  const installOptions = { recommends: settings.installRecommends, proxyUrl, onLog, onProgress };
+  const onPlan = (plan: InstallPlan) => assertPackageCount(plan, settings.maximumPackages);
+  const installOptions = { ...updateOptions, recommends: settings.installRecommends, onPlan };
   const { remove } = await (offline === null
     ? installPackages(session, packages, installOptions)
     : offline.installPackages(packages, installOptions));
@@ -116,7 +135,7 @@ async function install(
 }
 
 /** Apt sees a refusal of our own proxy as one of the server's; the cause is the better error. */
-function refusedByEgress(proxy: AptProxy): ImageBuilderError | null {
-  const refused = proxy.failures.find((failure) => failure.code === 'egress.refused');
-  return refused === undefined ? null : new ImageBuilderError('egress.refused', refused.message);
+function ownRefusal(proxy: AptProxy): ImageBuilderError | null {
+  const refused = proxy.failures.find(({ code }) => code === 'egress.refused' || code === 'disk.full');
+  return refused === undefined ? null : new ImageBuilderError(refused.code, refused.message);
 }

@@ -2,7 +2,7 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
-import type { BuildContext, BuildTools } from './tools.ts';
+import type { BuildTools, LimitedContext } from './tools.ts';
 
 export interface BuildInputs {
   readonly base: BaseImage;
@@ -14,7 +14,7 @@ export async function fetchInputs(
   request: BuildRequest,
   workDirectory: string,
   { client, settings }: BuildTools,
-  { signal, reporter }: BuildContext,
+  { signal, reporter, space }: LimitedContext,
 ): Promise<BuildInputs> {
   reporter.begin('fetch', 'fetching the base image and looking up the PPAs');
   const either = new AbortController();
@@ -28,6 +28,10 @@ export async function fetchInputs(
       maximumBytes: settings.maximumDownloadBytes,
       workDirectory,
       signal: both,
+      async beforeDownload(sizeBytes) {
+        // One that is not allowed is refused as that.
+        if ((sizeBytes ?? 0) <= settings.maximumDownloadBytes) await space.claim(space.plan.beforeDownload(sizeBytes));
+      },
       onProgress: (current, total) => reporter.progress(current, total),
       onNotice: (message) => reporter.notice(message),
     }),

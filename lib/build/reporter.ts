@@ -1,10 +1,12 @@
-import type { BuildErrorReport, BuildEvent, BuildState, BuildStep, ImageResult } from '../api/event.ts';
+import type { BuildErrorReport, BuildEvent, BuildState, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
 import type { ImageBuilderError } from '../errors.ts';
 import { overallProgress } from './progress.ts';
 
 /** Tells of one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
 export interface Reporter extends AsyncDisposable {
   readonly step: BuildStep | null;
+  /** What the step was last said to be at: `Configuring libfoo (all)`. */
+  readonly doing: string;
   /** A new step begins. */
   begin(step: BuildStep, message: string): void;
   /** How far the step is, in its own unit; `total` null where that is not known. */
@@ -13,6 +15,8 @@ export interface Reporter extends AsyncDisposable {
   notice(message: string): void;
   /** A line of the build's log. */
   log(line: string): void;
+  /** How this worker opens images: a line of the log, and told along with the next event. */
+  guest(report: GuestReport): void;
   /** The newest log lines, oldest first. */
   logTail(count: number): string[];
   /**
@@ -46,6 +50,8 @@ export interface ReporterOptions {
 
 const maximumLogLines = 500;
 const maximumLineCharacters = 1000;
+const maximumMessageCharacters = 4000;
+const maximumTailLines = 40;
 const logLinesPerEvent = 20;
 
 /**
@@ -55,6 +61,7 @@ const logLinesPerEvent = 20;
 export function startReporter(options: ReporterOptions): Reporter {
   const { identity, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
   let sequence = options.firstSequence;
+  let doing = 'nothing yet';
   let now: Pick<BuildEvent, 'step' | 'message' | 'current' | 'total' | 'progress'> = {
     step: null,
     message: 'started',
@@ -64,6 +71,9 @@ export function startReporter(options: ReporterOptions): Reporter {
   };
   const recent: string[] = [];
   let unsent: string[] = [];
+  /** How many lines before those in `unsent` will never be sent. */
+  let leftOut = 0;
+  let unsentGuest: GuestReport | undefined;
   let lastSentAt = Date.now();
   let timer: NodeJS.Timeout | undefined;
   let sending: Promise<void> | undefined;
@@ -71,8 +81,9 @@ export function startReporter(options: ReporterOptions): Reporter {
   let stopped = false;
 
   function compose(state: BuildState, terminal: Partial<BuildEvent> = {}): BuildEvent {
-    const log = unsent.slice(-logLinesPerEvent);
-    unsent = [];
+    const log = takeLog();
+    const guest = unsentGuest;
+    unsentGuest = undefined;
     lastSentAt = Date.now();
     return {
       ...identity,
@@ -80,9 +91,20 @@ export function startReporter(options: ReporterOptions): Reporter {
       time: new Date().toISOString(),
       state,
       ...now,
+      message: shorten(now.message, maximumMessageCharacters),
       ...(log.length === 0 ? {} : { log }),
+      ...(guest === undefined ? {} : { guest }),
       ...terminal,
     };
+  }
+
+  /** The newest lines; where there are more than an event may have, the first says how many are missing. */
+  function takeLog(): string[] {
+    const missing = leftOut + Math.max(0, unsent.length - logLinesPerEvent);
+    const log = missing === 0 ? unsent : [`(${missing + 1} lines left out)`, ...unsent.slice(1 - logLinesPerEvent)];
+    unsent = [];
+    leftOut = 0;
+    return log;
   }
 
   function sendNow(): void {
@@ -119,11 +141,14 @@ export function startReporter(options: ReporterOptions): Reporter {
   }
 
   function log(line: string): void {
-    const shortened = line.length > maximumLineCharacters ? `${line.slice(0, maximumLineCharacters)}…` : line;
+    const shortened = shorten(line, maximumLineCharacters);
     recent.push(shortened);
     unsent.push(shortened);
     if (recent.length > maximumLogLines) recent.shift();
-    if (unsent.length > maximumLogLines) unsent.shift();
+    if (unsent.length > maximumLogLines) {
+      unsent.shift();
+      leftOut += 1;
+    }
     sendSoon();
   }
 
@@ -131,15 +156,20 @@ export function startReporter(options: ReporterOptions): Reporter {
     get step() {
       return now.step;
     },
+    get doing() {
+      return doing;
+    },
     begin(step, message) {
       const progress = Math.max(now.progress, overallProgress(step, 0));
       now = { step, message, current: null, total: null, progress };
+      doing = message;
       sendNow();
     },
-    progress(current, total, message = now.message) {
+    progress(current, total, message) {
       const fraction = total === null || total === 0 ? 0 : current / total;
       const progress = now.step === null ? now.progress : Math.max(now.progress, overallProgress(now.step, fraction));
-      now = { ...now, message, current, total, progress };
+      now = { ...now, message: message ?? now.message, current, total, progress };
+      doing = message ?? doing;
       sendSoon();
     },
     notice(message) {
@@ -147,6 +177,10 @@ export function startReporter(options: ReporterOptions): Reporter {
       log(message);
     },
     log,
+    guest(report) {
+      unsentGuest = report;
+      log(`images are opened by the ${report.kind} guest: ${report.reason}`);
+    },
     logTail: (count) => recent.slice(-count),
     async end(outcome) {
       await stop();
@@ -161,7 +195,7 @@ export function startReporter(options: ReporterOptions): Reporter {
               image: outcome.image,
             })
           : compose(outcome.state, {
-              message: outcome.error.message,
+              message: shorten(outcome.error.message, maximumMessageCharacters),
               error: toErrorReport(outcome.error, now.step, recent),
             });
       return { event, counted: await publish(event) };
@@ -177,19 +211,24 @@ export function startReporter(options: ReporterOptions): Reporter {
   };
 }
 
+/** An event is a message: nothing in it may be as long as a package's script likes. */
+function shorten(text: string, characters: number): string {
+  return text.length > characters ? `${text.slice(0, characters)}…` : text;
+}
+
 /** What callers are told of an error. */
 export function toErrorReport(
   error: ImageBuilderError,
   step: BuildStep | null,
   log: readonly string[],
 ): BuildErrorReport {
-  const tail = error.logTail.length > 0 ? error.logTail : log.slice(-20);
+  const tail = error.logTail.length > 0 ? error.logTail.slice(-maximumTailLines) : log.slice(-20);
   return {
     code: error.code,
-    message: error.message,
+    message: shorten(error.message, maximumMessageCharacters),
     step,
     fault: error.fault,
     retryable: error.retryable,
-    ...(tail.length === 0 ? {} : { log_tail: [...tail] }),
+    ...(tail.length === 0 ? {} : { log_tail: tail.map((line) => shorten(line, maximumLineCharacters)) }),
   };
 }

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageResult } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
@@ -7,8 +8,11 @@ import { createOverlay } from '../image/overlay.ts';
 import { repack } from '../image/repack.ts';
 import { verifyImage } from '../image/verify.ts';
 import { changeImage } from './change-image.ts';
+import { openDiskSpace } from './disk-space.ts';
 import { fetchInputs } from './fetch-inputs.ts';
-import type { BuildContext, BuildTools } from './tools.ts';
+import { makeRoomInCaches } from './make-room.ts';
+import { limitOutput } from './output-limit.ts';
+import type { BuildContext, BuildTools, LimitedContext } from './tools.ts';
 import { openWorkDirectory } from './work-directory.ts';
 
 /**
@@ -20,42 +24,76 @@ export async function runBuild(
   tools: BuildTools,
   context: BuildContext,
 ): Promise<ImageResult> {
-  const { buildId, request } = build;
   const { store, settings } = tools;
-  const { signal, reporter } = context;
-  const { series } = request.base_image;
+  const { reporter, log } = context;
 
   // An attempt before this one may have got as far as the store and died before it could say so.
-  const present = await store.find(buildId, { signal });
+  const present = await store.find(build.buildId, { signal: context.signal });
   if (present !== null) return present;
 
-  await using work = await openWorkDirectory(settings.workDirectory, buildId);
-  const { base, sources } = await fetchInputs(request, work.path, tools, context);
+  await using work = await openWorkDirectory(settings.workDirectory, build.buildId);
+  await using space = await openDiskSpace({
+    folders: {
+      work: settings.workDirectory,
+      cache: settings.cacheDirectory,
+      store: store.kind === 'file' ? settings.storeDirectory : null,
+    },
+    workDirectory: work.path,
+    reserveBytes: settings.diskReserveBytes,
+    makeRoom: (bytes) => makeRoomInCaches(settings.cacheDirectory, bytes),
+    onNotice: (message) => reporter.notice(message),
+    signal: context.signal,
+    log,
+  });
+  const output = limitOutput(settings.maximumLogBytes);
+  const signal = AbortSignal.any([context.signal, space.exhausted, output.exceeded]);
+  try {
+    return await buildWithin(work.path, build, tools, { ...context, signal, space, output });
+  } catch (error) {
+    // What fails while a build is being stopped is a consequence.
+    throw signal.aborted ? signal.reason : space.explain(error);
+  }
+}
+
+async function buildWithin(
+  workDirectory: string,
+  { buildId, request }: { readonly buildId: string; readonly request: BuildRequest },
+  tools: BuildTools,
+  context: LimitedContext,
+): Promise<ImageResult> {
+  const { store, settings } = tools;
+  const { signal, reporter, space } = context;
+  const { series } = request.base_image;
+  const { base, sources } = await fetchInputs(request, workDirectory, tools, context);
 
   reporter.begin('inspect', 'looking into the base image');
   const limits = { maximumVirtualBytes: settings.maximumVirtualBytes, signal };
   const inspection = await inspectImage(base.path, limits);
 
   reporter.begin('open', 'opening the image');
-  const overlayPath = join(work.path, 'overlay.qcow2');
+  const baseSize = { fileBytes: base.sizeBytes, diskBytes: inspection.virtualSizeBytes };
+  await space.claim(space.plan.beforeChange(baseSize, null));
+  const overlayPath = join(workDirectory, 'overlay.qcow2');
   await createOverlay({ basePath: base.path, base: inspection, overlayPath, signal });
   const { facts, packages } = await changeImage(
     {
       buildId,
       baseImageSha256: base.sha256,
+      baseSize,
       overlayPath,
       partitions: inspection.partitions,
       series,
       sources,
       packages: request.package_list,
-      workDirectory: work.path,
+      workDirectory,
     },
     tools,
     context,
   );
 
   reporter.begin('repack', 'packing the image again');
-  const path = join(work.path, 'image.qcow2');
+  await space.claim(space.plan.beforeRepack(base.sizeBytes, (await stat(overlayPath)).blocks * 512));
+  const path = join(workDirectory, 'image.qcow2');
   const { method, reason } = await repack({
     basePath: base.path,
     base: inspection,
@@ -73,6 +111,7 @@ export async function runBuild(
   const { sizeBytes, checksums } = await hashFile(path, { signal, onProgress });
 
   reporter.begin('upload', `putting the image into the ${store.kind} store`);
+  await space.claim(space.plan.beforeUpload(sizeBytes));
   const stored = await store.put(
     {
       buildId,

@@ -1,9 +1,11 @@
 import type { Config } from '../config.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
 import type { HttpClient } from '../fetch/client.ts';
-import type { Guest } from '../guest/guest.ts';
+import type { ChosenGuest } from '../guest/choose.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
+import type { DiskSpace } from './disk-space.ts';
+import type { OutputLimit } from './output-limit.ts';
 import type { Reporter } from './reporter.ts';
 
 /** What all builds of a process share. */
@@ -11,16 +13,20 @@ export interface BuildTools {
   readonly client: HttpClient;
   readonly aptCache: AptCache;
   /** How images are opened here, and why so. Tried once per process. */
-  readonly chooseGuest: () => Promise<{ readonly guest: Guest; readonly reason: string }>;
+  readonly chooseGuest: () => Promise<ChosenGuest>;
   readonly store: Store;
   readonly settings: Pick<
     Config,
     | 'workDirectory'
     | 'cacheDirectory'
+    | 'storeDirectory'
     | 'imageCacheBytes'
     | 'aptCacheBytes'
     | 'maximumDownloadBytes'
     | 'maximumVirtualBytes'
+    | 'maximumPackages'
+    | 'maximumLogBytes'
+    | 'diskReserveBytes'
     | 'compression'
     | 'installRecommends'
     | 'launchpadApiUrl'
@@ -34,4 +40,10 @@ export interface BuildContext {
   readonly signal: AbortSignal;
   readonly reporter: Reporter;
   readonly log: Log;
+}
+
+/** The same with what holds the attempt to its limits; the signal is aborted by those, too. */
+export interface LimitedContext extends BuildContext {
+  readonly space: DiskSpace;
+  readonly output: OutputLimit;
 }

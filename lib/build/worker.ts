@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BuildEvent, ImageResult } from '../api/event.ts';
 import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
-import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import { type ErrorCode, ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Broker } from '../queue/broker.ts';
 import type { BuildJob } from '../queue/job.ts';
@@ -249,7 +249,7 @@ export function createWorker(options: WorkerOptions): Worker {
       if (error.code === 'worker.stopping') return 'stopping';
       if (error.code === 'build.cancelled') return { state: 'cancelled', error };
       log.warn('build failed', { code: error.code, step: reporter.step, error });
-      return { state: 'failed', error };
+      return { state: 'failed', error: stoppedCodes.includes(error.code) ? withPlace(error, reporter) : error };
     }
   }
 
@@ -306,6 +306,15 @@ export function createWorker(options: WorkerOptions): Worker {
       }
     }
   }
+}
+
+/** What ends a build from outside, and so does not say by itself what the build was at. */
+const stoppedCodes: readonly ErrorCode[] = ['build.timeout', 'guest.limit'];
+
+function withPlace(error: ImageBuilderError, { step, doing }: Reporter): ImageBuilderError {
+  const { code, message, logTail } = error;
+  const place = step === null ? doing : `${step}: ${doing}`;
+  return new ImageBuilderError(code, `${message}; it was at "${place}"`, { cause: error, logTail });
 }
 
 function summary(job: BuildJob, state: BuildEvent['state']): BuildSummary {

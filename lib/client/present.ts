@@ -1,9 +1,9 @@
 import { createLogUpdate } from 'log-update';
 import { isTerminal } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
+import { plain } from '../text.ts';
 import type { Update } from './follow.ts';
 import { describeChange, describeEnd } from './report.ts';
-import { plain } from './text.ts';
 import { advance, renderView, type View } from './view.ts';
 
 /** How a build that is being followed is shown. */

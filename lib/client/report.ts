@@ -1,5 +1,6 @@
+import type { GuestReport } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
-import { formatBytes, formatSeconds, plain, table } from './text.ts';
+import { formatBytes, formatSeconds, plain, table, truncate } from '../text.ts';
 import { percent, stepFraction } from './view.ts';
 
 /** A build in plain lines: what has changed since the last look, how it ended, and tables of many. */
@@ -78,6 +79,16 @@ const advice = {
   service: 'a fault of the service: its operator has to look.',
 } as const;
 
+/** `worker-1 (vm with KVM)`; why it is slow, where it is. */
+function describeWorker({ name, guest }: Status['workers'][number]): string {
+  return guest === undefined ? plain(name) : `${plain(name)} (${plain(describeGuest(guest))})`;
+}
+
+function describeGuest({ kind, accelerator, reason }: GuestReport): string {
+  if (accelerator === null) return kind;
+  return accelerator === 'kvm' ? `${kind} with KVM` : `${kind} without KVM: ${truncate(reason, 120)}`;
+}
+
 /** Everything `status` knows, for people. */
 export function describeStatus(status: Status): string {
   const { broker } = status;
@@ -87,7 +98,7 @@ export function describeStatus(status: Status): string {
     broker.reachable
       ? `RabbitMQ: reachable, ${queue}`
       : `RabbitMQ: out of reach${broker.message === undefined ? '' : `, ${plain(broker.message)}`}; what follows is the last that is known`,
-    `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map((worker) => plain(worker.name)).join(', ')}`,
+    `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map(describeWorker).join(', ')}`,
   ];
   const builds = [...status.running, ...status.queued, ...status.finished];
   if (builds.length === 0) return [...lines, 'No builds.'].join('\n');

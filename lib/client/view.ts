@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
 import { type BuildStep, buildSteps } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
-import { formatSeconds, plain, truncate } from './text.ts';
+import { formatSeconds, plain, truncate } from '../text.ts';
 
 /** A build as a terminal shows it while it goes on: a line per step with a bar, and the tail of the log. */
 

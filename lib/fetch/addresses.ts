@@ -100,6 +100,9 @@ function embeddedIpv4(address: string): string[] {
   const startsWith = (...prefix: number[]) => prefix.every((value, index) => group[index] === value);
   if (startsWith(0, 0, 0, 0, 0, 0xffff) || startsWith(0, 0, 0, 0, 0xffff, 0)) return [at(6)];
   if (startsWith(0, 0, 0, 0, 0, 0) && (group[6] ?? 0) > 0) return [at(6)];
+  // The prefix for local use may be cut at 96 bits, or at 48, where a byte that is always zero splits the address.
+  if (startsWith(0x64, 0xff9b, 1))
+    return [at(6), dotted(group[3] ?? 0, (((group[4] ?? 0) << 8) | ((group[5] ?? 0) >> 8)) & 0xffff)];
   if (startsWith(0x64, 0xff9b)) return [at(6)];
   if (startsWith(0x2002)) return [at(1)];
   if (startsWith(0x2001, 0)) return [at(2), dotted((group[6] ?? 0) ^ 0xffff, (group[7] ?? 0) ^ 0xffff)];

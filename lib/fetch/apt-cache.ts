@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type CacheEntry, openCache } from './cache.ts';
 import type { HttpClient } from './client.ts';
 import { type AptObject, type Flight, startFlight } from './flight.ts';
+import { createSilenceMemory, type SilenceMemory } from './silence.ts';
 import { UpstreamError } from './upstream-error.ts';
 
 /**
@@ -15,12 +16,14 @@ export interface AptCache {
   open(url: string, options: AptObjectOptions): Promise<AptObject>;
   /** Drops what was used least recently until the size limit holds. Costs nothing when nothing has come in since. */
   evict(): Promise<void>;
+  /** Of the servers that did not answer, for whoever asks them past the cache. */
+  readonly silence: SilenceMemory;
 }
 
 export interface AptObjectOptions {
   readonly signal: AbortSignal;
-  /** Ask the server even about what rarely changes. */
-  readonly revalidate: boolean;
+  /** Have the server send it again, whatever is here: a server may vouch for what it never meant to send. */
+  readonly anew: boolean;
 }
 
 export interface AptCacheOptions {
@@ -57,6 +60,7 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
   const { client, cacheBytes, revalidateAfterMs = hourMs } = options;
   const cache = await openCache(join(options.cacheDirectory, 'packages'), cacheBytes);
   const flights = new Map<string, Flight>();
+  const silence = createSilenceMemory(client.stallTimeoutMs);
   let addedBytes = 0;
 
   async function publish(entry: CacheEntry, partPath: string): Promise<void> {
@@ -102,16 +106,19 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
   }
 
   return {
-    async open(url, { signal, revalidate }) {
+    silence,
+    async open(url, { signal, anew }) {
+      const fetched = (known: CacheEntry | null) =>
+        silence.watch(new URL(url), () => flightTo(url, known).join(signal));
       const validity = validityOf(new URL(url).pathname);
-      const entry = await cache.find(url);
+      const entry = anew ? null : await cache.find(url);
       const ageMs = Date.now() - (entry?.validatedAtMs ?? 0);
-      const fresh = validity === 'never' || (validity === 'rarely' && !revalidate && ageMs < revalidateAfterMs);
+      const fresh = validity === 'never' || (validity === 'rarely' && ageMs < revalidateAfterMs);
       const cached = entry === null ? null : await openCached(entry);
-      if (entry === null || cached === null) return flightTo(url, null).join(signal);
+      if (entry === null || cached === null) return await fetched(null);
       if (fresh) return cached;
       try {
-        const object = await flightTo(url, entry).join(signal);
+        const object = await fetched(entry);
         await cached[Symbol.asyncDispose]();
         return object;
       } catch (error) {

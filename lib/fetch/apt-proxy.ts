@@ -9,6 +9,7 @@ import { type AptProxyFailure, describeFailure, silent } from './apt-failure.ts'
 import type { HttpClient } from './client.ts';
 import type { AptObject } from './flight.ts';
 import { openTunnel } from './tunnel.ts';
+import { UpstreamError } from './upstream-error.ts';
 
 /**
  * The HTTP proxy through which apt inside an image reaches its repositories: one for each build, on a loopback port,
@@ -45,27 +46,12 @@ const maximumFailures = 1000;
 /** apt keeps its connections between the phases of one run. */
 const keepAliveMs = 120_000;
 
-/** Header fields of apt's that go on to the server, and of the server's that go back. */
-const forwarded = [
-  'accept',
-  'authorization',
-  'cache-control',
-  'if-modified-since',
-  'if-none-match',
-  'if-range',
-  'range',
-];
-const returned = [
-  'accept-ranges',
-  'cache-control',
-  'content-length',
-  'content-range',
-  'content-type',
-  'date',
-  'etag',
-  'expires',
-  'last-modified',
-];
+/**
+ * Header fields of apt's that go on to the server, and of the server's that go back. Ranges do not: apt would wait for
+ * all that a Content-Range promises, however little the server sends.
+ */
+const forwarded = ['accept', 'authorization', 'cache-control', 'if-modified-since', 'if-none-match'];
+const returned = ['cache-control', 'content-length', 'content-type', 'date', 'etag', 'expires', 'last-modified'];
 
 /** Starts the proxy on a free port of 127.0.0.1. Disposing it breaks off whatever is under way. */
 export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy> {
@@ -105,7 +91,8 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       if (isCacheable(request, url)) await sendObject(request, response, url, requestSignal);
       else await relay(request, response, url, requestSignal);
     } catch (error) {
-      if (requestSignal.aborted) {
+      // What a server's answer dies of closes the connection to apt as well.
+      if (signal.aborted || (gone.signal.aborted && !(error instanceof UpstreamError))) {
         // apt hangs up on whatever it still wants when it fails elsewhere; only a long wait is the server's doing.
         const waited = !response.headersSent && performance.now() - startedMs > client.connectTimeoutMs;
         if (waited && !signal.aborted) failed(text, silent(text));
@@ -124,8 +111,8 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     url: URL,
     requestSignal: AbortSignal,
   ): Promise<void> {
-    const revalidate = request.headers['cache-control']?.includes('no-cache') === true;
-    await using object = await cache.open(url.href, { signal: requestSignal, revalidate });
+    const anew = request.headers['cache-control']?.includes('no-cache') === true;
+    await using object = await cache.open(url.href, { signal: requestSignal, anew });
     failures.delete(request.url ?? '');
     const start = rangeStart(request, object);
     const size = object.sizeBytes;
@@ -145,8 +132,10 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     const count = (bytes: number) => {
       statistics[hit ? 'hitBytes' : 'missBytes'] += bytes;
     };
-    await pipeline(counted(object.read(start, size ?? Number.POSITIVE_INFINITY), count), response, {
-      signal: requestSignal,
+    const body = counted(object.read(start, size ?? Number.POSITIVE_INFINITY), count);
+    await pipeline(body, response, { signal: requestSignal }).catch((error: unknown) => {
+      cache.silence.note(url, error);
+      throw error;
     });
   }
 
@@ -157,12 +146,13 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     url: URL,
     requestSignal: AbortSignal,
   ): Promise<void> {
-    using answer = await client.open(url, {
+    const options = {
       method: request.method === 'HEAD' ? 'HEAD' : 'GET',
       headers: pick(request.headers, forwarded),
       signal: requestSignal,
-      okStatuses: [304, 416],
-    });
+      okStatuses: [304],
+    } as const;
+    using answer = await cache.silence.watch(url, () => client.open(url, options));
     failures.delete(request.url ?? '');
     statistics.misses += 1;
     response.writeHead(answer.status, pick(answer.headers, returned));
@@ -233,13 +223,13 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
 /**
- * Private repositories are left alone: what one build may read, another may not. Of conditional requests only the
- * range of a package that apt began earlier is answered from the cache.
+ * Private repositories are left alone: what one build may read, another may not. Of conditional requests only those for
+ * the rest of what apt began earlier are answered from the cache.
  */
 function isCacheable({ method, headers }: IncomingMessage, url: URL): boolean {
   if (method !== 'GET' || headers.authorization !== undefined) return false;
   if (/\.u?d?deb$|\/by-hash\//.test(url.pathname)) return true;
-  return ['range', 'if-modified-since', 'if-none-match', 'if-range'].every((name) => headers[name] === undefined);
+  return headers['if-modified-since'] === undefined && headers['if-none-match'] === undefined;
 }
 
 /** Where the answer is to begin: 0 unless apt asks for the rest of the very object it has a part of. */

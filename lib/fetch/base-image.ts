@@ -22,6 +22,8 @@ export interface BaseImageOptions {
   /** An existing folder of this build alone; best on the cache's file system, where the image costs no copy. */
   readonly workDirectory: string;
   readonly signal: AbortSignal;
+  /** Called before a download, which waits for it; `sizeBytes` is null where the server does not tell. */
+  readonly beforeDownload?: (sizeBytes: number | null) => Promise<void>;
   /** At most four times a second, and at the end. `totalBytes` is null where the server does not tell. */
   readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   /** Told of what users should know: a mirror that failed, a download that was resumed, an image without a digest. */
@@ -59,7 +61,10 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
   const listed = await readListedChecksums(probes, client, signal);
   const mirrors = chooseImage(probes, listed, onNotice);
   const expectedSha256 = listed.get(mirrors[0].fileName) ?? (await checksumBeside(mirrors, client, signal));
-  if (expectedSha256 === undefined) onNotice('no SHA256SUMS names the base image: its content is not verified');
+  if (expectedSha256 === undefined) {
+    assertNoneMissing(probes);
+    onNotice('no SHA256SUMS names the base image: its content is not verified');
+  }
 
   const cache = await openCache(join(options.cacheDirectory, 'images'), options.cacheBytes);
   const target = join(workDirectory, 'base-image');
@@ -88,6 +93,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
   const cachedMeanwhile = await fromCache();
   if (cachedMeanwhile !== null) return cachedMeanwhile;
 
+  await options.beforeDownload?.(mirrors[0].sizeBytes);
   const partPath = cache.partPath(key);
   const result = await download({
     urls: mirrors.map(({ url }) => url),
@@ -121,6 +127,13 @@ async function readListedChecksums(
     for (const [name, digest] of parseChecksums(text)) if (!digests.has(name)) digests.set(name, digest);
   }
   return digests;
+}
+
+/** Who lists a SHA256SUMS wants the image verified by it: without it, the image is not taken. */
+function assertNoneMissing(probes: readonly (Probe | FailedProbe)[]): void {
+  for (const found of probes) {
+    if ('error' in found && found.fileName === 'SHA256SUMS') throw found.error;
+  }
 }
 
 /** The digest in a SHA256SUMS in the folder of one of the mirrors. That there is none, or it cannot be had, is fine. */

@@ -56,6 +56,11 @@ export interface FileCache {
   lock(key: string, signal: AbortSignal): Promise<AsyncDisposable>;
   /** Drops what was used least recently until the size limit holds, and sweeps leftovers. */
   evict(): Promise<void>;
+  /**
+   * Drops what was used least recently, and is not in use, until so many bytes are free that were not; tells how many
+   * there are.
+   */
+  makeRoom(bytes: number): Promise<number>;
 }
 
 export const CacheEntry = z.object({
@@ -69,6 +74,10 @@ export const CacheEntry = z.object({
   validatedAtMs: z.number(),
 });
 export type CacheEntry = z.infer<typeof CacheEntry>;
+
+/** What lies on the disk: not the URL, since a query may be a signature. */
+const StoredEntry = CacheEntry.omit({ url: true });
+type StoredEntry = z.infer<typeof StoredEntry>;
 
 /** Time of modification of a blob that nothing has written to: seconds since 1970. */
 const intactTime = 1;
@@ -100,7 +109,7 @@ export async function openCache(directory: string, maximumBytes: number): Promis
 
   async function record(entry: CacheEntry): Promise<void> {
     const part = partPath();
-    await writeFile(part, JSON.stringify(entry));
+    await writeFile(part, JSON.stringify(StoredEntry.parse(entry)));
     await rename(part, urlPath(entry.url));
   }
 
@@ -110,6 +119,17 @@ export async function openCache(directory: string, maximumBytes: number): Promis
       const entry = await readEntry(join(folder('urls'), name));
       if (entry === null || !blobs.has(entry.sha256)) await rm(join(folder('urls'), name), { force: true });
     }
+  }
+
+  async function leastRecentlyUsedFirst() {
+    const names = await readdir(folder('blobs'));
+    const found = await Promise.all(names.map(async (name) => ({ name, stats: await orNull(stat(blobPath(name))) })));
+    return found
+      .flatMap(({ name, stats }) =>
+        // A build that uses it has a link of its own.
+        stats === null ? [] : [{ name, sizeBytes: stats.size, usedMs: stats.atimeMs, inUse: stats.nlink > 1 }],
+      )
+      .sort((one, other) => one.usedMs - other.usedMs);
   }
 
   async function sweepParts(): Promise<void> {
@@ -126,7 +146,7 @@ export async function openCache(directory: string, maximumBytes: number): Promis
     drop,
     async find(url) {
       const entry = await readEntry(urlPath(url));
-      return entry !== null && entry.url === url && (await use(entry.sha256)) === entry.sizeBytes ? entry : null;
+      return entry !== null && (await use(entry.sha256)) === entry.sizeBytes ? { ...entry, url } : null;
     },
     sizeOf: use,
     async linkTo(sha256, target) {
@@ -155,11 +175,7 @@ export async function openCache(directory: string, maximumBytes: number): Promis
     async evict() {
       await using _ = await lock(join(folder('locks'), 'evict'));
       await sweepParts();
-      const names = await readdir(folder('blobs'));
-      const found = await Promise.all(names.map(async (name) => ({ name, stats: await orNull(stat(blobPath(name))) })));
-      const blobs = found
-        .flatMap(({ name, stats }) => (stats === null ? [] : [{ name, sizeBytes: stats.size, usedMs: stats.atimeMs }]))
-        .sort((one, other) => one.usedMs - other.usedMs);
+      const blobs = await leastRecentlyUsedFirst();
       let total = blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (total <= maximumBytes) return;
       for (const { name, sizeBytes } of blobs) {
@@ -169,17 +185,29 @@ export async function openCache(directory: string, maximumBytes: number): Promis
       }
       await removeUnusedUrls();
     },
+    async makeRoom(bytes) {
+      await using _ = await lock(join(folder('locks'), 'evict'));
+      let freedBytes = 0;
+      for (const { name, sizeBytes, inUse } of await leastRecentlyUsedFirst()) {
+        if (freedBytes >= bytes) break;
+        if (inUse) continue;
+        await drop(name);
+        freedBytes += sizeBytes;
+      }
+      if (freedBytes > 0) await removeUnusedUrls();
+      return freedBytes;
+    },
   };
 }
 
 const digest = (text: string) => createHash('sha256').update(text).digest('hex');
 
 /** An index file that is missing or damaged is no entry: it is written anew with the next download. */
-async function readEntry(path: string): Promise<CacheEntry | null> {
+async function readEntry(path: string): Promise<StoredEntry | null> {
   const text = await orNull(readFile(path, 'utf8'));
   if (text === null) return null;
   try {
-    return CacheEntry.parse(JSON.parse(text));
+    return StoredEntry.parse(JSON.parse(text));
   } catch {
     return null;
   }

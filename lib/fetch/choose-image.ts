@@ -39,6 +39,7 @@ function areMirrors(one: Probe, other: Probe, digests: ReadonlyMap<string, strin
 function noImage(looked: readonly Probe[], failed: readonly FailedProbe[]): ImageBuilderError {
   const found = [...failed.map(({ error }) => error.message), ...looked.map(describe)].join('; ');
   const telling =
+    failed.find(({ error }) => error.retryable) ??
     failed.find(({ error }) => error.fault === 'upstream') ??
     failed.find(({ error }) => error.code !== 'image.not_found') ??
     (looked.length === 0 ? failed[0] : undefined);

@@ -2,14 +2,14 @@ import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import got, { type Response as GotResponse, type Request } from 'got';
-import { type ErrorCode, safeUrl } from '../errors.ts';
+import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { Egress } from './egress.ts';
 import { answer, type HttpHead, type HttpResponse, readAll, toResponse } from './response.ts';
 import { statusError, UpstreamError } from './upstream-error.ts';
 
 /**
  * The HTTP client for every server that a request, or the operator, names: egress rules at every hop, time limits on
- * connection, first byte and stall, retries where they help, errors that say what happened. Nothing is decompressed:
+ * connection, first byte, stall and drip, retries where they help, errors that say what happened. Nothing is decompressed:
  * what a server stores is what arrives. One per process, for its connections are kept alive and shared.
  */
 export interface HttpClient extends Disposable {
@@ -22,12 +22,14 @@ export interface HttpClient extends Disposable {
   open(url: string | URL, options?: OpenOptions): Promise<HttpResponse>;
   /** The body as text, at most `maximumBytes`. */
   getText(url: string | URL, options: TextOptions): Promise<TextResponse>;
-  /** The body parsed as JSON, to be checked by a schema. Throws `upstream.status` for what is not JSON. */
+  /** The body parsed as JSON, to be checked by a schema. Throws `upstream.unusable` for what is not JSON. */
   getJson(url: string | URL, options: TextOptions): Promise<unknown>;
   /** The head of the answer to HEAD. */
   head(url: string | URL, options?: OpenOptions): Promise<HttpHead>;
   /** POSTs JSON once and resolves with the status, whatever it is. Only 307 and 308 are followed. */
   postJson(url: string | URL, body: string, options: PostOptions): Promise<{ readonly status: number }>;
+  /** Does it again, after a pause, for as long as another attempt can help. */
+  retry<Result>(attemptOnce: () => Promise<Result>, options: RetryOptions): Promise<Result>;
   /** Waits before attempt `attempt` + 1 (from 1). Throws `error` instead where another attempt cannot help. */
   backOff(error: unknown, attempt: number, options: RetryOptions): Promise<void>;
 }
@@ -43,15 +45,18 @@ export interface HttpClientOptions {
 }
 
 export interface RetryPolicy {
-  /** How often one thing is tried, the first time included. */
+  /** How often one thing is tried, the first time included; three times at most where the server is too slow. */
   readonly attempts: number;
   /** Longest wait before the second attempt; doubles from there. The wait is random between half of it and all. */
   readonly delayMs: number;
-  /** No wait is longer; a server whose Retry-After asks for more is not tried again. */
+  /** No wait is longer; what a Retry-After asks for comes on top, and a server that asks for more is not tried again. */
   readonly maximumDelayMs: number;
 }
 
-const defaultRetry = { attempts: 4, delayMs: 500, maximumDelayMs: 30_000 } as const satisfies RetryPolicy;
+/** Some 10 seconds of waiting altogether, as long as it takes to restart a server. */
+const defaultRetry = { attempts: 5, delayMs: 1000, maximumDelayMs: 60_000 } as const satisfies RetryPolicy;
+/** A server that was too slow is waited for less often: every attempt takes minutes. */
+const maximumTimeouts = 3;
 const maximumRedirects = 5;
 
 export interface RetryOptions {
@@ -120,36 +125,46 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 
   async function send(start: string | URL, sendOptions: SendOptions = {}): Promise<HttpResponse> {
     const { signal, method = 'GET' } = sendOptions;
-    signal?.throwIfAborted();
-    let url = egress.checkUrl(start);
+    let target = start;
     let headers = sendOptions.headers ?? {};
     for (let redirects = 0; ; redirects += 1) {
-      const stream = request(url, sendOptions, headers);
-      const response = await answer(stream, url.href, signal);
+      const { url, stream, response } = await hop(target, sendOptions, headers).catch((error: unknown) => {
+        throw redirects === 0 ? error : afterRedirect(error, start);
+      });
       if (!isRedirect(response, method)) return toResponse(stream, response, url.href, stallTimeoutMs, signal);
       stream.destroy();
       if (redirects === maximumRedirects) {
         const message = `${safeUrl(start)} redirects more than ${maximumRedirects} times`;
-        throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: response.statusCode });
+        throw unusable(message, response.statusCode);
       }
-      const target = egress.checkUrl(redirectTarget(response, url));
-      if (target.origin !== url.origin) headers = withoutCredentials(headers);
-      url = target;
+      const next = redirectTarget(response, url);
+      if (next.origin !== url.origin) headers = withoutCredentials(headers);
+      target = next;
     }
+  }
+
+  /** One request, and the head of its answer, a redirect perhaps. */
+  async function hop(target: string | URL, sendOptions: SendOptions, headers: Readonly<Record<string, string>>) {
+    sendOptions.signal?.throwIfAborted();
+    const url = egress.checkUrl(target);
+    const stream = request(url, sendOptions, headers);
+    return { url, stream, response: await answer(stream, url.href, sendOptions.signal) };
   }
 
   async function backOff(error: unknown, attempt: number, retryOptions: RetryOptions): Promise<void> {
     retryOptions.signal?.throwIfAborted();
     if (!(error instanceof UpstreamError) || !error.transient) throw error;
     const askedMs = (error.retryAfterSeconds ?? 0) * 1000;
-    if (attempt >= (retryOptions.attempts ?? policy.attempts) || askedMs > policy.maximumDelayMs) throw error;
+    const attempts = Math.min(retryOptions.attempts ?? policy.attempts, error.timedOut ? maximumTimeouts : Infinity);
+    if (attempt >= attempts || askedMs > policy.maximumDelayMs) throw error;
     const longestMs = Math.min(policy.maximumDelayMs, policy.delayMs * 2 ** (attempt - 1));
-    const waitMs = Math.max(askedMs, longestMs * (0.5 + Math.random() / 2));
+    // Random also on top of what was asked for: whoever was turned away together should not come back together.
+    const waitMs = askedMs + longestMs * (0.5 + Math.random() / 2);
     await sleep(waitMs, undefined, { signal: retryOptions.signal }).catch(() => undefined);
     retryOptions.signal?.throwIfAborted();
   }
 
-  async function retried<Result>(attemptOnce: () => Promise<Result>, retryOptions: RetryOptions): Promise<Result> {
+  async function retry<Result>(attemptOnce: () => Promise<Result>, retryOptions: RetryOptions): Promise<Result> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await attemptOnce();
@@ -179,27 +194,27 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   }
 
   const getText = (url: string | URL, textOptions: TextOptions) =>
-    retried(() => getTextOnce(url, textOptions), textOptions);
+    retry(() => getTextOnce(url, textOptions), textOptions);
 
   return {
     egress,
     connectTimeoutMs,
     stallTimeoutMs,
     send,
+    retry,
     backOff,
-    open: (url, openOptions = {}) => retried(() => openOnce(url, openOptions), openOptions),
+    open: (url, openOptions = {}) => retry(() => openOnce(url, openOptions), openOptions),
     getText,
     async getJson(url, textOptions) {
       const { text, status } = await getText(url, textOptions);
       try {
         return JSON.parse(text) as unknown;
       } catch (cause) {
-        const message = `${safeUrl(url)} answered ${status} with what is not JSON`;
-        throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: status, cause });
+        throw unusable(`${safeUrl(url)} answered ${status} with what is not JSON`, status, cause);
       }
     },
     async head(url, openOptions = {}) {
-      using response = await retried(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
+      using response = await retry(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
       return { status: response.status, statusText: response.statusText, headers: response.headers, url: response.url };
     },
     async postJson(url, body, postOptions) {
@@ -223,8 +238,19 @@ function isRedirect(response: GotResponse, method: string): boolean {
 function redirectTarget(response: GotResponse, url: URL): URL {
   const target = URL.parse(response.headers.location ?? '', url.href);
   if (target !== null) return target;
-  const message = `${safeUrl(url)} redirects to what is not a URL`;
-  throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: response.statusCode });
+  throw unusable(`${safeUrl(url)} redirects to what is not a URL`, response.statusCode);
+}
+
+/** Whoever reads of a refused address has not written it: the server that was asked has. */
+function afterRedirect(error: unknown, start: string | URL): unknown {
+  if (!(error instanceof ImageBuilderError) || error.code !== 'egress.refused') return error;
+  return new ImageBuilderError(error.code, `${safeUrl(start)} redirects elsewhere, and ${error.message}`, {
+    cause: error,
+  });
+}
+
+function unusable(message: string, upstreamStatus: number, cause?: unknown): UpstreamError {
+  return new UpstreamError('upstream.unusable', message, { transient: false, upstreamStatus, cause });
 }
 
 function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {

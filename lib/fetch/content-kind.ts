@@ -1,3 +1,5 @@
+import { knownFormat, signatureBytes } from '../file-format.ts';
+
 /** What a URL serves, told by its first bytes, and where those say nothing, by its name. */
 export interface ContentKind {
   /** `image` may be a base image, `checksums` is a SHA256SUMS file, `other` is neither. */
@@ -6,42 +8,16 @@ export interface ContentKind {
   readonly name: string;
 }
 
-/** How many bytes `contentKind` wants to see: up to the volume descriptor of an ISO 9660 image, at 32 KiB. */
-export const sniffBytes = 36 * 1024;
-
-/** Magic numbers that settle it alone: offset, bytes (latin1), name. */
-const signatures: readonly (readonly [number, string, string])[] = [
-  [32769, 'CD001', 'an ISO 9660 image'],
-  [0, 'KDMV', 'a VMDK image'],
-  [0, '# Disk DescriptorFile', 'a VMDK description'],
-  [0, 'conectix', 'a VHD image'],
-  [0, 'vhdxfile', 'a VHDX image'],
-  [64, '\x7f\x10\xda\xbe', 'a VDI image'],
-  [0, 'QED\0', 'a QED image'],
-  [0, 'hsqs', 'a squashfs file system'],
-  [0, '\x1f\x8b', 'a gzip-compressed file'],
-  [0, '\xfd7zXZ\0', 'an xz-compressed file'],
-  [0, '\x28\xb5\x2f\xfd', 'a zstd-compressed file'],
-  [0, 'BZh', 'a bzip2-compressed file'],
-  [0, '\x04\x22\x4d\x18', 'an lz4-compressed file'],
-  [0, 'PK\x03\x04', 'a zip archive'],
-  [257, 'ustar', 'a tar archive'],
-  [514, 'HdrS', 'a Linux kernel'],
-  [56, 'ARMd', 'a Linux kernel'],
-  [0, '\x7fELF', 'an ELF program'],
-  [0, '070701', 'an initial ramdisk'],
-  [0, '!<arch>\n', 'a Debian package'],
-  [0, '-----BEGIN PGP', 'an OpenPGP signature or key'],
-];
+/** How many bytes `contentKind` wants to see. */
+export const sniffBytes = signatureBytes;
 
 /** Tells what begins with `bytes` (the first `sniffBytes`, or all there is) and is served as `fileName`. */
 export function contentKind(bytes: Buffer, fileName: string): ContentKind {
   const text = bytes.toString('latin1');
   if (bytes.length === 0) return other('an empty file');
   if (text.startsWith('QFI\xfb')) return qcow(bytes);
-  for (const [offset, magic, name] of signatures) {
-    if (text.startsWith(magic, offset)) return other(name);
-  }
+  const known = knownFormat(bytes);
+  if (known !== null) return other(known.name);
   if (hasPartitionTable(bytes)) {
     // A VHD of fixed size is a raw disk with a footer: only its name tells.
     return /\.(vhd|vpc)$/i.test(fileName) ? other('a VHD image') : { role: 'image', name: 'a raw disk image' };

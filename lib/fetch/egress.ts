@@ -110,12 +110,12 @@ function refused(host: string, rule: string, setting: string | null): ImageBuild
   return new ImageBuilderError('egress.refused', `${host} is refused by the egress rules: ${rule}; ${remedy}`);
 }
 
-/** A host name as it is compared: lower case, without brackets and without the root's dot. */
+/** A host name as it is compared: lower case, without brackets and without the root's dot, however often. */
 function normalHost(host: string): string {
   return host
     .toLowerCase()
     .replace(/^\[(.*)\]$/, '$1')
-    .replace(/\.$/, '');
+    .replace(/\.+$/, '');
 }
 
 function matches(pattern: string, host: string): boolean {

@@ -28,7 +28,8 @@ export interface Part extends AsyncDisposable {
   finish(): Promise<void>;
 }
 
-const Description = z.object({ url: z.string(), validator: z.string(), totalBytes: z.int().nullable() });
+/** What lies on the disk. Not the URL itself, since a query may be a signature. */
+const Description = z.object({ urlSha256: z.string(), validator: z.string(), totalBytes: z.int().nullable() });
 type Description = z.infer<typeof Description>;
 
 /** Opens the part at `path`; what is there of another URL, or cannot be resumed, is thrown away. */
@@ -76,7 +77,7 @@ export async function openPart(path: string, url: string): Promise<Part> {
     async describe(headers) {
       const validator = strongValidator(headers);
       if (validator === null) return;
-      description = { url, validator, totalBytes: parseLength(headers['content-length']) };
+      description = { urlSha256: digest(url), validator, totalBytes: parseLength(headers['content-length']) };
       await writeFile(`${descriptionPath}.new`, JSON.stringify(description));
       await rename(`${descriptionPath}.new`, descriptionPath);
     },
@@ -116,9 +117,11 @@ function strongValidator({ etag, 'last-modified': lastModified, date }: Incoming
 async function readDescription(path: string, url: string): Promise<Description | null> {
   try {
     const description = Description.parse(JSON.parse(await readFile(path, 'utf8')));
-    return description.url === url ? description : null;
+    return description.urlSha256 === digest(url) ? description : null;
   } catch {
     // Missing, or cut short by a crash: the part starts anew.
     return null;
   }
 }
+
+const digest = (text: string) => createHash('sha256').update(text).digest('hex');

@@ -1,4 +1,4 @@
-import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, isNodeError, safeUrl, toImageBuilderError } from '../errors.ts';
 import type { HttpClient } from './client.ts';
 import { type ContentKind, contentKind, sniffBytes } from './content-kind.ts';
 import { parseLength } from './part.ts';
@@ -22,35 +22,48 @@ export interface Probe {
 /** Why a URL could not be looked at. */
 export interface FailedProbe {
   readonly url: string;
+  /** Last part of the path. */
+  readonly fileName: string;
   readonly error: ImageBuilderError;
 }
 
 /** Looks at the first bytes of a URL. The error of a server is a result, for other URLs may do. */
 export async function probe(url: string, client: HttpClient, signal: AbortSignal): Promise<Probe | FailedProbe> {
-  const fileName = fileNameOf(url);
-  const headers = { range: `bytes=0-${sniffBytes - 1}` };
   try {
-    using response = await client.open(url, { headers, signal, notFoundCode: 'image.not_found' });
-    const firstBytes = await readFirst(response, sniffBytes);
-    return {
-      url,
-      fileName,
-      kind: contentKind(firstBytes, fileName),
-      sizeBytes: wholeSize(response),
-      etag: response.headers.etag ?? null,
-      lastModified: response.headers['last-modified'] ?? null,
-      firstBytes,
-    };
+    return await client.retry(() => look(url, client, signal), { signal });
   } catch (error) {
     signal.throwIfAborted();
-    // Only an empty file cannot satisfy a range that begins at its first byte.
-    if (error instanceof UpstreamError && error.upstreamStatus === 416) {
-      const firstBytes = Buffer.alloc(0);
-      const kind = contentKind(firstBytes, fileName);
-      return { url, fileName, kind, sizeBytes: 0, etag: null, lastModified: null, firstBytes };
-    }
-    return { url, error: toImageBuilderError(error) };
+    const known = isUnknownHost(error) ? noSuchHost(url, error) : toImageBuilderError(error);
+    return { url, fileName: fileNameOf(url), error: known };
   }
+}
+
+async function look(url: string, client: HttpClient, signal: AbortSignal): Promise<Probe> {
+  const fileName = fileNameOf(url);
+  const headers = { range: `bytes=0-${sniffBytes - 1}` };
+  // Only an empty file cannot satisfy a range that begins at its first byte.
+  const options = { headers, signal, notFoundCode: 'image.not_found', okStatuses: [416], attempts: 1 } as const;
+  using response = await client.open(url, options);
+  const empty = response.status === 416;
+  const firstBytes = empty ? Buffer.alloc(0) : await readFirst(response, sniffBytes);
+  return {
+    url,
+    fileName,
+    kind: contentKind(firstBytes, fileName),
+    sizeBytes: empty ? 0 : wholeSize(response),
+    etag: response.headers.etag ?? null,
+    lastModified: response.headers['last-modified'] ?? null,
+    firstBytes,
+  };
+}
+
+/** The request has named the host, so that it is wrong is the request's fault. */
+function isUnknownHost(error: unknown): boolean {
+  return error instanceof UpstreamError && isNodeError(error.cause) && error.cause.code === 'ENOTFOUND';
+}
+
+function noSuchHost(url: string, cause: unknown): ImageBuilderError {
+  return new ImageBuilderError('image.not_found', `${safeUrl(url)}: DNS knows no such host`, { cause });
 }
 
 /** The last part of a URL's path, decoded. */

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Response as GotResponse, Request } from 'got';
 import { safeUrl } from '../errors.ts';
+import { createRateGuard, leastBytesPerSecond } from './rate.ts';
 import { toUpstreamError, UpstreamError } from './upstream-error.ts';
 
 /** The answer to a request: its head, and a body that is read under the stall limit. */
@@ -48,7 +49,10 @@ export function toResponse(
   };
 }
 
-/** The chunks of a body. Only time spent waiting for the server counts as a stall, not time the reader takes. */
+/**
+ * The chunks of a body. Throws when they stop coming or come too slowly; only time spent waiting for the server
+ * counts, not time the reader takes.
+ */
 async function* readBody(
   stream: Request,
   url: string,
@@ -59,14 +63,20 @@ async function* readBody(
     const message = `${safeUrl(url)}: the server sent nothing for ${Math.round(stallTimeoutMs / 1000)} seconds`;
     stream.destroy(new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true }));
   };
+  const rate = createRateGuard(stallTimeoutMs);
   const chunks: AsyncIterator<Buffer> = stream[Symbol.asyncIterator]();
   let timer: NodeJS.Timeout | undefined;
   try {
     for (;;) {
       timer = setTimeout(stalled, stallTimeoutMs);
+      const askedMs = performance.now();
       const { done, value } = await chunks.next();
       clearTimeout(timer);
       if (done === true) return;
+      if (rate.isTooSlow(performance.now() - askedMs, value.length)) {
+        const message = `${safeUrl(url)}: the server sends less than ${leastBytesPerSecond} bytes a second`;
+        throw new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true });
+      }
       yield value;
     }
   } catch (error) {
@@ -78,7 +88,7 @@ async function* readBody(
   }
 }
 
-/** The whole body. Throws `upstream.status` when it is longer than `maximumBytes`. */
+/** The whole body. Throws `upstream.unusable` when it is longer than `maximumBytes`. */
 export async function readAll(response: HttpResponse, maximumBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -86,7 +96,7 @@ export async function readAll(response: HttpResponse, maximumBytes: number): Pro
     bytes += chunk.length;
     if (bytes > maximumBytes) {
       const message = `${safeUrl(response.url)} answered with more than ${maximumBytes} bytes`;
-      throw new UpstreamError('upstream.status', message, { transient: false, upstreamStatus: response.status });
+      throw new UpstreamError('upstream.unusable', message, { transient: false, upstreamStatus: response.status });
     }
     chunks.push(chunk);
   }

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { safeUrl } from '../errors.ts';
 import type { HttpClient } from './client.ts';
+import { createRateGuard } from './rate.ts';
 import { toUpstreamError, UpstreamError } from './upstream-error.ts';
 
 export interface TunnelOptions {
@@ -17,20 +18,40 @@ export interface TunnelOptions {
 }
 
 /**
- * Connects to the server, says so to who asked, and passes bytes both ways until one side is done. Throws
- * `egress.refused` or `upstream.unreachable` while nothing has been answered yet.
+ * Connects to the server, says so to who asked, and passes bytes both ways until one side is done or the
+ * server only drips. Throws `egress.refused` or `upstream.*` while nothing has been answered yet.
  */
 export async function openTunnel(options: TunnelOptions): Promise<void> {
   const { url, socket, head, client, signal } = options;
-  const upstream = await connectTo(url, client, signal);
+  const upstream = await client.retry(() => connectTo(url, client, signal), { signal });
   upstream.setTimeout(client.stallTimeoutMs * 2, () => upstream.destroy());
-  upstream.on('data', (chunk: Buffer) => options.onUpstreamBytes(chunk.length));
+  const isTooSlow = createTunnelGuard(client.stallTimeoutMs);
+  upstream.on('data', (chunk: Buffer) => {
+    options.onUpstreamBytes(chunk.length);
+    if (isTooSlow(chunk.length)) upstream.destroy();
+  });
   socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
   if (head.length > 0) upstream.write(head);
   // How a tunnel ends is the business of the two that talk through it.
   await Promise.allSettled([pipeline(socket, upstream, { signal }), pipeline(upstream, socket, { signal })]);
   upstream.destroy();
   socket.destroy();
+}
+
+/**
+ * Tells of a server that drips. What goes on inside a tunnel cannot be seen, so a pause of the length of a stall counts
+ * as the end of an answer: the two may have nothing to say to each other.
+ */
+function createTunnelGuard(stallTimeoutMs: number): (bytes: number) => boolean {
+  const rate = createRateGuard(stallTimeoutMs);
+  let lastMs = performance.now();
+  return (bytes) => {
+    const waitedMs = performance.now() - lastMs;
+    lastMs += waitedMs;
+    if (waitedMs < stallTimeoutMs) return rate.isTooSlow(waitedMs, bytes);
+    rate.reset();
+    return false;
+  };
 }
 
 function connectTo(url: URL, client: HttpClient, signal: AbortSignal): Promise<Socket> {

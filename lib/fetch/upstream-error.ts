@@ -31,8 +31,13 @@ export class UpstreamError extends ImageBuilderError {
   }
 }
 
-/** Statuses after which the same request may succeed (RFC 9110; 429: RFC 6585). */
-const transientStatuses: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/**
+ * Whether the same request may succeed a moment after this status (RFC 9110; 425: RFC 8470, 429: RFC 6585). Of the
+ * server's errors only those do not pass that say what it can do at all; 520 to 530 are what CDNs say of their origin.
+ */
+function isTransient(status: number): boolean {
+  return [408, 425, 429].includes(status) || (status >= 500 && ![501, 505, 511].includes(status));
+}
 
 /** The error of an answer whose status is not what was asked for. `notFoundCode` is the code for 404 and 410. */
 export function statusError(
@@ -45,27 +50,33 @@ export function statusError(
   notFoundCode: ErrorCode,
 ): UpstreamError {
   const { status } = response;
-  const code =
-    status === 404 || status === 410
-      ? notFoundCode
-      : status === 401 || status === 403
-        ? 'upstream.forbidden'
-        : 'upstream.status';
   const text = response.statusText === '' ? '' : ` ${response.statusText.slice(0, 100)}`;
-  return new UpstreamError(code, `${safeUrl(response.url)} answered ${status}${text}`, {
-    transient: transientStatuses.has(status),
+  const retryAfterSeconds = parseRetryAfter(response.retryAfter);
+  const asked = retryAfterSeconds === undefined ? '' : ` and asks to be left alone for ${retryAfterSeconds} seconds`;
+  const message = `${safeUrl(response.url)} answered ${status}${text}${asked}`;
+  return new UpstreamError(statusCode(status, notFoundCode), message, {
+    transient: isTransient(status),
     upstreamStatus: status,
-    retryAfterSeconds: parseRetryAfter(response.retryAfter),
+    retryAfterSeconds,
   });
 }
 
-/** Any error of a request as ours: an ImageBuilderError found among the causes as it is, otherwise upstream.unreachable. */
+function statusCode(status: number, notFoundCode: ErrorCode): ErrorCode {
+  if (status === 404 || status === 410) return notFoundCode;
+  if (status === 401 || status === 403) return 'upstream.forbidden';
+  return isTransient(status) ? 'upstream.status' : 'upstream.unusable';
+}
+
+/**
+ * Any error of a request as ours: an ImageBuilderError found among the causes as it is, otherwise
+ * `upstream.unreachable`, or `upstream.unusable` where it will not pass by itself.
+ */
 export function toUpstreamError(error: unknown, url: string): ImageBuilderError {
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof ImageBuilderError) return cause;
   }
   const { what, transient } = describe(error);
-  return new UpstreamError('upstream.unreachable', `${safeUrl(url)}: ${what}`, {
+  return new UpstreamError(transient ? 'upstream.unreachable' : 'upstream.unusable', `${safeUrl(url)}: ${what}`, {
     transient,
     timedOut: error instanceof TimeoutError,
     cause: error,
@@ -85,6 +96,9 @@ function describe(error: unknown): { what: string; transient: boolean } {
   if (code === 'ECONNREFUSED') return { what: 'the connection was refused', transient: true };
   if (code === 'ECONNRESET' || code === 'EPIPE' || code.startsWith('ERR_GOT_') || code === 'ERR_BODY_PARSE_FAILURE') {
     return { what: 'the connection was cut', transient: true };
+  }
+  if (code === 'ERR_HTTP_CONTENT_LENGTH_MISMATCH') {
+    return { what: `the connection was cut (${firstLine(message)})`, transient: true };
   }
   if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH')
     return { what: 'there is no route to the host', transient: true };

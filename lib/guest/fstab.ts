@@ -1,3 +1,4 @@
+import { ImageBuilderError } from '../errors.ts';
 import { matchFstabSpec } from '../image/layout.ts';
 import { unescapeOctal } from '../image/octal.ts';
 import type { Partition } from '../image/partition.ts';
@@ -14,9 +15,14 @@ export interface FstabEntry {
 export interface MountPlan {
   /** Partitions beside the root, parents before children. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Mount points whose partition is not in the image, or not to be recognised from here. */
-  readonly unknown: readonly FstabEntry[];
+  /** Mount points that stay closed, with what the user should know of it; null where there is nothing to know. */
+  readonly closed: readonly { readonly target: string; readonly reason: string | null }[];
 }
+
+/** Folders that are the guest's own while the image is open (assemble.sh). */
+const ownFolders = /^\/(dev|proc|run|sys|tmp)(\/|$)/;
+/** As many mounts, and loop devices for them, as an image may ask of the worker. */
+const maximumEntries = 64;
 
 /** The entries of an fstab that mount something at boot from a block device. Lines that make no sense are left out. */
 export function parseFstab(text: string): FstabEntry[] {
@@ -33,21 +39,39 @@ export function parseFstab(text: string): FstabEntry[] {
   return entries;
 }
 
-/** What to mount beside the root partition, in order. */
+/**
+ * What to mount beside the root partition, in order: each partition once, since two loop devices on the same file
+ * system would destroy it. Throws `image.unsupported` for more mount points than any image has.
+ */
 export function planMounts(fstab: string, partitions: readonly Partition[], root: Partition): MountPlan {
   const mounts = new Map<string, Partition>();
-  const unknown: FstabEntry[] = [];
-  for (const entry of parseFstab(fstab)) {
-    if (entry.target === '/') continue;
-    const partition = matchFstabSpec(entry.spec, partitions);
-    if (partition === null) unknown.push(entry);
-    else if (partition.number !== root.number) mounts.set(entry.target, partition);
+  const closed: { readonly target: string; readonly reason: string | null }[] = [];
+  const entries = parseFstab(fstab);
+  if (entries.length > maximumEntries) {
+    throw new ImageBuilderError(
+      'image.unsupported',
+      `/etc/fstab in the image has ${entries.length} mount points; at most ${maximumEntries} are opened`,
+    );
+  }
+  for (const { spec, target, options } of entries) {
+    if (target === '/') continue;
+    const partition = matchFstabSpec(spec, partitions);
+    const elsewhere = [...mounts].find(([, mounted]) => mounted.number === partition?.number)?.[0];
+    if (partition === null) {
+      closed.push({ target, reason: options.includes('nofail') ? null : `the image has no partition ${spec}` });
+    } else if (ownFolders.test(target)) {
+      closed.push({ target, reason: null });
+    } else if (elsewhere !== undefined && elsewhere !== target) {
+      closed.push({ target, reason: `${spec} is open as ${elsewhere} already` });
+    } else if (partition.number !== root.number) {
+      mounts.set(target, partition);
+    }
   }
   const depth = (path: string) => path.split('/').length;
   return {
     mounts: [...mounts]
       .map(([target, partition]) => ({ partition, target }))
       .sort((one, other) => depth(one.target) - depth(other.target)),
-    unknown,
+    closed,
   };
 }

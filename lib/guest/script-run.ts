@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import type { GuestDisk, GuestScript } from './guest.ts';
+import { guestScripts } from './script.ts';
 
 /** What running a script inside an image has in common, whichever guest does it. */
 
@@ -35,14 +36,40 @@ export interface ScriptFailure {
   readonly cause?: unknown;
 }
 
-/** The error of a script that failed, under its own name. */
-export function scriptError({ name }: GuestScript, failure: ScriptFailure): ExecError {
-  return new ExecError({
+/** The error of a script that failed, under its own name; `image.full` where the image had no room for what it wrote. */
+export function scriptError({ name }: GuestScript, failure: ScriptFailure): ImageBuilderError {
+  const error = new ExecError({
     cause: undefined,
     ...failure,
     command: `the script ${name} inside the image`,
     notFound: false,
   });
+  if (!/No space left on device|Disk quota exceeded/.test(failure.stderr)) return error;
+  return new ImageBuilderError('image.full', `the file system of the image is full: ${error.logTail.at(-1)}`, {
+    cause: error,
+    logTail: error.logTail,
+  });
+}
+
+/** Our own scripts take seconds. What keeps one busy for longer is taken for hostile. */
+export const ownLimitMs = 10 * 60_000;
+
+/** The script that puts into the image what it needs while it is open. */
+export function borrowScript(resolvConf: string | null): GuestScript {
+  const files = resolvConf === null ? {} : { 'resolv.conf': resolvConf };
+  const rest = { files, arguments: Object.keys(files), timeoutMs: ownLimitMs };
+  return { name: 'borrow', text: guestScripts.borrow, ...rest };
+}
+
+/** What a failed `borrowScript` says of the image: `image.corrupt` or `image.unsupported`; other errors as they are. */
+export function borrowError(error: unknown): unknown {
+  if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
+  const [, kind, reason] = /^(corrupt|unsupported): (.*)$/m.exec(error.stderr) ?? [];
+  return new ImageBuilderError(
+    kind === 'corrupt' ? 'image.corrupt' : 'image.unsupported',
+    reason ?? `the image cannot be made ready for changes: ${error.logTail.at(-1) ?? `exit code ${error.exitCode}`}`,
+    { cause: error, logTail: error.logTail },
+  );
 }
 
 /** Below this the file system that the overlay lies on counts as full. */

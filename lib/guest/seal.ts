@@ -2,6 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import type { GuestSession } from './guest.ts';
 import { guestScripts } from './script.ts';
+import { ownLimitMs } from './script-run.ts';
 
 /** What an image had, before anything was changed, of what `sealImage` looks after. Opaque. */
 export interface Pristine {
@@ -10,7 +11,7 @@ export interface Pristine {
 
 /** Takes down the state of a freshly opened image. Changes nothing. */
 export async function beforeChange(session: GuestSession): Promise<Pristine> {
-  const { stdout } = await session.run({ name: 'snapshot', text: guestScripts.snapshot });
+  const { stdout } = await session.run({ name: 'snapshot', text: guestScripts.snapshot, timeoutMs: ownLimitMs });
   return { lines: stdout };
 }
 
@@ -25,6 +26,7 @@ export async function sealImage(session: GuestSession, pristine: Pristine): Prom
     await session.run({
       name: 'seal',
       text: guestScripts.seal,
+      timeoutMs: ownLimitMs,
       files: { snapshot: guestScripts.snapshot, before: pristine.lines },
     });
   } catch (error) {

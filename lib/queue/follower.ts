@@ -122,8 +122,12 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   /** Reads until the channel closes. */
   const readOnce = async (channel: ConfirmChannel) => {
     const closed = new Promise<void>((resolve) => {
-      channel.once('close', resolve);
-      stopping.signal.addEventListener('abort', () => resolve(), { once: true });
+      const end = () => {
+        stopping.signal.removeEventListener('abort', end);
+        resolve();
+      };
+      channel.once('close', end);
+      stopping.signal.addEventListener('abort', end);
     });
     await channel.prefetch(prefetch);
     await channel.consume(

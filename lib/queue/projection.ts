@@ -1,4 +1,4 @@
-import { type BuildEvent, type BuildState, isTerminal } from '../api/event.ts';
+import { type BuildEvent, type BuildState, type GuestReport, isTerminal } from '../api/event.ts';
 import type { StreamRecord } from './record.ts';
 
 /** A way in which a caller is told of the end of a build. */
@@ -54,6 +54,8 @@ export interface BuildView {
 export interface SeenWorker {
   readonly name: string;
   readonly lastSeenAt: string;
+  /** How it opens images; null while it has not said. */
+  readonly guest: GuestReport | null;
 }
 
 export interface Projection {
@@ -96,7 +98,7 @@ export function createProjection(options: ProjectionOptions): Projection {
   /** Ids of finished builds, oldest first, also of those whose details are dropped: late events must not revive them. */
   const finished = new Set<string>();
   const superseded = new Map<string, State>();
-  const workers = new Map<string, string>();
+  const workers = new Map<string, SeenWorker>();
 
   const expired = (build: State, now: Date) =>
     now.getTime() - Date.parse(build.updatedAt) > options.forgetAfterSeconds * 1000;
@@ -144,8 +146,9 @@ export function createProjection(options: ProjectionOptions): Projection {
     build.updatedAt = event.time;
     if (event.log !== undefined) build.logTail = [...build.logTail, ...event.log].slice(-maximumLogLines);
     if (event.worker !== null) {
+      const guest = event.guest ?? workers.get(event.worker)?.guest ?? null;
       workers.delete(event.worker);
-      workers.set(event.worker, event.time);
+      workers.set(event.worker, { name: event.worker, lastSeenAt: event.time, guest });
       trim(workers, maximumWorkers);
     }
     if (event.state !== 'running') build.owner = null;
@@ -252,7 +255,7 @@ export function createProjection(options: ProjectionOptions): Projection {
       const build = builds.get(buildId);
       return build?.owner === worker && build.attempt === attempt;
     },
-    workers: () => [...workers].map(([name, lastSeenAt]) => ({ name, lastSeenAt })).reverse(),
+    workers: () => [...workers.values()].reverse(),
   };
 }
 

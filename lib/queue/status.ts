@@ -44,10 +44,11 @@ export function toBuildLists(
     running: select((build) => build.state === 'running'),
     queued: select((build) => build.state === 'queued'),
     finished: select((build) => isTerminal(build.state)).reverse(),
-    workers: projection.workers().map(({ name, lastSeenAt }) => ({
+    workers: projection.workers().map(({ name, lastSeenAt, guest }) => ({
       name,
       last_seen: lastSeenAt,
       builds: all.filter((build) => build.owner === name).map((build) => build.buildId),
+      ...(guest === null ? {} : { guest }),
     })),
   };
 }

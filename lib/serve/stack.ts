@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { settings } from '../config.ts';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
 import { type CronSchedule, parseCron } from './cron.ts';
 import { parseGoDuration } from './duration.ts';
@@ -67,17 +68,23 @@ const EnvironmentFile = z.object({ environment: Texts });
 /** Timeout of the watchdog for reading and writing where stack.yml names none. */
 const defaultTimeoutMs = 30_000;
 
+/** Of the settings, by variable. The `${NAME:-default}` of stack.yml are for a pod, which has little to write to. */
+const defaultSettings = Object.fromEntries(
+  Object.values(settings).map(({ variable, fallback }) => [variable, fallback]),
+);
+
 /**
  * Reads stack.yml as faas-cli does: substitution over the whole text first, unknown keys ignored, files of
- * `environment_file` over the inline environment. Variables of `environment` win over those of the file. Throws
- * `config.invalid` with every fault at once.
+ * `environment_file` over the inline environment. What is substituted for a setting that `environment` lacks is its
+ * default of lib/config.ts. Variables of `environment` win over those of the file. Throws `config.invalid` with every
+ * fault at once.
  */
 export async function readStack(
   file: string,
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<Stack> {
   const directory = dirname(resolve(file));
-  const { functions } = check(StackFile, await readYaml(file, environment), file);
+  const { functions } = check(StackFile, await readYaml(file, { ...defaultSettings, ...environment }), file);
   const faults: RequestFault[] = [];
   const result: StackFunction[] = [];
   for (const [name, definition] of Object.entries(functions)) {

@@ -22,14 +22,23 @@ const tinyBytes = 64 * 1024;
 const timeLimitMs = 120_000;
 
 /** Looks at everything in the order in which a build needs it, and ends with the first thing that is wrong. */
-export async function* checkStores(inputs: StoreInputs): AsyncGenerator<Finding, void> {
+export function checkStores(inputs: StoreInputs): AsyncGenerator<Finding, void> {
+  return takeSteps(stepsOf(inputs, AbortSignal.timeout(timeLimitMs)));
+}
+
+/** The part of it that changes nothing: settings, credentials and catalogue. */
+export function glanceAtStores(inputs: StoreInputs, signal: AbortSignal): AsyncGenerator<Finding, void> {
+  return takeSteps(stepsOf(inputs, signal).filter(({ changes }) => !changes));
+}
+
+function stepsOf(inputs: StoreInputs, signal: AbortSignal): Step[] {
   const { settings, openStack } = inputs;
-  const signal = AbortSignal.timeout(timeLimitMs);
-  const steps =
-    openStack === null || settings.store === 'file'
-      ? fileSteps(inputs, signal)
-      : openStackSteps({ ...inputs, openStack }, signal);
-  for (const [what, look] of steps) {
+  if (openStack === null || settings.store === 'file') return fileSteps(inputs, signal);
+  return openStackSteps({ ...inputs, openStack }, signal);
+}
+
+async function* takeSteps(steps: readonly Step[]): AsyncGenerator<Finding, void> {
+  for (const { what, look } of steps) {
     try {
       yield { what, ok: true, detail: await look() };
     } catch (error) {
@@ -39,22 +48,26 @@ export async function* checkStores(inputs: StoreInputs): AsyncGenerator<Finding,
   }
 }
 
-type Step = readonly [what: string, look: () => Promise<string>];
+interface Step {
+  readonly what: string;
+  /** True for what puts something into the store, or makes it ready for that. */
+  readonly changes: boolean;
+  readonly look: () => Promise<string>;
+}
+
+const read = (what: string, look: Step['look']): Step => ({ what, changes: false, look });
+const write = (what: string, look: Step['look']): Step => ({ what, changes: true, look });
 
 function fileSteps(inputs: StoreInputs, signal: AbortSignal): Step[] {
   const { store, storeDirectory } = inputs.settings;
   return [
-    [
-      'settings',
-      async () => {
-        chooseStores(inputs);
-        return `images go to the file store ${storeDirectory}${store === 'file' ? '' : ', as no OpenStack is configured'}`;
-      },
-    ],
-    [
-      'file store',
-      () => tryStore(chooseStores(inputs)('cloud'), signal, (id) => rm(join(storeDirectory, id), { recursive: true })),
-    ],
+    read('settings', async () => {
+      chooseStores(inputs);
+      return `images go to the file store ${storeDirectory}${store === 'file' ? '' : ', as no OpenStack is configured'}`;
+    }),
+    write('file store', () =>
+      tryStore(chooseStores(inputs)('cloud'), signal, (id) => rm(join(storeDirectory, id), { recursive: true })),
+    ),
   ];
 }
 
@@ -73,27 +86,24 @@ function openStackSteps(
     file: '',
   };
   const steps: Step[] = [
-    ['settings', async () => `${openStack.source}; ${goesTo[settings.store]}`],
-    ['Keystone', async () => `a token for the project ${await session.projectId({ signal })}`],
+    read('settings', async () => `${openStack.source}; ${goesTo[settings.store]}`),
+    read('Keystone', async () => `a token for the project ${await session.projectId({ signal })}`),
   ];
   if (settings.store !== 'swift') {
     steps.push(
-      ['Glance', async () => describe(await session.endpoint('image', { signal }))],
-      ['Glance quota', async () => describeRoom(await glance.room({ signal }))],
-      ['Glance upload', () => tryStore(glanceStore, signal, (id) => glance.remove(id, { signal }))],
+      read('Glance', async () => describe(await session.endpoint('image', { signal }))),
+      read('Glance quota', async () => describeRoom(await glance.room({ signal }))),
+      write('Glance upload', () => tryStore(glanceStore, signal, (id) => glance.remove(id, { signal }))),
     );
   }
   if (settings.store !== 'glance') {
     steps.push(
-      ['Swift', async () => describe(await session.endpoint('object-store', { signal }))],
-      [
-        'Swift quota',
-        async () => {
-          await container.ensure(settings.swiftTemporaryUrlKey, { signal });
-          return describeRoom(await container.room({ signal }));
-        },
-      ],
-      ['Swift upload', () => tryStore(swiftStore, signal, (id) => container.remove(id, { signal }))],
+      read('Swift', async () => describe(await session.endpoint('object-store', { signal }))),
+      write('Swift quota', async () => {
+        await container.ensure(settings.swiftTemporaryUrlKey, { signal });
+        return describeRoom(await container.room({ signal }));
+      }),
+      write('Swift upload', () => tryStore(swiftStore, signal, (id) => container.remove(id, { signal }))),
     );
   }
   return steps;

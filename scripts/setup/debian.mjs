@@ -20,10 +20,11 @@ export function packageGroups(entry, args) {
   if (entry === 'quickstart/main.ts') {
     return [...quickstart, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
   }
-  if (entry === 'bench/main.ts') return [...quickstart, 'openstack', 'bench'];
+  if (entry === 'soak/main.ts') return quickstart;
+  if (entry === 'bench/main.ts') return [...quickstart, 'vm', 'openstack', 'bench'];
   if (entry === 'test/run.ts') {
     const chosen = args.filter((arg) => ['check', 'unit', 'system'].includes(arg));
-    return chosen.length === 0 || chosen.includes('system') ? [...quickstart, 'boot', 'openstack', 'test'] : [];
+    return chosen.length === 0 || chosen.includes('system') ? [...quickstart, 'vm', 'boot', 'openstack', 'test'] : [];
   }
   return [];
 }

@@ -21,6 +21,8 @@ const StackFile = z.object({
       handler: z.string(),
       image: z.string(),
       build_args: z.record(z.string(), z.string()),
+      readonly_root_filesystem: z.string(),
+      limits: z.object({ memory: z.string(), cpu: z.string() }),
       environment: z.record(z.string(), z.string()),
       secrets: z.array(z.string()),
       labels: z.record(z.string(), z.string()),

@@ -1,19 +1,21 @@
 import { spawn } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 /**
  * A stand-in for OpenFaaS's of-watchdog, which cannot be had in every laboratory. Only for tests of our image: it does
  * in mode http what was seen of of-watchdog 0.11.6, with the same environment variables, and no more.
  *
  * - starts `fprocess`, split at spaces, without a shell, and ends with 1 when that fails
- * - passes calls to port 8080 on to `upstream_url`; 429 beyond `max_inflight`; 504 after `exec_timeout`
- * - /tmp/.lock and `/_/health` tell that it is up
+ * - passes calls to `port` (8080) on to `upstream_url`; 429 beyond `max_inflight`; 504 after `exec_timeout`
+ * - .lock in the folder for temporary files and `/_/health` tell that it is up
  * - SIGTERM: passed to the function at once; the lock goes and health is 503; calls are passed on for
  *   `healthcheck_interval` more; then no more connections, the calls in flight end, exit code 0
  */
 
-const lockFile = '/tmp/.lock';
+const lockFile = join(tmpdir(), '.lock');
 const environment = process.env;
 const upstream = new URL(environment.upstream_url ?? 'http://127.0.0.1:3000');
 const maximumInFlight = Number(environment.max_inflight ?? 0);
@@ -61,7 +63,7 @@ const server = createServer((incoming, answer) => {
   });
   incoming.pipe(outgoing);
 });
-server.listen(8080, () => writeFileSync(lockFile, ''));
+server.listen(Number(environment.port ?? 8080), () => writeFileSync(lockFile, ''));
 
 process.on('SIGTERM', () => {
   healthy = false;

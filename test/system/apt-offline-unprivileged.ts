@@ -42,7 +42,7 @@ await using caches = await openAptCaches({
   signal,
 });
 await using apt = await openOfflineApt(session, { facts, binds: caches.binds, workDirectory, signal });
-const options = { proxyUrl: null, recommends: false, sources: [], onLog: () => {}, onProgress: () => {} };
+const options = { proxyUrl: null, recommends: false, sources: [], signal, onLog: () => {}, onProgress: () => {} };
 await apt.updateLists(options);
 await apt.installPackages(packages, options).catch((error: unknown) => {
   if (!(error instanceof HandedIn)) throw error;

@@ -116,7 +116,15 @@ async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
   return error as ImageBuilderError;
 }
 
-const quiet = { proxyUrl: null, recommends: false, onLog: () => {}, onProgress: () => {} };
+const quiet = {
+  sources: [],
+  proxyUrl: null,
+  recommends: false,
+  signal,
+  retryPausesMs: [],
+  onLog: () => {},
+  onProgress: () => {},
+};
 
 const openCaches = (chroot: Chroot): Promise<AptCaches> =>
   openAptCaches({

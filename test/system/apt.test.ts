@@ -91,7 +91,15 @@ async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
   return error as ImageBuilderError;
 }
 
-const quiet = { proxyUrl: null, recommends: false, onLog: () => {}, onProgress: () => {} };
+const quiet = {
+  sources: [],
+  proxyUrl: null,
+  recommends: false,
+  signal,
+  retryPausesMs: [],
+  onLog: () => {},
+  onProgress: () => {},
+};
 
 /** Makes a PPA, or nothing, the only source of a system. */
 async function setSource({ root, session: open }: Chroot, source: PpaSource | null, series = system.series) {

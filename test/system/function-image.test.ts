@@ -6,37 +6,26 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { assemble, readStackFile } from '../servers/assemble.ts';
-import { importBaseImages } from '../servers/container-images.ts';
-import { type Docker, startDocker } from '../servers/docker.ts';
+import type { Docker } from '../servers/docker.ts';
+import {
+  buildFunctionImage,
+  containerLogs,
+  hardened as deprived,
+  importFunctionBases,
+  startContainer,
+  testWithDocker,
+} from '../servers/function-image.ts';
 
-/** The template's Dockerfile, really built, and its containers run the way a hardened cluster runs them. */
+/**
+ * The template's Dockerfile, really built, and its containers run the way a hardened cluster runs them. The worker's
+ * is in build-container.test.ts.
+ */
 
-const repository = resolve(import.meta.dirname, '../..');
-const fixture = join(repository, 'test/unit/template/handlers/lib-user');
-const hardened = [
-  '--network=none',
-  '--read-only',
-  '--tmpfs=/tmp',
-  '--cap-drop=ALL',
-  '--security-opt=no-new-privileges',
-];
+const fixture = resolve(import.meta.dirname, '../unit/template/handlers/lib-user');
+const hardened = ['--network=none', '--tmpfs=/tmp', ...deprived];
 
-const reason = await startDocker().then(
-  (engine) => run(engine),
-  (error: Error) => error.message,
-);
-if (typeof reason === 'string') {
-  console.log(`SKIPPED: no Docker engine can be had here: ${reason}`);
-  test.skip('the function image is built and run', () => {});
-}
+await testWithDocker(run);
 test.run();
-
-async function buildArguments(name: string): Promise<Readonly<Record<string, string>>> {
-  const definition = (await readStackFile()).functions[name];
-  if (definition === undefined) throw new Error(`stack.yml has no function ${name}`);
-  return definition.build_args;
-}
 
 function run(docker: Docker): void {
   let directory: string;
@@ -49,25 +38,11 @@ function run(docker: Docker): void {
     await rm(directory, { recursive: true, force: true });
   });
 
-  /** Builds an image as faas-cli does: in the assembled context, with the build_args of stack.yml. */
-  async function build(name: string, tag: string, handler?: string): Promise<void> {
-    const context = await assemble(name, join(directory, tag), handler === undefined ? {} : { handler });
-    const buildArgs = await buildArguments(name);
-    const values = Object.entries(buildArgs).map(([key, value]) => `--build-arg=${key}=${value}`);
-    await docker.run(['build', '--network=host', ...values, '--tag', tag, context]);
-  }
-
-  async function start(image: string, args: readonly string[] = hardened): Promise<string> {
-    const { stdout } = await docker.run(['run', '--detach', ...args, image]);
-    const container = stdout.trim();
-    for (let tries = 0; tries < 150; tries += 1) {
-      if ((await call(container, '/_/health')).status === 200 && (await logs(container)).includes('"listening"')) break;
-      await sleep(200);
-    }
-    return container;
-  }
-
-  const logs = async (container: string) => (await docker.run(['logs', container])).stderr;
+  const build = (name: string, tag: string, handler?: string) =>
+    buildFunctionImage(docker, name, { tag, directory, ...(handler === undefined ? {} : { handler }) });
+  const start = (image: string, args: readonly string[] = hardened) =>
+    startContainer(docker, [...args, image], async (container) => (await call(container, '/_/health')).status === 200);
+  const logs = (container: string) => containerLogs(docker, container);
 
   /** Calls port 8080 from inside the container's own network; status 0 where nothing answers. */
   async function call(container: string, path: string, body?: unknown): Promise<{ status: number; text: string }> {
@@ -97,9 +72,7 @@ function run(docker: Docker): void {
     (await docker.run(['exec', container, ...command])).stdout.trim();
 
   test('the Dockerfile builds from the tree that faas-cli assembles', async () => {
-    const buildArgs = await buildArguments('status');
-    const names = { node: buildArgs.NODE_IMAGE ?? '', watchdog: buildArgs.WATCHDOG_IMAGE ?? '' };
-    await importBaseImages(docker, names, join(repository, '.cache'));
+    await importFunctionBases(docker);
     await build('status', 'function', fixture);
   });
 
@@ -170,16 +143,5 @@ function run(docker: Docker): void {
     const refused = await call(buildImage, '/', { ticket_id: 1 });
     assert.equal([refused.status, JSON.parse(refused.text).code], [400, 'request.invalid']);
     await docker.run(['rm', '--force', buildImage]);
-  });
-
-  test('the worker’s image runs as root and has the Debian packages that it needs', async () => {
-    await build('build-worker', 'worker');
-    const container = await start('worker', ['--network=none']);
-    assert.is(await inContainer(container, 'id', '--user'), '0');
-    const buildArgs = await buildArguments('build-worker');
-    await inContainer(container, 'dpkg-query', '--show', ...(buildArgs.ADDITIONAL_PACKAGE ?? '').split(' '));
-    assert.match(await inContainer(container, 'qemu-storage-daemon', '--help'), 'type=]fuse');
-    assert.is(await inContainer(container, 'ls', '/var/lib/apt/lists'), '', 'package lists do not stay in the image');
-    await docker.run(['rm', '--force', container]);
   });
 }

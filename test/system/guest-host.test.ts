@@ -5,20 +5,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { ExecError, exec } from '#lib/exec.ts';
 import type { GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
+import { removeCgroup } from '#lib/guest/host/cgroup.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { guestVariable } from '#lib/guest/host/messages.ts';
 import { probeHost } from '#lib/guest/host/probe.ts';
-import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
+import { guestDirectory, sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createLog } from '#lib/log.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
 
 const log = createLog({ level: 'error' });
-const guest = createHostGuest({ log });
+const guest = createHostGuest({ limits: loadConfig({}), log });
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-guest-'));
 const plainImage = await makeTestImage(directory, 'plain');
 let builds = 0;
@@ -489,10 +491,12 @@ test('a worker killed in the middle of a script leaves nothing but its folder', 
   });
 });
 
-test('a worker killed together with its supervisor leaves nothing but its folder', async () => {
+test('a worker killed together with its supervisor leaves nothing but its folder and an empty cgroup', async () => {
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
     await withKilledWorker(disk, ['supervisor.ts']);
+    // Empty, and no more than a name.
+    await removeCgroup(guestDirectory(disk.workDirectory));
     await assertNothingLeft(before);
     await rm(join(disk.workDirectory, 'guest'), { recursive: true });
   });

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { ExecError, exec } from '#lib/exec.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
@@ -92,10 +93,22 @@ function assertCode(error: unknown, code: ImageBuilderError['code'], message: Re
 test('a vm is found usable without privileges, and chosen where images cannot be mounted', async () => {
   const found = await probeVm(settings);
   assert.ok(found.usable, JSON.stringify(found));
-  const chosen = await chooseGuest({ setting: 'auto', directory: join(directory, 'probe'), vm: settings, log });
+  const chosen = await chooseGuest({
+    setting: 'auto',
+    directory: join(directory, 'probe'),
+    vm: settings,
+    host: loadConfig({}),
+    log,
+  });
   assert.is(chosen.guest.kind, 'vm');
   assert.match(chosen.reason, /KVM|slow/);
-  const host = chooseGuest({ setting: 'host', directory: join(directory, 'probe'), vm: settings, log });
+  const host = chooseGuest({
+    setting: 'host',
+    directory: join(directory, 'probe'),
+    vm: settings,
+    host: loadConfig({}),
+    log,
+  });
   assertCode(await failure(host), 'guest.unavailable', /needs root/);
 });
 

@@ -1,3 +1,4 @@
+import { loadConfig } from '#lib/config.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
@@ -7,7 +8,7 @@ import { createLog } from '#lib/log.ts';
  * inside that would write for minutes, and waits.
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
-const session = await createHostGuest({ log: createLog() }).open(disk, {
+const session = await createHostGuest({ limits: loadConfig({}), log: createLog() }).open(disk, {
   signal: new AbortController().signal,
   onNotice: () => {},
   binds: [],

@@ -5,7 +5,7 @@ import { exec } from '#lib/exec.ts';
 
 /**
  * The check that every system test ends with: of what ran in a test's folder nothing may be left, no mount in any
- * namespace, no loop device, no FUSE connection, no process, no file in the folders that builds work in.
+ * namespace, no loop device, no FUSE connection, no process, no cgroup, no file in the folders that builds work in.
  *
  * Only what belongs to the test's own folder counts, so that tests may run side by side:
  *
@@ -70,6 +70,7 @@ async function leftovers(before: Observation, emptyFolders: readonly string[]): 
     const file = (await text(`/sys/block/${name}/loop/backing_file`)).trim();
     if (isUnder(file.replace(/ \(deleted\)$/, ''), directory)) left.push(`loop device ${name} on ${file}`);
   }
+  for (const group of await guestGroups(directory)) left.push(`cgroup ${group}`);
   for (const connection of await fuseConnections()) {
     if (!before.fuseConnections.has(connection) && !mountedFuse.has(connection)) {
       left.push(`FUSE connection ${connection}, mounted nowhere`);
@@ -80,6 +81,14 @@ async function leftovers(before: Observation, emptyFolders: readonly string[]): 
     for (const name of await readdir(folder)) left.push(`file ${folder}/${name}`);
   }
   return left;
+}
+
+/** The cgroups of host guests below a folder, in all hierarchies. */
+export async function guestGroups(directory: string): Promise<string[]> {
+  const pattern = `imagebuilder-${directory.replaceAll('/', '-')}*`;
+  // Groups of others come and go meanwhile, which find complains about.
+  const { stdout } = await exec('find', ['/sys/fs/cgroup', '-type', 'd', '-name', pattern], { okExitCodes: [0, 1] });
+  return stdout.split('\n').filter((line) => line !== '');
 }
 
 interface RunningProcess {

@@ -216,6 +216,21 @@ test('every fault of a request and of its headers is answered 400 with its place
   const badHeader = await submit(context, request(), { 'x-callback-url': 'ftp://x' });
   assert.is(badHeader.status, 400);
   assert.is(Problem.parse(badHeader.body).faults?.[0]?.path, 'X-Callback-Url');
+  const badEverywhere = await submit(context, body, { 'x-callback-url': 'ftp://x', 'x-call-id': 'c'.repeat(257) });
+  assert.equal(
+    new Set(Problem.parse(badEverywhere.body).faults?.map((fault) => fault.path)),
+    new Set(['X-Callback-Url', 'X-Call-Id', ...new Set(paths)]),
+  );
+});
+
+test('headers without a value are as if they were not there', async (context) => {
+  const headers = { 'x-callback-url': '', 'x-call-id': '' };
+  const { status: code } = await submit(context, request({ callback_url: 'http://caller.example.org/done' }), headers);
+  assert.is(code, 202);
+  const taken = await context.broker.jobs.take();
+  assert.is(taken?.job.callback?.url, 'http://caller.example.org/done');
+  assert.match(taken?.job.callback?.call_id ?? '', /^[0-9a-f-]{36}$/);
+  await taken?.drop();
 });
 
 test('with a token every call needs it, and the wake carries it', async (context) => {
@@ -279,7 +294,9 @@ test('status tells of running, queued and finished builds and of workers, also a
   }
   const [first, second, third] = builds;
   assert.ok(first && second && third);
-  await context.broker.publishEvent(running(first, triggers[0] ?? '', { log: ['one', 'two'], worker: 'w-status' }));
+  const guest = { kind: 'vm', accelerator: 'tcg', reason: '/dev/kvm cannot be opened' } as const;
+  const said = { log: ['one', 'two'], worker: 'w-status', guest };
+  await context.broker.publishEvent(running(first, triggers[0] ?? '', said));
   await context.broker.publishEvent(running(second, triggers[1] ?? '', { state: 'failed' }));
   await using fresh = await open(context.rabbitmq);
   const handler = status({ broker: fresh, log, token: null, publicUrl: '' });
@@ -289,7 +306,8 @@ test('status tells of running, queued and finished builds and of workers, also a
   assert.ok(all.running.some((shown) => shown.build_id === first.build_id && shown.step === 'fetch'));
   assert.is(all.finished[0]?.build_id, second.build_id);
   assert.ok(all.queued.some((shown) => shown.build_id === third.build_id));
-  assert.equal(all.workers.find((worker) => worker.name === 'w-status')?.builds, [first.build_id]);
+  const worker = all.workers.find(({ name }) => name === 'w-status');
+  assert.equal([worker?.builds, worker?.guest], [[first.build_id], guest]);
 
   const byTicket = Status.parse((await call(handler, { query: { ticket_id: '1002' } })).body);
   assert.equal([byTicket.running.length, byTicket.queued.length, byTicket.finished.length], [0, 1, 0]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { toProblem } from '#lib/api/problem.ts';
-import type { BuildStatus } from '#lib/api/status.ts';
+import { type BuildStatus, Status } from '#lib/api/status.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { buildStatus, completed, failed } from '../unit/client/fixture.ts';
 import { startApi } from './serve/api.ts';
@@ -170,6 +170,29 @@ test('the token of --token-file is sent', async () => {
   }
 });
 
+test('status --watch shows it again and again, waits for a gateway that is away, and ends with Ctrl-C', async () => {
+  const away = refused(new ImageBuilderError('function.unavailable', 'the function status is being started'));
+  await using api = await startApi({ looks: [buildStatus(), away, completed] });
+  const child = startImagebuilder(['status', '--watch', '--json', '--build-id', id, '--url', api.url]);
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk;
+  });
+  await eventually('a second status', async () => output.split('\n').length > 2);
+  child.kill('SIGINT');
+  const result = await child;
+  assert.is(result.exitCode, 130, result.stderr);
+  const shown = result.stdout.split('\n').map((line) => Status.parse(JSON.parse(line)));
+  assert.equal([shown[0]?.running[0]?.state, shown[1]?.finished[0]?.state], ['running', 'completed']);
+  assert.is(result.stderr, 'the function status is being started; waiting');
+  assert.ok(api.calls.every(({ url }) => url === `/api/v1/imagebuilder/status?build_id=${id}`));
+});
+
+test('status --watch of a gateway that was never there ends at once', async () => {
+  const result = await imagebuilder(['status', '--watch', '--url', 'http://127.0.0.1:9']);
+  assert.equal([result.exitCode, result.stdout], [2, '']);
+});
+
 test('Ctrl-C leaves the build running and says how to return to it', async () => {
   await using api = await startApi({ looks: [buildStatus()], submission: accepted });
   const child = startImagebuilder(['build', '--request', '-', '--url', api.url]);
@@ -197,7 +220,7 @@ test('with --cancel-on-interrupt Ctrl-C cancels the build and waits for its end'
 });
 
 test('help and version are there for every command', async () => {
-  for (const command of [[], ['serve'], ['build'], ['status'], ['watch'], ['cancel']]) {
+  for (const command of [[], ['serve'], ['build'], ['status'], ['watch'], ['cancel'], ['doctor'], ['store', 'check']]) {
     const result = await imagebuilder([...command, '--help']);
     assert.is(result.exitCode, 0);
     assert.match(result.stdout, /Examples?:\n {2}\$ imagebuilder/);

@@ -1,44 +1,22 @@
 import { readdir } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { isTerminal } from '#lib/api/event.ts';
+import { BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { call } from '../servers/function.ts';
 import { assertInOrder } from './faults/events.ts';
-import { type Fleet, leaseSeconds, startFleet } from './faults/fleet.ts';
-import { assertNothingLeft, type Observation, observe } from './leaks.ts';
+import { leaseSeconds } from './faults/fleet.ts';
+import { startPod } from './faults/pod.ts';
+import { scenarios, startNext } from './faults/scenarios.ts';
+import { smallImage } from './faults/small-image.ts';
 
 /** Workers told to stop, and everything asked for more than once: each build is built once. */
 
-let fleet: Fleet;
-let before: Observation;
+const scenario = scenarios(async () => ({ base: await smallImage() }));
 
-test.before(async () => {
-  fleet = await startFleet();
-  before = await observe(fleet.workDirectory);
-});
-
-test.after(async () => {
-  await fleet[Symbol.asyncDispose]();
-});
-
-/** A test after which nothing may be left; uvu's own hooks would hide a failure of the test behind one of theirs. */
-function scenario(name: string, body: () => Promise<void>): void {
-  test(name, async () => {
-    try {
-      await body();
-    } finally {
-      fleet.timer(true);
-      fleet.gate.open();
-      await fleet.killWorkers();
-    }
-    const processIds = new Set([...before.processIds, ...(await fleet.brokerProcesses())]);
-    await assertNothingLeft({ ...before, processIds });
-    assert.equal(await fleet.leftFiles(), []);
-  });
-}
-
-scenario('SIGTERM hands the build to another worker at once, and it costs no attempt', async () => {
+scenario('SIGTERM hands the build to another worker at once, and it costs no attempt', async (fleet) => {
   fleet.timer(false);
   const first = await fleet.startWorker('first', { IMAGEBUILDER_MAXIMUM_ATTEMPTS: '1' });
   fleet.gate.close();
@@ -66,7 +44,7 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
 
 scenario(
   'SIGTERM while RabbitMQ is away ends the worker within seconds too, and its build is taken over later',
-  async () => {
+  async (fleet) => {
     await fleet.startWorker('first');
     await fleet.startWorker('second');
     fleet.gate.close();
@@ -87,7 +65,7 @@ scenario(
   },
 );
 
-scenario('one submission, woken twenty times on each of two workers: one build', async () => {
+scenario('one submission, woken twenty times on each of two workers: one build', async (fleet) => {
   const workers = [await fleet.startWorker('first'), await fleet.startWorker('second')];
   const images = (await readdir(fleet.storeDirectory)).length;
   const { buildId } = await fleet.submit(fleet.request());
@@ -107,7 +85,7 @@ scenario('one submission, woken twenty times on each of two workers: one build',
   assert.is((await readdir(fleet.storeDirectory)).length, images + 1);
 });
 
-scenario('the same request fifty times at once: one build, one image', async () => {
+scenario('the same request fifty times at once: one build, one image', async (fleet) => {
   await fleet.startWorker('first');
   await fleet.startWorker('second');
   const images = (await readdir(fleet.storeDirectory)).length;
@@ -129,7 +107,7 @@ scenario('the same request fifty times at once: one build, one image', async () 
   assert.is(ends.length, 1);
 });
 
-scenario('a lease that comes back again and again while its build lives starts no second one', async () => {
+scenario('a lease that comes back again and again while its build lives starts no second one', async (fleet) => {
   await fleet.startWorker('first');
   await fleet.startWorker('second');
   fleet.gate.close();
@@ -144,7 +122,7 @@ scenario('a lease that comes back again and again while its build lives starts n
 
 scenario(
   'a worker that stops dead for longer than a lease and comes back does not finish what another has taken',
-  async () => {
+  async (fleet) => {
     await fleet.startWorker('first');
     await fleet.startWorker('second');
     fleet.gate.close();
@@ -160,6 +138,74 @@ scenario(
     const { event } = await fleet.ended(buildId);
     assert.equal([event.state, event.attempt, event.worker === owner], ['completed', 2, false], event.error?.message);
     assertInOrder(await fleet.told(buildId));
+  },
+);
+
+for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+  scenario(`a callback that a worker could not deliver before ${signal} is delivered by another`, async (fleet) => {
+    const tried = Promise.withResolvers<void>();
+    const delivered = Promise.withResolvers<BuildEvent>();
+    let away = true;
+    let calls = 0;
+    const receiver = createServer((request, response) => {
+      let body = '';
+      request.setEncoding('utf8').on('data', (text) => {
+        body += text;
+      });
+      request.on('end', () => {
+        response.writeHead(away ? 503 : 200).end();
+        if (away) return tried.resolve();
+        calls += 1;
+        delivered.resolve(BuildEvent.parse(JSON.parse(body)));
+      });
+    });
+    await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+    const { port } = receiver.address() as AddressInfo;
+    try {
+      const settings = { IMAGEBUILDER_CALLBACK_TIMEOUT: '2' };
+      const first = await startNext(fleet, settings);
+      const { buildId } = await fleet.submit(fleet.request({ callback_url: `http://127.0.0.1:${port}/done` }));
+      await tried.promise;
+      first.child.kill(signal);
+      await first.exited;
+      away = false;
+      await startNext(fleet, settings);
+      const event = await delivered.promise;
+      assert.equal([event.build_id, event.state, event.attempt], [buildId, 'completed', 1]);
+      // Nor does a lease that is still out bring another one.
+      while (fleet.broker.projection.get(buildId)?.told.includes('callback') !== true) await sleep(50);
+      await sleep(1.5 * leaseSeconds * 1000);
+      assert.is(calls, 1);
+    } finally {
+      receiver.closeAllConnections();
+      receiver.close();
+    }
+  });
+}
+
+scenario(
+  'behind of-watchdog, a pod that is ended gives its build away and answers the call that was on',
+  async (fleet) => {
+    await using pod = await startPod(fleet);
+    fleet.timer(false);
+    fleet.gate.close();
+    const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
+    const answer = call(pod.address, '/', { method: 'POST', body: '' });
+    await fleet.gate.reached();
+    await startNext(fleet);
+    fleet.gate.close();
+    pod.child.kill('SIGTERM');
+    const taken = await fleet.when(buildId, ({ attempt }) => attempt === 2);
+    assert.is(taken.handBacks, 1);
+    const { status, body } = await answer;
+    assert.is(status, 200);
+    assert.equal(JSON.parse(body.toString()).builds, [
+      { build_id: buildId, ticket_id: taken.ticketId, state: 'queued' },
+    ]);
+    assert.is(await pod.exited, 0);
+    fleet.gate.open();
+    const { event } = await fleet.ended(buildId);
+    assert.equal([event.state, event.attempt], ['completed', 2], event.error?.message);
   },
 );
 

@@ -1,79 +1,28 @@
+import { spawn } from 'node:child_process';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildStep } from '#lib/api/event.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import { openCgroup } from '#lib/guest/host/cgroup.ts';
+import { removeGroup } from '#lib/guest/host/remove-group.ts';
 import type { FunctionProcess } from '../servers/function.ts';
 import { assertInOrder } from './faults/events.ts';
-import { type Fleet, startFleet } from './faults/fleet.ts';
-import { waitForProcess } from './faults/processes.ts';
-import { assertNothingLeft, type Observation, observe } from './leaks.ts';
+import { stopProcess, waitForProcess } from './faults/processes.ts';
+import { assertEndedWell, buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/scenarios.ts';
 
 /** Workers and what works for them killed in the middle of builds: the build ends well all the same, and nothing is left. */
 
-let fleet: Fleet;
-let before: Observation;
-let started = 0;
+const scenario = scenarios(() => ({
+  // Searching the image's logs is what cleaning up begins with.
+  packages: (gate) => [{ name: 'slow-seal', files: { '/usr/local/bin/find': findAtGate(gate.script) } }],
+}));
 
-test.before(async () => {
-  fleet = await startFleet();
-  before = await observe(fleet.workDirectory);
-});
+const findAtGate = (script: string) => `#!/bin/sh\n${script}\nexec /usr/bin/find "$@"\n`;
 
-test.after(async () => {
-  await fleet[Symbol.asyncDispose]();
-});
-
-/** A test after which nothing may be left; uvu's own hooks would hide a failure of the test behind one of theirs. */
-function scenario(name: string, body: () => Promise<void>): void {
-  test(name, async () => {
-    try {
-      await body();
-    } finally {
-      fleet.gate.open();
-      fleet.images.release();
-      await fleet.killWorkers();
-    }
-    await assertNothingLeft(before);
-    assert.equal(await fleet.leftFiles(), []);
-  });
-}
-
-async function startWorker(): Promise<FunctionProcess> {
-  started += 1;
-  return await fleet.startWorker(`worker-${started}`);
-}
-
-async function kill(worker: FunctionProcess): Promise<void> {
-  worker.child.kill('SIGKILL');
-  await worker.exited;
-}
-
-/** Runs a build on one worker up to `fault`, and to its end on a second one. */
-async function buildOver(
-  packages: readonly string[],
-  fault: (buildId: string, worker: FunctionProcess) => Promise<void>,
-): Promise<BuildView> {
-  const first = await startWorker();
-  const { buildId } = await fleet.submit(fleet.request({ package_list: [...packages] }));
-  await fault(buildId, first);
-  await startWorker();
-  const build = await fleet.ended(buildId);
-  await assertEndedWell(build, 2);
-  return build;
-}
-
-async function assertEndedWell({ buildId, event }: BuildView, attempt: number): Promise<void> {
-  assert.is(event.state, 'completed', `${event.error?.message}\n${event.error?.log_tail?.join('\n')}`);
-  assert.is(event.attempt, attempt);
-  assertInOrder(await fleet.told(buildId));
-}
-
-const isIn = (step: BuildStep) => (build: BuildView) => build.event.step === step;
-
-scenario('killed while it fetches the base image', async () => {
+scenario('killed while it fetches the base image', async (fleet) => {
   fleet.images.hold();
-  await buildOver(['libfoo'], async (buildId, worker) => {
+  await buildOver(fleet, ['libfoo'], async (buildId, worker) => {
     await fleet.when(
       buildId,
       ({ event }) => event.step === 'fetch' && (event.current ?? 0) > 0.4 * fleet.base.sizeBytes,
@@ -84,18 +33,57 @@ scenario('killed while it fetches the base image', async () => {
   assert.ok(fleet.images.sentBytes < 1.2 * fleet.base.sizeBytes, 'what was fetched before is not fetched again');
 });
 
-scenario('killed while a package is being installed', async () => {
+for (const [step, path] of [
+  ['inspect', /\/base-image$/],
+  ['open', /\/stage\/\d+\/etc\/fstab$/],
+  ['check', /\/image\.qcow2$/],
+] as const) {
+  scenario(`killed in the step ${step}`, async (fleet) => {
+    fleet.gate.close();
+    const fault = async (buildId: string, worker: FunctionProcess) => {
+      await fleet.gate.reached();
+      await fleet.when(buildId, isIn(step));
+      await kill(worker);
+      fleet.gate.open();
+    };
+    await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, path));
+  });
+}
+
+scenario('killed while apt waits for an answer of the PPA', async (fleet) => {
+  const lists = /\/Packages(\.|$)/;
+  fleet.launchpad.fault(lists, { kind: 'stall' });
+  const before = fleet.launchpad.requests.length;
+  await buildOver(fleet, ['libfoo'], async (buildId, worker) => {
+    await fleet.when(buildId, isIn('sources'));
+    while (!fleet.launchpad.requests.slice(before).some(({ path }) => lists.test(path))) await sleep(5);
+    await kill(worker);
+    fleet.launchpad.fault(lists, null);
+  });
+});
+
+scenario('killed while it cleans up inside the image', async (fleet) => {
   fleet.gate.close();
-  await buildOver(['slow'], async (_, worker) => {
+  await buildOver(fleet, ['slow-seal'], async (buildId, worker) => {
+    await fleet.gate.reached();
+    await fleet.when(buildId, isIn('seal'));
+    await kill(worker);
+    fleet.gate.open();
+  });
+});
+
+scenario('killed while a package is being installed', async (fleet) => {
+  fleet.gate.close();
+  await buildOver(fleet, ['slow'], async (_, worker) => {
     await fleet.gate.reached();
     await kill(worker);
     fleet.gate.open();
   });
 });
 
-scenario('killed together with its supervisor, as when a container is killed', async () => {
+scenario('killed together with its supervisor, as when a container is killed', async (fleet) => {
   fleet.gate.close();
-  await buildOver(['slow'], async (_, worker) => {
+  await buildOver(fleet, ['slow'], async (_, worker) => {
     await fleet.gate.reached();
     const supervisor = await waitForProcess(fleet.workDirectory, /supervisor\.ts/);
     process.kill(supervisor, 'SIGKILL');
@@ -104,28 +92,33 @@ scenario('killed together with its supervisor, as when a container is killed', a
   });
 });
 
-scenario('killed while it packs the image', async () => {
-  await buildOver(['libfoo'], async (buildId, worker) => {
+scenario('killed while it packs the image', async (fleet) => {
+  fleet.gate.close();
+  const fault = async (buildId: string, worker: FunctionProcess) => {
+    await fleet.gate.reached();
     await fleet.when(buildId, isIn('repack'));
-    const tool = await waitForProcess(fleet.workDirectory, /^(cp|qemu-img|qemu-io) /);
+    fleet.gate.open();
     // Held, the tool would outlive its worker for ever.
-    process.kill(tool, 'SIGSTOP');
+    await stopProcess(fleet.workDirectory, /^(cp|qemu-img|qemu-io) /);
     await kill(worker);
-  });
+  };
+  await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/overlay\.qcow2$/));
 });
 
-scenario('killed while it uploads', async () => {
-  await buildOver(['libfoo'], async (buildId, worker) => {
-    await fleet.when(buildId, isIn('check'));
-    while (!(await fleet.leftFiles()).some((name) => name.startsWith('.incoming-'))) await sleep(2);
+scenario('killed while it uploads', async (fleet) => {
+  fleet.gate.close();
+  const fault = async (_: string, worker: FunctionProcess) => {
+    await fleet.gate.reached();
     await kill(worker);
     assert.ok((await fleet.leftFiles()).some((name) => name.startsWith('.incoming-')));
-  });
+    fleet.gate.open();
+  };
+  await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/\.incoming-[^/]+\/[^/]+\.qcow2$/));
 });
 
-scenario('the supervisor killed: the build is tried again', async () => {
+scenario('the supervisor killed: the build is tried again', async (fleet) => {
   fleet.gate.close();
-  await buildOver(['slow'], async () => {
+  await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();
     const supervisor = await waitForProcess(fleet.workDirectory, /supervisor\.ts/);
     fleet.gate.open();
@@ -133,9 +126,9 @@ scenario('the supervisor killed: the build is tried again', async () => {
   });
 });
 
-scenario('the storage daemon killed under the live mount: the build is tried again', async () => {
+scenario('the storage daemon killed under the live mount: the build is tried again', async (fleet) => {
   fleet.gate.close();
-  await buildOver(['slow'], async () => {
+  await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();
     const daemon = await waitForProcess(fleet.workDirectory, /^qemu-storage-daemon/);
     process.kill(daemon, 'SIGKILL');
@@ -143,28 +136,74 @@ scenario('the storage daemon killed under the live mount: the build is tried aga
   });
 });
 
-scenario('apt killed inside the image, as when memory has run out: the build is tried again', async () => {
+scenario('apt killed inside the image, as when memory has run out: the build is tried again', async (fleet) => {
   fleet.gate.close();
-  await buildOver(['slow'], async () => {
+  await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();
     process.kill(await waitForProcess(fleet.workDirectory, /^apt-get /), 'SIGKILL');
     fleet.gate.open();
   });
 });
 
-scenario('a build over which three workers have died fails, once, and its job is kept', async () => {
+scenario('killed by the kernel, with what it had started, because its memory is used up', async (fleet) => {
+  await using group = await openCgroup(join(fleet.directory, 'memory'), {
+    guestMemoryBytes: 768 * 1024 * 1024,
+    guestProcesses: 10_000,
+    guestCpus: null,
+  });
+  await using stack = new AsyncDisposableStack();
+  if (group.missing.memory !== undefined) return console.log(`no cgroup here: ${group.missing.memory}`);
+  const enter = async (id: number | undefined) => {
+    for (const door of group.doors) await writeFile(door, String(id));
+  };
+  const first = await startNext(fleet);
+  await enter(first.child.pid);
+  // As Kubernetes has it for pods that take more than they asked for; inherited by all that the worker starts.
+  await writeFile(`/proc/${first.child.pid}/oom_score_adj`, '900');
+  fleet.gate.close();
+  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
+  await fleet.gate.reached();
+  // Somebody in the same container takes memory, and it is not this one whom the kernel chooses.
+  const eater = spawn(process.execPath, ['-e', eatMemory]);
+  try {
+    await enter(eater.pid);
+    eater.stdin.end();
+    await first.exited;
+  } finally {
+    eater.kill('SIGKILL');
+    // Below this test's group, where no later worker looks; in a container it is the same for all.
+    stack.defer(async () => {
+      for (const folder of group.folders) {
+        for (const entry of await readdir(folder, { withFileTypes: true })) {
+          if (entry.isDirectory()) await removeGroup(join(folder, entry.name));
+        }
+      }
+    });
+  }
+  assert.is(first.child.signalCode, 'SIGKILL');
+  assert.ok((await group.hits()).memory > 0);
+  fleet.gate.open();
+  await startNext(fleet);
+  await assertEndedWell(fleet, await fleet.ended(buildId), 2);
+});
+
+/** Begins when its standard input ends. */
+const eatMemory = `
+const eaten = [];
+process.stdin.resume().on('end', () => setInterval(() => eaten.push(Buffer.alloc(8 * 1024 * 1024, 1)), 1));
+`;
+
+scenario('a build over which three workers have died fails, once, and its job is kept', async (fleet) => {
   const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
   for (let attempt = 1; attempt <= 3; attempt += 1) {
     fleet.gate.close();
-    const worker = await startWorker();
+    const worker = await startNext(fleet);
     await fleet.gate.reached();
-    assert.is(
-      (await fleet.when(buildId, (build) => build.attempt === attempt)).owner?.split('-').at(1),
-      String(started),
-    );
+    const { owner } = await fleet.when(buildId, (build) => build.attempt === attempt);
+    assert.is(fleet.workerNamed(owner ?? ''), worker);
     await kill(worker);
   }
-  await startWorker();
+  await startNext(fleet);
   const { event } = await fleet.ended(buildId);
   assert.equal([event.state, event.error?.code, event.error?.fault], ['failed', 'build.attempts_exhausted', 'service']);
   assertInOrder(await fleet.told(buildId));

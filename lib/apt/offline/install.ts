@@ -90,7 +90,7 @@ export async function installOffline(
       logTail: lines.slice(-20),
     });
   }
-  const error = installError({ exitCode, lines }, failures);
+  const error = installError({ exitCode, lines }, failures, { sources: [] });
   if (error !== null) throw explainNetworkFailure(error, lines);
   assertInstalled(handIn, await readPackages(session));
 }

@@ -55,9 +55,9 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
       onNotice(`${target} (partition ${partition.number}) stays closed: ${error.message}`);
     }
   }
-  for (const { target, spec, options: names } of plan.unknown) {
+  for (const { target, reason } of plan.closed) {
     notMounted.push(target);
-    if (!names.includes('nofail')) onNotice(`${target} stays closed: the image has no partition ${spec}`);
+    if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
   }
 
   const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));

@@ -1,12 +1,23 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
 import { guestScripts } from '../script.ts';
-import { diskFull, fileNames, fileSystemErrors, scriptEnvironment, scriptError } from '../script-run.ts';
+import {
+  borrowError,
+  borrowScript,
+  diskFull,
+  fileNames,
+  fileSystemErrors,
+  ownLimitMs,
+  scriptEnvironment,
+  scriptError,
+} from '../script-run.ts';
 import type { Attachment } from './attach.ts';
+import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
 import { execInside } from './namespace.ts';
 import { waitFor } from './storage.ts';
 import type { Supervision } from './supervision.ts';
@@ -16,6 +27,9 @@ export interface HostSessionParts {
   readonly attachment: Attachment;
   readonly directory: string;
   readonly disk: GuestDisk;
+  /** Holds whatever scripts start. */
+  readonly cgroup: Cgroup;
+  readonly limits: GuestLimits;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** Takes the guest down and removes its folder; may be called again. */
@@ -28,18 +42,27 @@ export interface HostSession extends GuestSession {
 }
 
 /**
- * What a script inside cannot do to the worker, whose network, clock and kernel it shares. Meant against accidents of
- * maintainer scripts; it does not contain a hostile one.
+ * What is left of root's capabilities inside: what packages get in a container (Docker's default), without making
+ * devices and raw sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each lead out of the image.
  */
-const withheldCapabilities = ['sys_module', 'sys_rawio', 'sys_time', 'sys_boot', 'net_admin'];
+const capabilities = [
+  ...['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'setfcap'],
+  ...['sys_chroot', 'net_bind_service', 'audit_write'],
+];
 
 const lostGraceMs = 2_000;
+/** How often a running script is looked at: one that forks without end must not go on for as long as a build may. */
+const limitsLookMs = 500;
 
 export function createHostSession(parts: HostSessionParts): HostSession {
-  const { supervision, attachment, directory, disk, log, signal, end } = parts;
+  const { supervision, attachment, directory, disk, cgroup, limits, log, signal, end } = parts;
   const root = join(directory, 'root');
   const environment = scriptEnvironment(disk);
   const errorsAtStart = countErrors(attachment.loops);
+
+  // Without a cgroup, at least no single process takes it all. The number of root's processes has no such limit.
+  const perProcess = cgroup.missing.memory === undefined ? [] : ['prlimit', `--data=${limits.guestMemoryBytes}`, '--'];
+  const exceeded = async () => limitError(await cgroup.hits(), limits);
 
   const run = async (script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
@@ -48,13 +71,20 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     // Nothing but the end of the namespaces stops all that a script may have started.
     const stop = () => void supervision.stop();
     abort.addEventListener('abort', stop);
+    const look = setInterval(() => {
+      void exceeded().then((error) => {
+        if (error !== null) stop();
+      });
+    }, limitsLookMs);
     const job = await writeJob(join(directory, 'jobs'), script);
     try {
       const { stdout, stderr } = await execInside(
         supervision.processId,
         [
-          ...['setpriv', '--bounding-set', withheldCapabilities.map((name) => `-${name}`).join(','), '--'],
-          ...['chroot', root, '/usr/bin/env', '-i'],
+          ...perProcess,
+          ...['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', guestScripts.confine, 'confine'],
+          ...[directory, ['-all', ...capabilities.map((name) => `+${name}`)].join(',')],
+          ...['/usr/bin/env', '-i'],
           ...Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`),
           ...['/bin/sh', '-c', guestScripts.runner, script.name, `/run/imagebuilder/${basename(job)}`],
           ...(script.arguments ?? []),
@@ -64,12 +94,17 @@ export function createHostSession(parts: HostSessionParts): HostSession {
           // Always given, so that descriptor 3 is there for every script.
           onStatusLine: script.onStatusLine ?? (() => {}),
         },
+        cgroup.doors,
       );
       abort.throwIfAborted();
+      // Whatever its exit code, something in it has not been done.
+      const error = await exceeded();
+      if (error !== null) throw error;
       return { stdout, stderr };
     } catch (error) {
       throw await explain(error, script, limit?.aborted === true);
     } finally {
+      clearInterval(look);
       abort.removeEventListener('abort', stop);
       await rm(job, { recursive: true, force: true });
     }
@@ -80,6 +115,8 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     if (!(error instanceof ExecError)) return error;
     const { exitCode, signalName, stdout, stderr } = error;
     const failure = { exitCode, signalName, stdout, stderr, cause: error };
+    const tooMuch = await exceeded();
+    if (tooMuch !== null) return tooMuch;
     if (timedOut) return scriptError(script, { ...failure, timedOut: true });
     // Killed with its namespaces, the script may be heard of before the supervisor's word arrives.
     if (error.signalName === 'SIGKILL') await waitFor(() => supervision.lost.aborted, lostGraceMs);
@@ -88,7 +125,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   };
 
   const close = async (): Promise<void> => {
-    await run({ name: 'give-back', text: guestScripts['give-back'] });
+    await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
     const worker = ['sh', '-c', guestScripts.detach, 'detach', root, ...attachment.mounted];
     const { stdout } = await execInside(supervision.processId, worker);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
@@ -108,11 +145,21 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     run,
     close,
     async borrow(resolvConf) {
-      const files = resolvConf === null ? {} : { 'resolv.conf': resolvConf };
-      await run({ name: 'borrow', text: guestScripts.borrow, files, arguments: Object.keys(files) });
+      await run(borrowScript(resolvConf)).catch((error: unknown) => Promise.reject(borrowError(error)));
     },
     [Symbol.asyncDispose]: end,
   };
+}
+
+/** What to say of a guest that went beyond its limits; null where it has not. */
+function limitError(hits: CgroupHits, limits: GuestLimits): ImageBuilderError | null {
+  const { guestMemoryBytes, guestProcesses } = limits;
+  const tooMuch =
+    hits.memory > 0
+      ? `memory than the ${Math.floor(guestMemoryBytes / 2 ** 20)} MiB that IMAGEBUILDER_GUEST_MEMORY allows`
+      : `processes than the ${guestProcesses} that IMAGEBUILDER_GUEST_PROCESSES allows`;
+  if (hits.memory === 0 && hits.processes === 0) return null;
+  return new ImageBuilderError('guest.limit', `what runs inside the image took more ${tooMuch}`);
 }
 
 async function writeJob(jobs: string, script: GuestScript): Promise<string> {

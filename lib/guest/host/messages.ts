@@ -6,6 +6,8 @@ export interface SupervisorSettings {
   readonly overlayPath: string;
   /** An empty file, over which the disk appears as a raw one inside the namespaces. */
   readonly exportPath: string;
+  /** The cgroups of what runs in the namespaces, to be removed after them. */
+  readonly cgroups: readonly string[];
 }
 
 export type FromWorker =

@@ -1,22 +1,10 @@
 import { access, constants, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cleanEnvironment, exec } from '../../exec.ts';
+import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
+import { missingPackages, toolsOf } from '../../tools.ts';
 import { execInside } from './namespace.ts';
 import { startSupervisor } from './supervision.ts';
-
-/** Each tool with the Debian package that has it. */
-const tools = {
-  'qemu-img': 'qemu-utils',
-  'qemu-storage-daemon': 'qemu-system-common',
-  mount: 'mount',
-  umount: 'mount',
-  losetup: 'mount',
-  unshare: 'util-linux',
-  nsenter: 'util-linux',
-  setpriv: 'util-linux',
-  fstrim: 'util-linux',
-} as const;
 
 /**
  * What keeps the host guest from working here, one sentence each; nothing where it works. When all that is needed
@@ -25,9 +13,8 @@ const tools = {
 export async function probeHost(directory: string): Promise<string[]> {
   const missing: string[] = [];
   if (process.getuid?.() !== 0) missing.push('mounting needs root, and this process is not root');
-  const packages = new Set<string>();
-  for (const [tool, name] of Object.entries(tools)) if (!(await isInstalled(tool))) packages.add(name);
-  if (packages.size > 0) missing.push(`tools are missing: apt-get install ${[...packages].join(' ')}`);
+  const packages = await missingPackages(toolsOf('host'));
+  if (packages.length > 0) missing.push(`tools are missing: apt-get install ${packages.join(' ')}`);
   for (const [device, module] of [
     ['/dev/fuse', 'fuse'],
     ['/dev/loop-control', 'loop'],
@@ -51,7 +38,7 @@ async function tryOut(parent: string): Promise<string | null> {
     await exec('qemu-img', ['create', '-q', '-f', 'qcow2', overlayPath, '1M']);
     await writeFile(exportPath, '');
     await using supervision = await startSupervisor(
-      { overlayPath, exportPath },
+      { overlayPath, exportPath, cgroups: [] },
       directory,
       AbortSignal.timeout(30_000),
     );
@@ -65,19 +52,8 @@ async function tryOut(parent: string): Promise<string | null> {
   }
 }
 
-async function isInstalled(tool: string): Promise<boolean> {
-  for (const folder of cleanEnvironment.PATH.split(':')) {
-    if (await isAccessible(join(folder, tool), constants.X_OK)) return true;
-  }
-  return false;
-}
-
 async function isUsable(device: string): Promise<boolean> {
-  return await isAccessible(device, constants.R_OK | constants.W_OK);
-}
-
-async function isAccessible(path: string, mode: number): Promise<boolean> {
-  return await access(path, mode).then(
+  return await access(device, constants.R_OK | constants.W_OK).then(
     () => true,
     () => false,
   );

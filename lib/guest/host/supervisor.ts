@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { FromSupervisor, FromWorker, SupervisorSettings } from './messages.ts';
+import { removeGroup } from './remove-group.ts';
 import { abortScript, fuseConnection, lastWillScript, storageArguments, waitFor } from './storage.ts';
 
 /**
@@ -127,6 +128,7 @@ async function takeDown(): Promise<void> {
   if (lastWill === undefined) signal(storage?.pid, 'SIGTERM');
   if (!(await orForce(() => hasEnded(storage)))) signal(storage?.pid, 'SIGKILL');
   if (!(await waitFor(() => hasEnded(lastWill), stopLimitMs))) signal(lastWill?.pid, 'SIGKILL');
+  for (const folder of settings.cgroups) await removeGroup(folder);
   await new Promise<void>((resolve) => {
     if (process.connected) process.send?.({ type: 'stopped', forced } satisfies FromSupervisor, () => resolve());
     else resolve();

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { Log } from '../../log.ts';
+import { removeCgroup } from './cgroup.ts';
 import { guestVariable } from './messages.ts';
 import { abortScript, fuseConnection, waitFor } from './storage.ts';
 
@@ -21,10 +22,12 @@ const stepLimitMs = 5_000;
  */
 export async function sweepHostGuest(workDirectory: string, options: { readonly log: Log }): Promise<void> {
   const directory = guestDirectory(workDirectory);
-  if ((await processesOf(directory)).length === 0) return;
-  options.log.info('ending what a dead worker left running', { work_directory: workDirectory });
-  const left = await endGuest(directory);
-  if (left.length > 0) options.log.error('processes of a dead worker cannot be ended', { processes: left });
+  if ((await processesOf(directory)).length > 0) {
+    options.log.info('ending what a dead worker left running', { work_directory: workDirectory });
+    const left = await endGuest(directory);
+    if (left.length > 0) options.log.error('processes of a dead worker cannot be ended', { processes: left });
+  }
+  await removeCgroup(directory);
 }
 
 /** Ends the guest whose folder this is, as `sweepHostGuest` does; answers with the processes that it could not end. */

@@ -2,8 +2,16 @@
 # .imagebuilder while they hold what was there before. $1 is "resolv.conf" when $JOB holds one.
 set -eu
 
+# What waits for a writer, or never ends, would keep dpkg and apt waiting: such files are nobody's.
+odd=$(find -L /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg \( -type p -o -type c ! -samefile /dev/null \) 2>/dev/null | head -n 1)
+if [ -n "$odd" ]; then
+  echo "unsupported: $odd in the image is no plain file" >&2
+  exit 65
+fi
+
 # No service is started (Debian Policy 9.11.3; invoke-rc.d asks).
 if [ -d /usr/sbin ]; then
+  rm -rf /usr/sbin/policy-rc.d.imagebuilder
   if [ -e /usr/sbin/policy-rc.d ] || [ -L /usr/sbin/policy-rc.d ]; then
     mv /usr/sbin/policy-rc.d /usr/sbin/policy-rc.d.imagebuilder
   fi
@@ -14,10 +22,13 @@ fi
 # Hooks of kernel packages leave the boot loader alone in what they take for a container. Upstart's tool would look
 # for an init that is not there. Diversions, so that an upgrade of the packages that own these files works.
 mkdir -p /run/imagebuilder-borrowed
-[ ! -e /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old /run/imagebuilder-borrowed/
+[ ! -f /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old /run/imagebuilder-borrowed/
 for file in /usr/bin/systemd-detect-virt /sbin/initctl; do
   [ -x "$file" ] && [ ! -L "$file" ] && command -v dpkg-divert >/dev/null || continue
-  dpkg-divert --quiet --local --rename --divert "$file.imagebuilder" --add "$file" >/dev/null
+  said=$(dpkg-divert --quiet --local --rename --divert "$file.imagebuilder" --add "$file" 2>&1) || {
+    echo "corrupt: in the image, dpkg-divert fails: $(echo "$said" | head -n 1)" >&2
+    exit 65
+  }
   case $file in
     */systemd-detect-virt) printf '#!/bin/sh\n[ -n "$*" ] || echo none\nexit 1\n' >"$file" ;;
     *) printf '#!/bin/sh\nexit 0\n' >"$file" ;;
@@ -27,20 +38,24 @@ for file in /usr/bin/systemd-detect-virt /sbin/initctl; do
 done
 
 [ "${1-}" = resolv.conf ] || exit 0
-case $(readlink /etc/resolv.conf) in
-  /run/* | ../run/* | /var/run/* | ../var/run/*)
-    # The usual case: /run is ours, and nothing has to be put back.
-    target=$(readlink /etc/resolv.conf)
-    target=/run/${target#*run/}
-    mkdir -p "${target%/*}"
-    cat "$JOB/resolv.conf" >"$target"
-    ;;
-  *)
-    # Not mounted over: packages that replace it could not.
-    if [ -e /etc/resolv.conf ] || [ -L /etc/resolv.conf ]; then
-      mv /etc/resolv.conf /etc/resolv.conf.imagebuilder
-    fi
-    cat "$JOB/resolv.conf" >/etc/resolv.conf
-    cat "$JOB/resolv.conf" >/run/imagebuilder-borrowed/resolv.conf
-    ;;
+# The usual case: it is a link into /run, which is ours, and nothing has to be put back.
+target=$(readlink /etc/resolv.conf) || target=
+case $target in
+  /run/*) ;;
+  ../run/*) target=/${target#../} ;;
+  /var/run/*) target=${target#/var} ;;
+  ../var/run/*) target=/${target#../var/} ;;
+  *) target= ;;
 esac
+case $target in */ | */. | */.. | */../*) target= ;; esac
+if [ -n "$target" ] && mkdir -p "${target%/*}" && cat "$JOB/resolv.conf" >"$target" &&
+  cmp -s /etc/resolv.conf "$JOB/resolv.conf"; then
+  exit 0
+fi 2>/dev/null
+# Not mounted over: packages that replace it could not.
+rm -rf /etc/resolv.conf.imagebuilder
+if [ -e /etc/resolv.conf ] || [ -L /etc/resolv.conf ]; then
+  mv /etc/resolv.conf /etc/resolv.conf.imagebuilder
+fi
+cat "$JOB/resolv.conf" >/etc/resolv.conf
+cat "$JOB/resolv.conf" >/run/imagebuilder-borrowed/resolv.conf

@@ -8,7 +8,7 @@ if [ -f /usr/sbin/policy-rc.d ] && [ "$(cat /usr/sbin/policy-rc.d)" = "$(printf 
     mv /usr/sbin/policy-rc.d.imagebuilder /usr/sbin/policy-rc.d
   fi
 fi
-rm -f /usr/sbin/policy-rc.d.imagebuilder
+rm -rf /usr/sbin/policy-rc.d.imagebuilder
 
 if [ -f /run/imagebuilder-borrowed/diverted ]; then
   while read -r file; do
@@ -27,5 +27,5 @@ if [ -f /run/imagebuilder-borrowed/resolv.conf ]; then
       mv /etc/resolv.conf.imagebuilder /etc/resolv.conf
     fi
   fi
-  rm -f /etc/resolv.conf.imagebuilder
+  rm -rf /etc/resolv.conf.imagebuilder
 fi

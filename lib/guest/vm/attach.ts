@@ -62,9 +62,9 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
       onNotice(`${target} (partition ${partition.number}) stays closed: the kernel of the vm cannot open ${type}`);
     }
   }
-  for (const { target, spec, options: names } of plan.unknown) {
+  for (const { target, reason } of plan.closed) {
     notMounted.push(target);
-    if (!names.includes('nofail')) onNotice(`${target} stays closed: the image has no partition ${spec}`);
+    if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
   }
 
   const others = mounts.slice(1).map(({ partition }) => mountLine(partition));

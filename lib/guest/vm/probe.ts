@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../../errors.ts';
-import { exec } from '../../exec.ts';
+import { missingPackages, toolsOf } from '../../tools.ts';
 import type { Accelerator } from './machine.ts';
 import { prepareVm, type VmSettings } from './prepare.ts';
 
@@ -17,20 +17,14 @@ export type VmProbe =
     }
   | { readonly usable: false; readonly missing: readonly string[] };
 
-/** Each tool with the Debian package that has it. */
-const tools = { setpriv: 'util-linux', prlimit: 'util-linux', 'qemu-img': 'qemu-utils' } as const;
-
 /**
  * Whether vms can be started here, with what, and what is missing, one sentence each. Whether KVM works is tried, at
  * most once per start of the machine.
  */
 export async function probeVm(settings: VmSettings): Promise<VmProbe> {
   const missing: string[] = [];
-  const packages = new Set<string>();
-  for (const [tool, name] of Object.entries(tools)) {
-    await exec(tool, ['--version']).catch(() => packages.add(name));
-  }
-  if (packages.size > 0) missing.push(`tools are missing: apt-get install ${[...packages].join(' ')}`);
+  const packages = await missingPackages(toolsOf('vm'));
+  if (packages.length > 0) missing.push(`tools are missing: apt-get install ${packages.join(' ')}`);
   try {
     const { accelerator, reason, machine, kernel } = await prepareVm(settings);
     if (missing.length === 0) {

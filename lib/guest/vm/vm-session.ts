@@ -2,7 +2,15 @@ import { ImageBuilderError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
 import { guestScripts } from '../script.ts';
-import { diskFull, fileSystemErrors, scriptEnvironment, scriptError } from '../script-run.ts';
+import {
+  borrowError,
+  borrowScript,
+  diskFull,
+  fileSystemErrors,
+  ownLimitMs,
+  scriptEnvironment,
+  scriptError,
+} from '../script-run.ts';
 import { type Attachment, readErrorCount } from './attach.ts';
 import type { Payload } from './payload.ts';
 import { vmScripts } from './script.ts';
@@ -25,8 +33,6 @@ export interface ScriptRunnerParts {
   readonly proxyUrl: string | null;
 }
 
-/** Our own scripts take seconds. A file system that keeps one busy for longer is taken for hostile. */
-const ownLimitMs = 10 * 60_000;
 const endLimitMs = 60_000;
 
 export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: ScriptRunnerParts): ScriptRunner {
@@ -142,9 +148,7 @@ export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, e
     run: (script) => runner.inside(script),
     close,
     async borrow(resolvConf) {
-      const files = resolvConf === null ? {} : { 'resolv.conf': resolvConf };
-      const script = { text: guestScripts.borrow, files, arguments: Object.keys(files) };
-      await runner.inside({ name: 'borrow', ...script, timeoutMs: ownLimitMs });
+      await runner.inside(borrowScript(resolvConf)).catch((error: unknown) => Promise.reject(borrowError(error)));
     },
     [Symbol.asyncDispose]: end,
   };

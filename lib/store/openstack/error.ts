@@ -1,6 +1,6 @@
 import { RequestError, TimeoutError } from 'got';
 import { ImageBuilderError, isNodeError, safeUrl } from '../../errors.ts';
-import type { Answer } from './transport.ts';
+import type { Answer } from './answer.ts';
 
 /** A failure of Keystone, Glance or Swift, with what decides whether to try again. */
 export class OpenStackError extends ImageBuilderError {

@@ -1,9 +1,10 @@
+import type { Answer } from './answer.ts';
 import { type Endpoint, findEndpoint, type ServiceType, serviceNames } from './catalogue.ts';
 import type { OpenStackConfiguration } from './configuration.ts';
 import { answerError } from './error.ts';
 import { authenticate, type Token } from './identity.ts';
 import { type RetryPolicy, retrying } from './retry.ts';
-import type { Answer, FilePart, Transport } from './transport.ts';
+import type { FilePart, Transport } from './transport.ts';
 
 /**
  * Calls to Glance and Swift with a token of Keystone that is kept until shortly before it expires, renewed by one

@@ -1,11 +1,12 @@
 import type { Hash } from 'node:crypto';
 import { once } from 'node:events';
 import { type FileHandle, open } from 'node:fs/promises';
-import http, { type IncomingHttpHeaders } from 'node:http';
+import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import got, { type OptionsInit, type Request, type Response } from 'got';
 import { safeUrl } from '../../errors.ts';
+import type { Answer } from './answer.ts';
 import { connectionError, OpenStackError } from './error.ts';
 
 /**
@@ -51,14 +52,6 @@ export interface FilePart {
   readonly digest?: Hash;
   /** Told how many bytes of the part are sent. */
   readonly onProgress?: (sentBytes: number) => void;
-}
-
-export interface Answer {
-  readonly url: string;
-  readonly status: number;
-  readonly statusText: string;
-  readonly headers: IncomingHttpHeaders;
-  readonly text: string;
 }
 
 const answerTimeoutMs = 60_000;

@@ -21,6 +21,9 @@ import { type ImageServer, startImageServer } from './image-server.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
 import { processesIn } from './processes.ts';
 
+/** What a fleet needs to know of the base image of its requests. */
+export type FleetBase = Pick<BaseImage, 'path' | 'sizeBytes' | 'codename'>;
+
 /**
  * The service as it runs in a cluster, for tests that take parts of it away: one RabbitMQ, the functions as processes
  * of their own, any number of workers, and a gateway of which only the wake is needed. Leases and heartbeats are
@@ -32,19 +35,29 @@ export interface Fleet extends AsyncDisposable {
   readonly gate: Gate;
   readonly images: ImageServer;
   readonly mailbox: Mailbox;
-  readonly base: BaseImage;
+  readonly base: FleetBase;
   /** A reader of the same RabbitMQ. */
   readonly broker: Broker;
   readonly directory: string;
   readonly workDirectory: string;
   readonly storeDirectory: string;
+  /** The environment of every function. */
+  readonly settings: Readonly<Record<string, string>>;
   /** A valid request; every call has another ticket. */
   request(changes?: Partial<BuildRequestInput>): BuildRequestInput;
   /** POSTs a request to `build-image`. */
-  submit(request: BuildRequestInput): Promise<Submitted>;
+  submit(request: BuildRequestInput, headers?: Readonly<Record<string, string>>): Promise<Submitted>;
+  /** DELETEs a build. Resolves with the status of the answer. */
+  cancel(buildId: string): Promise<number>;
   startWorker(name: string, settings?: Readonly<Record<string, string>>): Promise<FunctionProcess>;
   /** Kills every worker. */
   killWorkers(): Promise<void>;
+  /** The workers that run, in the order in which they were started. */
+  workers(): FunctionProcess[];
+  /** Kills `build-image` and starts it again. */
+  restartBuildImage(): Promise<void>;
+  /** Every process of a function that was ever started, with what it has logged. */
+  readonly functions: readonly FunctionProcess[];
   /** The worker whose name in events this is. */
   workerNamed(name: string): FunctionProcess;
   /** Wakes every worker, as the gateway does for a submission and the timer every so often. */
@@ -69,6 +82,8 @@ export interface Submitted {
   /** Empty where there is none. */
   readonly buildId: string;
   readonly retryAfter: string | undefined;
+  /** The whole answer: its headers and body. */
+  readonly text: string;
 }
 
 export const leaseSeconds = 4;
@@ -76,8 +91,15 @@ const heartbeatSeconds = 1;
 const exchange = 'testbuild-1-imagebuilder';
 const patienceMs = 120_000;
 
+export type FleetSettings = Readonly<Record<string, string>>;
+
 export interface FleetOptions {
+  /** Packages of the PPA beside `libfoo` and `slow`. */
   readonly packages?: (gate: Gate) => readonly PackageRecipe[];
+  /** More settings of every function, which may depend on RabbitMQ; they win over the fleet's own. */
+  readonly settings?: FleetSettings | ((rabbitMq: RabbitMq) => Promise<FleetSettings>);
+  /** Default: a whole cloud image. */
+  readonly base?: FleetBase;
 }
 
 export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
@@ -89,10 +111,12 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   services.defer(() => rm(storeDirectory, { recursive: true, force: true }));
   const workDirectory = join(directory, 'work');
   await mkdir(workDirectory);
-  const base = await makeBaseImage({
-    cacheDirectory: baseImageCache,
-    onLine: (line) => process.stderr.write(`  ${line}\n`),
-  });
+  const base =
+    options.base ??
+    (await makeBaseImage({
+      cacheDirectory: baseImageCache,
+      onLine: (line) => process.stderr.write(`  ${line}\n`),
+    }));
   const gate = services.use(await startGate());
   const rabbitMq = services.use(await startRabbitMq());
   const launchpad = services.use(
@@ -147,11 +171,17 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
     IMAGEBUILDER_LEASE: String(leaseSeconds),
     IMAGEBUILDER_HEARTBEAT: String(heartbeatSeconds),
+    ...(typeof options.settings === 'function' ? await options.settings(rabbitMq) : options.settings),
   };
   const handlers = join(import.meta.dirname, '..', '..', '..', 'functions');
-  const buildImage = services.use(
-    await startFunction({ handler: join(handlers, 'build-image', 'handler.ts'), env: settings }),
-  );
+  const functions: FunctionProcess[] = [];
+  const start = async (name: string, env: Readonly<Record<string, string>> = {}) => {
+    const started = await startFunction({ handler: join(handlers, name, 'handler.ts'), env: { ...settings, ...env } });
+    functions.push(started);
+    return started;
+  };
+  let buildImage = await start('build-image');
+  services.defer(() => buildImage[Symbol.asyncDispose]());
   const broker = services.use(
     await openBroker({
       amqpUrl: rabbitMq.url,
@@ -179,7 +209,20 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   };
 
   return {
-    ...{ rabbitMq, launchpad, gate, images, mailbox, base, broker, directory, workDirectory, storeDirectory },
+    ...{
+      rabbitMq,
+      launchpad,
+      gate,
+      images,
+      mailbox,
+      base,
+      broker,
+      directory,
+      workDirectory,
+      storeDirectory,
+      settings,
+      functions,
+    },
     request: (changes = {}) => ({
       ticket_id: `T-${++tickets}`,
       cancel_url: null,
@@ -189,20 +232,18 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       progress_trigger: exchange,
       ...changes,
     }),
-    async submit(request) {
+    async submit(request, more = {}) {
       const { status, body, headers } = await call(buildImage.address, '/', {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': 'application/json', ...more },
         body: JSON.stringify(request),
       });
       const { build_id: buildId = '' } = JSON.parse(body.toString()) as { build_id?: string };
-      return { status, buildId, retryAfter: headers['retry-after'] };
+      return { status, buildId, retryAfter: headers['retry-after'], text: JSON.stringify(headers) + body.toString() };
     },
+    cancel: async (buildId) => (await call(buildImage.address, `/${buildId}`, { method: 'DELETE' })).status,
     async startWorker(name, more = {}) {
-      const worker = await startFunction({
-        handler: join(handlers, 'build-worker', 'handler.ts'),
-        env: { ...settings, max_inflight: '4', IMAGEBUILDER_WORKER_NAME: name, ...more },
-      });
+      const worker = await start('build-worker', { max_inflight: '4', IMAGEBUILDER_WORKER_NAME: name, ...more });
       workers.set(worker, new Set());
       started.defer(() => worker[Symbol.asyncDispose]());
       void worker.exited.then(() => workers.delete(worker));
@@ -210,6 +251,11 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     },
     async killWorkers() {
       await Promise.all([...workers.keys()].map((worker) => worker[Symbol.asyncDispose]()));
+    },
+    workers: () => [...workers.keys()],
+    async restartBuildImage() {
+      await buildImage[Symbol.asyncDispose]();
+      buildImage = await start('build-image');
     },
     workerNamed(name) {
       const worker = [...workers.keys()].find(({ child }) => name.endsWith(`-${child.pid}`));

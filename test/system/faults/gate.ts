@@ -7,8 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * inside the image connects, and goes on when the connection is closed.
  */
 export interface Gate extends AsyncDisposable {
-  /** Shell text that waits at the gate. */
+  /** Shell text, for bash, that waits at the gate. */
   readonly script: string;
+  readonly port: number;
   /** Closed, scripts wait; open, they pass, also those that wait. */
   close(): void;
   open(): void;
@@ -34,8 +35,10 @@ export async function startGate(): Promise<Gate> {
     closed = false;
     for (const socket of waiting) socket.end();
   };
+  const { port } = server.address() as AddressInfo;
   return {
-    script: `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${(server.address() as AddressInfo).port}; cat <&3'`,
+    script: `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${port}; cat <&3'`,
+    port,
     close() {
       closed = true;
       arrival = Promise.withResolvers();

@@ -6,11 +6,16 @@ import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { hashFile } from '#lib/image/digest.ts';
 
-/** Serves one base image with its SHA256SUMS, and can hold every download at the middle until told otherwise. */
+/**
+ * Serves one base image with its SHA256SUMS, and can hold every download at the middle
+ * until told otherwise, or fail.
+ */
 export interface ImageServer extends AsyncDisposable {
   readonly url: string;
   hold(): void;
   release(): void;
+  /** What every request meets until it is given null: a status, or a connection that is cut in the middle. */
+  fault(fault: { readonly status: number } | 'cut' | null): void;
   /** Bytes of the image sent so far, to whomever. */
   readonly sentBytes: number;
 }
@@ -24,19 +29,25 @@ export async function startImageServer(path: string): Promise<ImageServer> {
   const { checksums } = await hashFile(path, { signal, onProgress: () => {} });
   let held: PromiseWithResolvers<void> | undefined;
   let sentBytes = 0;
+  let fault: Parameters<ImageServer['fault']>[0] = null;
 
   async function* content(start: number): AsyncGenerator<Buffer> {
     let at = start;
     for await (const chunk of createReadStream(path, { start, highWaterMark: chunkBytes }) as AsyncIterable<Buffer>) {
-      if (at >= size / 2) await held?.promise;
+      if (at >= size / 2) {
+        if (fault === 'cut') throw new Error('cut');
+        await held?.promise;
+      }
       at += chunk.length;
       sentBytes += chunk.length;
       yield chunk;
     }
   }
   const server = createServer((request, response) => {
-    if (request.url === '/SHA256SUMS') return void response.end(`${checksums.sha256} *${name}\n`);
-    if (request.url !== `/${name}`) return void response.writeHead(404).end();
+    if (typeof fault === 'object' && fault !== null) return void response.writeHead(fault.status).end();
+    const [path] = (request.url ?? '').split('?');
+    if (path === '/SHA256SUMS') return void response.end(`${checksums.sha256} *${name}\n`);
+    if (path !== `/${name}`) return void response.writeHead(404).end();
     const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
     const start = Number(range?.[1] ?? 0);
     response.writeHead(range === null ? 200 : 206, {
@@ -57,6 +68,9 @@ export async function startImageServer(path: string): Promise<ImageServer> {
   };
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`,
+    fault(wanted) {
+      fault = wanted;
+    },
     hold() {
       held ??= Promise.withResolvers();
     },

@@ -7,22 +7,31 @@ export interface FoundProcess {
   readonly command: string;
 }
 
-/** Processes that name `directory` in their command line, environment, root or working folder. */
+/**
+ * Processes that name `directory` in their command line, environment or working folder, and all that these have started:
+ * what runs inside an image sees nothing outside it.
+ */
 export async function processesIn(directory: string): Promise<FoundProcess[]> {
-  const found: FoundProcess[] = [];
+  const all = new Map<number, FoundProcess & { readonly parentId: number; readonly mentions: boolean }>();
   for (const name of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(name) || Number(name) === process.pid) continue;
     const base = `/proc/${name}`;
+    const stat = await readFile(`${base}/stat`, 'utf8').catch(() => '');
+    const parentId = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
     const command = (await readFile(`${base}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ');
-    const mentions = [
+    const texts = [
       command,
       await readFile(`${base}/environ`, 'utf8').catch(() => ''),
-      await readlink(`${base}/root`).catch(() => ''),
       await readlink(`${base}/cwd`).catch(() => ''),
     ];
-    if (mentions.some((text) => text.includes(directory))) found.push({ id: Number(name), command });
+    const mentions = texts.some((text) => text.includes(directory));
+    all.set(Number(name), { id: Number(name), command, parentId, mentions });
   }
-  return found;
+  const belongs = (id: number): boolean => {
+    const found = all.get(id);
+    return found !== undefined && (found.mentions || belongs(found.parentId));
+  };
+  return [...all.values()].filter(({ id }) => belongs(id)).map(({ id, command }) => ({ id, command }));
 }
 
 /** Waits for a process of the folder whose command line matches, for at most `limitMs`. */
@@ -32,4 +41,17 @@ export async function waitForProcess(directory: string, command: RegExp, limitMs
     if (match !== undefined) return match.id;
   }
   throw new Error(`no process like ${command} in ${directory} within ${limitMs / 1000} s`);
+}
+
+/** Stops a process as soon as there is one like this, so that it can neither go on nor end. */
+export async function stopProcess(directory: string, command: RegExp): Promise<void> {
+  for (;;) {
+    const id = await waitForProcess(directory, command);
+    try {
+      process.kill(id, 'SIGSTOP');
+      return;
+    } catch {
+      // It was too quick; there will be another one.
+    }
+  }
 }

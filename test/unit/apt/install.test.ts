@@ -92,7 +92,7 @@ test('a plan lists what is installed, upgraded and removed', () => {
   assert.equal(parsePlan(lines), { install: ['a', 'b'], remove: ['foe'] });
 });
 
-const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, []);
+const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, [], { sources: [] });
 
 test('a package whose script fails is named with dpkg’s reason, also where only its output tells', () => {
   for (const [output, reason] of [
@@ -133,7 +133,7 @@ test('downloads that fail, full disks, held packages and unsigned ones are told 
 });
 
 test('an exit code of 0 is no failure', () => {
-  assert.is(installError({ exitCode: 0, lines: ['E: x'] }, []), null);
+  assert.is(installError({ exitCode: 0, lines: ['E: x'] }, [], { sources: [] }), null);
 });
 
 test.run();

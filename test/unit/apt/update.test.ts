@@ -147,7 +147,7 @@ E: The list of sources could not be read.`,
 
 for (const { what, output, exitCode, code, message } of generations) {
   test(`update: ${what}`, () => {
-    const error = updateError(output.split('\n'), exitCode, [ppa]);
+    const error = updateError(output.split('\n'), exitCode, { sources: [ppa] });
     assert.is(error?.code, code);
     assert.match(error?.message ?? '', message);
   });
@@ -158,19 +158,19 @@ test('warnings about tomorrow and notices are no failure', () => {
 W: https://ppa.example.com/project/tools/ubuntu/dists/noble/InRelease: Signature by key AA uses weak algorithm (rsa1024)
 W: Target Packages (main/binary-amd64/Packages) is configured multiple times in /etc/apt/sources.list:1 and /etc/apt/sources.list:2
 N: Skipping acquire of configured file 'main/binary-i386/Packages' as repository 'http://x.example.com stable InRelease' doesn't support architecture 'i386'`;
-  assert.is(updateError(output.split('\n'), 0, []), null);
+  assert.is(updateError(output.split('\n'), 0, { sources: [] }), null);
 });
 
 test('what the caller has to change is told first, and nothing is left out', () => {
   const output = `E: Failed to fetch http://archive.example.com/ubuntu/dists/noble/InRelease  Connection timed out
 E: The repository 'https://ppa.example.com/project/tools/ubuntu noble Release' does not have a Release file.`;
-  const error = updateError(output.split('\n'), 100, [ppa]);
+  const error = updateError(output.split('\n'), 100, { sources: [ppa] });
   assert.is(error?.code, 'ppa.series');
   assert.match(error?.message ?? '', /^ppa:project\/tools.*archive\.example\.com\/ubuntu.*cannot be reached/);
 });
 
 test('an exit code without any message is a failure too', () => {
-  assert.is(updateError(['Reading package lists...'], 100, [])?.code, 'apt.repository');
+  assert.is(updateError(['Reading package lists...'], 100, { sources: [] })?.code, 'apt.repository');
 });
 
 test('messages are put together from their lines', () => {
@@ -203,7 +203,7 @@ const sessionThatSays = (lines: readonly string[], statusLines: readonly string[
   async close() {},
   async [Symbol.asyncDispose]() {},
 });
-const options = { sources: [ppa], proxyUrl: null, onProgress: () => {} };
+const options = { sources: [ppa], proxyUrl: null, signal: new AbortController().signal, onProgress: () => {} };
 
 test('credentials in the URLs of a base image’s sources reach neither the log nor the error', async () => {
   const log: string[] = [];

@@ -108,4 +108,62 @@ test('log lines travel once each with the events and stand in the tail', async (
   assert.is(reporter.logTail(1)[0]?.length, 1001);
 });
 
+test('how the worker opens images goes along with one event, and into the log', async () => {
+  const { events, options } = collect();
+  await using reporter = startReporter(options);
+  const guest = { kind: 'vm', accelerator: 'tcg', reason: '/dev/kvm cannot be opened' } as const;
+  reporter.guest(guest);
+  reporter.begin('sources', 'adding the PPAs');
+  reporter.begin('install', 'installing');
+  await reporter.end({ state: 'failed', error: new ImageBuilderError('apt.install', 'libfoo failed to install') });
+  assert.equal(
+    events.flatMap((event) => event.guest ?? []),
+    [guest],
+  );
+  assert.equal(reporter.logTail(1), ['images are opened by the vm guest: /dev/kvm cannot be opened']);
+});
+
+test('a flood of log lines is told by its newest ones and how many were left out, in few events', async () => {
+  const { events, options } = collect();
+  await using reporter = startReporter(options);
+  for (let line = 1; line <= 100_000; line++) reporter.log(`line ${line}`);
+  await reporter.end({ state: 'failed', error: new ImageBuilderError('guest.limit', 'too much') });
+  assert.ok(events.length <= 3, `${events.length} events`);
+  const log = events.flatMap((event) => event.log ?? []);
+  assert.is(log.at(-1), 'line 100000');
+  assert.is(log[0], `(${100_000 - 19} lines left out)`);
+  assert.is(log.length, 20);
+});
+
+test('twenty lines are told whole', async () => {
+  const { events, options } = collect();
+  await using reporter = startReporter(options);
+  for (let line = 1; line <= 20; line++) reporter.log(`line ${line}`);
+  await reporter.end({ state: 'failed', error: new ImageBuilderError('guest.limit', 'too much') });
+  assert.is(events.flatMap((event) => event.log ?? [])[0], 'line 1');
+});
+
+test('an event stays small however long messages and lines are', async () => {
+  const { events, options } = collect();
+  await using reporter = startReporter(options);
+  reporter.begin('install', `installing ${'package '.repeat(100_000)}`);
+  reporter.log('x'.repeat(1_000_000));
+  const logTail = Array.from({ length: 1000 }, () => 'y'.repeat(100_000));
+  await reporter.end({
+    state: 'failed',
+    error: new ImageBuilderError('apt.install', 'z'.repeat(1_000_000), { logTail }),
+  });
+  for (const event of events) assert.ok(JSON.stringify(event).length < 100_000);
+});
+
+test('what a step is at is remembered, whatever notices come in between', async () => {
+  const { options } = collect();
+  await using reporter = startReporter(options);
+  reporter.begin('install', 'installing libfoo');
+  reporter.progress(1, 2, 'Configuring libfoo (all)');
+  reporter.notice('something else');
+  reporter.progress(2, 2);
+  assert.is(reporter.doing, 'Configuring libfoo (all)');
+});
+
 test.run();

@@ -1,8 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Status } from '#lib/api/status.ts';
 import { describeChange, describeEnd, describeStatus, newLines } from '#lib/client/report.ts';
-import { formatBytes, formatSeconds, plain } from '#lib/client/text.ts';
 import { advance, renderView } from '#lib/client/view.ts';
+import { formatBytes, formatSeconds, plain } from '#lib/text.ts';
 import { buildStatus, completed, failed, statusOf } from './fixture.ts';
 
 const screen = { columns: 80, color: false, unicode: true };
@@ -115,6 +116,20 @@ BUILD                                 TICKET  STATE      STEP      DONE  TIME   
 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55  42      completed  upload   100 %  1 min 05 s  worker-1  file:///store/image.qcow2`,
   );
   assert.match(describeStatus(statusOf([])), /No builds\.$/);
+});
+
+test('the status says how each worker opens images, and why slowly', () => {
+  const worker = { last_seen: '2026-01-01T12:01:05Z', builds: [] };
+  const workers: Status['workers'] = [
+    { ...worker, name: 'w-1', guest: { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' } },
+    { ...worker, name: 'w-2', guest: { kind: 'host', accelerator: null, reason: 'the setting says so' } },
+    { ...worker, name: 'w-3', guest: { kind: 'vm', accelerator: 'tcg', reason: '/dev/kvm cannot be opened\u001b[2J' } },
+    { ...worker, name: 'w-4' },
+  ];
+  assert.match(
+    describeStatus({ ...statusOf([]), workers }),
+    'Workers: w-1 (vm with KVM), w-2 (host), w-3 (vm without KVM: /dev/kvm cannot be opened), w-4\n',
+  );
 });
 
 test('times and sizes are short', () => {

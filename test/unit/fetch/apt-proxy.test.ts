@@ -302,6 +302,59 @@ test('a server that is silent until apt gives up is a failure too, one that apt 
   );
 });
 
+test('what a server says of a range does not reach apt, which would wait for all that it promises', async () => {
+  await using server = await startServer((request, response) => {
+    if (request.headers.range === undefined) response.writeHead(200, { 'content-length': 4 }).end('abcd');
+    else response.writeHead(206, { 'content-range': 'bytes 2-99/100', 'content-length': 1 }).end('c');
+  });
+  await using shop = await workshop();
+  const conditions = { range: 'bytes=2-', 'if-modified-since': deb.lastModified };
+  const { status, headers, body } = await shop.get(`${server.url}/dists/x/InRelease`, conditions);
+  assert.equal([status, headers['content-range'], body.toString()], [200, undefined, 'abcd']);
+});
+
+test('an answer that dies on its way is kept as a failure, though apt’s connection ends with it', async () => {
+  await using server = await startServer((_request, response) => {
+    response.writeHead(200, { 'content-length': 100 }).write('abcd');
+  });
+  await using shop = await workshop({ http: { stallTimeoutMs: 100 } });
+  await shop.get(`${server.url}/dists/x/InRelease`).catch(() => undefined);
+  while (shop.proxy.failures.length === 0) await sleep(2);
+  const [failure] = shop.proxy.failures;
+  assert.is(failure?.code, 'upstream.unreachable');
+});
+
+test('a server that drips through a tunnel is cut off', async () => {
+  const server = net.createServer((socket) => {
+    socket.on('error', () => undefined);
+    let timer: NodeJS.Timeout | undefined;
+    socket.once('data', () => {
+      timer = setInterval(() => socket.write('x'), 20);
+    });
+    socket.on('close', () => clearInterval(timer));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  await using shop = await workshop({ http: { stallTimeoutMs: 150 } });
+  const request = http.request({
+    port: shop.port,
+    method: 'CONNECT',
+    path: `127.0.0.1:${port}`,
+    headers: { 'proxy-authorization': shop.authorization },
+  });
+  request.end();
+  const [, socket] = (await once(request, 'connect')) as [http.IncomingMessage, net.Socket];
+  let received = 0;
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.length;
+  });
+  socket.write('go');
+  await once(socket, 'close');
+  assert.ok(received > 5);
+  server.close();
+});
+
 test('without the password nothing is served', async () => {
   await using server = await startFileServer({ '/pool/a.deb': deb });
   await using shop = await workshop();

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -14,11 +15,14 @@ for (const [status, code, requests] of [
   [410, 'ppa.not_found', 1],
   [401, 'upstream.forbidden', 1],
   [403, 'upstream.forbidden', 1],
-  [400, 'upstream.status', 1],
+  [400, 'upstream.unusable', 1],
+  [451, 'upstream.unusable', 1],
+  [501, 'upstream.unusable', 1],
   [408, 'upstream.status', 3],
   [429, 'upstream.status', 3],
   [500, 'upstream.status', 3],
   [503, 'upstream.status', 3],
+  [522, 'upstream.status', 3],
 ] as const) {
   test(`status ${status} becomes ${code} after ${requests === 1 ? 'one request' : `${requests} requests`}`, async () => {
     await using server = await startServer((_request, response) => response.writeHead(status).end());
@@ -54,6 +58,7 @@ test('Retry-After is honoured, and one beyond the limit ends the attempts', asyn
   assert.ok((times[1] ?? 0) - (times[0] ?? 0) >= 990);
   const error = await rejection(client.getText(`${server.url}/long`, limit));
   assert.is((error as ImageBuilderError).retryAfterSeconds, 3600);
+  assert.match(error.message, 'answered 429 Too Many Requests and asks to be left alone for 3600 seconds');
   assert.is(server.requests.length, 3);
 });
 
@@ -72,7 +77,8 @@ test('a refused connection, a cut one, an unknown host and a failed TLS handshak
     egressOptions: { resolve: () => Promise.reject(Object.assign(new Error('no'), { code: 'ENOTFOUND' })) },
   });
   const unknown = await rejection(lost.open('http://nowhere.example/'));
-  for (const error of [cut, refused, tls, unknown]) assert.is(error.code, 'upstream.unreachable');
+  for (const error of [cut, refused]) assert.is(error.code, 'upstream.unreachable');
+  for (const error of [tls, unknown]) assert.is(error.code, 'upstream.unusable');
   assert.match(cut.message, 'cut');
   assert.match(refused.message, 'refused');
   assert.match(tls.message, 'TLS failed');
@@ -83,7 +89,7 @@ test('a redirect loop ends after five hops', async () => {
   await using server = await startServer((_request, response) => response.writeHead(302, { location: '/' }).end());
   using client = testClient();
   const error = await rejection(client.getText(server.url, limit));
-  assert.is(error.code, 'upstream.status');
+  assert.is(error.code, 'upstream.unusable');
   assert.match(error.message, 'redirects more than 5 times');
   assert.is(server.requests.length, 6);
 });
@@ -142,6 +148,57 @@ test('an answer that never comes, and a body that stalls, are given up', async (
   assert.match(stalled.message, 'sent nothing');
   for (const error of [silent, stalled]) assert.ok(error instanceof UpstreamError && error.timedOut);
   assert.is(server.requests.length, 4);
+});
+
+test('Retry-After may be a date', async () => {
+  const times: number[] = [];
+  await using server = await startServer((_request, response) => {
+    times.push(Date.now());
+    const date = new Date(Date.now() + 2000).toUTCString();
+    if (times.length === 1) response.writeHead(503, { 'retry-after': date }).end();
+    else response.end('ok');
+  });
+  using client = testClient();
+  await client.getText(server.url, limit);
+  // A date has no fractions of a second.
+  assert.ok((times[1] ?? 0) - (times[0] ?? 0) >= 990);
+});
+
+test('a server that is too slow is tried three times at most', async () => {
+  await using server = await startServer(() => undefined);
+  using client = testClient({ stallTimeoutMs: 50, retry: { attempts: 9 } });
+  await rejection(client.getText(server.url, limit));
+  assert.is(server.requests.length, 3);
+});
+
+test('a body that drips is given up, though it never stalls', async () => {
+  await using server = await startServer((_request, response) => {
+    response.writeHead(200);
+    const timer = setInterval(() => response.write('x'), 20);
+    response.once('close', () => clearInterval(timer));
+  });
+  using client = testClient({ stallTimeoutMs: 300, retry: { attempts: 2 } });
+  const error = await rejection(client.getText(server.url, limit));
+  assert.is(error.code, 'upstream.unreachable');
+  assert.match(error.message, 'less than 1024 bytes a second');
+  assert.is(server.requests.length, 2);
+});
+
+test('a slow reader is not mistaken for a slow server', async () => {
+  let more = () => {};
+  await using server = await startServer((_request, response) => {
+    more = () => response.write('x'.repeat(50));
+    more();
+  });
+  using client = testClient({ stallTimeoutMs: 100 });
+  using response = await client.open(server.url);
+  let chunks = 0;
+  for await (const _ of response.body) {
+    chunks += 1;
+    if (chunks === 6) break;
+    more();
+    await sleep(120);
+  }
 });
 
 test('an aborted signal ends a request at once with its reason', async () => {

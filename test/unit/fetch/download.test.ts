@@ -17,7 +17,8 @@ import {
 } from './with-server.ts';
 
 const content = randomBytes(300_000);
-const sha256 = createHash('sha256').update(content).digest('hex');
+const sha256Of = (data: string | Buffer) => createHash('sha256').update(data).digest('hex');
+const sha256 = sha256Of(content);
 const served = { content, etag: '"one"' };
 const cutter = createCutter();
 
@@ -171,7 +172,7 @@ test('a part that a dead process left is resumed, and its digest is of the whole
   await using server = await startFileServer({ '/f': served });
   await using folder = await temporaryFolder();
   const partPath = join(folder.path, 'kept');
-  const description = { url: `${server.url}/f`, validator: '"one"', totalBytes: content.length };
+  const description = { urlSha256: sha256Of(`${server.url}/f`), validator: '"one"', totalBytes: content.length };
   await writeFile(partPath, content.subarray(0, 250_000));
   await writeFile(`${partPath}.json`, JSON.stringify(description));
   const { result } = await attempt({ urls: [`${server.url}/f`], partPath });
@@ -184,7 +185,10 @@ test('a part of another URL, or one that cannot be resumed, is not used', async 
   await using server = await startFileServer({ '/f': served });
   await using folder = await temporaryFolder();
   const partPath = join(folder.path, 'kept');
-  for (const description of [{ url: 'http://other.example/', validator: '"one"', totalBytes: null }, '{']) {
+  for (const description of [
+    { urlSha256: sha256Of('http://other.example/'), validator: '"one"', totalBytes: null },
+    '{',
+  ]) {
     await writeFile(partPath, 'of something else');
     await writeFile(`${partPath}.json`, JSON.stringify(description));
     const { result } = await attempt({ urls: [`${server.url}/f`], partPath });

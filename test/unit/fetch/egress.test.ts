@@ -1,7 +1,13 @@
+import { createSocket } from 'node:dgram';
+import { Resolver } from 'node:dns/promises';
+import { once } from 'node:events';
+import http from 'node:http';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
-import { rejection, startServer, testClient } from './with-server.ts';
+import { rejection, startServer, temporaryFolder, testClient } from './with-server.ts';
 
 const strict = createEgress({ allowLoopback: false, allowedHosts: [] });
 const lenient = createEgress({ allowLoopback: true, allowedHosts: [] });
@@ -35,7 +41,25 @@ for (const url of [
   'http://[2002:a9fe:a9fe::1]/',
   'http://[2001:0:1:1:0:0:5601:5601]/',
   'http://[2001:db8::5efe:169.254.169.254]/',
+  'http://[64:ff9b:1::a9fe:a9fe]/',
+  'http://[64:ff9b:1:a9fe:a9:fe00::]/',
+  'http://[0:0:0:0:0:ffff:169.254.169.254]/',
+  'http://[FD00:EC2::254]/',
+  'http://[fd00:0ec2:0:0:0:0:0:254]/',
+  'http://169.254.169.254./',
+  'http://0xa9.0xfe.0xa9.0xfe/',
+  'http://169.16689662/',
+  'http://①⑥⑨.254.169.254/',
+  'http://%31%36%39.254.169.254/',
+  'http://169。254。169。254/',
+  'http://good.example@169.254.169.254/',
+  'http://good.example:80@169.254.169.254:80/',
+  'http://169.254.169.254\\@good.example/',
+  'http:169.254.169.254/',
+  'http://[::ffff:0:a9fe:a9fe]/',
+  'http://metadata.google.internal../',
   'http://0.0.0.0/',
+  'http://0/',
   'http://[::]/',
   'http://224.0.0.1/',
   'http://[ff02::1]/',
@@ -61,6 +85,14 @@ for (const url of [
   'http://１２７.0.0.1/',
   'http://[::1]/',
   'http://[::ffff:127.0.0.1]/',
+  'http://[::ffff:7f00:1]/',
+  'http://127.0.0.1./',
+  'http://127.255.255.254/',
+  'http://0x7f000001/',
+  'http://017700000001/',
+  'http://[0:0:0:0:0:0:0:1]/',
+  'http://[2002:7f00:1::]/',
+  'http://good.example@127.0.0.1/',
   'http://[64:ff9b::7f00:1]/',
 ]) {
   test(`${url} is refused by default and allowed with the loopback setting`, () => {
@@ -143,6 +175,132 @@ test('the connection goes to the address that was checked: DNS is asked once, so
   assert.is(asked, 1);
   client[Symbol.dispose]();
   assert.is((await rejection(client.open(url))).code, 'egress.refused');
+});
+
+test('a zone id in a URL is no URL, and in an answer of DNS it hides nothing', async () => {
+  for (const url of ['http://[fe80::1%25eth0]/', 'http://[fe80::1%eth0]/', 'http://[::1%25lo]/']) {
+    assert.throws(() => lenient.checkUrl(url), /malformed/);
+  }
+  using client = testClient({ egressOptions: { resolve: async () => [{ address: 'fe80::1%lo', family: 6 }] } });
+  assert.is((await rejection(client.open('http://innocent.example/'))).code, 'egress.refused');
+});
+
+test('names of this machine are refused where they lead to it, with and without the root’s dot', async () => {
+  await using server = await startServer((_request, response) => response.end());
+  using client = testClient({ egressOptions: { allowLoopback: false } });
+  const { port } = new URL(server.url);
+  for (const host of ['localhost', 'localhost.', 'LOCALHOST']) {
+    const error = await rejection(client.open(`http://${host}:${port}/`));
+    // A system may not know the name with a dot.
+    const expected = host.endsWith('.') ? ['egress.refused', 'upstream.unusable'] : ['egress.refused'];
+    assert.ok(expected.includes(error.code ?? ''), `${host}: ${error.message}`);
+  }
+  assert.is(server.connections, 0);
+});
+
+test('a real DNS server that changes its answer between two questions opens no way to what is refused', async () => {
+  await using server = await startServer((_request, response) => response.end('checked'));
+  await using names = await startDns(['127.0.0.1', '169.254.169.254']);
+  const resolver = new Resolver();
+  resolver.setServers([names.address]);
+  using client = testClient({
+    egressOptions: {
+      resolve: async (hostname) => (await resolver.resolve4(hostname)).map((address) => ({ address, family: 4 })),
+    },
+    retry: { attempts: 1 },
+  });
+  const url = `http://rebinding.example:${new URL(server.url).port}/`;
+  // The check that has seen the good answer is the connection's own; the bad one comes to the next and is refused there.
+  assert.is((await client.getText(url, { maximumBytes: 100 })).text, 'checked');
+  assert.is(names.questions(), 1);
+  client[Symbol.dispose]();
+  assert.is((await rejection(client.open(url))).code, 'egress.refused');
+  assert.is(names.questions(), 2);
+});
+
+/** A DNS server (RFC 1035) that gives its answers one after the other, with a time to live of zero. */
+async function startDns(answers: readonly string[]) {
+  const socket = createSocket('udp4');
+  let asked = 0;
+  socket.on('message', (query, { port, address }) => {
+    const answer = answers[asked++] ?? '';
+    // The question's name begins at 12 and ends with a zero byte; type and class follow.
+    const question = query.subarray(12, query.indexOf(0, 12) + 5);
+    const header = Buffer.from([query[0] ?? 0, query[1] ?? 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    const record = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, ...answer.split('.').map(Number)]);
+    socket.send(Buffer.concat([header, question, record]), port, address);
+  });
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  return {
+    address: `127.0.0.1:${socket.address().port}`,
+    questions: () => asked,
+    async [Symbol.asyncDispose]() {
+      socket.close();
+      await once(socket, 'close');
+    },
+  };
+}
+
+const detours = [
+  'http://169.254.169.254/',
+  'http://2852039166/',
+  'http://0251.0376.0251.0376/',
+  'http://[::ffff:a9fe:a9fe]/',
+  'http://[fd00:ec2::254]/',
+  'http://[64:ff9b::a9fe:a9fe]/',
+  'http://good@169.254.169.254/',
+  '//169.254.169.254/',
+  'file:///etc/passwd',
+];
+
+test('no way through the client follows a redirect to a refused address: downloads, cancel URLs, callbacks', async () => {
+  for (const location of detours) {
+    await using server = await startServer((_request, response) => response.writeHead(307, { location }).end());
+    using client = testClient();
+    const limit = { maximumBytes: 1000 };
+    for (const attempt of [
+      client.open(server.url),
+      client.head(server.url),
+      client.getText(server.url, limit),
+      client.getJson(server.url, limit),
+      client.postJson(server.url, '{}', {}),
+    ]) {
+      const error = await rejection(attempt);
+      assert.is(error.code, 'egress.refused', `${location}: ${error.message}`);
+      assert.match(error.message, `${server.url}/ redirects elsewhere, and `);
+    }
+  }
+});
+
+test('apt’s proxy holds requests and tunnels to the same rules, names and redirects included', async () => {
+  await using server = await startServer((request, response) => {
+    response.writeHead(302, { location: detours[Number(request.url?.slice(1))] }).end();
+  });
+  await using folder = await temporaryFolder();
+  using client = testClient({
+    egressOptions: { resolve: async () => [{ address: '100.100.100.200', family: 4 }] },
+    retry: { attempts: 1 },
+  });
+  const cache = await createAptCache({ client, cacheDirectory: folder.path, cacheBytes: 1_000_000 });
+  await using proxy = await startAptProxy({ client, cache, signal: new AbortController().signal });
+  const { port, username, password } = new URL(proxy.url);
+  const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+  const ask = async (method: string, path: string) => {
+    const headers = { host: 'x', 'proxy-authorization': authorization };
+    const request = http.request({ port, method, path, headers, agent: false });
+    request.end();
+    const [response] = (await once(request, method === 'CONNECT' ? 'connect' : 'response')) as [http.IncomingMessage];
+    request.destroy();
+    return `${response.statusCode} ${response.statusMessage}`;
+  };
+  const gets = ['http://169.254.169.254/', 'http://0xa9fea9fe/x.deb', 'http://inner.example/dists/x/InRelease'];
+  for (const path of [...gets, ...detours.map((_, index) => `${server.url}/${index}`)]) {
+    assert.match(await ask('GET', path), /^403 .*refused by the egress rules/, path);
+  }
+  for (const path of ['169.254.169.254:443', '[::ffff:a9fe:a9fe]:443', 'a@169.254.169.254:80', 'inner.example:443']) {
+    assert.match(await ask('CONNECT', path), /^403 .*refused by the egress rules/, path);
+  }
 });
 
 test('every hop of a redirect is checked, the name and what it resolves to', async () => {

@@ -5,6 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
+import { createLog } from '#lib/log.ts';
 
 test('without any environment every setting has its default', () => {
   const config = loadConfig({});
@@ -49,6 +50,41 @@ test('secrets come from files, win over the environment and are listed for redac
     assert.is(config.token, 'let-me-in');
     assert.ok(config.secrets.includes('pa$s'));
     assert.ok(config.secrets.includes('let-me-in'));
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('the passwords of a clouds.yaml, of whichever cloud, are listed for redaction and appear in no log', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    await writeFile(
+      join(directory, 'openstack-clouds'),
+      `clouds:
+  lab:
+    auth: {auth_url: "http://keystone/v3", username: builder, password: "first-pass"}
+  live:
+    auth:
+      application_credential_id: abcdef
+      application_credential_secret: >-
+        second-pass
+  numbers: {auth: {username: builder, password: 1234567}}
+`,
+    );
+    const { secrets } = loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory });
+    for (const secret of ['first-pass', 'second-pass', '1234567']) assert.ok(secrets.includes(secret), secret);
+    assert.not.ok(secrets.includes('builder'));
+    let written = '';
+    const log = createLog({
+      secrets,
+      write: (line) => {
+        written += line;
+      },
+    });
+    log.error('refused', { reason: 'the password first-pass or the secret second-pass is wrong' });
+    assert.not.match(written, /first-pass|second-pass/);
+    await writeFile(join(directory, 'openstack-clouds'), '{ not yaml: [');
+    assert.equal(loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory }).secrets, []);
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -136,4 +136,17 @@ test('what has left the process group does not keep a killed command waiting', a
   }
 });
 
+test('output without end and without a newline comes in pieces, and no more than 1 MiB of it is kept', async () => {
+  const lengths: number[] = [];
+  const { stdout } = await exec('head', ['-c', '5000000', '/dev/zero'], {
+    onLine: (line) => lengths.push(line.length),
+  });
+  assert.is(
+    lengths.reduce((sum, length) => sum + length, 0),
+    5_000_000,
+  );
+  assert.ok(lengths.length > 3 && Math.max(...lengths) < 2 * 1024 * 1024, String(lengths));
+  assert.is(stdout.length, 1024 * 1024);
+});
+
 test.run();

@@ -20,21 +20,45 @@ test('partitions are mounted parents first, whatever the order of the lines', ()
       { partition: boot, target: '/boot' },
       { partition: efi, target: '/boot/efi' },
     ],
-    unknown: [],
+    closed: [],
   });
 });
 
-test('a partition that is not in the image is named, with its options', () => {
-  const { mounts, unknown } = planMounts(
+test('a partition that is not in the image is named, unless it need not be there', () => {
+  const { mounts, closed } = planMounts(
     'LABEL=data /srv/my\\040data xfs nofail,noatime\n/dev/vdb /mnt auto',
     partitions,
     root,
   );
   assert.equal(mounts, []);
-  assert.equal(unknown, [
-    { spec: 'LABEL=data', target: '/srv/my data', options: ['nofail', 'noatime'] },
-    { spec: '/dev/vdb', target: '/mnt', options: ['defaults'] },
+  assert.equal(closed, [
+    { target: '/srv/my data', reason: null },
+    { target: '/mnt', reason: 'the image has no partition /dev/vdb' },
   ]);
+});
+
+test('a partition is mounted once, whatever an fstab says: two mounts of one disk would destroy it', () => {
+  const text = 'LABEL=BOOT /boot ext4\nUUID=uuid-16 /also ext4\nLABEL=BOOT /boot ext4 ro\nUUID=uuid-1 /again ext4';
+  assert.equal(planMounts(text, partitions, root), {
+    mounts: [{ partition: boot, target: '/boot' }],
+    closed: [{ target: '/also', reason: 'UUID=uuid-16 is open as /boot already' }],
+  });
+});
+
+test('nothing is mounted over what belongs to the guest', () => {
+  const targets = ['/proc', '/proc/self', '/run/imagebuilder', '/dev', '/sys', '/tmp/x'];
+  for (const target of targets) {
+    assert.equal(planMounts(`LABEL=BOOT ${target} ext4`, partitions, root), {
+      mounts: [],
+      closed: [{ target, reason: null }],
+    });
+  }
+  assert.is(planMounts('LABEL=BOOT /process ext4', partitions, root).mounts.length, 1);
+});
+
+test('an fstab of thousands of lines is refused', () => {
+  const text = Array.from({ length: 5_000 }, (_, index) => `LABEL=none${index} /mnt/${index} ext4\n`).join('');
+  assert.throws(() => planMounts(text, partitions, root), /has 5000 mount points/);
 });
 
 test('what mounts nothing at boot from a block device is left out', () => {

@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
+import { toBuildLists } from '#lib/queue/status.ts';
 
 const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
 const [first = '', second = ''] = ids;
@@ -298,6 +299,22 @@ test('it is known how the caller was told of the end', () => {
   const told = () => projection.apply({ kind: 'told', id: first, build_id: first, way: 'progress_trigger' });
   assert.equal([told(), told()], ['applied', 'duplicate']);
   assert.equal(projection.get(first)?.told, ['progress_trigger']);
+});
+
+test('how a worker opens images is known from the event that said so, whatever came after it', () => {
+  const projection = create();
+  apply(projection, {});
+  apply(projection, running('a', 1, 1));
+  assert.equal(projection.workers()[0]?.guest, null);
+  const guest = { kind: 'vm', accelerator: 'tcg', reason: '/dev/kvm cannot be opened' } as const;
+  apply(projection, { ...running('a', 1, 2), guest });
+  apply(projection, running('a', 1, 3));
+  const time = new Date(startOfTime).toISOString();
+  assert.equal(projection.workers(), [{ name: 'a', lastSeenAt: time, guest }]);
+  const host = { kind: 'host', accelerator: null, reason: 'the setting says so' } as const;
+  apply(projection, { ...running('a', 1, 4), guest: host });
+  assert.equal(projection.workers()[0]?.guest, host, 'the newest word counts');
+  assert.equal(toBuildLists(projection, new Date(startOfTime)).workers[0]?.guest, host);
 });
 
 test.run();

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { settings } from '#lib/config.ts';
 import { readStack } from '#lib/serve/stack.ts';
 
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-test-'));
@@ -23,6 +24,27 @@ async function failure(text: string): Promise<string> {
   }
   throw new Error('the stack was accepted');
 }
+
+test('settings that are not set have the defaults of one machine, not those that stack.yml has for a pod', async () => {
+  const text = `
+functions:
+  worker:
+    lang: node24-ts
+    handler: ./functions/worker
+    environment:
+      IMAGEBUILDER_GUEST: \${IMAGEBUILDER_GUEST:-vm}
+      IMAGEBUILDER_WORK_DIRECTORY: \${IMAGEBUILDER_WORK_DIRECTORY:-/tmp/work}
+      IMAGEBUILDER_VM_CPUS: 4
+      OTHER: \${OTHER:-its own}
+`;
+  const environment = async (given: Record<string, string>) => (await read(text, given)).functions[0]?.environment;
+  assert.equal(await environment({ IMAGEBUILDER_WORK_DIRECTORY: '/srv/work' }), {
+    IMAGEBUILDER_GUEST: settings.guest.fallback,
+    IMAGEBUILDER_WORK_DIRECTORY: '/srv/work',
+    IMAGEBUILDER_VM_CPUS: '4',
+    OTHER: 'its own',
+  });
+});
 
 test('a stack is read with its timeouts, limits, labels, annotations and schedule', async () => {
   const { functions } = await read(`

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { z } from 'zod';
 import { loadConfig, settings } from '#lib/config.ts';
 import { errorTable } from '#lib/errors.ts';
 import { assemble, linkProductionDependencies, readStackFile } from '../../servers/assemble.ts';
@@ -71,19 +72,27 @@ test('what stack.yml sets are settings, and a worker can be given every one of t
   );
 });
 
-test('without variables every setting has its default', async () => {
-  for (const { environment } of Object.values((await readStackFile()).functions)) {
-    assert.equal(loadConfig(environment), loadConfig({}));
+test('without variables every setting has its default, but for what a pod that may do nothing needs', async () => {
+  const podSettings = {
+    guest: 'vm',
+    workDirectory: '/tmp/imagebuilder/work',
+    cacheDirectory: '/tmp/imagebuilder/cache',
+    storeDirectory: '/tmp/imagebuilder/store',
+    imageCacheBytes: 5 * 2 ** 30,
+    aptCacheBytes: 2 * 2 ** 30,
+  };
+  for (const [name, { environment }] of Object.entries((await readStackFile()).functions)) {
+    assert.equal(loadConfig(environment), { ...loadConfig({}), ...(name === 'build-worker' ? podSettings : {}) });
   }
 });
 
-test('the Debian packages of the worker are those that the project needs to run', async () => {
+test('the Debian packages of the worker’s image are those that the guests need to run, and no others', async () => {
   const file = await readFile(join(import.meta.dirname, '../../../scripts/debian-packages.json'), 'utf8');
-  const installed = (await readStackFile()).functions['build-worker']?.build_args.ADDITIONAL_PACKAGE?.split(' ') ?? [];
-  assert.equal(
-    JSON.parse(file).run.filter((name: string) => !installed.includes(name)),
-    [],
-  );
+  const groups = z.record(z.string(), z.array(z.string())).parse(JSON.parse(file));
+  const needed = [...(groups.run ?? []), ...(groups.vm ?? [])].map((entry) => entry.split(' | ')[0]);
+  const installed = (await readStackFile()).functions['build-worker']?.build_args.ADDITIONAL_PACKAGE?.split(' ');
+  // A machine has them in its certificates anyway; a container without them trusts no https.
+  assert.equal(installed?.filter((name) => name !== 'ca-certificates').sort(), needed.sort());
 });
 
 test('names of images can be replaced', async () => {
@@ -91,11 +100,25 @@ test('names of images can be replaced', async () => {
   assert.is(functions.status?.image, 'registry.example/team/imagebuilder-status:7');
 });
 
-test('only the worker runs as root and carries Debian packages', async () => {
-  for (const [name, { build_args }] of Object.entries((await readStackFile()).functions)) {
-    assert.is(build_args.RUN_AS ?? '12000', name === 'build-worker' ? '0' : '12000', name);
+test('no function runs as root or may change its container, and only the worker carries Debian packages', async () => {
+  for (const [name, { build_args, readonly_root_filesystem }] of Object.entries((await readStackFile()).functions)) {
+    assert.is(build_args.RUN_AS ?? '12000', '12000', name);
+    assert.is(readonly_root_filesystem, 'true', name);
     assert.is(build_args.ADDITIONAL_PACKAGE !== undefined, name === 'build-worker', name);
   }
+});
+
+test('the memory of a worker holds the vm, QEMU and the worker itself', async () => {
+  const worker = (await readStackFile()).functions['build-worker'];
+  const limit = /^([0-9]+)Gi$/.exec(worker?.limits.memory ?? '')?.[1];
+  const { vmMemoryBytes } = loadConfig(worker?.environment);
+  assert.ok(Number(limit) * 2 ** 30 >= vmMemoryBytes + (400 + 500) * 2 ** 20, worker?.limits.memory);
+});
+
+test('the worker can run as root, with the host guest, on the same image', async () => {
+  const { functions } = await readStackFile({ WORKER_RUN_AS: '0', IMAGEBUILDER_GUEST: 'host' });
+  assert.is(functions['build-worker']?.build_args.RUN_AS, '0');
+  assert.is(functions['build-worker']?.environment.IMAGEBUILDER_GUEST, 'host');
 });
 
 test('what a handler imports is found in the assembled tree as in the repository', async () => {

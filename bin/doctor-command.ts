@@ -1,0 +1,64 @@
+import type { GuestReport } from '#lib/api/event.ts';
+import { loadConfig } from '#lib/config.ts';
+import { type Diagnosis, diagnose, diagnoseUnsettled } from '#lib/doctor/diagnose.ts';
+import type { Finding } from '#lib/doctor/finding.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { createLog } from '#lib/log.ts';
+import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { plain } from '#lib/text.ts';
+import { version } from '#lib/version.ts';
+
+/** A person waits: what is out of reach is not waited for as long as in a build. */
+const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 3_000 } as const;
+
+/** Says line by line what this machine can do for builds. Resolves with the exit code: 0, or 1 where none can run. */
+export async function doctor({ json = false }: { readonly json?: boolean }): Promise<number> {
+  const write = (value: Finding | Diagnosis, text: string) => {
+    process.stdout.write(`${json ? JSON.stringify(value) : text}\n`);
+  };
+  const looking = await begin();
+  for (;;) {
+    const { done, value } = await looking.next();
+    if (done) {
+      write(value, describeDiagnosis(value));
+      return value.ok ? 0 : 1;
+    }
+    write(value, describeFinding(value));
+  }
+}
+
+async function begin(): Promise<AsyncGenerator<Finding, Diagnosis>> {
+  try {
+    const config = loadConfig();
+    const openStack = await readOpenStackConfiguration({
+      environment: process.env,
+      clouds: config.openstackClouds,
+      password: config.openstackPassword,
+      applicationCredentialSecret: config.openstackApplicationCredentialSecret,
+    });
+    const log = createLog({ level: 'error', secrets: [...config.secrets, ...(openStack?.secrets ?? [])] });
+    return diagnose({
+      config,
+      store: { settings: config, openStack, userAgent: `imagebuilder/${version}`, log, retry },
+    });
+  } catch (error) {
+    if (error instanceof ImageBuilderError && error.code === 'config.invalid') return diagnoseUnsettled(error);
+    throw error;
+  }
+}
+
+function describeFinding({ what, ok, detail, todo, packages }: Finding): string {
+  const mark = !ok ? 'FAIL' : todo === undefined && packages === undefined ? 'ok' : 'note';
+  return `${mark.padEnd(4)}  ${what}: ${plain(detail)}`;
+}
+
+function describeDiagnosis({ ok, guest, todo }: Diagnosis): string {
+  const heading = todo.length === 0 ? [] : ['', ok ? 'To do, for better:' : 'To do:'];
+  const summary = ok && guest !== null ? `Builds can run here, ${describeGuest(guest)}.` : 'No build can run here.';
+  return ['', summary, ...heading, ...todo.map((line) => `  - ${plain(line)}`)].join('\n');
+}
+
+function describeGuest({ kind, accelerator }: GuestReport): string {
+  if (accelerator === null) return `in the ${kind} guest`;
+  return `in the ${kind} guest ${accelerator === 'kvm' ? 'with KVM' : 'without KVM, slowly'}`;
+}

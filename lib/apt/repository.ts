@@ -1,0 +1,48 @@
+import { formatPpa } from '../api/ppa.ts';
+import { safeUrl } from '../errors.ts';
+import type { AptProxyFailure } from '../fetch/apt-failure.ts';
+import type { PpaSource } from './launchpad.ts';
+
+/** What is known of the repositories that apt's messages are about. */
+export interface KnownRepositories {
+  /** The PPAs that were added, for messages to name. */
+  readonly sources: readonly PpaSource[];
+  /** What the proxy knows of requests that have failed, which is more than apt can tell. */
+  readonly proxyFailures?: (() => readonly AptProxyFailure[]) | undefined;
+}
+
+/** The PPA at this URL, or of which this is a file; null where it is none of ours. */
+export function ppaAt(url: string | null, sources: readonly PpaSource[]): PpaSource | null {
+  return sources.find((source) => url !== null && isWithin(url, source.url)) ?? null;
+}
+
+/** A repository as users know it: `ppa:owner/name`, or the image's own source with its URL. */
+export function describeRepository(
+  url: string | null,
+  suite: string | null,
+  { sources }: Pick<KnownRepositories, 'sources'>,
+): string {
+  const ppa = ppaAt(url, sources);
+  if (ppa !== null) return formatPpa(ppa.ppa);
+  const place = url === null ? 'a source' : safeUrl(url);
+  return `the image's own source ${place}${suite === null ? '' : ` for "${suite}"`}`;
+}
+
+/** The newest failure of the proxy over a file of this repository that says more than that it is not there. */
+export function proxyFailureOf(url: string | null, { proxyFailures }: KnownRepositories): AptProxyFailure | null {
+  if (url === null) return null;
+  const concerns = (failure: AptProxyFailure) =>
+    failure.status !== 404 && failure.status !== 410 && (isTunnelTo(failure, url) || isWithin(failure.url, url));
+  return proxyFailures?.().findLast(concerns) ?? null;
+}
+
+/** Of a tunnel the proxy knows where it leads, and nothing else. */
+function isTunnelTo(failure: AptProxyFailure, url: string): boolean {
+  return failure.url.startsWith('https:') && URL.parse(url)?.host === URL.parse(failure.url)?.host;
+}
+
+/** Whether `url` is `repository` or lies in it. The scheme may differ: an image without https reads a PPA by http. */
+function isWithin(url: string, repository: string): boolean {
+  const bare = (text: string) => `${text.replace(/^[a-z+]+:\/+/, '').replace(/\/+$/, '')}/`;
+  return bare(url).startsWith(bare(repository));
+}

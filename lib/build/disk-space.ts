@@ -1,0 +1,224 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ImageBuilderError, isNodeError, toImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { formatBytes } from '../text.ts';
+import { type Claim, lockClaims, readOtherClaims, writeClaim } from './space-claims.ts';
+import { type Needs, planSpace, type SpaceFolders, type SpacePlan } from './space-plan.ts';
+import { type Room, readRoom, usedBytes } from './space-usage.ts';
+
+/**
+ * The disk space of one build: weighed before it takes any, against what other builds still mean to write, and watched
+ * while it runs, so that a build that takes more than it said is stopped before the disk is full for all.
+ */
+export interface DiskSpace extends AsyncDisposable {
+  /** What to claim, step by step. */
+  readonly plan: SpacePlan;
+  /** Aborted with `disk.full` (or `image.too_large`) when this build has to be stopped. */
+  readonly exhausted: AbortSignal;
+  /**
+   * Says what is still to be written. The first time this waits while other builds hold what is missing. Throws
+   * `disk.full`, or `image.too_large` where the file system is too small for this build at any time.
+   */
+  claim(needs: Needs): Promise<void>;
+  /** The same in the background, for what turns up on the way; `exhausted` is aborted where there is no room for it. */
+  expect(needs: Needs): void;
+  /** The error as it is, or `disk.full` with the folders and their room where a full disk is behind it. */
+  explain(thrown: unknown): unknown;
+}
+
+export interface DiskSpaceOptions {
+  readonly folders: SpaceFolders;
+  /** The folder of this build in `folders.work`. */
+  readonly workDirectory: string;
+  /** Left free on every file system. */
+  readonly reserveBytes: number;
+  /** Drops so many bytes from the caches, as far as nobody uses them; tells how many. */
+  readonly makeRoom: (bytes: number) => Promise<number>;
+  readonly onNotice: (message: string) => void;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+}
+
+const lookMs = 500;
+const waitMs = 1_000;
+/** With less than this left, whatever fails does so because of it. */
+const fullBytes = 16 * 1024 * 1024;
+
+type Use = keyof Needs;
+
+/** Starts watching; disposing ends that. The claims end with the work directory. */
+export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpace> {
+  const { folders, workDirectory, reserveBytes, signal, log } = options;
+  const places = (['work', 'cache', 'store'] as const).flatMap((use): { use: Use; folder: string }[] => {
+    const folder = folders[use];
+    return folder === null ? [] : [{ use, folder }];
+  });
+  const rooms = async () =>
+    await Promise.all(places.map(async ({ use, folder }) => ({ use, folder, ...(await readRoom(folder)) })));
+  const devices = new Map((await rooms()).map(({ use, device }) => [use, device]));
+  const workDevice = devices.get('work') ?? 0;
+  const exhausted = new AbortController();
+  const lowest = new Map<string, Room>();
+  let claimed: Claim | null = null;
+  let expecting: Promise<void> = Promise.resolve();
+
+  async function look(): Promise<(Room & { readonly use: Use; readonly folder: string })[]> {
+    const found = await rooms();
+    for (const room of found) {
+      if (room.freeBytes <= (lowest.get(room.folder)?.freeBytes ?? Number.POSITIVE_INFINITY)) {
+        lowest.set(room.folder, room);
+      }
+    }
+    return found;
+  }
+
+  /** Bytes by device. */
+  function sum(needs: Needs): Map<number, number> {
+    const bytes = new Map<number, number>();
+    for (const [use, device] of devices) bytes.set(device, (bytes.get(device) ?? 0) + needs[use]);
+    return bytes;
+  }
+
+  /** What keeps this build from having what it needs; null where nothing does. */
+  async function findShortage(wanted: ReadonlyMap<number, number>): Promise<Shortage | null> {
+    const others = await readOtherClaims(folders.work, workDirectory);
+    for (const { folder, device, freeBytes, totalBytes } of await look()) {
+      const neededBytes = wanted.get(device) ?? 0;
+      const othersBytes = others.get(device) ?? 0;
+      const missingBytes = neededBytes + reserveBytes + othersBytes - freeBytes;
+      if (neededBytes > 0 && missingBytes > 0) {
+        return { folder, device, neededBytes, othersBytes, missingBytes, freeBytes, totalBytes };
+      }
+    }
+    return null;
+  }
+
+  async function tryClaim(wanted: ReadonlyMap<number, number>): Promise<Shortage | null> {
+    await using _ = await lockClaims(folders.work, signal);
+    let shortage = await findShortage(wanted);
+    if (shortage !== null && shortage.device === devices.get('cache')) {
+      const freedBytes = await options.makeRoom(shortage.missingBytes);
+      if (freedBytes > 0) {
+        log.info('caches made room for a build', { folder: shortage.folder, freed_bytes: freedBytes });
+        shortage = await findShortage(wanted);
+      }
+    }
+    if (shortage === null) claimed = await writeClaim(workDirectory, wanted);
+    return shortage;
+  }
+
+  function refusal({ folder, neededBytes, othersBytes, freeBytes, totalBytes }: Shortage): ImageBuilderError {
+    const need = `the build needs about ${formatBytes(neededBytes)} in ${folder}`;
+    const reserve = `IMAGEBUILDER_DISK_RESERVE keeps ${formatBytes(reserveBytes)} free`;
+    if (neededBytes + reserveBytes > totalBytes) {
+      const message = `${need}, where there are ${formatBytes(totalBytes)} in all, and ${reserve}: the image is too large for this worker`;
+      return new ImageBuilderError('image.too_large', message);
+    }
+    const others = othersBytes > 0 ? `, other builds still take ${formatBytes(othersBytes)} of them` : '';
+    return new ImageBuilderError(
+      'disk.full',
+      `${need}, where ${formatBytes(freeBytes)} are free${others}, and ${reserve}`,
+    );
+  }
+
+  async function watch(): Promise<void> {
+    const done = new Set<number>();
+    for (const { use, folder, device, freeBytes, totalBytes } of await look()) {
+      if (freeBytes >= reserveBytes || done.has(device)) continue;
+      done.add(device);
+      if (device === devices.get('cache') && (await options.makeRoom(reserveBytes - freeBytes)) > 0) continue;
+      const ownBytes = use === 'work' ? await usedBytes(workDirectory) : 0;
+      const beyond =
+        device === workDevice && ownBytes > (claimed?.bytes[device] ?? 0) + (claimed?.usedBytes ?? 0) && ownBytes > 0;
+      // Not this build's doing, unless it goes on: then all stop.
+      if (!beyond && freeBytes >= reserveBytes / 2) continue;
+      const left = `${folder} has only ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} left, and IMAGEBUILDER_DISK_RESERVE keeps ${formatBytes(reserveBytes)} free`;
+      const own = ownBytes > 0 ? `; this build has written ${formatBytes(ownBytes)} there` : '';
+      exhausted.abort(
+        new ImageBuilderError(
+          ownBytes + reserveBytes > totalBytes ? 'image.too_large' : 'disk.full',
+          `the build was stopped before the disk was full: ${left}${own}`,
+        ),
+      );
+    }
+  }
+
+  const closing = new AbortController();
+  const watching = (async () => {
+    while (!closing.signal.aborted && !exhausted.signal.aborted) {
+      await watch().catch((error: unknown) => log.warn('the disk space cannot be watched', { error }));
+      await sleep(lookMs, undefined, { signal: closing.signal }).catch(() => {});
+    }
+  })();
+
+  async function claim(needs: Needs): Promise<void> {
+    const wanted = sum(needs);
+    let told = false;
+    for (;;) {
+      const shortage = await tryClaim(wanted);
+      if (shortage === null) return;
+      const { neededBytes, totalBytes, othersBytes } = shortage;
+      const hopeless = othersBytes === 0 || neededBytes + reserveBytes > totalBytes;
+      if (hopeless || claimed !== null) throw refusal(shortage);
+      if (!told) options.onNotice(`waiting for disk space: ${refusal(shortage).message}`);
+      told = true;
+      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  }
+
+  return {
+    plan: planSpace({
+      work: workDevice,
+      cache: devices.get('cache') ?? 0,
+      store: devices.get('store') ?? null,
+    }),
+    exhausted: exhausted.signal,
+    claim,
+    expect(needs) {
+      expecting = expecting.then(() => claim(needs)).catch((error: unknown) => exhausted.abort(error));
+    },
+    explain(thrown) {
+      if (exhausted.signal.aborted) return exhausted.signal.reason;
+      const low = [...lowest].filter(([, { freeBytes }]) => freeBytes < fullBytes);
+      if (!isNoSpace(thrown) && (low.length === 0 || !isConsequence(thrown))) return thrown;
+      const rooms = [...lowest].map(
+        ([folder, { freeBytes, totalBytes }]) => `${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} in ${folder}`,
+      );
+      const { message, logTail } = toImageBuilderError(thrown);
+      return new ImageBuilderError('disk.full', `${message}; at the least there were free: ${rooms.join(', ')}`, {
+        cause: thrown,
+        logTail,
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await Promise.all([watching, expecting]);
+    },
+  };
+}
+
+interface Shortage {
+  readonly folder: string;
+  readonly device: number;
+  readonly neededBytes: number;
+  readonly othersBytes: number;
+  readonly missingBytes: number;
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+/** True where an error, or what caused it, says that there was no space. */
+function isNoSpace(thrown: unknown): boolean {
+  if (thrown instanceof ImageBuilderError && thrown.code === 'disk.full') return true;
+  if (isNodeError(thrown) && (thrown.code === 'ENOSPC' || thrown.code === 'EDQUOT')) return true;
+  return thrown instanceof Error && thrown.cause !== undefined && isNoSpace(thrown.cause);
+}
+
+/** Errors that a full disk of the worker shows itself as, from within an image or a tool. */
+function isConsequence(thrown: unknown): boolean {
+  const { code } = toImageBuilderError(thrown);
+  return [
+    ...['internal', 'tool.failed', 'store.failed', 'guest.failed', 'apt.install', 'apt.repository'],
+    ...['image.full', 'image.corrupt', 'image.output'],
+  ].includes(code);
+}

@@ -1,0 +1,106 @@
+import type { GuestReport } from '../api/event.ts';
+import type { Config } from '../config.ts';
+import type { ImageBuilderError } from '../errors.ts';
+import type { StoreInputs } from '../store/choose.ts';
+import { lookAtBroker } from './broker.ts';
+import { lookAtDevices } from './devices.ts';
+import { type Finding, withinLimit } from './finding.ts';
+import { type Folder, type FolderState, folderFinding, foldersOf, lookAtFolder } from './folders.ts';
+import { guestFindings, lookAtGuests, relevantGuests } from './guests.ts';
+import { lookAtMachine } from './machine.ts';
+import { readResources, resourceFindings } from './resources.ts';
+import { lookAtStore } from './store.ts';
+import { lookAtTools, toolFindings } from './tools.ts';
+
+/** Everything that this machine or pod can do for builds, looked at side by side; nothing of it can hang the whole. */
+
+export interface DoctorInputs {
+  /** As a worker here would have it. */
+  readonly config: Config;
+  readonly store: StoreInputs;
+}
+
+export interface Diagnosis {
+  /** Whether builds can run here. */
+  readonly ok: boolean;
+  /** How they would open images; null where they cannot. */
+  readonly guest: GuestReport | null;
+  /** What to do, so that builds can run or are faster, most urgent first. */
+  readonly todo: readonly string[];
+}
+
+const limitsMs = { quick: 15_000, folder: 10_000, broker: 15_000, store: 20_000, guests: 90_000 };
+
+/** Yields what it finds, always in the same order, and returns what that comes to. Throws nothing. */
+export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator<Finding, Diagnosis> {
+  const findings: Finding[] = [];
+  const tell = (told: readonly Finding[]) => {
+    findings.push(...told);
+    return told;
+  };
+  const fileStore = store.openStack === null || config.store === 'file';
+  const folders = foldersOf(config, { fileStore });
+  const machine = withinLimit(limitsMs.quick, lookAtMachine);
+  const devices = withinLimit(limitsMs.quick, lookAtDevices);
+  const states = folders.map(({ path }) => withinLimit(limitsMs.folder, (signal) => lookAtFolder(path, signal)));
+  const broker = withinLimit(limitsMs.broker, () => lookAtBroker(config.amqpUrl));
+  const stores = withinLimit(limitsMs.store, (signal) => lookAtStore(store, signal));
+  const tools = withinLimit(limitsMs.quick, (signal) => lookAtTools(signal));
+  const guests = withinLimit(limitsMs.guests, async () => {
+    const work = await states[0];
+    return await lookAtGuests(config, isWritable(work, config.workDirectory) ? config.workDirectory : null);
+  });
+
+  yield* tell(findingsOf('machine', await machine));
+  yield* tell(findingsOf('devices', await devices));
+  for (const [index, folder] of folders.entries()) yield* tell(await folderFindings(folder, states[index]));
+  const brokerFound = await broker;
+  yield* tell('found' in brokerFound ? [brokerFound.found] : findingsOf('RabbitMQ', brokerFound));
+  yield* tell(findingsOf('store', await stores));
+
+  const state = await guests;
+  const relevant = 'found' in state ? relevantGuests(state.found) : new Set<'host' | 'vm'>();
+  const toolStates = await tools;
+  yield* tell('found' in toolStates ? toolFindings(toolStates.found, relevant) : findingsOf('tools', toolStates));
+  yield* tell('found' in state ? guestFindings(state.found) : findingsOf('guest', state));
+  const guest = 'found' in state && !('unavailable' in state.found.choice) ? state.found.choice : null;
+  yield* tell(resourceFindings(readResources(), config, guest));
+  return { ok: findings.every(({ ok }) => ok), guest, todo: todoOf(findings) };
+}
+
+/** The same where the settings have faults: what needs none of them, and the faults. */
+export async function* diagnoseUnsettled(error: ImageBuilderError): AsyncGenerator<Finding, Diagnosis> {
+  yield* findingsOf('machine', await withinLimit(limitsMs.quick, lookAtMachine));
+  yield* findingsOf('devices', await withinLimit(limitsMs.quick, lookAtDevices));
+  const faults = error.faults.map(({ path, message }) => `${path} ${message}`);
+  for (const detail of faults.length === 0 ? [error.message] : faults) yield { what: 'settings', ok: false, detail };
+  return { ok: false, guest: null, todo: ['correct the settings; only then the rest can be looked at'] };
+}
+
+type Looked<Found> = Awaited<ReturnType<typeof withinLimit<Found>>>;
+
+function findingsOf(what: string, looked: Looked<readonly Finding[]>): readonly Finding[] {
+  return 'found' in looked ? looked.found : [{ what, ok: false, detail: `cannot be looked at: ${looked.failure}` }];
+}
+
+async function folderFindings(folder: Folder, state: Promise<Looked<FolderState>> | undefined): Promise<Finding[]> {
+  const looked = await state;
+  if (looked !== undefined && 'found' in looked) {
+    return [folderFinding(folder, looked.found, process.getuid?.() ?? 0)];
+  }
+  const detail = `${folder.path} cannot be looked at: ${looked?.failure}`;
+  return [{ what: `${folder.name} folder`, ok: false, detail }];
+}
+
+function isWritable(looked: Looked<FolderState> | undefined, path: string): boolean {
+  if (looked === undefined || !('found' in looked)) return false;
+  return looked.found.existing === path && looked.found.refusal === null;
+}
+
+/** What the findings ask for: what keeps builds from running before what makes them better, each thing once. */
+export function todoOf(findings: readonly Finding[]): string[] {
+  const urgentFirst = [...findings.filter(({ ok }) => !ok), ...findings.filter(({ ok }) => ok)];
+  const packages = new Set(urgentFirst.flatMap((finding) => finding.packages ?? []));
+  const install = packages.size === 0 ? [] : [`apt-get install --no-install-recommends ${[...packages].join(' ')}`];
+  return [...new Set([...install, ...urgentFirst.flatMap(({ todo }) => todo ?? [])])];
+}

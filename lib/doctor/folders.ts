@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Config } from '../config.ts';
+import { exec } from '../exec.ts';
+import { formatBytes } from '../text.ts';
+import type { Finding } from './finding.ts';
+
+/** The folders that builds use: whether they can be written, and what room they have. */
+
+export interface FolderState {
+  /** The folder itself, or the nearest one above it that exists. */
+  readonly existing: string;
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  /** Why nothing can be written there; null where it can. */
+  readonly refusal: string | null;
+}
+
+const script = readFileSync(join(import.meta.dirname, 'scripts/folder.sh'), 'utf8');
+
+/** Looks at a folder and writes a file there for a moment. In processes of its own: a file system may hang. */
+export async function lookAtFolder(path: string, signal: AbortSignal): Promise<FolderState> {
+  const { stdout } = await exec('sh', ['-c', script, 'folder', path], { signal });
+  const line = (key: string) => new RegExp(`^${key} (.*)$`, 'm').exec(stdout)?.[1] ?? '';
+  const product = (key: string) =>
+    line(key)
+      .split(' ')
+      .map(Number)
+      .reduce((one, other) => one * other, 1);
+  const writable = line('writable');
+  return {
+    existing: line('existing'),
+    freeBytes: product('free'),
+    totalBytes: product('total'),
+    refusal: writable === 'yes' ? null : (writable.split(': ').at(-1) ?? ''),
+  };
+}
+
+const MiB = 1024 ** 2;
+const GiB = 1024 ** 3;
+
+/** Room for an image or two of the common sizes, and their changes. */
+const roomBytes = 3 * GiB;
+
+export interface Folder {
+  /** What it is for: `work`. */
+  readonly name: string;
+  readonly path: string;
+  /** The variable that names it. */
+  readonly variable: string;
+  /** Builds do not begin with less than this free. */
+  readonly leastFreeBytes: number;
+  /** With less than this free, builds of large images fail. */
+  readonly enoughBytes: number;
+  /** What a cache may grow to. */
+  readonly keptBytes?: number;
+}
+
+export type FolderSettings = Pick<
+  Config,
+  'workDirectory' | 'cacheDirectory' | 'storeDirectory' | 'diskReserveBytes' | 'imageCacheBytes' | 'aptCacheBytes'
+>;
+
+/** The folders that builds write to; that of the file store where images go there. */
+export function foldersOf(settings: FolderSettings, options: { readonly fileStore: boolean }): Folder[] {
+  const { diskReserveBytes, imageCacheBytes, aptCacheBytes } = settings;
+  const room = { leastFreeBytes: diskReserveBytes, enoughBytes: diskReserveBytes + roomBytes };
+  const keptBytes = imageCacheBytes + aptCacheBytes;
+  const { workDirectory: work, cacheDirectory: cache, storeDirectory: store } = settings;
+  return [
+    { name: 'work', path: work, variable: 'IMAGEBUILDER_WORK_DIRECTORY', ...room },
+    { name: 'cache', path: cache, variable: 'IMAGEBUILDER_CACHE_DIRECTORY', ...room, keptBytes },
+    ...(options.fileStore ? [{ name: 'store', path: store, variable: 'IMAGEBUILDER_STORE_DIRECTORY', ...room }] : []),
+    { name: 'temporary', path: tmpdir(), variable: 'TMPDIR', leastFreeBytes: 16 * MiB, enoughBytes: 0 },
+  ];
+}
+
+/** What a folder's state means for builds of this user. */
+export function folderFinding(folder: Folder, state: FolderState, userId: number): Finding {
+  const { name, path, variable, leastFreeBytes, enoughBytes, keptBytes } = folder;
+  const what = `${name} folder`;
+  const { existing, freeBytes, totalBytes, refusal } = state;
+  const where = existing === path ? path : `${path} (to be made in ${existing})`;
+  const room = `${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`;
+  if (freeBytes < leastFreeBytes) {
+    const todo = `make room in ${existing}, or set ${variable} to a folder with more`;
+    const detail = `${where}: ${room}, and builds need ${formatBytes(leastFreeBytes)} to begin`;
+    return { what, ok: false, detail, todo };
+  }
+  if (refusal !== null) {
+    const right = existing === path ? `let user ${userId} write to ${path}` : `make ${path} for user ${userId}`;
+    const todo = `${right}, or set ${variable} to a folder that it can write to`;
+    return { what, ok: false, detail: `${where} cannot be written: ${refusal}`, todo };
+  }
+  const finding = { what, ok: true, detail: `${where}: ${room}` };
+  if (freeBytes < enoughBytes) {
+    return { ...finding, todo: `make room in ${existing}: ${formatBytes(freeBytes)} are little for building images` };
+  }
+  if (keptBytes !== undefined && keptBytes > totalBytes) {
+    const limits = 'IMAGEBUILDER_IMAGE_CACHE_SIZE and IMAGEBUILDER_APT_CACHE_SIZE';
+    return {
+      ...finding,
+      todo: `lower ${limits}: together they allow ${formatBytes(keptBytes)}, more than ${existing} holds`,
+    };
+  }
+  return finding;
+}

@@ -1,0 +1,123 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { GuestReport } from '../api/event.ts';
+import type { Config } from '../config.ts';
+import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { chooseGuest } from '../guest/choose.ts';
+import type { GuestLimits } from '../guest/host/cgroup.ts';
+import { probeHost } from '../guest/host/probe.ts';
+import { findKernel, kernelPackages } from '../guest/vm/kernel.ts';
+import type { VmSettings } from '../guest/vm/prepare.ts';
+import { probeVm, type VmProbe } from '../guest/vm/probe.ts';
+import { createLog } from '../log.ts';
+import { type DeviceState, describeDevice, lookAtDevice } from './devices.ts';
+import type { Finding } from './finding.ts';
+
+/** How images can be opened here: each guest is tried as far as its own probe does, and the worker's choice is made. */
+
+export type GuestSettings = Pick<Config, 'guest'> & VmSettings & GuestLimits;
+
+export interface GuestState {
+  readonly setting: Config['guest'];
+  readonly kvmDevice: DeviceState;
+  readonly kernel: { readonly release: string; readonly imagePath: string } | { readonly missing: string };
+  readonly vm: VmProbe;
+  /** What keeps the host guest from working; empty where it works. */
+  readonly hindrances: readonly string[];
+  /** What a worker here would take, or why none can be taken. */
+  readonly choice: GuestReport | { readonly unavailable: string };
+}
+
+const kvmPath = '/dev/kvm';
+
+/**
+ * Tries the guests. What is written goes to a temporary folder of its own, and for the host guest to `workDirectory`
+ * where that is given: what a worker keeps is neither used nor left in another user's name.
+ */
+export async function lookAtGuests(settings: GuestSettings, workDirectory: string | null): Promise<GuestState> {
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-doctor-'));
+  try {
+    const [vm, hindrances, kernel, kvmDevice] = await Promise.all([
+      probeVm({ ...settings, cacheDirectory: directory }).catch(asUnusable),
+      probeHost(workDirectory ?? directory),
+      findKernel(settings.vmKernelPath).catch((error: unknown) => ({ missing: messageOf(error) })),
+      lookAtDevice(kvmPath),
+    ]);
+    const choice = await chooseGuest({
+      setting: settings.guest,
+      directory,
+      vm: settings,
+      host: settings,
+      log: createLog({ write: () => {} }),
+      probes: { vm: async () => vm, host: async () => hindrances },
+    }).then(
+      ({ guest, accelerator, reason }): GuestReport => ({ kind: guest.kind, accelerator, reason }),
+      (error: unknown) => ({ unavailable: messageOf(error) }),
+    );
+    return { setting: settings.guest, kvmDevice, kernel, vm, hindrances, choice };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** The guests that matter here: those that the setting allows, and that would be better than what is taken, or are. */
+export function relevantGuests({ setting, choice }: Pick<GuestState, 'setting' | 'choice'>): Set<'host' | 'vm'> {
+  if (setting !== 'auto') return new Set([setting]);
+  if ('unavailable' in choice || choice.accelerator === 'tcg') return new Set(['host', 'vm']);
+  return new Set([choice.kind]);
+}
+
+/** What was found, the choice last. */
+export function guestFindings(state: GuestState): Finding[] {
+  const { kernel, vm, hindrances, choice } = state;
+  const relevant = relevantGuests(state);
+  const packages = relevant.has('vm') ? { packages: [kernelPackages[process.arch] ?? 'linux-image-generic'] } : {};
+  const hostTodo = 'for the host guest, which is the fastest one and for trusted images only: ';
+  const wantsHost = relevant.has('host') && hindrances.length > 0;
+  return [
+    'missing' in kernel
+      ? { what: 'kernel of the vm', ok: true, detail: kernel.missing, ...packages }
+      : { what: 'kernel of the vm', ok: true, detail: `${kernel.release} (${kernel.imagePath})` },
+    kvmFinding(state, relevant.has('vm')),
+    { what: 'vm guest', ok: true, detail: vm.usable ? `works, ${vm.emulator}` : vm.missing.join('; ') },
+    {
+      what: 'host guest',
+      ok: true,
+      detail: hindrances.length === 0 ? 'works' : hindrances.join('; '),
+      ...(wantsHost ? { todo: `${hostTodo}${hindrances.join('; ')}` } : {}),
+    },
+    'unavailable' in choice
+      ? { what: 'guest', ok: false, detail: choice.unavailable }
+      : { what: 'guest', ok: true, detail: `builds take the ${choice.kind} guest: ${choice.reason}` },
+  ];
+}
+
+const faster = 'builds in the vm guest are then several times faster';
+
+function kvmFinding({ kvmDevice, vm }: GuestState, matters: boolean): Finding {
+  const what = 'KVM';
+  const todo = (text: string) => (matters ? { todo: `${text}; ${faster}` } : {});
+  if (vm.usable && vm.accelerator === 'kvm') return { what, ok: true, detail: vm.reason };
+  const device = describeDevice(kvmPath, kvmDevice);
+  if (kvmDevice.state === 'missing') {
+    const how = 'nested virtualisation on a virtual machine, --device with Docker, a device plugin with Kubernetes';
+    return { what, ok: true, detail: device, ...todo(`let ${kvmPath} be there (${how})`) };
+  }
+  if (kvmDevice.state === 'refused') {
+    const how = `add the group ${kvmDevice.group} to this user, or to the container (--group-add)`;
+    return { what, ok: true, detail: device, ...todo(`let this user open ${kvmPath}: ${how}`) };
+  }
+  if (!vm.usable) return { what, ok: true, detail: `${device}, but nothing is here to try it with` };
+  return { what, ok: true, detail: vm.reason, ...todo('let guests start with KVM on this machine') };
+}
+
+/** Errors of Node's own, such as a folder that cannot be written, are about this machine too. */
+function asUnusable(error: unknown): VmProbe {
+  if (!(error instanceof ImageBuilderError) && !isNodeError(error)) throw error;
+  return { usable: false, missing: [messageOf(error)] };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,65 @@
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import type { GuestReport } from '../api/event.ts';
+import type { Config } from '../config.ts';
+import { formatBytes } from '../text.ts';
+import type { Finding } from './finding.ts';
+
+/** Processors and memory, by the limits of the container where there are any. */
+
+export interface Resources {
+  readonly processors: number;
+  /** Those that this process may use at a time. */
+  readonly usableProcessors: number;
+  readonly memoryBytes: number;
+  /** What the machine and the container leave at the moment. */
+  readonly availableBytes: number;
+}
+
+export type ResourceSettings = Pick<Config, 'vmMemoryBytes' | 'vmCpus'>;
+
+const MiB = 1024 ** 2;
+/** What a worker and its tools take, and what QEMU takes beside the memory of its vm. */
+const workerBytes = 500 * MiB;
+const emulatorBytes = 400 * MiB;
+
+export function readResources(): Resources {
+  // Where nothing limits it, the kernel says a number beyond all memory, or Node none.
+  const limit = process.constrainedMemory();
+  const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+  return {
+    processors: cpus().length,
+    usableProcessors: availableParallelism(),
+    memoryBytes,
+    availableBytes: Math.min(process.availableMemory(), memoryBytes),
+  };
+}
+
+/** What they mean for the guest that builds take; null where there is none. */
+export function resourceFindings(
+  resources: Resources,
+  settings: ResourceSettings,
+  guest: Pick<GuestReport, 'kind'> | null,
+): Finding[] {
+  const { processors, usableProcessors, memoryBytes, availableBytes } = resources;
+  const { vmCpus, vmMemoryBytes } = settings;
+  const isVm = guest?.kind === 'vm';
+  const needed = vmMemoryBytes + emulatorBytes + workerBytes;
+  return [
+    {
+      what: 'processors',
+      ok: true,
+      detail: `${usableProcessors} of ${processors} may be used`,
+      ...(isVm && vmCpus > usableProcessors
+        ? { todo: `give it ${vmCpus} processors, or set IMAGEBUILDER_VM_CPUS to ${usableProcessors}` }
+        : {}),
+    },
+    {
+      what: 'memory',
+      ok: true,
+      detail: `${formatBytes(memoryBytes)}, of which ${formatBytes(availableBytes)} can be had now`,
+      ...(isVm && memoryBytes < needed
+        ? { todo: `give it ${formatBytes(needed)} of memory, or lower IMAGEBUILDER_VM_MEMORY: the vm may be killed` }
+        : {}),
+    },
+  ];
+}

@@ -1,0 +1,65 @@
+import { ExecError, exec } from '../exec.ts';
+import { emulators } from '../guest/vm/machine.ts';
+import { findTool, type Tool, tools } from '../tools.ts';
+import type { Finding } from './finding.ts';
+
+/** The programs that a worker calls. */
+
+export interface ToolState extends Tool {
+  /** Where it is, null where it is not. */
+  readonly path: string | null;
+  /** What it says of its version; null where it says none. */
+  readonly version: string | null;
+}
+
+const busybox: Tool = { name: 'busybox', package: 'busybox-static', users: ['vm'] };
+
+/** All that any build on a machine of this architecture (Node's name of it) calls. */
+export function toolsFor(architecture: string): readonly Tool[] {
+  const emulator = emulators[architecture];
+  const ofVm: Tool[] = emulator === undefined ? [] : [{ ...emulator, users: ['vm'] }];
+  return [...tools, ...ofVm, busybox];
+}
+
+/** Looks for each, in `searchPath` or where builds do, and asks it for its version. */
+export async function lookAtTools(signal: AbortSignal, searchPath?: string): Promise<ToolState[]> {
+  return await Promise.all(
+    toolsFor(process.arch).map(async (tool) => {
+      const path = await findTool(tool.name, searchPath);
+      return { ...tool, path, version: path === null ? null : await versionOf(path, tool, signal) };
+    }),
+  );
+}
+
+/** Busybox says it when it is called without a command, all others when asked. */
+async function versionOf(path: string, { name }: Tool, signal: AbortSignal): Promise<string | null> {
+  try {
+    const { stdout } = await exec(path, name === busybox.name ? [] : ['--version'], { signal });
+    return parseVersion(stdout);
+  } catch (error) {
+    if (error instanceof ExecError) return null;
+    throw error;
+  }
+}
+
+/** The first thing in an output that looks like a version. */
+export function parseVersion(output: string): string | null {
+  return /\d+(\.\d+)+[^\s,;)]*/.exec(output)?.[0] ?? null;
+}
+
+/** One finding for those that are there, and one for each that is missing. `guests` are the ones that matter here. */
+export function toolFindings(states: readonly ToolState[], guests: ReadonlySet<'host' | 'vm'>): Finding[] {
+  const present = states.filter(({ path }) => path !== null);
+  const said = present.map(({ name, version }) => (version === null ? name : `${name} ${version}`));
+  const missing = states.filter(({ path }) => path === null);
+  return [
+    { what: 'tools', ok: true, detail: said.length === 0 ? 'none of those that builds call' : said.join(', ') },
+    ...missing.map(({ name, package: packageName, users }): Finding => {
+      const always = users.includes('build');
+      const matters = always || users.some((user) => user !== 'build' && guests.has(user));
+      const who = always ? 'every build needs it' : `the ${users.join(' and ')} guest needs it`;
+      const detail = `is not installed (package ${packageName}); ${who}`;
+      return { what: `tool ${name}`, ok: !always, detail, ...(matters ? { packages: [packageName] } : {}) };
+    }),
+  ];
+}

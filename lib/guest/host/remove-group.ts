@@ -1,0 +1,17 @@
+import { rmdir } from 'node:fs/promises';
+import { isNodeError } from '../../errors.ts';
+import { waitFor } from './storage.ts';
+
+const limitMs = 5_000;
+
+/** Removes a cgroup whose processes are gone, for which the kernel may need a moment; one that is not there is fine. */
+export async function removeGroup(folder: string): Promise<void> {
+  await waitFor(async () => {
+    try {
+      await rmdir(folder);
+      return true;
+    } catch (error) {
+      return !isNodeError(error) || error.code !== 'EBUSY';
+    }
+  }, limitMs);
+}

@@ -1,0 +1,66 @@
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cleanEnvironment } from './exec.ts';
+
+/** The programs that a worker calls, each with the Debian package that has it. A test compares them with what is installed. */
+
+/** Who calls a program: every build, or only those whose guest is of this kind. */
+export type ToolUser = 'build' | 'host' | 'vm';
+
+export interface Tool {
+  readonly name: string;
+  readonly package: string;
+  readonly users: readonly ToolUser[];
+}
+
+const tool = (name: string, packageName: string, ...users: ToolUser[]): Tool => ({
+  name,
+  package: packageName,
+  users,
+});
+
+/** All but the emulator of the vm and its busybox, which `lib/guest/vm` looks for by rules of its own. */
+export const tools: readonly Tool[] = [
+  tool('setpriv', 'util-linux', 'build', 'host', 'vm'),
+  tool('prlimit', 'util-linux', 'build', 'host', 'vm'),
+  tool('flock', 'util-linux', 'build'),
+  tool('cp', 'coreutils', 'build'),
+  tool('gpg', 'gpg', 'build'),
+  tool('qemu-img', 'qemu-utils', 'build', 'host', 'vm'),
+  tool('qemu-storage-daemon', 'qemu-system-common', 'host'),
+  tool('mount', 'mount', 'host'),
+  tool('umount', 'mount', 'host'),
+  tool('losetup', 'mount', 'host'),
+  tool('unshare', 'util-linux', 'host'),
+  tool('nsenter', 'util-linux', 'host'),
+  tool('fstrim', 'util-linux', 'host'),
+  tool('apt-get', 'apt', 'vm'),
+  tool('dpkg-deb', 'dpkg', 'vm'),
+];
+
+/** The tools that `user` calls. */
+export function toolsOf(user: ToolUser): readonly Tool[] {
+  return tools.filter(({ users }) => users.includes(user));
+}
+
+/** The packages of those tools that are not installed here, each once. */
+export async function missingPackages(wanted: readonly Tool[]): Promise<string[]> {
+  const missing = new Set<string>();
+  for (const { name, package: packageName } of wanted) {
+    if ((await findTool(name)) === null) missing.add(packageName);
+  }
+  return [...missing];
+}
+
+/** Path of a program where `exec` finds it, null where it does not. */
+export async function findTool(name: string, searchPath: string = cleanEnvironment.PATH): Promise<string | null> {
+  for (const folder of searchPath.split(':')) {
+    const path = join(folder, name);
+    const found = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return path;
+  }
+  return null;
+}

@@ -1,0 +1,104 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { connect } from 'amqplib';
+import { BuildEvent } from '#lib/api/event.ts';
+
+/** The callers' side: exchanges with a mailbox each, the cancel URLs, and the receiver of callbacks. */
+export interface Callers extends AsyncDisposable {
+  readonly exchanges: readonly string[];
+  /** Deletes an exchange, or declares it again; its mailbox stays. */
+  setExchange(index: number, there: boolean): Promise<void>;
+  /** Every event that has come in so far, each once, in the order in which they came. */
+  read(): Promise<readonly BuildEvent[]>;
+  /** Says "building: false" when asked from now on. */
+  cancelUrl(index: number): string;
+  cancel(index: number): void;
+  callbackUrl: string;
+  /** Whether callbacks are answered with 503. */
+  refuseCallbacks(refuse: boolean): void;
+  /** Ids of builds whose end was called back. */
+  readonly calledBack: ReadonlySet<string>;
+}
+
+export async function startCallers(amqpUrl: string, count: number): Promise<Callers> {
+  const exchanges = Array.from({ length: count }, (_, index) => `submitter-${index}-imagebuilder`);
+  const mailbox = (exchange: string) => `${exchange}.mailbox`;
+  const events: BuildEvent[] = [];
+  const seen = new Set<string>();
+  const cancelled = new Set<string>();
+  const calledBack = new Set<string>();
+  let refusing = false;
+
+  const withChannel = async <Result>(work: (channel: Awaited<ReturnType<typeof openChannel>>) => Promise<Result>) => {
+    const connection = await connect(amqpUrl);
+    connection.on('error', () => {});
+    try {
+      return await work(await openChannel(connection));
+    } finally {
+      await connection.close().catch(() => {});
+    }
+  };
+  const setExchange: Callers['setExchange'] = (index, there) =>
+    withChannel(async (channel) => {
+      const exchange = exchanges[index] ?? '';
+      if (!there) return void (await channel.deleteExchange(exchange));
+      await channel.assertExchange(exchange, 'fanout', { durable: true });
+      await channel.assertQueue(mailbox(exchange), { durable: true });
+      await channel.bindQueue(mailbox(exchange), exchange, '');
+    });
+  for (const index of exchanges.keys()) await setExchange(index, true);
+
+  const server = createServer((request, response) => {
+    const { url = '', method } = request;
+    if (method === 'GET') return void response.end(JSON.stringify({ building: !cancelled.has(url) }));
+    let body = '';
+    request.setEncoding('utf8').on('data', (text) => {
+      body += text;
+    });
+    request.on('error', () => {});
+    request.on('end', () => {
+      if (refusing) return void response.writeHead(503).end();
+      calledBack.add(BuildEvent.parse(JSON.parse(body)).build_id);
+      response.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const path = (index: number) => `/job/${index}`;
+  return {
+    exchanges,
+    setExchange,
+    async read() {
+      await withChannel(async (channel) => {
+        for (const exchange of exchanges) {
+          for (;;) {
+            const message = await channel.get(mailbox(exchange), { noAck: true });
+            if (message === false) break;
+            // What RabbitMQ has lost its confirmation of comes twice, with the same id.
+            if (seen.has(String(message.properties.messageId))) continue;
+            seen.add(String(message.properties.messageId));
+            events.push(BuildEvent.parse(JSON.parse(message.content.toString('utf8'))));
+          }
+        }
+      });
+      return events;
+    },
+    cancelUrl: (index) => url + path(index),
+    cancel: (index) => void cancelled.add(path(index)),
+    callbackUrl: `${url}/callback`,
+    refuseCallbacks(refuse) {
+      refusing = refuse;
+    },
+    calledBack,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+async function openChannel(connection: Awaited<ReturnType<typeof connect>>) {
+  const channel = await connection.createChannel();
+  channel.on('error', () => {});
+  return channel;
+}

@@ -1,0 +1,271 @@
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type DiskSpace, type DiskSpaceOptions, openDiskSpace } from '#lib/build/disk-space.ts';
+import { makeRoomInCaches } from '#lib/build/make-room.ts';
+import { openWorkDirectory } from '#lib/build/work-directory.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { exec } from '#lib/exec.ts';
+import { openCache } from '#lib/fetch/cache.ts';
+import { createHttpClient } from '#lib/fetch/client.ts';
+import { download } from '#lib/fetch/download.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import { createLog } from '#lib/log.ts';
+import { createFileStore } from '#lib/store/file.ts';
+
+/** Disk space, on file systems that are really that small. */
+
+const MiB = 2 ** 20;
+const never = new AbortController().signal;
+const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-space-'));
+const mounts: string[] = [];
+
+/** An empty file system of this size, with the folders of a worker. */
+async function fileSystem(sizeMiB: number): Promise<string> {
+  const path = join(directory, `disk-${mounts.length}`);
+  await mkdir(path);
+  await exec('mount', ['-t', 'tmpfs', '-o', `size=${sizeMiB}M`, 'tmpfs', path]);
+  mounts.push(path);
+  for (const name of ['work', 'cache', 'store']) await mkdir(join(path, name));
+  return path;
+}
+
+test.after(async () => {
+  for (const path of mounts) await exec('umount', [path]);
+  await rm(directory, { recursive: true, force: true });
+});
+
+interface Build extends AsyncDisposable {
+  readonly space: DiskSpace;
+  readonly workDirectory: string;
+  readonly notices: string[];
+}
+
+async function startBuild(disk: string, reserveMiB: number, changes: Partial<DiskSpaceOptions> = {}): Promise<Build> {
+  await using opened = new AsyncDisposableStack();
+  const work = opened.use(await openWorkDirectory(join(disk, 'work'), 'build'));
+  const notices: string[] = [];
+  const cache = join(disk, 'cache');
+  const space = opened.use(
+    await openDiskSpace({
+      folders: { work: join(disk, 'work'), cache, store: join(disk, 'store') },
+      workDirectory: work.path,
+      reserveBytes: reserveMiB * MiB,
+      makeRoom: (bytes) => makeRoomInCaches(cache, bytes),
+      onNotice: (message) => notices.push(message),
+      signal: never,
+      log: createLog({ level: 'error' }),
+      ...changes,
+    }),
+  );
+  const kept = opened.move();
+  return { space, workDirectory: work.path, notices, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+const work = (sizeMiB: number) => ({ work: sizeMiB * MiB, cache: 0, store: 0 });
+
+async function write(path: string, sizeMiB: number): Promise<void> {
+  await writeFile(path, Buffer.alloc(sizeMiB * MiB));
+}
+
+async function failure(running: Promise<unknown>): Promise<ImageBuilderError> {
+  try {
+    await running;
+  } catch (error) {
+    if (error instanceof ImageBuilderError) return error;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 30_000; !(await isSo()); await sleep(20)) {
+    if (Date.now() > end) throw new Error('waited 30 seconds in vain');
+  }
+}
+
+test('what does not fit at the moment is refused before anything is written, with the folder and the numbers', async () => {
+  const disk = await fileSystem(100);
+  await write(join(disk, 'other'), 50);
+  await using build = await startBuild(disk, 10);
+  const error = await failure(build.space.claim(work(60)));
+  assert.equal([error.code, error.fault, error.retryable], ['disk.full', 'service', true]);
+  assert.match(
+    error.message,
+    /needs about 60\.0 MiB in .*\/work, where 50\.0 MiB are free, and IMAGEBUILDER_DISK_RESERVE keeps 10\.0 MiB free/,
+  );
+});
+
+test('what would never fit is the fault of the request', async () => {
+  await using build = await startBuild(await fileSystem(50), 10);
+  const error = await failure(build.space.claim(work(60)));
+  assert.equal([error.code, error.fault], ['image.too_large', 'request']);
+});
+
+test('of two builds that fit only one at a time the second waits, says so, and goes on when the first has ended', async () => {
+  const disk = await fileSystem(100);
+  const first = await startBuild(disk, 10);
+  await first.space.claim(work(60));
+  await using second = await startBuild(disk, 10);
+  const claiming = second.space.claim(work(60)).then(() => 'claimed');
+  await until(() => second.notices.length > 0);
+  assert.match(second.notices[0] ?? '', /waiting for disk space: .*other builds still take 60\.0 MiB/);
+  assert.is(await Promise.race([claiming, sleep(1500).then(() => 'waiting')]), 'waiting');
+  await first[Symbol.asyncDispose]();
+  assert.is(await claiming, 'claimed');
+  assert.is(second.notices.length, 1);
+});
+
+test('what a build has written by now is not counted twice', async () => {
+  const disk = await fileSystem(100);
+  await using first = await startBuild(disk, 10);
+  await first.space.claim(work(50));
+  await write(join(first.workDirectory, 'overlay.qcow2'), 50);
+  await using second = await startBuild(disk, 10);
+  await second.space.claim(work(39));
+  assert.equal(second.notices, []);
+});
+
+test('the claim of a worker that has died does not count', async () => {
+  const disk = await fileSystem(100);
+  const dead = join(disk, 'work', 'build.dead00');
+  await mkdir(dead);
+  const { dev } = await stat(dead);
+  await writeFile(join(dead, 'space.json'), JSON.stringify({ bytes: { [dev]: 90 * MiB }, usedBytes: 0 }));
+  await using build = await startBuild(disk, 10);
+  await build.space.claim(work(60));
+});
+
+test('the caches make room before a build is refused, but not with what a build is using', async () => {
+  const disk = await fileSystem(100);
+  const cache = await openCache(join(disk, 'cache', 'images'), Number.POSITIVE_INFINITY);
+  const add = async (digit: string, sizeMiB: number) => {
+    const part = cache.partPath();
+    await write(part, sizeMiB);
+    const sha256 = digit.repeat(64);
+    const entry = { url: `http://x/${digit}`, sha256, sizeBytes: sizeMiB * MiB, etag: '"x"', lastModified: null };
+    await cache.add(part, { ...entry, validatedAtMs: Date.now() });
+    return sha256;
+  };
+  const used = await add('a', 30);
+  const unused = await add('b', 40);
+  await using build = await startBuild(disk, 10);
+  assert.ok(await cache.linkTo(used, join(build.workDirectory, 'base-image')));
+  await build.space.claim(work(50));
+  assert.is(await cache.sizeOf(unused), null);
+  assert.is(await cache.sizeOf(used), 30 * MiB);
+  assert.is((await failure(build.space.claim(work(65)))).code, 'disk.full');
+  assert.is(await cache.sizeOf(used), 30 * MiB);
+});
+
+test('a build that takes more than it said is stopped when it reaches the reserve, and another goes on', async () => {
+  const disk = await fileSystem(100);
+  await using modest = await startBuild(disk, 30);
+  await using greedy = await startBuild(disk, 30);
+  await modest.space.claim(work(20));
+  await greedy.space.claim(work(20));
+  await write(join(modest.workDirectory, 'overlay.qcow2'), 15);
+  await write(join(greedy.workDirectory, 'overlay.qcow2'), 62);
+  await until(() => greedy.space.exhausted.aborted);
+  const error = greedy.space.exhausted.reason as ImageBuilderError;
+  assert.equal([error.code, error.fault], ['disk.full', 'service']);
+  assert.match(
+    error.message,
+    /stopped before the disk was full: .*\/work has only 23\.\d MiB of 100\.0 MiB left.*this build has written 62\.\d MiB/,
+  );
+  await greedy[Symbol.asyncDispose]();
+  await sleep(1200);
+  assert.not(modest.space.exhausted.aborted);
+});
+
+test('where something else takes the last of the reserve, builds stop before the disk is full', async () => {
+  const disk = await fileSystem(100);
+  await using build = await startBuild(disk, 30);
+  await build.space.claim(work(20));
+  await write(join(disk, 'other'), 75);
+  await sleep(1200);
+  assert.not(build.space.exhausted.aborted, 'half of the reserve is there for that');
+  await write(join(disk, 'more'), 15);
+  await until(() => build.space.exhausted.aborted);
+  assert.is((build.space.exhausted.reason as ImageBuilderError).code, 'disk.full');
+});
+
+test('a cache, a store and a work folder on file systems of their own are each weighed for what they take', async () => {
+  const [first, second] = [await fileSystem(100), await fileSystem(40)];
+  await using build = await startBuild(first, 10, {
+    folders: { work: join(first, 'work'), cache: join(first, 'cache'), store: join(second, 'store') },
+  });
+  const { plan } = build.space;
+  const need = plan.beforeRepack(20 * MiB, 15 * MiB);
+  assert.equal(need, { work: 35 * MiB, cache: 0, store: 35 * MiB });
+  const error = await failure(build.space.claim(need));
+  assert.match(error.message, `${second}/store`);
+  await build.space.claim(plan.beforeUpload(25 * MiB));
+});
+
+test('a download onto a disk without room for it is told as that, with the folder, whether its size is known or not', async () => {
+  const disk = await fileSystem(80);
+  await write(join(disk, 'other'), 76);
+  const server = createServer((request, response) => {
+    if (request.url === '/known') response.setHeader('content-length', 8 * MiB);
+    else response.setHeader('transfer-encoding', 'chunked');
+    response.end(Buffer.alloc(8 * MiB));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const client = createHttpClient({
+    egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
+    connectTimeoutMs: 5_000,
+    stallTimeoutMs: 5_000,
+    userAgent: 'test',
+  });
+  await using build = await startBuild(disk, 0);
+  for (const path of ['known', 'unknown']) {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`;
+    const partPath = join(disk, 'cache', path);
+    const thrown = await download({ urls: [url], partPath, client, signal: never, maximumBytes: 2 ** 30 }).catch(
+      (error: unknown) => error,
+    );
+    const error = build.space.explain(thrown) as ImageBuilderError;
+    assert.equal([error.code, error.fault], ['disk.full', 'service'], String(thrown));
+    assert.match(error.message, `in ${disk}/cache`);
+    await rm(partPath, { force: true });
+  }
+  client[Symbol.dispose]();
+  server.close();
+});
+
+test('an image that the store’s folder has no room for is told as that', async () => {
+  const [disk, full] = [await fileSystem(20), await fileSystem(4)];
+  const path = join(disk, 'work', 'image.qcow2');
+  await write(path, 8);
+  const digest = (length: number) => 'a'.repeat(length);
+  const error = await failure(
+    createFileStore(join(full, 'store')).put(
+      {
+        ...{ buildId: 'build', ticketId: 1, name: 'image.qcow2', path, sizeBytes: 8 * MiB, format: 'qcow2' },
+        checksums: { sha256: digest(64), sha512: digest(128) },
+        ...{ series: 'noble', baseImageSha256: digest(64), architecture: 'amd64' },
+        ...{ distribution: 'ubuntu', distributionVersion: '24.04' },
+      },
+      { signal: never, onProgress: () => {} },
+    ),
+  );
+  assert.is(error.code, 'disk.full');
+  assert.match(error.message, join(full, 'store'));
+});
+
+test('other errors are left as they are', async () => {
+  await using build = await startBuild(await fileSystem(50), 10);
+  const error = new ImageBuilderError('apt.package', 'no such package');
+  assert.is(build.space.explain(error), error);
+  await readFile(join(build.workDirectory, 'missing')).catch((missing: unknown) => {
+    assert.is(build.space.explain(missing), missing);
+  });
+});
+
+test.run();

@@ -1,0 +1,90 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { BuildStep } from '#lib/api/event.ts';
+import type { BuildView } from '#lib/queue/projection.ts';
+import type { FunctionProcess } from '../../servers/function.ts';
+import { assertNothingLeft, type Observation, observe } from '../leaks.ts';
+import { assertInOrder } from './events.ts';
+import { type Fleet, type FleetOptions, startFleet } from './fleet.ts';
+
+/** What the tests that break things have in common. */
+
+/** A test of a fleet, after which nothing may be left. */
+export type Scenario = (name: string, body: (fleet: Fleet) => Promise<void>) => void;
+
+/** Starts one fleet before the tests of a file, and ends it after them. */
+export function scenarios(options: () => Promise<FleetOptions> | FleetOptions = () => ({})): Scenario {
+  let fleet: Fleet;
+  let before: Observation;
+  test.before(async () => {
+    fleet = await startFleet(await options());
+    before = await observe(fleet.workDirectory);
+  });
+  test.after(async () => {
+    await fleet[Symbol.asyncDispose]();
+  });
+  return (name, body) => {
+    // Not by uvu's own hooks: they would hide a failure of the test behind one of theirs.
+    test(name, async () => {
+      try {
+        await body(fleet);
+      } finally {
+        fleet.timer(true);
+        fleet.gate.open();
+        fleet.images.release();
+        await fleet.killWorkers();
+      }
+      const processIds = new Set([...before.processIds, ...(await fleet.brokerProcesses())]);
+      await assertNothingLeft({ ...before, processIds });
+      assert.equal(await fleet.leftFiles(), []);
+    });
+  };
+}
+
+let started = 0;
+
+/** Starts a worker with a name of its own: `worker-1`, `worker-2`, … */
+export async function startNext(fleet: Fleet, settings?: Readonly<Record<string, string>>): Promise<FunctionProcess> {
+  started += 1;
+  return await fleet.startWorker(`worker-${started}`, settings);
+}
+
+/** Kills a worker's process, and no other. */
+export async function kill(worker: FunctionProcess): Promise<void> {
+  worker.child.kill('SIGKILL');
+  await worker.exited;
+}
+
+/** Runs a build on one worker up to `fault`, and to its end on a second one. */
+export async function buildOver(
+  fleet: Fleet,
+  packages: readonly string[],
+  fault: (buildId: string, worker: FunctionProcess) => Promise<void>,
+  settings: Readonly<Record<string, string>> = {},
+  settingsOfSecond: Readonly<Record<string, string>> = {},
+): Promise<BuildView> {
+  const first = await startNext(fleet, settings);
+  const { buildId } = await fleet.submit(fleet.request({ package_list: [...packages] }));
+  await fault(buildId, first);
+  await startNext(fleet, settingsOfSecond);
+  const build = await fleet.ended(buildId);
+  await assertEndedWell(fleet, build, 2);
+  return build;
+}
+
+export async function assertEndedWell(fleet: Fleet, { buildId, event }: BuildView, attempt: number): Promise<void> {
+  assert.is(event.state, 'completed', `${event.error?.message}\n${event.error?.log_tail?.join('\n')}`);
+  assert.is(event.attempt, attempt);
+  assertInOrder(await fleet.told(buildId));
+}
+
+export const isIn = (step: BuildStep) => (build: BuildView) => build.event.step === step;
+
+/** Settings of a worker that waits at the gate when it is about to open or read a file whose path matches. */
+export function holdAt(fleet: Fleet, path: RegExp): Record<string, string> {
+  return {
+    NODE_OPTIONS: `--import=${import.meta.resolve('./hold.ts')}`,
+    HOLD_AT: path.source,
+    HOLD_PORT: String(fleet.gate.port),
+  };
+}

@@ -1,0 +1,44 @@
+import { deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseRecords } from '#lib/apt/offline/records.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { decompressCluster } from '#lib/image/qcow2/decompress.ts';
+
+/**
+ * What this process itself decompresses never becomes larger than it may be. (Nothing that comes by HTTP is
+ * decompressed, which fetch/client.test.ts shows; compressed base images are refused, which image/format.test.ts does.)
+ */
+
+const bomb = Buffer.alloc(200 * 2 ** 20);
+
+function failure(work: () => unknown): ImageBuilderError {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof ImageBuilderError) return error;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+test('a cluster of an image that is more than a cluster is refused', () => {
+  for (const [method, data] of [
+    ['zlib', deflateRawSync(bomb)],
+    ['zstd', zstdCompressSync(bomb)],
+  ] as const) {
+    const before = process.memoryUsage().arrayBuffers;
+    const error = failure(() => decompressCluster(data, method, 65_536));
+    assert.is(error.code, 'image.corrupt');
+    assert.ok(process.memoryUsage().arrayBuffers - before < bomb.length / 2);
+  }
+});
+
+test('package data of an image that is more than can be taken in is refused', () => {
+  const lines = gzipSync(bomb)
+    .toString('base64')
+    .match(/.{1,76}/g);
+  assert.is(failure(() => parseRecords(lines ?? [])).code, 'image.too_large');
+});
+
+test.run();

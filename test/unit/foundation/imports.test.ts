@@ -1,0 +1,77 @@
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+
+/** What imports what, types included: the direction that docs/architecture.md describes. */
+
+const repository = join(import.meta.dirname, '../../..');
+const files = globSync(['lib/**/*.ts', 'bin/*.ts', 'functions/**/*.ts'], { cwd: repository });
+const graph = new Map(files.map((file) => [file, importsOf(file)]));
+
+/** The project's own files that a file imports, relative to the repository. */
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(repository, file), 'utf8');
+  return [...text.matchAll(/(?:from|import) '([.#][^']*\.ts)'/g)].map(([, target = '']) =>
+    target.startsWith('#lib/')
+      ? join('lib', target.slice('#lib/'.length))
+      : relative(repository, join(repository, dirname(file), target)),
+  );
+}
+
+/** The first circle of imports, as the files along it; null where there is none. */
+function findCycle(): string[] | null {
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): string[] | null => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
+    if (done.has(file)) return null;
+    for (const target of graph.get(file) ?? []) {
+      const cycle = visit(target, [...path, file]);
+      if (cycle !== null) return cycle;
+    }
+    done.add(file);
+    return null;
+  };
+  for (const file of graph.keys()) {
+    const cycle = visit(file, []);
+    if (cycle !== null) return cycle;
+  }
+  return null;
+}
+
+/** What each folder of lib may import beside itself and the files of lib itself. */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  api: [],
+  fetch: ['api'],
+  image: ['api'],
+  queue: ['api'],
+  store: ['api'],
+  guest: ['api', 'image'],
+  apt: ['api', 'fetch', 'guest', 'image'],
+  build: ['api', 'apt', 'fetch', 'guest', 'image', 'queue', 'store'],
+  client: ['api'],
+  serve: ['api', 'fetch'],
+  doctor: ['api', 'guest', 'queue', 'store'],
+};
+
+test('nothing imports in a circle', () => {
+  assert.ok(graph.size > 100, 'the files are found');
+  assert.is(findCycle()?.join('\n imports '), undefined);
+});
+
+test('imports go downwards only', () => {
+  for (const [file, targets] of graph) {
+    const [, folder = '', ...below] = file.split('/');
+    if (!file.startsWith('lib/')) continue;
+    for (const target of targets) {
+      if (target === 'package.json') continue;
+      const [top, targetFolder = '', ...targetBelow] = target.split('/');
+      assert.is(top, 'lib', `${file} imports ${target}`);
+      if (targetBelow.length === 0 || (below.length > 0 && targetFolder === folder)) continue;
+      assert.ok(below.length > 0, `${file} imports ${target}: the files of lib itself import no folder`);
+      assert.ok(allowed[folder]?.includes(targetFolder), `${file} imports ${target}`);
+    }
+  }
+});
+
+test.run();
