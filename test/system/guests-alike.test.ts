@@ -1,0 +1,199 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseBuildRequest } from '#lib/api/request.ts';
+import { startReporter } from '#lib/build/reporter.ts';
+import { runBuild } from '#lib/build/run-build.ts';
+import { loadConfig } from '#lib/config.ts';
+import { exec } from '#lib/exec.ts';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { createHttpClient } from '#lib/fetch/client.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import { chooseGuest } from '#lib/guest/choose.ts';
+import { inspectImage } from '#lib/image/inspect.ts';
+import { createLog } from '#lib/log.ts';
+import { createFileStore } from '#lib/store/file.ts';
+import { makeBaseImage } from '../images/base-image.ts';
+import { serveFile } from '../servers/image-server.ts';
+import { type PackageRecipe, startLaunchpad } from '../servers/launchpad.ts';
+import { compareListings, type Difference } from './image-comparison.ts';
+import { type ImageListing, listImage, listRaw } from './image-listing.ts';
+import { assertNothingLeft, observe } from './leaks.ts';
+import { baseImageCache } from './service.ts';
+
+/** All that a package can leave in an image besides plain files. */
+const oddPackage: PackageRecipe = {
+  name: 'odd-things',
+  fields: { Depends: 'libcap2-bin, jq', 'Pre-Depends': 'adduser' },
+  files: {
+    '/etc/odd/settings.conf': 'colour = none\n',
+    '/etc/odd/kept.conf': 'one\n',
+    '/usr/bin/odd': '#!/bin/sh\necho odd\n',
+    '/usr/bin/odd-privileged': '#!/bin/sh\nid\n',
+    '/usr/share/odd/mit Leerzeichen & ümlaut': 'text\n',
+    '/usr/share/odd/empty': '',
+    '/boot/odd.map': 'on another partition\n',
+  },
+  conffiles: ['/etc/odd/settings.conf', '/etc/odd/kept.conf'],
+  links: {
+    '/usr/share/odd/relative': '../../bin/odd',
+    '/usr/share/odd/absolute': '/usr/bin/odd',
+    '/usr/share/odd/dangling': '/nowhere/at/all',
+  },
+  scripts: {
+    preinst: 'adduser --system --group --home /var/lib/odd --quiet odd',
+    postinst: `
+chown odd:odd /usr/bin/odd-privileged
+chmod 4750 /usr/bin/odd-privileged
+setcap cap_net_bind_service=+ep /usr/bin/odd
+ln -f /usr/bin/odd /usr/bin/odd-again
+install -d -o odd -g odd -m 2770 /var/lib/odd/spool
+install -d -m 1777 /var/lib/odd/shared
+mkfifo -m 620 /var/lib/odd/pipe
+dd if=/dev/zero of=/var/lib/odd/sparse bs=1 count=1 seek=5000000 2>/dev/null
+echo changed by a script >>/etc/hosts
+update-alternatives --install /usr/bin/odd-link odd-link /usr/bin/odd-privileged 10
+`,
+  },
+};
+
+const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-alike-'));
+const cleanup = new AsyncDisposableStack();
+cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+const log = createLog({ level: 'error' });
+const signal = new AbortController().signal;
+const made = new Map<'host' | 'vm', { readonly path: string; readonly listing: ImageListing }>();
+const startedSeconds = Date.now() / 1000;
+
+test('one request is built by both guests', async () => {
+  // Its /boot is a partition of its own.
+  const base = await makeBaseImage({ cacheDirectory: baseImageCache, variant: 'separate-boot' });
+  const series = base.codename;
+  const images = cleanup.use(await serveFile(base.path));
+  const launchpad = cleanup.use(
+    await startLaunchpad({ ppas: [{ owner: 'project', name: 'odd', series: [series], packages: [oddPackage] }] }),
+  );
+  const client = cleanup.use(
+    createHttpClient({
+      egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
+      connectTimeoutMs: 60_000,
+      stallTimeoutMs: 60_000,
+      userAgent: 'imagebuilder-test',
+    }),
+  );
+  const request = parseBuildRequest({
+    ticket_id: 'alike',
+    base_image: { image_type: 'cloud', url_list: [images.url], series },
+    ppa_list: ['ppa:project/odd'],
+    // With set-group-id programs, users, services, triggers, alternatives, and a library.
+    package_list: ['odd-things', 'nginx-light', 'cron', 'jq'],
+    progress_trigger: 'alike',
+  });
+  const cacheDirectory = join(directory, 'cache');
+  await mkdir(cacheDirectory);
+  const aptCache = await createAptCache({ client, cacheDirectory, cacheBytes: 2 ** 30 });
+  for (const guest of ['host', 'vm'] as const) {
+    const settings = loadConfig({
+      IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+      IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
+      IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+      IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+      IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+      IMAGEBUILDER_GUEST: guest,
+    });
+    await mkdir(settings.workDirectory, { recursive: true });
+    const before = await observe(settings.workDirectory);
+    const chosen = await chooseGuest({
+      ...{ setting: guest, directory: settings.workDirectory, vm: settings, host: settings, log },
+    });
+    const buildId = randomUUID();
+    await using reporter = startReporter({
+      identity: { build_id: buildId, ticket_id: 'alike', progress_trigger: 'alike', attempt: 1, worker: 'alike' },
+      firstSequence: 0,
+      publish: async () => true,
+      heartbeatMs: 600_000,
+    });
+    const tools = {
+      ...{ client, aptCache, settings },
+      chooseGuest: async () => chosen,
+      store: createFileStore(settings.storeDirectory),
+    };
+    const image = await runBuild({ buildId, request }, tools, { signal, reporter, log });
+    const path = fileURLToPath(image.location);
+    made.set(guest, { path, listing: await listImage(path, directory) });
+    await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
+  }
+});
+
+function imageOf(guest: 'host' | 'vm'): { readonly path: string; readonly listing: ImageListing } {
+  const found = made.get(guest);
+  if (found === undefined) throw new Error(`there is no image of the ${guest} guest`);
+  return found;
+}
+
+/** All that may differ, with the reason. What was written when is not compared beyond what the base has set. */
+const explained: readonly Pick<Difference, 'path' | 'what'>[] = [
+  // ldconfig keeps the times and inodes of libraries here, to save itself reading them again.
+  { path: '1:/var/cache/ldconfig/aux-cache', what: 'content' },
+];
+
+test('the image that a vm makes is the one that the host guest makes, file by file', () => {
+  const differences = compareListings(imageOf('host').listing, imageOf('vm').listing, startedSeconds);
+  assert.equal(
+    differences.filter(({ path, what }) => !explained.some((entry) => entry.path === path && entry.what === what)),
+    [],
+  );
+  const { files } = imageOf('vm').listing;
+  assert.is(files.get('1:/usr/bin/odd-privileged')?.mode, '4750', 'the package has done what it can');
+  assert.match(files.get('1:/usr/bin/odd')?.attributes ?? '', /security\.capability/);
+  assert.is(files.get('1:/usr/bin/odd-again')?.sameAs, '/usr/bin/odd');
+  assert.ok(files.has('16:/odd.map'));
+});
+
+test('a difference that is planted in an image is seen', async () => {
+  const { path, listing } = imageOf('host');
+  const raw = join(directory, 'planted.raw');
+  await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
+  const inspection = await inspectImage(raw, { maximumVirtualBytes: 2 ** 34, signal });
+  const place = (number: number) => inspection.partitions.find((other) => other.number === number)?.offsetBytes ?? 0;
+  await exec('debugfs', ['-w', '-f', '-', `${raw}?offset=${place(1)}`], {
+    input: `set_inode_field /usr/bin/jq mode 0100777
+set_inode_field /etc/hosts gid 7
+set_inode_field /etc/odd/kept.conf mtime @1000000000
+zap_block -f /etc/odd/settings.conf -p 65 0
+ea_rm /usr/bin/odd security.capability
+rm /usr/share/odd/empty
+symlink /usr/share/odd/new /etc/passwd
+rm /usr/share/odd/absolute
+symlink /usr/share/odd/absolute /usr/bin/even
+`,
+  });
+  const handle = await open(raw, 'r+');
+  await handle.write(Buffer.from('planted'), 0, 7, place(14) + 1000);
+  await handle.close();
+  const planted = await listRaw(raw, inspection.virtualSizeBytes, inspection.partitions);
+  await rm(raw);
+  const found = compareListings(listing, planted, startedSeconds).map((entry) => `${entry.path} ${entry.what}`);
+  assert.equal(found, [
+    '1:/etc/hosts owner',
+    '1:/etc/odd/kept.conf modified',
+    '1:/etc/odd/settings.conf content',
+    '1:/usr/bin/jq mode',
+    '1:/usr/bin/odd attributes',
+    '1:/usr/bin/odd-again attributes',
+    '1:/usr/share/odd/absolute target',
+    '1:/usr/share/odd/empty presence',
+    '1:/usr/share/odd/new presence',
+    `${place(14)}-${place(15)} content`,
+  ]);
+});
+
+test.after(async () => {
+  await cleanup.disposeAsync();
+});
+
+test.run();

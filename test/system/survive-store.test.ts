@@ -1,0 +1,120 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { secretFiles } from '#lib/config.ts';
+import type { FunctionProcess } from '../servers/function.ts';
+import { type OpenStack, startOpenStack } from '../servers/openstack/openstack.ts';
+import { assertInOrder } from './faults/events.ts';
+import type { Fleet } from './faults/fleet.ts';
+import { buildOver, kill, scenarios, startNext } from './faults/scenarios.ts';
+import { type Client, connect, MiB, never } from './store-cloud.ts';
+
+/** Workers killed in the middle of uploads to a real Glance and a real Swift: nothing unfinished stays there. */
+
+const segmentBytes = 16 * MiB;
+let cloud: OpenStack;
+let client: Client;
+let directory: string;
+
+const scenario = scenarios(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'survive-store-'));
+  cloud = await startOpenStack();
+  client = await connect(cloud);
+  const { OS_PASSWORD: password = '', ...variables } = cloud.environment;
+  const secrets = join(directory, 'secrets');
+  await mkdir(secrets);
+  await writeFile(join(secrets, secretFiles.openstackPassword.file), password);
+  return {
+    settings: {
+      ...variables,
+      IMAGEBUILDER_SECRETS_DIRECTORY: secrets,
+      IMAGEBUILDER_SWIFT_SEGMENT_SIZE: String(segmentBytes),
+    },
+  };
+});
+
+test.after(async () => {
+  await cloud[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** Kills the worker with a part of the image in Glance, and the record there in the state that says so. */
+async function killDuringUploadToGlance(buildId: string, worker: FunctionProcess): Promise<void> {
+  const states = async () => (await client.glance.list(buildId, { signal: never })).map(({ status }) => status);
+  while (!(await states()).includes('saving')) await sleep(1);
+  cloud.glance.pause();
+  try {
+    await kill(worker);
+  } finally {
+    cloud.glance.resume();
+  }
+  assert.not.equal(await states(), ['active'], 'it was not in the middle of the upload');
+}
+
+scenario('killed while it uploads to Glance: no unfinished record stays', async (fleet) => {
+  const { buildId, event } = await buildOver(fleet, ['libfoo'], killDuringUploadToGlance);
+  const images = await client.glance.list(buildId, { signal: never });
+  assert.equal(
+    images.map(({ id, status }) => [id, status]),
+    [[event.image?.id, 'active']],
+  );
+});
+
+scenario('a build that is given up leaves no record in Glance', async (fleet) => {
+  await giveUp(fleet, {}, killDuringUploadToGlance);
+  const { stdout } = await cloud.command(['image', 'list', '--format', 'json', '--long']);
+  const states = (JSON.parse(stdout) as { Status: string }[]).map(({ Status }) => Status);
+  assert.equal(
+    states.filter((status) => status !== 'active'),
+    [],
+  );
+});
+
+const toSwift = { IMAGEBUILDER_STORE: 'swift' };
+
+/** Kills the worker with some of the image's segments in Swift. */
+async function killDuringUploadToSwift(buildId: string, worker: FunctionProcess): Promise<void> {
+  while ((await segments(buildId)).length === 0) await sleep(1);
+  cloud.swift.proxy.pause();
+  try {
+    await kill(worker);
+  } finally {
+    cloud.swift.proxy.resume();
+  }
+  assert.equal(await client.container.list(`${buildId}/`, { signal: never }), [], 'it was not in the middle');
+}
+
+const segments = (buildId: string) => client.container.list(`.segments/${buildId}/`, { signal: never });
+
+scenario('killed while it uploads to Swift: no segment stays but those of the image', async (fleet) => {
+  const { buildId, event } = await buildOver(fleet, ['libfoo'], killDuringUploadToSwift, toSwift, toSwift);
+  const manifest = await client.container.getManifest(event.image?.id ?? '', { signal: never });
+  assert.ok(manifest.length > 1, 'the image is segmented');
+  assert.equal(
+    (await segments(buildId)).map(({ name }) => name).sort(),
+    manifest.map(({ name }) => name.replace(/^\/?[^/]+\/(?=\.segments)/, '')).sort(),
+  );
+});
+
+scenario('a build that is given up leaves no segment in Swift', async (fleet) => {
+  const buildId = await giveUp(fleet, toSwift, killDuringUploadToSwift);
+  assert.equal(await segments(buildId), []);
+});
+
+/** A build for which the one attempt that it is allowed is lost. */
+async function giveUp(fleet: Fleet, settings: Record<string, string>, fault: typeof killDuringUploadToGlance) {
+  const once = { ...settings, IMAGEBUILDER_MAXIMUM_ATTEMPTS: '1' };
+  const first = await startNext(fleet, once);
+  const { buildId } = await fleet.submit(fleet.request());
+  await fault(buildId, first);
+  await startNext(fleet, once);
+  const { event } = await fleet.ended(buildId);
+  assert.equal([event.state, event.error?.code], ['failed', 'build.attempts_exhausted']);
+  assertInOrder(await fleet.told(buildId));
+  return buildId;
+}
+
+test.run();
