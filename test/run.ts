@@ -33,6 +33,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 let counts = noTests;
+const failures: string[] = [];
 if (chosen.includes('check') && filters.length === 0) {
   await runProgram('types (tsc)', 'node_modules/typescript/bin/tsc', ['-p', '.']);
   await runProgram('format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', [
@@ -57,6 +58,8 @@ if (counts.passed + counts.failed === 0) {
   console.log(`No test file matches ${filters.join(' ')}.`);
   counts = add(counts, { ...noTests, failed: 1 });
 }
+// Again, for whoever reads only the end of an hour's output.
+if (failures.length > 0) console.log(`\n${failures.join('\n')}`);
 console.log(`\n${summaryLine(counts)}`);
 process.exitCode = counts.failed === 0 ? 0 : 1;
 
@@ -72,7 +75,7 @@ async function runFile(file: string, kind: Kind): Promise<void> {
   // As /tmp is: tests of what needs no privileges run as a user who has none.
   await chmod(directory, 0o1777);
   const before = kind === 'system' ? await observe(directory) : null;
-  const result = await runNode(kind, [file], { TMPDIR: directory });
+  const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], { TMPDIR: directory });
   const left = before === null ? null : await findLeft(before, directory);
   // What is left may be mounted below the folder, so it is not removed then.
   if (left === null) await rm(directory, { recursive: true, force: true });
@@ -129,6 +132,9 @@ async function runNode(kind: Kind, args: readonly string[], extra: Record<string
 function report(name: string, seconds: number, fileCounts: Counts, output: string): void {
   counts = add(counts, fileCounts);
   const mark = fileCounts.failed === 0 ? 'ok  ' : 'FAIL';
-  console.log(`${mark} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(fileCounts)}`);
-  if (fileCounts.failed > 0) console.log(output.replace(/^/gm, '     | '));
+  const line = `${mark} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(fileCounts)}`;
+  console.log(line);
+  if (fileCounts.failed === 0) return;
+  failures.push(line);
+  console.log(output.replace(/^/gm, '     | '));
 }

@@ -104,6 +104,7 @@ async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
 }
 
 async function show({ broker }: BuildImageDependencies, buildId: string): Promise<BuildStatus> {
+  if (!isBuildId(buildId)) throw notFound(buildId);
   await broker.projection.ready(readyPatienceMs);
   // Whoever asks right after the submission is faster than the stream.
   if (broker.projection.get(buildId) === undefined) await broker.projection.sync();
@@ -117,7 +118,7 @@ async function cancel(
   path: string,
   context: FunctionContext,
 ): Promise<{ cancelling: true; build_id: string; ticket_id: string | number }> {
-  if (!z.uuid().safeParse(path).success) throw notFound(path);
+  if (!isBuildId(path)) throw notFound(path);
   await broker.projection.sync();
   const build = broker.projection.get(path);
   if (build === undefined || build.supersededBy !== null) throw notFound(path);
@@ -135,6 +136,11 @@ async function cancel(
 /** A caller waits: rather a 503 soon than an answer late. */
 const readyPatienceMs = 10_000;
 const eventPatienceMs = 6_000;
+
+/** What is none needs no RabbitMQ to say so. */
+function isBuildId(text: string): boolean {
+  return z.uuid().safeParse(text).success;
+}
 
 function notFound(buildId: string): ImageBuilderError {
   return new ImageBuilderError('build.not_found', `no build ${JSON.stringify(buildId.slice(0, 64))} is known`);
