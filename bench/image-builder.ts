@@ -1,44 +1,117 @@
-import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
-import type { BuildRequest } from '#lib/api/request.ts';
-import type { Reporter } from '#lib/build/reporter.ts';
-import { runBuild } from '#lib/build/run-build.ts';
-import type { BuildTools } from '#lib/build/tools.ts';
-import type { Log } from '#lib/log.ts';
-import { type Measurement, Stopwatch, withPeakMemory } from './measure.ts';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { chown, mkdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
+import { orAborted } from '#lib/guest/or-aborted.ts';
+import type { Accelerator } from '#lib/guest/vm/machine.ts';
+import type { Measurement, Times } from './measure.ts';
+import { withPeakMemory } from './memory.ts';
 
-/** One build by the worker's own code, from the fetch to the store, timed step by step. The image is removed again. */
-export async function measureImageBuilder(options: {
-  readonly request: BuildRequest;
-  readonly tools: BuildTools;
-  readonly directory: string;
-  readonly log: Log;
-  readonly signal: AbortSignal;
-}): Promise<Measurement & { readonly sizeBytes: number }> {
-  const { request, tools, directory, log, signal } = options;
-  const watch = new Stopwatch();
-  const { value, peakBytes } = await withPeakMemory(directory, () =>
-    runBuild({ buildId: randomUUID(), request }, tools, { signal, log, reporter: stepTimer(watch) }),
-  );
-  const times = watch.end();
-  await rm(fileURLToPath(value.location));
-  return { ...times, peakBytes, sizeBytes: value.size };
+export type ToBuilder = { readonly imageUrl: string; readonly series: string };
+
+export type FromBuilder =
+  | { readonly type: 'ready'; readonly accelerator: Accelerator | null }
+  | ({ readonly type: 'built' } & Times)
+  | {
+      readonly type: 'failed';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly logTail: readonly string[];
+    };
+
+export type GuestKind = 'host' | 'vm';
+
+/** A process that builds with one of the guests. Disposing ends it, and whatever it is at. */
+export interface Builder extends AsyncDisposable {
+  readonly guest: GuestKind;
+  /** What runs the vm; null for the host guest. */
+  readonly accelerator: Accelerator | null;
+  readonly processId: number;
+  /** One build, from the fetch to the store. The image is removed again. */
+  build(job: ToBuilder): Promise<Measurement>;
 }
 
-/** A reporter that tells nobody and times the steps. */
-function stepTimer(watch: Stopwatch): Reporter {
-  return {
-    step: null,
-    doing: '',
-    begin: (step) => watch.begin(step),
-    progress() {},
-    notice() {},
-    log() {},
-    guest() {},
-    logTail: () => [],
-    end: () => Promise.reject(new Error('the end of a build is told by the worker, which takes no part here')),
-    handBack: () => Promise.resolve(true),
-    async [Symbol.asyncDispose]() {},
+export interface BuilderOptions {
+  readonly guest: GuestKind;
+  /** For caches that stay; they are the builder's own. */
+  readonly cacheDirectory: string;
+  /** An empty folder, for all else. */
+  readonly directory: string;
+  /** Settings, by their environment variables. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+const nobody = 65_534;
+
+/**
+ * Starts a builder; one with the vm guest has no privileges, also where this process has. Throws `guest.unavailable`
+ * with all that is missing where this machine cannot have that guest.
+ */
+export async function startBuilder(options: BuilderOptions): Promise<Builder> {
+  const { guest, cacheDirectory, directory, signal } = options;
+  const user = guest === 'vm' && process.getuid?.() === 0 ? await unprivilegedUser() : null;
+  for (const folder of [cacheDirectory, directory]) {
+    await mkdir(folder, { recursive: true });
+    if (user !== null) await chown(folder, user.uid, user.gid);
+  }
+  const child = fork(join(import.meta.dirname, 'builder.ts'), {
+    ...user,
+    execArgv: [],
+    env: {
+      ...options.environment,
+      PATH: process.env.PATH ?? '',
+      IMAGEBUILDER_GUEST: guest,
+      IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
+      IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+      IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+    },
+  });
+  const gone = new AbortController();
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+    child.once('error', () => resolve());
+  }).then(() =>
+    gone.abort(new ImageBuilderError('guest.unavailable', `the builder with the ${guest} guest has ended`)),
+  );
+  const end = async () => {
+    if (child.connected) child.disconnect();
+    await ended;
   };
+  const answer = async (): Promise<FromBuilder> => {
+    const [message] = (await orAborted(once(child, 'message'), [signal, gone.signal])) as [FromBuilder];
+    if (message.type !== 'failed') return message;
+    throw new ImageBuilderError(message.code, `${guest} guest: ${message.message}`, { logTail: message.logTail });
+  };
+  try {
+    const ready = await answer();
+    const processId = child.pid ?? 0;
+    return {
+      guest,
+      accelerator: ready.type === 'ready' ? ready.accelerator : null,
+      processId,
+      async build(job) {
+        const { value, peakBytes } = await withPeakMemory({ root: processId }, () => {
+          child.send(job);
+          return answer();
+        });
+        if (value.type !== 'built') throw new ImageBuilderError('internal', `a builder answered with ${value.type}`);
+        return { steps: value.steps, totalSeconds: value.totalSeconds, peakBytes };
+      },
+      [Symbol.asyncDispose]: end,
+    };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+/** Whoever may do nothing, but for what the group of /dev/kvm may. */
+async function unprivilegedUser(): Promise<{ uid: number; gid: number }> {
+  const group = await stat('/dev/kvm').then(
+    ({ gid }) => gid,
+    () => 0,
+  );
+  return { uid: nobody, gid: group === 0 ? nobody : group };
 }

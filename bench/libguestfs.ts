@@ -2,7 +2,8 @@ import { mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
-import { type Measurement, Stopwatch, withPeakMemory } from './measure.ts';
+import { type Measurement, Stopwatch } from './measure.ts';
+import { withPeakMemory } from './memory.ts';
 
 /** The same job by `virt-customize`, which boots a small machine with the image's disk, and `qemu-img convert -c`. */
 
@@ -77,6 +78,8 @@ export interface VirtCustomizeJob {
   /** Proxy on this machine's loopback address. */
   readonly proxyUrl: string;
   readonly directory: string;
+  /** Other children of this process, whose memory does not count. */
+  readonly bystanders: ReadonlySet<number>;
   readonly signal: AbortSignal;
 }
 
@@ -88,7 +91,7 @@ export async function measureVirtCustomize(
   guestfs: Libguestfs,
   job: VirtCustomizeJob,
 ): Promise<Measurement & { readonly overlayPath: string }> {
-  const { directory, signal } = job;
+  const { directory, bystanders, signal } = job;
   const overlayPath = join(directory, 'virt-customize.qcow2');
   const output = join(directory, 'virt-customize-output.qcow2');
   const proxy = new URL(job.proxyUrl);
@@ -97,7 +100,7 @@ export async function measureVirtCustomize(
   await writeFile(join(directory, 'key.asc'), job.key);
 
   const watch = new Stopwatch();
-  const { peakBytes } = await withPeakMemory(directory, async () => {
+  const { peakBytes } = await withPeakMemory({ root: process.pid, except: bystanders }, async () => {
     watch.begin('customize');
     await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', job.basePath, overlayPath], { signal });
     const install = `apt-get install -q -y --no-install-recommends ${job.packages.join(' ')}`;

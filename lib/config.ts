@@ -163,7 +163,7 @@ export const settings = {
     'IMAGEBUILDER_GUEST_PROCESSES',
     wholeNumber.refine((count) => count >= 64, { error: 'must be at least 64' }),
     '2048',
-    'The same for processes and threads.',
+    'Processes and threads of all that runs inside an image, whichever guest has opened it; a build whose packages take more fails.',
   ),
   guestCpus: setting(
     'IMAGEBUILDER_GUEST_CPUS',
@@ -173,13 +173,19 @@ export const settings = {
       .transform((text) => (text === '' ? null : Number(text)))
       .refine((count) => count === null || count >= 0.05, { error: 'must be at least 0.05' }),
     '',
-    'Processors that what runs inside such an image may use at a time; it is slowed down to that. Empty: all.',
+    'Processors that what runs inside an image which the `host` guest has opened may use at a time; it is slowed down to that. Empty: all.',
   ),
   vmMemoryBytes: setting(
     'IMAGEBUILDER_VM_MEMORY',
     bytes.refine((size) => size >= 256 * MiB, { error: 'must be at least 256M' }),
     '768M',
     'Memory of the virtual machine; QEMU itself takes up to 400 MiB more.',
+  ),
+  vmSwapBytes: setting(
+    'IMAGEBUILDER_VM_SWAP',
+    bytes,
+    '1G',
+    'Disk space that the virtual machine may take in the work directory for what does not fit into its memory; each build counts on it. 0 for none.',
   ),
   vmCpus: setting(
     'IMAGEBUILDER_VM_CPUS',
@@ -308,6 +314,12 @@ export const settings = {
     list,
     '',
     'When set, only these hosts may be reached (names, `*.example.org`, or addresses; separated by commas). Link-local and cloud-metadata addresses are refused always.',
+  ),
+  egressTunnelPorts: setting(
+    'IMAGEBUILDER_EGRESS_TUNNEL_PORTS',
+    list.pipe(z.array(wholeNumber.refine((port) => port >= 1 && port <= 65535, { error: 'must be from 1 to 65535' }))),
+    '443',
+    'Ports at which https repositories may be reached, separated by commas. What is inside an image can send anything there.',
   ),
   launchpadApiUrl: setting(
     'IMAGEBUILDER_LAUNCHPAD_API_URL',

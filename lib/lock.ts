@@ -10,6 +10,8 @@ import { ImageBuilderError } from './errors.ts';
 
 /** What flock(1) is told to end with when the lock is held by another. */
 const heldByAnother = 75;
+/** What flock(1) ends with where it cannot open the path: EX_NOINPUT of sysexits.h. */
+const cannotOpen = 66;
 
 /**
  * Takes the lock on `path` (created, with its folder, when missing) and holds it until disposed. Waits without limit
@@ -20,18 +22,31 @@ export async function lock(
   options: { readonly shared?: boolean; readonly signal?: AbortSignal } = {},
 ): Promise<AsyncDisposable> {
   options.signal?.throwIfAborted();
-  const held = await take(path, [options.shared === true ? '--shared' : '--exclusive'], options.signal);
+  await mkdir(dirname(path), { recursive: true });
+  const held = await take(path, [options.shared === true ? '--shared' : '--exclusive'], options);
   if (held === null) throw new ImageBuilderError('tool.failed', `cannot lock ${path}`);
   return held;
 }
 
 /** The lock on `path`, or null where another holds it at the moment. */
 export async function tryLock(path: string): Promise<AsyncDisposable | null> {
-  return await take(path, ['--exclusive', '--nonblock', '--conflict-exit-code', String(heldByAnother)]);
+  await mkdir(dirname(path), { recursive: true });
+  return await take(path, notWaiting);
 }
 
-async function take(path: string, how: readonly string[], signal?: AbortSignal): Promise<AsyncDisposable | null> {
-  await mkdir(dirname(path), { recursive: true });
+/** The lock on a folder, or null where another holds it at the moment or there is no such folder (any more). */
+export async function tryLockFolder(path: string): Promise<AsyncDisposable | null> {
+  // By its own entry: flock would make a file where there is nothing of the name.
+  return await take(`${path}/.`, notWaiting, { orGone: true });
+}
+
+const notWaiting = ['--exclusive', '--nonblock', '--conflict-exit-code', String(heldByAnother)];
+
+async function take(
+  path: string,
+  how: readonly string[],
+  { signal, orGone = false }: { readonly signal?: AbortSignal | undefined; readonly orGone?: boolean } = {},
+): Promise<AsyncDisposable | null> {
   const holder = execa('flock', [...how, path, 'sh', '-c', 'echo locked; cat >/dev/null'], {
     stdin: 'pipe',
     stdout: 'pipe',
@@ -57,7 +72,7 @@ async function take(path: string, how: readonly string[], signal?: AbortSignal):
   }
   if (locked) return { [Symbol.asyncDispose]: release };
   const { exitCode, originalMessage } = await holder;
-  if (exitCode === heldByAnother) return null;
+  if (exitCode === heldByAnother || (orGone && exitCode === cannotOpen)) return null;
   throw new ImageBuilderError(
     'tool.failed',
     `cannot lock ${path}: flock (util-linux) ended with ${exitCode ?? originalMessage}`,

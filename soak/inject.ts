@@ -108,8 +108,8 @@ export function createInjector({ fleet, callers, startWorker }: InjectorOptions)
       worker.child.kill('SIGCONT');
       return true;
     },
-    'supervisor killed': (fault) => killProcess(fault, /supervisor\.ts/),
-    'storage daemon killed': (fault) => killProcess(fault, /^qemu-storage-daemon/),
+    'supervisor killed': (fault) => killProcess(fault, /supervisor\.ts.*\/guest\//),
+    'storage daemon killed': (fault) => killProcess(fault, /^qemu-storage-daemon.*\/guest\//),
     'apt killed': (fault) => killProcess(fault, /^apt-get /),
     'build-image killed': () =>
       inLine('build-image', async () => {

@@ -5,6 +5,7 @@ import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/projection.ts';
+import type { SubmissionKind } from './plan.ts';
 import type { Dealing } from './submit.ts';
 
 /** What became of every build, and what is wrong with that. */
@@ -28,7 +29,20 @@ export interface Account {
   readonly doubled: readonly string[];
   /** Images in the store that no completed build accounts for. */
   readonly leaked: readonly string[];
+  /** Builds that failed although nothing was wrong with what they asked for, and they could have been tried again. */
+  readonly unexpected: readonly string[];
 }
+
+/** What a submission that cannot be built fails with. Servers that break may make any build fail with a fault of theirs. */
+const expectedCodes: Partial<Readonly<Record<SubmissionKind, string>>> = {
+  'unknown package': 'apt.package',
+  'unknown PPA': 'ppa.not_found',
+  'failing script': 'apt.install',
+};
+/** What a build ends with whose workers, or their guests, died as often as is allowed. */
+const attemptsLostCodes = ['build.attempts_exhausted', 'guest.failed'];
+/** Default of IMAGEBUILDER_MAXIMUM_ATTEMPTS. */
+const maximumAttempts = 3;
 
 export function openLedger(options: {
   readonly dealings: readonly Dealing[];
@@ -83,6 +97,9 @@ export function openLedger(options: {
         const code = event.error?.code ?? 'unknown';
         failed.set(code, (failed.get(code) ?? 0) + 1);
       }
+      const unexpected = dealings.flatMap(({ accepted, submission }) =>
+        [...accepted].flatMap((id) => unexpectedFailure(ended.get(id), submission.kind)),
+      );
       const all = [...ended.values(), ...projection.builds(new Date()).filter(({ buildId }) => !ended.has(buildId))];
       for (const dealing of dealings) {
         const builds = all.filter(({ ticketId }) => ticketId === dealing.ticketId);
@@ -111,9 +128,18 @@ export function openLedger(options: {
         ],
         doubled,
         leaked,
+        unexpected,
       };
     },
   };
+}
+
+function unexpectedFailure(build: BuildView | undefined, kind: SubmissionKind): string[] {
+  const error = build?.state === 'failed' ? build.event.error : undefined;
+  if (build === undefined || error === undefined || error === null) return [];
+  const attemptsLost = attemptsLostCodes.includes(error.code) && build.attempt - build.handBacks >= maximumAttempts;
+  if (error.fault === 'upstream' || error.code === expectedCodes[kind] || attemptsLost) return [];
+  return [`${build.buildId} (${kind}) failed in attempt ${build.attempt} with ${error.code}: ${error.message}`];
 }
 
 /** Builds of one request of which one began before the other had ended. */
@@ -134,8 +160,12 @@ function disorder(buildId: string, told: readonly BuildEvent[]): string[] {
   const rises = events.every(({ sequence }, index) => index === 0 || sequence > (events[index - 1]?.sequence ?? 0));
   return [
     ...(ends > 1 ? [`${buildId}: told of ${ends} ends`] : []),
-    ...(rises ? [] : [`${buildId}: its events came out of order`]),
+    ...(rises ? [] : [`${buildId}: its events came out of order: ${events.map(describe).join(', ')}`]),
   ];
+}
+
+function describe({ sequence, attempt, state, worker, time }: BuildEvent): string {
+  return `${sequence} (${state}, attempt ${attempt} by ${worker} at ${time})`;
 }
 
 /** True where the image that was made a hole is no longer one. */

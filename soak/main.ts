@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
@@ -6,6 +7,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { queues } from '#lib/queue/topology.ts';
 import { table } from '#lib/text.ts';
 import { makeSmallImage } from '../test/images/small-image.ts';
+import { call } from '../test/servers/function.ts';
 import { failingPackage } from '../test/servers/launchpad.ts';
 import { type Fleet, startFleet } from '../test/system/faults/fleet.ts';
 import { assertNothingLeft, observe } from '../test/system/leaks.ts';
@@ -25,9 +27,10 @@ const options = new Command('npm run soak --')
   .option('--builds <n>', 'submissions, of which some ask for the same build', wholeNumber, 200)
   .option('--minutes <n>', 'no submission later than this', wholeNumber, 60)
   .option('--workers <n>', 'workers, each of which builds one image at a time', wholeNumber, 2)
+  .option('--logs <folder>', 'keeps what the functions log, one file for each process')
   .option('--seed <n>', 'for the same submissions and faults again; default a random one', wholeNumber)
   .parse()
-  .opts<{ builds: number; minutes: number; workers: number; seed?: number }>();
+  .opts<{ builds: number; minutes: number; workers: number; seed?: number; logs?: string }>();
 
 const root = dirname(import.meta.dirname);
 /** Submissions under way at once, for each worker. */
@@ -75,11 +78,12 @@ const beganAt = Date.now();
 await submitAll();
 const unended = await drain(fleet, ledger, callers);
 await stopWorkers();
+if (options.logs !== undefined) await keepLogs(options.logs);
 const account = await ledger.account(await callers.read(), callers.calledBack);
 report(
   account,
   [...account.leaked, ...(await leaks())],
-  [...injector.violations, ...dealings.flatMap(({ violations }) => violations), ...unended],
+  [...injector.violations, ...dealings.flatMap(({ violations }) => violations), ...account.unexpected, ...unended],
 );
 
 /** Follows the plan: submissions as fast as they are built, and the faults after them. */
@@ -164,8 +168,15 @@ async function stopWorkers(): Promise<void> {
     }
   };
   await stop();
-  await startWorker();
+  const last = await startWorker();
+  // It cleans up when it is first called.
+  await call(last.address, '/', { method: 'POST', body: '' });
   await stop();
+}
+
+async function keepLogs(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const { child, lines } of fleet.functions) await writeFile(join(folder, `${child.pid}.log`), lines.join('\n'));
 }
 
 async function leaks(): Promise<string[]> {
@@ -209,6 +220,6 @@ function say(line: string): void {
 }
 
 function wholeNumber(text: string): number {
-  if (!/^[0-9]{1,9}$/.test(text)) throw new InvalidArgumentError('must be a whole number');
+  if (!/^[0-9]{1,10}$/.test(text)) throw new InvalidArgumentError('must be a whole number');
   return Number(text);
 }

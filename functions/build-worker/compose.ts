@@ -46,6 +46,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const egress = createEgress({
     allowLoopback: config.egressAllowLoopback,
     allowedHosts: config.egressAllowedHosts,
+    tunnelPorts: config.egressTunnelPorts,
   });
   const client = opened.use(
     createHttpClient({

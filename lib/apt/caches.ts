@@ -1,5 +1,5 @@
 import { constants, createWriteStream } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { copyFile, lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { isNodeError } from '../errors.ts';
@@ -55,7 +55,7 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
     await mkdir(join(cache, 'archives', 'partial'), { recursive: true, mode: 0o755 });
     await mkdir(root, { recursive: true });
     await using _ = await lock(join(root, 'lock'), { shared: true, signal });
-    await copyLists(published, lists, { signal, maximumBytes: options.cacheBytes, accept: () => true });
+    await takeLists(published, lists, signal);
     await utimes(published, new Date(), new Date()).catch(ignoreMissing);
   } catch (error) {
     await rm(scratch, { recursive: true, force: true });
@@ -120,6 +120,18 @@ async function describeLists(folder: string, accept: (name: string) => boolean):
     return `${name} ${found.size} ${Math.floor(found.mtimeMs / 1000)}`;
   });
   return (await Promise.all(lines)).join('\n');
+}
+
+/** Copies what `publishLists` has put there, with its times; the kernel does it, and shares the blocks where it can. */
+async function takeLists(published: string, lists: string, signal: AbortSignal): Promise<void> {
+  for (const name of await listNames(published, () => true)) {
+    signal.throwIfAborted();
+    const source = join(published, name);
+    const target = join(lists, name);
+    await copyFile(source, target, constants.COPYFILE_FICLONE);
+    const { mtime } = await stat(source);
+    await utimes(target, mtime, mtime);
+  }
 }
 
 /**

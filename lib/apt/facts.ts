@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { GuestSession } from '../guest/guest.ts';
-import { type InstalledPackage, readPackages } from './packages.ts';
-import { runScript } from './script.ts';
+import { databaseError, type InstalledPackage, parsePackages } from './packages.ts';
+import { runScript, texts } from './script.ts';
 
 /** What an image is and what its apt can do, as far as adding sources and packages depends on it. */
 export interface ImageFacts {
@@ -28,11 +28,15 @@ export interface ImageFacts {
  * `image.corrupt` where dpkg was interrupted or left packages half installed: nothing can be added to such an image.
  */
 export async function readImageFacts(session: GuestSession): Promise<ImageFacts> {
-  const lines = await runScript(session, 'facts', { timeoutMs: 120_000 });
-  return parseFacts(lines, await readPackages(session));
+  const lines = await runScript(session, 'facts', {
+    files: { packages: texts.packages },
+    timeoutMs: 120_000,
+  }).catch((error: unknown) => Promise.reject(databaseError(error)));
+  const end = lines.indexOf('== packages');
+  return parseFacts(lines.slice(0, end), parsePackages(lines.slice(end + 1)));
 }
 
-/** Makes facts of the lines of scripts/facts.sh. Throws as `readImageFacts`. */
+/** Makes facts of the lines of scripts/facts.sh, up to the packages. Throws as `readImageFacts`. */
 export function parseFacts(lines: readonly string[], packages: readonly InstalledPackage[]): ImageFacts {
   const of = (kind: string) =>
     lines.filter((line) => line.startsWith(`${kind} `)).map((line) => line.slice(kind.length + 1));

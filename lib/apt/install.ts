@@ -89,10 +89,6 @@ export function installError(
   const logTail = lines.slice(-40);
   const messages = parseMessages(lines).filter(({ level }) => level === 'error');
   const output = lines.join('\n');
-  // As a shell tells of a signal. apt does not end so by itself: memory has run out, or somebody has killed it.
-  if (exitCode > 128) {
-    return new ImageBuilderError('guest.failed', `apt-get was killed by signal ${exitCode - 128}`, { logTail });
-  }
   if (/enough free space in/.test(output)) {
     return new ImageBuilderError('disk.full', 'the worker has no room for the packages to be downloaded', { logTail });
   }

@@ -20,6 +20,8 @@ export interface LaunchpadOptions {
   readonly ppaUrl: string;
   readonly series: string;
   readonly client: Pick<HttpClient, 'getJson' | 'head'>;
+  /** An existing folder of this build alone. */
+  readonly workDirectory: string;
   readonly signal: AbortSignal;
 }
 
@@ -53,7 +55,7 @@ export async function resolvePpa(ppa: Ppa, options: LaunchpadOptions): Promise<P
     ask(SigningKeyData, `${api}?ws.op=getSigningKeyData`, 'ppa.key', name, options),
     assertPublished(url, name, options),
   ]);
-  return { ppa, url, key: await readSigningKey(material, fingerprint, name, options.signal) };
+  return { ppa, url, key: await readSigningKey(material, fingerprint, name, options) };
 }
 
 async function ask<Output>(

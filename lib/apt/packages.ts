@@ -25,13 +25,18 @@ export async function readPackages(session: GuestSession): Promise<InstalledPack
   try {
     return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
   } catch (error) {
-    if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) throw error;
-    throw new ImageBuilderError(
-      'image.corrupt',
-      `dpkg cannot read its own database in the image: ${error.logTail.join(' ')}`,
-      { cause: error, logTail: error.logTail },
-    );
+    throw databaseError(error);
   }
+}
+
+/** `image.corrupt` where a script that lists packages has failed; any other error as it is. */
+export function databaseError(error: unknown): unknown {
+  if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
+  return new ImageBuilderError(
+    'image.corrupt',
+    `dpkg cannot read its own database in the image: ${error.logTail.join(' ')}`,
+    { cause: error, logTail: error.logTail },
+  );
 }
 
 /** Parses lines of `dpkg-query -W` with name, architecture, version and `db:Status-Abbrev`, separated by tabs. */

@@ -10,7 +10,8 @@ import type { GuestScript, GuestSession } from '../guest/guest.ts';
 const names = ['facts', 'packages', 'add-sources', 'update', 'resolve', 'install'] as const;
 export type ScriptName = (typeof names)[number];
 
-const texts = Object.fromEntries(
+/** Their texts; one that runs another is given that as a file. */
+export const texts = Object.fromEntries(
   names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
 ) as Readonly<Record<ScriptName, string>>;
 
@@ -64,7 +65,8 @@ export interface AptRun {
 
 /**
  * Runs a script that calls apt and reports apt's exit code as the status line `exit:CODE`, so that an error of apt
- * and a failure of the guest are never mistaken for each other. Throws `guest.failed` when no code came.
+ * and a failure of the guest are never mistaken for each other. Throws `guest.failed` when no code came, or apt was
+ * killed.
  */
 export async function runApt(
   session: GuestSession,
@@ -85,5 +87,17 @@ export async function runApt(
       logTail: lines.slice(-20),
     });
   }
+  assertNotKilled(exitCode, lines);
   return { exitCode, lines };
+}
+
+/**
+ * Throws `guest.failed` for an exit code by which a shell tells of a signal: apt does not end so by itself. Memory has run
+ * out, or somebody has killed it.
+ */
+export function assertNotKilled(exitCode: number, lines: readonly string[]): void {
+  if (exitCode <= 128) return;
+  throw new ImageBuilderError('guest.failed', `apt-get was killed by signal ${exitCode - 128}`, {
+    logTail: lines.slice(-20),
+  });
 }

@@ -1,8 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
-import { ExecError, exec } from '../exec.ts';
+import { ExecError, type ExecOptions, exec } from '../exec.ts';
 
 /** An OpenPGP public key that signs a repository, exactly one primary key, in the two forms that apt reads. */
 export interface SigningKey {
@@ -18,33 +17,37 @@ export interface SigningKey {
 
 /**
  * Takes the key with this fingerprint, and nothing else, out of key material that came from outside. Throws `ppa.key`
- * where the material is no key or holds another one. `owner` names the repository in messages.
+ * where the material is no key or holds another one. `owner` names the repository in messages; `workDirectory` is
+ * for what gpg writes meanwhile.
  */
 export async function readSigningKey(
   material: string,
   fingerprint: string,
   owner: string,
-  signal: AbortSignal,
+  { workDirectory, signal }: { readonly workDirectory: string; readonly signal: AbortSignal },
 ): Promise<SigningKey> {
-  const home = await mkdtemp(join(tmpdir(), 'imagebuilder-key-'));
+  const home = await mkdtemp(join(workDirectory, 'key-'));
   // A home of its own: no key of the worker's is seen, and no agent is needed for public keys.
-  const gpg = (args: readonly string[], input?: string) =>
+  const gpg = (args: readonly string[], options: Pick<ExecOptions, 'input' | 'okExitCodes'> = {}) =>
     exec('gpg', ['--homedir', home, '--batch', '--no-tty', '--no-autostart', ...args], {
       signal,
       timeoutMs: 30_000,
-      ...(input === undefined ? {} : { input }),
+      ...options,
     });
   try {
-    await gpg(['--import'], material);
+    // It ends with 2, though the key is there, where the path of the agent's socket would be too long. What counts is
+    // what the listing shows.
+    await gpg(['--import'], { input: material, okExitCodes: [0, 2] });
     const listing = await gpg(['--with-colons', '--fixed-list-mode', '--list-keys']);
     const keys = parseKeyListing(listing.stdout);
+    if (keys.length === 0) throw noKey(owner);
     const key = keys.find((entry) => entry.fingerprint === fingerprint.toUpperCase());
     if (key === undefined) {
       throw new ImageBuilderError(
         'ppa.key',
-        `the signing key that was served for ${owner} has the fingerprint ${
-          keys.map((entry) => entry.fingerprint).join(', ') || '(none)'
-        }, but Launchpad says ${fingerprint}`,
+        `the signing key that was served for ${owner} has the fingerprint ${keys
+          .map((entry) => entry.fingerprint)
+          .join(', ')}, but Launchpad says ${fingerprint}`,
       );
     }
     const file = join(home, 'key.gpg');
@@ -58,12 +61,16 @@ export async function readSigningKey(
     };
   } catch (error) {
     if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
-    throw new ImageBuilderError('ppa.key', `what was served as the signing key of ${owner} is not an OpenPGP key`, {
-      cause: error,
-    });
+    throw noKey(owner, error);
   } finally {
     await rm(home, { recursive: true, force: true });
   }
+}
+
+function noKey(owner: string, cause?: unknown): ImageBuilderError {
+  return new ImageBuilderError('ppa.key', `what was served as the signing key of ${owner} is not an OpenPGP key`, {
+    cause,
+  });
 }
 
 interface ListedKey {

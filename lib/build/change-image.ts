@@ -12,22 +12,19 @@ import { addSources } from '../apt/sources.ts';
 import { type AptProgress, updateLists } from '../apt/update.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage } from '../guest/seal.ts';
-import type { Partition } from '../image/partition.ts';
 import type { BaseSize } from './space-plan.ts';
 import type { BuildTools, LimitedContext } from './tools.ts';
 
-export interface ChangeOptions {
-  readonly buildId: string;
+export interface ChangeOptions extends GuestDisk {
+  /** The guest, or what it has prepared for this. */
+  readonly opener: Pick<Guest, 'open'>;
   readonly baseImageSha256: string;
   readonly baseSize: BaseSize;
-  readonly overlayPath: string;
-  readonly partitions: readonly Partition[];
   readonly series: string;
   readonly sources: readonly PpaSource[];
   readonly packages: readonly string[];
-  readonly workDirectory: string;
 }
 
 export interface ChangedImage {
@@ -55,7 +52,7 @@ export async function changeImage(
     workDirectory: options.workDirectory,
     signal,
   });
-  await using opened = await guest.open(options, {
+  await using opened = await options.opener.open(options, {
     signal,
     onNotice: (message) => reporter.notice(message),
     binds: caches.binds,

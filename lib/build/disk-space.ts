@@ -30,6 +30,8 @@ export interface DiskSpaceOptions {
   readonly folders: SpaceFolders;
   /** The folder of this build in `folders.work`. */
   readonly workDirectory: string;
+  /** What the guest may write to the work directory beside the changes to the image. */
+  readonly scratchBytes: number;
   /** Left free on every file system. */
   readonly reserveBytes: number;
   /** Drops so many bytes from the caches, as far as nobody uses them; tells how many. */
@@ -167,11 +169,14 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
   }
 
   return {
-    plan: planSpace({
-      work: workDevice,
-      cache: devices.get('cache') ?? 0,
-      store: devices.get('store') ?? null,
-    }),
+    plan: planSpace(
+      {
+        work: workDevice,
+        cache: devices.get('cache') ?? 0,
+        store: devices.get('store') ?? null,
+      },
+      options.scratchBytes,
+    ),
     exhausted: exhausted.signal,
     claim,
     expect(needs) {

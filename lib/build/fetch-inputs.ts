@@ -2,6 +2,7 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
+import { together } from './together.ts';
 import type { BuildTools, LimitedContext } from './tools.ts';
 
 export interface BuildInputs {
@@ -17,9 +18,7 @@ export async function fetchInputs(
   { signal, reporter, space }: LimitedContext,
 ): Promise<BuildInputs> {
   reporter.begin('fetch', 'fetching the base image and looking up the PPAs');
-  const either = new AbortController();
-  const both = AbortSignal.any([signal, either.signal]);
-  const running = [
+  const [base, sources] = await together<[BaseImage, PpaSource[]]>(signal, (both) => [
     fetchBaseImage({
       urlList: request.base_image.url_list,
       client,
@@ -42,21 +41,15 @@ export async function fetchInputs(
           ppaUrl: settings.ppaUrl,
           series: request.base_image.series,
           client,
+          workDirectory,
           signal: both,
         }),
       ),
     ),
-  ] as const;
-  try {
-    const [base, sources] = await Promise.all(running);
-    reporter.notice(`the base image has SHA-256 ${base.sha256}${base.fromCache ? ' and was in the cache' : ''}`);
-    for (const { ppa, key } of sources) {
-      if (key.weakness !== null) reporter.notice(`the signing key of ${formatPpa(ppa)} is weak: ${key.weakness}`);
-    }
-    return { base, sources };
-  } catch (error) {
-    either.abort(error);
-    await Promise.allSettled(running);
-    throw error;
+  ]);
+  reporter.notice(`the base image has SHA-256 ${base.sha256}${base.fromCache ? ' and was in the cache' : ''}`);
+  for (const { ppa, key } of sources) {
+    if (key.weakness !== null) reporter.notice(`the signing key of ${formatPpa(ppa)} is weak: ${key.weakness}`);
   }
+  return { base, sources };
 }

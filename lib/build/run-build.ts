@@ -2,16 +2,21 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageResult } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
-import { hashFile } from '../image/digest.ts';
+import { type ErrorCode, ImageBuilderError } from '../errors.ts';
+import { forgetDamagedImage } from '../fetch/base-image.ts';
+import type { Guest, GuestPlace } from '../guest/guest.ts';
+import { type FileDigests, hashFile } from '../image/digest.ts';
 import { inspectImage } from '../image/inspect.ts';
+import type { ImageInspection } from '../image/inspection.ts';
 import { createOverlay } from '../image/overlay.ts';
 import { repack } from '../image/repack.ts';
 import { verifyImage } from '../image/verify.ts';
 import { changeImage } from './change-image.ts';
 import { openDiskSpace } from './disk-space.ts';
-import { fetchInputs } from './fetch-inputs.ts';
+import { type BuildInputs, fetchInputs } from './fetch-inputs.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { limitOutput } from './output-limit.ts';
+import { together } from './together.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './tools.ts';
 import { openWorkDirectory } from './work-directory.ts';
 
@@ -31,6 +36,7 @@ export async function runBuild(
   const present = await store.find(build.buildId, { signal: context.signal });
   if (present !== null) return present;
 
+  const { guest } = await tools.chooseGuest();
   await using work = await openWorkDirectory(settings.workDirectory, build.buildId);
   await using space = await openDiskSpace({
     folders: {
@@ -39,6 +45,7 @@ export async function runBuild(
       store: store.kind === 'file' ? settings.storeDirectory : null,
     },
     workDirectory: work.path,
+    scratchBytes: guest.scratchBytes,
     reserveBytes: settings.diskReserveBytes,
     makeRoom: (bytes) => makeRoomInCaches(settings.cacheDirectory, bytes),
     onNotice: (message) => reporter.notice(message),
@@ -57,35 +64,57 @@ export async function runBuild(
 
 async function buildWithin(
   workDirectory: string,
-  { buildId, request }: { readonly buildId: string; readonly request: BuildRequest },
+  build: { readonly buildId: string; readonly request: BuildRequest },
   tools: BuildTools,
   context: LimitedContext,
 ): Promise<ImageResult> {
+  const { guest } = await tools.chooseGuest();
+  const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId: build.buildId };
+  await using prepared = (await guest.prepare?.(place, context.signal)) ?? null;
+  const inputs = await fetchInputs(build.request, workDirectory, tools, context);
+  try {
+    return await buildFrom({ ...inputs, ...place, opener: prepared ?? guest }, build.request, tools, context);
+  } catch (error) {
+    if (error instanceof ImageBuilderError && damageCodes.includes(error.code)) {
+      const { cacheDirectory, imageCacheBytes } = tools.settings;
+      await forgetDamagedImage(inputs.base, { cacheDirectory, cacheBytes: imageCacheBytes });
+    }
+    throw error;
+  }
+}
+
+/** What a base image is found to be that came, or was kept, otherwise than it should have. */
+const damageCodes: readonly ErrorCode[] = ['image.corrupt', 'image.truncated'];
+
+async function buildFrom(
+  { base, sources, opener, ...place }: BuildInputs & GuestPlace & { readonly opener: Pick<Guest, 'open'> },
+  request: BuildRequest,
+  tools: BuildTools,
+  context: LimitedContext,
+): Promise<ImageResult> {
+  const { overlayPath, workDirectory, buildId } = place;
   const { store, settings } = tools;
   const { signal, reporter, space } = context;
   const { series } = request.base_image;
-  const { base, sources } = await fetchInputs(request, workDirectory, tools, context);
 
   reporter.begin('inspect', 'looking into the base image');
-  const limits = { maximumVirtualBytes: settings.maximumVirtualBytes, signal };
-  const inspection = await inspectImage(base.path, limits);
+  const { maximumVirtualBytes } = settings;
+  const inspection = await inspectImage(base.path, { maximumVirtualBytes, signal });
 
   reporter.begin('open', 'opening the image');
   const baseSize = { fileBytes: base.sizeBytes, diskBytes: inspection.virtualSizeBytes };
   await space.claim(space.plan.beforeChange(baseSize, null));
-  const overlayPath = join(workDirectory, 'overlay.qcow2');
   await createOverlay({ basePath: base.path, base: inspection, overlayPath, signal });
   const { facts, packages } = await changeImage(
     {
-      buildId,
+      ...place,
+      opener,
       baseImageSha256: base.sha256,
       baseSize,
-      overlayPath,
       partitions: inspection.partitions,
       series,
       sources,
       packages: request.package_list,
-      workDirectory,
     },
     tools,
     context,
@@ -106,9 +135,11 @@ async function buildWithin(
   reporter.log(`packed by ${method}${reason === undefined ? '' : `: ${reason}`}`);
 
   reporter.begin('check', 'checking the new image');
-  await verifyImage(path, { base: inspection, ...limits });
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
-  const { sizeBytes, checksums } = await hashFile(path, { signal, onProgress });
+  const [, { sizeBytes, checksums }] = await together<[ImageInspection, FileDigests]>(signal, (both) => [
+    verifyImage(path, { base: inspection, maximumVirtualBytes, signal: both }),
+    hashFile(path, { signal: both, onProgress }),
+  ]);
 
   reporter.begin('upload', `putting the image into the ${store.kind} store`);
   await space.claim(space.plan.beforeUpload(sizeBytes));

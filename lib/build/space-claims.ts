@@ -2,7 +2,7 @@ import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { isNodeError } from '../errors.ts';
-import { lock, tryLock } from '../lock.ts';
+import { lock, tryLockFolder } from '../lock.ts';
 import { readRoom, usedBytes } from './space-usage.ts';
 
 /**
@@ -62,7 +62,7 @@ async function readClaim(workDirectory: string): Promise<Claim | null> {
 
 /** A living worker holds the lock on its work directory; what a dead one meant to write it will not. */
 async function isDead(workDirectory: string): Promise<boolean> {
-  const held = await tryLock(workDirectory).catch(() => null);
+  const held = await tryLockFolder(workDirectory).catch(() => null);
   await held?.[Symbol.asyncDispose]();
-  return held !== null;
+  return held !== null || (await readClaim(workDirectory)) === null;
 }

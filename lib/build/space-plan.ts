@@ -36,9 +36,12 @@ export interface SpacePlan {
 
 /**
  * A plan for folders on these devices. A base image is linked from the cache where both are one file system, and the
- * new image is renamed into the store; elsewhere they are copied.
+ * new image is renamed into the store; elsewhere they are copied. `scratchBytes` is what the guest may take beside.
  */
-export function planSpace(devices: { work: number; cache: number; store: number | null }): SpacePlan {
+export function planSpace(
+  devices: { work: number; cache: number; store: number | null },
+  scratchBytes: number,
+): SpacePlan {
   const isCopied = devices.work !== devices.cache;
   const isStored = devices.store !== null && devices.store !== devices.work;
   const needs = (work: number, cache: number, image: number): Needs => ({ work, cache, store: isStored ? image : 0 });
@@ -46,12 +49,12 @@ export function planSpace(devices: { work: number; cache: number; store: number 
     beforeDownload(downloadBytes) {
       const base = downloadBytes ?? 0;
       const image = base + usualChangeBytes;
-      return needs((isCopied ? base : 0) + usualChangeBytes + image, base, image);
+      return needs((isCopied ? base : 0) + scratchBytes + usualChangeBytes + image, base, image);
     },
     beforeChange({ fileBytes, diskBytes }, growthBytes) {
       // What is unpacked is written twice, as it is downloaded and as it is installed, and dpkg's own files come on top.
       const changes = Math.min(diskBytes, Math.max(usualChangeBytes, Math.ceil((growthBytes ?? 0) * 1.5)));
-      return needs(changes + fileBytes + changes, 0, fileBytes + changes);
+      return needs(scratchBytes + changes + fileBytes + changes, 0, fileBytes + changes);
     },
     beforeRepack: (baseBytes, overlayBytes) => needs(baseBytes + overlayBytes, 0, baseBytes + overlayBytes),
     beforeUpload: (imageBytes) => needs(0, 0, imageBytes),

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isNodeError } from '../errors.ts';
-import { tryLock } from '../lock.ts';
+import { tryLockFolder } from '../lock.ts';
 import type { Log } from '../log.ts';
 
 /** A folder of one build alone; disposing removes it with everything in it. */
@@ -17,7 +17,7 @@ export async function openWorkDirectory(root: string, buildId: string): Promise<
   await mkdir(root, { recursive: true });
   for (;;) {
     const path = await mkdtemp(join(root, `${buildId}.`));
-    const held = await tryLock(path);
+    const held = await tryLockFolder(path);
     // A sweep that came between the two has taken the folder for one of a dead worker.
     if (held !== null && (await isFolder(path))) {
       return {
@@ -43,7 +43,7 @@ export async function sweepWorkDirectories(
 ): Promise<void> {
   for (const name of await folderNames(root)) {
     const path = join(root, name);
-    const held = await tryLock(path);
+    const held = await tryLockFolder(path);
     if (held === null) continue;
     try {
       await options.beforeRemoval(path);

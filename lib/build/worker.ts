@@ -110,7 +110,7 @@ export function createWorker(options: WorkerOptions): Worker {
     try {
       await broker.projection.sync();
       if (!broker.projection.isOver(job.build_id)) {
-        await broker.projection.appears(job.build_id, appearancePatienceMs);
+        await broker.projection.when(job.build_id, () => true, appearancePatienceMs);
       }
       known = broker.projection.get(job.build_id);
       if (broker.projection.isOver(job.build_id) && (known === undefined || !mustBeTold(job, known))) {

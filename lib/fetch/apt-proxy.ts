@@ -167,7 +167,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     const text = `https://${request.url ?? ''}/`;
     socket.on('error', () => socket.destroy());
     try {
-      await openTunnel({ url: client.egress.checkUrl(text), socket, head, client, signal, onUpstreamBytes });
+      await openTunnel({ url: client.egress.checkTunnel(text), socket, head, client, signal, onUpstreamBytes });
       failures.delete(text);
     } catch (error) {
       const { status, message } = failed(text, error);

@@ -114,6 +114,19 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
   return { path: target, sizeBytes, sha256, url, fromCache: false, verifiedBy };
 }
 
+/**
+ * Lets go of an image that has proved to be damaged, so that the next build fetches it anew. One that a SHA256SUMS
+ * vouches for stays: its server has it so.
+ */
+export async function forgetDamagedImage(
+  { sha256, verifiedBy }: BaseImage,
+  { cacheDirectory, cacheBytes }: Pick<BaseImageOptions, 'cacheDirectory' | 'cacheBytes'>,
+): Promise<void> {
+  if (verifiedBy !== null) return;
+  const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
+  await cache.drop(sha256);
+}
+
 /** The digests of every SHA256SUMS in the list, the first that names a file deciding. */
 async function readListedChecksums(
   probes: readonly (Probe | FailedProbe)[],

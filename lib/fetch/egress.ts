@@ -12,6 +12,8 @@ import { type AddressKind, addressKinds } from './addresses.ts';
 export interface Egress {
   /** The parsed URL. Throws `egress.refused`, or `request.invalid` for what is no URL. */
   checkUrl(url: string | URL): URL;
+  /** The same for a tunnel to the server of a https URL, which carries whatever its two ends say: its port counts, too. */
+  checkTunnel(url: string | URL): URL;
   /** The `lookup` of sockets: resolves, and fails with `egress.refused` when any of the addresses is refused. */
   readonly lookup: LookupFunction;
 }
@@ -21,6 +23,8 @@ export interface EgressOptions {
   readonly allowLoopback: boolean;
   /** When not empty, only these: host names, `*.example.org` (its subdomains), or literal addresses. */
   readonly allowedHosts: readonly string[];
+  /** Ports that tunnels may lead to. Default: that of https alone. */
+  readonly tunnelPorts?: readonly number[];
   /** How names are resolved. Default: as the system does (getaddrinfo). */
   readonly resolve?: (hostname: string) => Promise<readonly LookupAddress[]>;
 }
@@ -36,6 +40,8 @@ const metadataNames: ReadonlySet<string> = new Set([
   'instance-data.ec2.internal',
 ]);
 
+const httpsPort = 443;
+
 const refusedKinds: ReadonlySet<AddressKind> = new Set([
   'cloud metadata',
   'link-local',
@@ -47,7 +53,8 @@ const refusedKinds: ReadonlySet<AddressKind> = new Set([
 
 /** Makes the egress rules of a process. */
 export function createEgress(options: EgressOptions): Egress {
-  const { allowLoopback, resolve = (hostname) => dns.lookup(hostname, { all: true, order: 'verbatim' }) } = options;
+  const { allowLoopback, tunnelPorts = [httpsPort] } = options;
+  const { resolve = (hostname) => dns.lookup(hostname, { all: true, order: 'verbatim' }) } = options;
   const allowedHosts = options.allowedHosts.map(normalHost);
 
   function checkHost(host: string): void {
@@ -76,15 +83,27 @@ export function createEgress(options: EgressOptions): Egress {
     return addresses;
   }
 
+  function checkUrl(url: string | URL): URL {
+    const parsed = URL.parse(String(url));
+    if (parsed === null) throw new ImageBuilderError('request.invalid', 'a URL is malformed');
+    if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
+      throw refused(parsed.protocol, 'only http and https URLs are fetched', null);
+    }
+    checkHost(normalHost(parsed.hostname));
+    return parsed;
+  }
+
   return {
-    checkUrl(url) {
-      const parsed = URL.parse(String(url));
-      if (parsed === null) throw new ImageBuilderError('request.invalid', 'a URL is malformed');
-      if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
-        throw refused(parsed.protocol, 'only http and https URLs are fetched', null);
-      }
-      checkHost(normalHost(parsed.hostname));
-      return parsed;
+    checkUrl,
+    checkTunnel(url) {
+      const parsed = checkUrl(url);
+      const port = tunnelPort(parsed);
+      if (tunnelPorts.includes(port)) return parsed;
+      throw refused(
+        `${parsed.hostname}:${port}`,
+        'no tunnel may lead to this port',
+        'IMAGEBUILDER_EGRESS_TUNNEL_PORTS',
+      );
     },
     lookup(hostname, lookupOptions, callback) {
       resolveChecked(hostname).then(
@@ -103,6 +122,11 @@ export function createEgress(options: EgressOptions): Egress {
       );
     },
   };
+}
+
+/** The port of the server of a https URL. */
+export function tunnelPort(url: URL): number {
+  return url.port === '' ? httpsPort : Number(url.port);
 }
 
 function refused(host: string, rule: string, setting: string | null): ImageBuilderError {

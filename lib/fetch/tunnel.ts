@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { safeUrl } from '../errors.ts';
 import type { HttpClient } from './client.ts';
+import { tunnelPort } from './egress.ts';
 import { createRateGuard } from './rate.ts';
 import { toUpstreamError, UpstreamError } from './upstream-error.ts';
 
@@ -57,8 +58,7 @@ function createTunnelGuard(stallTimeoutMs: number): (bytes: number) => boolean {
 function connectTo(url: URL, client: HttpClient, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-    const port = url.port === '' ? 443 : Number(url.port);
-    const upstream = connect({ host, port, lookup: client.egress.lookup });
+    const upstream = connect({ host, port: tunnelPort(url), lookup: client.egress.lookup });
     const finish = (settle: () => void) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);

@@ -6,20 +6,33 @@ import type { Partition } from '../image/partition.ts';
  */
 export interface Guest {
   readonly kind: 'host' | 'vm';
+  /** Most that it writes to the work directory beside the overlay, in bytes, while it has an image open. */
+  readonly scratchBytes: number;
   /**
    * Opens a qcow2 overlay for change. Throws `guest.unavailable` where this machine cannot, `image.unsupported` where
    * the image has no root file system that can be opened.
    */
   open(disk: GuestDisk, options: GuestOptions): Promise<GuestSession>;
+  /**
+   * Starts what takes a while and needs no image, before there is one; its `open` goes on from there. Missing where
+   * there is no such thing.
+   */
+  prepare?(place: GuestPlace, signal: AbortSignal): Promise<PreparedGuest>;
 }
 
-export interface GuestDisk {
-  /** The overlay (qcow2, writable, its backing file the base image). */
+/** To be opened once, or else disposed, which ends what was started. */
+export type PreparedGuest = AsyncDisposable & Pick<Guest, 'open'>;
+
+export interface GuestPlace {
+  /** Where the overlay (qcow2, writable, its backing file the base image) is, or will be. */
   readonly overlayPath: string;
-  readonly partitions: readonly Partition[];
   /** An empty folder of this build alone, for whatever the guest needs on the worker's side. */
   readonly workDirectory: string;
   readonly buildId: string;
+}
+
+export interface GuestDisk extends GuestPlace {
+  readonly partitions: readonly Partition[];
 }
 
 export interface GuestOptions {

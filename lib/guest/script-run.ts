@@ -1,4 +1,5 @@
 import { readdir, statfs } from 'node:fs/promises';
+import { machine } from 'node:os';
 import { dirname } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
@@ -64,6 +65,11 @@ export function borrowScript(resolvConf: string | null): GuestScript {
 /** What a failed `borrowScript` says of the image: `image.corrupt` or `image.unsupported`; other errors as they are. */
 export function borrowError(error: unknown): unknown {
   if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
+  // The first program of the image that anybody starts.
+  if (/Exec format error/.test(error.stderr)) {
+    const message = `the image is for another processor than this worker’s, which is ${machine()}`;
+    return new ImageBuilderError('image.unsupported', message, { cause: error });
+  }
   const [, kind, reason] = /^(corrupt|unsupported): (.*)$/m.exec(error.stderr) ?? [];
   return new ImageBuilderError(
     kind === 'corrupt' ? 'image.corrupt' : 'image.unsupported',
@@ -80,6 +86,16 @@ export async function diskFull({ overlayPath }: GuestDisk): Promise<ImageBuilder
   const { bavail, bsize } = await statfs(dirname(overlayPath));
   if (bavail * bsize >= fullBytes) return null;
   return new ImageBuilderError('disk.full', 'the worker has no room left for the changes to the image');
+}
+
+/** What to say when what runs inside an image took `tooMuch`, such as `memory than the 64 MiB that SETTING allows`. */
+export function limitError(tooMuch: string, logTail: readonly string[] = []): ImageBuilderError {
+  return new ImageBuilderError('guest.limit', `what runs inside the image took more ${tooMuch}`, { logTail });
+}
+
+/** For `limitError`. */
+export function tooManyProcesses(limit: number): string {
+  return `processes than the ${limit} that IMAGEBUILDER_GUEST_PROCESSES allows`;
 }
 
 /** What to say of an image whose file system found itself damaged while it was changed. */

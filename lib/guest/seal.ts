@@ -9,9 +9,15 @@ export interface Pristine {
   readonly lines: string;
 }
 
-/** Takes down the state of a freshly opened image. Changes nothing. */
+/**
+ * Takes down the state of a freshly opened image. Changes nothing. Throws `image.unsupported` where there is more of it
+ * than is kept of a script's output: what is not known to have been there would be taken for new, and removed.
+ */
 export async function beforeChange(session: GuestSession): Promise<Pristine> {
   const { stdout } = await session.run({ name: 'snapshot', text: guestScripts.snapshot, timeoutMs: ownLimitMs });
+  if (!stdout.startsWith('begin\n')) {
+    throw new ImageBuilderError('image.unsupported', 'the image has too many files in /var/log or in its caches');
+  }
   return { lines: stdout };
 }
 

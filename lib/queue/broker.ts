@@ -25,7 +25,7 @@ export interface Broker extends AsyncDisposable {
   claim(job: BuildJob, by: ClaimedBy): Promise<Claim>;
   /** Sends a terminal event that counted to the caller's exchange once more, and records it where that succeeds. */
   tellEnd(event: BuildEvent): Promise<void>;
-  /** Records that the caller was told of a build's end in this way. Never throws: in doubt, the caller is told again. */
+  /** Records that the caller was told of a build in this way. Never throws: in doubt, the caller is told again. */
   recordTold(buildId: string, way: ToldWay): Promise<void>;
   /**
    * Takes back a submission that is answered with an error: parts of it may have arrived, or may still. Returns at
@@ -64,6 +64,8 @@ export interface BrokerOptions {
 const callPatienceMs = 6_000;
 /** For what a build tells: it has time, but the next event tells more. */
 const eventPatienceMs = 10_000;
+/** For a submission that is just being told of. Its process may be dead. */
+const queuedPatienceMs = 2_000;
 const withdrawalPatienceMs = 10_000;
 
 /** Opens the broker. Returns at once, also while RabbitMQ is away: what needs it then waits a little and throws `broker.unreachable`. */
@@ -77,7 +79,14 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     log,
   });
   const follower = followEvents(connection, { forgetAfterSeconds: retention.seconds, log });
-  const progress = openProgress(connection, log);
+  const progress = openProgress(connection, {
+    isOvertaken({ build_id, sequence, time }) {
+      // The worker that has the build waits for this one to be told.
+      if (sequence === 0 && Date.now() - Date.parse(time) < queuedPatienceMs) return false;
+      return (follower.projection.get(build_id)?.sequence ?? 0) > sequence;
+    },
+    log,
+  });
   const jobs = openJobs(connection, { leaseMs: options.leaseMs, patienceMs: callPatienceMs, log });
   /** The newest event under way of each build: the next one waits for it. */
   const underWay = new Map<string, Promise<unknown>>();
@@ -106,14 +115,21 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     try {
       await follower.append({ kind: 'told', id: randomUUID(), build_id: buildId, way }, callPatienceMs);
     } catch (error) {
-      log.warn('not recorded that the caller was told of the end', { build_id: buildId, way, error });
+      log.warn('not recorded what the caller was told', { build_id: buildId, way, error });
     }
   };
 
   const tell = async (event: BuildEvent) => {
+    if (event.state === 'running' && event.sequence === 1) await queuedTold(event.build_id);
     const sent = await progress.send(event);
+    // Whether or not it was sent: nothing of it comes any more.
+    if (event.state === 'queued' && event.attempt === 0) void recordTold(event.build_id, 'queued');
     if (sent && isTerminal(event.state)) await recordTold(event.build_id, 'progress_trigger');
   };
+
+  /** Who submits a build tells of it while a worker may have it already, whose first event must not come before that. */
+  const queuedTold = (buildId: string) =>
+    follower.projection.when(buildId, ({ told }) => told.includes('queued'), queuedPatienceMs);
 
   const withdraw = async (buildId: string) => {
     const record = { kind: 'withdrawn', id: randomUUID(), build_id: buildId } as const;

@@ -21,8 +21,8 @@ export interface LiveProjection extends Omit<Projection, 'apply'> {
    * and without the time in which RabbitMQ was away: others' clocks differ, and they could not be heard then.
    */
   quietMs(buildId: string): number;
-  /** Resolves as soon as anything is known of the build, or when patience is over. */
-  appears(buildId: string, patienceMs: number): Promise<void>;
+  /** Resolves as soon as the build is known to be as wanted, or when patience is over. */
+  when(buildId: string, wanted: (build: BuildView) => boolean, patienceMs: number): Promise<void>;
   /** Calls the listener after every record that has changed the build. Returns what ends that. */
   onChange(buildId: string, listener: (build: BuildView) => void): () => void;
 }
@@ -219,12 +219,13 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
       if (!caughtUp || usableSince === null) return 0;
       return Date.now() - Math.max(usableSince, caughtUpAt, heardAt.get(buildId) ?? 0);
     },
-    async appears(buildId, patienceMs) {
-      if (projection.get(buildId) !== undefined) return;
-      const appeared = Promise.withResolvers<void>();
-      const unfollow = live.onChange(buildId, () => appeared.resolve());
-      const timer = setTimeout(appeared.resolve, patienceMs);
-      await appeared.promise;
+    async when(buildId, wanted, patienceMs) {
+      const known = projection.get(buildId);
+      if (known !== undefined && wanted(known)) return;
+      const come = Promise.withResolvers<void>();
+      const unfollow = live.onChange(buildId, (build) => wanted(build) && come.resolve());
+      const timer = setTimeout(come.resolve, patienceMs);
+      await come.promise;
       clearTimeout(timer);
       unfollow();
     },

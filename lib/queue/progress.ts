@@ -1,5 +1,6 @@
 import type { ConfirmChannel } from 'amqplib';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
+import { ExchangeName } from '../api/request.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, sendConfirmed, within } from './connection.ts';
 import { toShortString } from './short-string.ts';
@@ -9,10 +10,19 @@ import { amqpCode } from './topology.ts';
 export interface Progress extends AsyncDisposable {
   /**
    * Sends an event to the caller's exchange, or to the caller's queue of that name. Events go in the order of the
-   * calls. Never throws and never takes long: where neither exists, or the broker is away, the event is not sent, and
-   * the answer is false.
+   * calls. Never throws and never takes long: where neither exists, the broker is away, or progress has been overtaken,
+   * the event is not sent, and the answer is false.
    */
   send(event: BuildEvent): Promise<boolean>;
+}
+
+export interface ProgressOptions {
+  /**
+   * True for an event of which a newer one of the same build is known. Another process tells that one, and may have
+   * done so already.
+   */
+  readonly isOvertaken: (event: BuildEvent) => boolean;
+  readonly log: Log;
 }
 
 type Target = 'exchange' | 'queue' | 'nowhere';
@@ -27,7 +37,7 @@ const terminalPatienceMs = 20_000;
 const maximumNames = 1_000;
 
 /** Opens the way to callers' exchanges. It has channels of its own: a name that is gone closes the channel it is used on. */
-export function openProgress(connection: BrokerConnection, log: Log): Progress {
+export function openProgress(connection: BrokerConnection, { isOvertaken, log }: ProgressOptions): Progress {
   const remembered = new Map<string, { readonly target: Target; readonly until: number }>();
   let publisher: ConfirmChannel | undefined;
   let line: Promise<unknown> = Promise.resolve();
@@ -80,14 +90,19 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
     return publisher;
   };
 
-  /** Sends once. `gone` when the exchange or queue is there no more, `refused` when we may not write to it. */
+  /**
+   * Sends once. `gone` when the exchange or queue is there no more, `refused` when we may not write to it, `overtaken`
+   * when it would come after a newer event.
+   */
   const sendTo = async (
     target: 'exchange' | 'queue',
     event: BuildEvent,
     patience: number,
-  ): Promise<'sent' | 'gone' | 'refused'> => {
+  ): Promise<'sent' | 'gone' | 'refused' | 'overtaken'> => {
     const name = event.progress_trigger;
     const opened = await channel(patience);
+    // Here, with nothing more to wait for: a worker may have been stopped for minutes before.
+    if (!isTerminal(event.state) && isOvertaken(event)) return 'overtaken';
     let gone = false;
     let refused = false;
     const onReturn = () => {
@@ -128,6 +143,11 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
 
   const send = async (event: BuildEvent): Promise<boolean> => {
     const name = event.progress_trigger;
+    // A job or an event in RabbitMQ is trusted no more than a request.
+    if (!ExchangeName.safeParse(name).success) {
+      log.warn('the progress trigger is no name that a caller may use', { build_id: event.build_id });
+      return false;
+    }
     const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
     for (;;) {
       try {
@@ -135,6 +155,7 @@ export function openProgress(connection: BrokerConnection, log: Log): Progress {
         if (target === 'nowhere') return false;
         const outcome = await sendTo(target, event, deadline - Date.now());
         if (outcome === 'sent') return true;
+        if (outcome === 'overtaken') return false;
         if (outcome === 'refused') {
           remembered.set(name, { target: 'nowhere', until: Date.now() + rememberMs });
           log.warn('the progress trigger may not be written to', { build_id: event.build_id, progress_trigger: name });

@@ -1,7 +1,7 @@
 import { type BuildEvent, type BuildState, type GuestReport, isTerminal } from '../api/event.ts';
 import type { StreamRecord } from './record.ts';
 
-/** A way in which a caller is told of the end of a build. */
+/** A way in which a caller is told of the end of a build; `queued`: it has been told of the beginning. */
 export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
 
 /**
@@ -44,7 +44,7 @@ export interface BuildView {
   readonly cancelling: boolean;
   /** The build that is built in its place; null for most. */
   readonly supersededBy: string | null;
-  /** How the caller has been told of its end. */
+  /** How the caller has been told of its end, and before that, whether of its beginning. */
   readonly told: readonly ToldWay[];
   /** The newest lines of its log, oldest first. */
   readonly logTail: readonly string[];

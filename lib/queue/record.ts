@@ -8,12 +8,14 @@ export const StreamRecord = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('cancel'), id: z.uuid(), build_id: z.uuid(), time: z.iso.datetime() }),
   /** The submission was answered with an error although its job or its event may have arrived: it must not be built. */
   z.object({ kind: z.literal('withdrawn'), id: z.uuid(), build_id: z.uuid() }),
-  /** The caller has been told of the end of a build in this way, or need not be told any more. */
+  /**
+   * The caller has been told of the end of a build in this way, or need not be told any more; `queued`: that it waits.
+   */
   z.object({
     kind: z.literal('told'),
     id: z.uuid(),
     build_id: z.uuid(),
-    way: z.enum(['progress_trigger', 'callback']),
+    way: z.enum(['progress_trigger', 'callback', 'queued']),
   }),
   /** Says nothing: who appended it and reads it has read everything before it. */
   z.object({ kind: z.literal('marker'), id: z.uuid() }),

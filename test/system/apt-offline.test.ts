@@ -104,7 +104,14 @@ test.after(async () => {
 const resolve = (name: string): Promise<PpaSource> =>
   resolvePpa(
     { owner: 'project', name },
-    { launchpadApiUrl: launchpad.apiUrl, ppaUrl: launchpad.ppaUrl, series: system.series, client, signal },
+    {
+      launchpadApiUrl: launchpad.apiUrl,
+      ppaUrl: launchpad.ppaUrl,
+      series: system.series,
+      client,
+      workDirectory: tmpdir(),
+      signal,
+    },
   );
 
 async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {

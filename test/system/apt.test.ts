@@ -1,4 +1,5 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -79,7 +80,14 @@ test.after(async () => {
 const resolve = (name: string): Promise<PpaSource> =>
   resolvePpa(
     { owner: 'project', name },
-    { launchpadApiUrl: launchpad.apiUrl, ppaUrl: launchpad.ppaUrl, series: system.series, client, signal },
+    {
+      launchpadApiUrl: launchpad.apiUrl,
+      ppaUrl: launchpad.ppaUrl,
+      series: system.series,
+      client,
+      workDirectory: tmpdir(),
+      signal,
+    },
   );
 
 async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {

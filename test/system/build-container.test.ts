@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isTerminal } from '#lib/api/event.ts';
+import type { Diagnosis } from '#lib/doctor/diagnose.ts';
+import type { Finding } from '#lib/doctor/finding.ts';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
@@ -186,6 +188,20 @@ function run(docker: Docker): void {
     assert.is(await inside('ls', '/var/lib/apt/lists', '/var/cache/apt'), '/var/cache/apt:\n\n/var/lib/apt/lists:');
     assert.is(await inside('ls', '--almost-all', '/tmp'), '');
     assert.is(await inside('id', '--user'), user);
+  });
+
+  test('doctor, asked in that container as the documentation says, finds all that builds need there', async () => {
+    const { stdout } = await docker.run(['exec', pod.id, 'node', 'function/bin/imagebuilder.ts', 'doctor', '--json']);
+    const lines = stdout.trimEnd().split('\n');
+    const findings = lines.slice(0, -1).map((line): Finding => JSON.parse(line));
+    assert.equal(
+      findings.filter(({ ok }) => !ok),
+      [],
+    );
+    assert.match(findings.find(({ what }) => what === 'user')?.detail ?? '', user);
+    const { ok, guest }: Diagnosis = JSON.parse(lines.at(-1) ?? '');
+    assert.equal([ok, guest?.kind, guest?.accelerator], [true, 'vm', 'tcg']);
+    assert.equal(await readdir(await volume(pod)), ['.lock'], 'only that the watchdog is well');
   });
 
   test('a container without any privilege builds a cloud image in a vm, and keeps nothing but the image', async () => {

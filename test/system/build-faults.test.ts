@@ -39,7 +39,7 @@ test.before(async () => {
   server = createServer((request, response) => {
     const answer = answers.get(request.url ?? '');
     if (answer === undefined) response.writeHead(404).end();
-    else response.end(answer);
+    else response.writeHead(200, { etag: '"always the same"' }).end(answer);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   serverUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -105,6 +105,18 @@ test('an image that was cut off is not built from', async () => {
   await whole.close();
   answers.set('/half.img', half);
   assertFailed(await service.build(withImage(`${serverUrl}/half.img`)), 'image.truncated', 'upstream');
+});
+
+test('an image that came damaged is not kept: the next build fetches it anew', async () => {
+  const sound = await readFile(service.base.path);
+  const damaged = Buffer.from(sound);
+  // The L1 table, whose place is in byte 40 of the header, leads beyond the end of the file.
+  damaged.writeBigUInt64BE(0x8000_00ff_ffff_0000n, Number(damaged.readBigUInt64BE(40)));
+  answers.set('/same.img', damaged);
+  assertFailed(await service.build(withImage(`${serverUrl}/same.img`)), 'image.truncated', 'upstream');
+  answers.set('/same.img', sound);
+  const build = await service.build({ ...withImage(`${serverUrl}/same.img`), package_list: ['libfoo'] });
+  assert.is(build.state, 'completed', build.error?.message);
 });
 
 test('an image with a backing file on the worker is refused and the file is not read', async () => {

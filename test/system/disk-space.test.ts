@@ -55,6 +55,7 @@ async function startBuild(disk: string, reserveMiB: number, changes: Partial<Dis
     await openDiskSpace({
       folders: { work: join(disk, 'work'), cache, store: join(disk, 'store') },
       workDirectory: work.path,
+      scratchBytes: 0,
       reserveBytes: reserveMiB * MiB,
       makeRoom: (bytes) => makeRoomInCaches(cache, bytes),
       onNotice: (message) => notices.push(message),

@@ -16,6 +16,7 @@ import { probeHost } from '#lib/guest/host/probe.ts';
 import { guestDirectory, sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createLog } from '#lib/log.ts';
+import { waitForProcess } from './faults/processes.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
 
@@ -313,6 +314,14 @@ test('an image without a root partition is refused', async () => {
   });
 });
 
+test('an image for another processor is refused as that', async () => {
+  // Header of an ELF file for 32-bit Arm (machine 40).
+  const program = `\x7fELF\x01\x01\x01${'\0'.repeat(9)}\x02\0\x28\0\x01${'\0'.repeat(31)}`;
+  await withImage({ files: { '/usr/bin/busybox': program } }, async (disk) => {
+    assertCode(await failure(disk.open()), 'image.unsupported', /for another processor than this worker’s/);
+  });
+});
+
 test('services are not started meanwhile, and a policy of the image comes back', async () => {
   const policy = '#!/bin/sh\n# own\nexit 0\n';
   await withImage({ files: { '/usr/sbin/policy-rc.d': policy } }, async (disk) => {
@@ -459,6 +468,42 @@ for (const name of ['supervisor.ts', 'qemu-storage-daemon', 'unshare', 'sleep'] 
   });
 }
 
+/** Kills the storage daemon, and lets nobody hear of that from the supervisor before a while has gone by. */
+async function killUnheard(disk: GuestDisk): Promise<void> {
+  const supervisor = (await guestProcesses(disk)).get('supervisor.ts') ?? 0;
+  process.kill(supervisor, 'SIGSTOP');
+  await kill(disk, 'qemu-storage-daemon');
+  setTimeout(() => process.kill(supervisor, 'SIGCONT'), 1_000);
+}
+
+test('work that fails because the disk is gone says so, also where it fails before the supervisor has spoken', async () => {
+  const writing = { name: 'writing', text: 'echo >&3; dd if=/dev/zero of=/var/log/file bs=1M count=4 conv=fsync' };
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    await killUnheard(disk);
+    assertCode(await failure(session.run(writing)), 'guest.failed', /the image cannot be kept open/);
+  });
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    // What is given back is in the page cache, so that the loss is met by the flush.
+    await session.run({ name: 'unflushed', text: 'head -c 8000000 /dev/urandom >/var/log/file' });
+    await killUnheard(disk);
+    assertCode(await failure(session.close()), 'guest.failed', /the image cannot be kept open/);
+  });
+});
+
+test('a disk that goes away while it is mounted is lost, not damaged', async () => {
+  await withDisk(plainImage, async (disk) => {
+    // Every read takes a minute.
+    const slow = JSON.stringify({ driver: 'null-co', size: 2 ** 30, 'read-zeroes': true, 'latency-ns': 60e9 });
+    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', `json:${slow}`, '-F', 'null-co', disk.overlayPath]);
+    const opening = failure(disk.open());
+    await waitForProcess(disk.workDirectory, /^mount -t ext4/);
+    await killUnheard(disk);
+    assertCode(await opening, 'guest.failed', /the image cannot be kept open/);
+  });
+});
+
 test('a storage daemon that hangs does not keep the guest from ending', async () => {
   await withDisk(plainImage, async (disk) => {
     const session = await disk.open();
@@ -472,11 +517,16 @@ test('a storage daemon that hangs does not keep the guest from ending', async ()
   });
 });
 
-async function withKilledWorker(disk: GuestDisk, alsoKilled: readonly string[]): Promise<void> {
-  const worker = spawn(process.execPath, [join(import.meta.dirname, 'guest-worker.ts'), JSON.stringify(disk)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  await once(worker.stdout, 'data');
+async function withKilledWorker(
+  disk: GuestDisk,
+  alsoKilled: readonly string[],
+  launcher: readonly string[] = [],
+): Promise<void> {
+  const program = join(import.meta.dirname, 'guest-worker.ts');
+  const [file = '', ...args] = [...launcher, process.execPath, program, JSON.stringify(disk)];
+  const worker = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [said] = await once(worker.stdout, 'data');
+  assert.is(String(said), 'busy\n');
   await kill(disk, ...alsoKilled);
   worker.kill('SIGKILL');
   await once(worker, 'exit');
@@ -486,6 +536,17 @@ test('a worker killed in the middle of a script leaves nothing but its folder', 
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
     await withKilledWorker(disk, []);
+    await assertNothingLeft(before);
+    await rm(join(disk.workDirectory, 'guest'), { recursive: true });
+  });
+});
+
+test('images are opened and scripts run where the root file system is read-only, as a systemd unit can have it', async () => {
+  const program = 'mount --bind "$0" "$0" && mount -o remount,bind,ro / && exec "$@"';
+  const readOnly = ['unshare', '--mount', 'sh', '-c', program, directory];
+  await withDisk(plainImage, async (disk) => {
+    const before = await observe(disk.workDirectory);
+    await withKilledWorker(disk, [], readOnly);
     await assertNothingLeft(before);
     await rm(join(disk.workDirectory, 'guest'), { recursive: true });
   });

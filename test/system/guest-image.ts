@@ -18,6 +18,11 @@ export interface TestImageOptions {
   readonly files?: Readonly<Record<string, string>>;
   /** Targets of symbolic links by path; a link replaces the folder that an image would have there. */
   readonly links?: Readonly<Record<string, string>>;
+  /**
+   * Commands of debugfs(8) that make of the root file system what no tool would write. Its metadata has no checksums
+   * then, so that folders can be made of any bytes.
+   */
+  readonly tampering?: string;
 }
 
 const MiB = 1024 * 1024;
@@ -41,7 +46,7 @@ export async function makeTestImage(
   const tree = join(directory, `${name}.tree`);
   const raw = join(directory, `${name}.raw`);
   const path = join(directory, `${name}.qcow2`);
-  const { files = {}, links = {} } = options;
+  const { files = {}, links = {}, tampering } = options;
   for (const folder of [
     'boot',
     'dev',
@@ -81,7 +86,10 @@ export async function makeTestImage(
   const bootTree = `${tree}.boot`;
   await mkdir(join(bootTree, 'efi'), { recursive: true });
   await writeFile(join(bootTree, 'vmlinuz'), 'a kernel');
-  await makeExt4(raw, root, 'cloudimg-rootfs', rootUuid, tree);
+  await makeExt4(raw, root, 'cloudimg-rootfs', rootUuid, tree, tampering === undefined ? [] : ['-O', '^metadata_csum']);
+  if (tampering !== undefined) {
+    await exec('debugfs', ['-w', '-f', '-', `${raw}?offset=${root.offsetBytes}`], { input: tampering });
+  }
   await makeExt4(raw, boot, 'BOOT', bootUuid, bootTree);
   await exec('mformat', [
     '-i',
@@ -121,9 +129,16 @@ const partitions: readonly Partition[] = [
   },
 ];
 
-async function makeExt4(raw: string, place: typeof root, label: string, uuid: string, tree: string): Promise<void> {
+async function makeExt4(
+  raw: string,
+  place: typeof root,
+  label: string,
+  uuid: string,
+  tree: string,
+  options: readonly string[] = [],
+): Promise<void> {
   await exec('mke2fs', [
-    ...['-q', '-F', '-t', 'ext4', '-L', label, '-U', uuid, '-d', tree],
+    ...['-q', '-F', '-t', 'ext4', ...options, '-L', label, '-U', uuid, '-d', tree],
     ...['-E', `offset=${place.offsetBytes},root_owner=0:0`, raw, `${place.sizeBytes / 1024}k`],
   ]);
 }

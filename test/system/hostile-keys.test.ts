@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -30,7 +30,7 @@ async function makeKey(name: string, expires = 'never'): Promise<string> {
 
 const armored = (...fingerprints: readonly string[]) => gpg(['--armor', '--export', ...fingerprints]);
 const read = (material: string, fingerprint: string) =>
-  readSigningKey(material, fingerprint, 'ppa:project/name', signal);
+  readSigningKey(material, fingerprint, 'ppa:project/name', { workDirectory: tmpdir(), signal });
 /** Primary keys and user ids in key material. */
 const content = async (material: string): Promise<string[]> =>
   (await gpg(['--with-colons', '--show-keys'], material))
@@ -80,6 +80,16 @@ test('another key, no key, half a key and noise are refused', async () => {
     await refusal(material);
   }
   await refusal('-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n');
+});
+
+test('a work directory whose path is too long for a socket makes no difference', async () => {
+  const workDirectory = join(home, 'x'.repeat(100));
+  await mkdir(workDirectory);
+  const { fingerprint } = await readSigningKey(await armored(wanted), wanted, 'ppa:project/name', {
+    workDirectory,
+    signal,
+  });
+  assert.is(fingerprint, wanted);
 });
 
 test('of a private key nothing but its public half gets any further', async () => {

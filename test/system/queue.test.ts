@@ -7,7 +7,9 @@ import type { BuildEvent } from '#lib/api/event.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog, type Log } from '#lib/log.ts';
 import { type Broker, type BrokerOptions, openBroker } from '#lib/queue/broker.ts';
+import { openConnection } from '#lib/queue/connection.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
+import { openProgress } from '#lib/queue/progress.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
 
@@ -130,12 +132,17 @@ test('a leased job comes back when its lease is over, also where the lease setti
 });
 
 test('a lease that ends while the queue of jobs is missing is not lost', async (context) => {
-  await using broker = await open(context);
+  const leaseMs = 4_000;
+  await using broker = await open(context, { leaseMs });
+  const client = await connect(context.rabbitmq.url);
+  const channel = await client.createChannel();
   const job = newJob();
   await broker.jobs.submit(job);
   await (await broker.jobs.take())?.lease();
-  await context.rabbitmq.control(['delete_queue', queues.builds]);
-  await delay(2_500);
+  // Not by rabbitmqctl, which may take longer than a lease: then the job would be in the queue by then.
+  await channel.deleteQueue(queues.builds);
+  await client.close();
+  await delay(leaseMs + 1_000);
   // Sending a job declares the queue anew.
   const other = newJob();
   await broker.jobs.submit(other);
@@ -155,9 +162,10 @@ test('a message that is no job goes to the dead queue as it is, and the next job
   await using broker = await open(context, { log: createLog({ write: () => {} }) });
   const job = newJob();
   const client = await connect(context.rabbitmq.url);
-  const channel = await client.createChannel();
+  const channel = await client.createConfirmChannel();
   await broker.projection.ready();
   channel.sendToQueue(queues.builds, Buffer.from('{"nonsense":'), { messageId: 'odd' });
+  await channel.waitForConfirms();
   await broker.jobs.submit(job);
   const taken = await until('the job behind the odd message', () => broker.jobs.take());
   assert.equal(taken.job, job);
@@ -345,6 +353,81 @@ test('records that are not understood are skipped', async (context) => {
   await client.close();
   const job = newJob();
   assert.is(await broker.publishEvent(eventOf(job, {})), 'applied');
+});
+
+test('progress goes only where a caller may send it, and not after newer progress; an end is always told', async ({
+  rabbitmq,
+}) => {
+  const model = await connect(rabbitmq.url);
+  const channel = await model.createChannel();
+  const mailbox = `mailbox.${randomUUID()}`;
+  const exchange = `caller.${randomUUID()}`;
+  await channel.assertQueue(mailbox);
+  await channel.assertExchange(exchange, 'fanout');
+  for (const source of [exchange, 'amq.fanout']) await channel.bindQueue(mailbox, source, '');
+  const own = await channel.assertQueue(`imagebuilder.${randomUUID()}`, { autoDelete: true });
+
+  await using connection = await openConnection({
+    amqpUrl: rabbitmq.url,
+    name: 'progress',
+    setup: async () => {},
+    log: quiet,
+  });
+  await using progress = openProgress(connection, {
+    isOvertaken: ({ sequence }) => sequence < 5,
+    log: createLog({ level: 'error' }),
+  });
+  const send = (trigger: string, values: Partial<BuildEvent>) => progress.send(eventOf(newJob(trigger), values));
+  assert.is(await send(exchange, { sequence: 4, state: 'running' }), false);
+  assert.is(await send(exchange, { sequence: 4, state: 'failed' }), true);
+  assert.is(await send(exchange, { sequence: 5, state: 'running' }), true);
+  for (const name of ['amq.fanout', own.queue, '', 'a b'])
+    assert.is(await send(name, { state: 'failed' }), false, name);
+  assert.is((await channel.checkQueue(own.queue)).messageCount, 0);
+  const told: unknown[] = [];
+  for (;;) {
+    const message = await channel.get(mailbox, { noAck: true });
+    if (message === false) break;
+    const { sequence, state } = JSON.parse(message.content.toString()) as BuildEvent;
+    told.push([sequence, state]);
+  }
+  assert.equal(told, [
+    [4, 'failed'],
+    [5, 'running'],
+  ]);
+  await model.close();
+});
+
+test('a worker that is faster than who submits a build does not tell of it first', async (context) => {
+  await using submitter = await open(context);
+  await using worker = await open(context);
+  await Promise.all([submitter.projection.ready(), worker.projection.ready()]);
+  const model = await connect(context.rabbitmq.url);
+  const channel = await model.createChannel();
+  for (let count = 0; count < 10; count += 1) {
+    const job = newJob();
+    const exchange = job.request.progress_trigger;
+    const { queue } = await channel.assertQueue('', { exclusive: true });
+    await channel.assertExchange(exchange, 'fanout', { autoDelete: true });
+    await channel.bindQueue(queue, exchange, '');
+    // The worker knows the exchange already, while the submitter has to look for it.
+    const other = { ...newJob(exchange), request: { ...job.request, ticket_id: 'another' } };
+    await worker.publishEvent(eventOf(other, {}));
+
+    const submitted = submitter.publishEvent(eventOf(job, {}));
+    await worker.projection.when(job.build_id, () => true, 30_000);
+    assert.is(await worker.claim(job, { worker: 'w', attempt: 1, sequence: 1 }), 'won');
+    assert.is(await submitted, 'applied');
+    const told: string[] = [];
+    for (;;) {
+      const message = await channel.get(queue, { noAck: true });
+      if (message === false) break;
+      const { build_id, state } = JSON.parse(message.content.toString()) as BuildEvent;
+      if (build_id === job.build_id) told.push(state);
+    }
+    assert.equal(told, ['queued', 'running']);
+  }
+  await model.close();
 });
 
 test('a stream with another retention is used as it is', async (context) => {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -197,10 +197,15 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const killed = await worker('killed', password, openStack);
   fleet.images.hold();
   const first = run({});
-  while (fleet.images.sentBytes === 0) await sleep(5);
-  await sleep(500);
+  const parts = join(fleet.directory, 'cache', 'images', 'parts');
+  const descriptions = async () =>
+    (await readdir(parts).catch(() => [])).filter((name) => /^[0-9a-f]{64}\.json$/.test(name));
+  while ((await descriptions()).length === 0) await sleep(5);
   killed.child.kill('SIGKILL');
   await killed.exited;
+  const [description = ''] = await descriptions();
+  const { size } = await stat(join(parts, description.replace('.json', '')));
+  assert.ok(size < base.sizeBytes, 'killed in the middle of the download');
   await scan.folder(fleet.directory);
   fleet.images.release();
 

@@ -28,7 +28,7 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
   first.child.kill('SIGTERM');
   assert.is(await first.exited, 0);
   const stoppedMs = Date.now() - told;
-  assert.ok(stoppedMs < 10_000, `it took ${stoppedMs} ms`);
+  assert.ok(stoppedMs < 30_000, `Kubernetes would have killed it: ${stoppedMs} ms`);
   assert.not.match(first.lines.join('\n'), /"level":"error"/);
   // No timer here: the worker that stopped has woken the other.
   const taken = await fleet.when(buildId, ({ owner }) => owner?.startsWith('second') === true);

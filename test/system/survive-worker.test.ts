@@ -33,6 +33,18 @@ scenario('killed while it fetches the base image', async (fleet) => {
   assert.ok(fleet.images.sentBytes < 1.2 * fleet.base.sizeBytes, 'what was fetched before is not fetched again');
 });
 
+scenario('killed while it reads the signing key of a PPA', async (fleet) => {
+  fleet.gate.close();
+  const fault = async (_: string, worker: FunctionProcess) => {
+    await fleet.gate.reached();
+    const files = await readdir(fleet.workDirectory, { recursive: true });
+    assert.ok(files.some((name) => name.endsWith('/key.gpg')));
+    await kill(worker);
+    fleet.gate.open();
+  };
+  await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/key\.gpg$/));
+});
+
 for (const [step, path] of [
   ['inspect', /\/base-image$/],
   ['open', /\/stage\/\d+\/etc\/fstab$/],
@@ -58,6 +70,18 @@ scenario('killed while apt waits for an answer of the PPA', async (fleet) => {
     await fleet.when(buildId, isIn('sources'));
     while (!fleet.launchpad.requests.slice(before).some(({ path }) => lists.test(path))) await sleep(5);
     await kill(worker);
+    fleet.launchpad.fault(lists, null);
+  });
+});
+
+scenario('apt killed while it fetches the package lists: the build is tried again', async (fleet) => {
+  const lists = /\/Packages(\.|$)/;
+  fleet.launchpad.fault(lists, { kind: 'stall' });
+  const before = fleet.launchpad.requests.length;
+  await buildOver(fleet, ['libfoo'], async (buildId) => {
+    await fleet.when(buildId, isIn('sources'));
+    while (!fleet.launchpad.requests.slice(before).some(({ path }) => lists.test(path))) await sleep(5);
+    process.kill(await waitForProcess(fleet.workDirectory, /^apt-get /), 'SIGKILL');
     fleet.launchpad.fault(lists, null);
   });
 });

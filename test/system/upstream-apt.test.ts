@@ -71,6 +71,7 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
       ppaUrl: launchpad.ppaUrl,
       series: system.series,
       client,
+      workDirectory: folder.path,
       signal,
     },
   ).then((found) => ({ ...found, url: found.url.replace(launchpad.ppaUrl, server.url) }));

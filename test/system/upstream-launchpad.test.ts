@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
@@ -34,6 +35,7 @@ const resolve = (http = client) =>
       ppaUrl: server.url,
       series: 'noble',
       client: http,
+      workDirectory: tmpdir(),
       signal: new AbortController().signal,
     },
   );

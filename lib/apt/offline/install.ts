@@ -3,6 +3,7 @@ import type { GuestSession } from '../../guest/guest.ts';
 import { renderAptConfiguration } from '../configuration.ts';
 import { installError } from '../install.ts';
 import { type InstalledPackage, readPackages } from '../packages.ts';
+import { assertNotKilled } from '../script.ts';
 import { type AptStatus, parseStatusLine } from '../status-line.ts';
 import type { AptProgress } from '../update.ts';
 import type { Archive } from './archives.ts';
@@ -90,6 +91,7 @@ export async function installOffline(
       logTail: lines.slice(-20),
     });
   }
+  assertNotKilled(exitCode, lines);
   const error = installError({ exitCode, lines }, failures, { sources: [] });
   if (error !== null) throw explainNetworkFailure(error, lines);
   assertInstalled(handIn, await readPackages(session));

@@ -107,8 +107,10 @@ async function mountStage(supervision: Supervision, options: AttachOptions, part
       ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), type, flags],
     ]);
   } catch (error) {
-    supervision.lost.throwIfAborted();
     if (!(error instanceof ExecError)) throw error;
+    if (error.exitCode === undefined || error.exitCode > 128) {
+      throw new ImageBuilderError('guest.failed', 'what mounts the image was killed', { cause: error });
+    }
     if (/unknown filesystem type/.test(error.stderr)) throw new UnknownFileSystem(type, error);
     if (/failed to setup loop device|could not find any|cannot find an unused loop/i.test(error.stderr)) {
       throw new ImageBuilderError('guest.unavailable', `no loop device can be had: ${error.message}`, { cause: error });

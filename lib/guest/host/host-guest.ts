@@ -1,11 +1,12 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../log.ts';
-import type { Guest, GuestDisk, GuestOptions, GuestSession } from '../guest.ts';
+import type { Guest, GuestDisk, GuestOptions, GuestPlace, GuestSession, PreparedGuest } from '../guest.ts';
 import { attach } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
-import { createHostSession } from './host-session.ts';
-import { startSupervisor } from './supervision.ts';
+import { createHostSession, type HostSessionParts } from './host-session.ts';
+import { explainLoss } from './loss.ts';
+import { launchSupervisor, type Supervisor } from './supervision.ts';
 import { guestDirectory } from './sweep.ts';
 
 /**
@@ -13,20 +14,23 @@ import { guestDirectory } from './sweep.ts';
  * private mount, process, IPC and UTS namespaces, in which scripts see nothing but the image. They share the worker's
  * network, and this machine's kernel reads the image's file systems: for trusted images and PPAs.
  */
-export function createHostGuest(settings: HostGuestSettings): Guest {
+export function createHostGuest({ log, limits }: HostGuestSettings): Guest {
   let told = false;
+  const settings: OpenSettings = {
+    log,
+    limits,
+    onMissing(missing) {
+      if (!told) log.warn('what runs inside images is not held to these limits', { missing });
+      told = true;
+    },
+  };
   return {
     kind: 'host',
+    scratchBytes: 0,
+    prepare: (place, signal) => prepare(place, signal, settings),
     async open(disk, options) {
-      const log = settings.log.with({ build_id: disk.buildId });
-      return await open(disk, options, {
-        log,
-        limits: settings.limits,
-        onMissing(missing) {
-          if (!told) log.warn('what runs inside images is not held to these limits', { missing });
-          told = true;
-        },
-      });
+      const prepared = await prepare(disk, options.signal, settings);
+      return await prepared.open(disk, options);
     },
   };
 }
@@ -41,49 +45,59 @@ interface OpenSettings extends HostGuestSettings {
   readonly onMissing: (missing: Cgroup['missing']) => void;
 }
 
-async function open(disk: GuestDisk, options: GuestOptions, settings: OpenSettings): Promise<GuestSession> {
-  const { log, limits } = settings;
-  const directory = guestDirectory(disk.workDirectory);
+/** Makes the guest's folder and cgroup, and starts its supervisor. */
+async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSettings): Promise<PreparedGuest> {
+  const { limits } = settings;
+  const log = settings.log.with({ build_id: place.buildId });
+  signal.throwIfAborted();
+  await using undo = new AsyncDisposableStack();
+  const directory = guestDirectory(place.workDirectory);
   const exportPath = join(directory, 'disk.raw');
   await mkdir(directory);
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
   for (const name of ['dev', 'jobs', 'root', 'stage']) await mkdir(join(directory, name));
   await writeFile(exportPath, '');
-  const cgroup = await openCgroup(directory, limits);
+  const cgroup = undo.use(await openCgroup(directory, limits));
   if (Object.keys(cgroup.missing).length > 0) settings.onMissing(cgroup.missing);
-  const remove = async () => {
-    await cgroup[Symbol.asyncDispose]();
-    await rm(directory, { recursive: true, force: true });
+  const supervisor = launchSupervisor(
+    { overlayPath: place.overlayPath, exportPath, cgroups: cgroup.folders },
+    directory,
+  );
+  const cancel = () => void supervisor.stop();
+  signal.addEventListener('abort', cancel);
+  undo.defer(async () => {
+    signal.removeEventListener('abort', cancel);
+    await supervisor.stop();
+  });
+  const ending = undo.move();
+  const end = () => ending.disposeAsync();
+  return {
+    async open(disk, options) {
+      try {
+        return await open({ directory, exportPath, cgroup, limits, log, supervisor, end }, disk, options);
+      } catch (error) {
+        await end();
+        options.signal.throwIfAborted();
+        throw error;
+      }
+    },
+    [Symbol.asyncDispose]: end,
   };
-  try {
-    const supervision = await startSupervisor(
-      { overlayPath: disk.overlayPath, exportPath, cgroups: cgroup.folders },
-      directory,
-      options.signal,
-    );
-    const cancel = () => void supervision.stop();
-    options.signal.addEventListener('abort', cancel);
-    const end = async () => {
-      options.signal.removeEventListener('abort', cancel);
-      await supervision.stop();
-      await remove();
-    };
-    try {
-      const { partitions } = disk;
-      const { binds, onNotice } = options;
-      const attachment = await attach(supervision, { directory, exportPath, partitions, binds, onNotice });
-      const session = createHostSession({
-        ...{ supervision, attachment, directory, disk, log, end, cgroup, limits, signal: options.signal },
-      });
-      await session.borrow(options.resolvConf);
-      return session;
-    } catch (error) {
-      await end();
-      options.signal.throwIfAborted();
-      supervision.lost.throwIfAborted();
-      throw error;
-    }
-  } catch (error) {
-    await remove();
-    throw error;
-  }
+}
+
+interface Begun extends Pick<HostSessionParts, 'directory' | 'exportPath' | 'cgroup' | 'limits' | 'log' | 'end'> {
+  readonly supervisor: Supervisor;
+}
+
+async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promise<GuestSession> {
+  const { directory, exportPath } = begun;
+  const { binds, onNotice, signal } = options;
+  const supervision = await begun.supervisor.begin(signal);
+  const { partitions } = disk;
+  const attachment = await attach(supervision, { directory, exportPath, partitions, binds, onNotice }).catch(
+    async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
+  );
+  const session = createHostSession({ ...begun, supervision, attachment, disk, signal });
+  await session.borrow(options.resolvConf);
+  return session;
 }

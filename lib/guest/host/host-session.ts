@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { ImageBuilderError } from '../../errors.ts';
+import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
@@ -12,20 +12,23 @@ import {
   diskFull,
   fileNames,
   fileSystemErrors,
+  limitError,
   ownLimitMs,
   scriptEnvironment,
   scriptError,
+  tooManyProcesses,
 } from '../script-run.ts';
 import type { Attachment } from './attach.ts';
 import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
+import { explainLoss } from './loss.ts';
 import { execInside } from './namespace.ts';
-import { waitFor } from './storage.ts';
 import type { Supervision } from './supervision.ts';
 
 export interface HostSessionParts {
   readonly supervision: Supervision;
   readonly attachment: Attachment;
   readonly directory: string;
+  readonly exportPath: string;
   readonly disk: GuestDisk;
   /** Holds whatever scripts start. */
   readonly cgroup: Cgroup;
@@ -50,7 +53,6 @@ const capabilities = [
   ...['sys_chroot', 'net_bind_service', 'audit_write'],
 ];
 
-const lostGraceMs = 2_000;
 /** How often a running script is looked at: one that forks without end must not go on for as long as a build may. */
 const limitsLookMs = 500;
 
@@ -62,7 +64,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 
   // Without a cgroup, at least no single process takes it all. The number of root's processes has no such limit.
   const perProcess = cgroup.missing.memory === undefined ? [] : ['prlimit', `--data=${limits.guestMemoryBytes}`, '--'];
-  const exceeded = async () => limitError(await cgroup.hits(), limits);
+  const exceeded = async () => exceededLimit(await cgroup.hits(), limits);
 
   const run = async (script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
@@ -118,14 +120,18 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     const tooMuch = await exceeded();
     if (tooMuch !== null) return tooMuch;
     if (timedOut) return scriptError(script, { ...failure, timedOut: true });
-    // Killed with its namespaces, the script may be heard of before the supervisor's word arrives.
-    if (error.signalName === 'SIGKILL') await waitFor(() => supervision.lost.aborted, lostGraceMs);
-    if (supervision.lost.aborted) return supervision.lost.reason;
+    const cause = await explainLoss(error, parts);
+    if (cause !== error) return cause;
     return (await diskFull(disk)) ?? scriptError(script, { ...failure, timedOut: false });
   };
 
   const close = async (): Promise<void> => {
     await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
+    await detach().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
+    await end();
+  };
+
+  const detach = async (): Promise<void> => {
     const worker = ['sh', '-c', guestScripts.detach, 'detach', root, ...attachment.mounted];
     const { stdout } = await execInside(supervision.processId, worker);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
@@ -134,7 +140,6 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     }
     await execInside(supervision.processId, ['umount', '--recursive', root]);
     supervision.lost.throwIfAborted();
-    await end();
   };
 
   return {
@@ -152,14 +157,14 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 }
 
 /** What to say of a guest that went beyond its limits; null where it has not. */
-function limitError(hits: CgroupHits, limits: GuestLimits): ImageBuilderError | null {
+function exceededLimit(hits: CgroupHits, limits: GuestLimits): ImageBuilderError | null {
   const { guestMemoryBytes, guestProcesses } = limits;
-  const tooMuch =
-    hits.memory > 0
-      ? `memory than the ${Math.floor(guestMemoryBytes / 2 ** 20)} MiB that IMAGEBUILDER_GUEST_MEMORY allows`
-      : `processes than the ${guestProcesses} that IMAGEBUILDER_GUEST_PROCESSES allows`;
-  if (hits.memory === 0 && hits.processes === 0) return null;
-  return new ImageBuilderError('guest.limit', `what runs inside the image took more ${tooMuch}`);
+  if (hits.memory > 0) {
+    return limitError(
+      `memory than the ${Math.floor(guestMemoryBytes / 2 ** 20)} MiB that IMAGEBUILDER_GUEST_MEMORY allows`,
+    );
+  }
+  return hits.processes > 0 ? limitError(tooManyProcesses(guestProcesses)) : null;
 }
 
 async function writeJob(jobs: string, script: GuestScript): Promise<string> {

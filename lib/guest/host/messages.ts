@@ -2,7 +2,7 @@
 
 /** The only argument of the supervisor, as JSON. */
 export interface SupervisorSettings {
-  /** The qcow2 overlay. */
+  /** The qcow2 overlay; it need not be there yet. */
   readonly overlayPath: string;
   /** An empty file, over which the disk appears as a raw one inside the namespaces. */
   readonly exportPath: string;
@@ -11,6 +11,8 @@ export interface SupervisorSettings {
 }
 
 export type FromWorker =
+  /** The overlay is there: export it, and make the namespaces. */
+  | { readonly type: 'begin' }
   /** A loop device (`loop3`) that lies on the exported disk: the storage daemon must not end before it is gone. */
   | { readonly type: 'loop'; readonly name: string }
   /** Take everything down, in order, and exit. */

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, lastLines } from '../../exec.ts';
+import { orAborted } from '../or-aborted.ts';
 import { type FromSupervisor, type FromWorker, guestVariable, type SupervisorSettings } from './messages.ts';
 import { endGuest } from './sweep.ts';
 
@@ -19,16 +20,29 @@ export interface Supervision extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/**
- * Starts the supervisor of one guest. `directory` is for its log. Throws `guest.failed` where the disk cannot be
- * exported or the namespaces cannot be made; nothing is left running then.
- */
+/** A supervisor that is starting, or waits to be told that the overlay is there. */
+export interface Supervisor {
+  /**
+   * Exports the disk and makes the namespaces. Throws `guest.failed` where that cannot be done, or the reason of
+   * `signal`; nothing is left running then.
+   */
+  begin(signal: AbortSignal): Promise<Supervision>;
+  /** Takes everything down, whatever there is by now; resolves when it is gone. */
+  stop(): Promise<void>;
+}
+
+/** `launchSupervisor` for an overlay that is there already. */
 export async function startSupervisor(
   settings: SupervisorSettings,
   directory: string,
   signal: AbortSignal,
 ): Promise<Supervision> {
   signal.throwIfAborted();
+  return await launchSupervisor(settings, directory).begin(signal);
+}
+
+/** Starts the supervisor of one guest, which takes a moment; nobody has to wait for it. `directory` is for its log. */
+export function launchSupervisor(settings: SupervisorSettings, directory: string): Supervisor {
   const logPath = join(directory, 'supervisor.log');
   const child = launch(settings, directory, logPath);
   let stopped = false;
@@ -63,32 +77,34 @@ export async function startSupervisor(
       ),
     );
   };
-  const processId = await new Promise<number | undefined>((resolve) => {
-    const giveUp = () => void stop().then(() => resolve(undefined));
-    signal.addEventListener('abort', giveUp, { once: true });
-    lost.signal.addEventListener('abort', giveUp, { once: true });
+  const started = new Promise<number>((resolve) => {
     child.on('message', (message: FromSupervisor) => {
       if (message.type === 'failed') void lose(message.message);
       if (message.type === 'stopped') stopped = true;
-      if (message.type !== 'started') return;
-      signal.removeEventListener('abort', giveUp);
-      lost.signal.removeEventListener('abort', giveUp);
-      resolve(message.processId);
+      if (message.type === 'started') resolve(message.processId);
     });
-    child.on('error', (error) => void lose(`its supervisor cannot be started: ${error.message}`));
-    child.on('exit', () => void lose('its supervisor has ended'));
   });
-  if (processId === undefined) {
-    signal.throwIfAborted();
-    throw lost.signal.reason;
+  child.on('error', (error) => void lose(`its supervisor cannot be started: ${error.message}`));
+  child.on('exit', () => void lose('its supervisor has ended'));
+
+  async function begin(signal: AbortSignal): Promise<Supervision> {
+    send({ type: 'begin' });
+    try {
+      const processId = await orAborted(started, [signal, lost.signal]);
+      return {
+        processId,
+        lost: lost.signal,
+        holdUntilGone: (name) => send({ type: 'loop', name }),
+        stop,
+        [Symbol.asyncDispose]: stop,
+      };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
   }
-  return {
-    processId,
-    lost: lost.signal,
-    holdUntilGone: (name) => send({ type: 'loop', name }),
-    stop,
-    [Symbol.asyncDispose]: stop,
-  };
+
+  return { begin, stop };
 }
 
 /** In a session of its own, tied to this process by nothing but the IPC channel. */

@@ -4,8 +4,8 @@ import { removeGroup } from './remove-group.ts';
 import { abortScript, fuseConnection, lastWillScript, storageArguments, waitFor } from './storage.ts';
 
 /**
- * The process that owns one host guest and outlives the worker's death. It starts the storage daemon and the
- * namespaces, and takes them down in the one order that is safe: namespaces, loop devices, daemon. That happens when
+ * The process that owns one host guest and outlives the worker's death. When told to, it starts the storage daemon and
+ * the namespaces, and takes them down in the one order that is safe: namespaces, loop devices, daemon. That happens when
  * the worker says so, when the worker dies (its IPC channel closes), and when the daemon dies.
  *
  * Killed itself, the kernel kills the namespaces with it (parent-death signals), and the daemon's last will ends the
@@ -33,18 +33,14 @@ let stopping: Promise<void> | undefined;
 
 process.on('message', (message: FromWorker) => {
   if (message.type === 'loop') lastWill?.stdin?.write(`${message.name}\n`);
+  else if (message.type === 'begin') void start().catch((error: Error) => fail(error.message));
   else void stop();
 });
 process.on('disconnect', () => void stop());
 for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => void stop());
 
-try {
-  await start();
-} catch (error) {
-  await fail(error instanceof Error ? error.message : String(error));
-}
-
 async function start(): Promise<void> {
+  if (stopping !== undefined) return;
   storage = begin('unshare', storageArguments(settings.overlayPath, settings.exportPath), [
     'ignore',
     'ignore',

@@ -9,8 +9,8 @@ shift 2
 # the empty folder, and as long as he has not, the kernel sees a chroot and lets him make no user namespace.
 mount -t tmpfs -o mode=755,size=16k,nosuid,nodev,noexec none stage
 mkdir stage/root
-mount --move root stage/root
+mount --no-mtab --move root stage/root
 cd stage
 # The tools below are still found where they were: the root of this process stays until chroot.
-mount --move . /
+mount --no-mtab --move . /
 exec setpriv --inh-caps -all --bounding-set "$capabilities" -- chroot root "$@"

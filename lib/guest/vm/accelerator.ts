@@ -83,6 +83,8 @@ async function tryKvm(probe: AcceleratorProbe): Promise<AcceleratorChoice> {
       proxy: null,
       disks,
       directory,
+      // No script is run in it.
+      limits: { vmMemoryBytes: memoryBytes, vmSwapBytes: 0, guestProcesses: 0 },
     };
     const signal = new AbortController().signal;
     await using _ = await startVm({ ...options, accelerator: 'kvm' }, startLimitMs, signal);

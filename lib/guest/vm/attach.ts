@@ -27,8 +27,8 @@ export interface AttachOptions {
   readonly kernel: GuestKernel;
   readonly partitions: readonly Partition[];
   readonly binds: readonly GuestBind[];
-  /** Most that one of the binds may come to hold. */
-  readonly bindBytes: number;
+  /** Most processes that may run in the vm. */
+  readonly processes: number;
   readonly onNotice: (message: string) => void;
   /** Runs one of our scripts around the image. */
   readonly run: (script: GuestScript) => Promise<GuestOutput>;
@@ -44,13 +44,13 @@ export function partitionsToOpen(kernel: GuestKernel, partitions: readonly Parti
 
 /** As the host guest's: throws `image.unsupported` or `image.corrupt`. */
 export async function attach(options: AttachOptions): Promise<Attachment> {
-  const { kernel, partitions, run, onNotice } = options;
+  const { kernel, partitions, run, onNotice, processes } = options;
   const root = findRoot(partitions);
   const opened = partitionsToOpen(kernel, partitions);
   if (!opened.includes(root)) {
     throw new ImageBuilderError('image.unsupported', `the kernel of the vm cannot open ${root.fileSystem?.type}`);
   }
-  const stage = await stageRoot(root, run);
+  const stage = await stageRoot(root, processes, run);
   const plan = planMounts(stage.fstab, partitions, root);
   const notMounted: string[] = [];
   const mounts = [{ partition: root, target: '/' }];
@@ -77,7 +77,6 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     await run({
       name: 'attach',
       text: vmScripts.attach,
-      arguments: [String(options.bindBytes)],
       files: {
         partitions: others.map((line) => `${line}\n`).join(''),
         folders: folders.map((folder) => `${folder}\n`).join(''),
@@ -100,14 +99,14 @@ interface Stage {
   readonly fstab: string;
 }
 
-async function stageRoot(root: Partition, run: AttachOptions['run']): Promise<Stage> {
+async function stageRoot(root: Partition, processes: number, run: AttachOptions['run']): Promise<Stage> {
   const now = String(Math.floor(Date.now() / 1000));
   let stdout: string;
   try {
     const script = {
       name: 'stage',
       text: vmScripts.stage,
-      arguments: [now, ...mountLine(root).split(' '), guestAddress],
+      arguments: [now, ...mountLine(root).split(' '), guestAddress, String(processes)],
     };
     stdout = (await run(script)).stdout;
   } catch (error) {

@@ -4,6 +4,7 @@ import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import { collectLines } from '../../exec.ts';
+import type { Limited } from './limits.ts';
 
 /**
  * The ports between the worker and init in the vm (scripts/init.sh says how they talk). Whatever comes in is taken for
@@ -35,8 +36,14 @@ export type Ports = Readonly<Record<(typeof portNames)[number], Duplex>>;
 
 const maximumControlCharacters = 128;
 
-/** `onFault` is told of what no honest vm does; the vm has to be ended then. */
-export function openChannel(ports: Ports, onFault: (error: ImageBuilderError) => void): Channel {
+export interface ChannelEvents {
+  /** Told of what no honest vm does; the vm has to be ended then. */
+  readonly onFault: (error: ImageBuilderError) => void;
+  /** Told, before the script in progress ends, that what runs has met a limit; maybe more than once. */
+  readonly onLimit: (limited: Limited) => void;
+}
+
+export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): Channel {
   const outputs = {
     stdout: createOutputPort(ports.stdout),
     stderr: createOutputPort(ports.stderr),
@@ -55,6 +62,10 @@ export function openChannel(ports: Ports, onFault: (error: ImageBuilderError) =>
     if (line === 'ready' && !isReady) {
       isReady = true;
       onReady();
+      return;
+    }
+    if (line === 'limit memory' || line === 'limit processes') {
+      onLimit(line === 'limit memory' ? 'memory' : 'processes');
       return;
     }
     const [, nonce, code] = /^done ([0-9a-f]{32}) ([0-9]{1,3})$/.exec(line ?? '') ?? [];

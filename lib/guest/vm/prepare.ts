@@ -4,17 +4,16 @@ import type { Partition } from '../../image/partition.ts';
 import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts';
 import { prepareInitramfs, readBusybox } from './initramfs.ts';
 import { fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
+import type { VmLimits } from './limits.ts';
 import { deviceModules, findMachine, type Machine } from './machine.ts';
 
 /** What a vm is made of on this machine. */
 
-export interface VmSettings {
+export interface VmSettings extends VmLimits {
   /** Where initramfs and the verdict on KVM are kept: the worker's cache, of which this takes the folder `vm`. */
   readonly cacheDirectory: string;
   /** Path of the kernel, its modules in /lib/modules; empty: the newest in /boot. */
   readonly vmKernelPath: string;
-  /** Memory of the vm; QEMU itself takes up to some 400 MiB more. */
-  readonly vmMemoryBytes: number;
   /** Whether scripts reach the worker's proxy. */
   readonly vmNetwork: boolean;
   /** Processors of the vm. */

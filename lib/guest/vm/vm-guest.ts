@@ -4,7 +4,7 @@ import type { Log } from '../../log.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestSession } from '../guest.ts';
 import { guestDirectory } from '../host/sweep.ts';
 import { attach, partitionsToOpen } from './attach.ts';
-import { guestProxyUrl, networkModules } from './machine.ts';
+import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
 import { openPayload } from './payload.ts';
 import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
 import { startVm } from './vm.ts';
@@ -15,11 +15,7 @@ export interface VmGuestOptions extends VmSettings {
 }
 
 /** A vm that takes longer than this to start does not start at all, however slow the machine. */
-const startLimitMs = 120_000;
-/** Where what does not fit into the memory of the vm goes. */
-const swapBytes = 4 * 1024 ** 3;
-/** Most that is kept of what apt fetches inside; it goes to the swap, too. */
-const bindBytes = 2 * 1024 ** 3;
+const startLimitMs = 300_000;
 
 /**
  * The guest that needs no privileges: a small QEMU machine opens the overlay, and its kernel reads the image's file
@@ -28,6 +24,7 @@ const bindBytes = 2 * 1024 ** 3;
 export function createVmGuest(options: VmGuestOptions): Guest {
   return {
     kind: 'vm',
+    scratchBytes: options.vmSwapBytes,
     open: async (disk, guestOptions) => await open(disk, guestOptions, options),
   };
 }
@@ -47,8 +44,12 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   await using opened = new AsyncDisposableStack();
   opened.defer(async () => await rm(directory, { recursive: true, force: true }));
   const payload = opened.use(await openPayload(directory));
-  const swapPath = join(directory, 'swap.raw');
-  await makeSparse(swapPath, swapBytes);
+  const disks: Disk[] = [{ source: { rawPath: payload.path, readOnly: true }, serial: 'payload' }];
+  if (settings.vmSwapBytes > 0) {
+    const rawPath = join(directory, 'swap.raw');
+    await makeSparse(rawPath, settings.vmSwapBytes);
+    disks.push({ source: { rawPath, readOnly: false }, serial: 'swap' });
+  }
   const startedMs = performance.now();
   const vm = opened.use(
     await startVm(
@@ -66,11 +67,9 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
           }),
         },
         proxy,
-        disks: [
-          { source: { rawPath: payload.path, readOnly: true }, serial: 'payload' },
-          { source: { rawPath: swapPath, readOnly: false }, serial: 'swap' },
-        ],
+        disks,
         directory,
+        limits: settings,
       },
       startLimitMs,
       signal,
@@ -82,7 +81,10 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const proxyUrl = proxy === null ? null : guestProxyUrl;
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
   const { partitions: all } = disk;
-  const attachment = await attach({ kernel, partitions: all, binds, bindBytes, onNotice, run: runner.around });
+  const processes = settings.guestProcesses;
+  const attachment = await attach({
+    ...{ kernel, partitions: all, processes, binds, onNotice, run: runner.around },
+  });
   const ending = opened.move();
   const session = createVmSession({ runner, vm, attachment, disk, log, proxyUrl, end: () => ending.disposeAsync() });
   try {

@@ -1,6 +1,6 @@
-import { ImageBuilderError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
+import { orAborted } from '../or-aborted.ts';
 import { guestScripts } from '../script.ts';
 import {
   borrowError,
@@ -14,7 +14,7 @@ import {
 import { type Attachment, readErrorCount } from './attach.ts';
 import type { Payload } from './payload.ts';
 import { vmScripts } from './script.ts';
-import { orAborted, type Vm } from './vm.ts';
+import type { Vm } from './vm.ts';
 
 /** Running scripts in a vm, around the image and inside it. */
 export interface ScriptRunner {
@@ -68,7 +68,7 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
     }
     await payload.clear();
     if (exitCode === 0) return { stdout: running.stdout(), stderr: running.stderr() };
-    throw (await diskFull(disk)) ?? memoryFull(vm) ?? failure(exitCode, false);
+    throw (await diskFull(disk)) ?? failure(exitCode, false);
   };
 
   return {
@@ -94,16 +94,6 @@ const jobs = '/guest/jobs';
 /** As words of a POSIX shell. */
 function quoted(words: readonly string[]): string {
   return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
-}
-
-function memoryFull(vm: Vm): ImageBuilderError | null {
-  const line = vm.console().find((text) => /Out of memory: Killed process/.test(text));
-  if (line === undefined) return null;
-  return new ImageBuilderError(
-    'guest.failed',
-    `the vm has run out of memory (${line}): give it more, by IMAGEBUILDER_VM_MEMORY`,
-    { logTail: vm.console() },
-  );
 }
 
 export interface VmSessionParts {

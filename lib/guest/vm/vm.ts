@@ -4,13 +4,18 @@ import { execa } from 'execa';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, collectLines, lastLines } from '../../exec.ts';
 import { guestVariable } from '../host/messages.ts';
+import { orAborted } from '../or-aborted.ts';
 import { type Channel, openChannel, portNames } from './channel.ts';
+import { diedOfMemory, limitMet, type VmLimits } from './limits.ts';
 import { type MachineOptions, machineArguments } from './machine.ts';
 
 /** A running QEMU. It is killed with this process, however that dies. */
 export interface Vm extends AsyncDisposable {
   readonly channel: Channel;
-  /** Aborted, with the error as its reason, when the vm has ended without being asked to. */
+  /**
+   * Aborted, with the error as its reason, when the vm has ended without being asked to, or has been ended because what
+   * runs in it went beyond a limit (`guest.limit`). Root in the vm can have it say the latter, and gains nothing by it.
+   */
   readonly lost: AbortSignal;
   /** The last lines of the kernel's console and of QEMU's own messages. */
   console(): readonly string[];
@@ -28,6 +33,8 @@ export interface Vm extends AsyncDisposable {
 export interface VmOptions extends Omit<MachineOptions, 'ports' | 'firstPort'> {
   /** The guest's folder, by which a later worker finds what this one has left running. */
   readonly directory: string;
+  /** What the vm's init is told to hold what runs to, for what is said of it. */
+  readonly limits: VmLimits;
 }
 
 const consoleLines = 60;
@@ -49,17 +56,6 @@ export async function startVm(options: VmOptions, limitMs: number, signal: Abort
       logTail: vm.console(),
     });
   }
-}
-
-/** What `promise` resolves to, unless one of the signals aborts before: then its reason is thrown. */
-export async function orAborted<Value>(promise: Promise<Value>, signals: readonly AbortSignal[]): Promise<Value> {
-  const either = AbortSignal.any([...signals]);
-  either.throwIfAborted();
-  return await new Promise<Value>((resolve, reject) => {
-    const abort = () => reject(either.reason);
-    either.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => either.removeEventListener('abort', abort));
-  });
 }
 
 function launch(options: VmOptions): Vm {
@@ -92,8 +88,10 @@ function launch(options: VmOptions): Vm {
     if (!ending) lost.abort(error);
   };
   const ended = child.then((result) => {
+    const logTail = [...console];
+    if (diedOfMemory(logTail)) lose(limitMet('memory', options.limits, logTail));
     const why = lastLines(messages(), 1)[0] ?? console.at(-1) ?? `exit code ${result.exitCode ?? result.signal ?? '?'}`;
-    lose(new ImageBuilderError('guest.failed', `the vm has ended by itself: ${why}`, { logTail: [...console] }));
+    lose(new ImageBuilderError('guest.failed', `the vm has ended by itself: ${why}`, { logTail }));
   });
   const killNow = () => {
     ending = true;
@@ -103,10 +101,14 @@ function launch(options: VmOptions): Vm {
   if (control === undefined || stdout === undefined || stderr === undefined || status === undefined) {
     throw new ImageBuilderError('internal', 'the ports of the vm are not there');
   }
-  const channel = openChannel({ control, stdout, stderr, status }, (error) => {
+  const end = (error: ImageBuilderError) => {
     lose(error);
     killNow();
-  });
+  };
+  const channel = openChannel(
+    { control, stdout, stderr, status },
+    { onFault: end, onLimit: (limited) => end(limitMet(limited, options.limits, [...console])) },
+  );
   return {
     channel,
     lost: lost.signal,

@@ -28,9 +28,15 @@ interface Answer {
 }
 
 /** A cache and a proxy, and a client of it as apt is one. */
-async function workshop(options: Partial<AptCacheOptions> & { readonly http?: Partial<HttpClientOptions> } = {}) {
+async function workshop(
+  options: Partial<AptCacheOptions> & {
+    readonly http?: Partial<HttpClientOptions>;
+    readonly tunnelPorts?: readonly number[];
+  } = {},
+) {
   const folder = await temporaryFolder();
-  const client = testClient({ retry: { attempts: 2 }, ...options.http });
+  const { tunnelPorts = [] } = options;
+  const client = testClient({ retry: { attempts: 2 }, egressOptions: { tunnelPorts }, ...options.http });
   const cache = await createAptCache({ client, cacheDirectory: folder.path, cacheBytes: 10_000_000, ...options });
   const proxy = await startAptProxy({ client, cache, signal: new AbortController().signal });
   const agent = new http.Agent({ keepAlive: true });
@@ -336,7 +342,7 @@ test('a server that drips through a tunnel is cut off', async () => {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as net.AddressInfo;
-  await using shop = await workshop({ http: { stallTimeoutMs: 150 } });
+  await using shop = await workshop({ http: { stallTimeoutMs: 150 }, tunnelPorts: [port] });
   const request = http.request({
     port: shop.port,
     method: 'CONNECT',
@@ -412,8 +418,8 @@ async function tunnel(port: number, authorization: string, target: string): Prom
 
 test('a tunnel passes bytes both ways, under the same rules', async () => {
   await using server = await startServer((_request, response) => response.end('through'));
-  await using shop = await workshop();
-  const { host } = new URL(server.url);
+  const { host, port } = new URL(server.url);
+  await using shop = await workshop({ tunnelPorts: [1, 443, Number(port)] });
   const [socket, answer] = await tunnel(shop.port, shop.authorization, host);
   assert.match(answer, /^HTTP\/1.1 200 /);
   socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
@@ -424,6 +430,7 @@ test('a tunnel passes bytes both ways, under the same rules', async () => {
     ['169.254.169.254:443', 403],
     ['[::ffff:169.254.169.254]:443', 403],
     ['127.0.0.1:1', 502],
+    ['127.0.0.1:2', 403],
   ] as const) {
     const [refused, text] = await tunnel(shop.port, shop.authorization, target);
     assert.match(text, new RegExp(`^HTTP/1.1 ${status} `));
@@ -434,7 +441,7 @@ test('a tunnel passes bytes both ways, under the same rules', async () => {
   denied.destroy();
   assert.equal(
     shop.proxy.failures.map(({ url }) => url),
-    ['https://169.254.169.254/', 'https://[::ffff:a9fe:a9fe]/', 'https://127.0.0.1:1/'],
+    ['https://169.254.169.254/', 'https://[::ffff:a9fe:a9fe]/', 'https://127.0.0.1:1/', 'https://127.0.0.1:2/'],
   );
 });
 
@@ -442,7 +449,7 @@ test('an open tunnel and a download under way end with the proxy, and leave no f
   await using server = await startServer((_request, response) => {
     response.writeHead(200, { 'content-length': 1000 }).write('x');
   });
-  await using shop = await workshop();
+  await using shop = await workshop({ tunnelPorts: [Number(new URL(server.url).port)] });
   const [socket] = await tunnel(shop.port, shop.authorization, new URL(server.url).host);
   const closed = once(socket, 'close');
   const pending = shop.get(`${server.url}/pool/a.deb`).catch((error: Error) => error);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
+import { type BaseImageOptions, fetchBaseImage, forgetDamagedImage } from '#lib/fetch/base-image.ts';
 import {
   type ServedFile,
   serveFile,
@@ -294,6 +294,25 @@ test('an image that was changed in the cache is fetched anew', async () => {
   const again = await shop.run([`${server.url}/disk.img`]);
   assert.is(again.fromCache, false);
   assert.equal(await readFile(again.path), image);
+});
+
+test('an image that proves to be damaged is fetched anew, unless a SHA256SUMS vouches for it', async () => {
+  const files: Record<string, ServedFile> = { '/a.img': { content: qcow2(), etag: '"same"' } };
+  await using server = await startFileServer(files);
+  await using shop = await workshop();
+  const cache = { cacheDirectory: join(shop.folder, 'cache'), cacheBytes: 10_000_000 };
+  const damaged = await shop.run([`${server.url}/a.img`]);
+  assert.is((await shop.run([`${server.url}/a.img`])).fromCache, true);
+  await forgetDamagedImage(damaged, cache);
+  const sound = qcow2();
+  files['/a.img'] = { content: sound, etag: '"same"' };
+  const { path, fromCache } = await shop.run([`${server.url}/a.img`]);
+  assert.is(fromCache, false);
+  assert.equal(await readFile(path), sound);
+
+  files['/SHA256SUMS'] = text(`${sha256(sound)} *a.img\n`);
+  await forgetDamagedImage(await shop.run([`${server.url}/a.img`]), cache);
+  assert.is((await shop.run([`${server.url}/a.img`])).fromCache, true);
 });
 
 test('an image larger than the cache is used all the same, and not kept', async () => {

@@ -303,6 +303,23 @@ test('apt’s proxy holds requests and tunnels to the same rules, names and redi
   }
 });
 
+test('tunnels lead to the port of https, and to others where the operator says so', () => {
+  assert.is(strict.checkTunnel('https://mirror.example/').hostname, 'mirror.example');
+  for (const port of [22, 25, 80, 5672, 8443]) {
+    assert.is(strict.checkUrl(`https://mirror.example:${port}/`).port, String(port));
+    assert.match(
+      refusal(() => strict.checkTunnel(`https://mirror.example:${port}/`)),
+      /^mirror\.example:\d+ is refused .* IMAGEBUILDER_EGRESS_TUNNEL_PORTS$/,
+    );
+  }
+  const more = createEgress({ allowLoopback: false, allowedHosts: [], tunnelPorts: [443, 8443] });
+  assert.is(more.checkTunnel('https://mirror.example:8443/').port, '8443');
+  assert.match(
+    refusal(() => more.checkTunnel('https://127.0.0.1:8443/')),
+    /loopback/,
+  );
+});
+
 test('every hop of a redirect is checked, the name and what it resolves to', async () => {
   await using server = await startServer((request, response) => {
     const location = request.url === '/literal' ? 'http://169.254.169.254/' : 'http://inner.example/';

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lock, tryLock } from '#lib/lock.ts';
+import { lock, tryLock, tryLockFolder } from '#lib/lock.ts';
 
 let directory = '';
 test.before(async () => {
@@ -77,6 +78,18 @@ test('a lock that is held is not waited for where that is not wanted', async () 
   const again = await tryLock(path);
   assert.ok(again);
   await again?.[Symbol.asyncDispose]();
+});
+
+test('the lock of a folder is held like any other, and trying that of one that is gone makes nothing of its name', async () => {
+  const path = join(directory, 'folder');
+  assert.is(await tryLockFolder(path), null);
+  assert.is(existsSync(path), false);
+  await mkdir(path);
+  const held = await tryLockFolder(path);
+  assert.ok(held);
+  assert.is(await tryLockFolder(path), null);
+  assert.is(await tryLock(path), null);
+  await held?.[Symbol.asyncDispose]();
 });
 
 test('the lock of a process that is killed is free', async () => {

@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openChannel, type Ports, portNames } from '#lib/guest/vm/channel.ts';
+import { type ChannelEvents, openChannel, type Ports, portNames } from '#lib/guest/vm/channel.ts';
 
 interface Wire {
   readonly ports: Ports;
@@ -37,9 +37,14 @@ function nonceOf(wire: Wire): string {
   return /run ([0-9a-f]{32})\n$/.exec(wire.heard())?.[1] ?? '';
 }
 
+const noEvents: ChannelEvents = {
+  onFault: (error) => assert.unreachable(error.message),
+  onLimit: (limited) => assert.unreachable(limited),
+};
+
 test('output reaches the script that it belongs to, whole, whatever pieces it comes in', async () => {
   const wire = makeWire();
-  const channel = openChannel(wire.ports, (error) => assert.unreachable(error.message));
+  const channel = openChannel(wire.ports, noEvents);
   wire.send('control', 'rea');
   wire.send('control', 'dy\n');
   await channel.ready;
@@ -74,13 +79,14 @@ test('output reaches the script that it belongs to, whole, whatever pieces it co
 for (const [what, text] of [
   ['an end that nothing was begun for', `done ${'0'.repeat(32)} 0\n`],
   ['a word that is none', 'hello\n'],
+  ['a limit that there is none of', 'limit patience\n'],
   ['being ready twice', 'ready\nready\n'],
   ['a line without an end', 'x'.repeat(100_000)],
 ] as const) {
   test(`the vm is not believed when it says ${what}`, async () => {
     const wire = makeWire();
     const faults: string[] = [];
-    openChannel(wire.ports, (error) => faults.push(error.code));
+    openChannel(wire.ports, { ...noEvents, onFault: ({ code }) => void faults.push(code) });
     wire.send('control', text);
     await settle();
     assert.ok(faults.length > 0);
@@ -88,10 +94,25 @@ for (const [what, text] of [
   });
 }
 
+test('a limit that is met is heard of before the end of the script', async () => {
+  const wire = makeWire();
+  const heard: string[] = [];
+  const channel = openChannel(wire.ports, { ...noEvents, onLimit: (limited) => void heard.push(limited) });
+  wire.send('control', 'ready\n');
+  await channel.ready;
+  const run = channel.run({});
+  const nonce = nonceOf(wire);
+  void run.exitCode.then((code) => heard.push(String(code)));
+  for (const name of ['stdout', 'stderr', 'status'] as const) wire.send(name, `\0${nonce}`);
+  wire.send('control', `limit memory\nlimit processes\ndone ${nonce} 137\n`);
+  await settle();
+  assert.equal(heard, ['memory', 'processes', '137']);
+});
+
 test('an exit code that no process can have is a fault', async () => {
   const wire = makeWire();
   const faults: string[] = [];
-  const channel = openChannel(wire.ports, (error) => faults.push(error.code));
+  const channel = openChannel(wire.ports, { ...noEvents, onFault: ({ code }) => void faults.push(code) });
   wire.send('control', 'ready\n');
   await channel.ready;
   channel.run({});
@@ -102,7 +123,7 @@ test('an exit code that no process can have is a fault', async () => {
 
 test('of endless output only the end is kept', async () => {
   const wire = makeWire();
-  const channel = openChannel(wire.ports, (error) => assert.unreachable(error.message));
+  const channel = openChannel(wire.ports, noEvents);
   wire.send('control', 'ready\n');
   await channel.ready;
   const run = channel.run({});

@@ -7,6 +7,7 @@ const options: MachineOptions = {
     emulator: 'qemu-system-x86_64',
     version: '',
     type: 'q35',
+    cpu: 'max',
     bus: 'pci',
     firmware: null,
     console: 'ttyS0',
@@ -47,6 +48,11 @@ test('commas in paths are none of QEMU’s', () => {
 test('ports are the descriptors from the first one on', () => {
   const sockets = valuesOf('-chardev').filter((text) => text.startsWith('socket'));
   assert.equal(sockets, ['socket,id=control,fd=3', 'socket,id=stdout,fd=4']);
+});
+
+test('the time of an emulated machine is that of a device, and KVM’s is its own', () => {
+  assert.match(valuesOf('-append').join(), /clocksource=hpet/);
+  assert.not.match(valuesOf('-append', { ...options, accelerator: 'kvm' }).join(), /clocksource/);
 });
 
 test('without a proxy there is no network device, and QEMU may start no process', () => {

@@ -1,5 +1,4 @@
 # Mounts the other partitions and puts together what scripts inside the image see, by the same script as on a host.
-# $1 size of the folders over those of the image
 # In $JOB: `partitions` (NUMBER TYPE OPTIONS), `folders` (paths below /guest/binds, the upper ones first), `assemble` and
 # its input `plan`.
 set -eu
@@ -14,7 +13,8 @@ while read -r folder; do
   mkdir "binds/$folder"
   case $folder in
     */*) ;;
-    *) mount -t tmpfs -o "mode=755,nosuid,nodev,size=$1" binds "binds/$folder" ;;
+    # Of any size: what apt fetches counts as memory, as all else does.
+    *) mount -t tmpfs -o mode=755,nosuid,nodev,size=0 binds "binds/$folder" ;;
   esac
 done <"$JOB/folders"
 

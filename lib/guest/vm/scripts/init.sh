@@ -3,6 +3,7 @@
 # a line at a time:
 #   run NONCE   runs the file `start` of the payload disk as it is now; standard output, standard error and
 #               descriptor 3 go to their ports, each followed by a NUL and the nonce; then `done NONCE CODE` to control
+# `limit memory` or `limit processes` goes to control as soon as what runs has met that limit, and before `done`.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -54,14 +55,36 @@ echo ready >&9
 for processor in /sys/devices/system/cpu/cpu[0-9]*/online; do
   [ ! -e "$processor" ] || echo 1 >"$processor"
 done &
+
+# All that runs is in this control group once stage.sh has made it, and with it limits.
+group=/sys/fs/cgroup/image
+say_limits() {
+  [ -e $group ] || return
+  read -r name count <$group/pids.events
+  [ "$count" = 0 ] || echo 'limit processes' >&9
+  while read -r name count; do
+    [ "$name" != oom_kill ] || [ "$count" = 0 ] || echo 'limit memory' >&9
+  done <$group/memory.events
+}
+mkfifo /never
+# The shell itself can wait only for what does not come; `sleep` would be a process each time.
+while :; do
+  read -r -t 1 line
+  say_limits
+done <>/never &
+
 while read -r word nonce <&9; do
   [ "$word" = run ] || continue
   umount /guest/jobs/job 2>/dev/null
   # The worker has written to the disk since it was last read.
   blockdev --flushbufs /payload
   mount -t iso9660 -o ro,nosuid,nodev,mode=0444,dmode=0555 /payload /guest/jobs/job || break
-  sh /guest/jobs/job/start </dev/null 1>&6 2>&7 3>&8 6>&- 7>&- 8>&- 9>&-
+  (
+    [ ! -e $group ] || echo 0 >$group/cgroup.procs
+    exec sh /guest/jobs/job/start
+  ) </dev/null 1>&6 2>&7 3>&8 6>&- 7>&- 8>&- 9>&-
   code=$?
+  say_limits
   for port in 6 7 8; do
     printf '\0%s' "$nonce" >&"$port"
   done

@@ -1,5 +1,6 @@
 # Makes the disks of the image known and mounts its root, before anything of the image runs.
-# $1 seconds since 1970, $2 number of the root partition, $3 its file system, $4 mount options, $5 address on a network
+# $1 seconds since 1970, $2 number of the root partition, $3 its file system, $4 mount options, $5 address on a network,
+# $6 most processes that may run
 # Prints `disk NUMBER MAJOR MINOR` for each partition, `errors COUNT`, `fstab` and after that the text of it.
 set -eu
 date -s "@$1" >/dev/null
@@ -8,6 +9,11 @@ if [ -e /sys/class/net/eth0 ]; then
   ip link set eth0 up
   ip addr add "$5" dev eth0
 fi
+# What is killed for want of memory, and what cannot be started, is counted there; init looks.
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo '+memory +pids' >/sys/fs/cgroup/cgroup.subtree_control
+mkdir /sys/fs/cgroup/image
+echo "$6" >/sys/fs/cgroup/image/pids.max
 cd /guest
 mkdir dev root disks stage binds
 for disk in /sys/block/vd*; do

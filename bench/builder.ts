@@ -1,0 +1,96 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type { Reporter } from '#lib/build/reporter.ts';
+import { runBuild } from '#lib/build/run-build.ts';
+import { loadConfig } from '#lib/config.ts';
+import { toImageBuilderError } from '#lib/errors.ts';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { createHttpClient } from '#lib/fetch/client.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import { chooseGuest } from '#lib/guest/choose.ts';
+import { createLog } from '#lib/log.ts';
+import { createFileStore } from '#lib/store/file.ts';
+import type { FromBuilder, ToBuilder } from './image-builder.ts';
+import { benchRequest } from './job.ts';
+import { Stopwatch } from './measure.ts';
+
+/** The process that builds, as the worker does, once per message; its settings are in the environment, as everywhere. */
+
+process.on('disconnect', () => process.exit());
+
+const config = loadConfig();
+const log = createLog({ level: 'warn' });
+try {
+  const build = await compose();
+  process.on('message', (message: ToBuilder) => {
+    build(message).then(tell, fail);
+  });
+} catch (error) {
+  fail(error);
+}
+
+/** Chooses the guest, tells of it, and returns what makes one build. */
+async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
+  for (const folder of [config.workDirectory, config.cacheDirectory]) await mkdir(folder, { recursive: true });
+  const guest = await chooseGuest({
+    setting: config.guest,
+    directory: config.workDirectory,
+    vm: config,
+    host: config,
+    log,
+  });
+  const client = createHttpClient({
+    egress: createEgress({ allowLoopback: config.egressAllowLoopback, allowedHosts: config.egressAllowedHosts }),
+    connectTimeoutMs: config.connectTimeoutMs,
+    stallTimeoutMs: config.stallTimeoutMs,
+    userAgent: 'imagebuilder-bench',
+  });
+  const tools = {
+    client,
+    aptCache: await createAptCache({
+      client,
+      cacheDirectory: config.cacheDirectory,
+      cacheBytes: config.aptCacheBytes,
+    }),
+    chooseGuest: async () => guest,
+    store: createFileStore(config.storeDirectory),
+    settings: config,
+  };
+  tell({ type: 'ready', accelerator: guest.accelerator });
+  return async ({ imageUrl, series }) => {
+    const build = { buildId: randomUUID(), request: benchRequest(imageUrl, series) };
+    const watch = new Stopwatch();
+    const context = { signal: new AbortController().signal, log, reporter: stepTimer(watch) };
+    const image = await runBuild(build, tools, context);
+    const times = watch.end();
+    await rm(fileURLToPath(image.location));
+    return { type: 'built', ...times };
+  };
+}
+
+function tell(message: FromBuilder): void {
+  process.send?.(message);
+}
+
+function fail(error: unknown): void {
+  const { code, message, logTail } = toImageBuilderError(error);
+  tell({ type: 'failed', code, message, logTail });
+}
+
+/** A reporter that tells nobody and times the steps. */
+function stepTimer(watch: Stopwatch): Reporter {
+  return {
+    step: null,
+    doing: '',
+    begin: (step) => watch.begin(step),
+    progress() {},
+    notice() {},
+    log() {},
+    guest() {},
+    logTail: () => [],
+    end: () => Promise.reject(new Error('the end of a build is told by the worker, which takes no part here')),
+    handBack: () => Promise.resolve(true),
+    async [Symbol.asyncDispose]() {},
+  };
+}

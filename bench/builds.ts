@@ -1,0 +1,157 @@
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { loadConfig } from '#lib/config.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { type AptProxy, startAptProxy } from '#lib/fetch/apt-proxy.ts';
+import { createHttpClient } from '#lib/fetch/client.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import type { Accelerator } from '#lib/guest/vm/machine.ts';
+import { probeVm } from '#lib/guest/vm/probe.ts';
+import { inspectImage } from '#lib/image/inspect.ts';
+import { makeBaseImage } from '../test/images/base-image.ts';
+import { serveFile } from '../test/servers/image-server.ts';
+import { type Launchpad, startLaunchpad } from '../test/servers/launchpad.ts';
+import { type Builder, type GuestKind, startBuilder } from './image-builder.ts';
+import { benchPpa, packages, ppaName } from './job.ts';
+import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
+import type { Measurement } from './measure.ts';
+import { measureRepack, type RepackMeasurement } from './repack.ts';
+
+export interface BuildsOptions {
+  /** The checkout. */
+  readonly root: string;
+  /** Null for those that can run here. */
+  readonly guests: readonly GuestKind[] | null;
+  readonly rounds: number;
+  readonly signal: AbortSignal;
+  readonly onLine: (line: string) => void;
+}
+
+export interface BuildsResult {
+  /** By guest, one measurement a round. */
+  readonly ours: readonly { readonly guest: GuestKind; readonly runs: readonly Measurement[] }[];
+  readonly theirs: readonly Measurement[];
+  readonly repacks: readonly RepackMeasurement[];
+  /** Of the vm guest and of virt-customize. */
+  readonly accelerator: Accelerator;
+  readonly applianceSeconds: number;
+  readonly baseBytes: number;
+}
+
+/**
+ * One job done by Image Builder with each guest, and by virt-customize with qemu-img, in turns, on the same base image
+ * and through caches of packages that are filled by then, as far as the mirror lets them be.
+ */
+export async function measureBuilds({ root, guests, rounds, signal, onLine }: BuildsOptions): Promise<BuildsResult> {
+  const cacheDirectory = join(root, '.cache/bench');
+  await mkdir(cacheDirectory, { recursive: true });
+  await using cleanup = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(cacheDirectory, 'run-'));
+  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+  // The builder of the vm guest is nobody.
+  await chmod(directory, 0o755);
+
+  const image = await makeBaseImage({ cacheDirectory: join(root, '.cache/base-images'), onLine, signal });
+  const series = image.codename;
+  const site = cleanup.use(await serveFile(image.path));
+  const launchpad = cleanup.use(await startLaunchpad({ ppas: [benchPpa(series)], directory: join(directory, 'ppa') }));
+  const builders: Builder[] = [];
+  for (const guest of guests ?? (['host', 'vm'] as const)) {
+    const starting = startBuilder({
+      guest,
+      cacheDirectory: join(cacheDirectory, guest),
+      directory: join(directory, guest),
+      environment: {
+        IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
+        IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+        IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+      },
+      signal,
+    });
+    const builder = await starting.catch((error: unknown) => {
+      if (guests !== null || !(error instanceof ImageBuilderError) || error.code !== 'guest.unavailable') throw error;
+      onLine(`Left out: ${error.message}`);
+      return null;
+    });
+    if (builder !== null) builders.push(cleanup.use(builder));
+  }
+  if (builders.length === 0) throw new ImageBuilderError('guest.unavailable', 'no guest can run here');
+  const settings = loadConfig({ IMAGEBUILDER_CACHE_DIRECTORY: join(cacheDirectory, 'virt-customize') });
+  const accelerator = await acceleratorOf(builders, settings);
+
+  const guestfs = cleanup.use(
+    await prepareLibguestfs({ directory: join(directory, 'libguestfs'), kvm: accelerator === 'kvm', signal }),
+  );
+  const { proxy, key } = cleanup.use(await startServices(settings, launchpad, signal));
+  const build = (builder: Builder) => builder.build({ imageUrl: site.url, series });
+  const customize = () =>
+    measureVirtCustomize(guestfs, {
+      basePath: image.path,
+      packages,
+      ppaUrl: `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`,
+      key,
+      series,
+      proxyUrl: proxy.url,
+      directory,
+      bystanders: new Set(builders.map(({ processId }) => processId)),
+      signal,
+    });
+
+  onLine('Warming up: each does the job once, which fills the caches; libguestfs makes its appliance …');
+  for (const builder of builders) await build(builder);
+  const applianceSeconds = await makeAppliance(guestfs, image.path, signal);
+  await customize();
+
+  const base = await inspectImage(image.path, { maximumVirtualBytes: settings.maximumVirtualBytes, signal });
+  const ours = builders.map((builder) => ({ guest: builder.guest, builder, runs: [] as Measurement[] }));
+  const theirs: Measurement[] = [];
+  const repacks: RepackMeasurement[] = [];
+  for (let round = 1; round <= rounds; round += 1) {
+    const tell = (who: string, { totalSeconds }: Measurement) =>
+      onLine(`Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s`);
+    for (const { guest, builder, runs } of ours) {
+      const built = await build(builder);
+      runs.push(built);
+      tell(`${guest} guest`, built);
+    }
+    const customized = await customize();
+    theirs.push(customized);
+    tell('virt-customize', customized);
+    const { overlayPath } = customized;
+    repacks.push(...(await measureRepack({ basePath: image.path, base, overlayPath, directory, signal })));
+  }
+  return { ours, theirs, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
+}
+
+/** What vms run with here, also where none takes part. */
+async function acceleratorOf(
+  builders: readonly Builder[],
+  settings: ReturnType<typeof loadConfig>,
+): Promise<Accelerator> {
+  const taken = builders.find(({ guest }) => guest === 'vm')?.accelerator;
+  if (taken !== undefined && taken !== null) return taken;
+  const probe = await probeVm(settings);
+  return probe.usable ? probe.accelerator : 'tcg';
+}
+
+/** What virt-customize is given: the proxy with its cache of packages, and the key of the PPA. */
+async function startServices(
+  { connectTimeoutMs, stallTimeoutMs, cacheDirectory, aptCacheBytes }: ReturnType<typeof loadConfig>,
+  launchpad: Launchpad,
+  signal: AbortSignal,
+): Promise<{ readonly proxy: AptProxy; readonly key: string } & AsyncDisposable> {
+  await using opened = new AsyncDisposableStack();
+  const egress = createEgress({ allowLoopback: true, allowedHosts: [] });
+  const userAgent = 'imagebuilder-bench';
+  const client = opened.use(createHttpClient({ egress, connectTimeoutMs, stallTimeoutMs, userAgent }));
+  const cache = await createAptCache({ client, cacheDirectory, cacheBytes: aptCacheBytes });
+  const proxy = opened.use(await startAptProxy({ client, cache, signal }));
+  const key = await client.getJson(
+    `${launchpad.apiUrl}/~${ppaName.owner}/+archive/ubuntu/${ppaName.name}?ws.op=getSigningKeyData`,
+    { signal, maximumBytes: 1024 * 1024 },
+  );
+  const kept = opened.move();
+  return { proxy, key: z.string().parse(key), [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
