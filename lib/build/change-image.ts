@@ -6,7 +6,7 @@ import { installPackages } from '../apt/install.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openOfflineApt } from '../apt/offline/offline-apt.ts';
-import { comparePackages, readPackages } from '../apt/packages.ts';
+import { comparePackages, type InstalledPackage, readPackages } from '../apt/packages.ts';
 import type { InstallPlan } from '../apt/resolve.ts';
 import { addSources } from '../apt/sources.ts';
 import { type AptProgress, updateLists } from '../apt/update.ts';
@@ -64,12 +64,10 @@ export async function changeImage(
   const facts = await readImageFacts(session);
   assertSeries(facts, options.series);
   const pristine = await beforeChange(session);
-  try {
-    await install(session, { facts, proxy, caches, ...options }, tools, context);
-  } catch (error) {
-    throw ownRefusal(proxy) ?? error;
-  }
-  const { changed } = comparePackages(facts.packages, await readPackages(session), facts.architecture);
+  const packages = await install(session, { facts, proxy, caches, ...options }, tools, context).catch(
+    (error: unknown) => Promise.reject(ownRefusal(proxy) ?? error),
+  );
+  const { changed } = comparePackages(facts.packages, packages, facts.architecture);
 
   reporter.begin('seal', 'cleaning up inside the image');
   await sealImage(session, pristine);
@@ -88,6 +86,7 @@ function assertPackageCount({ install }: InstallPlan, maximumPackages: number): 
 /** Part of the apt cache's size that package lists may take; packages get the rest. */
 export const listsShare = 0.2;
 
+/** Resolves with the packages that the image has then. */
 async function install(
   session: GuestSession,
   inputs: Pick<ChangeOptions, 'series' | 'sources' | 'packages' | 'workDirectory' | 'baseSize'> & {
@@ -97,7 +96,7 @@ async function install(
   },
   { settings }: BuildTools,
   { reporter, signal, space, log }: LimitedContext,
-): Promise<void> {
+): Promise<readonly InstalledPackage[]> {
   const { facts, proxy, caches, series, sources, packages, workDirectory } = inputs;
   const onLog = (line: string) => {
     reporter.log(line);
@@ -123,12 +122,13 @@ async function install(
   reporter.begin('install', packages.length === 0 ? 'no packages to install' : `installing ${packages.join(' ')}`);
   const onPlan = (plan: InstallPlan) => assertPackageCount(plan, settings.maximumPackages);
   const installOptions = { ...updateOptions, recommends: settings.installRecommends, onPlan };
-  const { remove } = await (offline === null
-    ? installPackages(session, packages, installOptions)
+  const { plan, packages: installed } = await (offline === null
+    ? { plan: await installPackages(session, packages, installOptions), packages: await readPackages(session) }
     : offline.installPackages(packages, installOptions));
-  if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
+  if (plan.remove.length > 0) reporter.notice(`removed because they conflict: ${plan.remove.join(' ')}`);
   const { hits, misses } = proxy.statistics;
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
+  return installed;
 }
 
 /** Apt sees a refusal of our own proxy as one of the server's; the cause is the better error. */

@@ -45,17 +45,18 @@ APT::Get::AutomaticRemove "false";
 `;
 
 /**
- * Installs packages in an image whose scripts have no network. The image's own apt unpacks, configures and removes
- * exactly what is handed in, in the order that it finds right. Throws as `installPackages` does, and `apt.install` with
- * what to do about it where a package's script failed for want of a network.
+ * Installs packages in an image whose scripts have no network, and resolves with what the image has then. The image's
+ * own apt unpacks, configures and removes exactly what is handed in, in the order that it finds right. Throws as
+ * `installPackages` does, and `apt.install` with what to do about it where a package's script failed for want of a
+ * network.
  */
 export async function installOffline(
   session: GuestSession,
   handIn: HandIn,
   options: OfflineInstallOptions,
-): Promise<void> {
+): Promise<InstalledPackage[]> {
   const { folder, archives, remove, extendedStates } = handIn;
-  if (archives.length === 0 && remove.length === 0 && extendedStates === null) return;
+  if (archives.length === 0 && remove.length === 0 && extendedStates === null) return await readPackages(session);
   const lines: string[] = [];
   const failures: AptStatus[] = [];
   let exitCode: number | undefined;
@@ -94,7 +95,9 @@ export async function installOffline(
   assertNotKilled(exitCode, lines);
   const error = installError({ exitCode, lines }, failures, { sources: [] });
   if (error !== null) throw explainNetworkFailure(error, lines);
-  assertInstalled(handIn, await readPackages(session));
+  const packages = await readPackages(session);
+  assertInstalled(handIn, packages);
+  return packages;
 }
 
 /** How apt-get is asked for exactly this version. */

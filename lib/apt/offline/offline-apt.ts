@@ -5,6 +5,7 @@ import { exec } from '../../exec.ts';
 import type { GuestBind, GuestSession } from '../../guest/guest.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
+import { type InstalledPackage, readPackages } from '../packages.ts';
 import type { InstallPlan } from '../resolve.ts';
 import { type UpdateOptions, updateLists } from '../update.ts';
 import { takeArchives } from './archives.ts';
@@ -25,8 +26,13 @@ import { createWorkerSession } from './worker-session.ts';
 export interface OfflineApt extends AsyncDisposable {
   /** As `updateLists`. */
   updateLists(options: UpdateOptions): Promise<void>;
-  /** As `installPackages`; once for an image. */
-  installPackages(specifications: readonly string[], options: InstallOptions): Promise<InstallPlan>;
+  /** As `installPackages`; once for an image, whose packages afterwards it tells too. */
+  installPackages(specifications: readonly string[], options: InstallOptions): Promise<OfflineInstallation>;
+}
+
+export interface OfflineInstallation {
+  readonly plan: InstallPlan;
+  readonly packages: readonly InstalledPackage[];
 }
 
 export interface OfflineAptOptions {
@@ -104,9 +110,11 @@ async function install(
   parts: InstallParts,
   specifications: readonly string[],
   options: InstallOptions,
-): Promise<InstallPlan> {
+): Promise<OfflineInstallation> {
   const { session, worker, directory, cache, state, architecture, signal } = parts;
-  if (specifications.length === 0) return { install: [], remove: [] };
+  if (specifications.length === 0) {
+    return { plan: { install: [], remove: [] }, packages: await readPackages(session) };
+  }
   await mkdir(join(cache, 'archives', 'partial'), { recursive: true });
   // The worker's apt "installs" with a dpkg that does nothing. What it downloads is the first half of the way.
   const plan = await installPackages(worker, specifications, {
@@ -119,11 +127,11 @@ async function install(
     },
   });
   const folder = join(directory, 'packages');
-  const archives = await takeArchives(join(cache, 'archives'), folder, signal);
+  const archives = await takeArchives({ from: join(cache, 'archives'), folder, signal });
   assertDownloaded(plan, archives.length);
   const extendedStates = await readFile(join(directory, 'state', 'extended_states'));
   const total = 2 * archives.length;
-  await installOffline(
+  const packages = await installOffline(
     session,
     {
       folder,
@@ -137,7 +145,7 @@ async function install(
       onProgress: ({ current, message }) => options.onProgress({ current: archives.length + current, total, message }),
     },
   );
-  return plan;
+  return { plan, packages };
 }
 
 /** apt's own words about a dpkg that has done nothing. */

@@ -1,9 +1,9 @@
 import { gunzipSync } from 'node:zlib';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
 import type { GuestSession } from '../../guest/guest.ts';
-import { type OfflineScriptOptions, runOfflineScript } from './script.ts';
+import { type OfflineScriptOptions, offlineTexts, runOfflineScript } from './script.ts';
 
-/** One file out of an image, as scripts/state.sh frames it. */
+/** One file out of an image, as scripts/records.sh frames it. */
 export interface ImageRecord {
   readonly kind: string;
   /** A file name without folders, a number, or `-`. */
@@ -28,6 +28,7 @@ export async function readRecords(
   await runOfflineScript(session, name, {
     timeoutMs: 300_000,
     ...options,
+    files: { ...options.files, records: offlineTexts.records },
     onLine: (line, stream) => {
       characters += line.length;
       if (stream === 'stdout' && characters <= maximumEncodedCharacters) lines.push(line);
@@ -44,25 +45,28 @@ export async function readRecords(
 export function parseRecords(lines: readonly string[]): ImageRecord[] {
   if (!lines.every((line) => /^[A-Za-z0-9+/]*={0,2}$/.test(line))) throw garbled();
   const data = unpack(Buffer.from(lines.join(''), 'base64'));
-  const records: ImageRecord[] = [];
-  for (let offset = 0; offset < data.length; ) {
+  const headers: { readonly kind: string; readonly name: string; readonly sizeBytes: number }[] = [];
+  let offset = 0;
+  for (;;) {
     const end = data.indexOf('\n', offset);
     const header = /^([0-9]{1,9}) ([a-z-]{1,32}) ([A-Za-z0-9._:-]{1,255})$/.exec(
       data.toString('latin1', offset, end === -1 ? offset : Math.min(end, offset + 512)),
     );
     if (header === null) throw garbled();
     const [, size = '', kind = '', name = ''] = header;
-    const start = end + 1;
-    offset = start + Number(size);
-    if (offset > data.length) throw garbled();
-    if (kind === 'end') {
-      if (offset !== data.length) throw garbled();
-      return records;
-    }
-    if (records.length === maximumRecords) throw tooLarge();
-    records.push({ kind, name, content: data.subarray(start, offset) });
+    offset = end + 1;
+    if (kind === 'end') break;
+    if (headers.length === maximumRecords) throw tooLarge();
+    headers.push({ kind, name, sizeBytes: Number(size) });
   }
-  throw garbled();
+  const records = headers.map(({ kind, name, sizeBytes }): ImageRecord => {
+    const content = data.subarray(offset, offset + sizeBytes);
+    if (content.length < sizeBytes) throw garbled();
+    offset += sizeBytes;
+    return { kind, name, content };
+  });
+  if (offset !== data.length) throw garbled();
+  return records;
 }
 
 function unpack(compressed: Buffer): Buffer {

@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestScript, GuestSession } from '../../guest/guest.ts';
 
-/** The scripts of this folder, which run inside images as those of lib/apt/scripts do. */
-const names = ['state', 'keyrings', 'install'] as const;
+/** The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is part of others. */
+const names = ['state', 'keyrings', 'install', 'records'] as const;
 type OfflineScriptName = (typeof names)[number];
 
-const texts = Object.fromEntries(
+export const offlineTexts = Object.fromEntries(
   names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
 ) as Readonly<Record<OfflineScriptName, string>>;
 
@@ -18,5 +18,5 @@ export async function runOfflineScript(
   name: OfflineScriptName,
   options: OfflineScriptOptions,
 ): Promise<void> {
-  await session.run({ ...options, name: `offline-${name}`, text: texts[name] });
+  await session.run({ ...options, name: `offline-${name}`, text: offlineTexts[name] });
 }

@@ -80,11 +80,13 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
     inside: async (script) => {
       const variables = Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`);
       const command = [
-        ...['chroot', '/guest/root', '/usr/bin/env', '-i', ...variables],
+        ...['env', '-i', ...variables, 'chroot', '/guest/root'],
         ...['/bin/sh', '-c', guestScripts.runner, script.name, '/run/imagebuilder/job/files'],
         ...(script.arguments ?? []),
       ];
-      return await run(`exec nsenter -t "$(cat /guest/process)" -p -i -u ${quoted(command)}\n`, script);
+      // The vm's own `env`, and the shell's `read`: a program of the image takes twice as long to start.
+      const enter = 'read -r process </guest/process; exec nsenter -t "$process" -p -i -u';
+      return await run(`${enter} ${quoted(command)}\n`, script);
     },
   };
 }

@@ -25,11 +25,9 @@ test('files of any content come out as they went in', () => {
   const records = fc.array(fc.record({ name, content: fc.uint8Array({ maxLength: 300 }) }), { maxLength: 20 });
   fc.assert(
     fc.property(records, (given) => {
-      const parts = given.flatMap(({ name, content }) => [
-        Buffer.from(`${content.length} some-kind ${name}\n`),
-        content,
-      ]);
-      const found = parseRecords(encode(Buffer.concat([...parts, Buffer.from('0 end -\n')])));
+      const headers = given.map(({ name, content }) => `${content.length} some-kind ${name}\n`);
+      const contents = given.map(({ content }) => content);
+      const found = parseRecords(encode(Buffer.concat([Buffer.from(`${headers.join('')}0 end -\n`), ...contents])));
       assert.equal(
         found.map(({ kind, name, content }) => ({ kind, name, content: [...content] })),
         given.map(({ name, content }) => ({ kind: 'some-kind', name, content: [...content] })),
@@ -41,15 +39,7 @@ test('files of any content come out as they went in', () => {
 
 test('whatever an image sends instead is refused as such, and nothing else is thrown', () => {
   const line = fc.oneof(
-    fc.constantFrom(
-      '0 end -\n',
-      '3 status -\nabc',
-      '5 status -\nabc',
-      '1 x ../y\nz',
-      '-1 a b\n',
-      '9999999999 a b\n',
-      '\n',
-    ),
+    fc.constantFrom('0 end -\n', '3 status -\n', 'abc', '1 x ../y\nz', '-1 a b\n', '9999999999 a b\n', '\n'),
     fc.string(),
   );
   fc.assert(
@@ -62,7 +52,7 @@ test('whatever an image sends instead is refused as such, and nothing else is th
 });
 
 test('data that is cut off, or goes on after its end, is refused', () => {
-  const whole = '3 status -\nabc0 end -\n';
+  const whole = '3 status -\n0 end -\nabc';
   assert.is(parseRecords(encode(whole)).length, 1);
   for (let length = 0; length < whole.length; length += 1) {
     assert.is(failure(encode(whole.slice(0, length))), 'guest.failed', `${length}`);

@@ -13,6 +13,8 @@ place=/run/imagebuilder-packages
 rm -rf "$place"
 trap 'rm -rf "$place"' EXIT
 mkdir -p "$place/lists/partial" "$place/archives/partial"
+# As if apt had downloaded them: what it finds in a repository it would hash, which the worker has done.
+if [ -s "$JOB/Packages" ]; then ln -s "$JOB"/folder/*.deb "$place/archives/"; fi
 ln -s "$JOB/folder" "$place/pool"
 cat "$JOB/Packages" >"$place/lists/_run_imagebuilder-packages_pool_._Packages"
 echo "deb [trusted=yes] file:$place/pool ./" >"$place/sources.list"

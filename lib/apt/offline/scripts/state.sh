@@ -1,15 +1,9 @@
-# Prints what the image's apt goes by, so that it can be worked out elsewhere what that apt would do: one gzip stream in
-# base64. In it, each file is a line "SIZE KIND NAME" with its content behind it; the kind "end" comes last. Links are
-# followed here, where they lead nowhere but into the image. Changes nothing.
+# Prints what the image's apt goes by, so that it can be worked out elsewhere what that apt would do, as records.sh does.
+# Changes nothing.
 set -eu
 export LC_ALL=C
+. "$JOB/records"
 
-record() {
-  [ -f "$3" ] || return 0
-  size=$(wc -c <"$3")
-  printf '%d %s %s\n' "$size" "$1" "$2"
-  head -c "$size" "$3"
-}
 records() {
   for path in "$2"/*; do
     case ${path##*/} in *[!A-Za-z0-9._:-]*) continue ;; esac
@@ -23,19 +17,20 @@ eval "$(apt-config shell status Dir::State::status/f extended Dir::State::extend
   preferences Dir::Etc::preferences/f preferences_parts Dir::Etc::preferencesparts/d \
   trusted Dir::Etc::trusted/f trusted_parts Dir::Etc::trustedparts/d \
   netrc Dir::Etc::netrc/f netrc_parts Dir::Etc::netrcparts/d)"
-{
-  configuration=$(apt-config dump)
-  printf '%d configuration -\n%s' "${#configuration}" "$configuration"
-  record status - "$status"
-  record extended-states - "$extended"
-  record source - "$list"
-  records source-part "${parts:-/none}"
-  record preferences - "$preferences"
-  records preferences-part "${preferences_parts:-/none}"
-  record trusted - "$trusted"
-  records trusted-part "${trusted_parts:-/none}"
-  record netrc - "$netrc"
-  records netrc-part "${netrc_parts:-/none}"
-  record certificates - /etc/ssl/certs/ca-certificates.crt
-  echo '0 end -'
-} | gzip -1 | base64 -w 1000
+configuration=/run/imagebuilder-configuration
+rm -rf "$configuration"
+trap 'rm -f "$configuration"' EXIT
+apt-config dump >"$configuration"
+record configuration - "$configuration"
+record status - "$status"
+record extended-states - "$extended"
+record source - "$list"
+records source-part "${parts:-/none}"
+record preferences - "$preferences"
+records preferences-part "${preferences_parts:-/none}"
+record trusted - "$trusted"
+records trusted-part "${trusted_parts:-/none}"
+record netrc - "$netrc"
+records netrc-part "${netrc_parts:-/none}"
+record certificates - /etc/ssl/certs/ca-certificates.crt
+send
