@@ -2,7 +2,7 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
-import { together } from '../together.ts';
+import { together } from './together.ts';
 import type { BuildTools, LimitedContext } from './tools.ts';
 
 export interface BuildInputs {

@@ -11,12 +11,12 @@ import type { ImageInspection } from '../image/inspection.ts';
 import { createOverlay } from '../image/overlay.ts';
 import { repack } from '../image/repack.ts';
 import { verifyImage } from '../image/verify.ts';
-import { together } from '../together.ts';
 import { changeImage } from './change-image.ts';
 import { openDiskSpace } from './disk-space.ts';
 import { type BuildInputs, fetchInputs } from './fetch-inputs.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { limitOutput } from './output-limit.ts';
+import { together } from './together.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './tools.ts';
 import { openWorkDirectory } from './work-directory.ts';
 

@@ -144,12 +144,7 @@ const openCaches = (chroot: Chroot): Promise<AptCaches> =>
 
 async function openOffline(chroot: Chroot, caches: AptCaches, session: GuestSession): Promise<OfflineApt> {
   const facts = await readImageFacts(session);
-  return await openOfflineApt(session, {
-    facts,
-    binds: caches.binds,
-    workDirectory: chroot.directory,
-    signal,
-  });
+  return await openOfflineApt(session, { facts, binds: caches.binds, workDirectory: chroot.directory, signal });
 }
 
 /** Makes a PPA, or nothing, the only source of a system. */

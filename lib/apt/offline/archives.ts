@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { link, mkdir, readdir } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
-import { together } from '../../together.ts';
 
 /** A package file that apt has downloaded and verified. */
 export interface Archive {
@@ -44,34 +42,24 @@ const indexFields = [
   'Provides',
 ];
 
-interface Take {
-  /** apt's Dir::Cache::archives. */
-  readonly from: string;
-  readonly folder: string;
-  readonly signal: AbortSignal;
-}
-
-/** Takes what apt has downloaded over into `folder`, which is created, and describes each. */
-export async function takeArchives({ from, folder, signal }: Take): Promise<Archive[]> {
+/**
+ * Takes what apt has downloaded into `archives` (its Dir::Cache::archives) over into `folder`, which is created, and
+ * describes each.
+ */
+export async function takeArchives(archives: string, folder: string, signal: AbortSignal): Promise<Archive[]> {
   await mkdir(folder);
-  const names = (await readdir(from)).filter((name) => name.endsWith('.deb')).sort();
+  const files = (await readdir(archives)).filter((name) => name.endsWith('.deb')).sort();
   const taken: Archive[] = [];
-  const left = names.values();
-  const takeNext = async (either: AbortSignal) => {
-    for (const name of left) taken.push(await takeArchive(name, { from, folder, signal: either }));
-  };
-  await together(signal, (either) => Array.from({ length: availableParallelism() }, () => takeNext(either)));
-  return taken.sort((a, b) => (a.file < b.file ? -1 : 1));
-}
-
-async function takeArchive(file: string, { from, folder, signal }: Take): Promise<Archive> {
-  const { name, version, architecture } = parseArchiveName(file);
-  const path = join(folder, file);
-  await link(join(from, file), path);
-  const { stdout } = await exec('dpkg-deb', ['--field', path, ...indexFields], { signal, timeoutMs: 60_000 });
-  const { sizeBytes, sha256 } = await digest(path, signal);
-  const stanza = `${stdout.trimEnd()}\nFilename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
-  return { name, version, architecture, file, stanza };
+  for (const file of files) {
+    const { name, version, architecture } = parseArchiveName(file);
+    const path = join(folder, file);
+    await link(join(archives, file), path);
+    const { stdout } = await exec('dpkg-deb', ['--field', path, ...indexFields], { signal, timeoutMs: 60_000 });
+    const { sizeBytes, sha256 } = await digest(path, signal);
+    const stanza = `${stdout.trimEnd()}\nFilename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
+    taken.push({ name, version, architecture, file, stanza });
+  }
+  return taken;
 }
 
 /** `name_version_arch.deb` as apt writes it: what has a meaning in file names or URLs stands as `%3a`. */

@@ -5,7 +5,7 @@ import { exec } from '../../exec.ts';
 import type { GuestBind, GuestSession } from '../../guest/guest.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
-import { type InstalledPackage, readPackages } from '../packages.ts';
+import type { InstalledPackage } from '../packages.ts';
 import type { InstallPlan } from '../resolve.ts';
 import { type UpdateOptions, updateLists } from '../update.ts';
 import { takeArchives } from './archives.ts';
@@ -112,9 +112,6 @@ async function install(
   options: InstallOptions,
 ): Promise<OfflineInstallation> {
   const { session, worker, directory, cache, state, architecture, signal } = parts;
-  if (specifications.length === 0) {
-    return { plan: { install: [], remove: [] }, packages: await readPackages(session) };
-  }
   await mkdir(join(cache, 'archives', 'partial'), { recursive: true });
   // The worker's apt "installs" with a dpkg that does nothing. What it downloads is the first half of the way.
   const plan = await installPackages(worker, specifications, {
@@ -127,7 +124,7 @@ async function install(
     },
   });
   const folder = join(directory, 'packages');
-  const archives = await takeArchives({ from: join(cache, 'archives'), folder, signal });
+  const archives = await takeArchives(join(cache, 'archives'), folder, signal);
   assertDownloaded(plan, archives.length);
   const extendedStates = await readFile(join(directory, 'state', 'extended_states'));
   const total = 2 * archives.length;

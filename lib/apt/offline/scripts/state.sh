@@ -18,7 +18,6 @@ eval "$(apt-config shell status Dir::State::status/f extended Dir::State::extend
   trusted Dir::Etc::trusted/f trusted_parts Dir::Etc::trustedparts/d \
   netrc Dir::Etc::netrc/f netrc_parts Dir::Etc::netrcparts/d)"
 configuration=/run/imagebuilder-configuration
-rm -rf "$configuration"
 trap 'rm -f "$configuration"' EXIT
 apt-config dump >"$configuration"
 record configuration - "$configuration"
