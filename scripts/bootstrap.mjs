@@ -1,7 +1,7 @@
 // node scripts/bootstrap.mjs ENTRY.ts [arguments]
 //
-// Does all set-up that ENTRY.ts needs (npm packages, Debian packages), then runs it on the Node of the npm package
-// `node`. Says what it does; is silent when there is nothing to do. Needs nothing but a Node from 18 on, and npm.
+// Does all set-up that ENTRY.ts needs (npm packages, Debian packages), then runs it on the Node that package-lock.json
+// pins. Says what it does; is silent when there is nothing to do. Needs nothing but a Node from 18 on, and npm.
 
 import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -45,10 +45,17 @@ const ready =
   (groups.length === 0 || (await withDebianLock(() => ensureDebianPackages(groups, say))));
 if (interruptedBy !== undefined) end(null, interruptedBy);
 else if (!ready) process.exitCode = 1;
-else {
-  child = spawn(join(root, nodeBinary), [join(root, entry), ...args], { stdio: 'inherit' });
+else start(nodeBinary(root));
+
+function start(node) {
+  if (node === null) {
+    say(`There is no Node here for ${process.platform} on ${process.arch}. Please use Node 22.18 or later.`);
+    process.exitCode = 1;
+    return;
+  }
+  child = spawn(node, [join(root, entry), ...args], { stdio: 'inherit' });
   child.on('error', (error) => {
-    say(`cannot start ${nodeBinary}: ${error.message}`);
+    say(`cannot start ${node}: ${error.message}`);
     process.exitCode = 1;
   });
   child.on('close', end);

@@ -1,3 +1,3 @@
-export const nodeBinary: string;
+export function nodeBinary(root: string): string | null;
 export function isInstalled(root: string): boolean;
 export function ensureNpmPackages(root: string, say: (line: string) => void): Promise<boolean>;

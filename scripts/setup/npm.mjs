@@ -4,22 +4,35 @@ import { run } from './run.mjs';
 
 /** Keeps node_modules in step with package-lock.json. Plain JavaScript, without dependencies, for any Node from 18 on. */
 
-/** Where the Node that everything runs on is: the npm package `node`, so that the machine's own version is no matter. */
-export const nodeBinary = join('node_modules', 'node', 'bin', 'node');
+/** The npm package whose Node everything runs on. The lock file holds its digest, and no script of it runs. */
+const nodePackage = `node_modules/node-${process.platform}-${process.arch}`;
+const packagedNode = 'node_modules/.bin/node';
+const leastNode = [22, 18];
+
+/**
+ * Path of the Node that everything runs on, so that the machine's own version is no matter. Where there is no package
+ * for this platform it is the machine's own, if that is new enough, otherwise null.
+ */
+export function nodeBinary(root) {
+  const packaged = join(root, packagedNode);
+  if (existsSync(packaged)) return packaged;
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  return major > leastNode[0] || (major === leastNode[0] && minor >= leastNode[1]) ? process.execPath : null;
+}
 
 /** True when node_modules under `root` holds what package-lock.json names: npm's own record there says the same. */
 export function isInstalled(root) {
-  if (!existsSync(join(root, nodeBinary))) return false;
   try {
     const packages = (...path) => JSON.parse(readFileSync(join(root, ...path), 'utf8')).packages;
     const wanted = packages('package-lock.json');
     const installed = packages('node_modules', '.package-lock.json');
-    const same = (name) =>
-      wanted[name]?.version === installed[name].version && wanted[name]?.integrity === installed[name].integrity;
-    return (
-      Object.keys(installed).every(same) &&
-      Object.keys(wanted).every((name) => name === '' || wanted[name].optional === true || name in installed)
-    );
+    // npm goes on without an optional package that it cannot fetch. The Node for this platform is not one to do without.
+    if (nodePackage in wanted && !existsSync(join(root, packagedNode))) return false;
+    return Object.entries(wanted).every(([name, { version, integrity, optional }]) => {
+      if (name === '') return true;
+      const found = installed[name];
+      return found === undefined ? optional === true : found.version === version && found.integrity === integrity;
+    });
   } catch {
     return false;
   }
@@ -31,7 +44,9 @@ export async function ensureNpmPackages(root, say) {
   say('Installing npm packages (npm ci; about half a minute)');
   const npm = process.env.npm_execpath;
   const [file, prefix] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []];
-  const result = await run(file, [...prefix, 'ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root });
+  const options = ['--ignore-scripts', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
+  const result = await run(file, [...prefix, 'ci', ...options], { cwd: root });
   if (!result.ok) say(`npm ci failed:\n${result.output.trim()}`);
-  return result.ok;
+  else if (!isInstalled(root)) say('npm ci did not fetch everything that package-lock.json names. Please try again.');
+  return isInstalled(root);
 }

@@ -66,16 +66,18 @@ export async function assemble(name: string, directory: string, options: Assembl
 }
 
 /**
- * Puts into an assembled function what `npm ci --omit=dev` would: links to the repository's node_modules, of the
- * packages that the lock file does not mark as needed for development only.
+ * Puts into an assembled function what `npm ci --omit=dev --omit=optional` would: links to the repository's
+ * node_modules, of the packages that the lock file marks neither as optional nor as needed for development only.
  */
 export async function linkProductionDependencies(context: string): Promise<void> {
   const lock = z
-    .object({ packages: z.record(z.string(), z.object({ dev: z.boolean().optional() })) })
+    .object({
+      packages: z.record(z.string(), z.object({ dev: z.boolean().optional(), optional: z.boolean().optional() })),
+    })
     .parse(JSON.parse(await readFile(join(context, 'function/package-lock.json'), 'utf8')));
-  for (const [path, { dev = false }] of Object.entries(lock.packages)) {
+  for (const [path, { dev = false, optional = false }] of Object.entries(lock.packages)) {
     // Packages nested in another come along with it.
-    if (dev || !/^node_modules\/(@[^/]+\/)?[^/]+$/.test(path)) continue;
+    if (dev || optional || !/^node_modules\/(@[^/]+\/)?[^/]+$/.test(path)) continue;
     const link = join(context, 'function', path);
     await mkdir(resolve(link, '..'), { recursive: true });
     await symlink(join(repository, path), link);

@@ -1,10 +1,13 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { missingPackages, packageGroups } from '../../../scripts/setup/debian.mjs';
-import { isInstalled, nodeBinary } from '../../../scripts/setup/npm.mjs';
+import { ensureNpmPackages, isInstalled, nodeBinary } from '../../../scripts/setup/npm.mjs';
 
 test('nothing is missing where one alternative is installed', () => {
   assert.equal(missingPackages(['a', 'b | c'], new Set(['a', 'c']), new Set()), []);
@@ -44,37 +47,90 @@ test('every group that is asked for is in the list of packages', async () => {
   assert.equal([...new Set(asked)].sort(), groups.sort());
 });
 
-test('npm packages count as installed only while they are those of the lock file, and Node is there', async () => {
+const nodePackage = `node_modules/node-${process.platform}-${process.arch}`;
+
+async function inFolder(action: (root: string, write: (path: string, text: string) => Promise<void>) => Promise<void>) {
   const root = await mkdtemp(join(tmpdir(), 'imagebuilder-npm-'));
-  const lock = (packages: Record<string, { version: string; optional?: boolean }>) => JSON.stringify({ packages });
-  const write = async (path: string, text: string) => {
-    await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), text);
-  };
   try {
-    const own = { '': { version: '0.1.0' } };
-    const a = { 'node_modules/a': { version: '1.0.0' } };
-    const other = { 'node_modules/b': { version: '1.0.0', optional: true } };
-    await write('package-lock.json', lock({ ...own, ...a, ...other }));
-    assert.not.ok(isInstalled(root), 'no node_modules');
-
-    await write('node_modules/.package-lock.json', lock(a));
-    assert.not.ok(isInstalled(root), 'no Node');
-    await write(nodeBinary, '');
-    assert.ok(isInstalled(root), 'an optional package of another platform may be absent');
-
-    await write('package-lock.json', lock({ ...own, 'node_modules/a': { version: '1.0.1' } }));
-    assert.not.ok(isInstalled(root), 'another version');
-    await write('package-lock.json', lock({ ...own, ...a, 'node_modules/c': { version: '1.0.0' } }));
-    assert.not.ok(isInstalled(root), 'one more');
-    await write('package-lock.json', lock(own));
-    assert.not.ok(isInstalled(root), 'one less');
-
-    await write('node_modules/.package-lock.json', '{ broken');
-    assert.not.ok(isInstalled(root), 'a damaged record');
+    await action(root, async (path, text) => {
+      await mkdir(dirname(join(root, path)), { recursive: true });
+      await writeFile(join(root, path), text);
+    });
   } finally {
     await rm(root, { recursive: true });
   }
+}
+
+test('npm packages count as installed only while they are those of the lock file, and Node is there', () =>
+  inFolder(async (root, write) => {
+    const lock = (packages: Record<string, { version: string; optional?: boolean }>) => JSON.stringify({ packages });
+    const own = { '': { version: '0.1.0' } };
+    const a = { 'node_modules/a': { version: '1.0.0' } };
+    const node = { [nodePackage]: { version: '24.0.0', optional: true } };
+    const other = { 'node_modules/b': { version: '1.0.0', optional: true } };
+    await write('package-lock.json', lock({ ...own, ...a, ...node, ...other }));
+    assert.not.ok(isInstalled(root), 'no node_modules');
+
+    await write('node_modules/.package-lock.json', lock({ ...a, ...node }));
+    assert.not.ok(isInstalled(root), 'no Node');
+    await write('node_modules/.bin/node', '');
+    assert.ok(isInstalled(root), 'an optional package of another platform may be absent');
+    assert.is(nodeBinary(root), join(root, 'node_modules/.bin/node'));
+
+    await write('package-lock.json', lock({ ...own, ...node, 'node_modules/a': { version: '1.0.1' } }));
+    assert.not.ok(isInstalled(root), 'another version');
+    await write('package-lock.json', lock({ ...own, ...node, ...a, 'node_modules/c': { version: '1.0.0' } }));
+    assert.not.ok(isInstalled(root), 'one more');
+    await write('node_modules/.package-lock.json', '{ broken');
+    assert.not.ok(isInstalled(root), 'a damaged record');
+  }));
+
+test('a platform without a Node of ours takes the one that it has', () =>
+  inFolder(async (root, write) => {
+    const packages = { 'node_modules/a': { version: '1.0.0' } };
+    await write('package-lock.json', JSON.stringify({ packages }));
+    await write('node_modules/.package-lock.json', JSON.stringify({ packages }));
+    assert.ok(isInstalled(root));
+    assert.is(nodeBinary(root), process.execPath);
+  }));
+
+test('a registry that does not serve Node ends the set-up, though npm goes on without what is optional', () =>
+  inFolder(async (root, write) => {
+    const name = nodePackage.replace('node_modules/', '');
+    const optionalDependencies = { [name]: '24.0.0' };
+    const entry = { version: '24.0.0', optional: true, integrity: `sha512-${Buffer.alloc(64).toString('base64')}` };
+    const packages = { '': { optionalDependencies }, [nodePackage]: entry };
+    await write('package.json', JSON.stringify({ optionalDependencies }));
+    await write('package-lock.json', JSON.stringify({ lockfileVersion: 3, packages }));
+    const registry = createServer((_request, response) => response.writeHead(404).end()).listen(0, '127.0.0.1');
+    await once(registry, 'listening');
+    const { port } = registry.address() as AddressInfo;
+    await write('.npmrc', `registry=http://127.0.0.1:${port}/\ncache=${join(root, 'npm-cache')}\n`);
+    const said: string[] = [];
+    try {
+      assert.not.ok(await ensureNpmPackages(root, (line) => said.push(line)));
+    } finally {
+      registry.close();
+    }
+    assert.match(said.join('\n'), /did not fetch everything/);
+  }));
+
+test('npm verifies every package by the digest in the lock file, and runs no script of any', async () => {
+  const read = async (name: string) => await readFile(join(import.meta.dirname, '../../..', name), 'utf8');
+  const { packages } = JSON.parse(await read('package-lock.json')) as { packages: Record<string, object> };
+  const { '': own, ...others } = packages;
+  assert.ok(Object.keys(others).length > 0);
+  for (const [name, entry] of Object.entries(others)) {
+    assert.match('integrity' in entry ? String(entry.integrity) : '', /^sha512-/, name);
+    assert.not.ok('hasInstallScript' in entry, name);
+    assert.not.ok('resolved' in entry, `${name} names a registry`);
+  }
+  for (const architecture of ['x64', 'arm64']) assert.ok(`node_modules/node-linux-${architecture}` in others);
+  for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies']) {
+    const versions = Object.entries((own as Record<string, Record<string, string>>)[kind] ?? {});
+    for (const [name, version] of versions) assert.match(version, /^[0-9]+\.[0-9]+\.[0-9]+$/, name);
+  }
+  assert.match(await read('.npmrc'), /^ignore-scripts=true$/m);
 });
 
 test.run();
