@@ -30,6 +30,7 @@ export const errorTable = {
   'request.unauthorized': row('request', 401, false, 'The call carries no valid token'),
   'request.method': row('request', 405, false, 'The method is not allowed here'),
   'request.not_found': row('request', 404, false, 'There is no such resource'),
+  'request.conflict': row('request', 409, false, 'Another request with this ticket is in work'),
   'build.not_found': row('request', 404, false, 'No such build is known'),
   'build.finished': row('request', 409, false, 'The build has already ended'),
   'build.cancelled': row('request', 409, false, 'The build was cancelled'),

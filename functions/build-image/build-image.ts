@@ -8,8 +8,9 @@ import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
-import type { Verdict } from '#lib/queue/projection.ts';
+import { isSameRequest, type Verdict } from '#lib/queue/projection.ts';
 import { toBuildStatus } from '#lib/queue/status.ts';
+import { digestRequest } from '#lib/queue/submission.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 
 export interface BuildImageDependencies {
@@ -59,21 +60,29 @@ async function submit(
   };
   await broker.projection.ready(readyPatienceMs);
   const known = broker.projection.unfinished(request.ticket_id, request.progress_trigger, new Date());
-  if (known !== undefined) return accepted(200, known.buildId);
+  const digest = digestRequest(request, callback?.url ?? null);
+  if (known !== undefined) {
+    if (!isSameRequest(known, digest)) throw conflict(known.buildId);
+    return accepted(200, known.buildId);
+  }
 
   const job: BuildJob = {
     build_id: randomUUID(),
     request: toInput(request),
     callback,
     submitted_at: new Date().toISOString(),
+    submission: { request_sha256: digest },
   };
   const verdict = await enqueue(broker, job).catch((error: unknown) => {
     // What RabbitMQ did not confirm it may have all the same, or still get: a refused build must not be built.
     broker.withdraw(job.build_id);
     throw error;
   });
-  const winner = verdict === 'superseded' ? broker.projection.get(job.build_id)?.supersededBy : null;
-  if (typeof winner === 'string') return accepted(200, winner);
+  if (verdict === 'superseded') {
+    const { supersededBy, conflicting } = broker.projection.get(job.build_id) ?? {};
+    if (typeof supersededBy === 'string' && conflicting === false) return accepted(200, supersededBy);
+    throw conflict(supersededBy);
+  }
   wake();
   log.info('build accepted', { build_id: job.build_id, ticket_id: request.ticket_id });
   return accepted(202, job.build_id);
@@ -99,7 +108,7 @@ async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
       total: null,
       progress: 0,
     },
-    eventPatienceMs,
+    { submission: job.submission, patienceMs: eventPatienceMs },
   );
 }
 
@@ -140,6 +149,13 @@ const eventPatienceMs = 6_000;
 /** What is none needs no RabbitMQ to say so. */
 function isBuildId(text: string): boolean {
   return z.uuid().safeParse(text).success;
+}
+
+function conflict(buildId: string | null | undefined): ImageBuilderError {
+  return new ImageBuilderError(
+    'request.conflict',
+    `another request with this ticket_id and progress_trigger is in work${buildId ? `, as build ${buildId}` : ''}`,
+  );
 }
 
 function notFound(buildId: string): ImageBuilderError {

@@ -104,10 +104,11 @@ function submitPath(operationId: string): Json {
       responses: {
         '202': { description: 'Accepted: a new build.', content: json('Accepted', exampleAccepted) },
         '200': {
-          description: 'A build of the same ticket_id and progress_trigger is not finished yet; it is this one.',
+          description: 'The same request is in work already, as this build.',
           content: json('Accepted', exampleAccepted),
         },
         '400': problem('The body is not JSON, or the request has faults: `faults` names all of them.'),
+        '409': problem('Another request with the same ticket_id and progress_trigger is in work.'),
         '413': problem('The body is too large.'),
         ...commonErrors,
       },

@@ -179,7 +179,7 @@ export function createWorker(options: WorkerOptions): Worker {
         worker: name,
       },
       firstSequence: sequence + 1,
-      publish: (event) => publish(event, call.stopping, log),
+      publish: (event) => publish(job, event, call.stopping, log),
       heartbeatMs: settings.heartbeatMs,
     });
     const claimed = { ...call, job, attempt, reporter, log };
@@ -294,11 +294,16 @@ export function createWorker(options: WorkerOptions): Worker {
    * Progress that cannot be told is dropped. How a build ended, or that it goes back, is told as soon as it can be; a
    * worker that stops does not wait for that: the lease brings the job to another one, which finds the image.
    */
-  async function publish(event: BuildEvent, stopping: AbortSignal, log: Log): Promise<boolean> {
+  async function publish(
+    { submission }: BuildJob,
+    event: BuildEvent,
+    stopping: AbortSignal,
+    log: Log,
+  ): Promise<boolean> {
     for (;;) {
       try {
         const patienceMs = stopping.aborted ? stoppingPatienceMs : undefined;
-        return (await broker.publishEvent(event, patienceMs)) === 'applied';
+        return (await broker.publishEvent(event, { submission, patienceMs })) === 'applied';
       } catch (error) {
         log.warn('event not sent', { state: event.state, sequence: event.sequence, error });
         if (event.state === 'running' || stopping.aborted) return false;

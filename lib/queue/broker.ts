@@ -7,6 +7,7 @@ import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
 import { openProgress } from './progress.ts';
 import type { ToldWay, Verdict } from './projection.ts';
+import type { Submission } from './submission.ts';
 import { declareTopology } from './topology.ts';
 
 /** Everything that Image Builder does with RabbitMQ, on one connection that comes back by itself. */
@@ -20,7 +21,7 @@ export interface Broker extends AsyncDisposable {
    * build any more, and nobody has been told. Throws `broker.unreachable` when an outage outlasts `patienceMs`; the
    * next event then tells the newer state, but a terminal one has to be sent again, the same.
    */
-  publishEvent(event: BuildEvent, patienceMs?: number): Promise<Verdict>;
+  publishEvent(event: BuildEvent, options?: PublishEventOptions): Promise<Verdict>;
   /** Starts the next attempt at a build for a worker: `attempt` is the last known one plus one. */
   claim(job: BuildJob, by: ClaimedBy): Promise<Claim>;
   /** Sends a terminal event that counted to the caller's exchange once more, and records it where that succeeds. */
@@ -35,6 +36,12 @@ export interface Broker extends AsyncDisposable {
   /** Asks for the end of a build. `applied` and `duplicate`: it was asked for; otherwise why there is nothing to end. */
   requestCancel(buildId: string): Promise<Verdict>;
   reachable(): { readonly reachable: boolean; readonly message?: string };
+}
+
+export interface PublishEventOptions {
+  /** Of the build's job. */
+  readonly submission?: Submission | undefined;
+  readonly patienceMs?: number | undefined;
 }
 
 export interface ClaimedBy {
@@ -92,11 +99,13 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   const underWay = new Map<string, Promise<unknown>>();
   let closing = false;
 
-  const publishEvent = async (event: BuildEvent, patienceMs = eventPatienceMs): Promise<Verdict> => {
+  const publishEvent = async (event: BuildEvent, options: PublishEventOptions = {}): Promise<Verdict> => {
+    const { submission, patienceMs = eventPatienceMs } = options;
     const before = underWay.get(event.build_id);
     const work = (async () => {
       await before?.catch(() => {});
-      const first = await follower.append({ kind: 'event', id: randomUUID(), event }, patienceMs);
+      const record = { kind: 'event', id: randomUUID(), event, ...(submission && { submission }) } as const;
+      const first = await follower.append(record, patienceMs);
       // Sent again because nobody knew whether it had arrived; it had, and may not have gone further.
       const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
       if (verdict === 'applied') await tell(event);
@@ -151,7 +160,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     recordTold,
     withdraw: (buildId) => void withdraw(buildId),
     async claim(job, { worker, attempt, sequence }) {
-      const verdict = await publishEvent({
+      const event: BuildEvent = {
         build_id: job.build_id,
         ticket_id: job.request.ticket_id,
         progress_trigger: job.request.progress_trigger,
@@ -165,7 +174,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
         current: null,
         total: null,
         progress: 0,
-      });
+      };
+      const verdict = await publishEvent(event, { submission: job.submission });
       if (verdict === 'applied') return 'won';
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
     },

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BuildRequest, type BuildRequestInput, HttpUrl } from '../api/request.ts';
+import { Submission } from './submission.ts';
 
 /**
  * A job as it lies in `imagebuilder.builds`. The request stays as the caller wrote it, checked: `parseBuildRequest`
@@ -13,6 +14,8 @@ export const BuildJob = z.object({
   /** Who is told of the end by a POST, with the call id that it knows the build by. */
   callback: z.object({ url: HttpUrl, call_id: z.string().min(1).max(256) }).nullable(),
   submitted_at: z.iso.datetime(),
+  /** Missing in jobs of versions that knew none. */
+  submission: Submission.optional(),
 });
 export type BuildJob = z.infer<typeof BuildJob>;
 

@@ -1,5 +1,6 @@
 import { type BuildEvent, type BuildState, type GuestReport, isTerminal } from '../api/event.ts';
 import type { StreamRecord } from './record.ts';
+import type { Submission } from './submission.ts';
 
 /** A way in which a caller is told of the end of a build; `queued`: it has been told of the beginning. */
 export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
@@ -9,7 +10,8 @@ export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
  * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
  *
  * - The first record of a build registers it. When its (ticket_id, progress_trigger) belongs to an unfinished build at
- *   that point, it is superseded by that one: never shown, never built.
+ *   that point, it is superseded by that one: never shown, never built. When the two requests differ, it conflicts with
+ *   that one as well.
  * - An event with the next attempt claims the build for its worker; the first in the stream wins. From then on events
  *   of any other (worker, attempt) count for nothing, whatever their sender believes.
  * - A `queued` event of the owner hands the build back; with an error in it, the attempt counts as a lost one.
@@ -44,6 +46,10 @@ export interface BuildView {
   readonly cancelling: boolean;
   /** The build that is built in its place; null for most. */
   readonly supersededBy: string | null;
+  /** True when that build is of another request, or nobody knows whether it is. */
+  readonly conflicting: boolean;
+  /** Digest of its request; null for a build that a version without digests has submitted. */
+  readonly requestDigest: string | null;
   /** How the caller has been told of its end, and before that, whether of its beginning. */
   readonly told: readonly ToldWay[];
   /** The newest lines of its log, oldest first. */
@@ -103,7 +109,7 @@ export function createProjection(options: ProjectionOptions): Projection {
   const expired = (build: State, now: Date) =>
     now.getTime() - Date.parse(build.updatedAt) > options.forgetAfterSeconds * 1000;
 
-  const newState = (event: BuildEvent, supersededBy: string | null): State => ({
+  const newState = (event: BuildEvent, submission: Submission | undefined, rival?: State): State => ({
     buildId: event.build_id,
     ticketId: event.ticket_id,
     progressTrigger: event.progress_trigger,
@@ -119,21 +125,23 @@ export function createProjection(options: ProjectionOptions): Projection {
     handBacks: 0,
     owner: null,
     cancelling: false,
-    supersededBy,
+    supersededBy: rival?.buildId ?? null,
+    conflicting: rival !== undefined && !isSameRequest(rival, submission?.request_sha256),
+    requestDigest: submission?.request_sha256 ?? null,
     told: [],
     logTail: [],
   });
 
-  const register = (event: BuildEvent): State | undefined => {
+  const register = (event: BuildEvent, submission: Submission | undefined): State | undefined => {
     const key = requestKey(event.ticket_id, event.progress_trigger);
     const rival = byRequest.get(key);
     if (rival !== undefined && !expired(rival, new Date(event.time))) {
-      superseded.set(event.build_id, newState(event, rival.buildId));
+      superseded.set(event.build_id, newState(event, submission, rival));
       trim(superseded, maximumIds);
       return undefined;
     }
     if (rival !== undefined) builds.delete(rival.buildId);
-    const build = newState(event, null);
+    const build = newState(event, submission);
     builds.set(build.buildId, build);
     byRequest.set(key, build);
     return build;
@@ -171,13 +179,13 @@ export function createProjection(options: ProjectionOptions): Projection {
     if (dropped !== undefined) builds.delete(dropped);
   };
 
-  const applyEvent = (event: BuildEvent): Verdict => {
+  const applyEvent = (event: BuildEvent, submission: Submission | undefined): Verdict => {
     if (superseded.has(event.build_id)) return 'superseded';
     const known = builds.get(event.build_id);
     if (finished.has(event.build_id)) {
       return known !== undefined && sameEvent(known.event, event) ? 'duplicate' : 'finished';
     }
-    const build = known ?? register(event);
+    const build = known ?? register(event, submission);
     if (build === undefined) return 'superseded';
     if (event.state === 'queued' && known === undefined) {
       accept(build, event);
@@ -212,7 +220,8 @@ export function createProjection(options: ProjectionOptions): Projection {
     const build = builds.get(buildId);
     if (superseded.has(buildId) || finished.has(buildId) || (build?.attempt ?? 0) > 0) return applyCancel(buildId);
     // Another caller was told that this is its build.
-    if ([...superseded.values()].some(({ supersededBy }) => supersededBy === buildId)) return 'duplicate';
+    const isWinner = ({ supersededBy, conflicting }: State) => supersededBy === buildId && !conflicting;
+    if ([...superseded.values()].some(isWinner)) return 'duplicate';
     if (build !== undefined) {
       builds.delete(buildId);
       byRequest.delete(requestKey(build.ticketId, build.progressTrigger));
@@ -233,7 +242,7 @@ export function createProjection(options: ProjectionOptions): Projection {
     apply(record) {
       switch (record.kind) {
         case 'event':
-          return applyEvent(record.event);
+          return applyEvent(record.event, record.submission);
         case 'cancel':
           return applyCancel(record.build_id);
         case 'withdrawn':
@@ -261,6 +270,11 @@ export function createProjection(options: ProjectionOptions): Projection {
 
 function sameEvent(one: BuildEvent, other: BuildEvent): boolean {
   return one.worker === other.worker && one.attempt === other.attempt && one.sequence === other.sequence;
+}
+
+/** True when a digest is known to be that of the build's request. */
+export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | undefined): boolean {
+  return build.requestDigest !== null && build.requestDigest === digest;
 }
 
 function requestKey(ticketId: string | number, progressTrigger: string): string {

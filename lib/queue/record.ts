@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import { BuildEvent } from '../api/event.ts';
+import { Submission } from './submission.ts';
 
 /** What the events stream holds: events of builds, and the few records by which replicas agree on the order of things. */
 export const StreamRecord = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('event'), id: z.uuid(), event: BuildEvent }),
+  /** `submission` stands in every event of a build, because any of them may be the first that a reader finds. */
+  z.object({ kind: z.literal('event'), id: z.uuid(), event: BuildEvent, submission: Submission.optional() }),
   /** Somebody asked for the end of a build. */
   z.object({ kind: z.literal('cancel'), id: z.uuid(), build_id: z.uuid(), time: z.iso.datetime() }),
   /** The submission was answered with an error although its job or its event may have arrived: it must not be built. */

@@ -196,6 +196,55 @@ test('50 submissions of the same request at once make one build', async (context
   assert.is(jobs.filter((id) => fresh.projection.get(id)?.supersededBy === null).length, 1);
 });
 
+test('another request with the ticket and progress trigger of one in work is answered 409, whichever replica gets it', async (context) => {
+  const body = request();
+  const accepted = Accepted.parse((await submit(context, body)).body);
+  await using replica = await open(context.rabbitmq);
+  await replica.projection.ready();
+  for (const broker of [context.broker, replica]) {
+    const elsewhere = { ...context, broker };
+    for (const [other, headers] of [
+      [{ ...body, package_list: ['other-package'] }, {}],
+      [{ ...body, cancel_url: null }, {}],
+      [body, { 'x-callback-url': 'http://caller.example.org/done' }],
+    ] as const) {
+      const answer = await submit(elsewhere, other, headers);
+      assert.is(answer.status, 409);
+      assert.is(Problem.parse(answer.body).code, 'request.conflict');
+    }
+    // A gateway gives every call an id of its own.
+    const again = await submit(elsewhere, body, { 'x-call-id': randomUUID() });
+    assert.equal([again.status, Accepted.parse(again.body).build_id], [200, accepted.build_id]);
+  }
+  assert.equal(await drain(context.broker), [accepted.build_id]);
+});
+
+test('of two requests with one key that are submitted at once, one is built and everybody else hears of the conflict', async (context) => {
+  await using replica = await open(context.rabbitmq);
+  await replica.projection.ready();
+  const body = request();
+  const other = { ...body, package_list: ['other-package'] };
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, async (_, index) => {
+      const elsewhere = { ...context, broker: index % 4 < 2 ? context.broker : replica };
+      return { sent: index % 2, answer: await submit(elsewhere, index % 2 === 0 ? body : other) };
+    }),
+  );
+  const winner = answers.find(({ answer }) => answer.status === 202);
+  const buildId = Accepted.parse(winner?.answer.body).build_id;
+  for (const { sent, answer } of answers) {
+    if (sent !== winner?.sent) assert.is(answer.status, 409);
+    else assert.is(Accepted.parse(answer.body).build_id, buildId);
+  }
+  assert.is(answers.filter(({ answer }) => answer.status === 202).length, 1);
+  const jobs = await drain(context.broker);
+  assert.ok(jobs.length > 1, 'some were submitted before the winner was known');
+  assert.equal(
+    jobs.filter((id) => !context.broker.projection.isOver(id)),
+    [buildId],
+  );
+});
+
 test('the same request again after the end of its build is a new build', async (context) => {
   const body = request();
   const first = Accepted.parse((await submit(context, body)).body);

@@ -245,7 +245,11 @@ test('a broker that is stopped and comes back keeps jobs and events in their ord
   const restart = context.rabbitmq.restart();
   const sent: Promise<string>[] = [];
   for (let sequence = 2; sequence <= 21; sequence += 1) {
-    sent.push(broker.publishEvent(eventOf(job, { state: 'running', worker: 'w', attempt: 1, sequence }), 60_000));
+    sent.push(
+      broker.publishEvent(eventOf(job, { state: 'running', worker: 'w', attempt: 1, sequence }), {
+        patienceMs: 60_000,
+      }),
+    );
     await delay(20);
   }
   await restart;
@@ -346,7 +350,7 @@ test('a stream that was deleted is declared and followed anew', async (context) 
   await broker.publishEvent(eventOf(before, {}));
   await context.rabbitmq.control(['delete_queue', queues.events]);
   const job = newJob();
-  assert.is(await broker.publishEvent(eventOf(job, {}), 60_000), 'applied');
+  assert.is(await broker.publishEvent(eventOf(job, {}), { patienceMs: 60_000 }), 'applied');
   assert.is(broker.projection.get(job.build_id)?.state, 'queued');
 });
 

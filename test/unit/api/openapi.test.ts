@@ -101,6 +101,7 @@ test('every status that errors of a call can have is described', () => {
     'request.too_large',
     'request.unauthorized',
     'request.method',
+    'request.conflict',
     'build.not_found',
     'build.finished',
     'broker.unreachable',

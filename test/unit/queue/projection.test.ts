@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
+import type { Submission } from '#lib/queue/submission.ts';
 
 const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
 const [first = '', second = ''] = ids;
@@ -29,8 +30,9 @@ function eventOf(values: Partial<BuildEvent>): BuildEvent {
   };
 }
 
-const apply = (projection: Projection, values: Partial<BuildEvent>): Verdict =>
-  projection.apply({ kind: 'event', id: first, event: eventOf(values) });
+const submission = { request_sha256: '1'.repeat(64) };
+const apply = (projection: Projection, values: Partial<BuildEvent>, submitted?: Submission): Verdict =>
+  projection.apply({ kind: 'event', id: first, event: eventOf(values), submission: submitted });
 const cancel = (projection: Projection, buildId = first): Verdict =>
   projection.apply({ kind: 'cancel', id: first, build_id: buildId, time: new Date(startOfTime).toISOString() });
 const withdraw = (projection: Projection, buildId = first): Verdict =>
@@ -97,6 +99,39 @@ test('a request whose build is not finished supersedes later equal ones, ticket 
   apply(projection, { ...running('a', 1, 1), ticket_id: 1, state: 'failed' });
   assert.is(apply(projection, { ...running('a', 1, 1), build_id: second, ticket_id: 1 }), 'superseded');
   assert.is(cancel(projection, second), 'superseded');
+});
+
+test('of a second submission with the same key it is known whether its request differs, whichever record came first', () => {
+  const other = { request_sha256: '2'.repeat(64) };
+  for (const [registered, submitted, conflicting] of [
+    [submission, submission, false],
+    [submission, other, true],
+    // Of versions that knew no digests.
+    [undefined, submission, true],
+    [submission, undefined, true],
+  ] as const) {
+    for (const record of [{}, running('a', 1, 1)]) {
+      const projection = create();
+      apply(projection, {}, registered);
+      assert.is(apply(projection, { ...record, build_id: second }, submitted), 'superseded');
+      assert.is(projection.get(second)?.conflicting, conflicting);
+      assert.is(projection.get(first)?.requestDigest, registered?.request_sha256 ?? null);
+    }
+  }
+});
+
+test('a stream that begins in the middle of a build still says which request it is of', () => {
+  const projection = create();
+  apply(projection, running('a', 1, 7), submission);
+  assert.is(projection.get(first)?.requestDigest, submission.request_sha256);
+});
+
+test('a withdrawn submission is not built for the sake of one that it conflicts with', () => {
+  const projection = create();
+  apply(projection, {}, submission);
+  apply(projection, { build_id: second }, { request_sha256: '2'.repeat(64) });
+  assert.is(withdraw(projection), 'applied');
+  assert.is(projection.isOver(first), true);
 });
 
 test('a request equal to a finished one is a build of its own', () => {
@@ -277,8 +312,8 @@ test('a withdrawn submission is over, whether its event came before, after or ne
 
 test('a withdrawn submission that another caller was given as its own is built', () => {
   const projection = create();
-  apply(projection, {});
-  assert.is(apply(projection, { build_id: second }), 'superseded');
+  apply(projection, {}, submission);
+  assert.is(apply(projection, { build_id: second }, submission), 'superseded');
   assert.is(withdraw(projection), 'duplicate');
   assert.equal([projection.isOver(first), projection.isOver(second)], [false, true]);
 });

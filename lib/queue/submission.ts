@@ -1,0 +1,32 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { formatPpa } from '../api/ppa.ts';
+import type { BuildRequest } from '../api/request.ts';
+
+/** Identifies a submission in its job and in the records of its build. The caller's events do not carry it. */
+export const Submission = z.object({
+  /** `digestRequest` of what was submitted. */
+  request_sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+export type Submission = z.infer<typeof Submission>;
+
+/**
+ * SHA-256, as hex, over everything that decides what is built and who hears of it: two submissions are the same request
+ * when their digests are equal. The spelling does not count (order of keys, defaults left out, forms of a PPA, ticket 1
+ * or "1"), nor does whether the callback URL came in the header or in the body. The order of lists counts. `X-Call-Id`
+ * is left out because gateways make a new one for every call, also when a caller repeats a request.
+ */
+export function digestRequest(request: BuildRequest, callbackUrl: string | null): string {
+  const whole = {
+    ...request,
+    ticket_id: String(request.ticket_id),
+    ppa_list: request.ppa_list.map(formatPpa),
+    callback_url: callbackUrl,
+  };
+  return createHash('sha256').update(JSON.stringify(whole, sortKeys)).digest('hex');
+}
+
+function sortKeys(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)));
+}
