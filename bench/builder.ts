@@ -7,7 +7,7 @@ import { loadConfig } from '#lib/config.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
-import { createEgress } from '#lib/fetch/egress.ts';
+import { egressOf } from '#lib/fetch/egress.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import { createLog } from '#lib/log.ts';
 import { createFileStore } from '#lib/store/file.ts';
@@ -41,7 +41,7 @@ async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> 
     log,
   });
   const client = createHttpClient({
-    egress: createEgress({ allowLoopback: config.egressAllowLoopback, allowedHosts: config.egressAllowedHosts }),
+    egress: egressOf(config),
     connectTimeoutMs: config.connectTimeoutMs,
     stallTimeoutMs: config.stallTimeoutMs,
     userAgent: 'imagebuilder-bench',

@@ -1,5 +1,5 @@
 import { loadConfig } from '#lib/config.ts';
-import { createEgress } from '#lib/fetch/egress.ts';
+import { egressOf } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 
@@ -30,10 +30,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       host: options.listen.host,
       port: options.listen.port,
       environment: process.env,
-      egress: createEgress({
-        allowLoopback: config.egressAllowLoopback,
-        allowedHosts: config.egressAllowedHosts,
-      }),
+      egress: egressOf(config),
       log,
       signal: stop.signal,
     });

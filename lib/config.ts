@@ -321,6 +321,12 @@ export const settings = {
     '443',
     'Ports at which https repositories may be reached, separated by commas. What is inside an image can send anything there.',
   ),
+  egressAllowDowngrade: setting(
+    'IMAGEBUILDER_EGRESS_ALLOW_DOWNGRADE',
+    yesNo,
+    'false',
+    'Whether redirects from https to http are followed. Anybody on the way can change what comes over http.',
+  ),
   launchpadApiUrl: setting(
     'IMAGEBUILDER_LAUNCHPAD_API_URL',
     url,

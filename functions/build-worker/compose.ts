@@ -8,7 +8,7 @@ import { createWorker } from '#lib/build/worker.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
-import { createEgress } from '#lib/fetch/egress.ts';
+import { egressOf } from '#lib/fetch/egress.ts';
 import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { createLog } from '#lib/log.ts';
@@ -43,14 +43,9 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const sweep = () =>
     sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepHostGuest(path, { log }), log });
   await sweep();
-  const egress = createEgress({
-    allowLoopback: config.egressAllowLoopback,
-    allowedHosts: config.egressAllowedHosts,
-    tunnelPorts: config.egressTunnelPorts,
-  });
   const client = opened.use(
     createHttpClient({
-      egress,
+      egress: egressOf(config),
       connectTimeoutMs: config.connectTimeoutMs,
       stallTimeoutMs: config.stallTimeoutMs,
       userAgent,

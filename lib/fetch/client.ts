@@ -127,17 +127,22 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     const { signal, method = 'GET' } = sendOptions;
     let target = start;
     let headers = sendOptions.headers ?? {};
+    let secure = true;
     for (let redirects = 0; ; redirects += 1) {
       const { url, stream, response } = await hop(target, sendOptions, headers).catch((error: unknown) => {
         throw redirects === 0 ? error : afterRedirect(error, start);
       });
-      if (!isRedirect(response, method)) return toResponse(stream, response, url.href, stallTimeoutMs, signal);
+      secure &&= url.protocol === 'https:';
+      if (!isRedirect(response, method)) {
+        return toResponse(stream, response, { url: url.href, secure }, stallTimeoutMs, signal);
+      }
       stream.destroy();
       if (redirects === maximumRedirects) {
         const message = `${safeUrl(start)} redirects more than ${maximumRedirects} times`;
         throw unusable(message, response.statusCode);
       }
       const next = redirectTarget(response, url);
+      egress.checkRedirect(url, next);
       if (next.origin !== url.origin) headers = withoutCredentials(headers);
       target = next;
     }
@@ -188,9 +193,9 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 
   async function getTextOnce(url: string | URL, textOptions: TextOptions): Promise<TextResponse> {
     using response = await openOnce(url, textOptions);
-    const { status, statusText, headers } = response;
+    const { status, statusText, headers, secure } = response;
     const bytes = await readAll(response, textOptions.maximumBytes);
-    return { status, statusText, headers, url: response.url, text: bytes.toString('utf8') };
+    return { status, statusText, headers, url: response.url, secure, text: bytes.toString('utf8') };
   }
 
   const getText = (url: string | URL, textOptions: TextOptions) =>
@@ -215,7 +220,8 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     },
     async head(url, openOptions = {}) {
       using response = await retry(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
-      return { status: response.status, statusText: response.statusText, headers: response.headers, url: response.url };
+      const { status, statusText, headers, secure } = response;
+      return { status, statusText, headers, url: response.url, secure };
     },
     async postJson(url, body, postOptions) {
       const headers = { 'content-type': 'application/json', ...postOptions.headers };

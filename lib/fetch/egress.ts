@@ -1,6 +1,6 @@
 import { promises as dns, type LookupAddress } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
-import { ImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, safeUrl } from '../errors.ts';
 import { type AddressKind, addressKinds } from './addresses.ts';
 
 /**
@@ -14,6 +14,8 @@ export interface Egress {
   checkUrl(url: string | URL): URL;
   /** The same for a tunnel to the server of a https URL, which carries whatever its two ends say: its port counts, too. */
   checkTunnel(url: string | URL): URL;
+  /** Throws `egress.refused` for a redirect from https to http: anybody on the way can change what comes from there. */
+  checkRedirect(from: URL, to: URL): void;
   /** The `lookup` of sockets: resolves, and fails with `egress.refused` when any of the addresses is refused. */
   readonly lookup: LookupFunction;
 }
@@ -25,6 +27,8 @@ export interface EgressOptions {
   readonly allowedHosts: readonly string[];
   /** Ports that tunnels may lead to. Default: that of https alone. */
   readonly tunnelPorts?: readonly number[];
+  /** Whether redirects may lead from https to http. Default: no. */
+  readonly allowDowngrade?: boolean;
   /** How names are resolved. Default: as the system does (getaddrinfo). */
   readonly resolve?: (hostname: string) => Promise<readonly LookupAddress[]>;
 }
@@ -53,7 +57,7 @@ const refusedKinds: ReadonlySet<AddressKind> = new Set([
 
 /** Makes the egress rules of a process. */
 export function createEgress(options: EgressOptions): Egress {
-  const { allowLoopback, tunnelPorts = [httpsPort] } = options;
+  const { allowLoopback, tunnelPorts = [httpsPort], allowDowngrade = false } = options;
   const { resolve = (hostname) => dns.lookup(hostname, { all: true, order: 'verbatim' }) } = options;
   const allowedHosts = options.allowedHosts.map(normalHost);
 
@@ -105,6 +109,13 @@ export function createEgress(options: EgressOptions): Egress {
         'IMAGEBUILDER_EGRESS_TUNNEL_PORTS',
       );
     },
+    checkRedirect(from, to) {
+      if (allowDowngrade || from.protocol !== 'https:' || to.protocol !== 'http:') return;
+      throw new ImageBuilderError(
+        'egress.refused',
+        `${safeUrl(from)} redirects from https to ${safeUrl(to)}, where anybody on the way can change the answer; the operator can allow it with IMAGEBUILDER_EGRESS_ALLOW_DOWNGRADE`,
+      );
+    },
     lookup(hostname, lookupOptions, callback) {
       resolveChecked(hostname).then(
         (addresses) => {
@@ -122,6 +133,21 @@ export function createEgress(options: EgressOptions): Egress {
       );
     },
   };
+}
+
+/** The egress rules that the operator has set. */
+export function egressOf(config: {
+  readonly egressAllowLoopback: boolean;
+  readonly egressAllowedHosts: readonly string[];
+  readonly egressTunnelPorts: readonly number[];
+  readonly egressAllowDowngrade: boolean;
+}): Egress {
+  return createEgress({
+    allowLoopback: config.egressAllowLoopback,
+    allowedHosts: config.egressAllowedHosts,
+    tunnelPorts: config.egressTunnelPorts,
+    allowDowngrade: config.egressAllowDowngrade,
+  });
 }
 
 /** The port of the server of a https URL. */

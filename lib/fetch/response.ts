@@ -12,6 +12,8 @@ export interface HttpHead {
   readonly headers: IncomingHttpHeaders;
   /** Where the answer came from, after redirects. */
   readonly url: string;
+  /** True when the URL and every redirect from it were https. */
+  readonly secure: boolean;
 }
 
 /** Disposing it breaks the connection off when the body was not read to its end. */
@@ -33,7 +35,7 @@ export function answer(stream: Request, url: string, signal: AbortSignal | undef
 export function toResponse(
   stream: Request,
   response: GotResponse,
-  url: string,
+  { url, secure }: Pick<HttpHead, 'url' | 'secure'>,
   stallTimeoutMs: number,
   signal: AbortSignal | undefined,
 ): HttpResponse {
@@ -42,6 +44,7 @@ export function toResponse(
     statusText: response.statusMessage ?? '',
     headers: response.headers,
     url,
+    secure,
     body: readBody(stream, url, stallTimeoutMs, signal),
     [Symbol.dispose]: () => {
       stream.destroy();

@@ -331,4 +331,41 @@ test('every hop of a redirect is checked, the name and what it resolves to', asy
   }
 });
 
+test('a redirect from https to http is refused by every way through the client, unless the operator allows it', async () => {
+  await using plain = await startServer((_request, response) => response.end('{}'));
+  await using secure = await startServer(
+    (request, response) => {
+      const location = request.url === '/within' ? '/' : plain.url;
+      if (request.url === '/') response.end('{}');
+      else response.writeHead(307, { location }).end();
+    },
+    { tls: true },
+  );
+  await using upgrading = await startServer((request, response) => {
+    response.writeHead(307, { location: `${secure.url}${request.url}` }).end();
+  });
+  using client = testClient();
+  const limit = { maximumBytes: 1000 };
+  for (const url of [`${secure.url}/down`, `${upgrading.url}/down`]) {
+    for (const attempt of [
+      client.open(url),
+      client.head(url),
+      client.getText(url, limit),
+      client.getJson(url, limit),
+      client.postJson(url, '{}', {}),
+    ]) {
+      const error = await rejection(attempt);
+      assert.is(error.code, 'egress.refused');
+      assert.match(error.message, /redirects from https to http:.* IMAGEBUILDER_EGRESS_ALLOW_DOWNGRADE$/);
+    }
+  }
+  assert.is(plain.connections, 0);
+  const security = async (url: string) => (await client.getText(url, limit)).secure;
+  assert.equal([await security(`${secure.url}/within`), await security(`${upgrading.url}/within`)], [true, false]);
+
+  using lax = testClient({ egressOptions: { allowDowngrade: true } });
+  const { text, secure: wasSecure } = await lax.getText(`${secure.url}/down`, limit);
+  assert.equal([text, wasSecure], ['{}', false]);
+});
+
 test.run();

@@ -1,11 +1,14 @@
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import http, { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { createHttpClient, type HttpClient, type HttpClientOptions } from '#lib/fetch/client.ts';
 import { createEgress, type EgressOptions } from '#lib/fetch/egress.ts';
+import { makeCertificate } from './certificate.ts';
 
 /** A real HTTP server on a free loopback port. */
 export interface TestServer extends AsyncDisposable {
@@ -19,22 +22,26 @@ export interface TestServer extends AsyncDisposable {
   readonly connections: number;
 }
 
-export async function startServer(listener: RequestListener): Promise<TestServer> {
+export async function startServer(
+  listener: RequestListener,
+  { tls = false }: { readonly tls?: boolean } = {},
+): Promise<TestServer> {
   const requests: string[] = [];
   const headers: http.IncomingHttpHeaders[] = [];
   let connections = 0;
-  const server = http.createServer((request, response) => {
+  const onRequest: RequestListener = (request, response) => {
     requests.push(`${request.method} ${request.url}`);
     headers.push(request.headers);
     listener(request, response);
-  });
+  };
+  const server = tls ? https.createServer(trustedCertificate(), onRequest) : http.createServer(onRequest);
   server.on('connection', () => {
     connections += 1;
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http${tls ? 's' : ''}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     headers,
     get connections() {
@@ -46,6 +53,13 @@ export async function startServer(listener: RequestListener): Promise<TestServer
       await once(server, 'close');
     },
   };
+}
+
+/** A certificate that this process trusts from now on. */
+function trustedCertificate() {
+  const made = makeCertificate();
+  setDefaultCACertificates([...getCACertificates('default'), made.cert]);
+  return made;
 }
 
 export interface ServedFile {
@@ -114,12 +128,15 @@ function isUnchangedSince(request: IncomingMessage, lastModified: string | undef
 }
 
 /** Serves the files by path; 404 for any other. */
-export function startFileServer(files: Record<string, ServedFile>): Promise<TestServer> {
+export function startFileServer(
+  files: Record<string, ServedFile>,
+  options: { readonly tls?: boolean } = {},
+): Promise<TestServer> {
   return startServer((request, response) => {
     const file = files[request.url ?? ''];
     if (file === undefined) response.writeHead(404).end();
     else serveFile(request, response, file);
-  });
+  }, options);
 }
 
 /** A client that may reach loopback and waits milliseconds where the real one waits seconds. */
