@@ -1,3 +1,4 @@
+import { requireToken } from '#lib/api/respond.ts';
 import { loadConfig } from '#lib/config.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
@@ -31,6 +32,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       port: options.listen.port,
       environment: process.env,
       egress: egressOf(config),
+      authorize: (authorization) => requireToken(config.token, authorization),
       log,
       signal: stop.signal,
     });

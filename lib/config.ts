@@ -78,6 +78,12 @@ export const settings = {
     'http://gateway.openfaas:8080',
     'The OpenFaaS gateway (or `imagebuilder serve`) through which `build-image` wakes a worker.',
   ),
+  wakeSocket: setting(
+    'IMAGEBUILDER_WAKE_SOCKET',
+    z.union([z.literal(''), folder]),
+    '',
+    'Path of a Unix socket through which `build-image` wakes a worker, instead of through the network. `imagebuilder serve` sets it.',
+  ),
   publicUrl: setting(
     'IMAGEBUILDER_PUBLIC_URL',
     z.union([z.literal(''), url]),

@@ -9,7 +9,7 @@ export async function compose(): Promise<BuildImageDependencies & AsyncDisposabl
   const config = loadConfig();
   const log = createLog({ level: config.logLevel, fields: { function: 'build-image' }, secrets: config.secrets });
   const broker = await openBroker({ ...config, name: 'imagebuilder build-image', log });
-  const wake = createWake({ gatewayUrl: config.gatewayUrl, token: config.token, log });
+  const wake = createWake({ ...config, log });
   return {
     broker,
     log,

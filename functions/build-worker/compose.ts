@@ -58,7 +58,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   });
   const broker = opened.use(await openBroker({ ...config, name: `imagebuilder build-worker ${name}`, log }));
   const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
-  const wake = opened.use(createWake({ gatewayUrl: config.gatewayUrl, token: config.token, log }));
+  const wake = opened.use(createWake({ ...config, log }));
   let chosen: Promise<ChosenGuest> | undefined;
   const tools = {
     client,

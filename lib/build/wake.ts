@@ -1,3 +1,4 @@
+import { Agent, type AgentOptions } from 'node:http';
 import got from 'got';
 import { safeUrl } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -7,23 +8,28 @@ export interface Wake extends AsyncDisposable {
   readonly send: () => void;
 }
 
+export interface WakeOptions {
+  readonly gatewayUrl: string;
+  /** Path of a Unix socket to use instead of the network; empty: none. */
+  readonly wakeSocket: string;
+  readonly log: Log;
+}
+
 const timeoutMs = 5_000;
 
 /**
  * Wakes a worker through the gateway's asynchronous call. The call carries no job, so losing or repeating one loses
- * and repeats nothing: the cron annotation of `build-worker` is the backstop.
+ * and repeats nothing: the cron annotation of `build-worker` is the backstop. It carries no token either: OpenFaaS's
+ * queue worker writes the headers of every call into its log.
  */
-export function createWake(options: { gatewayUrl: string; token: string | null; log: Log }): Wake {
-  const { gatewayUrl, token, log } = options;
+export function createWake({ gatewayUrl, wakeSocket, log }: WakeOptions): Wake {
   const url = `${gatewayUrl}/async-function/build-worker`;
+  const viaSocket: AgentOptions & { socketPath: string } = { socketPath: wakeSocket };
+  const agent = wakeSocket === '' ? {} : { http: new Agent(viaSocket) };
   const underWay = new Set<Promise<void>>();
   const post = async () => {
     try {
-      await got.post(url, {
-        headers: token === null ? {} : { authorization: `Bearer ${token}` },
-        timeout: { request: timeoutMs },
-        retry: { limit: 0 },
-      });
+      await got.post(url, { agent, timeout: { request: timeoutMs }, retry: { limit: 0 } });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       log.warn('no worker could be woken; the next timer does it', { gateway: safeUrl(gatewayUrl), reason });

@@ -22,5 +22,6 @@ export function sendProblem(response: ServerResponse, thrown: unknown): void {
     return;
   }
   if (error.retryAfterSeconds !== undefined) response.setHeader('retry-after', String(error.retryAfterSeconds));
+  if (error.code === 'request.unauthorized') response.setHeader('www-authenticate', 'Bearer realm="imagebuilder"');
   sendJson(response, error.status, toProblem(error), 'application/problem+json');
 }

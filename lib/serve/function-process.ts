@@ -1,10 +1,10 @@
-import { access, mkdir, rm } from 'node:fs/promises';
-import { createConnection } from 'node:net';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { accepts } from './socket.ts';
 
 /**
  * One function as a child process: started from the template as in its image, listening on a Unix socket, started
@@ -175,24 +175,6 @@ async function listens(socketPath: string, exited: AbortSignal): Promise<boolean
     await sleep(pollMs, undefined, { signal: exited }).catch(() => {});
   }
   return false;
-}
-
-async function accepts(socketPath: string): Promise<boolean> {
-  if (
-    !(await access(socketPath).then(
-      () => true,
-      () => false,
-    ))
-  )
-    return false;
-  return await new Promise((resolve) => {
-    const socket = createConnection(socketPath);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }
 
 function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {

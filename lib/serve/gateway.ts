@@ -17,6 +17,8 @@ export interface GatewayOptions {
   /** By name. Filled before the first request comes. */
   readonly functions: ReadonlyMap<string, ServedFunction>;
   readonly queues: ReadonlyMap<string, AsyncQueue>;
+  /** Throws `request.unauthorized` unless a caller with this Authorization header may call functions. */
+  readonly authorize: (authorization: string | undefined) => void;
   readonly log: Log;
   /** Once aborted, calls are refused with 503. */
   readonly stopping: AbortSignal;
@@ -44,20 +46,23 @@ export function createGateway(options: GatewayOptions): Server {
 }
 
 async function handle(options: GatewayOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { functions, stopping } = options;
+  const { functions, authorize, stopping } = options;
   const route = findRoute(request.url ?? '/');
   switch (route.kind) {
     case 'function': {
       refuseWhenStopping(stopping);
+      authorize(request.headers.authorization);
       const served = lookUp(functions, route.name);
       const identity = identify(request, response);
       return await serveSyncCall(served, route.path, identity.headers, request, response);
     }
     case 'async-function': {
       refuseWhenStopping(stopping);
+      authorize(request.headers.authorization);
       return await acceptAsyncCall(options, route, request, response);
     }
     case 'functions':
+      authorize(request.headers.authorization);
       allow(request, response, 'GET', 'HEAD');
       return sendJson(response, 200, [...functions.values()].map(describe));
     case 'health': {

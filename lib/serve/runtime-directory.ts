@@ -2,18 +2,22 @@ import { mkdtemp, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
+import { accepts } from './socket.ts';
 
 const prefix = 'imagebuilder-serve-';
+const wakeSocketName = 'wake.sock';
 const staleAfterMs = 60_000;
 
 export interface RuntimeDirectory extends AsyncDisposable {
   readonly path: string;
+  /** Where the gateway listens for its functions' wakes. */
+  readonly wakeSocket: string;
 }
 
 /**
  * Makes a folder for the functions' sockets that only this user can enter, removed when disposed. A gateway that is
- * killed cannot remove its own, and its functions take their sockets with them: so what an earlier one has left is an
- * empty folder, which is cleared away here. Throws `config.invalid` where `parent` cannot be used.
+ * killed cannot remove its own, and its functions take their sockets with them: so what an earlier one has left is a
+ * folder with a wake socket that nobody listens on, which is cleared away here. Throws `config.invalid` where `parent` cannot be used.
  */
 export async function createRuntimeDirectory(parent: string = tmpdir()): Promise<RuntimeDirectory> {
   try {
@@ -31,7 +35,11 @@ async function create(parent: string): Promise<RuntimeDirectory> {
     if (!name.startsWith(prefix)) continue;
     const path = join(parent, name);
     try {
-      if (Date.now() - (await stat(path)).mtimeMs > staleAfterMs) await rmdir(path);
+      if (Date.now() - (await stat(path)).mtimeMs <= staleAfterMs) continue;
+      const wakeSocket = join(path, wakeSocketName);
+      if (await accepts(wakeSocket)) continue;
+      await rm(wakeSocket, { force: true });
+      await rmdir(path);
     } catch {
       // In use (not empty), another user's, or gone already.
     }
@@ -39,6 +47,7 @@ async function create(parent: string): Promise<RuntimeDirectory> {
   const path = await mkdtemp(join(parent, prefix));
   return {
     path,
+    wakeSocket: join(path, wakeSocketName),
     async [Symbol.asyncDispose]() {
       await rm(path, { recursive: true, force: true });
     },

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -15,6 +14,7 @@ import { type Clock, runSchedule, type ScheduleEntry, systemClock } from './sche
 import type { ServedFunction } from './served-function.ts';
 import { createSlots } from './slots.ts';
 import { readStack, type Stack, type StackFunction } from './stack.ts';
+import { emptyCall, listenForWakes } from './wakes.ts';
 
 /** The gateway of one machine: the functions of a stack.yml as child processes, behind OpenFaaS's URLs. */
 
@@ -29,6 +29,8 @@ export interface ServeOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Rules for the callback URLs of asynchronous calls. */
   readonly egress: Egress;
+  /** Throws `request.unauthorized` unless a caller with this Authorization header may call functions. */
+  readonly authorize: (authorization: string | undefined) => void;
   readonly log: Log;
   /** Aborting it ends a start that is still under way. */
   readonly signal?: AbortSignal;
@@ -52,7 +54,7 @@ export interface Serve {
  * when a function ends before it listens; nothing is left running then.
  */
 export async function startServe(options: ServeOptions): Promise<Serve> {
-  const { log, egress, clock = systemClock, environment } = options;
+  const { log, egress, authorize, clock = systemClock, environment } = options;
   const stack = await readStack(options.stackFile, environment);
   const programs = findPrograms(stack, options.templateDirectory);
   const stopping = new AbortController();
@@ -60,9 +62,11 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   const functions = new Map<string, ServedFunction>();
   const queues = new Map<string, AsyncQueue>();
   const requestTimeoutMs = Math.max(...stack.functions.map((definition) => definition.readTimeoutMs));
-  const server = createGateway({ functions, queues, log, stopping: stopping.signal, requestTimeoutMs });
+  const server = createGateway({ functions, queues, authorize, log, stopping: stopping.signal, requestTimeoutMs });
   const runtime = await createRuntimeDirectory();
+  const wakes = await listenForWakes(runtime.wakeSocket, queues, log);
   const url = await listen(server, options.host, options.port).catch(async (error: unknown) => {
+    wakes.close();
     await runtime[Symbol.asyncDispose]();
     throw error;
   });
@@ -73,7 +77,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
       entryPoint,
       handler,
       workingDirectory: stack.directory,
-      environment: functionEnvironment(definition, url),
+      environment: functionEnvironment(definition, url, runtime.wakeSocket),
       runtimeDirectory: runtime.path,
       log: functionLog,
     });
@@ -106,6 +110,9 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
     const sweep = setInterval(() => server.closeIdleConnections(), 20);
     await closed;
     clearInterval(sweep);
+    // After the functions, which may wake a worker with their last word.
+    wakes.close();
+    wakes.closeAllConnections();
     await runtime[Symbol.asyncDispose]();
   };
 
@@ -138,9 +145,14 @@ function findPrograms(stack: Stack, templateDirectory: string) {
 }
 
 /** The stack's environment, the operator's over it, and what only the gateway knows over both. */
-function functionEnvironment(definition: StackFunction, url: string): Record<string, string> {
+function functionEnvironment(definition: StackFunction, url: string, wakeSocket: string): Record<string, string> {
   const { PORT: _port, ...environment } = definition.environment;
-  return { ...environment, OPENFAAS_NAME: definition.name, IMAGEBUILDER_GATEWAY_URL: url };
+  return {
+    ...environment,
+    OPENFAAS_NAME: definition.name,
+    IMAGEBUILDER_GATEWAY_URL: url,
+    IMAGEBUILDER_WAKE_SOCKET: wakeSocket,
+  };
 }
 
 async function listen(server: Server, host: string, port: number): Promise<string> {
@@ -173,19 +185,10 @@ function scheduleOf(
     let last = '';
     const fire = () => {
       if (queue.isWaiting(last)) return;
-      last = randomUUID();
-      const headers = [
-        'X-Call-Id',
-        last,
-        'X-Connector',
-        'cron-connector',
-        'X-Topic',
-        'cron-function',
-        'Content-Length',
-        '0',
-      ];
+      const call = emptyCall(['X-Connector', 'cron-connector', 'X-Topic', 'cron-function']);
+      last = call.id;
       try {
-        queue.add({ id: last, method: 'POST', path: '/', headers, body: Buffer.alloc(0), callbackUrl: undefined });
+        queue.add(call);
       } catch (error) {
         log.warn('scheduled call left out', { function: name, error });
       }

@@ -63,8 +63,8 @@ test('what stack.yml sets are settings, and a worker can be given every one of t
       [],
     );
   }
-  // The broker's URL is a secret.
-  const others = ['IMAGEBUILDER_AMQP_URL'];
+  // The broker's URL is a secret, and the socket belongs to `imagebuilder serve`.
+  const others = ['IMAGEBUILDER_AMQP_URL', 'IMAGEBUILDER_WAKE_SOCKET'];
   const worker = given(functions['build-worker']?.environment ?? {});
   assert.equal(
     known.filter((name) => !worker.includes(name)),

@@ -1,5 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
+import { createWake } from '#lib/build/wake.ts';
+import { loadConfig } from '#lib/config.ts';
+import { createLog } from '#lib/log.ts';
 import type { Handler } from '../../../../../template/node24-ts/function.ts';
 
 /** Says what it was called with, or does what the path asks for. */
@@ -16,6 +19,8 @@ const handler: Handler = (event, context) => {
     case '/created':
       context.status(201).headers({ 'x-own': 'yes', 'x-call-id': 'not mine to say' });
       return { made: true };
+    case '/wake':
+      return createWake({ ...loadConfig(), log: createLog() }).send();
     case '/environment':
       return { ...process.env, pid: process.pid };
   }

@@ -1,0 +1,50 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { ImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { sendProblem } from './answer.ts';
+import type { AsyncCall, AsyncQueue } from './async-queue.ts';
+import { findRoute } from './routes.ts';
+
+/** A call that carries nothing, as a timer or a wake makes it. */
+export function emptyCall(headers: readonly string[] = []): AsyncCall {
+  const id = randomUUID();
+  return {
+    id,
+    method: 'POST',
+    path: '/',
+    headers: ['X-Call-Id', id, ...headers, 'Content-Length', '0'],
+    body: Buffer.alloc(0),
+    callbackUrl: undefined,
+  };
+}
+
+/**
+ * The functions' own way to wake each other: a Unix socket in the gateway's runtime directory, which only this user can
+ * enter. So a wake needs no token, also where every other call needs one. It takes POSTs of `/async-function/NAME` and
+ * passes nothing of them on.
+ */
+export async function listenForWakes(
+  socketPath: string,
+  queues: ReadonlyMap<string, AsyncQueue>,
+  log: Log,
+): Promise<Server> {
+  const server = createServer((request, response) => {
+    const route = findRoute(request.url ?? '/');
+    const queue = route.kind === 'async-function' ? queues.get(route.name) : undefined;
+    try {
+      if (queue === undefined || request.method !== 'POST') {
+        throw new ImageBuilderError('request.not_found', `there is no function to wake at ${request.url}`);
+      }
+      queue.add(emptyCall());
+      response.writeHead(202, { 'content-length': 0 }).end();
+    } catch (error) {
+      log.info('wake left out', { error });
+      sendProblem(response, error);
+    }
+  });
+  server.listen(socketPath);
+  await once(server, 'listening');
+  return server;
+}
