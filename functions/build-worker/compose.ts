@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { listsShare } from '#lib/build/change-image.ts';
+import { createDeliveries } from '#lib/build/deliveries.ts';
 import { runBuild } from '#lib/build/run-build.ts';
 import { createWake } from '#lib/build/wake.ts';
 import { sweepWorkDirectories } from '#lib/build/work-directory.ts';
@@ -59,6 +60,15 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const broker = opened.use(await openBroker({ ...config, name: `imagebuilder build-worker ${name}`, log }));
   const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
   const wake = opened.use(createWake({ ...config, log }));
+  const deliveries = opened.use(
+    createDeliveries({
+      post: async (url, body, headers, { signal }) => (await client.postJson(url, body, { headers, signal })).status,
+      signingKey: config.callbackSigningKey,
+      timeoutMs: config.callbackTimeoutMs,
+      settled: (buildId) => broker.recordTold(buildId, 'callback'),
+      log,
+    }),
+  );
   let chosen: Promise<ChosenGuest> | undefined;
   const tools = {
     client,
@@ -88,8 +98,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       return await runBuild(build, tools, context);
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
-    postCallback: async (url, body, headers, options) =>
-      (await client.postJson(url, body, { headers, ...options })).status,
+    deliveries,
     discard: (buildId) => store.discard(buildId),
     wake: wake.send,
     settings: config,

@@ -7,8 +7,8 @@ import type { Broker } from '../queue/broker.ts';
 import type { BuildJob } from '../queue/job.ts';
 import type { TakenJob } from '../queue/jobs.ts';
 import type { BuildView } from '../queue/projection.ts';
-import { type CallbackOptions, sendCallback } from './callback.ts';
 import type { CancelUrlOptions } from './cancellation.ts';
+import type { Deliveries } from './deliveries.ts';
 import { lostOwnership, watchInterruptions } from './interruption.ts';
 import { type Outcome, type Reporter, startReporter } from './reporter.ts';
 
@@ -23,7 +23,8 @@ export interface WorkerOptions {
     context: { readonly signal: AbortSignal; readonly reporter: Reporter; readonly log: Log },
   ) => Promise<ImageResult>;
   readonly getJson: CancelUrlOptions['getJson'];
-  readonly postCallback: CallbackOptions['post'];
+  /** Delivers callbacks while the worker goes on. */
+  readonly deliveries: Pick<Deliveries, 'add'>;
   /** Removes from the store what attempts at a build that has failed left there. */
   readonly discard: (buildId: string) => Promise<void>;
   /** Asks for a worker to be woken, for a job that this one has put back. Must neither throw nor take long. */
@@ -35,7 +36,6 @@ export interface WorkerOptions {
     readonly buildTimeoutMs: number;
     readonly cancelPollMs: number;
     readonly callbackTimeoutMs: number;
-    readonly callbackSigningKey: string | null;
   };
   readonly log: Log;
 }
@@ -50,8 +50,8 @@ export interface BuildSummary {
 export interface Worker {
   /**
    * Takes and builds jobs, one at a time, until the queue is empty, `stopping` is aborted, or less than a build's time
-   * limit is left before `deadline` (milliseconds since the epoch). May run several times at once. Throws
-   * `broker.unreachable`.
+   * limit is left before `deadline` (milliseconds since the epoch). Callbacks are delivered after that as well. May run
+   * several times at once. Throws `broker.unreachable`.
    */
   takeBuilds(limits: { readonly stopping: AbortSignal; readonly deadline: number }): Promise<BuildSummary[]>;
 }
@@ -63,18 +63,12 @@ const stoppingPatienceMs = 4_000;
 /** How long after a build's end its caller is still told of it, where nobody could so far. */
 const tellForMs = 15 * 60_000;
 
-/** What one `takeBuilds` call shares with the builds that it runs. */
-interface Call {
-  readonly stopping: AbortSignal;
-  /** Callbacks on their way; the next build does not wait for a receiver that is slow. */
-  readonly callbacks: Promise<unknown>[];
-}
-
 /** A build that this worker has claimed. */
-interface Claimed extends Call {
+interface Claimed {
   readonly job: BuildJob;
   readonly attempt: number;
   readonly reporter: Reporter;
+  readonly stopping: AbortSignal;
   readonly log: Log;
 }
 
@@ -86,24 +80,19 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     async takeBuilds({ stopping, deadline }) {
       const summaries: BuildSummary[] = [];
-      const callbacks: Promise<unknown>[] = [];
-      try {
-        await broker.projection.sync();
-        while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
-          const taken = await broker.jobs.take();
-          if (taken === null) break;
-          const summary = await consider(taken, { stopping, callbacks });
-          if (summary !== null) summaries.push(summary);
-        }
-      } finally {
-        await Promise.all(callbacks);
+      await broker.projection.sync();
+      while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
+        const taken = await broker.jobs.take();
+        if (taken === null) break;
+        const summary = await consider(taken, stopping);
+        if (summary !== null) summaries.push(summary);
       }
       return summaries;
     },
   };
 
   /** Decides what to do with a job that came off the queue: it may be new, or the copy of a lease that ran out. */
-  async function consider(taken: TakenJob, call: Call): Promise<BuildSummary | null> {
+  async function consider(taken: TakenJob, stopping: AbortSignal): Promise<BuildSummary | null> {
     const { job } = taken;
     const log = options.log.with({ build_id: job.build_id, ticket_id: job.request.ticket_id });
     let known: BuildView | undefined;
@@ -124,13 +113,13 @@ export function createWorker(options: WorkerOptions): Worker {
       throw error;
     }
     if (known !== undefined && broker.projection.isOver(job.build_id)) {
-      await tellAgain(job, known, call, log);
+      await tellAgain(job, known);
       return null;
     }
     if (inWork.has(job.build_id) || isAlive(known)) return null;
     inWork.add(job.build_id);
     try {
-      return await claimAndBuild(job, known, call, log);
+      return await claimAndBuild(job, known, stopping, log);
     } finally {
       inWork.delete(job.build_id);
     }
@@ -148,18 +137,18 @@ export function createWorker(options: WorkerOptions): Worker {
   }
 
   /** Whoever ended the build could not tell its caller so, or died over it. While it may still try, nothing is done. */
-  async function tellAgain(job: BuildJob, build: BuildView, { stopping, callbacks }: Call, log: Log): Promise<void> {
+  async function tellAgain(job: BuildJob, build: BuildView): Promise<void> {
     const sinceMs = Date.now() - Date.parse(build.finishedAt ?? '');
     if (!build.told.includes('progress_trigger') && sinceMs > settings.leaseMs) await broker.tellEnd(build.event);
     if (!build.told.includes('callback') && sinceMs > settings.leaseMs + settings.callbackTimeoutMs) {
-      callBack({ job, stopping, callbacks, log }, build.event);
+      callBack(job, build.event);
     }
   }
 
   async function claimAndBuild(
     job: BuildJob,
     known: BuildView | undefined,
-    call: Call,
+    stopping: AbortSignal,
     log: Log,
   ): Promise<BuildSummary | null> {
     const attempt = (known?.attempt ?? 0) + 1;
@@ -179,10 +168,10 @@ export function createWorker(options: WorkerOptions): Worker {
         worker: name,
       },
       firstSequence: sequence + 1,
-      publish: (event) => publish(job, event, call.stopping, log),
+      publish: (event) => publish(job, event, stopping, log),
       heartbeatMs: settings.heartbeatMs,
     });
-    const claimed = { ...call, job, attempt, reporter, log };
+    const claimed = { job, attempt, reporter, stopping, log };
     const lost = attempt - 1 - (known?.handBacks ?? 0);
     if (lost >= settings.maximumAttempts) {
       const error = new ImageBuilderError(
@@ -264,30 +253,18 @@ export function createWorker(options: WorkerOptions): Worker {
     if (!counted) return summary(job, 'running');
     const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
     log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
-    callBack(claimed, event);
+    callBack(job, event);
     return summary(job, event.state);
   }
 
-  /** Tells of the end by the callback of the job, where it has one, without waiting for it. */
-  function callBack(
-    { job, stopping, callbacks, log }: Pick<Claimed, 'job' | 'stopping' | 'callbacks' | 'log'>,
-    event: BuildEvent,
-  ): void {
+  /** Has the end delivered to the callback of the job, where it has one. Nobody waits for that. */
+  function callBack(job: BuildJob, event: BuildEvent): void {
     if (job.callback === null) return;
-    const sent = sendCallback({ url: job.callback.url, callId: job.callback.call_id }, event, {
-      post: options.postCallback,
-      signingKey: settings.callbackSigningKey,
+    options.deliveries.add({
+      callback: { url: job.callback.url, callId: job.callback.call_id },
+      event,
       durationSeconds: (Date.parse(event.time) - Date.parse(job.submitted_at)) / 1000,
-      timeoutMs: settings.callbackTimeoutMs,
-      signal: stopping,
-      log,
     });
-    callbacks.push(
-      sent.then(async (taken) => {
-        // Given up because this worker stops: another one goes on.
-        if (taken || !stopping.aborted) await broker.recordTold(job.build_id, 'callback');
-      }),
-    );
   }
 
   /**

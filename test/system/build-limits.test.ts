@@ -1,4 +1,6 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, statfs } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -185,6 +187,26 @@ scenario(
     assert.ok(Date.parse(other.event.time) > Date.parse(one.event.time));
   },
 );
+
+scenario('a receiver of callbacks that never answers keeps no build waiting', { max_inflight: '1' }, async (worker) => {
+  const called = Promise.withResolvers<void>();
+  const receiver = createServer(() => called.resolve());
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = receiver.address() as AddressInfo;
+    const request = fleet.request({ callback_url: `http://127.0.0.1:${port}/` });
+    const { buildId } = await fleet.submit(request);
+    await called.promise;
+    await assertBuilds();
+    assert.not(fleet.broker.projection.get(buildId)?.told.includes('callback'));
+    worker.child.kill('SIGTERM');
+    assert.is(await worker.exited, 0);
+    assert.not(fleet.broker.projection.get(buildId)?.told.includes('callback'), 'another worker goes on');
+  } finally {
+    receiver.closeAllConnections();
+    receiver.close();
+  }
+});
 
 const onDisk = (reserve: string) => () => ({
   IMAGEBUILDER_DISK_RESERVE: reserve,
