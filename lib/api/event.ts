@@ -53,6 +53,8 @@ export const ImageResult = z.object({
   packages: z
     .array(z.object({ name: z.string(), version: z.string(), previous_version: z.string().optional() }))
     .optional(),
+  /** How many more there were, where an event has no room for all. */
+  packages_omitted: z.int().positive().optional(),
   base_image_sha256: z.string().optional(),
 });
 export type ImageResult = z.infer<typeof ImageResult>;

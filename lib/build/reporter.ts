@@ -1,5 +1,16 @@
-import type { BuildErrorReport, BuildEvent, BuildState, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
+import type { BuildEvent, BuildState, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
 import type { ImageBuilderError } from '../errors.ts';
+import {
+  boundGuest,
+  boundImage,
+  boundLine,
+  boundLog,
+  boundMessage,
+  eventBytes,
+  linesLeftOut,
+  toErrorReport,
+} from './event-limits.ts';
+import { createEventShare, defaultShare, type EventShareOptions } from './event-share.ts';
 import { overallProgress } from './progress.ts';
 
 /** Tells of one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
@@ -46,13 +57,16 @@ export interface ReporterOptions {
   readonly heartbeatMs: number;
   /** Least time between two events that only tell progress. */
   readonly progressIntervalMs?: number;
+  readonly share?: EventShareOptions;
 }
 
 const maximumLogLines = 500;
-const maximumLineCharacters = 1000;
-const maximumMessageCharacters = 4000;
-const maximumTailLines = 40;
-const logLinesPerEvent = 20;
+/** Progress is sent more rarely by this factor once half of the attempt's share of the stream is used up. */
+const slowdown = 5;
+/** Log lines are sent while so much of the share is left: more than an event with log lines takes. */
+const bytesForLog = 10 * 1024;
+/** About the size of an event without. */
+const bytesForProgress = 1024;
 
 /**
  * Starts reporting; the heartbeat runs until the end, the hand-back or disposal. While an event is on its way, what
@@ -60,6 +74,7 @@ const logLinesPerEvent = 20;
  */
 export function startReporter(options: ReporterOptions): Reporter {
   const { identity, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
+  const share = createEventShare(options.share ?? defaultShare);
   let sequence = options.firstSequence;
   let doing = 'nothing yet';
   let now: Pick<BuildEvent, 'step' | 'message' | 'current' | 'total' | 'progress'> = {
@@ -81,27 +96,30 @@ export function startReporter(options: ReporterOptions): Reporter {
   let stopped = false;
 
   function compose(state: BuildState, terminal: Partial<BuildEvent> = {}): BuildEvent {
-    const log = takeLog();
+    const log = takeLog(state);
     const guest = unsentGuest;
     unsentGuest = undefined;
     lastSentAt = Date.now();
-    return {
+    const event = {
       ...identity,
       sequence: sequence++,
       time: new Date().toISOString(),
       state,
       ...now,
-      message: shorten(now.message, maximumMessageCharacters),
+      message: boundMessage(now.message),
       ...(log.length === 0 ? {} : { log }),
       ...(guest === undefined ? {} : { guest }),
       ...terminal,
     };
+    share.spend(eventBytes(event));
+    return event;
   }
 
-  /** The newest lines; where there are more than an event may have, the first says how many are missing. */
-  function takeLog(): string[] {
-    const missing = leftOut + Math.max(0, unsent.length - logLinesPerEvent);
-    const log = missing === 0 ? unsent : [`(${missing + 1} lines left out)`, ...unsent.slice(1 - logLinesPerEvent)];
+  /** The newest lines, or only their number where a running build has used up its share of the stream. */
+  function takeLog(state: BuildState): string[] {
+    const lean = state === 'running' && share.waitMs(bytesForLog) > 0;
+    const count = leftOut + unsent.length;
+    const log = !lean ? boundLog(unsent, leftOut) : count === 0 ? [] : [linesLeftOut(count)];
     unsent = [];
     leftOut = 0;
     return log;
@@ -125,7 +143,9 @@ export function startReporter(options: ReporterOptions): Reporter {
 
   function sendSoon(): void {
     if (stopped || timer !== undefined) return;
-    timer = setTimeout(sendNow, Math.max(0, lastSentAt + progressIntervalMs - Date.now()));
+    const intervalMs = share.low ? slowdown * progressIntervalMs : progressIntervalMs;
+    const restMs = lastSentAt + intervalMs - Date.now();
+    timer = setTimeout(sendNow, Math.max(0, restMs, share.waitMs(bytesForProgress)));
     timer.unref();
   }
 
@@ -141,9 +161,9 @@ export function startReporter(options: ReporterOptions): Reporter {
   }
 
   function log(line: string): void {
-    const shortened = shorten(line, maximumLineCharacters);
-    recent.push(shortened);
-    unsent.push(shortened);
+    const bounded = boundLine(line);
+    recent.push(bounded);
+    unsent.push(bounded);
     if (recent.length > maximumLogLines) recent.shift();
     if (unsent.length > maximumLogLines) {
       unsent.shift();
@@ -178,7 +198,7 @@ export function startReporter(options: ReporterOptions): Reporter {
     },
     log,
     guest(report) {
-      unsentGuest = report;
+      unsentGuest = boundGuest(report);
       log(`images are opened by the ${report.kind} guest: ${report.reason}`);
     },
     logTail: (count) => recent.slice(-count),
@@ -188,14 +208,14 @@ export function startReporter(options: ReporterOptions): Reporter {
         outcome.state === 'completed'
           ? compose('completed', {
               step: null,
-              message: `the image is at ${outcome.image.location}`,
+              message: boundMessage(`the image is at ${outcome.image.location}`),
               current: null,
               total: null,
               progress: 1,
-              image: outcome.image,
+              image: boundImage(outcome.image),
             })
           : compose(outcome.state, {
-              message: shorten(outcome.error.message, maximumMessageCharacters),
+              message: boundMessage(outcome.error.message),
               error: toErrorReport(outcome.error, now.step, recent),
             });
       return { event, counted: await publish(event) };
@@ -208,27 +228,5 @@ export function startReporter(options: ReporterOptions): Reporter {
       );
     },
     [Symbol.asyncDispose]: stop,
-  };
-}
-
-/** An event is a message: nothing in it may be as long as a package's script likes. */
-function shorten(text: string, characters: number): string {
-  return text.length > characters ? `${text.slice(0, characters)}…` : text;
-}
-
-/** What callers are told of an error. */
-export function toErrorReport(
-  error: ImageBuilderError,
-  step: BuildStep | null,
-  log: readonly string[],
-): BuildErrorReport {
-  const tail = error.logTail.length > 0 ? error.logTail.slice(-maximumTailLines) : log.slice(-20);
-  return {
-    code: error.code,
-    message: shorten(error.message, maximumMessageCharacters),
-    step,
-    fault: error.fault,
-    retryable: error.retryable,
-    ...(tail.length === 0 ? {} : { log_tail: tail.map((line) => shorten(line, maximumLineCharacters)) }),
   };
 }

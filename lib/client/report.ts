@@ -58,7 +58,8 @@ export function describeEnd(build: BuildStatus): string {
     ];
     const packages = image.packages ?? [];
     const shown = packages.slice(0, 12).map(({ name, version }) => `${name} ${version}`);
-    if (packages.length > shown.length) shown.push(`and ${packages.length - shown.length} more`);
+    const more = packages.length - shown.length + (image.packages_omitted ?? 0);
+    if (more > 0) shown.push(`and ${more} more`);
     if (packages.length > 0) rows.push(['  packages', shown.join(', ')]);
     return [`Build ${build.build_id} completed in ${took}`, ...table(rows)].join('\n');
   }

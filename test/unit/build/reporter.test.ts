@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { BuildEvent } from '#lib/api/event.ts';
-import { startReporter } from '#lib/build/reporter.ts';
+import { BuildEvent, type ImageResult } from '#lib/api/event.ts';
+import { maximumEventBytes, maximumFinishedEventBytes } from '#lib/build/event-limits.ts';
+import { type Outcome, startReporter } from '#lib/build/reporter.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
 const identity = {
@@ -12,6 +13,18 @@ const identity = {
   attempt: 1,
   worker: 'worker-a',
 };
+
+const image: ImageResult = {
+  id: identity.build_id,
+  location: `file:///var/lib/imagebuilder/images/${identity.build_id}`,
+  store: 'file',
+  name: 'noble-T-77-0f3c2d1e.qcow2',
+  size: 1,
+  checksums: { sha256: '0'.repeat(64), sha512: '0'.repeat(128) },
+  format: 'qcow2',
+};
+
+const jsonBytes = (value: unknown) => Buffer.byteLength(JSON.stringify(value));
 
 function collect(publish?: () => Promise<void>) {
   const events: BuildEvent[] = [];
@@ -105,7 +118,7 @@ test('log lines travel once each with the events and stand in the tail', async (
   await sleep(60);
   assert.equal(events.flatMap((event) => event.log ?? [])[0], 'Get:1 something');
   assert.is(events.flatMap((event) => event.log ?? []).length, 2);
-  assert.is(reporter.logTail(1)[0]?.length, 1001);
+  assert.is(Buffer.byteLength(reporter.logTail(1)[0] ?? ''), 1000);
 });
 
 test('how the worker opens images goes along with one event, and into the log', async () => {
@@ -143,17 +156,77 @@ test('twenty lines are told whole', async () => {
   assert.is(events.flatMap((event) => event.log ?? [])[0], 'line 1');
 });
 
-test('an event stays small however long messages and lines are', async () => {
-  const { events, options } = collect();
-  await using reporter = startReporter(options);
-  reporter.begin('install', `installing ${'package '.repeat(100_000)}`);
-  reporter.log('x'.repeat(1_000_000));
-  const logTail = Array.from({ length: 1000 }, () => 'y'.repeat(100_000));
-  await reporter.end({
-    state: 'failed',
-    error: new ImageBuilderError('apt.install', 'z'.repeat(1_000_000), { logTail }),
+const longTexts: Readonly<Record<string, string>> = {
+  letters: 'x',
+  'control characters, six bytes each in JSON': '\u0001',
+  quotes: '"',
+  'half characters, six bytes each in JSON': '\ud800',
+  'wide characters': '\u{1f980}',
+  'terminal sequences': '\u001b[31m',
+};
+
+for (const [what, unit] of Object.entries(longTexts)) {
+  test(`no event is larger than its limit, whatever is written: ${what}`, async () => {
+    const long = unit.repeat(100_000);
+    const { events, options } = collect();
+    const wide = { ...options, identity: { ...identity, ticket_id: '\u0001'.repeat(256) } };
+    const end = async (outcome: Outcome) => {
+      await using reporter = startReporter(wide);
+      reporter.guest({ kind: 'vm', accelerator: 'tcg', reason: long });
+      reporter.begin('install', long);
+      for (let line = 0; line < 30; line += 1) reporter.log(`${line} ${long}`);
+      await sleep(40);
+      reporter.notice(long);
+      await reporter.end(outcome);
+    };
+    const logTail = Array.from({ length: 100 }, () => long);
+    await end({ state: 'failed', error: new ImageBuilderError('apt.install', long, { logTail }) });
+    assert.ok((events.at(-1)?.error?.log_tail ?? []).length > 0, 'the end has its log');
+    for (const event of events) assert.ok(jsonBytes(event) <= maximumEventBytes, `${jsonBytes(event)} bytes`);
+    const packages = Array.from({ length: 5_000 }, (_, index) => ({
+      name: `${index}${unit.repeat(2_000)}`,
+      version: long.slice(0, 2_000),
+    }));
+    await end({ state: 'completed', image: { ...image, packages } });
+    assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
+    const { packages: told = [], packages_omitted: omitted = 0 } = events.at(-1)?.image ?? {};
+    assert.is(told.length + omitted, 5_000);
   });
-  for (const event of events) assert.ok(JSON.stringify(event).length < 100_000);
+}
+
+test('control characters and terminal sequences are dropped, and what they kept apart stays apart', async () => {
+  const { options } = collect();
+  await using reporter = startReporter(options);
+  reporter.log('\u001b[1;31mE:\u001b[0m Unable\tto locate\u0007\u0000 \ud800 "libfoo" – ä \u{1f980}\r');
+  assert.equal(reporter.logTail(1), ['E: Unable to locate \ufffd "libfoo" – ä \u{1f980}']);
+});
+
+test('a build that writes as fast as it can fills no more of the stream than its share', async () => {
+  const { events, options } = collect();
+  const share = { burstBytes: 100_000, bytesPerSecond: 10_000 };
+  await using reporter = startReporter({ ...options, progressIntervalMs: 1, share });
+  const started = performance.now();
+  let lines = 0;
+  for (const end = started + 2_000; performance.now() < end; await sleep(1)) {
+    for (let line = 0; line < 100; line += 1) reporter.log(`${++lines} ${'"'.repeat(2_000)}`);
+    reporter.progress(lines, null, `line ${lines} ${'x'.repeat(2_000)}`);
+  }
+  const allowed = share.burstBytes + share.bytesPerSecond * ((performance.now() - started) / 1000) + maximumEventBytes;
+  const bytes = () => events.reduce((sum, event) => sum + jsonBytes(event), 0);
+  assert.ok(bytes() <= allowed, `${bytes()} bytes of ${Math.round(allowed)}`);
+  const last = events.at(-1);
+  assert.match(last?.log?.join() ?? '', /^\(\d+ lines left out\)$/);
+  assert.match(last?.message ?? '', /^line \d+ x/, 'progress goes on');
+  // Every line is either there or counted, and the end has the newest ones.
+  await reporter.end({ state: 'failed', error: new ImageBuilderError('guest.limit', 'too much') });
+  const told = events.flatMap(({ log }) => log ?? []);
+  const counts = told.map((line) => Number(/^\((\d+) lines left out\)$/.exec(line)?.[1] ?? 1));
+  assert.is(
+    counts.reduce((sum, count) => sum + count, 0),
+    lines,
+  );
+  assert.match(events.at(-1)?.log?.at(-1) ?? '', new RegExp(`^${lines} `));
+  assert.match(events.at(-1)?.error?.log_tail?.at(-1) ?? '', new RegExp(`^${lines} `));
 });
 
 test('what a step is at is remembered, whatever notices come in between', async () => {

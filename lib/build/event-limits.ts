@@ -1,0 +1,165 @@
+import type { BuildErrorReport, BuildEvent, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
+import type { ImageBuilderError } from '../errors.ts';
+
+/**
+ * Bounds for what goes into an event from outside: lines and messages of packages' scripts, apt and servers, the
+ * packages of an image. All sizes are bytes as JSON in UTF-8 writes them, for that is what RabbitMQ keeps.
+ */
+
+const maximumMessageBytes = 1_000;
+const maximumErrorBytes = 2_000;
+const maximumLineBytes = 1_000;
+const maximumLogLines = 20;
+const maximumLogBytes = 4 * 1024;
+const maximumTailLines = 40;
+const maximumTailBytes = 6 * 1024;
+const maximumReasonBytes = 500;
+/** Of the name of a package, and of its version. */
+const maximumNameBytes = 256;
+const maximumPackagesBytes = 40 * 1024;
+
+/** No event is larger than this, but for the packages of a finished image. */
+export const maximumEventBytes = 16 * 1024;
+/** No event is larger than this. */
+export const maximumFinishedEventBytes = 64 * 1024;
+
+/** Characters that JSON writes as they are, one byte each. */
+const plainAscii = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
+
+/**
+ * `text` on one line in at most `maximumBytes`, the cut marked by `…`. Control characters and terminal sequences are
+ * dropped: JSON would write six bytes for each.
+ */
+export function boundText(text: string, maximumBytes: number): string {
+  if (text.length <= maximumBytes && plainAscii.test(text)) return text;
+  let kept = '';
+  let bytes = 0;
+  let apart = false;
+  for (let at = 0; at < text.length; ) {
+    const code = text.codePointAt(at) ?? 0;
+    if (isControl(code)) {
+      const next = afterControl(text, at);
+      // What a tab kept apart stays apart; a sequence that sets a colour keeps nothing apart.
+      apart ||= next === at + 1;
+      at = next;
+      continue;
+    }
+    at += code > 0xffff ? 2 : 1;
+    const character = isLoneSurrogate(code) ? '\ufffd' : String.fromCodePoint(code);
+    const part = apart && kept !== '' && character !== ' ' && !kept.endsWith(' ') ? ` ${character}` : character;
+    apart = false;
+    bytes += jsonBytes(part);
+    if (bytes > maximumBytes - 3) return `${kept}…`;
+    kept += part;
+  }
+  return kept;
+}
+
+/** The newest of `lines` that fit, oldest first, each bounded. */
+export function boundLines(lines: readonly string[], maximumLines: number, maximumBytes: number): string[] {
+  const kept: string[] = [];
+  let bytes = 0;
+  for (const line of lines.slice(-maximumLines).reverse()) {
+    const bounded = boundLine(line);
+    // With its quotes and the comma.
+    bytes += jsonBytes(bounded) + 3;
+    if (bytes > maximumBytes) break;
+    kept.unshift(bounded);
+  }
+  return kept;
+}
+
+export function boundLine(line: string): string {
+  return boundText(line, maximumLineBytes);
+}
+
+export function boundMessage(message: string): string {
+  return boundText(message, maximumMessageBytes);
+}
+
+/** The newest log lines of an event; where lines are missing before them, the first says how many. */
+export function boundLog(unsent: readonly string[], leftOut: number): string[] {
+  if (leftOut === 0) {
+    const all = boundLines(unsent, maximumLogLines, maximumLogBytes);
+    if (all.length === unsent.length) return all;
+  }
+  const kept = boundLines(unsent, maximumLogLines - 1, maximumLogBytes - 100);
+  return [linesLeftOut(leftOut + unsent.length - kept.length), ...kept];
+}
+
+export function linesLeftOut(count: number): string {
+  return `(${count} lines left out)`;
+}
+
+export function boundGuest(report: GuestReport): GuestReport {
+  return { ...report, reason: boundText(report.reason, maximumReasonBytes) };
+}
+
+/** The result with as many of its packages as fit; the others are counted. */
+export function boundImage(image: ImageResult): ImageResult {
+  if (image.packages === undefined) return image;
+  const packages: NonNullable<ImageResult['packages']> = [];
+  let bytes = 0;
+  for (const { name, version, previous_version: previous } of image.packages) {
+    const bounded = {
+      name: boundText(name, maximumNameBytes),
+      version: boundText(version, maximumNameBytes),
+      ...(previous === undefined ? {} : { previous_version: boundText(previous, maximumNameBytes) }),
+    };
+    bytes += Buffer.byteLength(JSON.stringify(bounded)) + 1;
+    if (bytes > maximumPackagesBytes) break;
+    packages.push(bounded);
+  }
+  const omitted = image.packages.length - packages.length;
+  return { ...image, packages, ...(omitted === 0 ? {} : { packages_omitted: omitted }) };
+}
+
+/** An error as callers see it, with the newest of `log` where it has no log of its own. */
+export function toErrorReport(
+  error: ImageBuilderError,
+  step: BuildStep | null,
+  log: readonly string[],
+): BuildErrorReport {
+  const lines = error.logTail.length > 0 ? error.logTail : log.slice(-20);
+  const tail = boundLines(lines, maximumTailLines, maximumTailBytes);
+  return {
+    code: error.code,
+    message: boundText(error.message, maximumErrorBytes),
+    step,
+    fault: error.fault,
+    retryable: error.retryable,
+    ...(tail.length === 0 ? {} : { log_tail: tail }),
+  };
+}
+
+/** The size of an event in RabbitMQ, near enough. */
+export function eventBytes(event: BuildEvent): number {
+  return Buffer.byteLength(JSON.stringify(event)) + messageOverheadBytes;
+}
+
+/** Properties of a message and what a stream adds to it, measured with RabbitMQ 3.10 and 4.0. */
+const messageOverheadBytes = 250;
+
+/** Of a string without control characters and lone surrogates, without its quotes. */
+function jsonBytes(text: string): number {
+  return Buffer.byteLength(JSON.stringify(text)) - 2;
+}
+
+/** Unicode's category Cc. */
+function isControl(code: number): boolean {
+  return code < 0x20 || (code >= 0x7f && code < 0xa0);
+}
+
+function isLoneSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdfff;
+}
+
+const escapeCode = 0x1b;
+
+/** Where the text goes on behind a control character; behind `ESC [`, where its sequence ends (ECMA-48, 5.4). */
+function afterControl(text: string, at: number): number {
+  if (text.charCodeAt(at) !== escapeCode || text[at + 1] !== '[') return at + 1;
+  let end = at + 2;
+  while (end < text.length && text.charCodeAt(end) >= 0x20 && text.charCodeAt(end) <= 0x3f) end += 1;
+  return end < text.length && text.charCodeAt(end) >= 0x40 && text.charCodeAt(end) <= 0x7e ? end + 1 : end;
+}
