@@ -34,6 +34,27 @@ export const Checksums = z.object({
 });
 export type Checksums = z.infer<typeof Checksums>;
 
+/**
+ * What vouches for a base image, the best first: a SHA256SUMS that came over https; https itself, redirects included;
+ * a SHA256SUMS over http, which anybody on the way could have changed; nothing.
+ */
+export const VerifiedBy = z.enum(['sha256sums_over_https', 'https', 'sha256sums_over_http', 'nothing']);
+export type VerifiedBy = z.infer<typeof VerifiedBy>;
+
+/** The base image that a build began with. */
+export const BaseImageReport = z.object({
+  /** The URL of `url_list` that it came from, without user, password and query. */
+  url: z.string(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  size: z.int().nonnegative().describe('bytes'),
+  /** True when an earlier build had downloaded it from this URL. */
+  from_cache: z.boolean(),
+  verified_by: VerifiedBy,
+  /** The SHA256SUMS that names its digest, without query; null when there is none. */
+  sha256sums_url: z.string().nullable(),
+});
+export type BaseImageReport = z.infer<typeof BaseImageReport>;
+
 /** Where the finished image is and what it is. */
 export const ImageResult = z.object({
   /** The store's own identifier of the image; in the file store, the build id. */
@@ -56,6 +77,7 @@ export const ImageResult = z.object({
   /** How many more there were, where an event has no room for all. */
   packages_omitted: z.int().positive().optional(),
   base_image_sha256: z.string().optional(),
+  base_image: BaseImageReport.optional(),
 });
 export type ImageResult = z.infer<typeof ImageResult>;
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { BuildErrorReport, BuildEvent, GuestReport, ImageResult } from './event.ts';
+import { BaseImageReport, BuildErrorReport, BuildEvent, GuestReport, ImageResult } from './event.ts';
 import { exampleAccepted, exampleRequest, exampleStatus } from './examples.ts';
 import { Problem } from './problem.ts';
 import { BuildRequest } from './request.ts';
@@ -173,6 +173,7 @@ function schemas(): Json {
   const sent = z.registry<{ id: string }>();
   for (const [id, schema] of Object.entries({
     Accepted,
+    BaseImageReport,
     BuildErrorReport,
     BuildEvent,
     BuildStatus,

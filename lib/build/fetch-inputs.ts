@@ -2,6 +2,7 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
+import { verificationTexts } from '../fetch/verification.ts';
 import { together } from './together.ts';
 import type { BuildTools, LimitedContext } from './tools.ts';
 
@@ -47,7 +48,8 @@ export async function fetchInputs(
       ),
     ),
   ]);
-  reporter.notice(`the base image has SHA-256 ${base.sha256}${base.fromCache ? ' and was in the cache' : ''}`);
+  const cached = base.fromCache ? ', was in the cache' : '';
+  reporter.notice(`the base image has SHA-256 ${base.sha256}${cached}, and is ${verificationTexts[base.verifiedBy]}`);
   for (const { ppa, key } of sources) {
     if (key.weakness !== null) reporter.notice(`the signing key of ${formatPpa(ppa)} is weak: ${key.weakness}`);
   }

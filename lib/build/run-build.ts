@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ImageResult } from '../api/event.ts';
+import type { BaseImageReport, ImageResult } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
-import { type ErrorCode, ImageBuilderError } from '../errors.ts';
-import { forgetDamagedImage } from '../fetch/base-image.ts';
+import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
+import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { Guest, GuestPlace } from '../guest/guest.ts';
 import { type FileDigests, hashFile } from '../image/digest.ts';
 import { inspectImage } from '../image/inspect.ts';
@@ -160,7 +160,18 @@ async function buildFrom(
     },
     { signal, onProgress },
   );
-  return { ...stored, packages, base_image_sha256: base.sha256 };
+  return { ...stored, packages, base_image_sha256: base.sha256, base_image: describeBase(base) };
+}
+
+function describeBase(base: BaseImage): BaseImageReport {
+  return {
+    url: safeUrl(base.url),
+    sha256: base.sha256,
+    size: base.sizeBytes,
+    from_cache: base.fromCache,
+    verified_by: base.verifiedBy,
+    sha256sums_url: base.sha256sumsUrl === null ? null : safeUrl(base.sha256sumsUrl),
+  };
 }
 
 /** A file name that says what the image is: series, ticket, and the first part of the build id. */

@@ -21,7 +21,8 @@ import { isNodeError } from '../errors.ts';
 import { lock } from '../lock.ts';
 
 /**
- * A cache of downloaded files, shared by parallel builds and processes.
+ * A cache of downloaded files, shared by parallel builds and processes. Content is found by the URL that has served it,
+ * never by its digest alone: builds share the cache, and a digest is no secret.
  *
  *     blobs/<sha256>           the content, read-only
  *     urls/<sha256 of URL>     JSON: what the URL served, with its validators
@@ -38,8 +39,6 @@ import { lock } from '../lock.ts';
 export interface FileCache {
   /** What the URL served when it was last fetched, if the content is still here. */
   find(url: string): Promise<CacheEntry | null>;
-  /** Size of the content of this digest; null when it is not here. */
-  sizeOf(sha256: string): Promise<number | null>;
   /** Puts the content at `target`, a path that does not exist. False when it is not here (any more). */
   linkTo(sha256: string, target: string): Promise<boolean>;
   /** The content opened for reading; null when it is not here (any more). */
@@ -50,8 +49,8 @@ export interface FileCache {
   add(partPath: string, entry: CacheEntry): Promise<void>;
   /** Records what a URL serves, for content that is here. */
   record(entry: CacheEntry): Promise<void>;
-  /** Forgets the content; builds that use it keep it. */
-  drop(sha256: string): Promise<void>;
+  /** Forgets what the URL served. */
+  forget(url: string): Promise<void>;
   /** Holds the lock of `key` until disposed. */
   lock(key: string, signal: AbortSignal): Promise<AsyncDisposable>;
   /** Drops what was used least recently until the size limit holds, and sweeps leftovers. */
@@ -70,6 +69,10 @@ export const CacheEntry = z.object({
   sizeBytes: z.int().nonnegative(),
   etag: z.string().nullable(),
   lastModified: z.string().nullable(),
+  /** Where the answer came from, after redirects: scheme, host and port. */
+  origin: z.string(),
+  /** True when the URL and every redirect from it were https. */
+  secure: z.boolean(),
   /** When the URL was last known to serve this: milliseconds since 1970. */
   validatedAtMs: z.number(),
 });
@@ -143,12 +146,11 @@ export async function openCache(directory: string, maximumBytes: number): Promis
   return {
     partPath,
     record,
-    drop,
     async find(url) {
       const entry = await readEntry(urlPath(url));
       return entry !== null && (await use(entry.sha256)) === entry.sizeBytes ? { ...entry, url } : null;
     },
-    sizeOf: use,
+    forget: (url) => rm(urlPath(url), { force: true }),
     async linkTo(sha256, target) {
       if ((await use(sha256)) === null) return false;
       try {

@@ -10,7 +10,7 @@ import type { FailedProbe, Probe } from './probe.ts';
  */
 export function chooseImage(
   probes: readonly (Probe | FailedProbe)[],
-  digests: ReadonlyMap<string, string>,
+  digests: ReadonlyMap<string, unknown>,
   onNotice: (message: string) => void,
 ): readonly [Probe, ...Probe[]] {
   const failed = probes.filter((found) => 'error' in found);
@@ -28,7 +28,7 @@ export function chooseImage(
   return [image, ...others];
 }
 
-function areMirrors(one: Probe, other: Probe, digests: ReadonlyMap<string, string>): boolean {
+function areMirrors(one: Probe, other: Probe, digests: ReadonlyMap<string, unknown>): boolean {
   const sameName = one.fileName === other.fileName;
   if (sameName && digests.has(one.fileName)) return true;
   const sameSize = one.sizeBytes === null || other.sizeBytes === null || one.sizeBytes === other.sizeBytes;

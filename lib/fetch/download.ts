@@ -7,15 +7,14 @@ import type { HttpHead, HttpResponse } from './response.ts';
 import { statusError, UpstreamError } from './upstream-error.ts';
 
 /**
- * Downloads one file, resuming where a connection was cut or stalled, and going from mirror to mirror.
+ * Downloads one file, resuming where a connection was cut or stalled.
  *
  * A part is only ever continued when the server vouches, by If-Range with a strong validator, that the file is still
  * the one the part is of; otherwise it starts anew. The part survives the process, so a build that is taken over on
  * the same machine goes on where its dead predecessor was.
  */
 export interface DownloadOptions {
-  /** Mirrors of one file, tried in order. */
-  readonly urls: readonly string[];
+  readonly url: string;
   /** Where the file grows. On success it is whole and the caller's; on failure what is there can be resumed. */
   readonly partPath: string;
   readonly client: HttpClient;
@@ -36,8 +35,12 @@ export interface DownloadOptions {
 }
 
 export interface Download {
-  /** The mirror it came from, as given. */
+  /** As given. */
   readonly url: string;
+  /** Where the end of it came from, after redirects: scheme, host and port. */
+  readonly origin: string;
+  /** True when the URL and every redirect from it were https, for all of it. */
+  readonly secure: boolean;
   readonly sizeBytes: number;
   readonly sha256: string;
   readonly etag: string | null;
@@ -50,32 +53,11 @@ const worthwhileBytes = 1024 * 1024;
 const reserveBytes = 64 * 1024 * 1024;
 
 /**
- * Downloads the file. Throws, when no mirror has it whole: `image.checksum`, `image.truncated`, `image.too_large`,
- * `disk.full`, `egress.refused`, `upstream.*`, or `notFoundCode`; or the reason of the signal.
+ * Downloads the file. Throws `image.checksum`, `image.truncated`, `image.too_large`, `disk.full`, `egress.refused`,
+ * `upstream.*`, or `notFoundCode`; or the reason of the signal.
  */
 export async function download(options: DownloadOptions): Promise<Download> {
-  const failures: ImageBuilderError[] = [];
-  for (const url of options.urls) {
-    try {
-      return await downloadFrom(url, options);
-    } catch (error) {
-      options.signal.throwIfAborted();
-      if (!(error instanceof ImageBuilderError) || error.code === 'disk.full') throw error;
-      failures.push(error);
-      if (failures.length < options.urls.length) options.onNotice?.(`${error.message}; trying the next mirror`);
-    }
-  }
-  const [first, ...others] = failures;
-  if (first === undefined) throw new ImageBuilderError('internal', 'a download needs at least one URL');
-  if (others.length === 0) throw first;
-  // What trying again can help with decides, so that a dead mirror does not hide one that is only down.
-  const telling = failures.find((failure) => failure.retryable) ?? first;
-  const every = failures.map(({ message }) => message).join('; ');
-  throw new ImageBuilderError(telling.code, `no mirror has the file: ${every}`, { cause: telling });
-}
-
-async function downloadFrom(url: string, options: DownloadOptions): Promise<Download> {
-  const { client, signal } = options;
+  const { url, client, signal } = options;
   await using part = await openPart(options.partPath, url);
   for (let attempt = 1; ; attempt += 1) {
     const before = part.bytes;
@@ -91,7 +73,8 @@ async function downloadFrom(url: string, options: DownloadOptions): Promise<Down
       }
       await part.finish();
       const { etag = null, 'last-modified': lastModified = null } = head.headers;
-      return { url, sizeBytes: part.bytes, sha256, etag, lastModified };
+      const { origin } = new URL(head.url);
+      return { url, origin, secure: head.secure, sizeBytes: part.bytes, sha256, etag, lastModified };
     } catch (error) {
       signal.throwIfAborted();
       if (part.bytes - before >= worthwhileBytes) attempt = 0;
@@ -120,7 +103,7 @@ async function transfer(part: Part, url: string, options: DownloadOptions): Prom
   const totalBytes = await align(part, response, url, options);
   if (totalBytes !== null && totalBytes > maximumBytes) throw tooLarge(url, totalBytes, maximumBytes);
   await checkSpace(options.partPath, (totalBytes ?? 0) - part.bytes);
-  if (part.bytes === 0) await part.describe(response.headers);
+  if (part.bytes === 0) await part.describe(response);
   await options.onHead?.(response, totalBytes);
   for await (const chunk of response.body) {
     const currentBytes = part.bytes + chunk.length;
@@ -157,7 +140,7 @@ async function align(
   const range = /^bytes ([0-9]+)-[0-9]+\/([0-9]+|\*)$/.exec(response.headers['content-range'] ?? '');
   const totalBytes = parseLength(range?.[2]);
   // Some servers ignore If-Range; a file that changed its validator or its size in between is another file.
-  const sameFile = part.isOf(response.headers) && (part.totalBytes === null || totalBytes === part.totalBytes);
+  const sameFile = part.isOf(response) && (part.totalBytes === null || totalBytes === part.totalBytes);
   if (range !== null && Number(range[1]) === part.bytes && sameFile) return totalBytes;
   await restart(part, url, options);
   const message = `${safeUrl(url)} changed while it was downloaded, or answered with another range than was asked for`;

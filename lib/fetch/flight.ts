@@ -66,7 +66,7 @@ export function startFlight(options: FlightOptions): Flight {
 
   async function fly(): Promise<void> {
     const result = await download({
-      urls: [url],
+      url,
       partPath,
       client,
       signal: stop.signal,

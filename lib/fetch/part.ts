@@ -3,6 +3,7 @@ import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { isNodeError } from '../errors.ts';
+import type { HttpHead } from './response.ts';
 
 /**
  * A file that is being downloaded, its running digest, and beside it (`<path>.json`) what it is a part of, so that
@@ -19,9 +20,9 @@ export interface Part extends AsyncDisposable {
   /** Throws away what is there. */
   restart(): Promise<void>;
   /** Notes what the answer says about the file. */
-  describe(headers: IncomingHttpHeaders): Promise<void>;
-  /** Whether an answer is about the same file, as far as its validators tell. */
-  isOf(headers: IncomingHttpHeaders): boolean;
+  describe(head: HttpHead): Promise<void>;
+  /** Whether an answer is about the same file, as far as its validators tell, and came as securely. */
+  isOf(head: HttpHead): boolean;
   /** Digest of what is there, lower-case hexadecimal. */
   sha256(): string;
   /** The file is whole: flushes it and forgets what it was a part of. */
@@ -29,7 +30,12 @@ export interface Part extends AsyncDisposable {
 }
 
 /** What lies on the disk. Not the URL itself, since a query may be a signature. */
-const Description = z.object({ urlSha256: z.string(), validator: z.string(), totalBytes: z.int().nullable() });
+const Description = z.object({
+  urlSha256: z.string(),
+  secure: z.boolean(),
+  validator: z.string(),
+  totalBytes: z.int().nullable(),
+});
 type Description = z.infer<typeof Description>;
 
 /** Opens the part at `path`; what is there of another URL, or cannot be resumed, is thrown away. */
@@ -74,14 +80,16 @@ export async function openPart(path: string, url: string): Promise<Part> {
       bytes = 0;
       description = null;
     },
-    async describe(headers) {
+    async describe({ secure, headers }) {
       const validator = strongValidator(headers);
       if (validator === null) return;
-      description = { urlSha256: digest(url), validator, totalBytes: parseLength(headers['content-length']) };
+      const totalBytes = parseLength(headers['content-length']);
+      description = { urlSha256: digest(url), secure, validator, totalBytes };
       await writeFile(`${descriptionPath}.new`, JSON.stringify(description));
       await rename(`${descriptionPath}.new`, descriptionPath);
     },
-    isOf({ etag, 'last-modified': lastModified }) {
+    isOf({ secure, headers: { etag, 'last-modified': lastModified } }) {
+      if (description !== null && description.secure !== secure) return false;
       const validator = description?.validator ?? '';
       const current = validator.startsWith('"') ? etag : lastModified;
       return current === undefined || current === validator;

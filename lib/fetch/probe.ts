@@ -15,6 +15,10 @@ export interface Probe {
   readonly sizeBytes: number | null;
   readonly etag: string | null;
   readonly lastModified: string | null;
+  /** Where the answer came from, after redirects: scheme, host and port. */
+  readonly origin: string;
+  /** True when the URL and every redirect from it were https. */
+  readonly secure: boolean;
   /** The first bytes, at most `sniffBytes`. */
   readonly firstBytes: Buffer;
 }
@@ -53,6 +57,8 @@ async function look(url: string, client: HttpClient, signal: AbortSignal): Promi
     sizeBytes: empty ? 0 : wholeSize(response),
     etag: response.headers.etag ?? null,
     lastModified: response.headers['last-modified'] ?? null,
+    origin: new URL(response.url).origin,
+    secure: response.secure,
     firstBytes,
   };
 }

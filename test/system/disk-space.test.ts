@@ -149,19 +149,21 @@ test('the caches make room before a build is refused, but not with what a build 
     const part = cache.partPath();
     await write(part, sizeMiB);
     const sha256 = digit.repeat(64);
-    const entry = { url: `http://x/${digit}`, sha256, sizeBytes: sizeMiB * MiB, etag: '"x"', lastModified: null };
-    await cache.add(part, { ...entry, validatedAtMs: Date.now() });
-    return sha256;
+    const url = `http://x/${digit}`;
+    const sizeBytes = sizeMiB * MiB;
+    const served = { etag: '"x"', lastModified: null, origin: 'http://x', secure: false, validatedAtMs: Date.now() };
+    await cache.add(part, { url, sha256, sizeBytes, ...served });
+    return { url, sha256 };
   };
   const used = await add('a', 30);
   const unused = await add('b', 40);
   await using build = await startBuild(disk, 10);
-  assert.ok(await cache.linkTo(used, join(build.workDirectory, 'base-image')));
+  assert.ok(await cache.linkTo(used.sha256, join(build.workDirectory, 'base-image')));
   await build.space.claim(work(50));
-  assert.is(await cache.sizeOf(unused), null);
-  assert.is(await cache.sizeOf(used), 30 * MiB);
+  assert.is(await cache.find(unused.url), null);
+  assert.is((await cache.find(used.url))?.sizeBytes, 30 * MiB);
   assert.is((await failure(build.space.claim(work(65)))).code, 'disk.full');
-  assert.is(await cache.sizeOf(used), 30 * MiB);
+  assert.is((await cache.find(used.url))?.sizeBytes, 30 * MiB);
 });
 
 test('a build that takes more than it said is stopped when it reaches the reserve, and another goes on', async () => {
@@ -228,7 +230,7 @@ test('a download onto a disk without room for it is told as that, with the folde
   for (const path of ['known', 'unknown']) {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`;
     const partPath = join(disk, 'cache', path);
-    const thrown = await download({ urls: [url], partPath, client, signal: never, maximumBytes: 2 ** 30 }).catch(
+    const thrown = await download({ url, partPath, client, signal: never, maximumBytes: 2 ** 30 }).catch(
       (error: unknown) => error,
     );
     const error = build.space.explain(thrown) as ImageBuilderError;

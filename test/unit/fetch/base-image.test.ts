@@ -79,6 +79,45 @@ async function workshop() {
   };
 }
 
+/** Shows an image at once, and sends it a byte now and then to whoever wants all of it. */
+async function startDrip(image: Buffer, sums: ServedFile) {
+  let count = 0;
+  let change = Promise.withResolvers<void>();
+  const server = await startServer((request, response) => {
+    const path = new URL(request.url ?? '', 'http://x').pathname;
+    if (path === '/SHA256SUMS') return void serveFile(request, response, sums);
+    if (path === '/wrong/SHA256SUMS') return void response.end(`${'0'.repeat(64)} *disk.img\n`);
+    if (request.headers.range?.endsWith('-') === false) {
+      return void serveFile(request, response, { content: image, etag: '"1"' });
+    }
+    response.writeHead(200, { 'content-length': image.length, etag: '"1"' });
+    response.write(image.subarray(0, 1000), () => {
+      count += 1;
+      change.resolve();
+    });
+  });
+  return {
+    url: server.url,
+    /** Resolves when so many downloads drip. */
+    async begun(wanted: number) {
+      while (count < wanted) {
+        await change.promise;
+        change = Promise.withResolvers();
+      }
+    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+/** `url` with a query that gives it the lock of `other` where both have the digest: one in 4,096 does. */
+function sameLock(url: string, other: string, digest: string): string {
+  const lockOf = (candidate: string) => sha256(Buffer.from(`${candidate} ${digest}`)).slice(0, 3);
+  for (let number = 0; ; number += 1) {
+    const candidate = `${url}?${number}`;
+    if (lockOf(candidate) === lockOf(other)) return candidate;
+  }
+}
+
 test('the image is found by content among sums, manifest, kernel and squashfs, and verified', async () => {
   const image = qcow2();
   await using server = await startFileServer({
@@ -95,7 +134,7 @@ test('the image is found by content among sums, manifest, kernel and squashfs, a
   assert.is(result.url, `${server.url}/trusty.img`);
   assert.is(result.sha256, sha256(image));
   assert.is(result.sizeBytes, image.length);
-  assert.is(result.verifiedBy, 'SHA256SUMS');
+  assert.equal([result.verifiedBy, result.sha256sumsUrl], ['sha256sums_over_http', `${server.url}/SHA256SUMS`]);
   assert.is(result.fromCache, false);
   assert.equal(await readFile(result.path), image);
 });
@@ -107,17 +146,16 @@ test('a raw disk is an image whatever its name, and SHA256SUMS beside it is hono
     '/a/disk': { content: image },
   });
   await using shop = await workshop();
-  assert.is((await shop.run([`${server.url}/a/disk`])).verifiedBy, 'SHA256SUMS');
+  assert.is((await shop.run([`${server.url}/a/disk`])).sha256sumsUrl, `${server.url}/a/SHA256SUMS`);
 });
 
-test('without any SHA256SUMS the image is taken, and that is said', async () => {
+test('without any SHA256SUMS the image is taken', async () => {
   await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
   await using shop = await workshop();
-  assert.is((await shop.run([`${server.url}/disk.img`])).verifiedBy, null);
-  assert.match(shop.notices.join(), 'not verified');
+  assert.is((await shop.run([`${server.url}/disk.img`])).sha256sumsUrl, null);
 });
 
-test('a second build gets the image from the cache as a hard link, by digest', async () => {
+test('a second build from the same URL gets the image from the cache as a hard link', async () => {
   const image = qcow2();
   await using server = await startFileServer({
     '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
@@ -348,6 +386,160 @@ test('an image beyond the size limit is refused', async () => {
   await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
   await using shop = await workshop();
   assert.is((await shop.fail([`${server.url}/disk.img`], { maximumBytes: 1000 })).code, 'image.too_large');
+});
+
+test('a digest in a SHA256SUMS is no key to the cache: its server has to deliver the image', async () => {
+  const image = qcow2();
+  const sums = text(`${sha256(image)} *disk.img\n`);
+  await using owner = await startFileServer({ '/SHA256SUMS': sums, '/disk.img': { content: image } });
+  const files: Record<string, ServedFile> = { '/SHA256SUMS': sums, '/disk.img': { content: qcow2(image.length) } };
+  await using stranger = await startFileServer(files);
+  await using shop = await workshop();
+  await shop.run([`${owner.url}/disk.img`]);
+
+  for (const urlList of [[`${stranger.url}/disk.img`], [`${stranger.url}/disk.img`, `${stranger.url}/SHA256SUMS`]]) {
+    assert.is((await shop.fail(urlList)).code, 'image.checksum');
+  }
+  for (const work of ['work2', 'work3']) assert.equal(await readdir(join(shop.folder, work)), []);
+  assert.is((await shop.run([`${owner.url}/disk.img`])).fromCache, true);
+
+  files['/disk.img'] = { content: image };
+  const delivered = () => stranger.headers.filter(({ range }) => range === undefined).length;
+  const before = delivered();
+  assert.is((await shop.run([`${stranger.url}/disk.img`])).fromCache, false);
+  assert.is(delivered() - before, 2); // The image and its SHA256SUMS.
+  assert.is((await shop.run([`${stranger.url}/disk.img`])).fromCache, true);
+});
+
+test('an entity tag opens what the same URL has served, and nothing that came from elsewhere', async () => {
+  const image = qcow2();
+  await using owner = await startFileServer({ '/disk.img': { content: image, etag: '"1"' } });
+  const other = { content: qcow2(image.length), etag: '"1"' };
+  await using stranger = await startFileServer({ '/disk.img': other });
+  let target = owner.url;
+  await using switching = await startServer((request, response) => {
+    response.writeHead(302, { location: `${target}${request.url}` }).end();
+  });
+  await using shop = await workshop();
+  await shop.run([`${owner.url}/disk.img`]);
+  assert.equal(await readFile((await shop.run([`${stranger.url}/disk.img`])).path), other.content);
+
+  const url = `${switching.url}/disk.img`;
+  await shop.run([url]);
+  assert.is((await shop.run([url])).fromCache, true);
+  target = stranger.url;
+  assert.equal(await readFile((await shop.run([url])).path), other.content);
+});
+
+test('a download that drips holds up nobody: not by a digest, a lock or a mirror of others', async () => {
+  const image = qcow2();
+  const sums = text(`${sha256(image)} *disk.img\n`);
+  await using owner = await startFileServer({ '/SHA256SUMS': sums, '/disk.img': { content: image, etag: '"1"' } });
+  const url = `${owner.url}/disk.img`;
+  const dripping = await startDrip(image, sums);
+  await using shop = await workshop();
+  const stop = new AbortController();
+  const attacks = [
+    [`${dripping.url}/disk.img`],
+    // After the owner's server, whose image is not what this SHA256SUMS says.
+    [url, `${dripping.url}/disk.img`, `${dripping.url}/wrong/SHA256SUMS`],
+    [sameLock(`${dripping.url}/disk.img`, url, sha256(image))],
+  ].map((urlList) => shop.fail(urlList, { signal: stop.signal, patienceMs: 100 }));
+  await dripping.begun(attacks.length);
+  const late = setTimeout(() => stop.abort(new Error('the build was held up')), 20_000);
+  const { fromCache, sha256: found } = await shop.run([url], { signal: stop.signal, patienceMs: 100 });
+  clearTimeout(late);
+  assert.equal([fromCache, found], [false, sha256(image)]);
+  const reason = new Error('the attack may end');
+  stop.abort(reason);
+  for (const error of await Promise.all(attacks)) assert.is(error, reason);
+  await dripping[Symbol.asyncDispose]();
+  assert.equal(await readdir(join(shop.folder, 'cache/images/blobs')), [sha256(image)]);
+});
+
+test('a build waits for another’s download only while that comes on, and then downloads for itself', async () => {
+  const image = qcow2();
+  const first = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  let downloads = 0;
+  await using server = await startServer((request, response) => {
+    if (request.url !== '/disk.img') return void response.writeHead(404).end();
+    if (request.headers.range !== undefined || ++downloads > 1) {
+      return void serveFile(request, response, { content: image, etag: '"1"' });
+    }
+    response.writeHead(200, { 'content-length': image.length, etag: '"1"' });
+    response.write(image.subarray(0, 1000), () => begun.resolve());
+    void first.promise.then(() => response.end(image.subarray(1000)));
+  });
+  await using shop = await workshop();
+  const url = `${server.url}/disk.img`;
+  const stalled = shop.run([url]);
+  await begun.promise;
+  const { fromCache, path } = await shop.run([url], { patienceMs: 50 });
+  assert.is(fromCache, false);
+  assert.equal(await readFile(path), image);
+  assert.match(shop.notices.join(), 'another build is downloading the base image');
+  assert.is((await shop.run([url])).fromCache, true);
+  first.resolve();
+  const late = await stalled;
+  assert.equal(await readFile(late.path), image);
+  assert.equal(await readdir(join(shop.folder, 'cache/images/parts')), []);
+});
+
+test('how the image was verified is said of each byte, from the cache too', async () => {
+  const image = qcow2();
+  const sums = text(`${sha256(image)} *disk.img\n`);
+  const disk = { content: image, etag: '"1"' };
+  const tls = { tls: true };
+  await using plain = await startFileServer({ '/bare/disk.img': disk, '/disk.img': disk, '/SHA256SUMS': sums });
+  await using secure = await startFileServer({ '/bare/disk.img': disk, '/disk.img': disk, '/SHA256SUMS': sums }, tls);
+  await using switching = await startServer((_request, response) => {
+    response.writeHead(302, { location: `${secure.url}/bare/disk.img` }).end();
+  }, tls);
+  const viaPlain = await startServer((_request, response) => {
+    response.writeHead(302, { location: `${plain.url}/bare/disk.img` }).end();
+  }, tls);
+  await using _ = viaPlain;
+  const found: string[][] = [];
+  for (const urls of [
+    [`${plain.url}/bare/disk.img`],
+    [`${plain.url}/disk.img`],
+    [`${plain.url}/bare/disk.img`, `${secure.url}/SHA256SUMS`],
+    [`${plain.url}/bare/disk.img`, `${plain.url}/SHA256SUMS`, `${secure.url}/SHA256SUMS`],
+    [`${secure.url}/bare/disk.img`],
+    [`${secure.url}/bare/disk.img`, `${plain.url}/SHA256SUMS`],
+    [`${secure.url}/disk.img`],
+    [`${switching.url}/disk.img`],
+  ]) {
+    await using shop = await workshop();
+    const results = [await shop.run(urls), await shop.run(urls)];
+    assert.equal(
+      results.map(({ fromCache }) => fromCache),
+      [false, true],
+    );
+    found.push(results.map(({ verifiedBy }) => verifiedBy));
+  }
+  assert.equal(
+    found,
+    [
+      'nothing',
+      'sha256sums_over_http',
+      'sha256sums_over_https',
+      'sha256sums_over_https',
+      'https',
+      'https',
+      'sha256sums_over_https',
+      'https',
+    ].map((each) => [each, each]),
+  );
+
+  // What came over http once is not called verified by https later, though its URL is the same.
+  await using shop = await workshop();
+  using lax = testClient({ egressOptions: { allowDowngrade: true } });
+  const url = `${viaPlain.url}/disk.img`;
+  assert.is((await shop.run([url], { client: lax })).verifiedBy, 'nothing');
+  assert.is((await shop.run([url], { client: lax })).verifiedBy, 'nothing');
+  assert.is((await shop.fail([url])).code, 'egress.refused');
 });
 
 test.run();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DownloadOptions, download } from '#lib/fetch/download.ts';
+import { tryMirrors } from '#lib/fetch/mirrors.ts';
 import {
   createCutter,
   rejection,
@@ -25,20 +26,23 @@ const cutter = createCutter();
 type Overrides = Partial<DownloadOptions> & { readonly urls: readonly string[] };
 
 /** Runs a download into a fresh folder, and tells what happened. */
-async function attempt(overrides: Overrides, stallTimeoutMs = 5000) {
+async function attempt({ urls, ...overrides }: Overrides, stallTimeoutMs = 5000) {
   await using folder = await temporaryFolder();
   using client = testClient({ stallTimeoutMs, retry: { attempts: 3 } });
   const notices: string[] = [];
   const partPath = join(folder.path, 'part');
-  const result = await download({
+  const options = {
     partPath,
     client,
     signal: new AbortController().signal,
     maximumBytes: 1_000_000,
-    onNotice: (message) => notices.push(message),
-    onProgress: (currentBytes) => cutter.arrived(currentBytes),
+    onNotice: (message: string) => notices.push(message),
+    onProgress: (currentBytes: number) => cutter.arrived(currentBytes),
     ...overrides,
-  }).catch((error: Error & { code?: string }) => error);
+  };
+  const result = await tryMirrors(urls, (url) => download({ ...options, url }), options).catch(
+    (error: Error & { code?: string }) => error,
+  );
   const left = await readdir(folder.path);
   const file = left.includes('part') ? await readFile(partPath) : null;
   return { result, file, notices, left };
@@ -53,6 +57,8 @@ test('a file arrives whole, with its digest, validators and progress', async () 
   });
   assert.equal(result, {
     url: `${server.url}/f`,
+    origin: server.url,
+    secure: false,
     sizeBytes: content.length,
     sha256,
     etag: '"one"',
@@ -172,7 +178,8 @@ test('a part that a dead process left is resumed, and its digest is of the whole
   await using server = await startFileServer({ '/f': served });
   await using folder = await temporaryFolder();
   const partPath = join(folder.path, 'kept');
-  const description = { urlSha256: sha256Of(`${server.url}/f`), validator: '"one"', totalBytes: content.length };
+  const urlSha256 = sha256Of(`${server.url}/f`);
+  const description = { urlSha256, secure: false, validator: '"one"', totalBytes: content.length };
   await writeFile(partPath, content.subarray(0, 250_000));
   await writeFile(`${partPath}.json`, JSON.stringify(description));
   const { result } = await attempt({ urls: [`${server.url}/f`], partPath });
@@ -181,12 +188,13 @@ test('a part that a dead process left is resumed, and its digest is of the whole
   assert.equal(await readdir(folder.path), ['kept']);
 });
 
-test('a part of another URL, or one that cannot be resumed, is not used', async () => {
+test('a part of another URL, one that came otherwise, or one that cannot be resumed, is not used', async () => {
   await using server = await startFileServer({ '/f': served });
   await using folder = await temporaryFolder();
   const partPath = join(folder.path, 'kept');
   for (const description of [
-    { urlSha256: sha256Of('http://other.example/'), validator: '"one"', totalBytes: null },
+    { urlSha256: sha256Of('http://other.example/'), secure: false, validator: '"one"', totalBytes: null },
+    { urlSha256: sha256Of(`${server.url}/f`), secure: true, validator: '"one"', totalBytes: null },
     '{',
   ]) {
     await writeFile(partPath, 'of something else');
@@ -279,7 +287,7 @@ test('an abort ends it at once with its reason', async () => {
   const stop = new AbortController();
   setTimeout(() => stop.abort(new Error('stopped')), 30);
   const partPath = join(folder.path, 'part');
-  const options = { urls: [server.url], partPath, client, signal: stop.signal, maximumBytes: 10_000 };
+  const options = { url: server.url, partPath, client, signal: stop.signal, maximumBytes: 10_000 };
   assert.is((await rejection(download(options))).message, 'stopped');
   assert.equal(await readdir(folder.path), []);
 });

@@ -55,11 +55,14 @@ export async function startServer(
   };
 }
 
-/** A certificate that this process trusts from now on. */
+let certificate: ReturnType<typeof makeCertificate> | undefined;
+
+/** One for all servers, for they have one name; this process trusts it from now on. */
 function trustedCertificate() {
-  const made = makeCertificate();
-  setDefaultCACertificates([...getCACertificates('default'), made.cert]);
-  return made;
+  if (certificate !== undefined) return certificate;
+  certificate = makeCertificate();
+  setDefaultCACertificates([...getCACertificates('default'), certificate.cert]);
+  return certificate;
 }
 
 export interface ServedFile {

@@ -1,0 +1,67 @@
+import { parseChecksums } from './checksums.ts';
+import type { HttpClient } from './client.ts';
+import type { FailedProbe, Probe } from './probe.ts';
+
+/** The digest that a SHA256SUMS names for a file. */
+export interface ExpectedDigest {
+  /** Lower-case hexadecimal. */
+  readonly sha256: string;
+  /** The SHA256SUMS. */
+  readonly url: string;
+  /** True when that came over https, redirects included. */
+  readonly secure: boolean;
+}
+
+const maximumBytes = 4 * 1024 * 1024;
+
+/**
+ * The digests of every SHA256SUMS in the list, by file name. Where several name a file, one that came over https decides,
+ * and among those the first.
+ */
+export async function readListedDigests(
+  probes: readonly (Probe | FailedProbe)[],
+  client: HttpClient,
+  signal: AbortSignal,
+): Promise<Map<string, ExpectedDigest>> {
+  const digests = new Map<string, ExpectedDigest>();
+  for (const found of probes) {
+    if ('error' in found || found.kind.role !== 'checksums') continue;
+    const { url } = found;
+    const { text, secure } = await client.getText(url, { maximumBytes, signal });
+    for (const [name, sha256] of parseChecksums(text)) {
+      const known = digests.get(name);
+      if (known === undefined || (secure && !known.secure)) digests.set(name, { sha256, url, secure });
+    }
+  }
+  return digests;
+}
+
+/** Who lists a SHA256SUMS wants the image verified by it: without it, the image is not taken. */
+export function assertNoneMissing(probes: readonly (Probe | FailedProbe)[]): void {
+  for (const found of probes) {
+    if ('error' in found && found.fileName === 'SHA256SUMS') throw found.error;
+  }
+}
+
+/**
+ * The digest in a SHA256SUMS in the folder of one of the mirrors, those over https first. That there is none, or it
+ * cannot be had, is fine.
+ */
+export async function digestBeside(
+  mirrors: readonly Probe[],
+  client: HttpClient,
+  signal: AbortSignal,
+): Promise<ExpectedDigest | undefined> {
+  const ordered = [...mirrors.filter(({ secure }) => secure), ...mirrors.filter(({ secure }) => !secure)];
+  for (const mirror of ordered) {
+    try {
+      const url = new URL('SHA256SUMS', mirror.url).href;
+      const { text, secure } = await client.getText(url, { maximumBytes, signal });
+      const sha256 = parseChecksums(text).get(mirror.fileName);
+      if (sha256 !== undefined) return { sha256, url, secure };
+    } catch {
+      signal.throwIfAborted();
+    }
+  }
+  return undefined;
+}
