@@ -35,7 +35,6 @@ export const tools: readonly Tool[] = [
   tool('nsenter', 'util-linux', 'host'),
   tool('fstrim', 'util-linux', 'host'),
   tool('apt-get', 'apt', 'vm'),
-  tool('dpkg-deb', 'dpkg', 'vm'),
 ];
 
 /** The tools that `user` calls. */

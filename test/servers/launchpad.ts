@@ -28,6 +28,8 @@ export interface PackageRecipe {
   /** `preinst`, `postinst`, …: shell scripts without their first line. */
   readonly scripts?: Readonly<Record<string, string>>;
   readonly conffiles?: readonly string[];
+  /** What its file holds in place of a package; the lists say the rest. */
+  readonly noise?: string;
 }
 
 /** Kinds of key: apt before 1.1 (trusty) verifies RSA only; making RSA keys takes up to a few seconds. */
@@ -256,7 +258,8 @@ async function buildPackage(root: string, recipe: PackageRecipe): Promise<Stanza
       `${name}_${version.replace(/^[0-9]+:/, '')}_${architecture}.deb`,
     );
     await mkdir(join(root, dirname(file)), { recursive: true });
-    await exec('dpkg-deb', ['--root-owner-group', '-Zgzip', '--build', tree, join(root, file)]);
+    if (recipe.noise !== undefined) await writeFile(join(root, file), recipe.noise);
+    else await exec('dpkg-deb', ['--root-owner-group', '-Zgzip', '--build', tree, join(root, file)]);
     const content = await readFile(join(root, file));
     const text = `${control}Filename: ${file}\nSize: ${content.length}\nMD5sum: ${digest('md5', content)}\nSHA1: ${digest('sha1', content)}\nSHA256: ${digest('sha256', content)}\n`;
     return { architecture, text };

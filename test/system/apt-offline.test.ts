@@ -87,6 +87,7 @@ test.before(async () => {
             scripts: { postinst: "bash -c 'exec 4<>/dev/tcp/192.0.2.1/80'" },
           },
           failingPackage('hello-failing', 'the moon is in the wrong phase'),
+          { name: 'no-package', noise: '!<arch>\nnot a package' },
         ],
       },
       plain('sound'),
@@ -440,6 +441,20 @@ test('a script that fails for another reason is not said to need the network', a
   assert.is(error.code, 'apt.install');
   assert.match(error.message, 'hello-failing');
   assert.not.match(error.message, 'network');
+});
+
+test('the worker hands packages in without looking into them: it is the image’s dpkg that refuses one', async () => {
+  await using chroot = await openChroot(system.tar);
+  await setSource(chroot, await resolve('c++'));
+  const session = offlineSession(chroot);
+  await using caches = await openCaches(chroot);
+  await using apt = await openOffline(chroot, caches, session);
+  await apt.updateLists({ ...quiet, sources: [] });
+  const error = await failure(apt.installPackages(['no-package'], quiet));
+  assert.is(error.code, 'apt.install', error.message);
+  const told = [error.message, ...error.logTail].join('\n');
+  assert.match(told, /no-package/);
+  assert.match(told, /dpkg: error processing archive \/run\/imagebuilder-packages/);
 });
 
 test('packages that cannot be downloaded are a server’s fault, and nothing is installed', async () => {

@@ -4,7 +4,8 @@ import { link, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import { exec } from '../../exec.ts';
+import type { GuestSession } from '../../guest/guest.ts';
+import { readStanzas, renderStanza, type Stanza } from './stanzas.ts';
 
 /** A package file that apt has downloaded and verified. */
 export interface Archive {
@@ -18,48 +19,54 @@ export interface Archive {
   readonly stanza: string;
 }
 
-/** Fields of a package that decide how it is installed; hashes and places are ours. */
-const indexFields = [
-  'Package',
-  'Version',
-  'Architecture',
-  'Multi-Arch',
-  'Essential',
-  'Protected',
-  'Important',
-  'Source',
-  'Section',
-  'Priority',
-  'Installed-Size',
-  'Pre-Depends',
-  'Depends',
-  'Recommends',
-  'Suggests',
-  'Enhances',
-  'Conflicts',
-  'Breaks',
-  'Replaces',
-  'Provides',
-];
-
 /**
  * Takes what apt has downloaded into `archives` (its Dir::Cache::archives) over into `folder`, which is created, and
- * describes each.
+ * describes each as the lists of `worker` do, the worker's own apt. The files are not looked into: that is for the
+ * image's dpkg. Throws `apt.repository`, and `tool.failed` where the lists do not know what was downloaded.
  */
-export async function takeArchives(archives: string, folder: string, signal: AbortSignal): Promise<Archive[]> {
+export async function takeArchives(
+  archives: string,
+  folder: string,
+  {
+    worker,
+    architecture: own,
+    signal,
+  }: { readonly worker: GuestSession; readonly architecture: string; readonly signal: AbortSignal },
+): Promise<Archive[]> {
   await mkdir(folder);
   const files = (await readdir(archives)).filter((name) => name.endsWith('.deb')).sort();
+  const named = files.map((file) => ({ file, ...parseArchiveName(file) }));
+  const names = named.map(({ name, architecture }) => qualifiedName(name, architecture, own));
+  const stanzas = Map.groupBy(await readStanzas(worker, [...new Set(names)]), identity);
   const taken: Archive[] = [];
-  for (const file of files) {
-    const { name, version, architecture } = parseArchiveName(file);
+  for (const archive of named) {
+    const { file, name } = archive;
     const path = join(folder, file);
     await link(join(archives, file), path);
-    const { stdout } = await exec('dpkg-deb', ['--field', path, ...indexFields], { signal, timeoutMs: 60_000 });
     const { sizeBytes, sha256 } = await digest(path, signal);
-    const stanza = `${stdout.trimEnd()}\nFilename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
-    taken.push({ name, version, architecture, file, stanza });
+    const known = stanzas.get(identityOf(archive)) ?? [];
+    // Two repositories may have the same version, made otherwise.
+    const stanza = known.find((each) => each.get('SHA256') === sha256) ?? known[0];
+    if (stanza === undefined)
+      throw new ImageBuilderError('tool.failed', `apt has downloaded ${file}, but does not know it`);
+    const text = `${renderStanza(stanza)}Filename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
+    taken.push({ ...archive, stanza: text });
   }
   return taken;
+}
+
+/** How apt is asked for a package on an image whose own architecture is `own`. */
+export function qualifiedName(name: string, architecture: string, own: string): string {
+  return architecture === 'all' || architecture === own ? name : `${name}:${architecture}`;
+}
+
+function identityOf({ name, version, architecture }: Pick<Archive, 'name' | 'version' | 'architecture'>): string {
+  return `${name} ${version} ${architecture}`;
+}
+
+function identity(stanza: Stanza): string {
+  const field = (name: string) => stanza.get(name) ?? '';
+  return identityOf({ name: field('Package'), version: field('Version'), architecture: field('Architecture') });
 }
 
 /** `name_version_arch.deb` as apt writes it: what has a meaning in file names or URLs stands as `%3a`. */

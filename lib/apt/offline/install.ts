@@ -6,7 +6,7 @@ import { type InstalledPackage, readPackages } from '../packages.ts';
 import { assertNotKilled } from '../script.ts';
 import { type AptStatus, parseStatusLine } from '../status-line.ts';
 import type { AptProgress } from '../update.ts';
-import type { Archive } from './archives.ts';
+import { type Archive, qualifiedName } from './archives.ts';
 import { explainNetworkFailure } from './network-failure.ts';
 import { runOfflineScript } from './script.ts';
 
@@ -102,7 +102,7 @@ export async function installOffline(
 
 /** How apt-get is asked for exactly this version. */
 function wanted({ name, version, architecture }: Archive, { architecture: own }: HandIn): string {
-  return architecture === 'all' || architecture === own ? `${name}=${version}` : `${name}:${architecture}=${version}`;
+  return `${qualifiedName(name, architecture, own)}=${version}`;
 }
 
 /** Throws `guest.failed` unless the image now has what was resolved for it. */

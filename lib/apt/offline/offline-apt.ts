@@ -124,7 +124,7 @@ async function install(
     },
   });
   const folder = join(directory, 'packages');
-  const archives = await takeArchives(join(cache, 'archives'), folder, signal);
+  const archives = await takeArchives(join(cache, 'archives'), folder, { worker, architecture, signal });
   assertDownloaded(plan, archives.length);
   const extendedStates = await readFile(join(directory, 'state', 'extended_states'));
   const total = 2 * archives.length;

@@ -2,8 +2,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestScript, GuestSession } from '../../guest/guest.ts';
 
-/** The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is part of others. */
-const names = ['state', 'keyrings', 'install', 'records'] as const;
+/**
+ * The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is part of others, and
+ * `stanzas` is for the worker's own apt.
+ */
+const names = ['state', 'keyrings', 'install', 'records', 'stanzas'] as const;
 type OfflineScriptName = (typeof names)[number];
 
 export const offlineTexts = Object.fromEntries(

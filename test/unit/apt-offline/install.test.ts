@@ -1,28 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseArchiveName } from '#lib/apt/offline/archives.ts';
 import { assertInstalled } from '#lib/apt/offline/install.ts';
 import { explainNetworkFailure } from '#lib/apt/offline/network-failure.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
-
-test('names of downloaded packages tell name, version and architecture', () => {
-  assert.equal(parseArchiveName('git_1%3a2.39.5-0+deb12u3_amd64.deb'), {
-    name: 'git',
-    version: '1:2.39.5-0+deb12u3',
-    architecture: 'amd64',
-  });
-  assert.equal(parseArchiveName('libstdc++6_12~rc1_all.deb').version, '12~rc1');
-  for (const file of [
-    'x_1_2_amd64.deb',
-    '-x_1_all.deb',
-    'x_1%2f2_all.deb',
-    '../x_1_all.deb',
-    'x_1_all.udeb',
-    'x_1%20-o_all.deb',
-  ]) {
-    assert.throws(() => parseArchiveName(file), 'name or version', file);
-  }
-});
 
 const error = new ImageBuilderError('apt.install', 'the installation failed in foo: exit status 1', { logTail: ['x'] });
 const log = (said: string) => [

@@ -10,7 +10,7 @@ const repository = join(import.meta.dirname, '../../..');
 const read = (path: string) => readFileSync(join(repository, path), 'utf8');
 
 /** In every Debian system and container image. */
-const essential = ['apt', 'coreutils', 'dpkg'];
+const essential = ['apt', 'coreutils'];
 const needed = [...new Set([...toolsFor('x64').map((tool) => tool.package), kernelPackages.x64 ?? ''])].filter(
   (name) => !essential.includes(name),
 );

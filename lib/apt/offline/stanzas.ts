@@ -1,0 +1,114 @@
+import { ImageBuilderError } from '../../errors.ts';
+import type { GuestSession } from '../../guest/guest.ts';
+import { runOfflineScript } from './script.ts';
+
+/**
+ * What the package lists say of packages. It is taken from there, where a signature covers it, and never out of the
+ * packages' own files: whatever opens those has to unpack what a stranger has packed.
+ */
+
+/** Fields of a package (deb-control(5)), by name; a value that goes over several lines keeps them. */
+export type Stanza = ReadonlyMap<string, string>;
+
+/** Fields of a package that decide how it is installed. */
+const installFields = [
+  'Package',
+  'Version',
+  'Architecture',
+  'Multi-Arch',
+  'Essential',
+  'Protected',
+  'Important',
+  'Source',
+  'Section',
+  'Priority',
+  'Installed-Size',
+  'Pre-Depends',
+  'Depends',
+  'Recommends',
+  'Suggests',
+  'Enhances',
+  'Conflicts',
+  'Breaks',
+  'Replaces',
+  'Provides',
+];
+const keptFields = new Set([...installFields, 'SHA256']);
+
+const MiB = 1024 * 1024;
+/** Some 2 KiB for each version of a package, and 2,000 packages in a build. */
+const maximumCharacters = 64 * MiB;
+/** What a line costs beside its characters. */
+const lineCharacters = 16;
+
+/**
+ * The stanzas of all versions of these packages, `name` or `name:architecture`. Throws `apt.repository` where the lists
+ * say more than can be taken in, `tool.failed` where they have none of a package.
+ */
+export async function readStanzas(worker: GuestSession, names: readonly string[]): Promise<Stanza[]> {
+  if (names.length === 0) return [];
+  const reader = createStanzaReader();
+  await runOfflineScript(worker, 'stanzas', {
+    files: { names: names.join('\n') },
+    timeoutMs: 300_000,
+    onLine: (line, stream) => {
+      if (stream === 'stdout') reader.add(line);
+    },
+  });
+  return reader.end();
+}
+
+export interface StanzaReader {
+  add(line: string): void;
+  /** Throws `apt.repository` where there was more than can be taken in. */
+  end(): Stanza[];
+}
+
+/** Reads stanzas line by line, and keeps of them the fields that matter here. Of a field given twice, the first counts. */
+export function createStanzaReader(limitCharacters = maximumCharacters): StanzaReader {
+  const stanzas: Stanza[] = [];
+  let stanza = new Map<string, string[]>();
+  /** Lines of the field that continuation lines belong to; null for one that is not kept. */
+  let field: string[] | null = null;
+  let characters = 0;
+  const finish = () => {
+    if (stanza.size > 0) stanzas.push(new Map([...stanza].map(([name, lines]) => [name, lines.join('\n')])));
+    stanza = new Map();
+    field = null;
+  };
+  return {
+    add(line) {
+      characters += line.length + lineCharacters;
+      if (characters > limitCharacters) return;
+      if (line === '') return finish();
+      if (line.startsWith(' ') || line.startsWith('\t')) {
+        field?.push(line);
+        return;
+      }
+      const colon = line.indexOf(':');
+      const name = line.slice(0, Math.max(0, colon));
+      field = keptFields.has(name) && !stanza.has(name) ? [line.slice(colon + 1).trim()] : null;
+      if (field !== null) stanza.set(name, field);
+    },
+    end() {
+      if (characters > limitCharacters) {
+        throw new ImageBuilderError(
+          'apt.repository',
+          'the package lists say more of the packages than can be taken in',
+        );
+      }
+      finish();
+      return stanzas;
+    },
+  };
+}
+
+/** The text of a stanza for a Packages index, without what a package's file decides: its place, size and hash. */
+export function renderStanza(stanza: Stanza): string {
+  return installFields
+    .flatMap((name) => {
+      const value = stanza.get(name);
+      return value === undefined ? [] : [`${name}: ${value}\n`];
+    })
+    .join('');
+}
