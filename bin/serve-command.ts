@@ -11,6 +11,9 @@ export interface ServeCommandOptions {
   readonly grace: number;
 }
 
+const openToAll =
+  'no token is set, and this is root: whoever reaches this address can have root download, build and store images, and see and cancel the builds of all others; put a token into the file imagebuilder-token of IMAGEBUILDER_SECRETS_DIRECTORY, or serve as another user';
+
 /** Serves until SIGTERM or SIGINT. Resolves with the exit code: 0, or 1 when a second signal forced the end. */
 export async function serve(options: ServeCommandOptions): Promise<number> {
   // The functions read it again; faults in it are better told now than by the first call.
@@ -39,6 +42,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
     process.stdout.write(
       `Image Builder listens on ${running.url} with the functions ${running.functions.join(', ')}\n`,
     );
+    if (config.token === null && process.geteuid?.() === 0) log.warn(openToAll, { url: running.url });
     await aborted(stop.signal);
     const graceOver = AbortSignal.timeout(options.grace * 1000);
     await running.stop(AbortSignal.any([force.signal, graceOver]));

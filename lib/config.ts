@@ -157,7 +157,7 @@ export const settings = {
     'IMAGEBUILDER_GUEST',
     z.enum(['auto', 'host', 'vm'], { error: 'must be auto, host or vm' }),
     'auto',
-    'How images are opened: `host` mounts them (needs root), `vm` opens them in a small virtual machine (needs no privileges); `auto` takes `vm` where KVM works, else `host` where it can, else `vm`.',
+    'How images are opened: `vm` opens them in a small virtual machine (needs no privileges; slow without KVM), which is what `auto` takes; `host` mounts them (needs root), and trusts every base image and package with root on the worker.',
   ),
   guestMemoryBytes: setting(
     'IMAGEBUILDER_GUEST_MEMORY',

@@ -98,6 +98,8 @@ async function run(): Promise<void> {
           IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
           IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
           IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
+          // Base image and packages are its own, or named by who runs it here as root: trusted.
+          IMAGEBUILDER_GUEST: 'host',
           IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
           IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
           IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,

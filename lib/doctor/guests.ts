@@ -61,11 +61,11 @@ export async function lookAtGuests(settings: GuestSettings, workDirectory: strin
   }
 }
 
-/** The guests that matter here: those that the setting allows, and that would be better than what is taken, or are. */
+/** The guests that matter here: the one that the setting means, and the host guest where it would be faster than that. */
 export function relevantGuests({ setting, choice }: Pick<GuestState, 'setting' | 'choice'>): Set<'host' | 'vm'> {
   if (setting !== 'auto') return new Set([setting]);
   if ('unavailable' in choice || choice.accelerator === 'tcg') return new Set(['host', 'vm']);
-  return new Set([choice.kind]);
+  return new Set(['vm']);
 }
 
 /** What was found, the choice last. */
@@ -73,8 +73,8 @@ export function guestFindings(state: GuestState): Finding[] {
   const { kernel, vm, hindrances, choice } = state;
   const relevant = relevantGuests(state);
   const packages = relevant.has('vm') ? { packages: [kernelPackages[process.arch] ?? 'linux-image-generic'] } : {};
-  const hostTodo = 'for the host guest, which is the fastest one and for trusted images only: ';
-  const wantsHost = relevant.has('host') && hindrances.length > 0;
+  const hostTodo = [...(state.setting === 'auto' ? ['set IMAGEBUILDER_GUEST=host'] : []), ...hindrances];
+  const wantsHost = relevant.has('host') && hostTodo.length > 0;
   return [
     'missing' in kernel
       ? { what: 'kernel of the vm', ok: true, detail: kernel.missing, ...packages }
@@ -85,7 +85,7 @@ export function guestFindings(state: GuestState): Finding[] {
       what: 'host guest',
       ok: true,
       detail: hindrances.length === 0 ? 'works' : hindrances.join('; '),
-      ...(wantsHost ? { todo: `${hostTodo}${hindrances.join('; ')}` } : {}),
+      ...(wantsHost ? { todo: `${aboutHost}: ${hostTodo.join('; ')}` } : {}),
     },
     'unavailable' in choice
       ? { what: 'guest', ok: false, detail: choice.unavailable }
@@ -93,6 +93,8 @@ export function guestFindings(state: GuestState): Finding[] {
   ];
 }
 
+const aboutHost =
+  'for the host guest, which is the fastest one, and trusts every base image and package with root on this machine';
 const faster = 'builds in the vm guest are then several times faster';
 
 function kvmFinding({ kvmDevice, vm }: GuestState, matters: boolean): Finding {

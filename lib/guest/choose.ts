@@ -35,33 +35,36 @@ export interface GuestProbes {
 }
 
 /**
- * The way in which this machine can open images, tried and not assumed: as set, or else a vm where KVM works, mounting
- * where this process may, and a vm that is emulated. Throws `guest.unavailable`, naming all that is missing and how to
- * get it.
+ * The way in which this machine can open images, tried and not assumed: a vm, emulated where KVM does not work, unless
+ * the operator has named the host guest. That one trusts base images and packages, which callers choose, so it is never
+ * taken by itself. Throws `guest.unavailable`, naming all that is missing and how to get it.
  */
 export async function chooseGuest(options: ChooseGuestOptions): Promise<ChosenGuest> {
-  const { setting, log } = options;
-  const probes = options.probes ?? { vm: () => probeVm(options.vm), host: () => probeHost(options.directory) };
-  const missing: string[] = [];
-  const vm = setting === 'host' ? null : await probes.vm();
-  if (vm?.usable === true && (setting === 'vm' || vm.accelerator === 'kvm')) {
-    return chosenVm(options, vm.accelerator, setting === 'vm' ? `the setting says so; ${vm.reason}` : vm.reason);
-  }
-  if (vm?.usable === false) missing.push(...vm.missing.map((reason) => `for the guest vm, ${reason}`));
-  if (setting !== 'vm') {
-    const hindrances = await probes.host();
-    if (hindrances.length === 0) {
-      const why = vm === null ? 'the setting says so' : 'this process may mount images';
-      return { guest: createHostGuest({ limits: options.host, log }), accelerator: null, reason: why };
-    }
-    missing.push(...hindrances.map((reason) => `for the guest host, ${reason}`));
-  }
-  if (vm?.usable === true) {
-    return chosenVm(options, vm.accelerator, `images cannot be mounted here; slow, since ${vm.reason}`);
-  }
-  throw new ImageBuilderError('guest.unavailable', `images cannot be opened on this machine: ${missing.join('; ')}`);
+  return options.setting === 'host' ? await chooseHost(options) : await chooseVm(options);
 }
 
-function chosenVm({ vm, log }: ChooseGuestOptions, accelerator: Accelerator, reason: string): ChosenGuest {
-  return { guest: createVmGuest({ ...vm, log }), accelerator, reason };
+async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions): Promise<ChosenGuest> {
+  const hindrances = await (probes?.host() ?? probeHost(directory));
+  if (hindrances.length > 0) throw unavailable(`for the guest host, ${hindrances.join('; ')}`);
+  const reason = 'the setting says so; base images and packages are trusted, as root on this machine';
+  return { guest: createHostGuest({ limits: host, log }), accelerator: null, reason };
+}
+
+async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptions): Promise<ChosenGuest> {
+  const vm = await (probes?.vm() ?? probeVm(settings));
+  if (!vm.usable) {
+    const other = 'the guest host is taken only where IMAGEBUILDER_GUEST names it';
+    throw unavailable(`for the guest vm, ${vm.missing.join('; ')}${setting === 'auto' ? `; ${other}` : ''}`);
+  }
+  const { accelerator, reason } = vm;
+  const why = accelerator === 'kvm' ? reason : `slow, since ${reason}`;
+  return {
+    guest: createVmGuest({ ...settings, log }),
+    accelerator,
+    reason: setting === 'vm' ? `the setting says so; ${why}` : why,
+  };
+}
+
+function unavailable(missing: string): ImageBuilderError {
+  return new ImageBuilderError('guest.unavailable', `images cannot be opened on this machine: ${missing}`);
 }

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { utimes } from 'node:fs/promises';
+import { mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -32,6 +33,21 @@ test('SIGTERM lets calls in flight end, refuses new ones, and ends with 0', asyn
   assert.is(end.exitCode, 0);
   assert.not(await isAlive(pid));
   assert.is(await fetch(gateway.url).catch(() => 'refused'), 'refused');
+});
+
+test('root that serves without a token says what that means, and with one says nothing', async () => {
+  const secrets = await mkdtemp(join(tmpdir(), 'imagebuilder-serve-secrets-'));
+  await writeFile(join(secrets, 'imagebuilder-token'), 'a token of these tests');
+  for (const [env, says] of [
+    [{}, true],
+    [{ IMAGEBUILDER_SECRETS_DIRECTORY: secrets }, false],
+  ] as const) {
+    await using gateway = await serveStack(slow, { env });
+    gateway.kill('SIGTERM');
+    assert.is((await gateway.ended).exitCode, 0);
+    assert.is(/no token is set, and this is root: whoever reaches this address/.test(gateway.log()), says);
+  }
+  await rm(secrets, { recursive: true });
 });
 
 test('what does not end within the grace is killed', async () => {

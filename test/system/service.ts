@@ -70,6 +70,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
         IMAGEBUILDER_WORK_DIRECTORY: workDirectory,
         IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
         IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+        IMAGEBUILDER_GUEST: 'host',
         IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
         IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
         IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,

@@ -5,7 +5,7 @@ import { type GuestState, guestFindings, relevantGuests } from '#lib/doctor/gues
 const kernel = { release: '6.1.0-40-cloud-amd64', imagePath: '/boot/vmlinuz-6.1.0-40-cloud-amd64' };
 const vm = { usable: true, emulator: 'QEMU 7.2', kernel: kernel.release } as const;
 const needsRoot = 'mounting needs root, and this process is not root';
-const asHost = { kind: 'host', accelerator: null, reason: 'this process may mount images' } as const;
+const asHost = { kind: 'host', accelerator: null, reason: 'the setting says so' } as const;
 
 const stateOf = (changes: Partial<GuestState>): GuestState => ({
   setting: 'auto',
@@ -13,7 +13,7 @@ const stateOf = (changes: Partial<GuestState>): GuestState => ({
   kernel,
   vm: { ...vm, accelerator: 'tcg', reason: '/dev/kvm cannot be opened' },
   hindrances: [needsRoot],
-  choice: { kind: 'vm', accelerator: 'tcg', reason: 'images cannot be mounted here' },
+  choice: { kind: 'vm', accelerator: 'tcg', reason: 'slow, since /dev/kvm cannot be opened' },
   ...changes,
 });
 const find = (state: GuestState, what: string) => {
@@ -26,8 +26,13 @@ test('a pod without KVM may build, and hears what would make it faster', () => {
   const state = stateOf({});
   assert.ok(guestFindings(state).every(({ ok }) => ok));
   assert.match(find(state, 'KVM').todo ?? '', /^let \/dev\/kvm be there .*several times faster$/);
-  assert.match(find(state, 'host guest').todo ?? '', needsRoot);
-  assert.is(find(state, 'guest').detail, 'builds take the vm guest: images cannot be mounted here');
+  assert.match(find(state, 'host guest').todo ?? '', `set IMAGEBUILDER_GUEST=host; ${needsRoot}`);
+  assert.is(find(state, 'guest').detail, 'builds take the vm guest: slow, since /dev/kvm cannot be opened');
+});
+
+test('root without KVM hears that the host guest is faster, what it trusts, and that it must be named', () => {
+  const todo = find(stateOf({ hindrances: [] }), 'host guest').todo ?? '';
+  assert.match(todo, /fastest one, and trusts every base image and package with root.*: set IMAGEBUILDER_GUEST=host$/);
 });
 
 test('of /dev/kvm it is told whether it is missing, closed, or of no use', () => {
@@ -45,7 +50,7 @@ test('of /dev/kvm it is told whether it is missing, closed, or of no use', () =>
 test('a machine that is as good as it gets has nothing to do', () => {
   const kvm = { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' } as const;
   const withKvm = stateOf({ vm: { ...vm, accelerator: 'kvm', reason: kvm.reason }, choice: kvm });
-  for (const state of [withKvm, stateOf({ hindrances: [], choice: asHost })]) {
+  for (const state of [withKvm, stateOf({ setting: 'host', hindrances: [], choice: asHost })]) {
     const open = guestFindings(state).filter(({ todo }) => todo !== undefined);
     assert.equal(open, []);
   }
@@ -69,7 +74,7 @@ test('only what the setting allows matters', () => {
   assert.match(find(host, 'host guest').todo ?? '', needsRoot);
   const onlyVm = stateOf({ setting: 'vm', choice: unavailable });
   assert.is(find(onlyVm, 'host guest').todo, undefined);
-  assert.equal(relevantGuests(stateOf({ choice: asHost })), new Set(['host']));
+  assert.equal(relevantGuests(stateOf({ setting: 'host', choice: asHost })), new Set(['host']));
 });
 
 test.run();
