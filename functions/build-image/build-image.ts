@@ -115,9 +115,7 @@ async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
 async function show({ broker }: BuildImageDependencies, buildId: string): Promise<BuildStatus> {
   if (!isBuildId(buildId)) throw notFound(buildId);
   await broker.projection.ready(readyPatienceMs);
-  // Whoever asks right after the submission is faster than the stream.
-  if (broker.projection.get(buildId) === undefined) await broker.projection.sync();
-  const build = broker.projection.get(buildId);
+  const build = await broker.projection.find(buildId);
   if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
   return toBuildStatus(build, new Date(), { logTail: true });
 }
@@ -128,8 +126,8 @@ async function cancel(
   context: FunctionContext,
 ): Promise<{ cancelling: true; build_id: string; ticket_id: string | number }> {
   if (!isBuildId(path)) throw notFound(path);
-  await broker.projection.sync();
-  const build = broker.projection.get(path);
+  await broker.projection.ready(readyPatienceMs);
+  const build = await broker.projection.find(path);
   if (build === undefined || build.supersededBy !== null) throw notFound(path);
   const verdict = await broker.requestCancel(path);
   if (verdict === 'finished') {

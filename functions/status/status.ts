@@ -51,10 +51,7 @@ export function status(dependencies: StatusDependencies): Handler {
 
 async function report(broker: Broker, query: Query): Promise<Status> {
   const problem = await brokerProblem(broker);
-  if (query.build_id !== undefined && broker.projection.get(query.build_id) === undefined && problem === null) {
-    // Whoever follows the status_url of an answer at once is faster than the stream.
-    await broker.projection.sync().catch(() => undefined);
-  }
+  if (query.build_id !== undefined && problem === null) await broker.projection.find(query.build_id);
   const lists = toBuildLists(broker.projection, new Date(), {
     filter: (build) => matches(build, query),
     logTail: query.build_id !== undefined,

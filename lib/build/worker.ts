@@ -80,7 +80,7 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     async takeBuilds({ stopping, deadline }) {
       const summaries: BuildSummary[] = [];
-      await broker.projection.sync();
+      await broker.projection.ready();
       while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
         const taken = await broker.jobs.take();
         if (taken === null) break;

@@ -179,11 +179,14 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       if (verdict === 'applied') return 'won';
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
     },
-    requestCancel: (buildId) =>
-      follower.append(
-        { kind: 'cancel', id: randomUUID(), build_id: buildId, time: new Date().toISOString() },
-        callPatienceMs,
-      ),
+    async requestCancel(buildId) {
+      // Calls that change nothing append nothing: enough of them would fill the stream.
+      const build = follower.projection.get(buildId);
+      if (build !== undefined && isTerminal(build.state)) return 'finished';
+      if (build?.cancelling === true) return 'duplicate';
+      const time = new Date().toISOString();
+      return await follower.append({ kind: 'cancel', id: randomUUID(), build_id: buildId, time }, callPatienceMs);
+    },
     reachable: () => connection.reachable(),
     async [Symbol.asyncDispose]() {
       closing = true;

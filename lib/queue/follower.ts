@@ -14,8 +14,13 @@ export interface LiveProjection extends Omit<Projection, 'apply'> {
   readonly caughtUp: boolean;
   /** Resolves when `caughtUp`; costs nothing while it is. Throws `broker.unreachable`. */
   ready(patienceMs?: number): Promise<void>;
-  /** Resolves when everything that is in the stream now has been read. Throws `broker.unreachable`. */
+  /**
+   * Resolves when everything that is in the stream now has been read. Throws `broker.unreachable`. Appends a record, so
+   * no call from outside may end here: with enough of them, anybody could push all builds out of the stream.
+   */
   sync(patienceMs?: number): Promise<void>;
+  /** The build. One that is not known is waited for a moment: its caller may be faster than the stream. */
+  find(buildId: string): Promise<BuildView | undefined>;
   /**
    * For how many milliseconds nothing was heard of the build although this process was listening. By its own clock,
    * and without the time in which RabbitMQ was away: others' clocks differ, and they could not be heard then.
@@ -51,6 +56,8 @@ const silenceMs = 10_000;
 /** Reading the whole past takes some 150 µs an event. */
 const readyPatienceMs = 20_000;
 const syncPatienceMs = 6_000;
+/** A record comes back through the stream within milliseconds. */
+const appearanceMs = 1_000;
 
 /** Starts following. Returns at once; `ready` tells when the past has been read. */
 export function followEvents(connection: BrokerConnection, options: FollowerOptions): Follower {
@@ -213,6 +220,10 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     },
     async sync(patienceMs = syncPatienceMs) {
       await append({ kind: 'marker', id: randomUUID() }, patienceMs);
+    },
+    async find(buildId) {
+      await live.when(buildId, () => true, appearanceMs);
+      return projection.get(buildId);
     },
     quietMs(buildId) {
       const { usableSince } = connection;

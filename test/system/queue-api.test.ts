@@ -12,8 +12,10 @@ import { exampleRequest } from '#lib/api/examples.ts';
 import { Problem } from '#lib/api/problem.ts';
 import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
 import { createWake } from '#lib/build/wake.ts';
+import { createWorker } from '#lib/build/worker.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
+import { queues } from '#lib/queue/topology.ts';
 import { buildImage } from '../../functions/build-image/build-image.ts';
 import { status } from '../../functions/status/status.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
@@ -333,6 +335,64 @@ test('DELETE asks for the end of a build, once it is known and not ended', async
   assert.is((await call(build(context), { method: 'DELETE', path })).status, 409);
   assert.is((await call(build(context), { method: 'DELETE', path: `/${randomUUID()}` })).status, 404);
   await drain(context.broker);
+});
+
+test('calls that change nothing append nothing to the stream, however many come', async (context) => {
+  const { broker, rabbitmq } = context;
+  const [cancelling, ended] = [request(), request()];
+  const ids: string[] = [];
+  for (const body of [cancelling, ended]) {
+    const accepted = Accepted.parse((await submit(context, body)).body);
+    ids.push(accepted.build_id);
+    await broker.publishEvent(running(accepted, body.progress_trigger, { attempt: 1, sequence: 1 }));
+    await broker.projection.when(accepted.build_id, ({ told }) => told.includes('queued'), 30_000);
+    const end = { attempt: 1, sequence: 2, state: 'failed' } as const;
+    if (body === ended) await broker.publishEvent(running(accepted, body.progress_trigger, end));
+  }
+  assert.is((await call(build(context), { method: 'DELETE', path: `/${ids[0]}` })).status, 202);
+  await drain(broker);
+
+  const client = await connect(rabbitmq.url);
+  const channel = await client.createChannel();
+  const kinds: string[] = [];
+  await channel.prefetch(100);
+  const take = (message: ConsumeMessage | null) => {
+    if (message === null) return;
+    kinds.push(message.properties.type);
+    channel.ack(message);
+  };
+  await channel.consume(queues.events, take, { arguments: { 'x-stream-offset': 'next' } });
+  const show = status({ broker, log, token: null, publicUrl: '' });
+  const worker = createWorker({
+    name: 'w',
+    broker,
+    runBuild: () => Promise.reject(new Error('there is nothing to build')),
+    getJson: async () => ({}),
+    deliveries: { add() {} },
+    discard: async () => {},
+    wake() {},
+    settings: {
+      heartbeatMs: 1_000,
+      leaseMs: 90_000,
+      maximumAttempts: 3,
+      buildTimeoutMs: 1_000,
+      cancelPollMs: 1_000,
+      callbackTimeoutMs: 1_000,
+    },
+    log,
+  });
+  const take30 = (one: () => Promise<unknown>) => Array.from({ length: 30 }, one);
+  await Promise.all([
+    ...take30(() => call(build(context), { path: `/${randomUUID()}` })),
+    ...take30(() => call(build(context), { method: 'DELETE', path: `/${randomUUID()}` })),
+    ...take30(() => call(show, { query: { build_id: randomUUID() } })),
+    ...ids.flatMap((id) => take30(() => call(build(context), { method: 'DELETE', path: `/${id}` }))),
+    ...take30(() => worker.takeBuilds({ stopping: new AbortController().signal, deadline: Infinity })),
+  ]);
+  await broker.projection.sync();
+  await until('the end of the stream', () => kinds.includes('imagebuilder.marker'));
+  assert.equal(kinds, ['imagebuilder.marker']);
+  await client.close();
 });
 
 test('status tells of running, queued and finished builds and of workers, also after a cold start', async (context) => {
