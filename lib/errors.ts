@@ -27,6 +27,7 @@ export const errorTable = {
   'request.malformed': row('request', 400, false, 'The request body is not JSON'),
   'request.invalid': row('request', 400, false, 'The request has faults'),
   'request.too_large': row('request', 413, false, 'The request body is too large'),
+  'request.timeout': row('request', 408, true, 'The request did not arrive in time'),
   'request.unauthorized': row('request', 401, false, 'The call carries no valid token'),
   'request.method': row('request', 405, false, 'The method is not allowed here'),
   'request.not_found': row('request', 404, false, 'There is no such resource'),

@@ -1,5 +1,6 @@
 import { refuseMethod, respond } from '#lib/api/respond.ts';
 import type { Worker } from '#lib/build/worker.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 
@@ -18,6 +19,7 @@ export function buildWorker({ worker, log, execTimeoutMs }: BuildWorkerDependenc
   return (event, context) =>
     respond(context, log, async () => {
       if (event.method !== 'POST' && event.method !== 'GET') refuseMethod(context, event.method, ['GET', 'POST']);
+      if (event.rawBody.length > 0) throw new ImageBuilderError('request.too_large', 'a wake has no body');
       const deadline = Date.now() + execTimeoutMs;
       return { builds: await worker.takeBuilds({ stopping: context.stopping, deadline }) };
     });

@@ -109,6 +109,7 @@ function submitPath(operationId: string): Json {
         },
         '400': problem('The body is not JSON, or the request has faults: `faults` names all of them.'),
         '409': problem('Another request with the same ticket_id and progress_trigger is in work.'),
+        '408': problem('The body did not come in time.'),
         '413': problem('The body is too large.'),
         ...commonErrors,
       },

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { toProblem } from '../api/problem.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import { discardRest, hasBody } from './read-body.ts';
 
 /** Answers with JSON. */
 export function sendJson(response: ServerResponse, status: number, value: unknown, contentType = 'application/json') {
@@ -8,7 +9,15 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   response.statusCode = status;
   response.setHeader('content-type', contentType);
   response.setHeader('content-length', body.length);
-  response.end(body);
+  const request = response.req;
+  if (request.complete || !hasBody(request)) {
+    response.end(body);
+    return;
+  }
+  // Nobody wants the rest of the request: it is answered at once, and the connection closed.
+  response.setHeader('connection', 'close');
+  response.write(body);
+  void discardRest(request).then(() => response.end());
 }
 
 /**

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { toProblem } from '../api/problem.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
-import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
 import { callFunction } from './call.ts';
-import { type Answer, sendCallback } from './callback.ts';
+import type { Answer } from './callback.ts';
+import type { Callbacks } from './callbacks.ts';
 import type { RawHeaders } from './headers.ts';
 import { type ServedFunction, startTimeLimit } from './served-function.ts';
 
@@ -21,7 +21,10 @@ export interface AsyncCall {
 
 /** The queue of one function, in memory: first come first served, `max_inflight` at a time (default one). */
 export interface AsyncQueue {
-  /** Throws `worker.busy` when the queue is full, `worker.stopping` when it was stopped. */
+  /**
+   * Throws `worker.busy` when the queue is full, `worker.stopping` when it was stopped. Of a function that takes no
+   * body only one call waits: the calls after it carry no more than it does, and merge into it.
+   */
   add(call: AsyncCall): void;
   /** Whether a call has not begun yet. */
   isWaiting(id: string): boolean;
@@ -38,8 +41,8 @@ const maximumRefusals = 10;
 const retryDelayMs = 5_000;
 
 export interface AsyncQueueOptions {
-  /** Rules for the callback URLs. */
-  readonly egress: Egress;
+  /** Where answers go that a callback URL is to get. */
+  readonly callbacks: Callbacks;
   readonly log: Log;
   /** Aborting it gives up the calls that are running. */
   readonly force: AbortSignal;
@@ -58,7 +61,7 @@ export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOpti
     while (!stopped && running.size < concurrency) {
       const call = waiting.shift();
       if (call === undefined) return;
-      waitingBytes -= call.body.length;
+      waitingBytes -= bytesOf(call);
       const run = runCall(served, call, options).finally(() => {
         running.delete(run);
         pump();
@@ -70,13 +73,14 @@ export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOpti
   return {
     add(call) {
       if (stopped) throw new ImageBuilderError('worker.stopping', 'the gateway is stopping', { retryAfterSeconds: 5 });
-      if (waiting.length >= maximumLength || waitingBytes + call.body.length > maximumBytes) {
+      if (definition.body.maximumBytes === 0 && waiting.length > 0) return;
+      if (waiting.length >= maximumLength || waitingBytes + bytesOf(call) > maximumBytes) {
         throw new ImageBuilderError('worker.busy', `the queue of the function ${definition.name} is full`, {
           retryAfterSeconds: 30,
         });
       }
       waiting.push(call);
-      waitingBytes += call.body.length;
+      waitingBytes += bytesOf(call);
       pump();
     },
     isWaiting: (id) => waiting.some((call) => call.id === id),
@@ -89,19 +93,25 @@ export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOpti
   };
 }
 
-/** Makes one call and sends its callback. Never throws: nobody is there to catch. */
+/** What a waiting call takes of memory, about. */
+function bytesOf({ path, headers, body, callbackUrl = '' }: AsyncCall): number {
+  return headers.reduce((sum, text) => sum + text.length, body.length + path.length + callbackUrl.length);
+}
+
+/** Makes one call and hands its answer on to the callbacks. Never throws: nobody is there to catch. */
 async function runCall(
   served: ServedFunction,
   call: AsyncCall,
-  { egress, log, force }: AsyncQueueOptions,
+  { callbacks, log, force }: AsyncQueueOptions,
 ): Promise<void> {
   const fields = { call_id: call.id };
   try {
     const answer = await answerOf(served, call, force);
     if (answer.status >= 500) log.warn('asynchronous call failed', { ...fields, status: answer.status });
     else log.debug('asynchronous call answered', { ...fields, status: answer.status });
-    if (call.callbackUrl !== undefined)
-      await sendCallback(call.callbackUrl, call.id, served.definition.name, answer, egress, log, force);
+    if (call.callbackUrl !== undefined) {
+      callbacks.add({ url: call.callbackUrl, callId: call.id, functionName: served.definition.name, answer });
+    }
   } catch (error) {
     log.error('asynchronous call given up', { ...fields, error: toImageBuilderError(error).message });
   }

@@ -1,5 +1,4 @@
-import { type ClientRequest, type IncomingMessage, request } from 'node:http';
-import type { Readable } from 'node:stream';
+import { type IncomingMessage, request } from 'node:http';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
 import type { FunctionProcess } from './function-process.ts';
 import { pairs, type RawHeaders } from './headers.ts';
@@ -10,7 +9,7 @@ export interface Call {
   /** Path and query below the function's URL, beginning with `/`, as the caller wrote them. */
   readonly path: string;
   readonly headers: RawHeaders;
-  readonly body: Readable | Buffer;
+  readonly body: Buffer;
 }
 
 /**
@@ -49,32 +48,8 @@ export async function callFunction(
       process.doubt();
       reject(explain(process.name, error));
     });
-    if (Buffer.isBuffer(call.body)) {
-      outgoing.end(call.body);
-      return;
-    }
-    sendBody(call.body, outgoing);
+    outgoing.end(call.body);
   });
-}
-
-/**
- * Passes a body on. Not pipeline: a function may answer before it has read all, and the caller must still get that
- * answer. And not pipe: the last chunk has to end the request. The function answers when it has all that Content-Length
- * says and closes the connection; a write after that, even an empty one, would fail, and the answer be lost.
- */
-function sendBody(body: Readable, outgoing: ClientRequest): void {
-  let leftBytes = Number(outgoing.getHeader('content-length') ?? Number.NaN);
-  body.on('data', (chunk: Buffer) => {
-    leftBytes -= chunk.length;
-    if (leftBytes === 0) outgoing.end(chunk);
-    else if (!outgoing.write(chunk)) {
-      body.pause();
-      outgoing.once('drain', () => body.resume());
-    }
-  });
-  body.once('end', () => outgoing.end());
-  body.once('error', () => outgoing.destroy());
-  outgoing.once('close', () => body.resume());
 }
 
 function explain(name: string, error: Error): ImageBuilderError {

@@ -14,7 +14,16 @@ export interface Answer {
   readonly durationMs: number;
 }
 
-const requestTimeoutMs = 30_000;
+/** An answer on its way to the X-Callback-Url of its call. */
+export interface Callback {
+  readonly url: string;
+  readonly callId: string;
+  readonly functionName: string;
+  readonly answer: Answer;
+}
+
+/** For one attempt. */
+const attemptTimeoutMs = 10_000;
 const retries = 3;
 
 /**
@@ -24,10 +33,7 @@ const retries = 3;
  * that a caller names.
  */
 export async function sendCallback(
-  url: string,
-  callId: string,
-  functionName: string,
-  answer: Answer,
+  { url, callId, functionName, answer }: Callback,
   egress: Egress,
   log: Log,
   signal: AbortSignal,
@@ -53,7 +59,7 @@ export async function sendCallback(
         http: new http.Agent({ lookup: egress.lookup }),
         https: new https.Agent({ lookup: egress.lookup }),
       },
-      timeout: { request: requestTimeoutMs },
+      timeout: { request: attemptTimeoutMs },
       retry: { limit: retries, methods: ['POST'] },
       signal,
     });

@@ -4,14 +4,20 @@ import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { sendJson, sendProblem } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
+import { boundConnections, checkIntervalMs, type Exchange, headersTimeoutMs } from './connections.ts';
+import { forwardedHeaders, takeBody } from './incoming.ts';
 import { findRoute } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';
-import { forwardedHeaders, serveSyncCall } from './sync-call.ts';
+import { serveSyncCall } from './sync-call.ts';
+import { emptyCall } from './wakes.ts';
 
 /** The HTTP server of the gateway: OpenFaaS's URLs, and those of Image Builder's API. */
 
 /** Most bytes of the body of an asynchronous call, as in OpenFaaS CE. */
 const maximumAsyncBodyBytes = 256_000;
+const maximumConnections = 1_000;
+/** For the bodies of all calls together; at least for two of the largest. */
+const bodyMemoryBytes = 32 * 1024 * 1024;
 
 export interface GatewayOptions {
   /** By name. Filled before the first request comes. */
@@ -22,30 +28,45 @@ export interface GatewayOptions {
   readonly log: Log;
   /** Once aborted, calls are refused with 503. */
   readonly stopping: AbortSignal;
-  /** Milliseconds in which a whole request must arrive, whichever function it is for. */
-  readonly requestTimeoutMs: number;
+  /** Of the function that takes the largest bodies, and the longest for them. */
+  readonly largestBody: { readonly bytes: number; readonly ms: number };
 }
 
 /** Makes the server; it does not listen yet. */
 export function createGateway(options: GatewayOptions): Server {
-  const { log, stopping } = options;
-  const server = createServer({ requestTimeout: options.requestTimeoutMs }, (request, response) => {
+  const { log, stopping, largestBody } = options;
+  const settings = {
+    headersTimeout: headersTimeoutMs,
+    // For bodies that nobody reads; takeBody is quicker.
+    requestTimeout: headersTimeoutMs + largestBody.ms,
+    connectionsCheckingInterval: checkIntervalMs,
+  };
+  const server = createServer(settings, (request, response) => {
     const startedAt = performance.now();
     response.once('close', () => {
       const ms = Math.round(performance.now() - startedAt);
       log.debug('request', { method: request.method, path: pathOf(request), status: response.statusCode, ms });
     });
     if (stopping.aborted) response.setHeader('connection', 'close');
-    handle(options, request, response).catch((error: unknown) => {
+    handle(options, request, connections.begin(request, response), response).catch((error: unknown) => {
       const { code, status, cause } = toImageBuilderError(error);
       if (status >= 500) log.warn('request failed', { method: request.method, path: pathOf(request), code, cause });
       sendProblem(response, error);
     });
   });
+  const connections = boundConnections(server, {
+    maximumConnections,
+    maximumBodyBytes: Math.max(bodyMemoryBytes, 2 * largestBody.bytes),
+  });
   return server;
 }
 
-async function handle(options: GatewayOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function handle(
+  options: GatewayOptions,
+  request: IncomingMessage,
+  exchange: Exchange,
+  response: ServerResponse,
+): Promise<void> {
   const { functions, authorize, stopping } = options;
   const route = findRoute(request.url ?? '/');
   switch (route.kind) {
@@ -54,12 +75,18 @@ async function handle(options: GatewayOptions, request: IncomingMessage, respons
       authorize(request.headers.authorization);
       const served = lookUp(functions, route.name);
       const identity = identify(request, response);
-      return await serveSyncCall(served, route.path, identity.headers, request, response);
+      const body = await takeBody(request, exchange, served.definition.body, route.name);
+      const headers = [...forwardedHeaders(request, body), ...identity.headers];
+      return await serveSyncCall(
+        served,
+        { method: request.method ?? 'GET', path: route.path, headers, body },
+        response,
+      );
     }
     case 'async-function': {
       refuseWhenStopping(stopping);
       authorize(request.headers.authorization);
-      return await acceptAsyncCall(options, route, request, response);
+      return await acceptAsyncCall(options, route, request, exchange, response);
     }
     case 'functions':
       authorize(request.headers.authorization);
@@ -80,37 +107,40 @@ async function handle(options: GatewayOptions, request: IncomingMessage, respons
 }
 
 async function acceptAsyncCall(
-  options: GatewayOptions,
+  { functions, queues }: GatewayOptions,
   route: { readonly name: string; readonly path: string },
   request: IncomingMessage,
+  exchange: Exchange,
   response: ServerResponse,
 ): Promise<void> {
   allow(request, response, 'POST');
-  lookUp(options.functions, route.name);
+  const { definition } = lookUp(functions, route.name);
   const callbackUrl = callbackUrlOf(request);
-  const body = await readBody(request, maximumAsyncBodyBytes);
-  const identity = identify(request, response);
-  options.queues.get(route.name)?.add({
-    id: identity.id,
-    method: 'POST',
-    path: route.path,
-    headers: [...framed(forwardedHeaders(request), body), ...identity.headers],
-    body,
-    callbackUrl,
-  });
+  const onlyWoken = definition.body.maximumBytes === 0;
+  if (onlyWoken && callbackUrl !== undefined) {
+    throw new ImageBuilderError(
+      'request.invalid',
+      `a call of ${route.name} only wakes it, and has no answer that an X-Callback-Url could get`,
+    );
+  }
+  const maximumBytes = Math.min(maximumAsyncBodyBytes, definition.body.maximumBytes);
+  const body = await takeBody(request, exchange, { ...definition.body, maximumBytes }, route.name);
+  const { id, headers } = identify(request, response);
+  queues.get(route.name)?.add(
+    onlyWoken
+      ? emptyCall(id, headers)
+      : {
+          id,
+          method: 'POST',
+          path: route.path,
+          headers: [...forwardedHeaders(request, body), ...headers],
+          body,
+          callbackUrl,
+        },
+  );
   response.statusCode = 202;
   response.setHeader('content-length', 0);
   response.end();
-}
-
-/** The body is sent on whole, however it came. */
-function framed(headers: readonly string[], body: Buffer): string[] {
-  const result: string[] = [];
-  for (let index = 0; index + 1 < headers.length; index += 2) {
-    const [name = '', value = ''] = headers.slice(index, index + 2);
-    if (!/^(content-length|transfer-encoding)$/i.test(name)) result.push(name, value);
-  }
-  return [...result, 'Content-Length', String(body.length)];
 }
 
 /** Names the call: by the caller's X-Call-Id or a new one, and the time in nanoseconds, in the answer as well. */
@@ -128,24 +158,6 @@ function callbackUrlOf(request: IncomingMessage): string | undefined {
   if (url === undefined || url === '') return undefined;
   if (typeof url === 'string' && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return url;
   throw new ImageBuilderError('request.invalid', 'X-Callback-Url must be an absolute http or https URL');
-}
-
-/** Reads a body. Throws `request.too_large` only once all of it has come, so that the caller gets to read the answer. */
-async function readBody(request: IncomingMessage, maximumBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size <= maximumBytes) chunks.push(chunk);
-    else chunks.length = 0;
-  }
-  if (size > maximumBytes) {
-    throw new ImageBuilderError(
-      'request.too_large',
-      `the body of an asynchronous call may have at most ${maximumBytes} bytes`,
-    );
-  }
-  return Buffer.concat(chunks);
 }
 
 function lookUp(functions: ReadonlyMap<string, ServedFunction>, name: string): ServedFunction {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -7,6 +8,7 @@ import { ImageBuilderError, isNodeError } from '../errors.ts';
 import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
 import { type AsyncQueue, createAsyncQueue } from './async-queue.ts';
+import { createCallbacks } from './callbacks.ts';
 import { startFunctionProcess } from './function-process.ts';
 import { createGateway } from './gateway.ts';
 import { createRuntimeDirectory } from './runtime-directory.ts';
@@ -61,8 +63,13 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   const forced = new AbortController();
   const functions = new Map<string, ServedFunction>();
   const queues = new Map<string, AsyncQueue>();
-  const requestTimeoutMs = Math.max(...stack.functions.map((definition) => definition.readTimeoutMs));
-  const server = createGateway({ functions, queues, authorize, log, stopping: stopping.signal, requestTimeoutMs });
+  const callbacks = createCallbacks({ egress, log, force: forced.signal });
+  const bodies = stack.functions.map((definition) => definition.body);
+  const largestBody = {
+    bytes: Math.max(...bodies.map(({ maximumBytes }) => maximumBytes)),
+    ms: Math.max(...bodies.map(({ totalMs }) => totalMs)),
+  };
+  const server = createGateway({ functions, queues, authorize, log, stopping: stopping.signal, largestBody });
   const runtime = await createRuntimeDirectory();
   const wakes = await listenForWakes(runtime.wakeSocket, queues, log);
   const url = await listen(server, options.host, options.port).catch(async (error: unknown) => {
@@ -83,7 +90,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
     });
     const served: ServedFunction = { definition, process, slots: createSlots(definition.maximumInflight), calls: 0 };
     functions.set(definition.name, served);
-    queues.set(definition.name, createAsyncQueue(served, { egress, log: functionLog, force: forced.signal }));
+    queues.set(definition.name, createAsyncQueue(served, { callbacks, log: functionLog, force: forced.signal }));
   }
 
   let stopped: Promise<void> | undefined;
@@ -104,6 +111,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
       Promise.all([...queues.values()].map((queue) => queue.stop())),
       ...[...functions.values()].map(({ process }) => process.stop(forced.signal)),
     ]);
+    await callbacks.stop();
     const lost = dropped.reduce((sum, count) => sum + count, 0);
     if (lost > 0) log.warn('asynchronous calls dropped', { calls: lost });
     // Connections that were busy when the server was closed stay open for callers to use again.
@@ -185,10 +193,10 @@ function scheduleOf(
     let last = '';
     const fire = () => {
       if (queue.isWaiting(last)) return;
-      const call = emptyCall(['X-Connector', 'cron-connector', 'X-Topic', 'cron-function']);
-      last = call.id;
+      last = randomUUID();
+      const headers = ['X-Call-Id', last, 'X-Connector', 'cron-connector', 'X-Topic', 'cron-function'];
       try {
-        queue.add(call);
+        queue.add(emptyCall(last, headers));
       } catch (error) {
         log.warn('scheduled call left out', { function: name, error });
       }

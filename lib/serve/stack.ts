@@ -6,6 +6,7 @@ import { settings } from '../config.ts';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
 import { type CronSchedule, parseCron } from './cron.ts';
 import { parseGoDuration } from './duration.ts';
+import type { BodyLimits } from './read-body.ts';
 import { substitute } from './substitution.ts';
 
 /** One function of stack.yml, with what the gateway needs of it. */
@@ -21,8 +22,8 @@ export interface StackFunction {
   readonly annotations: Readonly<Record<string, string>>;
   /** Longest time a call may take; undefined: no limit. */
   readonly execTimeoutMs: number | undefined;
-  /** Longest time the body of a request may take to arrive. */
-  readonly readTimeoutMs: number;
+  /** What the body of a request must keep to. A function that takes no body is only woken by its calls. */
+  readonly body: BodyLimits;
   /** Longest time from the request to the end of the answer. */
   readonly writeTimeoutMs: number;
   /** Calls at once; undefined: no limit. */
@@ -107,10 +108,13 @@ export async function readStack(
       }
       return ms === 0 ? undefined : ms;
     };
-    const inflight = values.max_inflight ?? '0';
-    if (!/^[0-9]+$/.test(inflight)) {
-      faults.push({ path: `${path}.environment.max_inflight`, message: 'must be a whole number' });
-    }
+    const wholeNumber = (key: string, fallback: number): number => {
+      const text = values[key] || String(fallback);
+      if (/^[0-9]+$/.test(text)) return Number(text);
+      faults.push({ path: `${path}.environment.${key}`, message: 'must be a whole number' });
+      return fallback;
+    };
+    const inflight = wholeNumber('max_inflight', 0);
     const annotations: Readonly<Record<string, string>> = definition.annotations ?? {};
     let schedule: CronSchedule | undefined;
     if (annotations.topic === 'cron-function') {
@@ -132,9 +136,14 @@ export async function readStack(
       labels: definition.labels ?? {},
       annotations,
       execTimeoutMs: duration('exec_timeout'),
-      readTimeoutMs: duration('read_timeout') ?? defaultTimeoutMs,
+      // The first three are the template's own variables, with its defaults.
+      body: {
+        maximumBytes: wholeNumber('MAX_BODY_BYTES', 1024 * 1024),
+        stallMs: wholeNumber('BODY_STALL_SECONDS', 10) * 1000,
+        totalMs: Math.min(wholeNumber('BODY_TIMEOUT_SECONDS', 30) * 1000, duration('read_timeout') ?? defaultTimeoutMs),
+      },
       writeTimeoutMs: duration('write_timeout') ?? defaultTimeoutMs,
-      maximumInflight: Number(inflight) === 0 ? undefined : Number(inflight),
+      maximumInflight: inflight === 0 ? undefined : inflight,
       schedule,
     });
   }

@@ -7,14 +7,13 @@ import { sendProblem } from './answer.ts';
 import type { AsyncCall, AsyncQueue } from './async-queue.ts';
 import { findRoute } from './routes.ts';
 
-/** A call that carries nothing, as a timer or a wake makes it. */
-export function emptyCall(headers: readonly string[] = []): AsyncCall {
-  const id = randomUUID();
+/** A call that carries nothing, as a timer or a wake makes it. `headers` are the gateway's own. */
+export function emptyCall(id: string, headers: readonly string[]): AsyncCall {
   return {
     id,
     method: 'POST',
     path: '/',
-    headers: ['X-Call-Id', id, ...headers, 'Content-Length', '0'],
+    headers: [...headers, 'Content-Length', '0'],
     body: Buffer.alloc(0),
     callbackUrl: undefined,
   };
@@ -37,7 +36,8 @@ export async function listenForWakes(
       if (queue === undefined || request.method !== 'POST') {
         throw new ImageBuilderError('request.not_found', `there is no function to wake at ${request.url}`);
       }
-      queue.add(emptyCall());
+      const id = randomUUID();
+      queue.add(emptyCall(id, ['X-Call-Id', id]));
       response.writeHead(202, { 'content-length': 0 }).end();
     } catch (error) {
       log.info('wake left out', { error });

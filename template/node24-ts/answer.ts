@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { discardRest } from './body.ts';
 import { type ProblemCode, problemDocument, problems } from './problem.ts';
+import { discardRest } from './read-body.ts';
 
 /** Sending what a handler returned. */
 
@@ -46,12 +46,18 @@ export function sendProblem(
  * Like `sendProblem`, for a request whose body is not wanted: the answer is sent at once, the connection closed when the
  * caller has stopped sending.
  */
-export async function sendProblemAndDiscard(response: ServerResponse, code: ProblemCode, detail: string) {
+export async function sendProblemAndDiscard(
+  response: ServerResponse,
+  code: ProblemCode,
+  detail: string,
+  more: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const body = Buffer.from(JSON.stringify(problemDocument(code, detail)));
   response.writeHead(problems[code].status, {
     'content-type': 'application/problem+json',
     'content-length': body.length,
     connection: 'close',
+    ...more,
   });
   response.write(body);
   await discardRest(response.req);

@@ -1,50 +1,7 @@
-import type { IncomingMessage } from 'node:http';
 import { ProblemError } from './problem.ts';
+import type { BodyFault, BodyLimits } from './read-body.ts';
 
-/** Reading and parsing the body of a request. */
-
-/** How long what a caller goes on sending after a 413 is thrown away before the connection is cut. */
-const lingerMs = 1_000;
-
-/**
- * Reads the whole body. Throws `request.too_large` as soon as it is known to exceed `maximumBytes`, before reading it
- * where Content-Length tells; throws the connection's error when the caller goes away.
- */
-export async function readBody(request: IncomingMessage, maximumBytes: number): Promise<Buffer> {
-  if (declaresMoreThan(request, maximumBytes)) throw tooLarge(maximumBytes);
-  const chunks: Buffer[] = [];
-  let size = 0;
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const onData = (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > maximumBytes) reject(tooLarge(maximumBytes));
-    else chunks.push(chunk);
-  };
-  request.on('data', onData).once('end', resolve).once('error', reject);
-  try {
-    await promise;
-    return Buffer.concat(chunks);
-  } finally {
-    request.off('data', onData);
-  }
-}
-
-/** Whether Content-Length says that the body is longer than `bytes`. */
-export function declaresMoreThan(request: IncomingMessage, bytes: number): boolean {
-  return Number(request.headers['content-length'] ?? 0) > bytes;
-}
-
-/**
- * Throws away the rest of a body that nobody wants, for at most a second. Closing a socket that holds unread data
- * resets the connection, and the caller would lose the answer that tells why.
- */
-export function discardRest(request: IncomingMessage): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (request.readableEnded || request.destroyed) return Promise.resolve();
-  const timer = setTimeout(resolve, lingerMs);
-  request.once('close', resolve).once('end', resolve).resume();
-  return promise.finally(() => clearTimeout(timer));
-}
+/** What becomes of the body of a request. */
 
 /** The body as the handler gets it, by its media type. Throws `request.malformed` where JSON was said but is not there. */
 export function parseBody(raw: Buffer, contentType: string | undefined): unknown {
@@ -63,6 +20,22 @@ function parseJson(raw: Buffer): unknown {
   }
 }
 
-function tooLarge(maximumBytes: number): ProblemError {
-  return new ProblemError('request.too_large', `the body is larger than ${maximumBytes} bytes, the most that is taken`);
+/** The problem that says why a body was not taken. */
+export function bodyProblem(fault: BodyFault, { maximumBytes, stallMs, totalMs }: BodyLimits): ProblemError {
+  switch (fault) {
+    case 'too large':
+      return new ProblemError(
+        'request.too_large',
+        maximumBytes === 0
+          ? 'this function takes no body'
+          : `the body is larger than ${maximumBytes} bytes, the most that is taken`,
+      );
+    case 'too slow':
+      return new ProblemError(
+        'request.timeout',
+        `the body did not come within ${totalMs / 1000} s, or nothing of it for ${stallMs / 1000} s`,
+      );
+    case 'no room':
+      return new ProblemError('worker.busy', 'there is no memory for the body now: too many others are being read');
+  }
 }

@@ -3,6 +3,7 @@
 /** Code, status and title are rows of the project's error table (`lib/errors.ts`); a test keeps the two the same. */
 export const problems = {
   'request.malformed': { status: 400, title: 'The request body is not JSON', fault: 'request', retryable: false },
+  'request.timeout': { status: 408, title: 'The request did not arrive in time', fault: 'request', retryable: true },
   'request.too_large': { status: 413, title: 'The request body is too large', fault: 'request', retryable: false },
   'worker.busy': { status: 429, title: 'The function is busy', fault: 'service', retryable: true },
   internal: { status: 500, title: 'An unexpected error', fault: 'service', retryable: true },

@@ -1,17 +1,19 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Server as NetServer } from 'node:net';
 import { sendAnswer, sendProblem, sendProblemAndDiscard } from './answer.ts';
-import { declaresMoreThan, readBody } from './body.ts';
+import { bodyProblem } from './body.ts';
 import { createContext, createEvent } from './call.ts';
+import { boundConnections, checkIntervalMs, headersTimeoutMs } from './connections.ts';
 import type { Handler } from './function.ts';
 import { log } from './log.ts';
 import { ProblemError } from './problem.ts';
+import { type BodyLimits, isTooLarge, readBody } from './read-body.ts';
 
 /** The HTTP server around a handler, and how it comes to its end. */
 
 export interface ServerOptions {
-  /** Bodies longer than this are refused with 413. */
-  readonly maximumBodyBytes: number;
+  /** Bodies beyond these limits are refused with 413 or 408. */
+  readonly body: BodyLimits;
   /** Calls at a time beyond which more are refused with 429; 0 means any number. */
   readonly maximumInFlight: number;
 }
@@ -25,10 +27,14 @@ export interface FunctionServer {
 }
 
 const retryAfterBusySeconds = '5';
+/** Connections at a time. Behind the watchdog, each of its callers has one. */
+const maximumConnections = 1_000;
+/** For the bodies of all calls together; at least for two of the largest. */
+const bodyMemoryBytes = 32 * 1024 * 1024;
 
 /** Makes a server that is not listening yet. */
 export function createFunctionServer(handler: Handler, options: ServerOptions): FunctionServer {
-  const { maximumBodyBytes, maximumInFlight } = options;
+  const { body: limits, maximumInFlight } = options;
   const stop = new AbortController();
   const exchanges = new Set<Promise<void>>();
   let calls = 0;
@@ -44,38 +50,58 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
   };
 
   const answerOrRefuse = async (request: IncomingMessage, response: ServerResponse) => {
-    // The watchdog counts callers; a call whose caller has hung up goes on here and counts until its end.
-    if (maximumInFlight > 0 && calls >= maximumInFlight) {
-      const detail = `${maximumInFlight} calls are running, as many as this function takes at a time`;
-      return sendProblem(response, 'worker.busy', detail, { 'retry-after': retryAfterBusySeconds });
-    }
-    calls += 1;
     try {
-      await answer(request, response);
+      const incoming = connections.begin(request, response);
+      const body = await readBody(request, limits, incoming.hold);
+      if (typeof body === 'string') throw bodyProblem(body, limits);
+      incoming.whole();
+      // A call counts from when it is whole, so that a caller who never ends one holds up nobody; and until its end,
+      // where its caller has hung up as well. The watchdog counts otherwise: callers, from their first word on.
+      if (maximumInFlight > 0 && calls >= maximumInFlight) {
+        const detail = `${maximumInFlight} calls are running, as many as this function takes at a time`;
+        throw new ProblemError('worker.busy', detail);
+      }
+      calls += 1;
+      try {
+        await answer(request, response, body);
+      } finally {
+        calls -= 1;
+      }
     } catch (error) {
       await answerError(request, response, error);
-    } finally {
-      calls -= 1;
     }
   };
 
-  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
     const disconnect = new AbortController();
     response.once('close', () => {
       if (!response.writableFinished) disconnect.abort();
     });
-    const event = createEvent(request, await readBody(request, maximumBodyBytes));
+    const event = createEvent(request, body);
     const { context, head } = createContext(stop.signal, disconnect.signal);
     const value = await handler(event, context);
     await sendAnswer(response, head(), value);
   };
 
   // joinDuplicateHeaders: Node drops the second of most headers otherwise, and with it what a proxy in between added.
-  const http = createServer({ joinDuplicateHeaders: true }, serve);
+  const http = createServer(
+    {
+      joinDuplicateHeaders: true,
+      headersTimeout: headersTimeoutMs,
+      // For bodies that a refusal leaves unread; readBody is quicker.
+      requestTimeout: headersTimeoutMs + limits.totalMs,
+      connectionsCheckingInterval: checkIntervalMs,
+    },
+    serve,
+  );
+  const connections = boundConnections(http, {
+    maximumConnections,
+    maximumBodyBytes: Math.max(bodyMemoryBytes, 2 * limits.maximumBytes),
+  });
   // A connection that the watchdog keeps for later must not be closed under the call that it sends next.
   http.keepAliveTimeout = 0;
   http.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    if (!declaresMoreThan(request, maximumBodyBytes)) response.writeContinue();
+    if (!isTooLarge(request, limits.maximumBytes)) response.writeContinue();
     serve(request, response);
   });
 
@@ -95,8 +121,9 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
 async function answerError(request: IncomingMessage, response: ServerResponse, error: unknown): Promise<void> {
   if (request.errored !== null) return; // The caller went away before it had said all: nobody is there to answer.
   if (error instanceof ProblemError) {
-    if (error.code === 'request.too_large') return sendProblemAndDiscard(response, error.code, error.message);
-    return sendProblem(response, error.code, error.message);
+    const retryAfter = error.code === 'worker.busy' ? { 'retry-after': retryAfterBusySeconds } : {};
+    if (!request.complete) return sendProblemAndDiscard(response, error.code, error.message, retryAfter);
+    return sendProblem(response, error.code, error.message, retryAfter);
   }
   log('error', 'the handler failed', {
     method: request.method,

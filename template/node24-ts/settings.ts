@@ -1,9 +1,11 @@
+import type { BodyLimits } from './read-body.ts';
+
 /** The environment variables that the template itself understands. Handlers have their own. */
 
 export interface Settings {
   /** Where to listen: a TCP port on loopback (0 takes a free one) or the path of a Unix socket. */
   readonly listen: { readonly port: number; readonly host: string } | { readonly path: string };
-  readonly maximumBodyBytes: number;
+  readonly body: BodyLimits;
   readonly maximumInFlight: number;
   /** How long after SIGTERM new connections are still taken. */
   readonly stopDelayMs: number;
@@ -13,24 +15,30 @@ const MiB = 1024 * 1024;
 
 /**
  * - `LISTEN_SOCKET`: path of a Unix socket to listen on, instead of `PORT` on 127.0.0.1 (default 3000)
- * - `MAX_BODY_BYTES`: most bytes of a body, default 1 MiB
+ * - `MAX_BODY_BYTES`: most bytes of a body, default 1 MiB; 0: the function takes none
+ * - `BODY_STALL_SECONDS`: longest pause within a body, default 10
+ * - `BODY_TIMEOUT_SECONDS`: longest time for a whole body, default 30
  * - `max_inflight`: the watchdog's own variable: calls at a time, default 0, any number
  * - `STOP_DELAY_SECONDS`: how long after SIGTERM new connections are still taken, default 0
  *
  * Throws an Error that names the variable at fault.
  */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
-  const wholeNumber = (variable: string, fallback: number, most = Number.MAX_SAFE_INTEGER) => {
+  const wholeNumber = (variable: string, fallback: number, most = Number.MAX_SAFE_INTEGER, least = 0) => {
     const text = environment[variable];
     if (text === undefined || text === '') return fallback;
     const value = Number(text);
-    if (/^[0-9]+$/.test(text) && value <= most) return value;
-    throw new Error(`${variable} is "${text}": it must be a whole number from 0 to ${most}`);
+    if (/^[0-9]+$/.test(text) && value >= least && value <= most) return value;
+    throw new Error(`${variable} is "${text}": it must be a whole number from ${least} to ${most}`);
   };
   const path = environment.LISTEN_SOCKET ?? '';
   return {
     listen: path === '' ? { port: wholeNumber('PORT', 3000, 65_535), host: '127.0.0.1' } : { path },
-    maximumBodyBytes: wholeNumber('MAX_BODY_BYTES', MiB),
+    body: {
+      maximumBytes: wholeNumber('MAX_BODY_BYTES', MiB),
+      stallMs: wholeNumber('BODY_STALL_SECONDS', 10, 3_600, 1) * 1_000,
+      totalMs: wholeNumber('BODY_TIMEOUT_SECONDS', 30, 3_600, 1) * 1_000,
+    },
     maximumInFlight: wholeNumber('max_inflight', 0),
     stopDelayMs: wholeNumber('STOP_DELAY_SECONDS', 0, 3_600) * 1_000,
   };

@@ -62,6 +62,8 @@ functions:
       exec_timeout: \${LIMIT:-4h}
       read_timeout: 4h5s
       max_inflight: 2
+      MAX_BODY_BYTES: 0
+      BODY_TIMEOUT_SECONDS: 20
       VERBOSE: true
       VERSION: 1.10
       NOTHING:
@@ -83,7 +85,7 @@ configuration:
   assert.is(worker.name, 'build-worker');
   assert.is(worker.handlerDirectory, join(directory, 'functions/build-worker'));
   assert.is(worker.execTimeoutMs, 4 * 3_600_000);
-  assert.is(worker.readTimeoutMs, 4 * 3_600_000 + 5_000);
+  assert.equal(worker.body, { maximumBytes: 0, stallMs: 10_000, totalMs: 20_000 });
   assert.is(worker.writeTimeoutMs, 30_000);
   assert.is(worker.maximumInflight, 2);
   assert.is(worker.environment.VERBOSE, 'true');
@@ -92,6 +94,7 @@ configuration:
   assert.equal(worker.labels, { 'com.openfaas.scale.max': '4' });
   assert.ok(worker.schedule);
   assert.is(plain.execTimeoutMs, undefined);
+  assert.equal(plain.body, { maximumBytes: 1024 * 1024, stallMs: 10_000, totalMs: 30_000 });
   assert.is(plain.maximumInflight, undefined);
   assert.is(plain.schedule, undefined);
   assert.equal(plain.environment, {});
@@ -116,11 +119,12 @@ test('anchors and merge keys work', async () => {
 test('every fault is named with its place', async () => {
   const message = await failure(
     one(
-      '    environment: { exec_timeout: soon, max_inflight: many }\n    annotations: { topic: cron-function, schedule: often }\n',
+      '    environment: { exec_timeout: soon, max_inflight: many, MAX_BODY_BYTES: 1M }\n    annotations: { topic: cron-function, schedule: often }\n',
     ),
   );
   assert.match(message, '$.functions.one.environment.exec_timeout must be a duration');
   assert.match(message, '$.functions.one.environment.max_inflight must be a whole number');
+  assert.match(message, '$.functions.one.environment.MAX_BODY_BYTES must be a whole number');
   assert.match(message, '$.functions.one.annotations.schedule must be a cron schedule');
 });
 

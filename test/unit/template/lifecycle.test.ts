@@ -189,7 +189,7 @@ test('a handler file that is not there, does not load or exports no handler ends
 });
 
 test('a setting that makes no sense ends with 1 and names the variable', async () => {
-  for (const env of [{ PORT: '70000' }, { MAX_BODY_BYTES: '1MB' }]) {
+  for (const env of [{ PORT: '70000' }, { MAX_BODY_BYTES: '1MB' }, { BODY_STALL_SECONDS: '0' }]) {
     const { exitCode, lines } = await runFunction({ handler, env });
     assert.is(exitCode, 1);
     assert.match(lines.at(-1) ?? '', Object.keys(env)[0] ?? '');

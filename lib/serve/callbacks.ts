@@ -1,0 +1,93 @@
+import { ImageBuilderError } from '../errors.ts';
+import type { Egress } from '../fetch/egress.ts';
+import type { Log } from '../log.ts';
+import { type Callback, sendCallback } from './callback.ts';
+import { pairs } from './headers.ts';
+
+/** The callbacks of asynchronous calls on their way, outside the functions' queues: a receiver that never answers holds up no call. */
+
+export interface Callbacks {
+  /** Sends it later. Where too many wait already, in all or for its host, it is dropped, with a line in the log. */
+  add(callback: Callback): void;
+  /** Resolves when those that wait have been sent; what is left after seconds, or when `force` aborts, is dropped. */
+  stop(): Promise<void>;
+}
+
+const concurrency = 32;
+const concurrencyPerHost = 4;
+const maximumWaiting = 1_000;
+const maximumWaitingPerHost = 100;
+/** Of the answers that wait. */
+const maximumBytes = 64 * 1024 * 1024;
+/** How long a gateway that stops waits for receivers. */
+const stopPatienceMs = 5_000;
+
+export interface CallbacksOptions {
+  /** Rules for the URLs. */
+  readonly egress: Egress;
+  readonly log: Log;
+  /** Aborting it gives up what is on its way. */
+  readonly force: AbortSignal;
+}
+
+/** Creates the waiting line. */
+export function createCallbacks({ egress, log, force }: CallbacksOptions): Callbacks {
+  const waiting: Callback[] = [];
+  const running = new Map<Promise<void>, string>();
+  const givenUp = new AbortController();
+  let waitingBytes = 0;
+
+  const runningFor = (host: string) => [...running.values()].filter((one) => one === host).length;
+  const drop = (callback: Callback, reason: string) =>
+    log.warn('callback dropped', { function: callback.functionName, call_id: callback.callId, reason });
+  const giveUp = () => {
+    for (const callback of waiting.splice(0)) drop(callback, 'the gateway stops');
+    givenUp.abort(new ImageBuilderError('worker.stopping', 'the gateway stops'));
+  };
+  force.addEventListener('abort', giveUp, { once: true });
+
+  const pump = () => {
+    while (running.size < concurrency) {
+      const index = waiting.findIndex(({ url }) => runningFor(hostOf(url)) < concurrencyPerHost);
+      const [callback] = index === -1 ? [] : waiting.splice(index, 1);
+      if (callback === undefined) return;
+      waitingBytes -= bytesOf(callback);
+      const run = sendCallback(callback, egress, log, givenUp.signal).finally(() => {
+        running.delete(run);
+        pump();
+      });
+      running.set(run, hostOf(callback.url));
+    }
+  };
+
+  return {
+    add(callback) {
+      const host = hostOf(callback.url);
+      const bytes = bytesOf(callback);
+      if (waiting.length >= maximumWaiting || waitingBytes + bytes > maximumBytes) {
+        return drop(callback, 'too many callbacks wait');
+      }
+      if (waiting.filter(({ url }) => hostOf(url) === host).length >= maximumWaitingPerHost) {
+        return drop(callback, 'too many callbacks wait for its host');
+      }
+      waiting.push(callback);
+      waitingBytes += bytes;
+      pump();
+    },
+    async stop() {
+      const timer = setTimeout(giveUp, stopPatienceMs);
+      while (running.size > 0) await Promise.race(running.keys());
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Without the port: who can listen on one can listen on many. */
+function hostOf(url: string): string {
+  return new URL(url).hostname;
+}
+
+function bytesOf({ url, answer }: Callback): number {
+  const headers = pairs(answer.headers).reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+  return answer.body.length + headers + url.length;
+}
