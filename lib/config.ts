@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ImageBuilderError, isNodeError } from './errors.ts';
+import { trimEndOf } from './text.ts';
 
 /**
  * Every setting, once: its environment variable, default, unit and meaning. The table in README.md is generated from
@@ -51,7 +52,7 @@ const yesNo = z.enum(['true', 'false'], { error: 'must be true or false' }).tran
 const folder = z.string().regex(/^\//, { error: 'must be an absolute path' });
 const url = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-  .transform((text) => text.replace(/\/+$/, ''));
+  .transform((text) => trimEndOf(text, '/'));
 const properties = z
   .string()
   .transform((text) => text.split(/[\s,]+/).filter((part) => part !== ''))

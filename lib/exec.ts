@@ -189,14 +189,20 @@ export function collectLines(
 ): () => string {
   let text = '';
   let partial = '';
+  /** A carriage return at the end of a chunk: whether a newline follows is for the next one to tell. */
+  let held = '';
   stream?.setEncoding('utf8');
   stream?.on('data', (chunk: string) => {
     text += chunk;
     // Not at every chunk: each time copies it whole.
     if (text.length > 2 * maximumOutputCharacters) text = text.slice(-maximumOutputCharacters);
     // A carriage return alone ends a line too: that is how progress meters redraw theirs.
-    const lines = (partial + chunk).split(/\r?\n|\r(?=[^\n])/);
+    const [first = '', ...more] = (held + chunk).split(/\r?\n|\r(?=[^\n])/);
+    held = chunk.endsWith('\r') ? '\r' : '';
+    // Only what is new is looked at: a line may come in a million chunks.
+    const lines = [partial + first, ...more];
     partial = lines.pop() ?? '';
+    if (held !== '') partial = partial.slice(0, -1);
     if (partial.length > maximumOutputCharacters) {
       lines.push(partial);
       partial = '';
@@ -204,7 +210,7 @@ export function collectLines(
     for (const line of lines) onLine(line);
   });
   stream?.on('end', () => {
-    if (partial !== '') onLine(partial);
+    if (partial + held !== '') onLine(partial + held);
   });
   return () => text.slice(-maximumOutputCharacters);
 }

@@ -1,3 +1,5 @@
+import { upTo } from './text.ts';
+
 /** What files begin with, in one place: for what is downloaded and for what is opened. */
 
 /** A kind of file that is no disk image that can be changed. */
@@ -60,7 +62,7 @@ export function knownFormat(head: Buffer): KnownFormat | null {
   const known = signatures.find((signature) => matches(head, signature));
   if (known !== undefined) return known;
   if (head.toString('latin1', 257, 262) !== 'ustar') return null;
-  const firstMember = head.toString('latin1', 0, 100).replace(/\0.*$/s, '');
+  const firstMember = upTo(head.toString('latin1', 0, 100), '\0');
   return { name: firstMember.endsWith('.ovf') ? 'an OVA archive' : 'a tar archive', advice: extract };
 }
 

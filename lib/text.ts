@@ -11,9 +11,40 @@ export function plain(text: string): string {
 
 /** At most `width` characters, the cut marked. */
 export function truncate(text: string, width: number): string {
-  const characters = [...text];
+  // A character has at most two code units; the rest of a long text is not looked at.
+  const characters = [...text.slice(0, 2 * width + 2)];
   if (characters.length <= width) return text;
   return `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
+}
+
+/**
+ * `text` without those of `characters` that stand at its end. Linear: `/\/+$/` tries again from every slash of a long
+ * row that something else follows.
+ */
+export function trimEndOf(text: string, characters: string): string {
+  let end = text.length;
+  while (end > 0 && characters.includes(text.charAt(end - 1))) end -= 1;
+  return text.slice(0, end);
+}
+
+/** `text` up to the first of `marks`, or all of it. */
+export function upTo(text: string, ...marks: readonly string[]): string {
+  const places = marks.map((mark) => text.indexOf(mark)).filter((place) => place >= 0);
+  return places.length === 0 ? text : text.slice(0, Math.min(...places));
+}
+
+/** The rest of the first line that begins with `beginning`; undefined where none does. */
+export function lineAfter(text: string, beginning: string): string | undefined {
+  const place = text.startsWith(beginning) ? 0 : text.indexOf(`\n${beginning}`) + 1;
+  if (place === 0 && !text.startsWith(beginning)) return undefined;
+  return upTo(text.slice(place + beginning.length), '\n');
+}
+
+/** The words for a sentence, the first twenty of them: `a, b, c and 7 more`. */
+export function someOf(words: readonly string[], separator = ', '): string {
+  const most = 20;
+  const shown = words.slice(0, most).join(separator);
+  return words.length <= most ? shown : `${shown} and ${words.length - most} more`;
 }
 
 /** `4 s`, `1 min 05 s`, `2 h 03 min`. */

@@ -11,6 +11,7 @@ import type { BuildJob } from '#lib/queue/job.ts';
 import { isSameRequest, type Verdict } from '#lib/queue/projection.ts';
 import { toBuildStatus } from '#lib/queue/status.ts';
 import { digestRequest } from '#lib/queue/submission.ts';
+import { trimEndOf } from '#lib/text.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 
 export interface BuildImageDependencies {
@@ -30,7 +31,7 @@ export function buildImage(dependencies: BuildImageDependencies): Handler {
   return (event, context) =>
     respond(context, log, async () => {
       requireToken(token, event.headers.authorization);
-      const path = event.path.replace(/^\/+|\/+$/g, '');
+      const path = trimEndOf(event.path.replace(/^\/+/, ''), '/');
       if (path === '') {
         if (event.method !== 'POST') refuseMethod(context, event.method, ['POST']);
         return await submit(dependencies, event, context);

@@ -8,6 +8,7 @@ import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/projection.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
+import { trimEndOf } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 
@@ -38,7 +39,7 @@ export function status(dependencies: StatusDependencies): Handler {
   return (event, context) =>
     respond(context, log, async () => {
       requireToken(token, event.headers.authorization);
-      const path = event.path.replace(/^\/+|\/+$/g, '');
+      const path = trimEndOf(event.path.replace(/^\/+/, ''), '/');
       if (path !== '' && path !== 'openapi.json') {
         throw new ImageBuilderError('request.not_found', `there is nothing at /${path}`);
       }

@@ -107,9 +107,16 @@ async function isPublished({ root, published, lists, accept, signal }: PublishOp
 /** Names of lists; apt's lock, its partial folder and whatever does not belong there are left out. */
 async function listNames(folder: string, accept: (name: string) => boolean): Promise<string[]> {
   const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
-  return names
-    .filter((name) => /^[A-Za-z0-9][A-Za-z0-9._%:+~@,=-]*_[A-Za-z0-9._-]+$/.test(name) && accept(name))
-    .sort();
+  return names.filter((name) => isListName(name) && accept(name)).sort();
+}
+
+/** `server_path_file`, as apt names them. The server's name may have signs that the file's has not. */
+function isListName(name: string): boolean {
+  const mark = name.lastIndexOf('_', name.length - 2);
+  return (
+    /^[A-Za-z0-9][A-Za-z0-9._%:+~@,=-]*$/.test(name.slice(0, Math.max(0, mark))) &&
+    /^[A-Za-z0-9._-]+$/.test(name.slice(mark + 1))
+  );
 }
 
 /** Equal for folders with the same lists: names, sizes and times, which apt sets to the server's. */

@@ -1,5 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { GuestSession } from '../guest/guest.ts';
+import { someOf } from '../text.ts';
 import { databaseError, type InstalledPackage, parsePackages } from './packages.ts';
 import { runScript, texts } from './script.ts';
 
@@ -52,7 +53,7 @@ export function parseFacts(lines: readonly string[], packages: readonly Installe
   }
   const unfinished = packages.filter((entry) => entry.state === 'unfinished').map((entry) => entry.name);
   if (unfinished.length > 0 || of('interrupted').length > 0) {
-    const what = unfinished.length > 0 ? `left unfinished: ${unfinished.join(', ')}` : 'interrupted in its work';
+    const what = unfinished.length > 0 ? `left unfinished: ${someOf(unfinished)}` : 'interrupted in its work';
     throw new ImageBuilderError(
       'image.corrupt',
       `in the base image, dpkg was ${what}; repair it there with "dpkg --configure -a" and "apt-get -f install"`,
@@ -109,11 +110,11 @@ function seriesOf(
 function parseAssignments(lines: readonly string[]): Map<string, string> {
   const values = new Map<string, string>();
   for (const line of lines) {
-    const match = /^\s*([A-Za-z_][A-Za-z0-9_]*)=(.*?)\s*$/.exec(line);
-    if (match?.[1] === undefined || match[2] === undefined) continue;
-    const quoted = /^"(.*)"$|^'(.*)'$/.exec(match[2]);
-    const text = quoted?.[1] ?? quoted?.[2] ?? match[2];
-    values.set(match[1], quoted?.[2] === undefined ? text.replace(/\\(.)/g, '$1') : text);
+    const [, name, rest = ''] = /^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/.exec(line.trim()) ?? [];
+    if (name === undefined) continue;
+    const quoted = /^"(.*)"$|^'(.*)'$/.exec(rest);
+    const text = quoted?.[1] ?? quoted?.[2] ?? rest;
+    values.set(name, quoted?.[2] === undefined ? text.replace(/\\(.)/g, '$1') : text);
   }
   return values;
 }

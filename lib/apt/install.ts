@@ -1,6 +1,8 @@
 import { type ErrorCode, errorTable, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { GuestSession } from '../guest/guest.ts';
+import { someOf } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
+import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
 import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
 import { describeRepository, type KnownRepositories, proxyFailureOf } from './repository.ts';
 import { type InstallPlan, type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
@@ -105,7 +107,7 @@ export function installError(
   const failed = failures.length > 0 ? failures : dpkgFailures(lines);
   if (failed.length > 0) {
     const reasons = failed.map(({ name, message }) => `${packageOf(name)}: ${message}`);
-    return new ImageBuilderError('apt.install', `the installation failed in ${[...new Set(reasons)].join('; ')}`, {
+    return new ImageBuilderError('apt.install', `the installation failed in ${someOf([...new Set(reasons)], '; ')}`, {
       logTail,
     });
   }
@@ -135,7 +137,7 @@ function downloadError(
 
 function describeDownload(text: string, known: KnownRepositories): { code: ErrorCode; message: string } {
   const url = repositoryUrl(text);
-  const message = `${describeRepository(url, null, known)}: ${text.replace(/\S+:\/\/\S+/g, (found) => safeUrl(found))}`;
+  const message = `${describeRepository(url, null, known)}: ${withSafeUrls(text)}`;
   const fault = repositoryFault(text);
   if (fault === 'unreachable' || fault === 'forbidden') {
     const met = proxyFailureOf(url, known);
@@ -143,6 +145,13 @@ function describeDownload(text: string, known: KnownRepositories): { code: Error
     return { code: fault === 'forbidden' ? 'upstream.forbidden' : 'upstream.unreachable', message };
   }
   return { code: 'upstream.status', message };
+}
+
+function withSafeUrls(text: string): string {
+  return text
+    .split(' ')
+    .map((word) => (word.includes('://') ? safeUrl(word) : word))
+    .join(' ');
 }
 
 /** What apt itself refuses: held packages, removal of essential ones, packages that nobody has signed. */
@@ -156,14 +165,9 @@ function aptError(messages: readonly AptMessage[], exitCode: number, logTail: re
 /** What dpkg says has failed, where its status lines do not: `dpkg: error processing package NAME (--configure):`. */
 function dpkgFailures(lines: readonly string[]): Pick<AptStatus, 'name' | 'message'>[] {
   return lines.flatMap((line, index) => {
-    const match = /^dpkg: error processing (?:package|archive) (\S+) \(--[a-z-]+\):?\s*(.*)$/.exec(line);
-    if (match === null) return [];
-    const [, name = '', rest = ''] = match;
-    return [{ name, message: rest === '' ? (lines[index + 1] ?? '').trim() : rest }];
+    const failure = parseDpkgFailure(line);
+    if (failure === null) return [];
+    const { name, message } = failure;
+    return [{ name, message: message === '' ? (lines[index + 1] ?? '').trim() : message }];
   });
-}
-
-/** `name` of a package, or of the file name of an archive. */
-function packageOf(name: string): string {
-  return name.replace(/^.*\//, '').replace(/_.*\.deb$/, '');
 }

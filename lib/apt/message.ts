@@ -1,3 +1,5 @@
+import { trimEndOf, upTo } from '../text.ts';
+
 /** apt's own words, parsed. Its wording has hardly changed since 2010; every generation met is in the tests. */
 
 export interface AptMessage {
@@ -15,9 +17,13 @@ const levels: Readonly<Record<string, AptMessage['level']>> = {
   Notice: 'notice',
 };
 
+/** apt says one or two for each source; of more than this the newest count. */
+const maximumMessages = 200;
+
 /**
  * Collects apt's messages: lines `E: …` and `W: …` (`Error: …` since 2.9 where output is for people). Indented lines
- * that follow belong to them. Lines `Err:1 URL …` are left out: apt sums them up at its end, with the whole URL.
+ * that follow belong to them. The newest 200 are returned. Lines `Err:1 URL …` are left out: apt sums them up at its
+ * end, with the whole URL.
  */
 export function parseMessages(lines: readonly string[]): AptMessage[] {
   const messages: { level: AptMessage['level']; text: string }[] = [];
@@ -35,7 +41,7 @@ export function parseMessages(lines: readonly string[]): AptMessage[] {
       open = false;
     }
   }
-  return messages;
+  return messages.slice(-maximumMessages);
 }
 
 function tidy(text: string): string {
@@ -55,7 +61,7 @@ export type RepositoryFault =
 
 /** In the order in which they are tried: what comes first explains what comes later. */
 const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
-  ['garbled', /Clearsigned file isn't valid|Splitting up .* into data and signature/i],
+  ['garbled', /Clearsigned file isn't valid|Splitting up \S+ into data and signature/i],
   [
     'signature',
     /NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|EXPSIG|ERRSIG|KEYEXPIRED|NODATA|GPG error|is not signed|no longer signed|OpenPGP signature verification failed|Missing key|not bound|unauthenticated|cannot be authenticated/i,
@@ -73,7 +79,7 @@ const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
   ],
   [
     'configuration',
-    /Conflicting values set|Malformed (entry|line|stanza)|is not known on line|method driver .* could not be found|changed its '.*' value/i,
+    /Conflicting values set|Malformed (entry|line|stanza)|is not known on line|method driver \S+ could not be found|changed its '[^']*' value/i,
   ],
 ];
 
@@ -81,8 +87,17 @@ const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
 export function repositoryFault(text: string): RepositoryFault | null {
   if (harmless.test(text)) return null;
   // What stands in a URL is nothing that apt says, except that a file named by its digest can only be out of step.
-  const said = text.replace(/[a-z+]+:\/\/\S+/gi, (url) => (url.includes('/by-hash/') ? '(by-hash)' : '(URL)'));
+  const said = text.split(' ').map(withoutUrl).join(' ');
   return patterns.find(([, pattern]) => pattern.test(said))?.[0] ?? null;
+}
+
+/** A word whose URL, from its scheme on, is replaced. */
+function withoutUrl(word: string): string {
+  const colon = word.indexOf('://');
+  let start = colon;
+  while (start > 0 && /[a-z+]/i.test(word.charAt(start - 1))) start -= 1;
+  if (start === colon) return word;
+  return `${word.slice(0, start)}${word.includes('/by-hash/') ? '(by-hash)' : '(URL)'}`;
 }
 
 /** Warnings that are about tomorrow, or that repeat what another message says in full. */
@@ -95,11 +110,14 @@ const harmless =
  */
 export function repositoryUrl(text: string): string | null {
   const match = /\b(?:mirror\+)?(https?|ftp|file|copy|cdrom):\/*[^\s'"]+/.exec(text);
-  return match === null ? null : match[0].replace(/\/(dists|pool)\/.*$/, '').replace(/[/:.,]+$/, '');
+  return match === null ? null : trimEndOf(upTo(match[0], '/dists/', '/pool/'), '/:.,');
 }
 
 /** The name after `dists/`, or the word after the URL in `URL noble InRelease`; null where there is none. */
 export function repositorySuite(text: string): string | null {
-  const match = /\/dists\/([^/\s']+)/.exec(text) ?? /:\/\/\S+ (\S+)(?:\/\S+)? (?:InRelease|Release)/.exec(text);
-  return match?.[1] ?? null;
+  const inUrl = /\/dists\/([^/\s']+)/.exec(text)?.[1];
+  if (inUrl !== undefined) return inUrl;
+  const words = text.split(' ');
+  const url = words.findIndex((word, index) => /:\/\/\S/.test(word) && /^(In)?Release/.test(words[index + 2] ?? ''));
+  return url === -1 ? null : (words[url + 1] ?? null);
 }

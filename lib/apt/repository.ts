@@ -1,6 +1,7 @@
 import { formatPpa } from '../api/ppa.ts';
 import { safeUrl } from '../errors.ts';
 import type { AptProxyFailure } from '../fetch/apt-failure.ts';
+import { trimEndOf } from '../text.ts';
 import type { PpaSource } from './launchpad.ts';
 
 /** What is known of the repositories that apt's messages are about. */
@@ -43,6 +44,6 @@ function isTunnelTo(failure: AptProxyFailure, url: string): boolean {
 
 /** Whether `url` is `repository` or lies in it. The scheme may differ: an image without https reads a PPA by http. */
 function isWithin(url: string, repository: string): boolean {
-  const bare = (text: string) => `${text.replace(/^[a-z+]+:\/+/, '').replace(/\/+$/, '')}/`;
+  const bare = (text: string) => `${trimEndOf(text.replace(/^[a-z+]+:\/+/, ''), '/')}/`;
   return bare(url).startsWith(bare(repository));
 }

@@ -1,5 +1,6 @@
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import type { GuestSession } from '../guest/guest.ts';
+import { upTo } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { parseMessages, repositoryFault } from './message.ts';
 import { runApt } from './script.ts';
@@ -95,11 +96,13 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
   const problems = new Map<string, string>();
   // Where a name is not known as it is, apt-get would take `name-` as a removal and `a+b` as a pattern: such a round
   // has simulated something else, and only what is unknown counts.
-  const known = parsePolicyNames(round.policy);
+  const named = parsePolicyNames(round.policy);
+  const known = new Set([...named, ...named.map(withoutArchitecture)]);
+  const exactly = new Set(named);
   for (const specification of specifications) {
     const name = bareName(specification);
-    const there = known.some((entry) => entry === name || entry.startsWith(`${name}:`) || name.startsWith(`${entry}:`));
-    if (!there) problems.set(specification, 'no repository of the image or of the PPAs has a package of this name');
+    if (!known.has(name) && !exactly.has(withoutArchitecture(name)))
+      problems.set(specification, 'no repository of the image or of the PPAs has a package of this name');
   }
   if (problems.size > 0) return problems;
   const messages = parseMessages(round.simulation);
@@ -111,35 +114,50 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
       { logTail: round.simulation.slice(-20) },
     );
   }
+  const nameOf = (specification: string) => withoutArchitecture(bareName(specification));
+  const byName = Map.groupBy(specifications, nameOf);
+  const providers = parseProviders(round.simulation);
   for (const { level, text } of messages) {
     if (level !== 'error') continue;
     for (const [pattern, reason] of missing) {
       const match = pattern.exec(text);
       if (match === null) continue;
-      for (const specification of specifications) {
-        if (withoutArchitecture(bareName(specification)) !== withoutArchitecture(match.groups?.name ?? '')) continue;
+      for (const specification of byName.get(withoutArchitecture(match.groups?.name ?? '')) ?? []) {
         if (match.groups?.wanted !== undefined && !specification.endsWith(match.groups.wanted)) continue;
-        problems.set(specification, reason(match.groups?.wanted ?? '', providersOf(bareName(specification), round)));
+        problems.set(specification, reason(match.groups?.wanted ?? '', providers.get(bareName(specification)) ?? []));
       }
     }
   }
-  const unmet = parseUnmet(round.simulation);
+  const unmet = Map.groupBy(parseUnmet(round.simulation), ([other]) => withoutArchitecture(other));
   for (const specification of specifications) {
-    const name = withoutArchitecture(bareName(specification));
-    const reasons = [...unmet].filter(([other]) => withoutArchitecture(other) === name).map(([, reason]) => reason);
+    const reasons = (unmet.get(nameOf(specification)) ?? []).map(([, reason]) => reason);
     if (reasons.length > 0) problems.set(specification, reasons.join(', '));
   }
   if (problems.size > 0) return problems;
   // The solver of apt 3 tells one contradiction at a time, as a numbered derivation, and nothing else.
   const contradiction = messages.find(({ text }) => text.startsWith('Unable to satisfy dependencies'));
-  const involved = contradiction?.text.match(/\S+:[a-z0-9-]+(?==\S+ is selected for install)/g) ?? [];
+  const involved = selectedNames(contradiction?.text ?? '');
   for (const specification of specifications) {
-    const name = withoutArchitecture(bareName(specification));
-    if (involved.some((other) => withoutArchitecture(other) === name)) {
+    if (involved.has(withoutArchitecture(bareName(specification)))) {
       problems.set(specification, contradiction?.text ?? '');
     }
   }
   return problems;
+}
+
+/** Packages of which a text says `name:architecture=version is selected for install`. */
+function selectedNames(text: string): Set<string> {
+  const words = text.split(' ');
+  return new Set(
+    words.flatMap((word, index) => {
+      const selected = words
+        .slice(index + 1, index + 5)
+        .join(' ')
+        .startsWith('is selected for install');
+      const name = /^([^:=]+):[a-z0-9-]+=./.exec(word)?.[1];
+      return selected && name !== undefined ? [name] : [];
+    }),
+  );
 }
 
 const missing: readonly (readonly [RegExp, (wanted: string, providers: readonly string[]) => string])[] = [
@@ -202,20 +220,29 @@ function parsePolicyNames(lines: readonly string[]): string[] {
   return lines.flatMap((line) => /^([a-z0-9]\S*):$/.exec(line)?.[1] ?? []);
 }
 
-/** `Package x is a virtual package provided by:` and the indented names below. */
-function providersOf(name: string, round: Round): string[] {
-  const lines = round.simulation;
-  const start = lines.findIndex((line) => line.startsWith(`Package ${name} is a virtual package provided by`));
-  if (start === -1) return [];
-  const end = lines.findIndex((line, index) => index > start && !/^ {2}\S/.test(line));
-  return lines.slice(start + 1, end).flatMap((line) => line.trim().split(' ')[0] ?? []);
+/** By name: `Package x is a virtual package provided by:` and the indented names below. */
+function parseProviders(lines: readonly string[]): Map<string, string[]> {
+  const providers = new Map<string, string[]>();
+  let open: string[] | null = null;
+  for (const line of lines) {
+    const name = /^Package (\S+) is a virtual package provided by/.exec(line)?.[1];
+    if (name !== undefined) {
+      open = providers.has(name) ? null : [];
+      if (open !== null) providers.set(name, open);
+    } else if (/^ {2}\S/.test(line)) {
+      open?.push(upTo(line.trim(), ' '));
+    } else {
+      open = null;
+    }
+  }
+  return providers;
 }
 
 /** `name` or `name:arch` of a specification. */
 function bareName(specification: string): string {
-  return specification.replace(/[=/].*$/, '');
+  return upTo(specification, '=', '/');
 }
 
 function withoutArchitecture(name: string): string {
-  return name.replace(/:.*$/, '');
+  return upTo(name, ':');
 }

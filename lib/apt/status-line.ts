@@ -1,3 +1,5 @@
+import { upTo } from '../text.ts';
+
 /** What apt tells on its status file descriptor (apt's doc/progress-reporting.md). */
 export interface AptStatus {
   /** `download`: fetching. `package`: dpkg at work on `name`. `failure`: dpkg could not go on with `name`. */
@@ -16,11 +18,18 @@ const kinds: Readonly<Record<string, AptStatus['kind']>> = {
 
 /** Parses one line; null for what is of no interest. Package names may hold a colon, percentages never do. */
 export function parseStatusLine(line: string): AptStatus | null {
-  const match = /^([a-z]+):(.*?):([0-9]+(?:\.[0-9]+)?):(.*)$/.exec(line);
-  if (match === null) return null;
-  const [, word = '', name = '', percent = '', message = ''] = match;
-  const kind = kinds[word];
-  return kind === undefined
-    ? null
-    : { kind, name: name.trim(), percent: Math.min(100, Number(percent)), message: message.trim() };
+  const kind = kinds[upTo(line, ':')];
+  if (kind === undefined) return null;
+  const parts = line.split(':');
+  const place = parts.findIndex((part, index) => index > 1 && /^[0-9]+(\.[0-9]+)?$/.test(part));
+  if (place === -1 || place === parts.length - 1) return null;
+  return {
+    kind,
+    name: parts.slice(1, place).join(':').trim(),
+    percent: Math.min(100, Number(parts[place])),
+    message: parts
+      .slice(place + 1)
+      .join(':')
+      .trim(),
+  };
 }

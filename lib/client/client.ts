@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
+import { trimEndOf } from '../text.ts';
 
 /** The API of Image Builder as a caller sees it. */
 export interface Client {
@@ -34,7 +35,7 @@ const requestTimeoutMs = 30_000;
  */
 export function createClient(options: ClientOptions): Client {
   const { token, signal } = options;
-  const base = options.url.replace(/\/+$/, '');
+  const base = trimEndOf(options.url, '/');
 
   async function call(method: Method, path: string, json?: unknown) {
     try {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { exec } from '../exec.ts';
-import { formatBytes } from '../text.ts';
+import { formatBytes, lineAfter } from '../text.ts';
 import type { Finding } from './finding.ts';
 
 /** The folders that builds use: whether they can be written, and what room they have. */
@@ -22,7 +22,7 @@ const script = readFileSync(join(import.meta.dirname, 'scripts/folder.sh'), 'utf
 /** Looks at a folder and writes a file there for a moment. In processes of its own: a file system may hang. */
 export async function lookAtFolder(path: string, signal: AbortSignal): Promise<FolderState> {
   const { stdout } = await exec('sh', ['-c', script, 'folder', path], { signal });
-  const line = (key: string) => new RegExp(`^${key} (.*)$`, 'm').exec(stdout)?.[1] ?? '';
+  const line = (key: string) => lineAfter(stdout, `${key} `) ?? '';
   const product = (key: string) =>
     line(key)
       .split(' ')

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { arch, release } from 'node:os';
+import { lineAfter } from '../text.ts';
 import type { Finding } from './finding.ts';
 
 /** The machine or container, and who this process is in it. */
@@ -9,7 +10,7 @@ export async function lookAtMachine(): Promise<Finding[]> {
   const [osRelease, status] = await Promise.all(
     ['/etc/os-release', '/proc/self/status'].map((path) => readFile(path, 'utf8').catch(() => '')),
   );
-  const name = /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(osRelease ?? '')?.[1] ?? 'an unknown system';
+  const name = lineAfter(osRelease ?? '', 'PRETTY_NAME=')?.replaceAll('"', '') ?? 'an unknown system';
   return [
     { what: 'system', ok: true, detail: `${name}, Linux ${release()}, ${arch()}, Node.js ${process.versions.node}` },
     { what: 'user', ok: true, detail: describeUser(process.getuid?.() ?? -1, status ?? '') },
@@ -21,7 +22,7 @@ const sysAdmin = 1n << 21n;
 
 /** Who the process is, from the text of its /proc/PID/status. */
 export function describeUser(userId: number, status: string): string {
-  const field = (key: string) => new RegExp(`^${key}:\\s*(\\S+)`, 'm').exec(status)?.[1];
+  const field = (key: string) => lineAfter(status, `${key}:`)?.trim();
   const effective = BigInt(`0x${field('CapEff') ?? '0'}`);
   const mayMount = (effective & sysAdmin) !== 0n;
   const parts = [

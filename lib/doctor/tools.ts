@@ -44,7 +44,9 @@ async function versionOf(path: string, { name }: Tool, signal: AbortSignal): Pro
 
 /** The first thing in an output that looks like a version. */
 export function parseVersion(output: string): string | null {
-  return /\d+(\.\d+)+[^\s,;)]*/.exec(output)?.[0] ?? null;
+  const words = output.slice(0, 1024).split(/[\s,;()]+/);
+  const word = words.find((candidate) => /\d\.\d/.test(candidate));
+  return word === undefined ? null : word.replace(/^[^0-9]+/, '');
 }
 
 /** One finding for those that are there, and one for each that is missing. `guests` are the ones that matter here. */

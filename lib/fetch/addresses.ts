@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
+import { upTo } from '../text.ts';
 
 /**
  * What kind of place an IP address is. Ranges: IANA's special-purpose address registries (RFC 6890), and the metadata
@@ -81,7 +82,7 @@ const lists = ranges.map(([kind, networks]) => {
 
 /** The kinds an address is of: its own, and those of every IPv4 address that an IPv6 address carries inside. */
 export function addressKinds(address: string): AddressKind[] {
-  const plain = address.replace(/%.*$/, '');
+  const plain = upTo(address, '%');
   if (isIP(plain) === 0) return ['reserved'];
   return [plain, ...embeddedIpv4(plain)].map((candidate) => {
     const family = isIPv4(candidate) ? 'ipv4' : 'ipv6';

@@ -1,6 +1,7 @@
 import { promises as dns, type LookupAddress } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import { ImageBuilderError, safeUrl } from '../errors.ts';
+import { trimEndOf } from '../text.ts';
 import { type AddressKind, addressKinds } from './addresses.ts';
 
 /**
@@ -162,10 +163,7 @@ function refused(host: string, rule: string, setting: string | null): ImageBuild
 
 /** A host name as it is compared: lower case, without brackets and without the root's dot, however often. */
 function normalHost(host: string): string {
-  return host
-    .toLowerCase()
-    .replace(/^\[(.*)\]$/, '$1')
-    .replace(/\.+$/, '');
+  return trimEndOf(host.toLowerCase().replace(/^\[(.*)\]$/, '$1'), '.');
 }
 
 function matches(pattern: string, host: string): boolean {

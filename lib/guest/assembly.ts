@@ -1,6 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import type { Partition } from '../image/partition.ts';
+import { lineAfter } from '../text.ts';
 import type { GuestBind } from './guest.ts';
 import type { MountOptions } from './mount-options.ts';
 
@@ -40,6 +41,6 @@ function field(value: string | null | undefined): string {
 
 /** `image.unsupported` where that is what assemble.sh died of; any other error as it is. */
 export function assemblyError(error: unknown): unknown {
-  const reason = error instanceof ExecError ? /^unsupported: (.*)$/m.exec(error.stderr)?.[1] : undefined;
+  const reason = error instanceof ExecError ? lineAfter(error.stderr, 'unsupported: ') : undefined;
   return reason === undefined ? error : new ImageBuilderError('image.unsupported', reason, { cause: error });
 }

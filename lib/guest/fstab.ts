@@ -2,6 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import { matchFstabSpec } from '../image/layout.ts';
 import { unescapeOctal } from '../image/octal.ts';
 import type { Partition } from '../image/partition.ts';
+import { trimEndOf } from '../text.ts';
 
 /** What an image's own fstab (fstab(5)) says of its partitions. */
 
@@ -24,12 +25,17 @@ const ownFolders = /^\/(dev|proc|run|sys|tmp)(\/|$)/;
 /** As many mounts, and loop devices for them, as an image may ask of the worker. */
 const maximumEntries = 64;
 
+/** Two paths of the longest kind that the kernel takes (PATH_MAX), and options. */
+const maximumLineCharacters = 3 * 4096;
+
 /** The entries of an fstab that mount something at boot from a block device. Lines that make no sense are left out. */
 export function parseFstab(text: string): FstabEntry[] {
   const entries: FstabEntry[] = [];
   for (const line of text.split('\n')) {
+    if (line.length > maximumLineCharacters) continue;
     const [spec = '', target = '', type = '', options = 'defaults'] = line.trim().split(/\s+/);
-    const path = unescapeOctal(target).replace(/(?<=.)\/+$/, '');
+    const full = unescapeOctal(target);
+    const path = trimEndOf(full, '/') || full.slice(0, 1);
     const isDevice = /^(LABEL|UUID|PARTUUID|PARTLABEL)=|^\/dev\//.test(spec);
     const isPath = path.startsWith('/') && !path.split('/').includes('..') && !/\p{Cc}/u.test(path);
     if (!isDevice || !isPath || type === 'swap') continue;

@@ -3,6 +3,7 @@ import { machine } from 'node:os';
 import { dirname } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
+import { lineAfter } from '../text.ts';
 import type { GuestDisk, GuestScript } from './guest.ts';
 import { guestScripts } from './script.ts';
 
@@ -70,10 +71,12 @@ export function borrowError(error: unknown): unknown {
     const message = `the image is for another processor than this worker’s, which is ${machine()}`;
     return new ImageBuilderError('image.unsupported', message, { cause: error });
   }
-  const [, kind, reason] = /^(corrupt|unsupported): (.*)$/m.exec(error.stderr) ?? [];
+  const corrupt = lineAfter(error.stderr, 'corrupt: ');
   return new ImageBuilderError(
-    kind === 'corrupt' ? 'image.corrupt' : 'image.unsupported',
-    reason ?? `the image cannot be made ready for changes: ${error.logTail.at(-1) ?? `exit code ${error.exitCode}`}`,
+    corrupt === undefined ? 'image.unsupported' : 'image.corrupt',
+    corrupt ??
+      lineAfter(error.stderr, 'unsupported: ') ??
+      `the image cannot be made ready for changes: ${error.logTail.at(-1) ?? `exit code ${error.exitCode}`}`,
     { cause: error, logTail: error.logTail },
   );
 }

@@ -1,5 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
+import { lineAfter } from '../text.ts';
 import type { GuestSession } from './guest.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
@@ -36,7 +37,7 @@ export async function sealImage(session: GuestSession, pristine: Pristine): Prom
       files: { snapshot: guestScripts.snapshot, before: pristine.lines },
     });
   } catch (error) {
-    const device = error instanceof ExecError ? /^device: (.*)$/m.exec(error.stderr)?.[1] : undefined;
+    const device = error instanceof ExecError ? lineAfter(error.stderr, 'device: ') : undefined;
     if (device === undefined) throw error;
     throw new ImageBuilderError('guest.failed', device, { cause: error });
   }

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { ImageBuilderError } from '../errors.ts';
+import { upTo } from '../text.ts';
 import type { Disk } from './disk.ts';
 import type { TableEntry } from './partition.ts';
 import { readLittle } from './read-at.ts';
@@ -83,7 +84,7 @@ function parseEntries(table: Buffer, entryBytes: number, sectorBytes: number): T
     const last = readLittle(entry, 40);
     if (!Number.isSafeInteger((last + 1) * sectorBytes)) return `partition ${index + 1} has no possible end`;
     if (first < 1 || first > last) return `partition ${index + 1} ends before it begins`;
-    const name = entry.toString('utf16le', 56, 128).replace(/\0.*$/s, '');
+    const name = upTo(entry.toString('utf16le', 56, 128), '\0');
     partitions.push({
       number: index + 1,
       offsetBytes: first * sectorBytes,

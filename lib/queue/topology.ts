@@ -94,11 +94,11 @@ async function declare(model: ChannelModel, queue: string, arguments_: Record<st
 }
 
 function differsInRetentionOnly(message: string): boolean {
-  const match = /inequivalent arg '([^']+)'.*but current is (none)?/.exec(message);
+  const [, name] = /inequivalent arg '([^']+)'/.exec(message) ?? [];
   return (
-    match !== null &&
-    match[2] === undefined &&
-    retentionArguments.some((name) => name === match[1]) &&
+    message.includes('but current is ') &&
+    !message.includes('but current is none') &&
+    retentionArguments.some((argument) => argument === name) &&
     !message.includes('received none')
   );
 }
@@ -112,5 +112,7 @@ export function amqpCode(error: unknown): number | undefined {
 /** What the broker itself says in an AMQP error, without amqplib's words around it. */
 export function brokerText(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return /with message "(.*)"$/.exec(message)?.[1] ?? message;
+  const mark = 'with message "';
+  const start = message.indexOf(mark);
+  return start >= 0 && message.endsWith('"') ? message.slice(start + mark.length, -1) : message;
 }

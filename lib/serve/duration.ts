@@ -6,7 +6,8 @@ export function parseGoDuration(text: string): number | undefined {
   if (/^[0-9]+$/.test(text)) return Number(text) * 1000;
   if (!/^([0-9]+(\.[0-9]*)?(ns|us|µs|μs|ms|s|m|h))+$/.test(text)) return undefined;
   let total = 0;
-  for (const [, amount = '', unit = ''] of text.matchAll(/([0-9]+(?:\.[0-9]*)?)(ns|us|µs|μs|ms|s|m|h)/g)) {
+  for (const part of text.split(/(?<=[^0-9.])(?=[0-9])/)) {
+    const [, amount = '', unit = ''] = /^([0-9.]+)([^0-9.]*)$/.exec(part) ?? [];
     total += Number(amount) * (millisecondsPer[unit] ?? 0);
   }
   return total;

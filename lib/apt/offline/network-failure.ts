@@ -1,4 +1,6 @@
 import { ImageBuilderError } from '../../errors.ts';
+import { someOf, upTo } from '../../text.ts';
+import { packageOf, parseDpkgFailure } from '../dpkg-failure.ts';
 
 /** What programs say where there is no network: resolvers, curl, wget, Python, Node, git, and the kernel's own words. */
 const withoutNetwork =
@@ -10,11 +12,9 @@ const withoutNetwork =
  */
 export function explainNetworkFailure(error: ImageBuilderError, lines: readonly string[]): ImageBuilderError {
   if (error.code !== 'apt.install') return error;
-  const names = failedSections(lines).flatMap(({ name, section }) =>
-    section.some((line) => withoutNetwork.test(line)) ? [name] : [],
-  );
-  if (names.length === 0) return error;
-  const whose = [...new Set(names)].join(', ');
+  const names = failedWithoutNetwork(lines);
+  if (names.size === 0) return error;
+  const whose = someOf([...names]);
   return new ImageBuilderError(
     'apt.install',
     `${error.message}. The scripts of ${whose} want the network, which the vm guest keeps from them: IMAGEBUILDER_VM_NETWORK=true lets them reach it, under the same egress rules`,
@@ -22,15 +22,18 @@ export function explainNetworkFailure(error: ImageBuilderError, lines: readonly 
   );
 }
 
-function failedSections(lines: readonly string[]): { name: string; section: readonly string[] }[] {
-  return lines.flatMap((line, index) => {
-    const name = /^dpkg: error processing (?:package|archive) (\S+) \(--/.exec(line)?.[1];
-    if (name === undefined) return [];
-    const bare = name.replace(/^.*\//, '').replace(/_.*\.deb$|:.*$/, '');
-    const begins = lines.findLastIndex(
-      (other, place) =>
-        place < index && /^(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for) /.test(other),
-    );
-    return [{ name: bare, section: lines.slice(Math.max(0, begins), index) }];
-  });
+/** Lines with which dpkg begins on a package. */
+const begins = /^(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for) /;
+
+/** Packages that failed after their log spoke of the network. Looks at each line once. */
+function failedWithoutNetwork(lines: readonly string[]): Set<string> {
+  const names = new Set<string>();
+  let said = false;
+  for (const line of lines) {
+    const failure = parseDpkgFailure(line);
+    if (failure !== null && said) names.add(upTo(packageOf(failure.name), ':'));
+    if (begins.test(line)) said = false;
+    said ||= withoutNetwork.test(line);
+  }
+  return names;
 }

@@ -1,4 +1,5 @@
-import { gunzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
 import type { GuestSession } from '../../guest/guest.ts';
 import { type OfflineScriptOptions, offlineTexts, runOfflineScript } from './script.ts';
@@ -16,6 +17,10 @@ const MiB = 1024 * 1024;
 const maximumBytes = 96 * MiB;
 const maximumRecords = 2_000;
 const maximumEncodedCharacters = 64 * MiB;
+/** What a line costs beside its characters, so that empty ones count too. */
+const lineCharacters = 16;
+
+const unzip = promisify(gunzip);
 
 /** Runs a script that prints records, and returns them. What comes out of an image is parsed as untrusted. */
 export async function readRecords(
@@ -30,21 +35,21 @@ export async function readRecords(
     ...options,
     files: { ...options.files, records: offlineTexts.records },
     onLine: (line, stream) => {
-      characters += line.length;
+      characters += line.length + lineCharacters;
       if (stream === 'stdout' && characters <= maximumEncodedCharacters) lines.push(line);
     },
   });
   if (characters > maximumEncodedCharacters) throw tooLarge();
-  return parseRecords(lines);
+  return await parseRecords(lines);
 }
 
 /**
  * Undoes base64, gzip and framing. Throws `image.too_large` beyond the limits, `guest.failed` where the data is cut off
  * or not in this form.
  */
-export function parseRecords(lines: readonly string[]): ImageRecord[] {
+export async function parseRecords(lines: readonly string[]): Promise<ImageRecord[]> {
   if (!lines.every((line) => /^[A-Za-z0-9+/]*={0,2}$/.test(line))) throw garbled();
-  const data = unpack(Buffer.from(lines.join(''), 'base64'));
+  const data = await unpack(Buffer.from(lines.join(''), 'base64'));
   const headers: { readonly kind: string; readonly name: string; readonly sizeBytes: number }[] = [];
   let offset = 0;
   for (;;) {
@@ -69,9 +74,9 @@ export function parseRecords(lines: readonly string[]): ImageRecord[] {
   return records;
 }
 
-function unpack(compressed: Buffer): Buffer {
+async function unpack(compressed: Buffer): Promise<Buffer> {
   try {
-    return gunzipSync(compressed, { maxOutputLength: maximumBytes });
+    return await unzip(compressed, { maxOutputLength: maximumBytes });
   } catch (error) {
     throw isNodeError(error) && error.code === 'ERR_BUFFER_TOO_LARGE' ? tooLarge() : garbled(error);
   }

@@ -1,4 +1,5 @@
 import { ImageBuilderError } from '../../errors.ts';
+import { upTo } from '../../text.ts';
 
 /**
  * The two formats of sources.list(5), read into the same: fields by name in lower case, those of deb822, not checked.
@@ -16,7 +17,7 @@ const optionNames: Readonly<Record<string, string>> = {
 /** `deb [option=value …] URI suite [component …]` lines. Throws `apt.repository` for a line that is none. */
 export function parseOneLine(text: string, file: string): SourceFields[] {
   return text.split('\n').flatMap((raw, index): SourceFields[] => {
-    const line = raw.replace(/#.*$/, '').trim();
+    const line = upTo(raw, '#').trim();
     if (line === '') return [];
     const match = /^(deb|deb-src)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)((?:\s+\S+)*)$/.exec(line);
     if (match === null) throw malformed(`line ${index + 1}`, file);
@@ -55,14 +56,14 @@ export function parseDeb822(text: string, file: string): SourceFields[] {
       fields.set(name, `${fields.get(name)}\n${rest === '.' ? '' : rest}`);
       continue;
     }
-    const match = /^([A-Za-z0-9-]+):[ \t]*(.*?)[ \t]*$/.exec(line);
+    const match = /^([A-Za-z0-9-]+):(.*)$/.exec(line);
     if (match === null) throw malformed(`line ${index + 1}`, file);
     if (fields === null) {
       fields = new Map();
       stanzas.push(fields);
     }
     name = (match[1] ?? '').toLowerCase();
-    fields.set(name, match[2] ?? '');
+    fields.set(name, (match[2] ?? '').trim());
   }
   return stanzas;
 }

@@ -47,12 +47,20 @@ const no = /^(no|false|off|without|disable|0)$/i;
  * such as one that lies in the image itself, or that is not written as apt wants it.
  */
 export function readOfflineSources(files: readonly StateFile[]): OfflineSource[] {
-  return files.flatMap(({ name, content }) => {
+  const sources = files.flatMap(({ name, content }) => {
     const text = content.toString('utf8').replaceAll('\r', '');
     const found = name.endsWith('.sources') ? parseDeb822(text, name) : parseOneLine(text, name);
     return found.filter(isWanted).map((fields) => checkSource(fields, name));
   });
+  if (sources.length <= maximumSources) return sources;
+  throw new ImageBuilderError(
+    'apt.repository',
+    `the image has ${sources.length} sources of its own; at most ${maximumSources} are read from outside it`,
+  );
 }
+
+/** Each becomes a file for the worker's apt; images have a handful. */
+const maximumSources = 1000;
 
 function isWanted(fields: SourceFields): boolean {
   return split(fields.get('types')).includes('deb') && !no.test(fields.get('enabled') ?? 'yes');
@@ -116,7 +124,7 @@ function checkSource(fields: SourceFields, file: string): OfflineSource {
 /** One source as a deb822 stanza. `keyring` tells where on the worker the copy of a keyring of the image lies. */
 export function renderOfflineSource(source: OfflineSource, keyring: (path: string) => string): string {
   const { uris, suites, components, fields, signedBy } = source;
-  const lines = [
+  const lines: string[] = [
     'Types: deb',
     `URIs: ${uris.join(' ')}`,
     `Suites: ${suites.join(' ')}`,
@@ -124,7 +132,7 @@ export function renderOfflineSource(source: OfflineSource, keyring: (path: strin
     ...[...fields].map(([name, value]) => `${name}: ${value}`),
   ];
   if (signedBy !== null && signedBy.armor.length > 0) {
-    lines.push('Signed-By:', ...signedBy.armor.map((line) => ` ${line.trim() === '' ? '.' : line}`));
+    lines.push('Signed-By:', signedBy.armor.map((line) => ` ${line.trim() === '' ? '.' : line}`).join('\n'));
   } else if (signedBy !== null) {
     lines.push(`Signed-By: ${[...signedBy.paths.map(keyring), ...signedBy.fingerprints].join(' ')}`);
   }

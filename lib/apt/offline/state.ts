@@ -1,3 +1,4 @@
+import { ImageBuilderError } from '../../errors.ts';
 import type { GuestSession } from '../../guest/guest.ts';
 import type { ImageFacts } from '../facts.ts';
 import { compareVersions } from '../version.ts';
@@ -32,12 +33,34 @@ export async function readAptState(session: GuestSession, facts: Pick<ImageFacts
   return stateOf(await readRecords(session, 'state'), facts.aptVersion);
 }
 
+/** Records that are read as text here; the others are only handed on as they are. */
+const textKinds: ReadonlySet<string> = new Set([
+  'configuration',
+  'source',
+  'source-part',
+  'preferences',
+  'preferences-part',
+]);
+const MiB = 2 ** 20;
+/** Of all text together. Images have some ten KiB. */
+const maximumTextBytes = 4 * MiB;
+
+function assertShort(records: readonly ImageRecord[]): void {
+  const sizeBytes = records.reduce((sum, { content }) => sum + content.length, 0);
+  if (sizeBytes <= maximumTextBytes) return;
+  throw new ImageBuilderError(
+    'image.too_large',
+    `apt's configuration, sources and pins in the base image are ${sizeBytes} bytes; at most ${maximumTextBytes} are read`,
+  );
+}
+
 /**
  * Sorts records by what they are. Files that the image's apt would not look at are left out: by their names, and by
  * what its version knows (apt's changelog): `.sources` since 1.1, `.asc` keys since 1.4, auth.conf.d since 1.5.
  */
 export function stateOf(records: readonly ImageRecord[], aptVersion: string): AptState {
   const has = (version: string) => compareVersions(aptVersion, version) >= 0;
+  assertShort(records.filter(({ kind }) => textKinds.has(kind)));
   const content = (kind: string) => records.find((record) => record.kind === kind)?.content ?? Buffer.alloc(0);
   const files = (kind: string, main: string, parts: RegExp | null): StateFile[] => {
     const whole = records.filter((record) => record.kind === kind).slice(0, 1);

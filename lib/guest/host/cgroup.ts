@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isNodeError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
+import { lineAfter } from '../../text.ts';
 import { type Controller, controllers, findHierarchies, type Hierarchy } from './hierarchies.ts';
 import { removeGroup } from './remove-group.ts';
 
@@ -186,5 +187,5 @@ const memoryEvents = { 1: 'memory.oom_control', 2: 'memory.events' } as const;
 
 async function readCount({ folder }: Place, file: string, name: string): Promise<number> {
   const text = await readFile(join(folder, file), 'utf8').catch(() => '');
-  return Number(new RegExp(`^${name} ([0-9]+)$`, 'm').exec(text)?.[1] ?? 0);
+  return Number(lineAfter(text, `${name} `) ?? 0);
 }

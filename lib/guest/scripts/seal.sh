@@ -5,14 +5,20 @@ export LC_ALL=C
 
 sh "$JOB/snapshot" >/tmp/imagebuilder-after
 grep -vxF -f "$JOB/before" /tmp/imagebuilder-after >/tmp/imagebuilder-new || :
+# log OLDSIZE SIZE PATH: in one go for all of them, since an image may have thousands.
+awk '{ path = substr($0, length($1 $2) + 3) }
+  FNR == NR { if ($1 == "log") size[path] = $2; next }
+  $1 == "log" { print "log", (path in size ? size[path] : 0), $2, path; next }
+  { print }' "$JOB/before" /tmp/imagebuilder-new >/tmp/imagebuilder-changes
 while read -r kind value; do
   case $kind in
     there) rm -rf -- "$value" ;;
     log)
+      old=${value%% *}
+      value=${value#* }
       path=${value#* }
-      size=$(awk -v path="$path" '$1 == "log" && substr($0, length($1 $2) + 3) == path { print $2 }' "$JOB/before")
       # Logs that were there keep what they had; those of services keep their file, which may need its owner and mode.
-      if [ -f "$path" ] && [ "${value%% *}" -gt "${size:-0}" ]; then truncate -s "${size:-0}" "$path"; fi
+      if [ -f "$path" ] && [ "${value%% *}" -gt "$old" ]; then truncate -s "$old" "$path"; fi
       ;;
     identity)
       path=${value%% *}
@@ -25,7 +31,7 @@ while read -r kind value; do
       esac
       ;;
   esac
-done </tmp/imagebuilder-new
+done </tmp/imagebuilder-changes
 
 # Boot loader configuration that was written anew names the root file system by what grub-probe finds here; it gets the
 # name that the image has always used. The device name below is that of assemble.sh.

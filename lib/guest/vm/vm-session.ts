@@ -121,8 +121,9 @@ export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, e
     await runner.inside({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
     const detach = { name: 'detach', text: vmScripts.detach, arguments: [...mounted] };
     const { stdout } = await runner.around(detach);
-    for (const [, target] of stdout.matchAll(/^untrimmed (.*)$/gm)) {
-      log.debug('a file system of the image is not trimmed', { target });
+    for (const line of stdout.split('\n')) {
+      if (!line.startsWith('untrimmed ')) continue;
+      log.debug('a file system of the image is not trimmed', { target: line.slice('untrimmed '.length) });
     }
     if (readErrorCount(stdout) > attachment.errorCount) throw (await diskFull(disk)) ?? fileSystemErrors();
     const peak = await vm.peakMemoryBytes();

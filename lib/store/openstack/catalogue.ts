@@ -1,3 +1,4 @@
+import { trimEndOf } from '../../text.ts';
 import type { EndpointInterface } from './configuration.ts';
 import { OpenStackError } from './error.ts';
 import type { Catalog } from './identity.ts';
@@ -43,7 +44,7 @@ export function findEndpoint(catalog: Catalog, wanted: Wanted): Endpoint {
     throw refused(`the catalogue has ${service} in several regions (${regions}); choose one with OS_REGION_NAME`);
   }
   if (!/^https?:\/\//.test(first.url)) throw refused(`the catalogue's URL of ${service} is neither http nor https`);
-  return { url: first.url.replace(/\/+$/, ''), region: first.region };
+  return { url: trimEndOf(first.url, '/'), region: first.region };
 }
 
 const unique = (words: readonly string[]) => [...new Set(words)].sort().join(', ');

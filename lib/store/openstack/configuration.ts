@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../../errors.ts';
+import { trimEndOf } from '../../text.ts';
 import { type CloudSource, readCloudFile } from './cloud-file.ts';
 
 /** How OpenStack is reached, from the OS_* variables or a clouds.yaml, with secrets from files. */
@@ -151,7 +152,7 @@ function readAuthUrl({ auth, identity_api_version: version }: Cloud, fault: AddF
     fault(['auth', 'auth_url'], auth.auth_url === undefined ? 'is missing' : 'must be an http or https URL');
     return '';
   }
-  const path = url.pathname.replace(/\/+$/, '');
+  const path = trimEndOf(url.pathname, '/');
   if (/\/v2\.0$/.test(path)) fault(['auth', 'auth_url'], 'leads to version 2 of Keystone; version 3 is needed');
   return `${url.origin}${path.endsWith('/v3') ? path : `${path}/v3`}`;
 }

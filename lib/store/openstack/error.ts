@@ -110,9 +110,17 @@ function messageOf(text: string): string {
 
 const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', '#x27': "'", '#39': "'" };
 
+/** Without the first `<name>…</name>`. */
+function withoutElement(html: string, name: string): string {
+  const start = html.indexOf(`<${name}>`);
+  const end = html.indexOf(`</${name}>`, start);
+  return start < 0 || end < 0 ? html : `${html.slice(0, start)} ${html.slice(end + name.length + 3)}`;
+}
+
 function withoutMarkup(html: string): string {
-  return html
-    .replace(/<(head|h1)>.*?<\/\1>/gs, ' ')
-    .replace(/<[^>]*>/g, ' ')
-    .replace(/&([a-z]+|#x?[0-9a-f]+);/g, (entity, name: string) => entities[name] ?? entity);
+  const body = ['head', 'h1'].reduce(withoutElement, html);
+  // What stands behind a `<`, up to the next `>`, is a tag.
+  const [first = '', ...rest] = body.split('<');
+  const text = [first, ...rest.map((part) => part.slice(part.indexOf('>') + 1))].join(' ');
+  return text.replace(/&([a-z]+|#x?[0-9a-f]+);/g, (entity, name: string) => entities[name] ?? entity);
 }

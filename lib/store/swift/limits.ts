@@ -30,7 +30,7 @@ export async function readLimits(session: Session, { signal }: CallOptions): Pro
   const answer = await session.send('object-store', {
     method: 'GET',
     // http://host/swift/v1/AUTH_x belongs to http://host/swift/info
-    path: (endpoint) => endpoint.replace(/\/v1(\/.*)?$/, '/info'),
+    path: (endpoint) => infoPath(endpoint),
     okStatuses: [403, 404],
     signal,
   });
@@ -43,6 +43,13 @@ export async function readLimits(session: Session, { signal }: CallOptions): Pro
     maximumSegments: slo === undefined ? null : (slo.max_manifest_segments ?? defaults.maximumSegments),
     temporaryUrlDigests: tempurl === undefined ? [] : (tempurl.allowed_digests ?? defaults.temporaryUrlDigests),
   };
+}
+
+/** Without the `/v1` that ends the path or has something below it. */
+function infoPath(endpoint: string): string {
+  if (endpoint.endsWith('/v1')) return `${endpoint.slice(0, -'/v1'.length)}/info`;
+  const place = endpoint.indexOf('/v1/');
+  return place < 0 ? endpoint : `${endpoint.slice(0, place)}/info`;
 }
 
 export interface Segment {

@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { PassThrough } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { ExecError, exec } from '#lib/exec.ts';
+import { collectLines, ExecError, exec } from '#lib/exec.ts';
 
 async function failure(running: Promise<unknown>): Promise<ExecError> {
   try {
@@ -147,6 +149,20 @@ test('output without end and without a newline comes in pieces, and no more than
   );
   assert.ok(lengths.length > 3 && Math.max(...lengths) < 2 * 1024 * 1024, String(lengths));
   assert.is(stdout.length, 1024 * 1024);
+});
+
+test('lines are the same however their text is cut into chunks', async () => {
+  const text = 'one\r\ntwo\n\n10%\r20%\r\n\rthree\r';
+  for (const size of [1, 2, 3, 5, text.length]) {
+    const stream = new PassThrough();
+    const lines: string[] = [];
+    const whole = collectLines(stream, (line) => lines.push(line));
+    for (let at = 0; at < text.length; at += size) stream.write(text.slice(at, at + size));
+    stream.end();
+    await finished(stream);
+    assert.equal(lines, ['one', 'two', '', '10%', '20%', '', 'three\r'], `chunks of ${size}`);
+    assert.is(whole(), text);
+  }
 });
 
 test.run();

@@ -1,0 +1,84 @@
+import { type Automaton, buildAutomaton } from './automaton.ts';
+import { parseExpression } from './syntax.ts';
+
+/**
+ * Says why an expression may take more time than its text is long; null where it cannot.
+ *
+ * A matcher that backtracks tries every way in which a text can be read before it gives up. Their number grows faster
+ * than the text exactly where two different positions, the second after the first, can both go on for ever over the
+ * same characters (Weideman and others, "Analyzing Matching Time Behavior of Backtracking Regular Expression Matchers
+ * by Using Ambiguity of NFA", 2016). Skipping to the next place where an expression without `^` may match is such a
+ * position too: `/ +x/` is quadratic. Where the second position already ends a match, the rest is not tried.
+ */
+export function whyNotLinear(source: string, flags = ''): string | null {
+  const automaton = buildAutomaton(parseExpression(source), flags);
+  const { positions, alphabet } = automaton;
+  const reach = positions.map((_, from) => reachable(automaton, from));
+  const loops = positions.flatMap((_, index) => (reach[index]?.has(index) ? [index] : []));
+  const circle = (index: number) => (other: number) =>
+    reach[index]?.has(other) === true && reach[other]?.has(index) === true;
+
+  const twice = loops.find((index) => positions[index]?.nextTwice.some(circle(index)));
+  if (twice !== undefined && positions[twice]?.accepts === false) return 'a repetition within a repetition';
+  for (const first of loops) {
+    for (const second of loops) {
+      if (first === second || positions[first]?.accepts || positions[second]?.accepts) continue;
+      if (reach[first]?.has(second) !== true) continue;
+      const text = sharedText(automaton, first, second, circle(first), circle(second));
+      if (text === null) continue;
+      const shown = JSON.stringify(text);
+      return first === 1 ? `${shown} is read from each of its characters on` : `two repetitions share ${shown}`;
+    }
+  }
+  return null;
+
+  /** A text over which `first` comes back to itself, `second` does, and `first` leads to `second`. */
+  function sharedText(
+    { positions: all }: Automaton,
+    first: number,
+    second: number,
+    nearFirst: (position: number) => boolean,
+    nearSecond: (position: number) => boolean,
+  ): string | null {
+    const step = (position: number, character: string) =>
+      (all[position]?.next ?? []).filter((next) => all[next]?.fits(character) === true);
+    const seen = new Set([`${first},${first},${second}`]);
+    const queue: { at: readonly [number, number, number]; text: string }[] = [{ at: [first, first, second], text: '' }];
+    for (const { at, text } of queue) {
+      for (const character of alphabet) {
+        const staying = step(at[0], character).filter(nearFirst);
+        const ending = step(at[2], character).filter((position) => nearSecond(position) && !all[position]?.accepts);
+        if (staying.length === 0 || ending.length === 0) continue;
+        const moving = step(at[1], character).filter(
+          (position) => position === second || reach[position]?.has(second) === true,
+        );
+        for (const a of staying) {
+          for (const b of moving) {
+            for (const c of ending) {
+              if (a === first && b === second && c === second) return text + character;
+              const key = `${a},${b},${c}`;
+              if (seen.has(key)) continue;
+              seen.add(key);
+              queue.push({ at: [a, b, c], text: text + character });
+            }
+          }
+        }
+      }
+    }
+    return null;
+  }
+}
+
+/** The positions that one or more characters lead to. */
+function reachable({ positions }: Automaton, from: number): Set<number> {
+  const found = new Set<number>();
+  const queue = [from];
+  for (const position of queue) {
+    for (const next of positions[position]?.next ?? []) {
+      if (found.has(next)) continue;
+      found.add(next);
+      queue.push(next);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,359 @@
+import { PassThrough } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { gzipSync } from 'node:zlib';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseBuildRequest } from '#lib/api/request.ts';
+import { parseFacts } from '#lib/apt/facts.ts';
+import { installError } from '#lib/apt/install.ts';
+import { parseInstalledSize } from '#lib/apt/installed-size.ts';
+import { parseMessages, repositoryFault, repositorySuite, repositoryUrl } from '#lib/apt/message.ts';
+import { parseArchiveName } from '#lib/apt/offline/archives.ts';
+import { choosingOptions } from '#lib/apt/offline/configuration.ts';
+import { explainNetworkFailure } from '#lib/apt/offline/network-failure.ts';
+import { readPreferences } from '#lib/apt/offline/preferences.ts';
+import { parseRecords } from '#lib/apt/offline/records.ts';
+import { readOfflineSources, renderOfflineSource } from '#lib/apt/offline/sources.ts';
+import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
+import { describeRepository } from '#lib/apt/repository.ts';
+import { parsePlan, roundProblems } from '#lib/apt/resolve.ts';
+import { parseStatusLine } from '#lib/apt/status-line.ts';
+import { updateError } from '#lib/apt/update.ts';
+import { compareVersions } from '#lib/apt/version.ts';
+import { parseVersion } from '#lib/doctor/tools.ts';
+import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
+import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
+import { parseChecksums } from '#lib/fetch/checksums.ts';
+import { contentKind } from '#lib/fetch/content-kind.ts';
+import { createEgress } from '#lib/fetch/egress.ts';
+import { knownFormat } from '#lib/file-format.ts';
+import { assemblyError } from '#lib/guest/assembly.ts';
+import { parseFstab, planMounts } from '#lib/guest/fstab.ts';
+import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
+import { borrowError } from '#lib/guest/script-run.ts';
+import { readErrorCount } from '#lib/guest/vm/attach.ts';
+import { detectFormat } from '#lib/image/format.ts';
+import { matchFstabSpec } from '#lib/image/layout.ts';
+import { unescapeOctal } from '#lib/image/octal.ts';
+import type { Partition } from '#lib/image/partition.ts';
+import { decodeJob } from '#lib/queue/job.ts';
+import { decodeRecord } from '#lib/queue/record.ts';
+import { toShortString } from '#lib/queue/short-string.ts';
+import { brokerText } from '#lib/queue/topology.ts';
+import { parseCron } from '#lib/serve/cron.ts';
+import { parseGoDuration } from '#lib/serve/duration.ts';
+import { endToEnd } from '#lib/serve/headers.ts';
+import { findRoute } from '#lib/serve/routes.ts';
+import { answerError } from '#lib/store/openstack/error.ts';
+import { lineAfter, plain, table, trimEndOf, truncate, upTo } from '#lib/text.ts';
+import { findGrowth, type Growing } from './growth.ts';
+
+/** Every parser of what comes from images, guests, servers, tools, brokers and callers: work grows as its input does. */
+
+const lines = (text: string) => text.split('\n');
+const known = {
+  sources: [],
+  proxyFailures: () => [
+    { url: 'http://a/', status: 502, code: 'upstream.status', fault: 'upstream', message: '' } as const,
+  ],
+};
+const partition: Partition = {
+  number: 1,
+  offsetBytes: 2 ** 20,
+  sizeBytes: 2 ** 20,
+  type: null,
+  name: 'x',
+  partitionUuid: null,
+  fileSystem: { type: 'ext4', label: 'x', uuid: null },
+};
+const failed = (stderr: string) =>
+  new ExecError({
+    command: 'x',
+    exitCode: 65,
+    signalName: undefined,
+    timedOut: false,
+    notFound: false,
+    stdout: '',
+    stderr,
+    cause: undefined,
+  });
+const request = {
+  ticket_id: 'x',
+  base_image: { image_type: 'cloud', url_list: ['http://x/'], series: 'noble' },
+  progress_trigger: 'x',
+};
+const facts = ['architecture amd64'];
+const apt = [{ name: 'apt', architecture: 'amd64', version: '2.0', state: 'installed' } as const];
+const egress = createEgress({ allowLoopback: false, allowedHosts: ['*.example.org'] });
+
+async function through(text: string, chunkCharacters: number): Promise<void> {
+  const stream = new PassThrough();
+  collectLines(stream, () => {});
+  for (let at = 0; at < text.length; at += chunkCharacters) stream.write(text.slice(at, at + chunkCharacters));
+  stream.end();
+  await finished(stream);
+}
+
+const parsers: readonly Growing[] = [
+  { name: 'lines of a process', run: (text) => through(text.slice(0, 2 ** 15), 1), frames: [['a', '\r']] },
+  { name: 'the end of a log', run: (text) => lastLines(text, 20) },
+  {
+    name: 'text',
+    run: (text) => [plain(text), truncate(text, 20), trimEndOf(text, ' /'), upTo(text, '=', ':'), lineAfter(text, 'x')],
+    frames: [['\x1b', '']],
+  },
+  { name: 'a table', run: (text) => table([[text, text]]) },
+  { name: 'URLs', run: (text) => safeUrl(text), frames: [['http://x/', '']] },
+  {
+    name: 'fstab',
+    run: (text) => [parseFstab(text), planMounts(text, [partition], partition)],
+    frames: [
+      ['LABEL=x /', '/x ext4 defaults 0 0'],
+      ['LABEL=', ' / ext4'],
+      ['LABEL=x /x ext4 ', ''],
+    ],
+  },
+  {
+    name: 'the first field of fstab',
+    run: (text) => matchFstabSpec(text, [partition]),
+    frames: [
+      ['LABEL=', ''],
+      ['/dev/disk/by-label/', ''],
+      ['LABEL="', '"'],
+    ],
+  },
+  { name: 'octal escapes', run: unescapeOctal },
+  { name: 'messages of assemble.sh', run: (text) => assemblyError(failed(text)), frames: [['unsupported: ', '']] },
+  { name: 'messages of borrow.sh', run: (text) => borrowError(failed(text)), frames: [['corrupt: ', '']] },
+  { name: 'counts of errors', run: readErrorCount, frames: [['errors ', '']] },
+  { name: 'cgroup tables', run: (text) => findHierarchies(text, text), frames: [['1 2 0:3 / /x ', ' - cgroup2 x x']] },
+  { name: 'a file by its bytes', run: (text) => bytesOf(text) },
+  {
+    name: 'facts',
+    run: (text) => parseFacts([...facts, ...lines(text).map((line) => `os-release ${line}`)], apt),
+    frames: [
+      ['NAME=', 'x'],
+      ['VERSION="', '"'],
+    ],
+  },
+  { name: 'facts with tools that are missing', run: (text) => parseFacts(lines(text), []), frames: [['missing ', '']] },
+  {
+    name: 'packages',
+    run: (text) => comparePackages(parsePackages(lines(text)), parsePackages(lines(`${text}\na`)), 'x'),
+    frames: [['', '\tamd64\t1\tii ']],
+  },
+  { name: 'versions', run: (text) => compareVersions(`${text}1`, `${text}2`) },
+  {
+    name: 'messages of apt',
+    run: (text) =>
+      parseMessages(lines(text)).map((message) => [
+        repositoryFault(message.text),
+        repositoryUrl(message.text),
+        repositorySuite(message.text),
+        describeRepository(message.text, null, known),
+      ]),
+    frames: [
+      ['E: ', ''],
+      ['E: http://x/', ' noble InRelease'],
+      ['E: Splitting up ', ' into data'],
+      ['E: The method driver ', ' could not be found'],
+      ["E: changed its '", "' value"],
+    ],
+  },
+  {
+    name: 'what apt-get update says',
+    run: (text) => updateError(lines(text), 100, known),
+    frames: [['E: Failed to fetch http://a/', '  404  Not Found']],
+    units: ['E: Failed to fetch http://a/ 404 Not Found\n', 'W: The repository http://a/ x is not signed.\n'],
+  },
+  {
+    name: 'what apt-get install says',
+    run: (text) => installError({ exitCode: 100, lines: lines(text) }, [], known),
+    frames: [
+      ['E: Failed to fetch http://a/', ' 502'],
+      ['dpkg: error processing package ', ' (--configure):'],
+      ['dpkg: error processing package x (--configure)', ''],
+    ],
+    units: ['E: Failed to fetch http://a/ 502\n', 'dpkg: error processing package x (--configure):\n'],
+  },
+  {
+    name: 'what apt would install',
+    run: (text) => [
+      parsePlan(lines(text)),
+      roundProblems({ policy: lines(text), simulation: lines(text), exitCode: 100 }, ['a', 'a:b', 'b=1']),
+    ],
+    frames: [
+      ['Inst ', ''],
+      ['a:\nb:\nE: Unable to satisfy dependencies ', ' a:amd64=1 is selected for install'],
+      ['a:\nb:\nThe following packages have unmet dependencies:\n a : ', ''],
+      ['a:\nb:\nPackage a is a virtual package provided by:\n  ', '\nE: Package a has no installation candidate'],
+      ['', ':'],
+    ],
+    units: [
+      'Inst a\n',
+      ' a : b\n',
+      'a:\n',
+      'Package a is a virtual package provided by:\n  x\n',
+      'E: Package a has no installation candidate\n',
+      ' a:amd64=1 is selected for install',
+    ],
+  },
+  {
+    name: 'status lines of apt',
+    run: parseStatusLine,
+    frames: [
+      ['pmstatus:', ':5:x'],
+      ['pmstatus:x:', 'y'],
+    ],
+  },
+  {
+    name: 'sizes that apt tells',
+    run: parseInstalledSize,
+    frames: [
+      ['Space needed: ', ' B'],
+      ['', 'Space needed: '],
+    ],
+  },
+  {
+    name: 'sources on one line',
+    run: (text) => readOfflineSources([{ name: 'a.list', content: Buffer.from(text) }]).map(render),
+    frames: [
+      ['deb http://x/ ', ' main'],
+      ['deb [', '] http://x/ noble main'],
+      ['deb [arch=', '] http://x/ noble main'],
+      ['deb http://x/', ' noble main'],
+      ['deb http://x/ noble main ', '#'],
+    ],
+  },
+  {
+    name: 'sources in deb822',
+    run: (text) => readOfflineSources([{ name: 'a.sources', content: Buffer.from(text) }]).map(render),
+    frames: [
+      ['Types: deb\nURIs: http://x/\nSuites: noble\nComponents: main\nSigned-By:\n -----BEGIN\n ', ''],
+      ['Types: deb\nURIs: http://x/\nSuites: noble\nComponents: ', ''],
+      ['Types: deb\nURIs: http://x/', ''],
+      ['Types: ', '\n'],
+      ['', ': x'],
+    ],
+  },
+  {
+    name: 'pins',
+    run: (text) => readPreferences(text, '1.0'),
+    frames: [
+      ['Package: ', ''],
+      ['Package: src:a ', ''],
+    ],
+  },
+  {
+    name: "apt's configuration",
+    run: (text) => choosingOptions(lines(text)),
+    frames: [['APT::NeverAutoRemove:: "', '";']],
+  },
+  {
+    name: 'why a package failed',
+    run: (text) => explainNetworkFailure(new ImageBuilderError('apt.install', 'x'), lines(text)),
+    frames: [['dpkg: error processing package ', ' (--configure)\nNetwork is unreachable']],
+    units: ['Setting up x\n', 'getaddrinfo\ndpkg: error processing package x (--configure)\n'],
+  },
+  { name: 'records', run: (text) => parseRecords(lines(text)) },
+  {
+    name: 'unpacked records',
+    run: (text) => parseRecords([gzipSync(text).toString('base64')]),
+    frames: [['3 status ', '']],
+  },
+  {
+    name: 'names of archives',
+    run: parseArchiveName,
+    frames: [
+      ['', '_1_amd64.deb'],
+      ['a_', '_amd64.deb'],
+      ['a_1_', '.deb'],
+    ],
+  },
+  { name: 'checksums', run: parseChecksums, frames: [[`${'0'.repeat(64)}  `, '']] },
+  {
+    name: 'addresses',
+    run: (text) => egress.checkUrl(text),
+    frames: [
+      ['http://', '/'],
+      ['http://[', ']/'],
+      ['http://a', ':1/'],
+    ],
+  },
+  { name: 'versions of tools', run: parseVersion, frames: [['x 1', '']] },
+  {
+    name: 'answers of OpenStack',
+    run: (text) => openStack(text, 'application/json'),
+    frames: [['{"message": "', '"}']],
+  },
+  {
+    name: 'pages of OpenStack',
+    run: (text) => openStack(text, 'text/html'),
+    frames: [
+      ['<head>', '</head>'],
+      ['<h1>', ''],
+      ['&', ';'],
+    ],
+  },
+  { name: 'errors of RabbitMQ', run: (text) => brokerText(new Error(text)), frames: [['with message "', '']] },
+  {
+    name: 'messages of RabbitMQ',
+    run: (text) => [decodeJob(Buffer.from(text)), decodeRecord(Buffer.from(text))],
+    frames: [['{"kind":"', '"}']],
+  },
+  { name: 'short strings', run: toShortString },
+  { name: 'schedules', run: parseCron, frames: [['', ' * * * *']] },
+  { name: 'durations', run: parseGoDuration, frames: [['1s', '']] },
+  { name: 'header fields', run: (text) => endToEnd(['Connection', text, text, text]) },
+  { name: 'routes', run: findRoute, frames: [['/function/', '']] },
+  {
+    name: 'requests',
+    run: (text) =>
+      parseBuildRequest({
+        ...request,
+        ticket_id: text,
+        [text]: text,
+        base_image: { image_type: text, url_list: [text, `http://x/${text}`], series: text },
+        ppa_list: [text, `ppa:${text}`],
+        package_list: [text, `a=${text}`],
+        progress_trigger: text,
+        callback_url: text,
+      }),
+  },
+  {
+    name: 'requests with many faults',
+    run: (text) => parseBuildRequest({ ...request, package_list: [...text], ppa_list: [...text] }),
+  },
+];
+
+function openStack(text: string, type: string): unknown {
+  return answerError('Glance', {
+    status: 500,
+    statusText: '',
+    url: 'http://x/',
+    headers: { 'content-type': type },
+    text,
+  });
+}
+
+function render(source: Parameters<typeof renderOfflineSource>[0]): string {
+  return renderOfflineSource(source, (path) => path);
+}
+
+function bytesOf(text: string): unknown {
+  const bytes = Buffer.from(text);
+  return [contentKind(bytes, text), detectFormat(bytes, bytes), knownFormat(bytes)];
+}
+
+test('a parser that is quadratic is found', async () => {
+  const slow = (text: string) => text.replace(/\/+$/, '');
+  assert.match((await findGrowth({ name: 'slow', run: slow })) ?? '', /ms for a quarter of it/);
+});
+
+for (const parser of parsers) {
+  test(`the work of reading ${parser.name} grows as the input does`, async () => {
+    assert.is(await findGrowth(parser), null);
+  });
+}
+
+test.run();

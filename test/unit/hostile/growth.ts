@@ -1,0 +1,74 @@
+import { ImageBuilderError } from '#lib/errors.ts';
+
+/**
+ * Measures how the work of a parser grows with its input. Seconds tell nothing on a busy machine; how processor time
+ * grows from n to 4n characters does: fourfold where the work is linear, sixteenfold where it is quadratic.
+ */
+
+/** Texts that parsers stumble over when they are repeated. */
+const hostile = [
+  ...' \t/\n\\a:,="%0.#-\r_<[(~\0\'',
+  ...[' a', 'a ', 'a\n', '\n ', ':a', '0.', '\x1b[', '://', ' /', '\u00e9', '[]'],
+];
+const endings = ['', 'x'];
+
+/** Characters. A quadratic parser takes seconds for the largest of these. */
+const sizes = [2 ** 12, 2 ** 14, 2 ** 16];
+/** As fine as the kernel counts processor time. What takes less is taken for this. */
+const leastMs = 4;
+const allowedGrowth = 8;
+/** How often a growth that looks wrong is measured again: a garbage collection disturbs one time, not each. */
+const repeats = 5;
+
+export interface Growing {
+  readonly name: string;
+  /** Whatever it throws but an ImageBuilderError is a fault. */
+  readonly run: (text: string) => unknown;
+  /** What stands before and after the hostile text, to lead it deeper into the parser. */
+  readonly frames?: readonly (readonly [before: string, after: string])[];
+  /** More texts to repeat: what this parser makes something of. */
+  readonly units?: readonly string[];
+}
+
+/** The first input for which the work of a parser grows faster than the input; null where there is none. */
+export async function findGrowth({ run, frames = [], units = [] }: Growing): Promise<string | null> {
+  for (const [before, after] of [['', ''], ...frames] as const) {
+    for (const unit of [...hostile, ...units]) {
+      for (const ending of endings) {
+        const input = (size: number) => before + unit.repeat(Math.ceil(size / unit.length)) + ending + after;
+        const why = await growthOf(run, input);
+        if (why !== null) return `${JSON.stringify(input(unit.length * 3))}…: ${why}`;
+      }
+    }
+  }
+  return null;
+}
+
+async function growthOf(run: Growing['run'], input: (size: number) => string): Promise<string | null> {
+  let smallerMs = Number.POSITIVE_INFINITY;
+  const grows = (ms: number) => ms > allowedGrowth * Math.max(leastMs, smallerMs);
+  for (const [index, size] of sizes.entries()) {
+    const text = input(size);
+    let ms = await timeOf(run, text);
+    const smaller = input(sizes[index - 1] ?? 0);
+    for (let count = 0; count < repeats && grows(ms); count += 1) {
+      smallerMs = await timeOf(run, smaller);
+      ms = Math.min(ms, await timeOf(run, text));
+    }
+    if (grows(ms)) return `${smallerMs.toFixed(2)} ms for a quarter of it, ${ms.toFixed(2)} ms for ${size} characters`;
+    smallerMs = ms;
+  }
+  return null;
+}
+
+/** Processor time of this thread alone, so that neighbours on the machine count for little. */
+async function timeOf(run: Growing['run'], text: string): Promise<number> {
+  const before = process.threadCpuUsage();
+  try {
+    await run(text);
+  } catch (error) {
+    if (!(error instanceof ImageBuilderError)) throw error;
+  }
+  const { user, system } = process.threadCpuUsage(before);
+  return (user + system) / 1000;
+}
