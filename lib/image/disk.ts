@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import type { Spend } from './budget.ts';
 import { readAt } from './read-at.ts';
 
 /** The disk that an image holds, for reading a few blocks anywhere on it. */
@@ -11,12 +12,13 @@ export interface Disk {
   read(offset: number, length: number): Promise<Buffer>;
 }
 
-/** A raw file as the disk that it is. The handle stays the caller's. */
-export function rawDisk(handle: FileHandle, sizeBytes: number): Disk {
+/** A raw file as the disk that it is. The handle stays the caller's. What `spend` throws ends a read. */
+export function rawDisk(handle: FileHandle, sizeBytes: number, spend: Spend = () => {}): Disk {
   return {
     sizeBytes,
     async read(offset, length) {
       expectOnDisk(offset, length, sizeBytes);
+      spend(length);
       return readAt(handle, offset, length);
     },
   };

@@ -21,7 +21,10 @@ interface FatLayout {
 const volumeLabelAttribute = 0x08;
 const longNameAttributes = 0x0f;
 const entryBytes = 32;
-const maximumRootClusters = 100;
+/** A folder has at most 65,536 entries. */
+const maximumRootBytes = 65_536 * entryBytes;
+/** Read at a time: folders end where an entry begins with zero, mostly early. */
+const pieceBytes = 32 * 1024;
 
 /** The layout that a boot sector describes; null where it is not one of FAT. */
 export function detectFat(sector: Buffer): FatLayout | null {
@@ -73,27 +76,34 @@ async function rootLabel(disk: Disk, offset: number, sizeBytes: number, layout: 
   const inside = (start: number, length: number) => start + length <= sizeBytes;
   if (layout.bits !== 32) {
     if (!inside(layout.rootOffset, layout.rootBytes)) return null;
-    return findLabel(await disk.read(offset + layout.rootOffset, layout.rootBytes));
+    return await findLabel(disk, offset + layout.rootOffset, layout.rootBytes);
   }
   let cluster = layout.rootCluster;
-  for (let count = 0; count < maximumRootClusters && cluster >= 2 && cluster < 0x0ffffff0; count++) {
+  const seen = new Set<number>();
+  while (cluster >= 2 && cluster < 0x0ffffff0 && !seen.has(cluster)) {
+    if (seen.size * layout.clusterBytes >= maximumRootBytes) return null;
+    seen.add(cluster);
     const start = layout.dataOffset + (cluster - 2) * layout.clusterBytes;
     const next = layout.fatOffset + cluster * 4;
     if (!inside(start, layout.clusterBytes) || !inside(next, 4)) return null;
-    const label = findLabel(await disk.read(offset + start, layout.clusterBytes));
+    const label = await findLabel(disk, offset + start, layout.clusterBytes);
     if (label !== null) return label;
     cluster = (await disk.read(offset + next, 4)).readUInt32LE(0) & 0x0fffffff;
   }
   return null;
 }
 
-function findLabel(folder: Buffer): string | null {
-  for (let at = 0; at + entryBytes <= folder.length; at += entryBytes) {
-    const first = folder.readUInt8(at);
-    if (first === 0) return null;
-    const attributes = folder.readUInt8(at + 11);
-    const isLabel = (attributes & (volumeLabelAttribute | 0x10)) === volumeLabelAttribute;
-    if (first !== 0xe5 && attributes !== longNameAttributes && isLabel) return folder.toString('latin1', at, at + 11);
+/** The label in a part of a folder; null where it has none. */
+async function findLabel(disk: Disk, offset: number, sizeBytes: number): Promise<string | null> {
+  for (let done = 0; done < sizeBytes; done += pieceBytes) {
+    const folder = await disk.read(offset + done, Math.min(pieceBytes, sizeBytes - done));
+    for (let at = 0; at + entryBytes <= folder.length; at += entryBytes) {
+      const first = folder.readUInt8(at);
+      if (first === 0) return null;
+      const attributes = folder.readUInt8(at + 11);
+      const isLabel = (attributes & (volumeLabelAttribute | 0x10)) === volumeLabelAttribute;
+      if (first !== 0xe5 && attributes !== longNameAttributes && isLabel) return folder.toString('latin1', at, at + 11);
+    }
   }
   return null;
 }

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
+import { createBudget } from './budget.ts';
 import { type Disk, rawDisk } from './disk.ts';
 import { detectFormat, formatHeadBytes, formatTailBytes } from './format.ts';
 import type { ImageInspection } from './inspection.ts';
@@ -22,7 +23,8 @@ export interface InspectOptions {
  * Throws `image.unsafe` (backing file, external data file), `image.unsupported` (another format, by name; encryption,
  * snapshots, features that are not known), `image.too_large`, `image.truncated`, `image.corrupt`, the reason of
  * `signal`, and Node's own errors where the file cannot be read. Time and memory are bounded by the size of the file:
- * no table is read twice.
+ * no table is checked twice, and what is read of the disk has a budget (`createBudget`). Never busy for long: between
+ * any two clusters, other work is done and `signal` looked at.
  */
 export async function inspectImage(path: string, options: InspectOptions): Promise<ImageInspection> {
   options.signal?.throwIfAborted();
@@ -59,7 +61,7 @@ async function inspectQcow2(
     fileSizeBytes,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
-  const disk = await qcow2Disk(handle, header, fileSizeBytes);
+  const disk = await qcow2Disk(handle, header, fileSizeBytes, createBudget(fileSizeBytes, options.signal));
   return {
     format: 'qcow2',
     virtualSizeBytes: header.virtualSizeBytes,
@@ -83,7 +85,8 @@ async function inspectRaw(
   options: InspectOptions,
 ): Promise<ImageInspection> {
   if (fileSizeBytes > options.maximumVirtualBytes) throw tooLarge(fileSizeBytes, options.maximumVirtualBytes);
-  const content = await inspectDisk(rawDisk(handle, fileSizeBytes), 'image.truncated');
+  const disk = rawDisk(handle, fileSizeBytes, createBudget(fileSizeBytes, options.signal));
+  const content = await inspectDisk(disk, 'image.truncated');
   if (content.partitions.length === 0) {
     throw new ImageBuilderError(
       'image.unsupported',

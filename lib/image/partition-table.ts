@@ -15,13 +15,16 @@ export interface PartitionTableOptions {
   readonly beyondEnd: 'image.corrupt' | 'image.truncated';
 }
 
+/** As many as the usual GPT has entries. */
+const maximumPartitions = 128;
+
 /** Logical sectors of 512 bytes everywhere but on some newest disks. */
 const sectorSizes = [512, 4096] as const;
 
 /**
  * The partitions of a disk, with their file systems: from its GPT, else from its MBR, else the whole disk where it is
  * one file system; none where nothing is recognised. Throws `image.corrupt` for tables that contradict themselves
- * (checksums, overlaps, loops), the code `beyondEnd` for partitions outside the disk, and what `disk.read` throws.
+ * (checksums, overlaps, loops), `image.unsupported` for more than 128 partitions, the code `beyondEnd` for partitions outside the disk, and what `disk.read` throws.
  */
 export async function readPartitions(disk: Disk, { beyondEnd }: PartitionTableOptions): Promise<PartitionTable> {
   const { table, entries } = await readTable(disk, beyondEnd);
@@ -59,6 +62,12 @@ function checked(
   disk: Disk,
   beyondEnd: PartitionTableOptions['beyondEnd'],
 ): readonly TableEntry[] {
+  if (entries.length > maximumPartitions) {
+    throw new ImageBuilderError(
+      'image.unsupported',
+      `the image has ${entries.length} partitions; at most ${maximumPartitions} are looked at`,
+    );
+  }
   for (const entry of entries) {
     const end = entry.offsetBytes + entry.sizeBytes;
     if (end > disk.sizeBytes) {

@@ -1,17 +1,27 @@
-import { constants, inflateRawSync, zstdDecompressSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { constants, inflateRaw, zstdDecompress } from 'node:zlib';
 import { ImageBuilderError } from '../../errors.ts';
 
+const inflate = promisify(inflateRaw);
+const decompressZstd = promisify(zstdDecompress);
+
 /**
- * One cluster out of its compressed form. `data` may go on with bytes that belong to something else, since qcow2 knows
+ * One cluster out of its compressed form, in a thread of its own. `data` may go on with bytes that belong to something else, since qcow2 knows
  * the length of compressed data only in sectors. Throws `image.corrupt` for what does not give exactly one cluster.
  */
-export function decompressCluster(data: Buffer, method: 'zlib' | 'zstd', clusterSizeBytes: number): Buffer {
+export async function decompressCluster(
+  data: Buffer,
+  method: 'zlib' | 'zstd',
+  clusterSizeBytes: number,
+): Promise<Buffer> {
+  // Chunks as large as the result: each is a way to the thread and back.
+  const limits = { maxOutputLength: clusterSizeBytes, chunkSize: clusterSizeBytes };
   let cluster: Buffer;
   try {
     cluster =
       method === 'zlib'
-        ? inflateRawSync(data, { maxOutputLength: clusterSizeBytes, finishFlush: constants.Z_SYNC_FLUSH })
-        : zstdDecompressSync(data.subarray(0, zstdFrameBytes(data)), { maxOutputLength: clusterSizeBytes });
+        ? await inflate(data, { ...limits, finishFlush: constants.Z_SYNC_FLUSH })
+        : await decompressZstd(data.subarray(0, zstdFrameBytes(data)), limits);
   } catch (cause) {
     throw new ImageBuilderError(
       'image.corrupt',

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import type { Spend } from '../budget.ts';
 import { type Disk, expectOnDisk } from '../disk.ts';
 import { readAt } from '../read-at.ts';
 import { decompressCluster } from './decompress.ts';
@@ -9,20 +10,33 @@ import { readL1 } from './tables.ts';
 
 const subclustersPerCluster = 32;
 
+/** Of each kind: a walk through a file system goes to and fro between its tables and its data. */
+const keptClusters = 4;
+
 /**
- * The disk of a qcow2 file without a backing file. Keeps the L1 table, one L2 table and one decompressed cluster in
- * memory. The handle stays the caller's.
+ * The disk of a qcow2 file without a backing file. Keeps the L1 table, four L2 tables and four decompressed clusters in
+ * memory. The handle stays the caller's. What `spend` throws ends a read; a cluster that is kept costs only what is
+ * copied out of it.
  */
-export async function qcow2Disk(handle: FileHandle, header: Qcow2Header, fileSizeBytes: number): Promise<Disk> {
+export async function qcow2Disk(
+  handle: FileHandle,
+  header: Qcow2Header,
+  fileSizeBytes: number,
+  spend: Spend = () => {},
+): Promise<Disk> {
   const { clusterSizeBytes, virtualSizeBytes } = header;
   const size = entryBytes(header);
   const entriesPerTable = clusterSizeBytes / size;
   const l1 = await readL1(handle, header, fileSizeBytes);
-  const readTable = keepLast((offset) => readAt(handle, offset, clusterSizeBytes));
-  const readCompressed = keepLast(async (offset, maximumBytes) => {
+  const readTable = keepNewest((offset) => {
+    spend(clusterSizeBytes);
+    return readAt(handle, offset, clusterSizeBytes);
+  });
+  const readCompressed = keepNewest(async (offset, maximumBytes) => {
+    spend(clusterSizeBytes);
     // The last sector counts as a whole; the file may end within it.
     const data = await readAt(handle, offset, Math.min(maximumBytes, fileSizeBytes - offset));
-    return decompressCluster(data, header.compression, clusterSizeBytes);
+    return await decompressCluster(data, header.compression, clusterSizeBytes);
   });
 
   const find = async (index: number): Promise<Cluster> => {
@@ -60,6 +74,7 @@ export async function qcow2Disk(handle: FileHandle, header: Qcow2Header, fileSiz
     sizeBytes: virtualSizeBytes,
     async read(offset, length) {
       expectOnDisk(offset, length, virtualSizeBytes);
+      spend(length);
       const result = Buffer.allocUnsafe(length);
       for (let filled = 0; filled < length; ) {
         const start = (offset + filled) % clusterSizeBytes;
@@ -82,15 +97,17 @@ function blankSubclusters(target: Buffer, start: number, { allocated }: Subclust
   }
 }
 
-/** Remembers the newest result: blocks are mostly read in the order of the disk. */
-function keepLast(
+/** Remembers the results that were used last. */
+function keepNewest(
   load: (offset: number, maximumBytes: number) => Promise<Buffer>,
 ): (offset: number, maximumBytes: number) => Promise<Buffer> {
-  let last: { readonly offset: number; readonly buffer: Buffer } | undefined;
+  const kept = new Map<number, Buffer>();
   return async (offset, maximumBytes) => {
-    if (last?.offset === offset) return last.buffer;
-    const buffer = await load(offset, maximumBytes);
-    last = { offset, buffer };
+    const buffer = kept.get(offset) ?? (await load(offset, maximumBytes));
+    kept.delete(offset);
+    kept.set(offset, buffer);
+    const [oldest] = kept.keys();
+    if (kept.size > keptClusters && oldest !== undefined) kept.delete(oldest);
     return buffer;
   };
 }

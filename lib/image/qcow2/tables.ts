@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import { readAt, readBig } from '../read-at.ts';
 import { type Cluster, entryBytes, readEntry } from './entry.ts';
@@ -19,7 +20,8 @@ export interface TableOptions {
   readonly signal?: AbortSignal;
 }
 
-const l2OffsetMask = 0x00fffffffffffe00n;
+/** Entries looked at in one go, some milliseconds; other work is done in between. */
+const entriesAtATime = 2 ** 15;
 
 /**
  * Reads the L1 table and returns the offsets of the L2 tables, 0 for those that are not there. Throws
@@ -28,9 +30,11 @@ const l2OffsetMask = 0x00fffffffffffe00n;
 export async function readL1(handle: FileHandle, header: Qcow2Header, fileSizeBytes: number): Promise<number[]> {
   expectInside('L1 table', header.l1Offset, header.l1Entries * 8, header, fileSizeBytes);
   const table = await readAt(handle, header.l1Offset, header.l1Entries * 8);
-  return Array.from({ length: header.l1Entries }, (_, index) =>
-    Number(table.readBigUInt64BE(index * 8) & l2OffsetMask),
-  );
+  // Bits 9 to 55 of each entry, in two halves.
+  return Array.from({ length: header.l1Entries }, (_, index) => {
+    const low = table.readUInt32BE(index * 8 + 4);
+    return (table.readUInt32BE(index * 8) & 0x00ffffff) * 2 ** 32 + (low - (low % 512));
+  });
 }
 
 /**
@@ -56,6 +60,10 @@ export async function forEachCluster(
     options.onTable?.(tableOffset);
     const table = await readAt(handle, tableOffset, clusterSizeBytes);
     for (let entry = 0; entry < entries; entry++) {
+      if (entry > 0 && entry % entriesAtATime === 0) {
+        await setImmediate();
+        options.signal?.throwIfAborted();
+      }
       const cluster = readEntry(table, entry * size, header);
       if (cluster.kind !== 'unallocated') options.onCluster((index * entries + entry) * clusterSizeBytes, cluster);
     }
@@ -141,6 +149,10 @@ async function checkRefcounts(
     const block = offset === 0 ? null : await readAt(handle, offset, clusterSizeBytes);
     const end = Math.min(first + perBlock, usage.clusters);
     for (let cluster = first; cluster < end; cluster++) {
+      if (cluster > first && cluster % entriesAtATime === 0) {
+        await setImmediate();
+        signal?.throwIfAborted();
+      }
       const references = usage.references(cluster);
       if (references === 0) continue;
       const counted = block === null ? 0 : readRefcount(block, cluster - first, refcountBits);

@@ -85,16 +85,22 @@ export function createTransport(options: TransportOptions): Transport {
     async send(request) {
       const { method, body, signal, server, url } = request;
       signal.throwIfAborted();
+      const tooLong = new AbortController();
       try {
-        const response = await got(url, {
-          ...gotOptions(request),
+        const call = got(url, {
+          ...gotOptions({ ...request, signal: AbortSignal.any([signal, tooLong.signal]) }),
           method,
           ...(body === undefined ? {} : { body }),
           timeout: { ...connectTimeouts, request: answerTimeoutMs },
         });
+        void call.on('downloadProgress', ({ transferred }) => {
+          if (transferred > maximumAnswerBytes) tooLong.abort();
+        });
+        const response = await call;
         return toAnswer(response, response.body);
       } catch (error) {
         signal.throwIfAborted();
+        if (tooLong.signal.aborted) throw answerTooLong(server, url);
         throw connectionError(server, url, error);
       }
     },
@@ -114,9 +120,10 @@ export function createTransport(options: TransportOptions): Transport {
       try {
         // A server that refuses answers before it has read everything; what becomes of the sending is then no matter.
         const response = await Promise.race([outgoing.answered, outgoing.sent.then(() => outgoing.answered)]);
-        return toAnswer(response, await readText(stream));
+        return toAnswer(response, await readText(stream, server, url));
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof OpenStackError) throw error;
         if (outgoing.failure() === 'stalled') {
           const what = `took no byte for ${Math.round(stallTimeoutMs / 1000)} seconds`;
           throw new OpenStackError(`${server} at ${safeUrl(url)} ${what}`, { transient: true });
@@ -242,9 +249,25 @@ async function* writeParts(
   if (writing !== null) yield await writing;
 }
 
-async function readText(stream: Request): Promise<string> {
+/** Far more than a catalogue or a page of a list has. */
+const maximumAnswerBytes = 16 * 1024 * 1024;
+
+function answerTooLong(server: string, url: string): OpenStackError {
+  return new OpenStackError(
+    `${server} at ${safeUrl(url)} answered with more than ${maximumAnswerBytes} bytes, which nothing that is asked of it takes`,
+    { transient: false },
+  );
+}
+
+/** The body of an answer. Throws OpenStackError beyond 16 MiB. */
+async function readText(stream: Request, server: string, url: string): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
+  let bytes = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maximumAnswerBytes) throw answerTooLong(server, url);
+    chunks.push(chunk);
+  }
   return Buffer.concat(chunks).toString('utf8');
 }
 

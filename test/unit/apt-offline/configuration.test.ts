@@ -94,4 +94,11 @@ test('pins of source packages count only where the image’s apt knows them', ()
   assert.is(readPreferences(text, '2.0.9'), 'Package: a\nPin: version 2\nPin-Priority: 2\n');
 });
 
+test('pins with nothing in between but millions of newlines, or between them, are read', () => {
+  const newlines = '\n'.repeat(4 * 2 ** 20);
+  assert.is(readPreferences(newlines, '2.0.9').trim(), '');
+  const text = `Package: a src:b\nPin: version 1${newlines}Package: src:c\nPin: version 2`;
+  assert.is(readPreferences(text, '2.0.9'), 'Package: a\nPin: version 1\n');
+});
+
 test.run();

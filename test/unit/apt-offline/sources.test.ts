@@ -198,4 +198,18 @@ test('no text makes anything but a stanza of the known fields, or a refusal', ()
   );
 });
 
+test('a key of a hundred thousand lines is a key, and a thousand sources are the most', () => {
+  const key = `-----BEGIN PGP PUBLIC KEY BLOCK-----\n${' .\n'.repeat(150_000)}`;
+  const stanza = `Types: deb\nURIs: http://x.example.com/\nSuites: ./\nSigned-By:\n ${key}`;
+  assert.is(
+    render(stanza, 'a.sources')[0]
+      ?.split('\n')
+      .filter((line) => line === ' .').length,
+    150_000,
+  );
+  const line = 'deb http://x.example.com/ ./\n';
+  assert.is(read(line.repeat(1000)).length, 1000);
+  assert.match(refusal(line.repeat(1001), 'sources.list'), '1001 sources of its own; at most 1000 are read');
+});
+
 test.run();

@@ -30,7 +30,7 @@ export function craftGpt(
   const { sectorBytes = 512, sectors = 4096, claimedEntries = 128 } = options;
   const disk = Buffer.alloc(sectors * sectorBytes);
   writeMbr(disk, 0, [{ type: 0xee, first: 1, sectors: sectors - 1 }]);
-  const table = Buffer.alloc(128 * 128);
+  const table = Buffer.alloc(128 * Math.max(128, Math.ceil(entries.length / 32) * 32));
   for (const [index, entry] of entries.entries()) {
     writeGuid(table, index * 128, entry.type);
     writeGuid(table, index * 128 + 16, entry.uuid ?? `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`);

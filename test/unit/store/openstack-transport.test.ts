@@ -172,6 +172,24 @@ test('a cut is transient, and known to have come before or after the last byte',
   assert.equal([after.transient, after.bodySent], [true, true]);
 });
 
+test('an answer without end is broken off, to a question and to an upload', async () => {
+  await using server = await serve(() => (request, response) => {
+    const more = () => {
+      while (!response.destroyed && response.write(Buffer.alloc(megabyte)));
+    };
+    response.on('drain', more);
+    request.resume().on('end', more);
+  });
+  const question = { server: 'Glance', url: server.url, headers: {}, method: 'GET', signal: never } as const;
+  const asked = await failure(transport.send(question));
+  const uploaded = await failure(upload(server.url));
+  for (const error of [asked, uploaded]) {
+    assert.instance(error, OpenStackError);
+    assert.match((error as OpenStackError).message, /^Glance at .* answered with more than 16777216 bytes/);
+    assert.not((error as OpenStackError).transient);
+  }
+});
+
 test('an abort ends an upload with its reason', async () => {
   await using server = await serve(() => () => undefined);
   const controller = new AbortController();
