@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -64,6 +65,19 @@ const properties = z
     ),
   )
   .transform((pairs) => Object.fromEntries(pairs.map((pair) => pair.split('=', 2) as [string, string])));
+const range = z.string().refine(
+  (text) => {
+    const [address = '', prefix = '0', ...rest] = text.split('/');
+    return (
+      isIP(address) !== 0 &&
+      !address.includes('%') &&
+      rest.length === 0 &&
+      /^[0-9]{1,3}$/.test(prefix) &&
+      Number(prefix) <= (isIP(address) === 4 ? 32 : 128)
+    );
+  },
+  { error: 'must be true, false, or addresses and ranges such as 10.1.2.0/24' },
+);
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((part) => part !== ''));
 
 export const settings = {
@@ -314,7 +328,15 @@ export const settings = {
     'IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK',
     yesNo,
     'false',
-    'Whether URLs of a request may lead to this machine itself.',
+    'Whether URLs of a request may lead to this machine itself: to loopback addresses, and to its own on any interface.',
+  ),
+  egressAllowPrivate: setting(
+    'IMAGEBUILDER_EGRESS_ALLOW_PRIVATE',
+    list
+      .transform((parts) => (parts.join() === 'true' ? undefined : parts.join() === 'false' ? [] : parts))
+      .pipe(z.array(range).optional()),
+    'true',
+    'Private addresses (RFC 1918, 100.64.0.0/10, fc00::/7 and the like) that URLs of a request may lead to: `true` for all, `false` for none, or only these, such as `10.1.2.0/24,fd12::/64`. Checked after DNS and at each redirect, for apt too.',
   ),
   egressAllowedHosts: setting(
     'IMAGEBUILDER_EGRESS_ALLOWED_HOSTS',

@@ -68,26 +68,49 @@ const ranges: readonly (readonly [AddressKind, readonly Range[]])[] = [
       ['10.0.0.0', 8],
       ['172.16.0.0', 12],
       ['192.168.0.0', 16],
-      ['100.64.0.0', 10],
+      ['100.64.0.0', 10], // shared by carriers (RFC 6598)
+      ['192.0.0.0', 24], // protocol assignments (RFC 6890)
+      ['198.18.0.0', 15], // benchmarks (RFC 2544)
       ['fc00::', 7],
+      ['fec0::', 10], // site-local, deprecated (RFC 3879)
     ],
   ],
 ];
 
 const lists = ranges.map(([kind, networks]) => {
   const list = new BlockList();
-  for (const [network, prefix] of networks) list.addSubnet(network, prefix, isIPv4(network) ? 'ipv4' : 'ipv6');
+  for (const [network, prefix] of networks) list.addSubnet(network, prefix, addressFamily(network));
   return { kind, list };
 });
 
-/** The kinds an address is of: its own, and those of every IPv4 address that an IPv6 address carries inside. */
-export function addressKinds(address: string): AddressKind[] {
+/** What kind of place an address is; not those that it carries inside (see `allAddresses`). */
+export function addressKind(address: string): AddressKind {
+  return lists.find(({ list }) => list.check(address, addressFamily(address)))?.kind ?? 'public';
+}
+
+/**
+ * The address without its zone, and every IPv4 address that an IPv6 address carries inside. None for what is no
+ * address.
+ */
+export function allAddresses(address: string): string[] {
   const plain = upTo(address, '%');
-  if (isIP(plain) === 0) return ['reserved'];
-  return [plain, ...embeddedIpv4(plain)].map((candidate) => {
-    const family = isIPv4(candidate) ? 'ipv4' : 'ipv6';
-    return lists.find(({ list }) => list.check(candidate, family))?.kind ?? 'public';
-  });
+  return isIP(plain) === 0 ? [] : [plain, ...embeddedIpv4(plain)];
+}
+
+/** As `BlockList` names it. */
+export function addressFamily(address: string): 'ipv4' | 'ipv6' {
+  return isIPv4(address) ? 'ipv4' : 'ipv6';
+}
+
+/** The addresses and ranges, such as `10.1.2.3` and `fd12::/64`, as a list to look addresses up in. */
+export function rangeList(ranges: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [address = '', prefix] = range.split('/');
+    if (prefix === undefined) list.addAddress(address, addressFamily(address));
+    else list.addSubnet(address, Number(prefix), addressFamily(address));
+  }
+  return list;
 }
 
 /**

@@ -2,7 +2,8 @@ import { promises as dns, type LookupAddress } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import { ImageBuilderError, safeUrl } from '../errors.ts';
 import { trimEndOf } from '../text.ts';
-import { type AddressKind, addressKinds } from './addresses.ts';
+import { type AddressKind, addressFamily, addressKind, allAddresses, rangeList } from './addresses.ts';
+import { ownAddresses } from './own-addresses.ts';
 
 /**
  * The egress rules: which servers URLs of a request may lead to. `checkUrl` looks at what is written (scheme, host
@@ -22,8 +23,10 @@ export interface Egress {
 }
 
 export interface EgressOptions {
-  /** Whether loopback addresses may be reached. */
+  /** Whether this machine may be reached: loopback addresses, and its own on any interface. */
   readonly allowLoopback: boolean;
+  /** Private addresses and ranges that may be reached, such as `10.1.2.0/24`. Default: all. */
+  readonly allowedPrivate?: readonly string[];
   /** When not empty, only these: host names, `*.example.org` (its subdomains), or literal addresses. */
   readonly allowedHosts: readonly string[];
   /** Ports that tunnels may lead to. Default: that of https alone. */
@@ -59,6 +62,7 @@ const refusedKinds: ReadonlySet<AddressKind> = new Set([
 /** Makes the egress rules of a process. */
 export function createEgress(options: EgressOptions): Egress {
   const { allowLoopback, tunnelPorts = [httpsPort], allowDowngrade = false } = options;
+  const allowedPrivate = options.allowedPrivate === undefined ? null : rangeList(options.allowedPrivate);
   const { resolve = (hostname) => dns.lookup(hostname, { all: true, order: 'verbatim' }) } = options;
   const allowedHosts = options.allowedHosts.map(normalHost);
 
@@ -72,10 +76,19 @@ export function createEgress(options: EgressOptions): Egress {
 
   function checkAddress(address: string, host: string): void {
     const subject = address === host ? 'it' : `its address ${address}`;
-    for (const kind of addressKinds(address)) {
+    const own = allowLoopback ? null : ownAddresses();
+    const addresses = allAddresses(address);
+    if (addresses.length === 0) throw refused(host, `${subject} is no address`, null);
+    for (const each of addresses) {
+      const kind = addressKind(each);
+      const family = addressFamily(each);
       if (refusedKinds.has(kind)) throw refused(host, `${subject} is a ${kind} address`, null);
-      if (kind === 'loopback' && !allowLoopback) {
-        throw refused(host, `${subject} is a loopback address`, 'IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK');
+      if (own !== null && (kind === 'loopback' || own.check(each, family))) {
+        const what = kind === 'loopback' ? 'a loopback address' : 'an address of this machine';
+        throw refused(host, `${subject} is ${what}`, 'IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK');
+      }
+      if (kind === 'private' && allowedPrivate?.check(each, family) === false) {
+        throw refused(host, `${subject} is a private address`, 'IMAGEBUILDER_EGRESS_ALLOW_PRIVATE');
       }
     }
   }
@@ -139,12 +152,14 @@ export function createEgress(options: EgressOptions): Egress {
 /** The egress rules that the operator has set. */
 export function egressOf(config: {
   readonly egressAllowLoopback: boolean;
+  readonly egressAllowPrivate: readonly string[] | undefined;
   readonly egressAllowedHosts: readonly string[];
   readonly egressTunnelPorts: readonly number[];
   readonly egressAllowDowngrade: boolean;
 }): Egress {
   return createEgress({
     allowLoopback: config.egressAllowLoopback,
+    ...(config.egressAllowPrivate === undefined ? {} : { allowedPrivate: config.egressAllowPrivate }),
     allowedHosts: config.egressAllowedHosts,
     tunnelPorts: config.egressTunnelPorts,
     allowDowngrade: config.egressAllowDowngrade,

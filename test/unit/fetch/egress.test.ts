@@ -118,6 +118,49 @@ test('public and private addresses and names are allowed', () => {
   }
 });
 
+test('private addresses may be refused, in every spelling and behind every name, with exceptions', async () => {
+  const none = createEgress({ allowLoopback: false, allowedHosts: [], allowedPrivate: [] });
+  const some = createEgress({ allowLoopback: false, allowedHosts: [], allowedPrivate: ['10.1.0.0/16', 'fd12::1'] });
+  const hosts = [
+    '10.0.0.1',
+    '0x0a000001',
+    '172.31.255.255',
+    '192.168.1.1',
+    '100.64.0.1',
+    '198.18.0.1',
+    '[fd12::2]',
+    '[fec0::1]',
+    '[::ffff:10.0.0.1]',
+    '[64:ff9b::10.0.0.1]',
+    '[2002:a00:1::]',
+  ];
+  for (const { checkUrl } of [none, some]) {
+    for (const host of hosts) {
+      assert.match(
+        refusal(() => checkUrl(`http://${host}/`)),
+        /is a private address; the operator can allow it with IMAGEBUILDER_EGRESS_ALLOW_PRIVATE$/,
+        host,
+      );
+    }
+    for (const host of ['8.8.8.8', '172.32.0.1', '100.128.0.1', '[2001:db8::1]']) checkUrl(`http://${host}/`);
+  }
+  for (const host of ['10.1.2.3', '[fd12::1]', '[::ffff:10.1.2.3]']) {
+    some.checkUrl(`http://${host}/`);
+    some.checkTunnel(`https://${host}/`);
+    refusal(() => none.checkTunnel(`https://${host}/`));
+  }
+
+  await using server = await startServer((_request, response) => {
+    response.writeHead(302, { location: 'http://192.168.1.1/' }).end();
+  });
+  using client = testClient({
+    egressOptions: { allowedPrivate: [], resolve: async () => [{ address: '10.0.0.1', family: 4 }] },
+  });
+  for (const url of ['http://inner.example/', `${server.url}/`]) {
+    assert.is((await rejection(client.open(url))).code, 'egress.refused');
+  }
+});
+
 test('an allow-list holds names, subdomains and addresses, and nothing beside them', () => {
   const { checkUrl } = createEgress({
     allowLoopback: false,

@@ -15,6 +15,19 @@ test('without any environment every setting has its default', () => {
   assert.is(config.token, null);
 });
 
+test('private addresses are allowed all, none, or by range', () => {
+  const read = (value: string) => loadConfig({ IMAGEBUILDER_EGRESS_ALLOW_PRIVATE: value }).egressAllowPrivate;
+  assert.equal(['', 'true', 'false', '10.1.2.0/24, fd12::/64 10.9.9.9'].map(read), [
+    undefined,
+    undefined,
+    [],
+    ['10.1.2.0/24', 'fd12::/64', '10.9.9.9'],
+  ]);
+  for (const value of ['some', 'true,10.0.0.0/8', '10.0.0.0/33', '10.0.0.0/8/8', '10.0.0.0/', 'fe80::1%lo', '10/8']) {
+    assert.throws(() => read(value), /IMAGEBUILDER_EGRESS_ALLOW_PRIVATE must be true, false, or/, value);
+  }
+});
+
 test('every fault is told at once, with its variable', () => {
   try {
     loadConfig({
