@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type CacheEntry, openCache } from './cache.ts';
 import type { HttpClient } from './client.ts';
 import { type AptObject, type Flight, startFlight } from './flight.ts';
-import { createSilenceMemory, type SilenceMemory } from './silence.ts';
+import type { SilenceMemory } from './silence.ts';
 import { UpstreamError } from './upstream-error.ts';
 
 /**
@@ -16,14 +16,14 @@ export interface AptCache {
   open(url: string, options: AptObjectOptions): Promise<AptObject>;
   /** Drops what was used least recently until the size limit holds. Costs nothing when nothing has come in since. */
   evict(): Promise<void>;
-  /** Of the servers that did not answer, for whoever asks them past the cache. */
-  readonly silence: SilenceMemory;
 }
 
 export interface AptObjectOptions {
   readonly signal: AbortSignal;
   /** Have the server send it again, whatever is here: a server may vouch for what it never meant to send. */
   readonly anew: boolean;
+  /** Of the build that asks: what it has found silent may well answer another, whose URLs lead elsewhere in the end. */
+  readonly silence: SilenceMemory;
 }
 
 export interface AptCacheOptions {
@@ -60,7 +60,6 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
   const { client, cacheBytes, revalidateAfterMs = hourMs } = options;
   const cache = await openCache(join(options.cacheDirectory, 'packages'), cacheBytes);
   const flights = new Map<string, Flight>();
-  const silence = createSilenceMemory(client.stallTimeoutMs);
   let addedBytes = 0;
 
   async function publish(entry: CacheEntry, partPath: string): Promise<void> {
@@ -106,8 +105,7 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
   }
 
   return {
-    silence,
-    async open(url, { signal, anew }) {
+    async open(url, { signal, anew, silence }) {
       const fetched = (known: CacheEntry | null) =>
         silence.watch(new URL(url), () => flightTo(url, known).join(signal));
       const validity = validityOf(new URL(url).pathname);

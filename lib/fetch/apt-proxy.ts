@@ -8,6 +8,7 @@ import type { AptCache } from './apt-cache.ts';
 import { type AptProxyFailure, describeFailure, silent } from './apt-failure.ts';
 import type { HttpClient } from './client.ts';
 import type { AptObject } from './flight.ts';
+import { createSilenceMemory } from './silence.ts';
 import { openTunnel } from './tunnel.ts';
 import { UpstreamError } from './upstream-error.ts';
 
@@ -63,6 +64,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
   const failures = new Map<string, AptProxyFailure>();
   const statistics = { hits: 0, misses: 0, hitBytes: 0, missBytes: 0 };
   const underWay = new Set<Promise<void>>();
+  const silence = createSilenceMemory(client.stallTimeoutMs);
 
   function isAuthorized(request: IncomingMessage): boolean {
     return timingSafeEqual(digest(request.headers['proxy-authorization'] ?? ''), credentials);
@@ -112,7 +114,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     requestSignal: AbortSignal,
   ): Promise<void> {
     const anew = request.headers['cache-control']?.includes('no-cache') === true;
-    await using object = await cache.open(url.href, { signal: requestSignal, anew });
+    await using object = await cache.open(url.href, { signal: requestSignal, anew, silence });
     failures.delete(request.url ?? '');
     const start = rangeStart(request, object);
     const size = object.sizeBytes;
@@ -134,7 +136,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     };
     const body = counted(object.read(start, size ?? Number.POSITIVE_INFINITY), count);
     await pipeline(body, response, { signal: requestSignal }).catch((error: unknown) => {
-      cache.silence.note(url, error);
+      silence.note(url, error);
       throw error;
     });
   }
@@ -152,7 +154,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       signal: requestSignal,
       okStatuses: [304],
     } as const;
-    using answer = await cache.silence.watch(url, () => client.open(url, options));
+    using answer = await silence.watch(url, () => client.open(url, options));
     failures.delete(request.url ?? '');
     statistics.misses += 1;
     response.writeHead(answer.status, pick(answer.headers, returned));

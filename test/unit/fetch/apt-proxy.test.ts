@@ -287,9 +287,26 @@ test('a server that is silent is 504', async () => {
   assert.is((await shop.get(`${server.url}/pool/a.deb`)).status, 504);
 });
 
+test('a server that one build’s URL led to in vain, by a redirect, is asked by another build all the same', async () => {
+  await using silent = await startServer(() => undefined);
+  await using server = await startServer((request, response) => {
+    if (request.url === '/elsewhere.deb') response.writeHead(302, { location: silent.url }).end();
+    else serveFile(request, response, deb);
+  });
+  await using shop = await workshop({ http: { stallTimeoutMs: 200 } });
+  await using other = await startAptProxy({ ...shop, signal: new AbortController().signal });
+  assert.is((await shop.get(`${server.url}/elsewhere.deb`)).status, 504);
+  const headers = { 'proxy-authorization': `Basic ${btoa(`imagebuilder:${other.password}`)}` };
+  const { port } = new URL(other.url);
+  const request = http.get({ port, path: `${server.url}/pool/a.deb`, headers, agent: false });
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  request.destroy();
+  assert.is(response.statusCode, 200);
+});
+
 test('a server that is silent until apt gives up is a failure too, one that apt left at once is not', async () => {
   await using server = await startServer(() => undefined);
-  await using shop = await workshop({ http: { connectTimeoutMs: 50 } });
+  await using shop = await workshop({ http: { connectTimeoutMs: 500 } });
   const begin = (name: string) => {
     const path = `${server.url}/pool/${name}.deb`;
     const request = http.get({ port: shop.port, path, headers: { 'proxy-authorization': shop.authorization } });
@@ -299,7 +316,7 @@ test('a server that is silent until apt gives up is a failure too, one that apt 
   const hasty = begin('hasty');
   while (server.requests.length < 2) await sleep(2);
   hasty.destroy();
-  await sleep(80);
+  await sleep(600);
   patient.destroy();
   while (shop.proxy.failures.length === 0) await sleep(2);
   assert.equal(
