@@ -1,4 +1,11 @@
-import type { BuildErrorReport, BuildEvent, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
+import type {
+  BaseImageReport,
+  BuildErrorReport,
+  BuildEvent,
+  BuildStep,
+  GuestReport,
+  ImageResult,
+} from '../api/event.ts';
 import type { ImageBuilderError } from '../errors.ts';
 
 /**
@@ -17,6 +24,8 @@ const maximumReasonBytes = 500;
 /** Of the name of a package, and of its version. */
 const maximumNameBytes = 256;
 const maximumPackagesBytes = 40 * 1024;
+/** A URL of a request in ASCII fits as it is. */
+const maximumUrlBytes = 2_048;
 
 /** No event is larger than this, but for the packages of a finished image. */
 export const maximumEventBytes = 16 * 1024;
@@ -97,6 +106,17 @@ export function boundGuest(report: GuestReport): GuestReport {
 
 /** The result with as many of its packages as fit; the others are counted. */
 export function boundImage(image: ImageResult): ImageResult {
+  const base = image.base_image;
+  return { ...boundPackages(image), ...(base === undefined ? {} : { base_image: boundBase(base) }) };
+}
+
+function boundBase(base: BaseImageReport): BaseImageReport {
+  const bounded = (url: string) => boundText(url, maximumUrlBytes);
+  const { url, sha256sums_url: sums } = base;
+  return { ...base, url: bounded(url), sha256sums_url: sums === null ? null : bounded(sums) };
+}
+
+function boundPackages(image: ImageResult): ImageResult {
   if (image.packages === undefined) return image;
   const packages: NonNullable<ImageResult['packages']> = [];
   let bytes = 0;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { BuildEvent, type ImageResult } from '#lib/api/event.ts';
+import { type BaseImageReport, BuildEvent, type ImageResult } from '#lib/api/event.ts';
 import { maximumEventBytes, maximumFinishedEventBytes } from '#lib/build/event-limits.ts';
 import { type Outcome, startReporter } from '#lib/build/reporter.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -187,7 +187,15 @@ for (const [what, unit] of Object.entries(longTexts)) {
       name: `${index}${unit.repeat(2_000)}`,
       version: long.slice(0, 2_000),
     }));
-    await end({ state: 'completed', image: { ...image, packages } });
+    const base: BaseImageReport = {
+      url: `http://x/${long}`,
+      sha256: '0'.repeat(64),
+      size: 1,
+      from_cache: false,
+      verified_by: 'nothing',
+      sha256sums_url: `http://x/${long}`,
+    };
+    await end({ state: 'completed', image: { ...image, packages, base_image: base } });
     assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
     const { packages: told = [], packages_omitted: omitted = 0 } = events.at(-1)?.image ?? {};
     assert.is(told.length + omitted, 5_000);
