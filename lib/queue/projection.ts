@@ -103,6 +103,8 @@ export function createProjection(options: ProjectionOptions): Projection {
   const byRequest = new Map<string, State>();
   /** Ids of finished builds, oldest first, also of those whose details are dropped: late events must not revive them. */
   const finished = new Set<string>();
+  /** Those of them whose details are kept. */
+  const detailed = new Set<string>();
   const superseded = new Map<string, State>();
   const workers = new Map<string, SeenWorker>();
 
@@ -175,8 +177,11 @@ export function createProjection(options: ProjectionOptions): Projection {
     builds.delete(build.buildId);
     builds.set(build.buildId, build);
     close(build.buildId);
-    const dropped = [...finished].at(-maximumFinished - 1);
-    if (dropped !== undefined) builds.delete(dropped);
+    detailed.add(build.buildId);
+    const [oldest] = detailed;
+    if (detailed.size <= maximumFinished || oldest === undefined) return;
+    detailed.delete(oldest);
+    builds.delete(oldest);
   };
 
   const applyEvent = (event: BuildEvent, submission: Submission | undefined): Verdict => {

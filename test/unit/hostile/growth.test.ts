@@ -95,7 +95,7 @@ async function through(text: string, chunkCharacters: number): Promise<void> {
 }
 
 const parsers: readonly Growing[] = [
-  { name: 'lines of a process', run: (text) => through(text.slice(0, 2 ** 15), 1), frames: [['a', '\r']] },
+  { name: 'lines of a process', run: (text) => through(text, 16), frames: [['a', '\r']] },
   { name: 'the end of a log', run: (text) => lastLines(text, 20) },
   {
     name: 'text',
