@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, exec } from '../exec.ts';
+import { someOf } from '../text.ts';
 
 /** An OpenPGP public key that signs a repository, exactly one primary key, in the two forms that apt reads. */
 export interface SigningKey {
@@ -45,9 +46,9 @@ export async function readSigningKey(
     if (key === undefined) {
       throw new ImageBuilderError(
         'ppa.key',
-        `the signing key that was served for ${owner} has the fingerprint ${keys
-          .map((entry) => entry.fingerprint)
-          .join(', ')}, but Launchpad says ${fingerprint}`,
+        `the signing key that was served for ${owner} has the fingerprint ${someOf(
+          keys.map((entry) => entry.fingerprint),
+        )}, but Launchpad says ${fingerprint}`,
       );
     }
     const file = join(home, 'key.gpg');
@@ -73,7 +74,7 @@ function noKey(owner: string, cause?: unknown): ImageBuilderError {
   });
 }
 
-interface ListedKey {
+export interface ListedKey {
   readonly fingerprint: string;
   /** OpenPGP algorithm number (RFC 4880 section 9.1): 1 to 3 RSA, 17 DSA. */
   readonly algorithm: number;
@@ -83,14 +84,18 @@ interface ListedKey {
 }
 
 /** Primary keys of `gpg --with-colons` (GnuPG's doc/DETAILS): the first `fpr` record after a `pub` is its own. */
-function parseKeyListing(text: string): ListedKey[] {
-  const records = text.split('\n').map((line) => line.split(':'));
-  return records.flatMap((fields, index): ListedKey[] => {
-    if (fields[0] !== 'pub') return [];
-    const fingerprint = records.slice(index + 1).find((later) => later[0] === 'fpr')?.[9];
-    if (fingerprint === undefined) return [];
-    return [{ fingerprint, algorithm: Number(fields[3]), bits: Number(fields[2]), validity: fields[1] ?? '' }];
-  });
+export function parseKeyListing(text: string): ListedKey[] {
+  const keys: ListedKey[] = [];
+  let open: readonly string[] | null = null;
+  for (const line of text.split('\n')) {
+    const fields = line.split(':');
+    if (fields[0] === 'pub') open = fields;
+    if (fields[0] !== 'fpr' || open === null) continue;
+    const [, validity = '', bits, algorithm] = open;
+    keys.push({ fingerprint: fields[9] ?? '', algorithm: Number(algorithm), bits: Number(bits), validity });
+    open = null;
+  }
+  return keys;
 }
 
 function weaknessOf(key: ListedKey): string | null {

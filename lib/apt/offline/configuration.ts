@@ -57,13 +57,17 @@ export function choosingOptions(dump: readonly string[]): string[] {
   });
 }
 
-/** Architectures that the image's apt installs packages of, its own first. */
+/** More than Debian has; apt takes longer with each. */
+const maximumArchitectures = 32;
+
+/** Architectures that the image's apt installs packages of, its own first, at most 32. */
 export function architecturesOf(state: AptState, own: string, foreign: readonly string[]): string[] {
   const configured = state.configuration.flatMap(
     (line) => /^APT::Architectures:: "([a-z0-9][a-z0-9-]{0,40})";$/.exec(line)?.[1] ?? [],
   );
   const all = configured.length > 0 ? configured : foreign;
-  return [...new Set([own, ...all])].filter((name) => /^[a-z0-9][a-z0-9-]*$/.test(name));
+  const named = [...new Set([own, ...all])].filter((name) => /^[a-z0-9][a-z0-9-]*$/.test(name));
+  return named.slice(0, maximumArchitectures);
 }
 
 export interface WorkerAptFolders {

@@ -14,12 +14,15 @@ import { explainNetworkFailure } from '#lib/apt/offline/network-failure.ts';
 import { readPreferences } from '#lib/apt/offline/preferences.ts';
 import { parseRecords } from '#lib/apt/offline/records.ts';
 import { readOfflineSources, renderOfflineSource } from '#lib/apt/offline/sources.ts';
+import { createStanzaReader, renderStanza } from '#lib/apt/offline/stanzas.ts';
 import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { parsePlan, roundProblems } from '#lib/apt/resolve.ts';
+import { parseKeyListing } from '#lib/apt/signing-key.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
+import { boundLines, boundText, toErrorReport } from '#lib/build/event-limits.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
 import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
@@ -269,6 +272,21 @@ const parsers: readonly Growing[] = [
       ['a_', '_amd64.deb'],
       ['a_1_', '.deb'],
     ],
+  },
+  {
+    name: 'stanzas of packages',
+    run: (text) => {
+      const reader = createStanzaReader();
+      for (const line of lines(text)) reader.add(line);
+      return reader.end().map(renderStanza);
+    },
+    frames: [['Package: a\nDepends: ', '']],
+    units: ['Package: a\n\n'],
+  },
+  { name: 'listed keys', run: parseKeyListing, units: ['pub:u:1\n', 'pub:u:1\nfpr:::::::::A:\n'] },
+  {
+    name: 'what goes into events',
+    run: (text) => [boundText(text, 1000), boundLines(lines(text), 20, 4096), toErrorReport(failed(text), null, [])],
   },
   { name: 'checksums', run: parseChecksums, frames: [[`${'0'.repeat(64)}  `, '']] },
   {
