@@ -1,3 +1,4 @@
+import { createByteBuffer } from '../byte-buffer.ts';
 import { ImageBuilderError, isNodeError, safeUrl, toImageBuilderError } from '../errors.ts';
 import type { HttpClient } from './client.ts';
 import { type ContentKind, contentKind, sniffBytes } from './content-kind.ts';
@@ -84,14 +85,12 @@ function fileNameOf(url: string): string {
 
 /** At most `maximumBytes` of the body; a server that ignores Range is cut off there. */
 async function readFirst(response: HttpResponse, maximumBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const first = createByteBuffer();
   for await (const chunk of response.body) {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes >= maximumBytes) break;
+    first.append(chunk.subarray(0, maximumBytes - first.size));
+    if (first.size === maximumBytes) break;
   }
-  return Buffer.concat(chunks).subarray(0, maximumBytes);
+  return first.bytes();
 }
 
 function wholeSize({ status, headers }: HttpResponse): number | null {

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Response as GotResponse, Request } from 'got';
+import { createByteBuffer } from '../byte-buffer.ts';
 import { safeUrl } from '../errors.ts';
 import { createRateGuard, leastBytesPerSecond } from './rate.ts';
 import { toUpstreamError, UpstreamError } from './upstream-error.ts';
@@ -93,15 +94,13 @@ async function* readBody(
 
 /** The whole body. Throws `upstream.unusable` when it is longer than `maximumBytes`. */
 export async function readAll(response: HttpResponse, maximumBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const body = createByteBuffer();
   for await (const chunk of response.body) {
-    bytes += chunk.length;
-    if (bytes > maximumBytes) {
+    if (body.size + chunk.length > maximumBytes) {
       const message = `${safeUrl(response.url)} answered with more than ${maximumBytes} bytes`;
       throw new UpstreamError('upstream.unusable', message, { transient: false, upstreamStatus: response.status });
     }
-    chunks.push(chunk);
+    body.append(chunk);
   }
-  return Buffer.concat(chunks, bytes);
+  return body.bytes();
 }

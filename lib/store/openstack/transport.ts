@@ -5,6 +5,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import got, { type OptionsInit, type Request, type Response } from 'got';
+import { createByteBuffer } from '../../byte-buffer.ts';
 import { safeUrl } from '../../errors.ts';
 import type { Answer } from './answer.ts';
 import { connectionError, OpenStackError } from './error.ts';
@@ -261,14 +262,12 @@ function answerTooLong(server: string, url: string): OpenStackError {
 
 /** The body of an answer. Throws OpenStackError beyond 16 MiB. */
 async function readText(stream: Request, server: string, url: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const body = createByteBuffer();
   for await (const chunk of stream as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maximumAnswerBytes) throw answerTooLong(server, url);
-    chunks.push(chunk);
+    if (body.size + chunk.length > maximumAnswerBytes) throw answerTooLong(server, url);
+    body.append(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return body.bytes().toString('utf8');
 }
 
 function toAnswer(response: Response, text: string): Answer {

@@ -1,0 +1,32 @@
+/** Bytes that come in chunks, gathered in one piece of memory that grows. */
+export interface ByteBuffer {
+  /** Bytes so far. */
+  readonly size: number;
+  append(chunk: Uint8Array): void;
+  /** What has been gathered; valid until the next `append`. */
+  bytes(): Buffer;
+}
+
+const firstBytes = 16 * 1024;
+
+/** An empty buffer. A list of the chunks would take a hundred times the memory where a sender makes each one byte long. */
+export function createByteBuffer(): ByteBuffer {
+  let kept = Buffer.alloc(0);
+  let size = 0;
+  return {
+    get size() {
+      return size;
+    },
+    append(chunk) {
+      const needed = size + chunk.length;
+      if (needed > kept.length) {
+        const grown = Buffer.allocUnsafeSlow(Math.max(firstBytes, needed, 2 * kept.length));
+        kept.copy(grown, 0, 0, size);
+        kept = grown;
+      }
+      kept.set(chunk, size);
+      size = needed;
+    },
+    bytes: () => kept.subarray(0, size),
+  };
+}
