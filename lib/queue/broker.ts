@@ -62,6 +62,8 @@ export interface BrokerOptions {
   readonly leaseMs: number;
   readonly eventRetentionSeconds: number;
   readonly eventRetentionBytes: number;
+  /** Within how long after each other processes append again what would fall out of the stream. Default 5 seconds. */
+  readonly refreshSpreadMs?: number;
   readonly log: Log;
   /** Name of the connection in RabbitMQ. Default `imagebuilder`. */
   readonly name?: string;
@@ -85,7 +87,12 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     setup: (model) => declareTopology(model, retention, log),
     log,
   });
-  const follower = followEvents(connection, { forgetAfterSeconds: retention.seconds, log });
+  const follower = followEvents(connection, {
+    forgetAfterSeconds: retention.seconds,
+    retentionBytes: retention.bytes,
+    refreshSpreadMs: options.refreshSpreadMs ?? 5_000,
+    log,
+  });
   const progress = openProgress(connection, {
     isOvertaken({ build_id, sequence, time }) {
       // The worker that has the build waits for this one to be told.

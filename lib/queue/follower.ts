@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, within } from './connection.ts';
 import { type BuildView, createProjection, type Projection, type Verdict } from './projection.ts';
 import { decodeRecord, encodeRecord, type StreamRecord } from './record.ts';
+import { createRefresh } from './refresh.ts';
 import { queues } from './topology.ts';
 
 /** What the events stream says, read from its beginning and followed. It always answers; `caughtUp` says how well. */
@@ -43,6 +44,10 @@ export interface Follower extends AsyncDisposable {
 
 export interface FollowerOptions {
   readonly forgetAfterSeconds: number;
+  /** Size of the stream beyond which RabbitMQ drops the oldest records. */
+  readonly retentionBytes: number;
+  /** Processes that follow one stream take their turns at refreshing it within this time. */
+  readonly refreshSpreadMs: number;
   readonly log: Log;
 }
 
@@ -52,6 +57,8 @@ const reconnectDelayMs = 500;
 const channelPatienceMs = 30_000;
 /** Without a single record for this long after a marker was appended, we are not reading the stream that it is in. */
 const silenceMs = 10_000;
+
+const refreshPatienceMs = 10_000;
 
 /** Reading the whole past takes some 150 µs an event. */
 const readyPatienceMs = 20_000;
@@ -68,6 +75,9 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   const waiting = new Map<string, (verdict: Verdict) => void>();
   let readyWaiters: (() => void)[] = [];
   let projection = newProjection();
+  const newRefresh = () => createRefresh({ projection, ...options });
+  let refresh = newRefresh();
+  let refreshing = false;
   let caughtUp = false;
   let caughtUpAt = 0;
   /** When the newest event of each unfinished build came in. */
@@ -76,8 +86,9 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   let next: number | null = null;
   let received = 0;
 
-  const take = (record: StreamRecord) => {
+  const take = (record: StreamRecord, bytes: number) => {
     const verdict = projection.apply(record);
+    refresh.note(record, verdict, bytes);
     waiting.get(record.id)?.(verdict);
     if (verdict !== 'applied' || record.kind === 'marker') return;
     const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
@@ -101,7 +112,8 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     next = offset + 1;
     const record = decodeRecord(message.content);
     if (typeof record === 'string') log.warn('a record that is not understood is skipped', { offset, reason: record });
-    else take(record);
+    else take(record, message.content.length);
+    if (caughtUp && !refreshing && refresh.isDue()) void refreshBuilds();
   };
 
   const append = async (record: StreamRecord, patienceMs: number): Promise<Verdict> => {
@@ -124,6 +136,29 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     } finally {
       waiting.delete(record.id);
     }
+  };
+
+  /** Appends again what RabbitMQ would drop soon of unfinished builds. As a rule one process does it: the first. */
+  const refreshBuilds = async () => {
+    refreshing = true;
+    try {
+      await delay(Math.random() * options.refreshSpreadMs, undefined, { signal: stopping.signal });
+      for (let records = refresh.next(new Date()); records !== null; records = refresh.next(new Date())) {
+        for (const record of records) await appendAgain(record);
+      }
+    } catch (error) {
+      if (!stopping.signal.aborted) log.info('unfinished builds not refreshed in the stream', { error });
+    } finally {
+      refreshing = false;
+    }
+  };
+
+  const appendAgain = async (record: StreamRecord) => {
+    const verdict = await append(record, refreshPatienceMs);
+    if (record.kind !== 'event' || verdict !== 'finished') return;
+    // It ended in this very moment: a reader that finds the one event must find the other behind it.
+    const end = projection.get(record.event.build_id);
+    if (end !== undefined) await append({ ...record, id: randomUUID(), event: end.event }, refreshPatienceMs);
   };
 
   /** Reads until the channel closes. */
@@ -172,6 +207,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
         log.warn('the events stream is not the one that was read before; it is read anew', { offset: next });
         next = null;
         projection = newProjection();
+        refresh = newRefresh();
         heardAt.clear();
         await closeQuietly(channel);
       }

@@ -122,9 +122,10 @@ export function createProjection(options: ProjectionOptions): Projection {
     startedAt: null,
     updatedAt: event.time,
     finishedAt: null,
-    // Where the stream begins in the middle of a build, its first record there is taken at its word.
+    // Where the stream begins in the middle of a build, its first record there is taken at its word, and attempts of
+    // which nothing is known are not held against it.
     attempt: event.state === 'queued' ? event.attempt : Math.max(event.attempt - 1, 0),
-    handBacks: 0,
+    handBacks: Math.max(0, event.attempt - (event.state === 'queued' && event.error === undefined ? 0 : 1)),
     owner: null,
     cancelling: false,
     supersededBy: rival?.buildId ?? null,

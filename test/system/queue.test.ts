@@ -452,6 +452,76 @@ test('a stream with another retention is used as it is', async (context) => {
   assert.ok(lines.some((line) => line.includes('another retention')));
 });
 
+test('a function that starts after the head of the stream is cut off knows every build that has not ended', async (context) => {
+  await context.rabbitmq.control(['add_vhost', 'small']);
+  await context.rabbitmq.control(['set_permissions', '-p', 'small', 'guest', '.*', '.*', '.*']);
+  const small = {
+    amqpUrl: `${context.rabbitmq.url}/small`,
+    eventRetentionBytes: 1024 * 1024,
+    refreshSpreadMs: 0,
+  };
+  await using broker = await open(context, small);
+  const [waiting, cancelled, handedBack, at, ended] = [newJob(), newJob(), newJob(), newJob(), newJob()];
+  for (const job of [waiting, cancelled, handedBack, at, ended]) await broker.publishEvent(eventOf(job, {}));
+  const twin = { ...newJob(waiting.request.progress_trigger) };
+  assert.is(await broker.publishEvent(eventOf(twin, {})), 'superseded');
+  assert.is(await broker.requestCancel(cancelled.build_id), 'applied');
+  for (const attempt of [1, 2, 3]) {
+    await broker.claim(handedBack, { worker: 'w', attempt, sequence: 2 * attempt });
+    const back = { worker: 'w', attempt, sequence: 2 * attempt + 1 };
+    assert.is(await broker.publishEvent(eventOf(handedBack, back)), 'applied');
+  }
+  for (const job of [at, ended]) await broker.claim(job, { worker: 'w', attempt: 1, sequence: 1 });
+  await broker.publishEvent(eventOf(ended, { state: 'completed', worker: 'w', attempt: 1, sequence: 2 }));
+
+  // Others write as much as they may, four times what the stream holds.
+  const message = 'x'.repeat(12_000);
+  const write = async (count: number) => {
+    const busy = newJob();
+    await broker.publishEvent(eventOf(busy, {}));
+    await broker.claim(busy, { worker: 'v', attempt: 1, sequence: 1 });
+    for (let sequence = 2; sequence < 2 + count; sequence += 1) {
+      const values = {
+        state: sequence === count + 1 ? 'failed' : 'running',
+        worker: 'v',
+        attempt: 1,
+        sequence,
+      } as const;
+      assert.is(await broker.publishEvent(eventOf(busy, { ...values, message })), 'applied');
+    }
+  };
+  for (let round = 0; round < 10; round += 1) await write(40);
+
+  await using fresh = await open(context, small);
+  await fresh.projection.ready();
+  assert.is(fresh.projection.get(ended.build_id), undefined, 'the head is cut off');
+  for (const { build_id } of [waiting, cancelled, handedBack, at]) {
+    const shown = ({ projection }: Broker) => {
+      const { state, attempt, owner, cancelling } = projection.get(build_id) ?? {};
+      return { state, attempt, owner, cancelling };
+    };
+    assert.equal(shown(fresh), shown(broker));
+  }
+  assert.is(fresh.projection.get(handedBack.build_id)?.handBacks, 3, 'no attempt counts as lost');
+  assert.is(fresh.projection.get(twin.build_id)?.supersededBy, waiting.build_id);
+  // Neither is a request built twice, nor a build by two workers, nor one given up.
+  const again = newJob(waiting.request.progress_trigger);
+  assert.is(await fresh.publishEvent(eventOf(again, {})), 'superseded');
+  assert.is(await fresh.claim(twin, { worker: 'n', attempt: 1, sequence: 1 }), 'superseded');
+  const claims = await Promise.all([
+    broker.claim(handedBack, { worker: 'o', attempt: 4, sequence: 8 }),
+    fresh.claim(handedBack, { worker: 'n', attempt: 4, sequence: 8 }),
+  ]);
+  assert.equal(claims.sort(), ['lost', 'won']);
+  assert.is(await fresh.claim(waiting, { worker: 'n', attempt: 1, sequence: 1 }), 'won');
+  assert.is(await broker.claim(at, { worker: 'o', attempt: 2, sequence: 2 }), 'won');
+  assert.is(await fresh.claim(at, { worker: 'n', attempt: 2, sequence: 2 }), 'lost');
+  const end = { state: 'completed', worker: 'n', attempt: 1, sequence: 2 } as const;
+  assert.is(await fresh.publishEvent(eventOf(waiting, end)), 'applied');
+  await broker.projection.sync();
+  assert.is(broker.projection.get(waiting.build_id)?.state, 'completed');
+});
+
 test('a queue of another kind under one of our names is refused with its name', async (context) => {
   await context.rabbitmq.control(['add_vhost', 'taken']);
   await context.rabbitmq.control(['set_permissions', '-p', 'taken', 'guest', '.*', '.*', '.*']);

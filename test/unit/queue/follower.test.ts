@@ -39,7 +39,12 @@ test('a connection that comes back again and again leaves nothing behind in the 
     async [Symbol.asyncDispose]() {},
   } satisfies BrokerConnection;
   const listeners = () => Math.max(...signals.map((signal) => getEventListeners(signal, 'abort').length));
-  await using follower = followEvents(connection, { forgetAfterSeconds: 1, log: createLog({ write: () => {} }) });
+  await using follower = followEvents(connection, {
+    forgetAfterSeconds: 1,
+    retentionBytes: 2 ** 26,
+    refreshSpreadMs: 0,
+    log: createLog({ write: () => {} }),
+  });
   globalThis.AbortController = RealController;
   assert.ok(follower);
   const counts: number[] = [];
