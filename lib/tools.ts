@@ -22,7 +22,7 @@ const tool = (name: string, packageName: string, ...users: ToolUser[]): Tool => 
 /** All but the emulator of the vm and its busybox, which `lib/guest/vm` looks for by rules of its own. */
 export const tools: readonly Tool[] = [
   tool('setpriv', 'util-linux', 'build', 'host', 'vm'),
-  tool('prlimit', 'util-linux', 'build', 'host', 'vm'),
+  tool('prlimit', 'util-linux', 'build', 'vm'),
   tool('flock', 'util-linux', 'build'),
   tool('cp', 'coreutils', 'build'),
   tool('gpg', 'gpg', 'build'),
@@ -34,6 +34,7 @@ export const tools: readonly Tool[] = [
   tool('unshare', 'util-linux', 'host'),
   tool('nsenter', 'util-linux', 'host'),
   tool('fstrim', 'util-linux', 'host'),
+  tool('crun', 'crun', 'host'),
   tool('apt-get', 'apt', 'vm'),
 ];
 

@@ -67,7 +67,7 @@ export function borrowScript(resolvConf: string | null): GuestScript {
 export function borrowError(error: unknown): unknown {
   if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
   // The first program of the image that anybody starts.
-  if (/Exec format error/.test(error.stderr)) {
+  if (/exec format error/i.test(error.stderr)) {
     const message = `the image is for another processor than this worker’s, which is ${machine()}`;
     return new ImageBuilderError('image.unsupported', message, { cause: error });
   }

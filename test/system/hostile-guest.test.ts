@@ -116,8 +116,9 @@ print $out "reached\\n";
 const escapes: Readonly<Record<string, string>> = {
   'climbing out of the chroot': `perl -e "$2" "$1" && echo out`,
   'the root of process 1': 'echo reached >>"/proc/1/root$1" && echo out',
-  'the folder of process 1': 'ls "/proc/1/cwd/" 2>/dev/null',
-  'the memory of process 1': 'head -c 1 /proc/1/mem 2>/dev/null; head -c 1 /proc/1/environ',
+  'the folder of process 1':
+    'echo reached >>"/proc/1/cwd$1" && echo out; echo reached >>"/proc/1/cwd/..$1" && echo out',
+  'the environment of the worker': 'cat /proc/[0-9]*/environ | grep -a IMAGEBUILDER_',
   'the namespaces of process 1': 'nsenter --target 1 --mount sh -c \'echo reached >>"$1"; echo out\' sh "$1"',
   'another mount namespace': 'unshare --mount echo made',
   'a user namespace': 'unshare --user --map-root-user echo made',

@@ -10,6 +10,7 @@ import { planMounts } from '../fstab.ts';
 import type { GuestBind } from '../guest.ts';
 import { hostMountOptions } from '../mount-options.ts';
 import { guestScripts } from '../script.ts';
+import type { Device } from './container.ts';
 import { execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
 
@@ -21,6 +22,10 @@ export interface Attachment {
   readonly notMounted: readonly string[];
   /** Names of the loop devices under them, such as `loop3`. */
   readonly loops: readonly string[];
+  /** What they are called in /dev inside, as in the mount table. */
+  readonly devices: readonly Device[];
+  /** Where the worker reaches them, by paths that the image has no say in. */
+  readonly stages: readonly string[];
 }
 
 export interface AttachOptions {
@@ -63,7 +68,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
   const input = renderAssembly({ devices, mounts, mountOptions: hostMountOptions, binds: options.binds });
   try {
-    await execInside(supervision.processId, ['sh', '-c', guestScripts.assemble, 'assemble', directory], {
+    await execInside(supervision.processId, ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own'], {
       input,
     });
   } catch (error) {
@@ -73,6 +78,8 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
     mounted: mounts.map(({ target }) => target),
     notMounted,
     loops: [...loops.values()].map(({ name }) => name),
+    devices: devices.map(({ partition, major, minor }) => ({ name: `image${partition.number}`, major, minor })),
+    stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),
   };
 }
 

@@ -10,8 +10,8 @@ import { launchSupervisor, type Supervisor } from './supervision.ts';
 import { guestDirectory } from './sweep.ts';
 
 /**
- * The guest for whoever is root on this machine: the overlay as a FUSE file, loop devices on it, mounts and chroot in
- * private mount, process, IPC and UTS namespaces, in which scripts see nothing but the image. They share the worker's
+ * The guest for whoever is root on this machine: the overlay as a FUSE file, loop devices on it, mounts in private mount,
+ * process, IPC and UTS namespaces, and a container for each script, which sees nothing but the image. They share the worker’s
  * network, and this machine's kernel reads the image's file systems: for trusted images and PPAs.
  */
 export function createHostGuest({ log, limits }: HostGuestSettings): Guest {
@@ -55,7 +55,7 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
   const exportPath = join(directory, 'disk.raw');
   await mkdir(directory);
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  for (const name of ['dev', 'jobs', 'root', 'stage']) await mkdir(join(directory, name));
+  for (const name of ['containers', 'dev', 'jobs', 'root', 'stage']) await mkdir(join(directory, name));
   await writeFile(exportPath, '');
   const cgroup = undo.use(await openCgroup(directory, limits));
   if (Object.keys(cgroup.missing).length > 0) settings.onMissing(cgroup.missing);

@@ -21,7 +21,7 @@ import {
 import type { Attachment } from './attach.ts';
 import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
 import { explainLoss } from './loss.ts';
-import { execInside } from './namespace.ts';
+import { execContainer, execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
 
 export interface HostSessionParts {
@@ -44,15 +44,6 @@ export interface HostSession extends GuestSession {
   borrow(resolvConf: string | null): Promise<void>;
 }
 
-/**
- * What is left of root's capabilities inside: what packages get in a container (Docker's default), without making
- * devices and raw sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each lead out of the image.
- */
-const capabilities = [
-  ...['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'setfcap'],
-  ...['sys_chroot', 'net_bind_service', 'audit_write'],
-];
-
 /** How often a running script is looked at: one that forks without end must not go on for as long as a build may. */
 const limitsLookMs = 500;
 
@@ -63,7 +54,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   const errorsAtStart = countErrors(attachment.loops);
 
   // Without a cgroup, at least no single process takes it all. The number of root's processes has no such limit.
-  const perProcess = cgroup.missing.memory === undefined ? [] : ['prlimit', `--data=${limits.guestMemoryBytes}`, '--'];
+  const dataBytes = cgroup.missing.memory === undefined ? null : limits.guestMemoryBytes;
   const exceeded = async () => exceededLimit(await cgroup.hits(), limits);
 
   const run = async (script: GuestScript): Promise<GuestOutput> => {
@@ -80,23 +71,25 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     }, limitsLookMs);
     const job = await writeJob(join(directory, 'jobs'), script);
     try {
-      const { stdout, stderr } = await execInside(
-        supervision.processId,
-        [
-          ...perProcess,
-          ...['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', guestScripts.confine, 'confine'],
-          ...[directory, ['-all', ...capabilities.map((name) => `+${name}`)].join(',')],
-          ...['/usr/bin/env', '-i'],
-          ...Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`),
-          ...['/bin/sh', '-c', guestScripts.runner, script.name, `/run/imagebuilder/${basename(job)}`],
-          ...(script.arguments ?? []),
-        ],
+      const name = basename(job);
+      const { stdout, stderr } = await execContainer(
+        { processId: supervision.processId, directory: join(directory, 'containers'), name, doors: cgroup.doors },
+        {
+          root,
+          command: [
+            ...['/bin/sh', '-c', guestScripts.runner, script.name, `/run/imagebuilder/${name}`],
+            ...(script.arguments ?? []),
+          ],
+          environment: { ...environment, ...script.env },
+          devices: attachment.devices,
+          deviceLinks: join(directory, 'dev/disk'),
+          dataBytes,
+        },
         {
           ...(script.onLine === undefined ? {} : { onLine: script.onLine }),
           // Always given, so that descriptor 3 is there for every script.
           onStatusLine: script.onStatusLine ?? (() => {}),
         },
-        cgroup.doors,
       );
       abort.throwIfAborted();
       // Whatever its exit code, something in it has not been done.
@@ -132,13 +125,15 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   };
 
   const detach = async (): Promise<void> => {
-    const worker = ['sh', '-c', guestScripts.detach, 'detach', root, ...attachment.mounted];
-    const { stdout } = await execInside(supervision.processId, worker);
+    const { processId } = supervision;
+    const { stages } = attachment;
+    const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...stages]);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
       throw (await diskFull(disk)) ?? fileSystemErrors();
     }
-    await execInside(supervision.processId, ['umount', '--recursive', root]);
+    // Lazily: with the root goes what is mounted below it, by whatever path that is by now.
+    await execInside(processId, ['umount', '--lazy', root, ...stages]);
     supervision.lost.throwIfAborted();
   };
 

@@ -1,19 +1,59 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type ExecOptions, type ExecResult, exec } from '../../exec.ts';
+import { type Container, renderContainer } from './container.ts';
 
-/**
- * Runs a command of the worker inside the namespaces of process `processId`; it ends with them. `doors` are files of
- * the cgroup that it is to be in.
- */
+type InsideOptions = Omit<ExecOptions, 'signal' | 'timeoutMs'>;
+
+/** Runs a command of the worker inside the namespaces of process `processId`; it ends with them. */
 export async function execInside(
   processId: number,
   command: readonly string[],
-  options: Omit<ExecOptions, 'signal' | 'timeoutMs'> = {},
-  doors: readonly string[] = [],
+  options: InsideOptions = {},
 ): Promise<ExecResult> {
   // No signal or time limit here: killing nsenter would leave its child to run on. Ending the namespaces ends both.
-  const words = ['nsenter', ...enterArguments(processId), ...command];
-  if (doors.length === 0) return await exec('nsenter', words.slice(1), options);
-  return await exec('sh', ['-c', joinScript, 'join', ...doors, '--', ...words], options);
+  return await exec('nsenter', [...enterArguments(processId), ...command], options);
+}
+
+export interface ContainerPlace {
+  /** First process of the namespaces. */
+  readonly processId: number;
+  /** A folder for what the runtime keeps, which nothing inside sees. */
+  readonly directory: string;
+  /** Unlike that of any other container of the folder. */
+  readonly name: string;
+  /** Files of the cgroups that it is to be in. */
+  readonly doors: readonly string[];
+}
+
+/**
+ * Runs the command of a container, by crun, inside the namespaces of process `processId`; all of it ends with its first
+ * process, and with the namespaces. Besides standard input and output it gets descriptor 3. Throws ExecError as `exec`;
+ * what crun itself complains of, it writes to standard error and ends with exit code 1.
+ */
+export async function execContainer(
+  place: ContainerPlace,
+  container: Container,
+  options: InsideOptions = {},
+): Promise<ExecResult> {
+  const bundle = join(place.directory, place.name);
+  await mkdir(bundle);
+  try {
+    await writeFile(join(bundle, 'config.json'), renderContainer(container));
+    return await exec(
+      'sh',
+      [
+        ...['-c', joinScript, 'join', ...place.doors, '--', 'nsenter', ...enterArguments(place.processId)],
+        // Its cgroup is the one that it is started in.
+        ...['crun', '--cgroup-manager=disabled', '--root', join(place.directory, 'state'), 'run'],
+        // No call about keys gets through, and Docker's own filter refuses the one for a new keyring.
+        ...['--bundle', bundle, '--preserve-fds', '1', '--no-new-keyring', place.name],
+      ],
+      options,
+    );
+  } finally {
+    await rm(bundle, { recursive: true, force: true });
+  }
 }
 
 /** Goes through each door, and then becomes the command after `--`. */

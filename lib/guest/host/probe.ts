@@ -4,11 +4,13 @@ import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import { execInside } from './namespace.ts';
+import { tryContainer } from './probe-container.ts';
 import { startSupervisor } from './supervision.ts';
 
 /**
  * What keeps the host guest from working here, one sentence each; nothing where it works. When all that is needed
- * seems to be there, an empty disk is really exported, and a loop device really put on it inside the namespaces.
+ * seems to be there, an empty disk is really exported, a loop device really put on it inside the namespaces, and
+ * programs really run in a container. There is no weaker host guest for where that does not hold.
  */
 export async function probeHost(directory: string): Promise<string[]> {
   const missing: string[] = [];
@@ -44,12 +46,20 @@ async function tryOut(parent: string): Promise<string | null> {
     );
     const script = 'device=$(losetup --find --show --read-only "$1") && losetup --detach "$device"';
     await execInside(supervision.processId, ['sh', '-c', script, 'probe', exportPath]);
-    return null;
+    return await tryContainer(supervision.processId, directory).then(
+      () => null,
+      (error: unknown) =>
+        `crun does not hold what it is to run (${messageOf(error)}): apt-get install crun, 1.8 or later, and run containers with --privileged`,
+    );
   } catch (error) {
-    return `opening an empty disk failed: ${error instanceof Error ? error.message : String(error)}`;
+    return `opening an empty disk failed: ${messageOf(error)}`;
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 async function isUsable(device: string): Promise<boolean> {

@@ -19,10 +19,18 @@ const stopLimitMs = 5_000;
 const settings = JSON.parse(process.argv[2] ?? '') as SupervisorSettings;
 /**
  * Prints the number by which the worker's side knows the namespaces' first process, which then only sleeps; with
- * SIGCHLD ignored, the kernel reaps the orphans that it inherits.
+ * SIGCHLD ignored, the kernel reaps the orphans that it inherits. Where /sys/fs/cgroup is not of version 2, crun would
+ * refuse to start: it gets to see the one that is, or an empty one.
  */
-const initScript =
-  'read -r id rest </proc/self/stat; echo "$id"; exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1';
+const initScript = `
+read -r id rest </proc/self/stat
+mount -t proc -o nosuid,nodev,noexec proc /proc
+if [ ! -e /sys/fs/cgroup/cgroup.procs ]; then
+  mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup 2>/dev/null || mount -t tmpfs -o ro,size=0 none /sys/fs/cgroup
+fi
+echo "$id"
+exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1
+`;
 
 let storage: ChildProcess | undefined;
 let lastWill: ChildProcess | undefined;

@@ -1,5 +1,6 @@
 # Puts together what scripts see, on the worker's side of the namespaces and before anything of the image has run.
 # $1 folder of the guest, which holds: dev jobs root stage/NUMBER (partitions, mounted)
+# $2 whose /dev, /proc and /sys scripts see: `own` of a container that each of them gets, or `these`, laid here for all
 # Lines on standard input, fields parted by tabs, in this order:
 #   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
 #   mount NUMBER TYPE OPTIONS TARGET              a partition, the root first
@@ -7,6 +8,7 @@
 set -eu
 cd "$1"
 guest=$PWD
+whose=$2
 
 # Nothing is mounted on a path that the image could bend: every part of it must be a folder, none a link.
 inside() {
@@ -23,9 +25,9 @@ inside() {
   unset IFS; set +f
 }
 
-# The devices of this guest. They hide the worker's, on both sides of the chroot: a partition's device has the same
-# name inside as in the mount table, which is where grub-probe looks. The name must not look like a loop device, of
-# which GRUB wants the file behind it, nor like a partition, of which it wants the disk.
+# The devices of this guest, in place of the worker's: a partition's device has the same name inside as in the mount
+# table, which is where grub-probe looks. The name must not look like a loop device, of which GRUB wants the file behind
+# it, nor like a partition, of which it wants the disk.
 mount -t tmpfs -o mode=755,nosuid,size=64m dev dev
 mkdir dev/pts dev/disk dev/disk/by-label dev/disk/by-uuid dev/disk/by-partuuid
 mkdir -m 1777 dev/shm
@@ -50,6 +52,17 @@ mount --rbind dev /dev
 tab=$(printf '\t')
 roots() {
   for folder in proc sys run dev tmp; do inside "/$folder"; done
+  [ "$whose" = own ] || kernel_folders
+  mount -t tmpfs -o mode=1777,nosuid,nodev tmp root/tmp
+  mount -t tmpfs -o mode=755,nosuid,nodev run root/run
+  mkdir -m 1777 root/run/lock
+  mkdir root/run/imagebuilder
+  ln -s /dev/shm root/run/shm
+  # Read-only: the worker writes here, and must not meet a link that the image has put.
+  mount --bind jobs root/run/imagebuilder
+  mount -o remount,bind,ro,nosuid,nodev root/run/imagebuilder
+}
+kernel_folders() {
   mount -t proc -o nosuid,nodev,noexec proc root/proc
   # Settings of the kernel belong to the worker.
   for path in sys irq bus sysrq-trigger; do
@@ -61,14 +74,6 @@ roots() {
   # EFI variables, too.
   [ ! -d root/sys/firmware ] || mount -t tmpfs -o ro,size=0 none root/sys/firmware
   mount --rbind dev root/dev
-  mount -t tmpfs -o mode=1777,nosuid,nodev tmp root/tmp
-  mount -t tmpfs -o mode=755,nosuid,nodev run root/run
-  mkdir -m 1777 root/run/lock
-  mkdir root/run/imagebuilder
-  ln -s /dev/shm root/run/shm
-  # Read-only: the worker writes here, and must not meet a link that the image has put.
-  mount --bind jobs root/run/imagebuilder
-  mount -o remount,bind,ro,nosuid,nodev root/run/imagebuilder
 }
 
 mounted_root=
@@ -84,7 +89,8 @@ while IFS=$tab read -r kind one two three four five six; do
     mount)
       inside "$four"
       mount -t "$two" -o "$three" "/dev/image$one" "root$four"
-      umount "stage/$one"
+      # By this one the worker reaches the file system afterwards, whatever the image has made of the path of the other.
+      [ "$whose" = own ] || umount "stage/$one"
       [ -n "$mounted_root" ] || { mounted_root=yes; roots; }
       ;;
     bind)

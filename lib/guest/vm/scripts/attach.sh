@@ -30,4 +30,4 @@ unshare -p -i -u -f sh -c '
   while :; do read -r line <&3; done
 ' </dev/null >/dev/null 2>&1 3>&- &
 while [ ! -e process ]; do sleep 0.01; done
-exec nsenter -t "$(cat process)" -p -i -u sh "$JOB/assemble" /guest <"$JOB/plan"
+exec nsenter -t "$(cat process)" -p -i -u sh "$JOB/assemble" /guest these <"$JOB/plan"

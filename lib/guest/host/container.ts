@@ -1,0 +1,97 @@
+import { systemCallFilter } from './system-calls.ts';
+
+/**
+ * The container that each script of a host guest runs in, as the configuration (config.json) of an OCI runtime:
+ * github.com/opencontainers/runtime-spec, config.md and config-linux.md.
+ */
+
+export interface Container {
+  /** Folder that becomes the root of the file system. */
+  readonly root: string;
+  /** The command and its environment. */
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Block devices that appear in /dev. */
+  readonly devices: readonly Device[];
+  /** Folder of the worker that appears, read-only, as /dev/disk; null for none. */
+  readonly deviceLinks: string | null;
+  /** Folders of the worker that appear read-only, by the path that they have inside. */
+  readonly folders?: Readonly<Record<string, string>>;
+  /** Limit for each single process (RLIMIT_DATA), in bytes; null for none. */
+  readonly dataBytes: number | null;
+}
+
+export interface Device {
+  /** Name in /dev. */
+  readonly name: string;
+  readonly major: number;
+  readonly minor: number;
+}
+
+/**
+ * What is left of root's capabilities inside: what packages get in a container (Docker's default), without making
+ * devices and raw sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each lead out of the image.
+ */
+export const capabilities = [
+  ...['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_KILL', 'CAP_SETGID', 'CAP_SETUID'],
+  ...['CAP_SETPCAP', 'CAP_SETFCAP', 'CAP_SYS_CHROOT', 'CAP_NET_BIND_SERVICE', 'CAP_AUDIT_WRITE'],
+];
+
+/** What tells of the worker's machine, or of other processes: as container engines hide it. */
+const masked = [
+  ...['/proc/acpi', '/proc/asound', '/proc/interrupts', '/proc/kcore', '/proc/key-users', '/proc/keys', '/proc/kmsg'],
+  ...['/proc/latency_stats', '/proc/pressure', '/proc/sched_debug', '/proc/scsi', '/proc/slabinfo'],
+  ...['/proc/timer_list', '/proc/timer_stats', '/proc/vmallocinfo'],
+  ...['/sys/devices/virtual/powercap', '/sys/firmware', '/sys/fs/fuse', '/sys/kernel/debug'],
+];
+
+/** Settings of the kernel belong to the worker. */
+const readOnly = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+const bind = (destination: string, source: string) => ({
+  ...{ destination, source, type: 'bind', options: ['rbind', 'ro', 'nosuid', 'nodev'] },
+});
+
+/**
+ * The text of a config.json. /dev, /proc and /sys are new for every container: what a script does to them, no later
+ * one and nothing of the worker meets. Programs of the image may gain privileges by their files (sudo).
+ */
+export function renderContainer(container: Container): string {
+  const { root, command, environment, devices, deviceLinks, folders = {}, dataBytes } = container;
+  return JSON.stringify({
+    ociVersion: '1.0.2',
+    process: {
+      terminal: false,
+      user: { uid: 0, gid: 0 },
+      args: command,
+      env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+      cwd: '/',
+      noNewPrivileges: false,
+      capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
+      ...(dataBytes === null ? {} : { rlimits: [{ type: 'RLIMIT_DATA', soft: dataBytes, hard: dataBytes }] }),
+    },
+    root: { path: root, readonly: false },
+    hostname: 'localhost',
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
+      { destination: '/dev', type: 'tmpfs', source: 'dev', options: ['nosuid', 'mode=755', 'size=64m'] },
+      {
+        ...{ destination: '/dev/pts', type: 'devpts', source: 'devpts' },
+        options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+      },
+      { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'nodev', 'mode=1777'] },
+      ...(deviceLinks === null ? [] : [bind('/dev/disk', deviceLinks)]),
+      { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'nodev', 'noexec', 'ro'] },
+      ...Object.entries(folders).map(([destination, source]) => bind(destination, source)),
+    ],
+    linux: {
+      namespaces: ['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type })),
+      devices: devices.map(({ name, major, minor }) => ({
+        ...{ path: `/dev/${name}`, type: 'b', major, minor, fileMode: 0o660, uid: 0, gid: 0 },
+      })),
+      maskedPaths: masked,
+      readonlyPaths: readOnly,
+      seccomp: systemCallFilter(process.arch),
+    },
+  });
+}
