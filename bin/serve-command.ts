@@ -1,4 +1,5 @@
-import { requireToken } from '#lib/api/respond.ts';
+import { requireCaller } from '#lib/api/respond.ts';
+import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
@@ -19,6 +20,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
   // The functions read it again; faults in it are better told now than by the first call.
   const config = loadConfig();
   const log = createLog({ level: config.logLevel, fields: { function: 'gateway' }, secrets: config.secrets });
+  const callers = createCallers(config);
   const stop = new AbortController();
   const force = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {
@@ -35,7 +37,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       port: options.listen.port,
       environment: process.env,
       egress: egressOf(config),
-      authorize: (authorization) => requireToken(config.token, authorization),
+      authorize: (authorization) => requireCaller(callers, authorization),
       log,
       signal: stop.signal,
     });

@@ -3,8 +3,10 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { digestToken, type TokenHolder } from './callers.ts';
 import { ImageBuilderError, isNodeError } from './errors.ts';
 import { trimEndOf } from './text.ts';
+import { readTokensFile } from './tokens-file.ts';
 
 /**
  * Every setting, once: its environment variable, default, unit and meaning. The table in README.md is generated from
@@ -388,7 +390,16 @@ export const secretFiles = {
     file: 'imagebuilder-amqp-url',
     meaning: 'RabbitMQ’s URL with user and password; wins over IMAGEBUILDER_AMQP_URL.',
   },
-  token: { file: 'imagebuilder-token', meaning: 'When there, every call must carry `Authorization: Bearer` with it.' },
+  token: {
+    file: 'imagebuilder-token',
+    meaning:
+      'A token that may do everything. When it is there, every call must carry `Authorization: Bearer` with a token.',
+  },
+  tokens: {
+    file: 'imagebuilder-tokens',
+    meaning:
+      'Callers with tokens of their own, their roles and limits, as YAML or JSON ([docs/deploying.md](docs/deploying.md#callers)). When it is there, every call must carry a token.',
+  },
   callbackSigningKey: { file: 'callback-signing-key', meaning: 'Key of the HMAC-SHA256 that signs callbacks.' },
   openstackClouds: {
     file: 'openstack-clouds',
@@ -409,6 +420,7 @@ type Settings = { readonly [Name in keyof typeof settings]: z.output<(typeof set
 
 export interface Config extends Settings {
   readonly token: string | null;
+  readonly tokenHolders: readonly TokenHolder[];
   readonly callbackSigningKey: string | null;
   readonly openstackClouds: string | null;
   readonly openstackPassword: string | null;
@@ -438,6 +450,8 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     else faults.push({ path: `secret ${secretFiles.amqpUrl.file}`, message: 'must be an amqp or amqps URL' });
   }
   const secret = (name: keyof typeof secretFiles) => readSecret(secretsDirectory, secretFiles[name].file);
+  const { tokenHolders, plainTokens, faults: tokenFaults } = readTokens(secretsDirectory, secret('token'));
+  faults.push(...tokenFaults);
   const own = {
     token: secret('token'),
     callbackSigningKey: secret('callbackSigningKey'),
@@ -479,9 +493,10 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const secrets = [
     ...passwordForms(values.amqpUrl),
     ...Object.values(own).filter((value) => value !== null),
+    ...plainTokens,
     ...passwordsIn(openstackClouds ?? ''),
   ];
-  return { ...(values as Settings), ...own, openstackClouds, secrets };
+  return { ...(values as Settings), ...own, tokenHolders, openstackClouds, secrets };
 }
 
 /** The values of keys such as `password` in a clouds.yaml, of all of its clouds; none where it is not YAML. */
@@ -512,10 +527,27 @@ function passwordForms(url: unknown): string[] {
   }
 }
 
+/** The callers of the file with tokens. One that is there but empty is a fault: it must not open the API to everybody. */
+function readTokens(directory: string, oneToken: string | null): ReturnType<typeof readTokensFile> {
+  const { file } = secretFiles.tokens;
+  const text = readFile(directory, file);
+  if (text === null) return { tokenHolders: [], plainTokens: [], faults: [] };
+  const read = readTokensFile(text);
+  const faults = read.faults.map(({ path, message }) => ({ path: `secret ${file} ${path}`.trimEnd(), message }));
+  const twice =
+    oneToken !== null && read.tokenHolders.some((holder) => holder.tokenDigests.includes(digestToken(oneToken)));
+  if (twice) faults.push({ path: `secret ${file}`, message: `must not hold the token of ${secretFiles.token.file}` });
+  return { ...read, faults };
+}
+
 function readSecret(directory: string, file: string): string | null {
+  return readFile(directory, file) || null;
+}
+
+/** A file without the blanks around its text; null where it is not there. */
+function readFile(directory: string, file: string): string | null {
   try {
-    const text = readFileSync(join(directory, file), 'utf8').trim();
-    return text === '' ? null : text;
+    return readFileSync(join(directory, file), 'utf8').trim();
   } catch (error) {
     if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw new ImageBuilderError('config.invalid', `the secret ${file} cannot be read`, { cause: error });

@@ -2,7 +2,13 @@
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-const severity = { debug: 10, info: 20, warn: 30, error: 40 } as const satisfies Record<LogLevel, number>;
+const severity = {
+  debug: 10,
+  info: 20,
+  warn: 30,
+  error: 40,
+  audit: Number.POSITIVE_INFINITY,
+} as const satisfies Record<LogLevel | 'audit', number>;
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -12,6 +18,8 @@ export interface Log {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
+  /** Who did what: written whatever the least severity is. */
+  audit(message: string, fields?: LogFields): void;
   /** The same logger with more fields on every line. */
   with(fields: LogFields): Log;
 }
@@ -30,7 +38,7 @@ const secretKey = /password|secret|token|authorization|credential|signing/i;
 /** Creates a logger. */
 export function createLog(options: LogOptions = {}): Log {
   const { level = 'info', fields = {}, write = (line) => process.stderr.write(line), secrets = [] } = options;
-  const emit = (lineLevel: LogLevel, message: string, extra: LogFields = {}) => {
+  const emit = (lineLevel: LogLevel | 'audit', message: string, extra: LogFields = {}) => {
     if (severity[lineLevel] < severity[level]) return;
     const entry = { time: new Date().toISOString(), level: lineLevel, message, ...fields, ...extra };
     write(`${redact(toJson(entry), secrets)}\n`);
@@ -40,6 +48,7 @@ export function createLog(options: LogOptions = {}): Log {
     info: (message, extra) => emit('info', message, extra),
     warn: (message, extra) => emit('warn', message, extra),
     error: (message, extra) => emit('error', message, extra),
+    audit: (message, extra) => emit('audit', message, extra),
     with: (extra) => createLog({ ...options, fields: { ...fields, ...extra } }),
   };
 }

@@ -1,24 +1,25 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { answerCall, type Call } from '#lib/api/call.ts';
 import { formatPpa } from '#lib/api/ppa.ts';
 import { type BuildRequest, type BuildRequestInput, HttpUrl, parseBuildRequest } from '#lib/api/request.ts';
-import { refuseMethod, requireToken, respond } from '#lib/api/respond.ts';
+import { refuseMethod } from '#lib/api/respond.ts';
 import type { Accepted, BuildStatus } from '#lib/api/status.ts';
+import { type Callers, mayChange, maySee } from '#lib/callers.ts';
 import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
-import { isSameRequest, type Verdict } from '#lib/queue/projection.ts';
+import { type BuildView, isSameRequest, type Verdict } from '#lib/queue/projection.ts';
 import { toBuildStatus } from '#lib/queue/status.ts';
 import { digestRequest } from '#lib/queue/submission.ts';
-import { trimEndOf } from '#lib/text.ts';
-import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+import { type Admission, createAdmission, packageFaults } from './limits.ts';
 
 export interface BuildImageDependencies {
   readonly broker: Broker;
   readonly log: Log;
-  /** Every call must carry it; null: none needs to. */
-  readonly token: string | null;
+  readonly callers: Callers;
   /** What `status_url` begins with; may be empty. */
   readonly publicUrl: string;
   /** Asks for a worker. Must neither throw nor take long. */
@@ -27,31 +28,39 @@ export interface BuildImageDependencies {
 
 /** What the function answers: submit with POST, one build with GET, cancel with DELETE. */
 export function buildImage(dependencies: BuildImageDependencies): Handler {
-  const { log, token } = dependencies;
-  return (event, context) =>
-    respond(context, log, async () => {
-      requireToken(token, event.headers.authorization);
-      const path = trimEndOf(event.path.replace(/^\/+/, ''), '/');
-      if (path === '') {
-        if (event.method !== 'POST') refuseMethod(context, event.method, ['POST']);
-        return await submit(dependencies, event, context);
+  const { log, callers } = dependencies;
+  const admission = createAdmission(dependencies.broker.projection);
+  return (event, context) => {
+    const [buildId, ...more] = event.path.split('/').filter((part) => part !== '');
+    const path = buildId === undefined ? '/' : more.length === 0 ? '/{build_id}' : 'other';
+    const about = buildId !== undefined && isBuildId(buildId) ? { build_id: buildId } : {};
+    return answerCall({ callers, log, event, context, path, about }, async (call) => {
+      if (buildId === undefined) {
+        if (event.method !== 'POST') refuseMethod(call, event.method, ['POST']);
+        return await submit(dependencies, admission, event, call);
       }
-      if (path.includes('/')) throw new ImageBuilderError('request.not_found', `there is nothing at /${path}`);
-      if (event.method === 'GET') return await show(dependencies, path);
-      if (event.method === 'DELETE') return await cancel(dependencies, path, context);
-      return refuseMethod(context, event.method, ['GET', 'DELETE']);
+      if (more.length > 0) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
+      if (event.method === 'GET') return await show(dependencies, buildId, call);
+      if (event.method === 'DELETE') return await cancel(dependencies, buildId, call);
+      return refuseMethod(call, event.method, ['GET', 'DELETE']);
     });
+  };
 }
 
 async function submit(
-  { broker, log, publicUrl, wake }: BuildImageDependencies,
+  { broker, publicUrl, wake }: BuildImageDependencies,
+  admission: Admission,
   event: FunctionEvent,
-  context: FunctionContext,
+  call: Call,
 ): Promise<Accepted> {
-  const request = parseBuildRequest(event.body, headerFaults(event));
+  const { caller } = call;
+  requireChange(call);
+  const request = parseBuildRequest(event.body, [...headerFaults(event), ...packageFaults(caller, event.body)]);
+  call.note({ ticket_id: request.ticket_id });
   const callback = callbackOf(event, request);
   const accepted = (status: 200 | 202, buildId: string): Accepted => {
-    context.status(status);
+    call.status(status);
+    call.note({ build_id: buildId });
     return {
       building: true,
       build_id: buildId,
@@ -60,7 +69,9 @@ async function submit(
     };
   };
   await broker.projection.ready(readyPatienceMs);
-  const known = broker.projection.unfinished(request.ticket_id, request.progress_trigger, new Date());
+  const now = new Date();
+  const key = { caller: caller.name, ticketId: request.ticket_id, progressTrigger: request.progress_trigger };
+  const known = broker.projection.unfinished(key, now);
   const digest = digestRequest(request, callback?.url ?? null);
   if (known !== undefined) {
     if (!isSameRequest(known, digest)) throw conflict(known.buildId);
@@ -71,9 +82,10 @@ async function submit(
     build_id: randomUUID(),
     request: toInput(request),
     callback,
-    submitted_at: new Date().toISOString(),
-    submission: { request_sha256: digest },
+    submitted_at: now.toISOString(),
+    submission: { caller: caller.name, request_sha256: digest },
   };
+  using _place = admission.admit(caller, job.build_id, now);
   const verdict = await enqueue(broker, job).catch((error: unknown) => {
     // What RabbitMQ did not confirm it may have all the same, or still get: a refused build must not be built.
     broker.withdraw(job.build_id);
@@ -85,7 +97,6 @@ async function submit(
     throw conflict(supersededBy);
   }
   wake();
-  log.info('build accepted', { build_id: job.build_id, ticket_id: request.ticket_id });
   return accepted(202, job.build_id);
 }
 
@@ -113,32 +124,44 @@ async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
   );
 }
 
-async function show({ broker }: BuildImageDependencies, buildId: string): Promise<BuildStatus> {
+async function show({ broker }: BuildImageDependencies, buildId: string, call: Call): Promise<BuildStatus> {
   if (!isBuildId(buildId)) throw notFound(buildId);
   await broker.projection.ready(readyPatienceMs);
-  const build = await broker.projection.find(buildId);
-  if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
+  const build = await find(broker, buildId, call);
   return toBuildStatus(build, new Date(), { logTail: true });
 }
 
 async function cancel(
-  { broker, log, wake }: BuildImageDependencies,
+  { broker, wake }: BuildImageDependencies,
   path: string,
-  context: FunctionContext,
+  call: Call,
 ): Promise<{ cancelling: true; build_id: string; ticket_id: string | number }> {
+  requireChange(call);
   if (!isBuildId(path)) throw notFound(path);
   await broker.projection.ready(readyPatienceMs);
-  const build = await broker.projection.find(path);
-  if (build === undefined || build.supersededBy !== null) throw notFound(path);
+  const build = await find(broker, path, call);
   const verdict = await broker.requestCancel(path);
   if (verdict === 'finished') {
     throw new ImageBuilderError('build.finished', `the build ${path} has already ended`);
   }
-  log.info('cancel asked for', { build_id: path, ticket_id: build.ticketId });
   // A build that still waits is ended by the worker that takes it.
   wake();
-  context.status(202);
+  call.status(202);
   return { cancelling: true, build_id: build.buildId, ticket_id: build.ticketId };
+}
+
+/** The build, where the caller may know of it. Another's is as unknown as one that does not exist. */
+async function find({ projection }: Broker, buildId: string, { caller, note }: Call): Promise<BuildView> {
+  const build = await projection.find(buildId, (known) => maySee(caller, known.caller));
+  if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
+  note({ ticket_id: build.ticketId });
+  return build;
+}
+
+/** Throws `request.forbidden` for callers who may only look. */
+function requireChange({ caller }: Call): void {
+  if (mayChange(caller)) return;
+  throw new ImageBuilderError('request.forbidden', `${caller.name} may see builds, and neither submit nor cancel them`);
 }
 
 /** A caller waits: rather a 503 soon than an answer late. */

@@ -1,4 +1,5 @@
 import { createWake } from '#lib/build/wake.ts';
+import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
@@ -13,7 +14,7 @@ export async function compose(): Promise<BuildImageDependencies & AsyncDisposabl
   return {
     broker,
     log,
-    token: config.token,
+    callers: createCallers(config),
     publicUrl: config.publicUrl,
     wake: wake.send,
     async [Symbol.asyncDispose]() {

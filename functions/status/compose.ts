@@ -1,3 +1,4 @@
+import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
@@ -11,7 +12,7 @@ export async function compose(): Promise<StatusDependencies & AsyncDisposable> {
   return {
     broker,
     log,
-    token: config.token,
+    callers: createCallers(config),
     publicUrl: config.publicUrl,
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };

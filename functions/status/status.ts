@@ -1,22 +1,22 @@
 import { z } from 'zod';
+import { answerCall, type Call } from '#lib/api/call.ts';
 import { openApiDocument } from '#lib/api/openapi.ts';
 import { toFaults } from '#lib/api/request.ts';
-import { refuseMethod, requireToken, respond } from '#lib/api/respond.ts';
+import { refuseMethod } from '#lib/api/respond.ts';
 import type { Status } from '#lib/api/status.ts';
+import { type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/projection.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
-import { trimEndOf } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 
 export interface StatusDependencies {
   readonly broker: Broker;
   readonly log: Log;
-  /** Every call must carry it; null: none needs to. */
-  readonly token: string | null;
+  readonly callers: Callers;
   /** How callers reach the API; may be empty. */
   readonly publicUrl: string;
 }
@@ -35,25 +35,28 @@ const awayPatienceMs = 3_000;
 
 /** What the function answers: the builder's own state and its builds, and the API's description. */
 export function status(dependencies: StatusDependencies): Handler {
-  const { broker, log, token, publicUrl } = dependencies;
-  return (event, context) =>
-    respond(context, log, async () => {
-      requireToken(token, event.headers.authorization);
-      const path = trimEndOf(event.path.replace(/^\/+/, ''), '/');
-      if (path !== '' && path !== 'openapi.json') {
-        throw new ImageBuilderError('request.not_found', `there is nothing at /${path}`);
-      }
-      if (event.method !== 'GET' && event.method !== 'HEAD') refuseMethod(context, event.method, ['GET', 'HEAD']);
-      if (path === 'openapi.json') return openApiDocument({ version, serverUrl: publicUrl });
+  const { broker, log, callers, publicUrl } = dependencies;
+  return (event, context) => {
+    const parts = event.path.split('/').filter((part) => part !== '');
+    const path = `/${parts.join('/')}`;
+    const known = path === '/' || path === '/openapi.json';
+    return answerCall({ callers, log, event, context, path: known ? path : 'other' }, async (call) => {
+      if (!known) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
+      if (event.method !== 'GET' && event.method !== 'HEAD') refuseMethod(call, event.method, ['GET', 'HEAD']);
+      if (path === '/openapi.json') return openApiDocument({ version, serverUrl: publicUrl });
       const query = parseQuery(event.query);
-      return await report(broker, query);
+      call.note(query);
+      return await report(broker, query, call);
     });
+  };
 }
 
-async function report(broker: Broker, query: Query): Promise<Status> {
+async function report(broker: Broker, query: Query, { caller }: Call): Promise<Status> {
   const problem = await brokerProblem(broker);
-  if (query.build_id !== undefined && problem === null) await broker.projection.find(query.build_id);
+  const visible = (build: BuildView) => maySee(caller, build.caller);
+  if (query.build_id !== undefined && problem === null) await broker.projection.find(query.build_id, visible);
   const lists = toBuildLists(broker.projection, new Date(), {
+    visible,
     filter: (build) => matches(build, query),
     logTail: query.build_id !== undefined,
   });

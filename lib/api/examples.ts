@@ -42,6 +42,7 @@ export const exampleStatus: Status = {
       build_id: buildId,
       ticket_id: 'T-77',
       progress_trigger: 'lander.progress',
+      caller: 'lander',
       state: 'running',
       step: 'install',
       message: 'Unpacking hello (2.10-3)',

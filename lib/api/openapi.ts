@@ -59,10 +59,18 @@ export function openApiDocument(options: OpenApiOptions): Json {
         },
       },
     },
-    components: { schemas: schemas(), securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+    components: { schemas: schemas(), securitySchemes },
   };
 }
 
+const securitySchemes = {
+  token: {
+    type: 'http',
+    scheme: 'bearer',
+    description:
+      'The token of a caller, whose role is submit (submits builds, sees and cancels its own), read (sees all builds) or operate (all of it). No token is needed where the service has none.',
+  },
+};
 const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 const json = (name: string, example?: unknown) => ({
   'application/json': { schema: reference(name), ...(example === undefined ? {} : { example }) },
@@ -74,7 +82,7 @@ const problem = (description: string, headers?: Json) => ({
 });
 const retryAfter = { 'Retry-After': { schema: { type: 'integer' }, description: 'seconds' } };
 const commonErrors = {
-  '401': problem('The service has a token and the call does not carry it.'),
+  '401': problem('The service has tokens, and the call carries none of them.'),
   '405': problem('The method is not allowed here.', { Allow: { schema: { type: 'string' } } }),
   '500': problem('An unexpected error.'),
   '503': problem('RabbitMQ is out of reach.', retryAfter),
@@ -108,9 +116,11 @@ function submitPath(operationId: string): Json {
           content: json('Accepted', exampleAccepted),
         },
         '400': problem('The body is not JSON, or the request has faults: `faults` names all of them.'),
+        '403': problem('The token is for reading only.'),
         '409': problem('Another request with the same ticket_id and progress_trigger is in work.'),
         '408': problem('The body did not come in time.'),
         '413': problem('The body is too large.'),
+        '429': problem('The caller has reached one of its limits.', retryAfter),
         ...commonErrors,
       },
     },
@@ -125,7 +135,7 @@ function buildPath(suffix: string): Json {
       summary: 'One build, with the newest lines of its log.',
       responses: {
         '200': { description: 'The build.', content: json('BuildStatus') },
-        '404': problem('No such build is known.'),
+        '404': problem('No such build is known, or it is another caller’s.'),
         ...commonErrors,
       },
     },
@@ -134,7 +144,8 @@ function buildPath(suffix: string): Json {
       summary: 'Cancel a build.',
       responses: {
         '202': { description: 'The build is being cancelled.', content: json('CancelAccepted') },
-        '404': problem('No such build is known.'),
+        '403': problem('The token is for reading only.'),
+        '404': problem('No such build is known, or it is another caller’s.'),
         '409': problem('The build has already ended.'),
         ...commonErrors,
       },
@@ -146,7 +157,7 @@ function statusPath(operationId: string): Json {
   return {
     get: {
       operationId,
-      summary: 'The state of the builder, and of running, queued and recently finished builds.',
+      summary: 'The state of the builder, and of running, queued and recently finished builds that the caller may see.',
       parameters: [
         { name: 'ticket_id', in: 'query', description: 'Only builds of this ticket.', schema: { type: 'string' } },
         {
@@ -162,7 +173,7 @@ function statusPath(operationId: string): Json {
           content: json('Status', exampleStatus),
         },
         '400': problem('The query has faults.'),
-        '404': problem('The build asked for is not known.'),
+        '404': problem('The build asked for is not known, or it is another caller’s.'),
         ...commonErrors,
       },
     },

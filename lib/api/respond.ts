@@ -1,7 +1,7 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Caller, Callers } from '../callers.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { toProblem } from './problem.ts';
+import { type Problem, toProblem } from './problem.ts';
 
 /** The part of a function's context that an answer needs. */
 export interface Answer {
@@ -14,32 +14,32 @@ export async function respond(answer: Answer, log: Log, work: () => Promise<unkn
   try {
     return await work();
   } catch (thrown) {
-    const error = toImageBuilderError(thrown);
-    if (error.fault === 'request') log.info('a call was refused', { code: error.code, reason: error.message });
-    else log.error('a call failed', { code: error.code, error });
-    answer.status(error.status);
-    answer.headers({
-      'content-type': 'application/problem+json',
-      ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
-      ...(error.code === 'request.unauthorized' ? { 'www-authenticate': 'Bearer realm="imagebuilder"' } : {}),
-    });
-    // What we did not foresee may quote anything: it goes to the log, not to strangers.
-    if (error.code === 'internal') {
-      return toProblem(new ImageBuilderError('internal', 'an unexpected error; the log of the function says more'));
-    }
-    return toProblem(error);
+    return refuse(answer, log, toImageBuilderError(thrown));
   }
 }
 
-/** Throws `request.unauthorized` unless the Authorization header carries the token. Without a token every call may pass. */
-export function requireToken(token: string | null, authorization: string | undefined): void {
-  if (token === null) return;
-  const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
-  // Of equal length whatever was given, so that the comparison takes the same time.
-  const digest = (text: string) => createHash('sha256').update(text).digest();
-  if (!timingSafeEqual(digest(given), digest(token))) {
-    throw new ImageBuilderError('request.unauthorized', 'the call needs the header "Authorization: Bearer TOKEN"');
+/** Answers a call with an error, and logs it. */
+export function refuse(answer: Answer, log: Log, error: ImageBuilderError): Problem {
+  if (error.fault === 'request') log.info('a call was refused', { code: error.code, reason: error.message });
+  else log.error('a call failed', { code: error.code, error });
+  answer.status(error.status);
+  answer.headers({
+    'content-type': 'application/problem+json',
+    ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
+    ...(error.code === 'request.unauthorized' ? { 'www-authenticate': 'Bearer realm="imagebuilder"' } : {}),
+  });
+  // What we did not foresee may quote anything: it goes to the log, not to strangers.
+  if (error.code === 'internal') {
+    return toProblem(new ImageBuilderError('internal', 'an unexpected error; the log of the function says more'));
   }
+  return toProblem(error);
+}
+
+/** The caller whose token the Authorization header carries. Throws `request.unauthorized` where there is none. */
+export function requireCaller(callers: Callers, authorization: string | undefined): Caller {
+  const caller = callers.identify(authorization);
+  if (caller !== null) return caller;
+  throw new ImageBuilderError('request.unauthorized', 'the call needs the header "Authorization: Bearer TOKEN"');
 }
 
 /** Throws `request.method`, and names the methods that are allowed. */

@@ -9,6 +9,8 @@ export const BuildStatus = z.object({
   build_id: z.uuid(),
   ticket_id: TicketId,
   progress_trigger: z.string(),
+  /** Name of the caller that submitted it. */
+  caller: z.string(),
   state: BuildState,
   step: BuildStep.nullable(),
   message: z.string(),

@@ -20,8 +20,11 @@ export interface LiveProjection extends Omit<Projection, 'apply'> {
    * no call from outside may end here: with enough of them, anybody could push all builds out of the stream.
    */
   sync(patienceMs?: number): Promise<void>;
-  /** The build. One that is not known is waited for a moment: its caller may be faster than the stream. */
-  find(buildId: string): Promise<BuildView | undefined>;
+  /**
+   * The build, where it is as wanted. One that is not known is waited for a moment, because its caller may be faster than
+   * the stream; so is one that is not as wanted, so that nobody can tell the two apart.
+   */
+  find(buildId: string, wanted: (build: BuildView) => boolean): Promise<BuildView | undefined>;
   /**
    * For how many milliseconds nothing was heard of the build although this process was listening. By its own clock,
    * and without the time in which RabbitMQ was away: others' clocks differ, and they could not be heard then.
@@ -238,7 +241,8 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     get: (buildId) => projection.get(buildId),
     isOver: (buildId) => projection.isOver(buildId),
     builds: (now) => projection.builds(now),
-    unfinished: (ticketId, progressTrigger, now) => projection.unfinished(ticketId, progressTrigger, now),
+    unfinished: (key, now) => projection.unfinished(key, now),
+    usage: (caller, now) => projection.usage(caller, now),
     owns: (buildId, worker, attempt) => projection.owns(buildId, worker, attempt),
     workers: () => projection.workers(),
     get caughtUp() {
@@ -257,9 +261,10 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     async sync(patienceMs = syncPatienceMs) {
       await append({ kind: 'marker', id: randomUUID() }, patienceMs);
     },
-    async find(buildId) {
-      await live.when(buildId, () => true, appearanceMs);
-      return projection.get(buildId);
+    async find(buildId, wanted) {
+      await live.when(buildId, wanted, appearanceMs);
+      const build = projection.get(buildId);
+      return build !== undefined && wanted(build) ? build : undefined;
     },
     quietMs(buildId) {
       const { usableSince } = connection;

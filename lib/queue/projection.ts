@@ -1,6 +1,8 @@
 import { type BuildEvent, type BuildState, type GuestReport, isTerminal } from '../api/event.ts';
+import { anonymous } from '../callers.ts';
 import type { StreamRecord } from './record.ts';
 import type { Submission } from './submission.ts';
+import { createSubmissionCount } from './submission-count.ts';
 
 /** A way in which a caller is told of the end of a build; `queued`: it has been told of the beginning. */
 export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
@@ -9,7 +11,7 @@ export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
  * What the events stream means, as a function of its records in order. Every replica reads the same records in the
  * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
  *
- * - The first record of a build registers it. When its (ticket_id, progress_trigger) belongs to an unfinished build at
+ * - The first record of a build registers it. When its (caller, ticket_id, progress_trigger) belongs to an unfinished build at
  *   that point, it is superseded by that one: never shown, never built. When the two requests differ, it conflicts with
  *   that one as well.
  * - An event with the next attempt claims the build for its worker; the first in the stream wins. From then on events
@@ -27,6 +29,8 @@ export interface BuildView {
   readonly buildId: string;
   readonly ticketId: string | number;
   readonly progressTrigger: string;
+  /** Name of the caller that submitted it. */
+  readonly caller: string;
   readonly state: BuildState;
   /** The newest event that counted. */
   readonly event: BuildEvent;
@@ -74,11 +78,23 @@ export interface Projection {
   /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 200. */
   builds(now: Date): BuildView[];
   /** The unfinished build of a request, as a new one at `now` would find it. Ticket ids 1 and "1" are the same. */
-  unfinished(ticketId: string | number, progressTrigger: string, now: Date): BuildView | undefined;
+  unfinished(key: RequestKey, now: Date): BuildView | undefined;
+  /** What a caller has in work and has submitted of late. */
+  usage(caller: string, now: Date): Usage;
   /** True while this worker's attempt is the one that counts: a worker for which it turns false must stop at once. */
   owns(buildId: string, worker: string, attempt: number): boolean;
   /** Workers heard of, the newest first. */
   workers(): SeenWorker[];
+}
+
+/** By which a request is known until its build has ended. */
+export type RequestKey = Pick<BuildView, 'caller' | 'ticketId' | 'progressTrigger'>;
+
+export interface Usage {
+  /** Queued and running builds. */
+  readonly unfinished: number;
+  /** When it submitted builds within the last hour, oldest first; milliseconds since the epoch. */
+  readonly submittedAtMs: readonly number[];
 }
 
 export interface ProjectionOptions {
@@ -106,15 +122,17 @@ export function createProjection(options: ProjectionOptions): Projection {
   /** Those of them whose details are kept. */
   const detailed = new Set<string>();
   const superseded = new Map<string, State>();
+  const submissions = createSubmissionCount();
   const workers = new Map<string, SeenWorker>();
 
   const expired = (build: State, now: Date) =>
     now.getTime() - Date.parse(build.updatedAt) > options.forgetAfterSeconds * 1000;
 
-  const newState = (event: BuildEvent, submission: Submission | undefined, rival?: State): State => ({
+  const newState = (event: BuildEvent, submission: Submission | undefined): State => ({
     buildId: event.build_id,
     ticketId: event.ticket_id,
     progressTrigger: event.progress_trigger,
+    caller: submission?.caller ?? anonymous.name,
     state: event.state,
     event,
     sequence: event.sequence,
@@ -128,25 +146,32 @@ export function createProjection(options: ProjectionOptions): Projection {
     handBacks: Math.max(0, event.attempt - (event.state === 'queued' && event.error === undefined ? 0 : 1)),
     owner: null,
     cancelling: false,
-    supersededBy: rival?.buildId ?? null,
-    conflicting: rival !== undefined && !isSameRequest(rival, submission?.request_sha256),
+    supersededBy: null,
+    conflicting: false,
     requestDigest: submission?.request_sha256 ?? null,
     told: [],
     logTail: [],
   });
 
+  const supersede = (build: State, rival: State): State => ({
+    ...build,
+    supersededBy: rival.buildId,
+    conflicting: !isSameRequest(rival, build.requestDigest),
+  });
+
   const register = (event: BuildEvent, submission: Submission | undefined): State | undefined => {
-    const key = requestKey(event.ticket_id, event.progress_trigger);
+    const build = newState(event, submission);
+    const key = requestKey(build);
     const rival = byRequest.get(key);
     if (rival !== undefined && !expired(rival, new Date(event.time))) {
-      superseded.set(event.build_id, newState(event, submission, rival));
+      superseded.set(event.build_id, supersede(build, rival));
       trim(superseded, maximumIds);
       return undefined;
     }
     if (rival !== undefined) builds.delete(rival.buildId);
-    const build = newState(event, submission);
     builds.set(build.buildId, build);
     byRequest.set(key, build);
+    submissions.add(build.caller, build.buildId, build.queuedAt);
     return build;
   };
 
@@ -173,7 +198,7 @@ export function createProjection(options: ProjectionOptions): Projection {
 
   const finish = (build: State, event: BuildEvent) => {
     build.finishedAt = event.time;
-    byRequest.delete(requestKey(build.ticketId, build.progressTrigger));
+    byRequest.delete(requestKey(build));
     // To the end of the map: finished builds are kept in the order in which they finished.
     builds.delete(build.buildId);
     builds.set(build.buildId, build);
@@ -230,7 +255,8 @@ export function createProjection(options: ProjectionOptions): Projection {
     if ([...superseded.values()].some(isWinner)) return 'duplicate';
     if (build !== undefined) {
       builds.delete(buildId);
-      byRequest.delete(requestKey(build.ticketId, build.progressTrigger));
+      byRequest.delete(requestKey(build));
+      submissions.remove(build.caller, buildId);
     }
     close(buildId);
     return 'applied';
@@ -262,10 +288,14 @@ export function createProjection(options: ProjectionOptions): Projection {
     get: (buildId) => builds.get(buildId) ?? superseded.get(buildId),
     isOver: (buildId) => superseded.has(buildId) || finished.has(buildId),
     builds: (now) => [...builds.values()].filter((build) => !expired(build, now)),
-    unfinished(ticketId, progressTrigger, now) {
-      const build = byRequest.get(requestKey(ticketId, progressTrigger));
+    unfinished(key, now) {
+      const build = byRequest.get(requestKey(key));
       return build === undefined || expired(build, now) ? undefined : build;
     },
+    usage: (caller, now) => ({
+      unfinished: [...byRequest.values()].filter((build) => build.caller === caller && !expired(build, now)).length,
+      submittedAtMs: submissions.withinHour(caller, now),
+    }),
     owns(buildId, worker, attempt) {
       const build = builds.get(buildId);
       return build?.owner === worker && build.attempt === attempt;
@@ -279,12 +309,13 @@ function sameEvent(one: BuildEvent, other: BuildEvent): boolean {
 }
 
 /** True when a digest is known to be that of the build's request. */
-export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | undefined): boolean {
+export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | null): boolean {
   return build.requestDigest !== null && build.requestDigest === digest;
 }
 
-function requestKey(ticketId: string | number, progressTrigger: string): string {
-  return `${progressTrigger} ${ticketId}`;
+/** Neither names of callers nor progress triggers hold a blank. */
+function requestKey({ caller, ticketId, progressTrigger }: RequestKey): string {
+  return `${caller} ${progressTrigger} ${ticketId}`;
 }
 
 /** Drops the oldest entries beyond `maximum`. */

@@ -10,6 +10,7 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
     build_id: build.buildId,
     ticket_id: build.ticketId,
     progress_trigger: build.progressTrigger,
+    caller: build.caller,
     state: build.state,
     step: event.step,
     message: event.message,
@@ -30,13 +31,20 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
   };
 }
 
-/** The builds and workers of a projection, sorted as `status` shows them. `filter` narrows the builds. */
+/**
+ * The builds and workers of a projection, sorted as `status` shows them. Builds that are not `visible` are nowhere in it;
+ * `filter` narrows the lists of builds.
+ */
 export function toBuildLists(
   projection: Pick<Projection, 'builds' | 'workers'>,
   now: Date,
-  options: { readonly filter?: (build: BuildView) => boolean; readonly logTail?: boolean } = {},
+  options: {
+    readonly visible?: (build: BuildView) => boolean;
+    readonly filter?: (build: BuildView) => boolean;
+    readonly logTail?: boolean;
+  } = {},
 ): Pick<Status, 'running' | 'queued' | 'finished' | 'workers'> {
-  const all = projection.builds(now);
+  const all = projection.builds(now).filter(options.visible ?? (() => true));
   const shown = all.filter(options.filter ?? (() => true));
   const select = (wanted: (build: BuildView) => boolean) =>
     shown.filter(wanted).map((build) => toBuildStatus(build, now, { logTail: options.logTail ?? false }));

@@ -2,9 +2,12 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
+import { CallerName } from '../callers.ts';
 
-/** Identifies a submission in its job and in the records of its build. The caller's events do not carry it. */
+/** Of a submission, in its job and in the records of its build. The events that callers get do not carry it. */
 export const Submission = z.object({
+  /** Who submitted it. */
+  caller: CallerName,
   /** `digestRequest` of what was submitted. */
   request_sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { anonymous } from '../callers.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { sendJson, sendProblem } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
 import { boundConnections, checkIntervalMs, type Exchange, headersTimeoutMs } from './connections.ts';
 import { forwardedHeaders, takeBody } from './incoming.ts';
-import { findRoute } from './routes.ts';
+import { findRoute, type Route } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';
 import { serveSyncCall } from './sync-call.ts';
 import { emptyCall } from './wakes.ts';
@@ -67,12 +68,12 @@ async function handle(
   exchange: Exchange,
   response: ServerResponse,
 ): Promise<void> {
-  const { functions, authorize, stopping } = options;
+  const { functions, stopping } = options;
   const route = findRoute(request.url ?? '/');
   switch (route.kind) {
     case 'function': {
       refuseWhenStopping(stopping);
-      authorize(request.headers.authorization);
+      admit(options, request, route);
       const served = lookUp(functions, route.name);
       const identity = identify(request, response);
       const body = await takeBody(request, exchange, served.definition.body, route.name);
@@ -85,11 +86,11 @@ async function handle(
     }
     case 'async-function': {
       refuseWhenStopping(stopping);
-      authorize(request.headers.authorization);
+      admit(options, request, route);
       return await acceptAsyncCall(options, route, request, exchange, response);
     }
     case 'functions':
-      authorize(request.headers.authorization);
+      admit(options, request, route);
       allow(request, response, 'GET', 'HEAD');
       return sendJson(response, 200, [...functions.values()].map(describe));
     case 'health': {
@@ -103,6 +104,19 @@ async function handle(
         `there is nothing at ${pathOf(request)}; there are /api/v1/imagebuilder/status, /api/v1/build_image/, ` +
           `/openapi.json, /healthz, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
       );
+  }
+}
+
+/** Throws `request.unauthorized`. The function never gets such a call, so its audit line is written here. */
+function admit({ authorize, functions, log }: GatewayOptions, request: IncomingMessage, route: Route): void {
+  try {
+    authorize(request.headers.authorization);
+  } catch (error) {
+    const { code, status } = toImageBuilderError(error);
+    const called = 'name' in route && functions.has(route.name) ? `/${route.kind}/${route.name}` : 'other';
+    const path = route.kind === 'functions' ? '/system/functions' : called;
+    log.audit('call answered', { caller: anonymous.name, method: request.method, path, status, code });
+    throw error;
   }
 }
 

@@ -13,6 +13,7 @@ import { Problem } from '#lib/api/problem.ts';
 import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
 import { createWake } from '#lib/build/wake.ts';
 import { createWorker } from '#lib/build/worker.ts';
+import { type Caller, createCallers, digestToken } from '#lib/callers.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
 import { queues } from '#lib/queue/topology.ts';
@@ -95,11 +96,44 @@ async function call(handler: Handler, options: CallOptions) {
   return { status: code ?? 200, headers, body };
 }
 
+const everybody = createCallers({ token: null, tokenHolders: [] });
+
 function build({ broker, gateway }: Context, token: string | null = null): Handler {
   const { port } = gateway.address() as AddressInfo;
   const wake = createWake({ gatewayUrl: `http://127.0.0.1:${port}`, wakeSocket: '', log });
-  return buildImage({ broker, log, token, publicUrl: 'http://builder.example.org', wake: wake.send });
+  const callers = createCallers({ token, tokenHolders: [] });
+  return buildImage({ broker, log, callers, publicUrl: 'http://builder.example.org', wake: wake.send });
 }
+
+/** Both functions for callers of whom each one's token is its name, and their audit lines. */
+function service(broker: Broker, holders: readonly (Partial<Caller> & { name: string })[]) {
+  const audits: Record<string, unknown>[] = [];
+  const write = (line: string) => {
+    const { level, time: _time, message: _message, ...audit } = JSON.parse(line);
+    if (level === 'audit') audits.push(audit);
+  };
+  const tokenHolders = holders.map((holder) => ({
+    role: 'submit' as const,
+    limits: {},
+    ...holder,
+    tokenDigests: [digestToken(holder.name)],
+  }));
+  const callers = createCallers({ token: null, tokenHolders });
+  const shared = { broker, log: createLog({ level: 'error', write }), callers, publicUrl: '' };
+  const builder = buildImage({ ...shared, wake: () => {} });
+  const reporter = status(shared);
+  const as = (name: string) => ({ headers: { authorization: `Bearer ${name}` } });
+  return {
+    audits,
+    builder,
+    submit: (name: string, body: unknown) => call(builder, { method: 'POST', body, ...as(name) }),
+    show: (name: string, id: string) => call(builder, { path: `/${id}`, ...as(name) }),
+    cancel: (name: string, id: string) => call(builder, { method: 'DELETE', path: `/${id}`, ...as(name) }),
+    status: (name: string, query: Record<string, string> = {}) => call(reporter, { query, ...as(name) }),
+  };
+}
+
+const codeOf = ({ status: answered, body }: { status: number; body: unknown }) => [answered, Problem.parse(body).code];
 
 const request = (values: object = {}) => ({ ...exampleRequest, progress_trigger: `p.${randomUUID()}`, ...values });
 const submit = (context: Context, body: unknown, headers: Record<string, string> = {}) =>
@@ -190,7 +224,13 @@ test('50 submissions of the same request at once make one build', async (context
   // Also as seen by a replica that was not there, and with the ticket as text.
   await using fresh = await open(context.rabbitmq);
   await fresh.projection.ready();
-  assert.is(fresh.projection.unfinished('77', body.progress_trigger, new Date())?.buildId, [...ids][0]);
+  assert.is(
+    fresh.projection.unfinished(
+      { caller: 'anonymous', ticketId: '77', progressTrigger: body.progress_trigger },
+      new Date(),
+    )?.buildId,
+    [...ids][0],
+  );
   const again = await submit(context, { ...body, ticket_id: '77' });
   assert.is(again.status, 200);
   // Jobs of the others are in the queue, and whoever takes them sees that they are not to be built.
@@ -297,9 +337,156 @@ test('with a token every call needs it, and the wake carries none', async (conte
   assert.is((await call(handler, { method: 'POST', body: request(), headers })).status, 202);
   await until('the wake', () => context.wakes.length > 0);
   assert.is(context.wakes[0]?.authorization, undefined);
-  const statusHandler = status({ broker: context.broker, log, token: 'open-sesame', publicUrl: '' });
+  const statusHandler = status({
+    broker: context.broker,
+    log,
+    callers: createCallers({ token: 'open-sesame', tokenHolders: [] }),
+    publicUrl: '',
+  });
   assert.is((await call(statusHandler, {})).status, 401);
   assert.is((await call(statusHandler, { headers })).status, 200);
+  await drain(context.broker);
+});
+
+const trio = [{ name: 'lander' }, { name: 'monitor', role: 'read' }, { name: 'boss', role: 'operate' }] as const;
+
+test('a caller sees and cancels its own builds, read sees all, and operate may do everything, at every replica', async (context) => {
+  const near = service(context.broker, [...trio, { name: 'stranger' }]);
+  const body = request();
+  const accepted = Accepted.parse((await near.submit('lander', body)).body);
+  const taken = await context.broker.jobs.take();
+  assert.is(taken?.job.submission?.caller, 'lander');
+  await taken?.drop();
+  const { submission } = taken?.job ?? {};
+  const { build_id } = accepted;
+  await context.broker.publishEvent(running(accepted, body.progress_trigger, { worker: 'w-roles' }), { submission });
+  await using replica = await open(context.rabbitmq);
+  await replica.projection.ready();
+  for (const at of [near, service(replica, [...trio, { name: 'stranger' }])]) {
+    const unknown = [
+      at.show('stranger', build_id),
+      at.cancel('stranger', build_id),
+      at.status('stranger', { build_id }),
+      at.show('lander', randomUUID()),
+    ];
+    for (const answer of await Promise.all(unknown)) assert.equal(codeOf(answer), [404, 'build.not_found']);
+    const strange = Status.parse((await at.status('stranger')).body);
+    assert.equal([strange.running, strange.queued, strange.finished], [[], [], []]);
+    assert.equal(strange.workers.find(({ name }) => name === 'w-roles')?.builds, []);
+    for (const name of ['lander', 'monitor', 'boss']) {
+      assert.is(BuildStatus.parse((await at.show(name, build_id)).body).caller, 'lander');
+      const seen = Status.parse((await at.status(name, { build_id })).body);
+      assert.is(seen.running[0]?.build_id, build_id);
+      assert.equal(seen.workers.find((worker) => worker.name === 'w-roles')?.builds, [build_id]);
+    }
+    assert.equal(codeOf(await at.submit('monitor', request())), [403, 'request.forbidden']);
+    assert.equal(codeOf(await at.cancel('monitor', build_id)), [403, 'request.forbidden']);
+    assert.is(context.broker.projection.get(build_id)?.cancelling, at !== near);
+    for (const name of ['lander', 'boss']) assert.is((await at.cancel(name, build_id)).status, 202);
+  }
+  assert.equal(await drain(context.broker), []);
+});
+
+test('one caller’s ticket in work neither blocks another caller’s nor is given away', async (context) => {
+  const { submit: submitAs } = service(context.broker, [{ name: 'lander' }, { name: 'stranger' }]);
+  const body = request();
+  const answers = await Promise.all(
+    ['lander', 'stranger', 'lander', 'stranger'].map(async (name) => ({ name, answer: await submitAs(name, body) })),
+  );
+  answers.push({ name: 'stranger', answer: await submitAs('stranger', body) });
+  const idsOf = (of: string) =>
+    new Set(answers.filter(({ name }) => name === of).map(({ answer }) => Accepted.parse(answer.body).build_id));
+  assert.equal([idsOf('lander').size, idsOf('stranger').size], [1, 1]);
+  assert.is.not([...idsOf('lander')][0], [...idsOf('stranger')][0]);
+  assert.equal(codeOf(await submitAs('stranger', { ...body, ppa_list: [] })), [409, 'request.conflict']);
+  await drain(context.broker);
+});
+
+test('a caller at its limits is answered 429 with Retry-After, exactly at one replica and within bounds at two', async (context) => {
+  await using replica = await open(context.rabbitmq);
+  await replica.projection.ready();
+  const name = `limited-${randomUUID()}`;
+  const holders = [{ name, limits: { unfinished_builds: 2, builds_an_hour: 5, packages: 2 } }, { name: 'other' }];
+  const services = [service(context.broker, holders), service(replica, holders)];
+  const [near, far] = services;
+  assert.ok(near && far);
+  const trigger = `p.${randomUUID()}`;
+  const at = (ticket_id: number) => request({ ticket_id, progress_trigger: trigger });
+  const accepted: Accepted[] = [];
+  const submitMany = async (count: number, where: typeof services) => {
+    const before = accepted.length;
+    const tickets = Array.from({ length: count }, (_, index) => before * 100 + index);
+    const answers = await Promise.all(
+      tickets.map((ticket, index) => where[index % where.length]?.submit(name, at(ticket))),
+    );
+    for (const answer of answers) {
+      assert.ok(answer);
+      if (answer.status === 202) accepted.push(Accepted.parse(answer.body));
+      else {
+        assert.equal(codeOf(answer), [429, 'caller.limit']);
+        assert.ok(Number(answer.headers['retry-after']) > 0);
+      }
+    }
+    return accepted.length - before;
+  };
+  assert.is(await submitMany(10, [near]), 2);
+  await replica.projection.sync();
+  assert.is(await submitMany(4, services), 0);
+  assert.is((await near.submit('other', at(1))).status, 202, 'others are not held back');
+  const again = await far.submit(name, at(Number(accepted[0]?.ticket_id)));
+  assert.is(again.status, 200, 'the same request again takes no place');
+  const endAll = async () => {
+    const submission = { caller: name, request_sha256: '0'.repeat(64) };
+    for (const build of accepted) {
+      await context.broker.publishEvent(running(build, trigger, { state: 'completed' }), { submission });
+    }
+    await replica.projection.sync();
+  };
+  await endAll();
+  const more = await submitMany(20, services);
+  assert.ok(more >= 2 && more <= 3 * services.length, `${more} more were accepted`);
+  await endAll();
+  if (accepted.length < 5) await submitMany(5 - accepted.length, [near]);
+  await endAll();
+  const late = await near.submit(name, at(9_999));
+  assert.equal(codeOf(late), [429, 'caller.limit']);
+  assert.ok(Number(late.headers['retry-after']) > 3_000);
+  const large = await near.submit(name, { ...at(1), package_list: ['aa', 'bb', 'cc'], odd: 1 });
+  assert.is(large.status, 400);
+  const places = Problem.parse(large.body).faults?.map(({ path }) => path);
+  assert.equal(new Set(places), new Set(['$.package_list', '$.odd']));
+  await drain(context.broker);
+});
+
+test('every call leaves one audit line: who did what to which build, and how it was answered', async (context) => {
+  const { audits, builder, ...at } = service(context.broker, [...trio]);
+  const body = request({ ticket_id: 'T-audit' });
+  const { build_id } = Accepted.parse((await at.submit('lander', body)).body);
+  await at.submit('lander', { ...body, ppa_list: [] });
+  await at.submit('monitor', body);
+  await at.submit('nobody', body);
+  await at.submit('lander', {});
+  await at.show('lander', build_id);
+  await at.show('lander', '../../etc/passwd');
+  await at.status('monitor', { ticket_id: 'T-audit' });
+  await at.status('lander', { build_id: 'nonsense' });
+  await at.cancel('boss', build_id);
+  await call(builder, { method: 'PUT' });
+  const ticket_id = 'T-audit';
+  const one = { path: '/{build_id}', build_id, ticket_id };
+  assert.equal(audits, [
+    { caller: 'lander', method: 'POST', path: '/', ticket_id, build_id, status: 202 },
+    { caller: 'lander', method: 'POST', path: '/', ticket_id, status: 409, code: 'request.conflict' },
+    { caller: 'monitor', method: 'POST', path: '/', status: 403, code: 'request.forbidden' },
+    { caller: 'anonymous', method: 'POST', path: '/', status: 401, code: 'request.unauthorized' },
+    { caller: 'lander', method: 'POST', path: '/', status: 400, code: 'request.invalid' },
+    { caller: 'lander', method: 'GET', ...one, status: 200 },
+    { caller: 'lander', method: 'GET', path: 'other', status: 404, code: 'request.not_found' },
+    { caller: 'monitor', method: 'GET', path: '/', ticket_id, status: 200 },
+    { caller: 'lander', method: 'GET', path: '/', status: 400, code: 'request.invalid' },
+    { caller: 'boss', method: 'DELETE', ...one, status: 202 },
+    { caller: 'anonymous', method: 'PUT', path: '/', status: 401, code: 'request.unauthorized' },
+  ]);
   await drain(context.broker);
 });
 
@@ -362,7 +549,7 @@ test('calls that change nothing append nothing to the stream, however many come'
     channel.ack(message);
   };
   await channel.consume(queues.events, take, { arguments: { 'x-stream-offset': 'next' } });
-  const show = status({ broker, log, token: null, publicUrl: '' });
+  const show = status({ broker, log, callers: everybody, publicUrl: '' });
   const worker = createWorker({
     name: 'w',
     broker,
@@ -408,7 +595,7 @@ test('status tells of running, queued and finished builds and of workers, also a
   await context.broker.publishEvent(running(first, triggers[0] ?? '', said));
   await context.broker.publishEvent(running(second, triggers[1] ?? '', { state: 'failed' }));
   await using fresh = await open(context.rabbitmq);
-  const handler = status({ broker: fresh, log, token: null, publicUrl: '' });
+  const handler = status({ broker: fresh, log, callers: everybody, publicUrl: '' });
   const all = Status.parse((await call(handler, {})).body);
   assert.is(all.status, 'ok');
   assert.is(all.broker.queue_depth, 3);
@@ -461,6 +648,7 @@ test('events go to the caller’s topic and fanout exchanges, in order and with 
     assert.is(started?.properties.deliveryMode, 2);
     assert.type(started?.properties.timestamp, 'number');
     assert.type(started?.properties.messageId, 'string');
+    for (const { content } of messages) assert.not.match(content.toString(), /anonymous|submission|sha256/);
   }
   await drain(context.broker);
 });
@@ -557,7 +745,7 @@ test('without RabbitMQ a submission is answered 503 with Retry-After, and status
   const body = request();
   const accepted = Accepted.parse((await submit(context, body)).body);
   await context.rabbitmq.stop();
-  const statusHandler = status({ broker: context.broker, log, token: null, publicUrl: '' });
+  const statusHandler = status({ broker: context.broker, log, callers: everybody, publicUrl: '' });
   try {
     const answer = await submit(context, request());
     assert.is(answer.status, 503);

@@ -35,6 +35,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const secrets = {
     'the password of RabbitMQ': canary('amqp'),
     'the token of callers': canary('token'),
+    'the token of one caller among several': canary('one-caller'),
     'the key of callbacks': canary('signing'),
     'the key of temporary URLs': canary('temporary'),
     'the password of OpenStack': projects.builder.password,
@@ -66,6 +67,9 @@ test('no secret is in a log, event, answer, callback, command line, environment,
     await mkdir(path);
     const files = {
       [secretFiles.token.file]: token,
+      [secretFiles.tokens.file]: JSON.stringify({
+        callers: [{ name: 'lander', role: 'submit', token: secrets['the token of one caller among several'] }],
+      }),
       [secretFiles.callbackSigningKey.file]: secrets['the key of callbacks'],
       [secretFiles.swiftTemporaryUrlKey.file]: secrets['the key of temporary URLs'],
       ...more,
@@ -178,7 +182,8 @@ test('no secret is in a log, event, answer, callback, command line, environment,
 
   const userInfo = `http://user:${secrets['the password in a URL of a request']}@127.0.0.1/x`;
   const everywhere = { base_image: baseImage(userInfo), cancel_url: userInfo, callback_url: userInfo };
-  assert.is((await submit(everywhere)).status, 400);
+  const asLander = { authorization: `Bearer ${secrets['the token of one caller among several']}` };
+  assert.is((await submit(everywhere, asLander)).status, 400);
   assert.is((await submit({}, { authorization: 'Bearer wrong' })).status, 401);
 
   const amqpFile = { [secretFiles.amqpUrl.file]: amqpUrl };

@@ -9,6 +9,11 @@ import { eventually, serveStack } from './serve/command.ts';
 
 const secrets = await mkdtemp(join(tmpdir(), 'imagebuilder-test-secrets-'));
 await writeFile(join(secrets, 'imagebuilder-token'), 'open-sesame\n');
+const ownToken = 'b'.repeat(32);
+await writeFile(
+  join(secrets, 'imagebuilder-tokens'),
+  JSON.stringify({ callers: [{ name: 'lander', role: 'read', token: ownToken }] }),
+);
 const gateway = await serveStack(
   { 'build-image': { handler: 'echo' }, status: { handler: 'echo' }, 'build-worker': { handler: 'echo' } },
   { env: { IMAGEBUILDER_SECRETS_DIRECTORY: secrets } },
@@ -49,9 +54,32 @@ test('with a token every path that starts work or tells of it asks for the token
       assert.match(response.headers.get('www-authenticate') ?? '', 'Bearer');
       assert.is(((await response.json()) as { code: string }).code, 'request.unauthorized');
     }
-    assert.is.not((await fetch(`${url}${target}`, { method, headers: { authorization } })).status, 401, path);
+    for (const valid of [authorization, `Bearer ${ownToken}`]) {
+      const headers = { authorization: valid };
+      assert.is.not((await fetch(`${url}${target}`, { method, headers })).status, 401, path);
+    }
   }
   assert.is((await fetch(`${url}/healthz`)).status, 200, 'a health check needs none');
+});
+
+test('a call that the gateway refuses leaves an audit line, without the token that it carried', async () => {
+  const headers = { authorization: 'Bearer not-the-token' };
+  await fetch(`${url}/api/v1/build_image/0?query=1`, { method: 'DELETE', headers });
+  await fetch(`${url}/function/made-up`, { method: 'DELETE', headers });
+  const audits = await eventually('the audit lines', async () => {
+    const lines = gateway
+      .log()
+      .split('\n')
+      .filter((line) => line.includes('"audit"') && line.includes('"DELETE"'));
+    return lines.length === 2 && lines.map((line) => JSON.parse(line));
+  });
+  const line = { caller: 'anonymous', method: 'DELETE', status: 401, code: 'request.unauthorized' };
+  const seen = audits.map(({ caller, method, path, status, code }) => ({ caller, method, path, status, code }));
+  assert.equal(seen, [
+    { ...line, path: '/function/build-image' },
+    { ...line, path: 'other' },
+  ]);
+  assert.not.match(gateway.log(), /not-the-token|query=1/);
 });
 
 test('a function wakes the worker from inside, without the token', async () => {

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { handlerModule } from '#lib/api/function.ts';
 import { Problem } from '#lib/api/problem.ts';
-import { refuseMethod, requireToken, respond } from '#lib/api/respond.ts';
+import { refuseMethod, respond } from '#lib/api/respond.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 
@@ -53,18 +53,6 @@ test('what was not foreseen goes to the log and not to the caller', async () => 
   assert.is(answer.seen.status, 500);
   assert.not.match(JSON.stringify(body), 'inner workings');
   assert.match(lines.join(''), 'inner workings');
-});
-
-test('a token is asked for only where there is one, and compared whole', () => {
-  requireToken(null, undefined);
-  requireToken('sesame', 'Bearer sesame');
-  requireToken('sesame', 'bearer sesame');
-  for (const header of [undefined, '', 'Bearer ', 'Bearer sesam', 'Bearer sesame2', 'Basic sesame', 'sesame']) {
-    assert.throws(
-      () => requireToken('sesame', header),
-      (error: ImageBuilderError) => error.code === 'request.unauthorized',
-    );
-  }
 });
 
 test('a refused method names the allowed ones', async () => {

@@ -6,6 +6,7 @@ export function buildStatus(changes: Partial<BuildStatus> = {}): BuildStatus {
     build_id: '0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55',
     ticket_id: 42,
     progress_trigger: 'events',
+    caller: 'lander',
     state: 'running',
     step: 'install',
     message: 'Unpacking hello',

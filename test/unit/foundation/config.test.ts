@@ -68,6 +68,41 @@ test('secrets come from files, win over the environment and are listed for redac
   }
 });
 
+test('callers with tokens of their own come from a file, and their tokens are listed for redaction', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    const token = 'a'.repeat(32);
+    const write = (file: string, text: string) => writeFile(join(directory, file), text);
+    const load = () => loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory });
+    const faults = () => {
+      try {
+        load();
+      } catch (error) {
+        return (error as ImageBuilderError).faults.map((fault) => fault.path);
+      }
+      return [];
+    };
+    await write('imagebuilder-tokens', `callers: [{ name: lander, role: submit, token: ${token} }]`);
+    const { tokenHolders, secrets } = load();
+    assert.equal([tokenHolders.length, tokenHolders[0]?.name], [1, 'lander']);
+    assert.ok(secrets.includes(token));
+
+    await write('imagebuilder-token', `${token}\n`);
+    assert.equal(faults(), ['secret imagebuilder-tokens']);
+
+    // It must not open the API to everybody.
+    await write('imagebuilder-tokens', '\n');
+    assert.equal(faults(), ['secret imagebuilder-tokens']);
+    await write('imagebuilder-tokens', 'callers: [{ name: lander, role: boss, token: short }]');
+    assert.equal(faults(), [
+      'secret imagebuilder-tokens callers.0.role',
+      'secret imagebuilder-tokens callers.0.token.0',
+    ]);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
 test('the passwords of a clouds.yaml, of whichever cloud, are listed for redaction and appear in no log', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
   try {

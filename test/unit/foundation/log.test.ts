@@ -16,6 +16,13 @@ test('a line is one JSON object with its fields, and quieter ones are left out',
   );
 });
 
+test('an audit line is written whatever the least severity is', () => {
+  const lines: string[] = [];
+  createLog({ level: 'error', write: (line) => lines.push(line) }).audit('call answered', { status: 200 });
+  const { level, status } = JSON.parse(lines[0] ?? '');
+  assert.equal([level, status], ['audit', 200]);
+});
+
 test('secrets are never written, by key or by value', () => {
   const lines: string[] = [];
   const log = createLog({ write: (line) => lines.push(line), secrets: ['hunter22'] });

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
+import { maximumBuildsAnHour } from '#lib/callers.ts';
 import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import type { Submission } from '#lib/queue/submission.ts';
@@ -30,13 +31,14 @@ function eventOf(values: Partial<BuildEvent>): BuildEvent {
   };
 }
 
-const submission = { request_sha256: '1'.repeat(64) };
+const submission = { caller: 'lander', request_sha256: '1'.repeat(64) };
 const apply = (projection: Projection, values: Partial<BuildEvent>, submitted?: Submission): Verdict =>
   projection.apply({ kind: 'event', id: first, event: eventOf(values), submission: submitted });
 const cancel = (projection: Projection, buildId = first): Verdict =>
   projection.apply({ kind: 'cancel', id: first, build_id: buildId, time: new Date(startOfTime).toISOString() });
 const withdraw = (projection: Projection, buildId = first): Verdict =>
   projection.apply({ kind: 'withdrawn', id: first, build_id: buildId });
+const key = { caller: 'anonymous', ticketId: 'T-1', progressTrigger: 'lander' };
 const running = (worker: string, attempt: number, sequence: number): Partial<BuildEvent> => ({
   state: 'running',
   worker,
@@ -102,13 +104,13 @@ test('a request whose build is not finished supersedes later equal ones, ticket 
 });
 
 test('of a second submission with the same key it is known whether its request differs, whichever record came first', () => {
-  const other = { request_sha256: '2'.repeat(64) };
+  const other = { ...submission, request_sha256: '2'.repeat(64) };
   for (const [registered, submitted, conflicting] of [
     [submission, submission, false],
     [submission, other, true],
     // Of versions that knew no digests.
-    [undefined, submission, true],
-    [submission, undefined, true],
+    [undefined, { ...other, caller: 'anonymous' }, true],
+    [{ ...other, caller: 'anonymous' }, undefined, true],
   ] as const) {
     for (const record of [{}, running('a', 1, 1)]) {
       const projection = create();
@@ -120,16 +122,65 @@ test('of a second submission with the same key it is known whether its request d
   }
 });
 
-test('a stream that begins in the middle of a build still says which request it is of', () => {
+test('a stream that begins in the middle of a build still says whose it is and of which request', () => {
   const projection = create();
   apply(projection, running('a', 1, 7), submission);
-  assert.is(projection.get(first)?.requestDigest, submission.request_sha256);
+  const build = projection.get(first);
+  assert.equal([build?.caller, build?.requestDigest], [submission.caller, submission.request_sha256]);
+});
+
+test('a ticket in work with one caller says nothing to another caller', () => {
+  const projection = create();
+  apply(projection, {}, submission);
+  assert.is(apply(projection, { build_id: second }, { ...submission, caller: 'other' }), 'applied');
+  const now = new Date(startOfTime);
+  const buildOf = (caller: string) => projection.unfinished({ ...key, caller }, now)?.buildId;
+  assert.equal([buildOf('lander'), buildOf('other'), buildOf('anonymous')], [first, second, undefined]);
+  apply(projection, { ...running('a', 1, 1), state: 'completed' }, submission);
+  assert.equal([buildOf('lander'), buildOf('other')], [undefined, second]);
+});
+
+test('what a caller has in work, and what it submitted within an hour, is counted for each by itself', () => {
+  const projection = create();
+  const at = (minutes: number) => new Date(startOfTime + minutes * 60_000);
+  const submit = (index: number, minutes: number, caller = 'lander') =>
+    apply(
+      projection,
+      { build_id: ids[index] ?? '', ticket_id: index, time: at(minutes).toISOString() },
+      { ...submission, caller },
+    );
+  const usage = (caller: string, minutes: number) => {
+    const { unfinished, submittedAtMs } = projection.usage(caller, at(minutes));
+    return [unfinished, submittedAtMs.map((time) => (time - startOfTime) / 60_000)];
+  };
+  submit(0, 0);
+  submit(1, 20);
+  submit(2, 30, 'other');
+  assert.equal(usage('lander', 30), [2, [0, 20]]);
+  assert.equal(usage('other', 30), [1, [30]]);
+  assert.equal(usage('nobody', 30), [0, []]);
+  apply(projection, { ...running('a', 1, 1), ticket_id: 0, state: 'completed', time: at(40).toISOString() });
+  assert.equal(usage('lander', 40), [1, [0, 20]], 'an ended build still counts for its hour');
+  assert.equal(usage('lander', 60), [1, [20]]);
+  withdraw(projection, second);
+  assert.equal(usage('lander', 60), [0, []], 'a submission that was answered with an error does not count');
+});
+
+test('ended builds count for their hour also when their details are dropped, up to the highest limit', () => {
+  const projection = create();
+  for (let index = 0; index < maximumBuildsAnHour + 5; index += 1) {
+    const build_id = `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
+    apply(projection, { build_id, ticket_id: index }, submission);
+    apply(projection, { ...running('a', 1, 1), build_id, ticket_id: index, state: 'completed' }, submission);
+  }
+  const { unfinished, submittedAtMs } = projection.usage(submission.caller, new Date(startOfTime));
+  assert.equal([unfinished, submittedAtMs.length], [0, maximumBuildsAnHour]);
 });
 
 test('a withdrawn submission is not built for the sake of one that it conflicts with', () => {
   const projection = create();
   apply(projection, {}, submission);
-  apply(projection, { build_id: second }, { request_sha256: '2'.repeat(64) });
+  apply(projection, { build_id: second }, { ...submission, request_sha256: '2'.repeat(64) });
   assert.is(withdraw(projection), 'applied');
   assert.is(projection.isOver(first), true);
 });
@@ -139,14 +190,14 @@ test('a request equal to a finished one is a build of its own', () => {
   apply(projection, {});
   apply(projection, { ...running('a', 1, 1), state: 'cancelled' });
   assert.is(apply(projection, { build_id: second }), 'applied');
-  assert.is(projection.unfinished('T-1', 'lander', new Date(startOfTime))?.buildId, second);
+  assert.is(projection.unfinished(key, new Date(startOfTime))?.buildId, second);
 });
 
 test('a build that was not heard of for the whole retention does not block its request for ever', () => {
   const projection = create();
   apply(projection, {});
   const later = new Date(startOfTime + 3_601_000);
-  assert.is(projection.unfinished('T-1', 'lander', later), undefined);
+  assert.is(projection.unfinished(key, later), undefined);
   assert.is(apply(projection, { build_id: second, time: later.toISOString() }), 'applied');
   assert.equal(
     projection.builds(later).map((build) => build.buildId),

@@ -1,0 +1,61 @@
+import { anonymous, type Caller, type Callers } from '../callers.ts';
+import { toImageBuilderError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { type Answer, refuse, requireCaller } from './respond.ts';
+
+/** A call of the API by a caller that is known. */
+export interface Call extends Answer {
+  readonly caller: Caller;
+  /** Puts something about the call into its audit line. */
+  note(about: About): void;
+}
+
+/** What an audit line says about a call beside its path, as far as it is known. */
+export interface About {
+  readonly build_id?: string | undefined;
+  readonly ticket_id?: string | number | undefined;
+}
+
+export interface CallOptions {
+  readonly callers: Callers;
+  readonly log: Log;
+  readonly event: { readonly method: string; readonly headers: Readonly<Record<string, string>> };
+  readonly context: Answer;
+  /** Below the function, with `{build_id}` for a build's; `other` for one that a caller made up. */
+  readonly path: string;
+  readonly about?: About;
+}
+
+/**
+ * Does the work of a call for the caller whose token it carries, as `respond` does, and writes one audit line when it is
+ * answered: who called, for what, and with which answer; never a token or a query. Never throws.
+ */
+export async function answerCall(
+  { callers, log, event, context, path, ...options }: CallOptions,
+  work: (call: Call) => Promise<unknown>,
+): Promise<unknown> {
+  let caller = anonymous;
+  let about = options.about ?? {};
+  let status = 200;
+  let code: string | undefined;
+  const answer: Answer = {
+    status(value) {
+      status = value;
+      context.status(value);
+    },
+    headers: (values) => context.headers(values),
+  };
+  const note = (more: About) => {
+    about = { ...about, ...more };
+  };
+  try {
+    caller = requireCaller(callers, event.headers.authorization);
+    return await work({ ...answer, caller, note });
+  } catch (thrown) {
+    const error = toImageBuilderError(thrown);
+    code = error.code;
+    return refuse(answer, log, error);
+  } finally {
+    log.audit('call answered', { caller: caller.name, method: event.method, path, ...about, status, code });
+  }
+}

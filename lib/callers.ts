@@ -1,0 +1,98 @@
+import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { z } from 'zod';
+
+/** The callers of the API: how they are known by their tokens, and what each may do. */
+
+/**
+ * - `submit`: submits builds, sees and cancels its own.
+ * - `read`: sees all builds, and changes nothing.
+ * - `operate`: submits builds, sees and cancels all.
+ */
+export const roles = ['submit', 'read', 'operate'] as const;
+export type Role = (typeof roles)[number];
+
+const nameError = 'must be a name of 1 to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit';
+export const CallerName = z
+  .string({ error: nameError })
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, { error: nameError });
+
+/** The highest limit of builds an hour: submissions of one caller beyond it are not remembered one by one. */
+export const maximumBuildsAnHour = 1_000;
+
+/** What a caller may have. A limit that is left out does not hold. */
+export interface CallerLimits {
+  /** Queued and running builds together. */
+  readonly unfinished_builds?: number | undefined;
+  readonly builds_an_hour?: number | undefined;
+  /** Entries in the `package_list` of one request. */
+  readonly packages?: number | undefined;
+}
+
+export interface Caller {
+  /** Stands in jobs, in the records of builds and in audit lines. */
+  readonly name: string;
+  readonly role: Role;
+  readonly limits: CallerLimits;
+}
+
+/** A caller with its tokens, as SHA-256 digests in hex. */
+export interface TokenHolder extends Caller {
+  readonly tokenDigests: readonly string[];
+}
+
+/** Everybody, while no token is asked for. */
+export const anonymous: Caller = { name: 'anonymous', role: 'operate', limits: {} };
+/** The caller with the one token of the secret `imagebuilder-token`. */
+export const operator: Caller = { name: 'operator', role: 'operate', limits: {} };
+
+export interface Callers {
+  /** The caller whose token an Authorization header carries; null for none or a wrong one. Without tokens: `anonymous`. */
+  identify(authorization: string | undefined): Caller | null;
+}
+
+export interface CallersOptions {
+  /** The one token of the secret `imagebuilder-token`; null without. */
+  readonly token: string | null;
+  /** The callers of the secret `imagebuilder-tokens`. */
+  readonly tokenHolders: readonly TokenHolder[];
+}
+
+/** Creates the callers of a configuration. */
+export function createCallers({ token, tokenHolders }: CallersOptions): Callers {
+  // Looked up by a digest that nobody outside can compute: the time that takes tells nothing about the tokens, neither
+  // how many there are nor how one begins.
+  const key = randomBytes(32);
+  const blind = (digest: string) => createHmac('sha256', key).update(digest).digest('base64');
+  const known = new Map<string, Caller>();
+  for (const { tokenDigests, ...caller } of tokenHolders) {
+    for (const digest of tokenDigests) known.set(blind(digest), caller);
+  }
+  if (token !== null) known.set(blind(digestToken(token)), operator);
+  return {
+    identify(authorization) {
+      if (known.size === 0) return anonymous;
+      const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+      return given === undefined ? null : (known.get(blind(digestToken(given))) ?? null);
+    },
+  };
+}
+
+/** SHA-256 of a token, in hex. */
+export function digestToken(token: string): string {
+  return createHash('sha256').update(token).digest('hex');
+}
+
+/** True for callers who see the builds of others, too. */
+export function seesAll({ role }: Caller): boolean {
+  return role !== 'submit';
+}
+
+/** True where the caller may know of a build that `owner` has submitted. */
+export function maySee(caller: Caller, owner: string): boolean {
+  return seesAll(caller) || caller.name === owner;
+}
+
+/** True for callers who submit and cancel builds. */
+export function mayChange({ role }: Caller): boolean {
+  return role !== 'read';
+}

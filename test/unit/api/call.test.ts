@@ -1,0 +1,77 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { answerCall, type Call } from '#lib/api/call.ts';
+import { Problem } from '#lib/api/problem.ts';
+import { createCallers, digestToken } from '#lib/callers.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { createLog } from '#lib/log.ts';
+
+const callers = createCallers({
+  token: null,
+  tokenHolders: [{ name: 'lander', role: 'submit', limits: {}, tokenDigests: [digestToken('sesame')] }],
+});
+
+const about = { path: '/{build_id}', build_id: 'b' };
+
+async function audited(authorization: string | undefined, work: (call: Call) => Promise<unknown>) {
+  const lines: string[] = [];
+  const seen = { status: 200, headers: {} as Record<string, string> };
+  const body = await answerCall(
+    {
+      callers,
+      // Even where nothing else is logged.
+      log: createLog({ level: 'error', write: (line) => lines.push(line) }),
+      path: about.path,
+      about: { build_id: about.build_id },
+      event: { method: 'GET', headers: authorization === undefined ? {} : { authorization } },
+      context: {
+        status: (code) => {
+          seen.status = code;
+        },
+        headers: (values) => Object.assign(seen.headers, values),
+      },
+    },
+    work,
+  );
+  const audits = lines.map((line) => JSON.parse(line)).filter(({ level }) => level === 'audit');
+  assert.is(audits.length, 1);
+  const { time: _time, level: _level, message: _message, ...audit } = audits[0];
+  return { body, audit, lines: lines.join(''), ...seen };
+}
+
+test('a call is answered and its audit line says who did what', async () => {
+  const { body, audit, status } = await audited('Bearer sesame', async (call) => {
+    assert.is(call.caller.name, 'lander');
+    call.note({ ticket_id: 7 });
+    call.status(202);
+    return 'done';
+  });
+  assert.equal([body, status], ['done', 202]);
+  assert.equal(audit, { ...about, caller: 'lander', method: 'GET', ticket_id: 7, status: 202 });
+});
+
+test('a call without its token is refused, audited, and its token stands nowhere', async () => {
+  for (const header of [undefined, 'Bearer wrong-token', 'Basic wrong-token']) {
+    const { body, audit, status, headers, lines } = await audited(header, async () => assert.unreachable());
+    assert.equal([status, Problem.parse(body).code], [401, 'request.unauthorized']);
+    assert.match(headers['www-authenticate'] ?? '', /Bearer/);
+    assert.equal(audit, { ...about, caller: 'anonymous', method: 'GET', status: 401, code: 'request.unauthorized' });
+    assert.not.match(lines, 'wrong-token');
+  }
+});
+
+test('a refused call is audited with its code, and so is one that fails', async () => {
+  for (const [error, status, code] of [
+    [new ImageBuilderError('caller.limit', 'too many', { retryAfterSeconds: 7 }), 429, 'caller.limit'],
+    [new TypeError('unforeseen'), 500, 'internal'],
+  ] as const) {
+    const answer = await audited('Bearer sesame', async () => {
+      throw error;
+    });
+    assert.is(answer.status, status);
+    assert.equal(answer.audit, { ...about, caller: 'lander', method: 'GET', status, code });
+    if (code === 'caller.limit') assert.is(answer.headers['retry-after'], '7');
+  }
+});
+
+test.run();
