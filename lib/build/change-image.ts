@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import type { ImageResult } from '../api/event.ts';
 import { type AptCaches, openAptCaches } from '../apt/caches.ts';
 import { assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
@@ -56,9 +55,7 @@ export async function changeImage(
     signal,
     onNotice: (message) => reporter.notice(message),
     binds: caches.binds,
-    // The vm has no network of its own; what it may be given is the proxy.
-    resolvConf: guest.kind === 'host' ? await readFile('/etc/resolv.conf', 'utf8').catch(() => null) : null,
-    proxyUrl: proxy.url,
+    proxy,
   });
   const session = output.around(opened);
   const facts = await readImageFacts(session);

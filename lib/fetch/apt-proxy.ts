@@ -1,7 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { AptCache } from './apt-cache.ts';
@@ -21,6 +21,8 @@ export interface AptProxy extends AsyncDisposable {
   /** For `Acquire::http::Proxy` and `Acquire::https::Proxy`; holds the password. */
   readonly url: string;
   readonly password: string;
+  /** Serves what connects to another socket, too, and asks it for no password. The socket remains the caller's. */
+  serve(listener: Server): void;
   /** URLs whose last request failed, the oldest first. */
   readonly failures: readonly AptProxyFailure[];
   readonly statistics: AptProxyStatistics;
@@ -66,8 +68,12 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
   const underWay = new Set<Promise<void>>();
   const silence = createSilenceMemory(client.stallTimeoutMs);
 
+  const trusted = new WeakSet<Socket>();
+
   function isAuthorized(request: IncomingMessage): boolean {
-    return timingSafeEqual(digest(request.headers['proxy-authorization'] ?? ''), credentials);
+    return (
+      trusted.has(request.socket) || timingSafeEqual(digest(request.headers['proxy-authorization'] ?? ''), credentials)
+    );
   }
 
   /** Notes the failure of a URL, and tells how apt is to be answered. */
@@ -208,6 +214,12 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
   return {
     url: `http://imagebuilder:${password}@127.0.0.1:${port}`,
     password,
+    serve(listener) {
+      listener.on('connection', (socket) => {
+        trusted.add(socket);
+        server.emit('connection', socket);
+      });
+    },
     get failures() {
       return [...failures.values()];
     },

@@ -1,3 +1,4 @@
+import type { Server } from 'node:net';
 import type { Partition } from '../image/partition.ts';
 
 /**
@@ -41,10 +42,16 @@ export interface GuestOptions {
   readonly onNotice: (message: string) => void;
   /** Folders of the worker that appear inside the image while it is open and are not part of it (apt's caches). */
   readonly binds: readonly GuestBind[];
-  /** Text of /etc/resolv.conf inside while it is open; null for no name resolution. */
-  readonly resolvConf: string | null;
-  /** The worker's http proxy, such as `http://127.0.0.1:41234`: all of the network that a vm may be given. */
-  readonly proxyUrl?: string;
+  /** All of the network that scripts may be given; missing for none. */
+  readonly proxy?: GuestProxy;
+}
+
+/** The worker's http proxy. */
+export interface GuestProxy {
+  /** Where it listens on the worker, such as `http://user:password@127.0.0.1:41234`. */
+  readonly url: string;
+  /** Serves what connects to another socket, too, without asking for a password: nobody but this build reaches that. */
+  serve(listener: Server): void;
 }
 
 export interface GuestBind {
@@ -57,7 +64,7 @@ export interface GuestBind {
 /** An opened image. Disposing it discards nothing that `close` has not been called for: it only gives back. */
 export interface GuestSession extends AsyncDisposable {
   readonly kind: 'host' | 'vm';
-  /** True when scripts reach the network. */
+  /** True when scripts reach the network: http and https, through the worker's proxy (`http_proxy`, `https_proxy`). */
   readonly network: boolean;
   /** Where scripts reach the worker's proxy, when that is not at its own URL. */
   readonly proxyUrl?: string;

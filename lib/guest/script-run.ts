@@ -9,8 +9,11 @@ import { guestScripts } from './script.ts';
 
 /** What running a script inside an image has in common, whichever guest does it. */
 
-/** The whole environment of a script; the worker's own does not reach it. */
-export function scriptEnvironment({ partitions }: GuestDisk): Record<string, string> {
+/**
+ * The whole environment of a script; the worker's own does not reach it. `proxyUrl` is the proxy as it is reached
+ * inside, null without a network.
+ */
+export function scriptEnvironment({ partitions }: GuestDisk, proxyUrl: string | null): Record<string, string> {
   const isMbr = partitions.some(({ type }) => type?.startsWith('mbr:') === true);
   return {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
@@ -26,6 +29,7 @@ export function scriptEnvironment({ partitions }: GuestDisk): Record<string, str
     // update-grub cannot see the partition table from here, so it is told what grub.cfg has to load for it.
     GRUB_PRELOAD_MODULES: isMbr ? 'part_msdos' : 'part_gpt',
     GRUB_DISABLE_OS_PROBER: 'true',
+    ...(proxyUrl === null ? {} : { http_proxy: proxyUrl, https_proxy: proxyUrl }),
   };
 }
 
@@ -57,11 +61,7 @@ export function scriptError({ name }: GuestScript, failure: ScriptFailure): Imag
 export const ownLimitMs = 10 * 60_000;
 
 /** The script that puts into the image what it needs while it is open. */
-export function borrowScript(resolvConf: string | null): GuestScript {
-  const files = resolvConf === null ? {} : { 'resolv.conf': resolvConf };
-  const rest = { files, arguments: Object.keys(files), timeoutMs: ownLimitMs };
-  return { name: 'borrow', text: guestScripts.borrow, ...rest };
-}
+export const borrowScript: GuestScript = { name: 'borrow', text: guestScripts.borrow, timeoutMs: ownLimitMs };
 
 /** What a failed `borrowScript` says of the image: `image.corrupt` or `image.unsupported`; other errors as they are. */
 export function borrowError(error: unknown): unknown {

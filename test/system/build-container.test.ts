@@ -38,7 +38,7 @@ const user = '12000';
  * themselves have not got everything.
  */
 const privileged = [
-  ...['--cap-add=SYS_ADMIN', '--security-opt=apparmor=unconfined', '--volume=/dev:/dev'],
+  ...['--cap-add=SYS_ADMIN', '--cap-add=NET_ADMIN', '--security-opt=apparmor=unconfined', '--volume=/dev:/dev'],
   ...['b 7:* rmw', 'c 10:237 rmw', 'c 10:229 rmw'].map((devices) => `--device-cgroup-rule=${devices}`),
 ];
 /** A build under emulation, with the machine busy otherwise. */

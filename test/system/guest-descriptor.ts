@@ -12,7 +12,6 @@ await using session = await createHostGuest({ limits: loadConfig({}), log: creat
   signal: new AbortController().signal,
   onNotice: () => {},
   binds: [],
-  resolvConf: null,
 });
 const look = {
   name: 'look',

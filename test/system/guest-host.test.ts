@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -8,7 +10,7 @@ import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { ExecError, exec } from '#lib/exec.ts';
-import type { GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
+import type { GuestDisk, GuestOptions, GuestProxy, GuestScript, GuestSession } from '#lib/guest/guest.ts';
 import { removeCgroup } from '#lib/guest/host/cgroup.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { guestVariable } from '#lib/guest/host/messages.ts';
@@ -48,7 +50,6 @@ async function withDisk(image: TestImage, body: (disk: OpenedDisk) => Promise<vo
         signal: new AbortController().signal,
         onNotice: () => {},
         binds: [],
-        resolvConf: null,
         ...options,
       }),
   });
@@ -59,6 +60,26 @@ async function withDisk(image: TestImage, body: (disk: OpenedDisk) => Promise<vo
 async function withImage(options: TestImageOptions, body: (disk: OpenedDisk) => Promise<void>): Promise<void> {
   builds += 1;
   await withDisk(await makeTestImage(directory, `image-${builds}`, options), body);
+}
+
+interface TestServer extends AsyncDisposable {
+  readonly http: Server;
+  readonly url: string;
+  readonly port: number;
+}
+
+/** An http server on the loopback interface of this machine. */
+async function startServer(answer: RequestListener): Promise<TestServer> {
+  const http = createServer(answer);
+  await once(http.listen(0, '127.0.0.1'), 'listening');
+  const { port } = http.address() as AddressInfo;
+  return {
+    ...{ http, port, url: `http://127.0.0.1:${port}` },
+    [Symbol.asyncDispose]: async () => {
+      http.closeAllConnections();
+      http.close();
+    },
+  };
 }
 
 /** What a script prints. */
@@ -376,42 +397,27 @@ test('services are not started meanwhile, and a policy of the image comes back',
   });
 });
 
-for (const [what, options, after] of [
-  ['a plain file', { files: { '/etc/resolv.conf': 'own\n' } }, 'own'],
-  ['missing', {}, 'none'],
-  [
-    'a link into /run',
-    { links: { '/etc/resolv.conf': '../run/systemd/resolve/stub-resolv.conf' } },
-    'link ../run/systemd/resolve/stub-resolv.conf',
-  ],
-  ['a dangling link elsewhere', { links: { '/etc/resolv.conf': '/nowhere/conf' } }, 'link /nowhere/conf'],
-] as const) {
-  test(`names resolve inside, and /etc/resolv.conf stays as it was: ${what}`, async () => {
-    const look =
-      'cd /etc; if [ -L resolv.conf ]; then echo "link $(readlink resolv.conf)"; else cat resolv.conf 2>/dev/null || echo none; fi; ls | grep imagebuilder || :';
-    await withImage(options, async (disk) => {
-      {
-        await using session = await disk.open({ resolvConf: 'nameserver 192.0.2.1\n' });
-        assert.is(await output(session, 'cat /etc/resolv.conf'), 'nameserver 192.0.2.1');
-        await session.close();
-      }
-      await using again = await disk.open();
-      assert.is(await output(again, look), after);
-    });
+test('scripts reach the proxy that they are given, at the address that their environment names, and nothing else', async () => {
+  await using server = await startServer((request, response) => response.end(`asked for ${request.url}`));
+  const proxy: GuestProxy = {
+    url: server.url,
+    serve: (listener) => void listener.on('connection', (socket) => server.http.emit('connection', socket)),
+  };
+  const direct = `nc -w 2 127.0.0.1 ${server.port} </dev/null && echo open; nc -w 2 192.0.2.1 80 </dev/null && echo open; ls /sys/class/net`;
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open({ proxy });
+    assert.ok(session.network);
+    const fetched = await output(session, 'wget -q -O - http://archive.example/file; echo; echo "$https_proxy"');
+    assert.equal(fetched.split('\n'), ['asked for http://archive.example/file', session.proxyUrl]);
+    assert.is(await output(session, direct), 'lo');
+    await session.close();
   });
-}
-
-test('a resolv.conf that a package replaces by a link stays that link', async () => {
-  await withImage({ files: { '/etc/resolv.conf': 'own\n' } }, async (disk) => {
-    {
-      await using session = await disk.open({ resolvConf: 'nameserver 192.0.2.1\n' });
-      await session.run({ name: 'replace', text: 'ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf' });
-      await session.close();
-    }
-    await using again = await disk.open();
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    assert.not(session.network);
     assert.is(
-      await output(again, 'readlink /etc/resolv.conf; ls /etc | grep -c imagebuilder || :'),
-      '../run/systemd/resolve/stub-resolv.conf\n0',
+      await output(session, `nc -w 2 127.0.0.1 3128 </dev/null && echo open; ${direct}; env | grep proxy || :`),
+      'lo',
     );
   });
 });

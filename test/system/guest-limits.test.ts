@@ -39,7 +39,7 @@ async function inGuest(
   {
     await using session = await createHostGuest({ limits: guestLimits, log }).open(
       { overlayPath, partitions, workDirectory, buildId: `build-${builds}` },
-      { signal: new AbortController().signal, onNotice: () => {}, binds: [], resolvConf: null },
+      { signal: new AbortController().signal, onNotice: () => {}, binds: [] },
     );
     assert.ok((await guestGroups(workDirectory)).length > 0, 'this machine gives no cgroup to test with');
     await body(session, workDirectory);

@@ -63,7 +63,6 @@ export async function openVmTests(name: string): Promise<VmTests> {
           signal: new AbortController().signal,
           onNotice: () => {},
           binds: [],
-          resolvConf: null,
           ...options,
         }),
     });

@@ -22,7 +22,6 @@ if (import.meta.main) {
     signal: new AbortController().signal,
     onNotice: () => {},
     binds: [],
-    resolvConf: null,
   });
   await session.run({
     name: 'busy',

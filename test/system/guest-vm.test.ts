@@ -165,19 +165,19 @@ test('folders of the worker are empty ones inside, and what is written there is 
 test('with a network, scripts reach the worker’s proxy and nothing else', async () => {
   const asked: string[] = [];
   const proxy = createServer((request, response) => {
-    asked.push(request.url ?? '');
+    asked.push(`${request.url} ${request.headers['proxy-authorization']}`);
     response.end('from the proxy');
   });
   await once(proxy.listen(0, '127.0.0.1'), 'listening');
   await using _closing = { [Symbol.asyncDispose]: async () => void proxy.close() };
   const port = (proxy.address() as AddressInfo).port;
   await withDisk(plainImage, async (disk) => {
-    const proxyUrl = `http://127.0.0.1:${port}`;
-    await using session = await disk.open({ proxyUrl }, { vmNetwork: true });
+    const proxy = { url: `http://user:password@127.0.0.1:${port}`, serve: () => {} };
+    await using session = await disk.open({ proxy }, { vmNetwork: true });
     assert.ok(session.network);
-    assert.is(session.proxyUrl, 'http://10.0.2.100:3128');
+    assert.is(session.proxyUrl, 'http://user:password@10.0.2.100:3128');
     assert.is(await output(session, 'wget -q -O - http://archive.example/file'), 'from the proxy');
-    assert.equal(asked, ['http://archive.example/file']);
+    assert.equal(asked, [`http://archive.example/file Basic ${btoa('user:password')}`]);
     const direct = `unset http_proxy; wget -T 5 -q -O - http://10.0.2.2:${port}/ || echo no; nc -w 5 10.0.2.3 53 </dev/null || echo no`;
     assert.is(await output(session, direct), 'no\nno');
     assert.is(asked.length, 1);

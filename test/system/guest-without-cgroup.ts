@@ -14,7 +14,6 @@ await using session = await guest.open(disk, {
   signal: new AbortController().signal,
   onNotice: () => {},
   binds: [],
-  resolvConf: null,
 });
 await session.run({ name: 'devours', text: 'x=0123456789abcdef; while :; do x="$x$x"; done' }).then(
   () => console.log('it ended well'),

@@ -12,7 +12,6 @@ const session = await createHostGuest({ limits: loadConfig({}), log: createLog()
   signal: new AbortController().signal,
   onNotice: () => {},
   binds: [],
-  resolvConf: null,
 });
 await session.run({
   name: 'busy',

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -49,7 +51,7 @@ async function withDisk(body: (disk: GuestDisk) => Promise<void>): Promise<void>
 
 async function open(disk: GuestDisk): Promise<GuestSession> {
   const signal = new AbortController().signal;
-  return await guest.open(disk, { signal, onNotice: () => {}, binds: [], resolvConf: null });
+  return await guest.open(disk, { signal, onNotice: () => {}, binds: [] });
 }
 
 /** What a script of the image prints. */
@@ -236,6 +238,15 @@ test('a script has its four descriptors and none that the worker was started wit
   });
 });
 
+test('none of the descriptors of a script is a file of the worker', async () => {
+  await withDisk(async (disk) => {
+    await using session = await open(disk);
+    // Its mode and owner could be changed, and /dev/null has only one inode on the whole machine.
+    const look = 'for number in 0 1 2 3; do stat -L -c %F /proc/$$/fd/$number; done | sort -u';
+    assert.is(await output(session, look), 'socket');
+  });
+});
+
 /** System calls of x86-64 by number, with arguments by which each would work; and how they are refused. */
 const refusedCalls = `
 use Errno;
@@ -293,6 +304,32 @@ test('what /proc and /sys say of the worker’s machine beyond need is hidden', 
         /sys/firmware/* /sys/kernel/debug/* /sys/fs/fuse/*; do [ ! -e "$file" ] || [ -z "$(timeout 1 head -c 1 "$file" 2>/dev/null)" ] || echo "$file"; done
       for file in sys/vm/drop_caches sys/kernel/core_pattern irq/default_smp_affinity; do ( : >>"$file" ) 2>/dev/null && echo "$file can be written"; done; :`;
     assert.is(await output(session, text), '');
+  });
+});
+
+/** $1 is a port, and there is an abstract socket of that name. */
+const connect = `use Socket;
+my $port = shift;
+socket(my $tcp, AF_INET, SOCK_STREAM, 0) or die;
+connect($tcp, sockaddr_in($port, inet_aton("127.0.0.1"))) and print "tcp\\n";
+socket(my $unix, AF_UNIX, SOCK_STREAM, 0) or die;
+connect($unix, pack_sockaddr_un("\\0imagebuilder-canary-$port")) and print "unix\\n";
+`;
+
+test('services on the worker’s loopback interface, and its abstract sockets, are out of reach', async () => {
+  await using sockets = new AsyncDisposableStack();
+  const tcp = createServer().listen(0, '127.0.0.1');
+  sockets.defer(() => void tcp.close());
+  await once(tcp, 'listening');
+  const { port } = tcp.address() as AddressInfo;
+  const unix = createServer().listen(`\0imagebuilder-canary-${port}`);
+  sockets.defer(() => void unix.close());
+  await once(unix, 'listening');
+  assert.is((await exec('perl', ['-e', connect, String(port)])).stdout, 'tcp\nunix\n', 'the worker itself can');
+  await withDisk(async (disk) => {
+    await using session = await open(disk);
+    const { stdout } = await session.run({ name: 'test', text: 'perl -e "$@"', arguments: [connect, String(port)] });
+    assert.is(stdout, '');
   });
 });
 

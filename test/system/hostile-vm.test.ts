@@ -86,15 +86,13 @@ for (const [folder, what, check] of [
 
 test('links that lead to themselves at places that are written to are what they were afterwards', async () => {
   const links = {
-    '/etc/resolv.conf': 'resolv.conf',
     '/etc/machine-id': '../etc/machine-id',
     '/usr/sbin/policy-rc.d': './policy-rc.d',
     '/root/.bash_history': '/root/.bash_history',
   };
   await vm.withImage({ links }, async (disk) => {
     {
-      await using session = await disk.open({ resolvConf: 'nameserver 192.0.2.1\n' });
-      assert.is(await output(session, 'cat /etc/resolv.conf'), 'nameserver 192.0.2.1');
+      await using session = await disk.open();
       assert.is(await changeAndSeal(session), 'more');
     }
     await using session = await disk.open();

@@ -6,13 +6,15 @@ import { attach } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
 import { createHostSession, type HostSessionParts } from './host-session.ts';
 import { explainLoss } from './loss.ts';
+import { proxyPort } from './messages.ts';
 import { launchSupervisor, type Supervisor } from './supervision.ts';
 import { guestDirectory } from './sweep.ts';
 
 /**
  * The guest for whoever is root on this machine: the overlay as a FUSE file, loop devices on it, mounts in private mount,
- * process, IPC and UTS namespaces, and a container for each script, which sees nothing but the image. They share the worker’s
- * network, and this machine's kernel reads the image's file systems: for trusted images and PPAs.
+ * process, IPC, UTS and network namespaces, and a container for each script, which sees nothing but the image and
+ * reaches nothing but the build's proxy. This machine's kernel reads the image's file systems: for trusted images and
+ * PPAs.
  */
 export function createHostGuest({ log, limits }: HostGuestSettings): Guest {
   let told = false;
@@ -97,7 +99,10 @@ async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promi
   const attachment = await attach(supervision, { directory, exportPath, partitions, binds, onNotice }).catch(
     async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
   );
-  const session = createHostSession({ ...begun, supervision, attachment, disk, signal });
-  await session.borrow(options.resolvConf);
+  if (options.proxy === undefined) supervision.listener.close();
+  else options.proxy.serve(supervision.listener);
+  const proxyUrl = options.proxy === undefined ? null : `http://127.0.0.1:${proxyPort}`;
+  const session = createHostSession({ ...begun, supervision, attachment, disk, signal, proxyUrl });
+  await session.borrow();
   return session;
 }

@@ -35,22 +35,24 @@ export interface HostSessionParts {
   readonly limits: GuestLimits;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** Where scripts reach the worker's proxy; null without a network. */
+  readonly proxyUrl: string | null;
   /** Takes the guest down and removes its folder; may be called again. */
   readonly end: () => Promise<void>;
 }
 
 export interface HostSession extends GuestSession {
   /** Puts into the image what it needs while it is open; `close` takes it out. */
-  borrow(resolvConf: string | null): Promise<void>;
+  borrow(): Promise<void>;
 }
 
 /** How often a running script is looked at: one that forks without end must not go on for as long as a build may. */
 const limitsLookMs = 500;
 
 export function createHostSession(parts: HostSessionParts): HostSession {
-  const { supervision, attachment, directory, disk, cgroup, limits, log, signal, end } = parts;
+  const { supervision, attachment, directory, disk, cgroup, limits, log, signal, proxyUrl, end } = parts;
   const root = join(directory, 'root');
-  const environment = scriptEnvironment(disk);
+  const environment = scriptEnvironment(disk, proxyUrl);
   const errorsAtStart = countErrors(attachment.loops);
 
   // Without a cgroup, at least no single process takes it all. The number of root's processes has no such limit.
@@ -139,13 +141,14 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 
   return {
     kind: 'host',
-    network: true,
+    network: proxyUrl !== null,
+    ...(proxyUrl === null ? {} : { proxyUrl }),
     mounted: attachment.mounted,
     notMounted: attachment.notMounted,
     run,
     close,
-    async borrow(resolvConf) {
-      await run(borrowScript(resolvConf)).catch((error: unknown) => Promise.reject(borrowError(error)));
+    async borrow() {
+      await run(borrowScript).catch((error: unknown) => Promise.reject(borrowError(error)));
     },
     [Symbol.asyncDispose]: end,
   };

@@ -19,12 +19,17 @@ export type FromWorker =
   | { readonly type: 'stop' };
 
 export type FromSupervisor =
+  /** With the socket that listens for the build's proxy in the network of the guest; comes before `started`. */
+  | { readonly type: 'listening' }
   /** The disk is there and the namespaces are: `processId` is their first process, as seen on the worker's side. */
   | { readonly type: 'started'; readonly processId: number }
   /** The storage daemon or the namespaces could not be started, or have ended on their own. Teardown follows. */
   | { readonly type: 'failed'; readonly message: string }
   /** Everything is gone. `forced` where the FUSE connection had to be aborted for it. */
   | { readonly type: 'stopped'; readonly forced: boolean };
+
+/** The port of 127.0.0.1 at which scripts reach the build's proxy, in the network namespace of the guest. */
+export const proxyPort = 3128;
 
 /** Set in the environment of every process that belongs to a guest: the guest's folder. The sweep finds them by it. */
 export const guestVariable = 'IMAGEBUILDER_GUEST_DIRECTORY';

@@ -34,7 +34,7 @@ export interface ContainerPlace {
 export async function execContainer(
   place: ContainerPlace,
   container: Container,
-  options: InsideOptions = {},
+  options: Omit<InsideOptions, 'input'> = {},
 ): Promise<ExecResult> {
   const bundle = join(place.directory, place.name);
   await mkdir(bundle);
@@ -49,7 +49,8 @@ export async function execContainer(
         // No call about keys gets through, and Docker's own filter refuses the one for a new keyring.
         ...['--bundle', bundle, '--preserve-fds', '1', '--no-new-keyring', place.name],
       ],
-      options,
+      // Not the worker's /dev/null, which root inside could change the mode of.
+      { ...options, input: '' },
     );
   } finally {
     await rm(bundle, { recursive: true, force: true });
@@ -60,5 +61,5 @@ export async function execContainer(
 const joinScript = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 70; shift; done; shift; exec "$@"';
 
 function enterArguments(processId: number): string[] {
-  return ['--target', String(processId), '--mount', '--pid', '--ipc', '--uts', '--'];
+  return ['--target', String(processId), '--mount', '--pid', '--ipc', '--uts', '--net', '--'];
 }

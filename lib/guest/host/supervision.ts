@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { Server } from 'node:net';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, lastLines } from '../../exec.ts';
@@ -12,6 +13,8 @@ import { endGuest } from './sweep.ts';
 export interface Supervision extends AsyncDisposable {
   /** First process of the namespaces, to enter them by. */
   readonly processId: number;
+  /** Listens for scripts that want the worker's proxy; it is closed with the guest. */
+  readonly listener: Server;
   /** Aborted, with the error as its reason, when the disk or the namespaces are lost. */
   readonly lost: AbortSignal;
   /** Says that a loop device lies on the disk, which therefore has to stay until the device is gone. */
@@ -59,6 +62,7 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
     stopping ??= (async () => {
       send({ type: 'stop' });
       await ended;
+      listener?.close();
       if (!stopped) await endGuest(directory);
     })();
     return stopping;
@@ -77,11 +81,13 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
       ),
     );
   };
-  const started = new Promise<number>((resolve) => {
-    child.on('message', (message: FromSupervisor) => {
+  let listener: Server | undefined;
+  const started = new Promise<{ processId: number; listener: Server }>((resolve) => {
+    child.on('message', (message: FromSupervisor, handle: unknown) => {
       if (message.type === 'failed') void lose(message.message);
       if (message.type === 'stopped') stopped = true;
-      if (message.type === 'started') resolve(message.processId);
+      if (message.type === 'listening' && handle instanceof Server) listener = handle;
+      if (message.type === 'started' && listener !== undefined) resolve({ processId: message.processId, listener });
     });
   });
   child.on('error', (error) => void lose(`its supervisor cannot be started: ${error.message}`));
@@ -90,9 +96,8 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
   async function begin(signal: AbortSignal): Promise<Supervision> {
     send({ type: 'begin' });
     try {
-      const processId = await orAborted(started, [signal, lost.signal]);
       return {
-        processId,
+        ...(await orAborted(started, [signal, lost.signal])),
         lost: lost.signal,
         holdUntilGone: (name) => send({ type: 'loop', name }),
         stop,
@@ -107,13 +112,28 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
   return { begin, stop };
 }
 
-/** In a session of its own, tied to this process by nothing but the IPC channel. */
+/**
+ * Brings up the loopback interface of a new network namespace and becomes the command. By the kernel's files: `ip` need
+ * not be installed. They are seen in a mount namespace of their own, since the supervisor wants those of the worker.
+ */
+const networkScript = `
+unshare --mount sh -c 'mount -t sysfs sysfs /sys && echo 1 >/sys/class/net/lo/flags' || {
+  echo 'no network can be made for the guest, which needs CAP_NET_ADMIN' >&2
+  exit 1
+}
+exec "$@"`;
+
+/**
+ * In a session and a network namespace of its own, tied to this process by nothing but the IPC channel. All of the guest
+ * is in that namespace, where nothing answers but what this process serves on the listener.
+ */
 function launch(settings: SupervisorSettings, directory: string, logPath: string): ChildProcess {
   const log = openSync(logPath, 'a');
   try {
     return fork(join(import.meta.dirname, 'supervisor.ts'), [JSON.stringify(settings)], {
       detached: true,
-      execArgv: [],
+      execPath: 'unshare',
+      execArgv: ['--net', '--', 'sh', '-c', networkScript, 'network', process.execPath],
       env: { ...cleanEnvironment, [guestVariable]: directory },
       stdio: ['ignore', 'ignore', log, 'ipc'],
     });

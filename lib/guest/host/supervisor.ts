@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { FromSupervisor, FromWorker, SupervisorSettings } from './messages.ts';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { type FromSupervisor, type FromWorker, proxyPort, type SupervisorSettings } from './messages.ts';
 import { removeGroup } from './remove-group.ts';
 import { abortScript, fuseConnection, lastWillScript, storageArguments, waitFor } from './storage.ts';
 
@@ -46,6 +48,20 @@ process.on('message', (message: FromWorker) => {
 });
 process.on('disconnect', () => void stop());
 for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => void stop());
+
+/** Hands a socket over to the worker that listens in this process's network namespace, which is the guest's. */
+async function handOver(): Promise<void> {
+  const server = createServer();
+  server.listen(proxyPort, '127.0.0.1');
+  await once(server, 'listening');
+  await new Promise<void>((resolve) => {
+    if (process.connected) process.send?.({ type: 'listening' } satisfies FromSupervisor, server, () => resolve());
+    else resolve();
+  });
+  server.close();
+}
+const handedOver = handOver();
+handedOver.catch(() => {});
 
 async function start(): Promise<void> {
   if (stopping !== undefined) return;
@@ -105,6 +121,7 @@ async function start(): Promise<void> {
   if (stopping !== undefined) return;
   if (!ready || initId === undefined) throw new Error('the namespaces cannot be made');
   namespaces.once('exit', () => void fail('the namespaces have ended'));
+  await handedOver;
   tell({ type: 'started', processId: initId });
 }
 

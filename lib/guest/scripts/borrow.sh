@@ -1,5 +1,5 @@
 # Puts into the image what it needs while it is being changed; give-back.sh takes it out again. Paths end in
-# .imagebuilder while they hold what was there before. $1 is "resolv.conf" when $JOB holds one.
+# .imagebuilder while they hold what was there before.
 set -eu
 
 # What waits for a writer, or never ends, would keep dpkg and apt waiting: such files are nobody's.
@@ -36,26 +36,3 @@ for file in /usr/bin/systemd-detect-virt /sbin/initctl; do
   chmod 755 "$file"
   echo "$file" >>/run/imagebuilder-borrowed/diverted
 done
-
-[ "${1-}" = resolv.conf ] || exit 0
-# The usual case: it is a link into /run, which is ours, and nothing has to be put back.
-target=$(readlink /etc/resolv.conf) || target=
-case $target in
-  /run/*) ;;
-  ../run/*) target=/${target#../} ;;
-  /var/run/*) target=${target#/var} ;;
-  ../var/run/*) target=/${target#../var/} ;;
-  *) target= ;;
-esac
-case $target in */ | */. | */.. | */../*) target= ;; esac
-if [ -n "$target" ] && mkdir -p "${target%/*}" && cat "$JOB/resolv.conf" >"$target" &&
-  cmp -s /etc/resolv.conf "$JOB/resolv.conf"; then
-  exit 0
-fi 2>/dev/null
-# Not mounted over: packages that replace it could not.
-rm -rf /etc/resolv.conf.imagebuilder
-if [ -e /etc/resolv.conf ] || [ -L /etc/resolv.conf ]; then
-  mv /etc/resolv.conf /etc/resolv.conf.imagebuilder
-fi
-cat "$JOB/resolv.conf" >/etc/resolv.conf
-cat "$JOB/resolv.conf" >/run/imagebuilder-borrowed/resolv.conf

@@ -19,13 +19,3 @@ if [ -f /run/imagebuilder-borrowed/diverted ]; then
   rm -f /var/lib/dpkg/diversions-old
   [ ! -e /run/imagebuilder-borrowed/diversions-old ] || cp -p /run/imagebuilder-borrowed/diversions-old /var/lib/dpkg/
 fi
-
-if [ -f /run/imagebuilder-borrowed/resolv.conf ]; then
-  if [ ! -L /etc/resolv.conf ] && cmp -s /etc/resolv.conf /run/imagebuilder-borrowed/resolv.conf; then
-    rm -f /etc/resolv.conf
-    if [ -e /etc/resolv.conf.imagebuilder ] || [ -L /etc/resolv.conf.imagebuilder ]; then
-      mv /etc/resolv.conf.imagebuilder /etc/resolv.conf
-    fi
-  fi
-  rm -rf /etc/resolv.conf.imagebuilder
-fi

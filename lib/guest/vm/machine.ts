@@ -61,7 +61,12 @@ const MiB = 1024 * 1024;
 export const guestAddress = '10.0.2.15/24';
 const proxyAddress = '10.0.2.100';
 const proxyPort = 3128;
-export const guestProxyUrl = `http://${proxyAddress}:${proxyPort}`;
+export function guestProxyUrl(url: URL): string {
+  const inside = new URL(url);
+  inside.host = `${proxyAddress}:${proxyPort}`;
+  return inside.href.replace(/\/$/, '');
+}
+
 export const networkModules = ['virtio_net'];
 
 /**

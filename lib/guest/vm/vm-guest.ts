@@ -36,7 +36,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const parts = await prepareVm(settings);
   const { kernel } = parts;
   const partitions = partitionsToOpen(kernel, disk.partitions);
-  const proxy = settings.vmNetwork && options.proxyUrl !== undefined ? addressOf(options.proxyUrl) : null;
+  const proxy = settings.vmNetwork && options.proxy !== undefined ? new URL(options.proxy.url) : null;
   const initramfsPath = await initramfsFor(parts, partitions, proxy === null ? [] : networkModules);
 
   const directory = guestDirectory(disk.workDirectory);
@@ -66,7 +66,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
             return { serial: `image${number}`, offsetBytes, sizeBytes };
           }),
         },
-        proxy,
+        proxy: proxy === null ? null : { host: proxy.hostname, port: Number(proxy.port) },
         disks,
         directory,
         limits: settings,
@@ -78,7 +78,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const readyMs = Math.round(performance.now() - startedMs);
   log.info('the vm is ready', { accelerator: parts.accelerator, kernel: kernel.release, ready_ms: readyMs });
 
-  const proxyUrl = proxy === null ? null : guestProxyUrl;
+  const proxyUrl = proxy === null ? null : guestProxyUrl(proxy);
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
   const { partitions: all } = disk;
   const processes = settings.guestProcesses;
@@ -88,7 +88,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const ending = opened.move();
   const session = createVmSession({ runner, vm, attachment, disk, log, proxyUrl, end: () => ending.disposeAsync() });
   try {
-    await session.borrow(options.resolvConf);
+    await session.borrow();
     return session;
   } catch (error) {
     await ending.disposeAsync();
@@ -97,11 +97,6 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
 }
 
 /** Host and port of a URL, which has no default one. */
-function addressOf(url: string): { readonly host: string; readonly port: number } {
-  const { hostname, port } = new URL(url);
-  return { host: hostname, port: Number(port) };
-}
-
 async function makeSparse(path: string, sizeBytes: number): Promise<void> {
   await using file = await openFile(path, 'wx', 0o600);
   await file.truncate(sizeBytes);

@@ -36,10 +36,7 @@ export interface ScriptRunnerParts {
 const endLimitMs = 60_000;
 
 export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: ScriptRunnerParts): ScriptRunner {
-  const environment = {
-    ...scriptEnvironment(disk),
-    ...(proxyUrl === null ? {} : { http_proxy: proxyUrl, https_proxy: proxyUrl }),
-  };
+  const environment = scriptEnvironment(disk, proxyUrl);
 
   const run = async (start: string, script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
@@ -111,7 +108,7 @@ export interface VmSessionParts {
 
 export interface VmSession extends GuestSession {
   /** Puts into the image what it needs while it is open; `close` takes it out. */
-  borrow(resolvConf: string | null): Promise<void>;
+  borrow(): Promise<void>;
 }
 
 export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, end }: VmSessionParts): VmSession {
@@ -140,8 +137,8 @@ export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, e
     notMounted,
     run: (script) => runner.inside(script),
     close,
-    async borrow(resolvConf) {
-      await runner.inside(borrowScript(resolvConf)).catch((error: unknown) => Promise.reject(borrowError(error)));
+    async borrow() {
+      await runner.inside(borrowScript).catch((error: unknown) => Promise.reject(borrowError(error)));
     },
     [Symbol.asyncDispose]: end,
   };

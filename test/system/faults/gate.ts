@@ -1,10 +1,12 @@
 import type { AddressInfo } from 'node:net';
 import { createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { proxyPort } from '#lib/guest/host/messages.ts';
 
 /**
  * Where a package's script waits until a test lets it go on, so that a build can be held in its installation: a script
- * inside the image connects, and goes on when the connection is closed.
+ * inside the image asks through the proxy of its build, and goes on when it is answered. The worker itself (hold.ts)
+ * connects, and goes on when the connection is closed.
  */
 export interface Gate extends AsyncDisposable {
   /** Shell text, for bash, that waits at the gate. */
@@ -18,6 +20,7 @@ export interface Gate extends AsyncDisposable {
 }
 
 const patienceMs = 120_000;
+const pass = 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
 
 export async function startGate(): Promise<Gate> {
   const waiting = new Set<Socket>();
@@ -25,7 +28,8 @@ export async function startGate(): Promise<Gate> {
   let arrival = Promise.withResolvers<void>();
   const server = createServer((socket) => {
     socket.on('error', () => {});
-    if (!closed) return void socket.end();
+    socket.resume();
+    if (!closed) return void socket.end(pass);
     waiting.add(socket);
     socket.once('close', () => waiting.delete(socket));
     arrival.resolve();
@@ -33,11 +37,12 @@ export async function startGate(): Promise<Gate> {
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
   const open = () => {
     closed = false;
-    for (const socket of waiting) socket.end();
+    for (const socket of waiting) socket.end(pass);
   };
   const { port } = server.address() as AddressInfo;
   return {
-    script: `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${port}; cat <&3'`,
+    // The proxy gives up on a gate that stays closed for long.
+    script: `bash -c 'until exec 3<>/dev/tcp/127.0.0.1/${proxyPort} && printf "HEAD http://127.0.0.1:${port}/ HTTP/1.0\\r\\n\\r\\n" >&3 && read -r -u 3 version status rest && [ "$status" = 200 ]; do sleep 0.1; done'`,
     port,
     close() {
       closed = true;
