@@ -171,6 +171,18 @@ test('a by-hash file is cached only when its content has that hash, and then nee
   );
 });
 
+test('a hash that another repository names opens nothing that is cached of the first', async () => {
+  const content = randomBytes(5000);
+  const digest = createHash('sha256').update(content).digest('hex');
+  const paths = [`/dists/x/by-hash/SHA256/${digest}`, '/pool/a.deb', '/dists/x/InRelease'];
+  await using owner = await startServer((request, response) => serveFile(request, response, { content, etag: '"x"' }));
+  const other = { content: randomBytes(5000), etag: '"x"' };
+  await using stranger = await startServer((request, response) => serveFile(request, response, other));
+  await using shop = await workshop();
+  for (const path of [...paths, ...paths]) assert.equal((await shop.get(owner.url + path)).body, content);
+  for (const path of paths) assert.equal((await shop.get(stranger.url + path)).body, other.content, path);
+});
+
 test('builds at once share one download, and each gets it all', async () => {
   await using server = await startServer((request, response) => {
     setTimeout(() => serveFile(request, response, deb), 50);
