@@ -1,9 +1,12 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseBuildRequest } from '#lib/api/request.ts';
+import { packageOf, parseDpkgFailure } from '#lib/apt/dpkg-failure.ts';
 import { parseFacts } from '#lib/apt/facts.ts';
 import { installError } from '#lib/apt/install.ts';
 import { parseInstalledSize } from '#lib/apt/installed-size.ts';
@@ -13,6 +16,7 @@ import { choosingOptions } from '#lib/apt/offline/configuration.ts';
 import { explainNetworkFailure } from '#lib/apt/offline/network-failure.ts';
 import { readPreferences } from '#lib/apt/offline/preferences.ts';
 import { parseRecords } from '#lib/apt/offline/records.ts';
+import { parseDeb822, parseOneLine } from '#lib/apt/offline/source-format.ts';
 import { readOfflineSources, renderOfflineSource } from '#lib/apt/offline/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/offline/stanzas.ts';
 import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
@@ -29,6 +33,7 @@ import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
 import { parseChecksums } from '#lib/fetch/checksums.ts';
 import { contentKind } from '#lib/fetch/content-kind.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
+import { parseLength } from '#lib/fetch/part.ts';
 import { knownFormat } from '#lib/file-format.ts';
 import { assemblyError } from '#lib/guest/assembly.ts';
 import { parseFstab, planMounts } from '#lib/guest/fstab.ts';
@@ -49,6 +54,7 @@ import { endToEnd } from '#lib/serve/headers.ts';
 import { findRoute } from '#lib/serve/routes.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
 import { lineAfter, plain, table, trimEndOf, truncate, upTo } from '#lib/text.ts';
+import { parseBody } from '../../../template/node24-ts/body.ts';
 import { findGrowth, type Growing } from './growth.ts';
 
 /** Every parser of what comes from images, guests, servers, tools, brokers and callers: work grows as its input does. */
@@ -219,7 +225,10 @@ const parsers: readonly Growing[] = [
   },
   {
     name: 'sources on one line',
-    run: (text) => readOfflineSources([{ name: 'a.list', content: Buffer.from(text) }]).map(render),
+    run: (text) => {
+      parseOneLine(text, 'a.list');
+      return readOfflineSources([{ name: 'a.list', content: Buffer.from(text) }]).map(render);
+    },
     frames: [
       ['deb http://x/ ', ' main'],
       ['deb [', '] http://x/ noble main'],
@@ -230,7 +239,10 @@ const parsers: readonly Growing[] = [
   },
   {
     name: 'sources in deb822',
-    run: (text) => readOfflineSources([{ name: 'a.sources', content: Buffer.from(text) }]).map(render),
+    run: (text) => {
+      parseDeb822(text, 'a.sources');
+      return readOfflineSources([{ name: 'a.sources', content: Buffer.from(text) }]).map(render);
+    },
     frames: [
       ['Types: deb\nURIs: http://x/\nSuites: noble\nComponents: main\nSigned-By:\n -----BEGIN\n ', ''],
       ['Types: deb\nURIs: http://x/\nSuites: noble\nComponents: ', ''],
@@ -258,6 +270,17 @@ const parsers: readonly Growing[] = [
     frames: [['dpkg: error processing package ', ' (--configure)\nNetwork is unreachable']],
     units: ['Setting up x\n', 'getaddrinfo\ndpkg: error processing package x (--configure)\n'],
   },
+  {
+    name: 'lines of dpkg',
+    run: (text) => packageOf(parseDpkgFailure(text)?.name ?? text),
+    frames: [
+      ['dpkg: error processing package ', ' (--configure):'],
+      ['dpkg: error processing archive /x_', '.deb (--unpack):'],
+    ],
+  },
+  { name: 'lengths in headers', run: parseLength },
+  { name: 'bodies of calls', run: (text) => parseBody(Buffer.from(text), text) },
+  { name: 'JSON bodies of calls', run: (text) => parseBody(Buffer.from(text), 'application/json; charset=utf-8') },
   { name: 'records', run: (text) => parseRecords(lines(text)) },
   {
     name: 'unpacked records',
@@ -362,6 +385,26 @@ function bytesOf(text: string): unknown {
   const bytes = Buffer.from(text);
   return [contentKind(bytes, text), detectFormat(bytes, bytes), knownFormat(bytes)];
 }
+
+/** Parsers that need no row. */
+const withoutRow: Readonly<Record<string, string>> = {
+  parseHeader: 'lib/image/qcow2/header.ts reads the first cluster and no more',
+};
+
+test('every parser has a row', () => {
+  const repository = join(import.meta.dirname, '../../..');
+  const rows = readFileSync(import.meta.filename, 'utf8');
+  const files = globSync(['lib/**/*.ts', 'functions/**/*.ts', 'template/**/*.ts'], { cwd: repository });
+  const names = files.flatMap((file) =>
+    [...readFileSync(join(repository, file), 'utf8').matchAll(/^export (?:async )?function (\w+)/gm)].map(
+      ([, name = '']) => name,
+    ),
+  );
+  const parsers = names.filter((name) => /^(parse|decode|match|unescape)[A-Z]/.test(name));
+  assert.ok(parsers.length > 20, 'the parsers are found');
+  for (const name of parsers) assert.ok(rows.includes(name), `${name} has no row in this test`);
+  for (const name of Object.keys(withoutRow)) assert.ok(parsers.includes(name), `${name} is not there any more`);
+});
 
 test('a parser that is quadratic is found', async () => {
   const slow = (text: string) => text.replace(/\/+$/, '');
