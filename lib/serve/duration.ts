@@ -4,12 +4,13 @@
  */
 export function parseGoDuration(text: string): number | undefined {
   if (/^[0-9]+$/.test(text)) return Number(text) * 1000;
-  if (!/^([0-9]+(\.[0-9]*)?(ns|us|µs|μs|ms|s|m|h))+$/.test(text)) return undefined;
+  const part = /([0-9]+(?:\.[0-9]*)?)(ns|us|µs|μs|ms|s|m|h)/y;
   let total = 0;
-  for (const part of text.split(/(?<=[^0-9.])(?=[0-9])/)) {
-    const [, amount = '', unit = ''] = /^([0-9.]+)([^0-9.]*)$/.exec(part) ?? [];
+  do {
+    const [, amount, unit = ''] = part.exec(text) ?? [];
+    if (amount === undefined) return undefined;
     total += Number(amount) * (millisecondsPer[unit] ?? 0);
-  }
+  } while (part.lastIndex < text.length);
   return total;
 }
 

@@ -19,14 +19,16 @@ export function parseOneLine(text: string, file: string): SourceFields[] {
   return text.split('\n').flatMap((raw, index): SourceFields[] => {
     const line = upTo(raw, '#').trim();
     if (line === '') return [];
-    const match = /^(deb|deb-src)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)((?:\s+\S+)*)$/.exec(line);
-    if (match === null) throw malformed(`line ${index + 1}`, file);
-    const [, types = '', options = '', uris = '', suites = '', components = ''] = match;
+    const types = /^(?:deb|deb-src)(?=\s)/.exec(line)?.[0] ?? '';
+    const [options, rest] = splitOptions(line.slice(types.length).trim());
+    const words = rest.split(/\s+/);
+    const [uris, suites] = words;
+    if (types === '' || uris === undefined || suites === undefined) throw malformed(`line ${index + 1}`, file);
     const fields = new Map([
       ['types', types],
       ['uris', uris],
       ['suites', suites],
-      ['components', components.trim()],
+      ['components', words.slice(2).join(' ')],
     ]);
     for (const option of options.split(/\s+/).filter((word) => word !== '')) {
       const [, name = '', value = ''] = /^([A-Za-z-]+?[+-]?)=(.*)$/.exec(option) ?? [];
@@ -36,6 +38,12 @@ export function parseOneLine(text: string, file: string): SourceFields[] {
     }
     return [fields];
   });
+}
+
+/** What stands in the brackets at the beginning, and what follows them. */
+function splitOptions(text: string): [options: string, rest: string] {
+  const end = text.indexOf(']');
+  return text.startsWith('[') && end > 0 ? [text.slice(1, end), text.slice(end + 1).trim()] : ['', text];
 }
 
 /** Stanzas of `Field: value`, continued on indented lines, parted by empty ones; `#` at the start is a comment. */

@@ -198,6 +198,14 @@ test('no text makes anything but a stanza of the known fields, or a refusal', ()
   );
 });
 
+test('a source of millions of components is one, on one line or on several', () => {
+  const components = 'a '.repeat(2 ** 21);
+  const line = `deb [arch=amd64] http://x.example.com/ noble ${components}`;
+  assert.is(read(line)[0]?.components.length, 2 ** 21);
+  const stanza = `Types: deb\nURIs: http://x.example.com/\nSuites: noble\nComponents:\n ${components}`;
+  assert.is(read(stanza, 'a.sources')[0]?.components.length, 2 ** 21);
+});
+
 test('a key of a hundred thousand lines is a key, and a thousand sources are the most', () => {
   const key = `-----BEGIN PGP PUBLIC KEY BLOCK-----\n${' .\n'.repeat(150_000)}`;
   const stanza = `Types: deb\nURIs: http://x.example.com/\nSuites: ./\nSigned-By:\n ${key}`;

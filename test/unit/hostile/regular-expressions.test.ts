@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { whyNotLinear } from './expressions/ambiguity.ts';
 import { findExpressions } from './expressions/find-expressions.ts';
+import { parseExpression, repeatsGroups } from './expressions/syntax.ts';
 
 /** No regular expression of the project may take more time than its text is long, whatever the text. */
 
@@ -43,6 +44,8 @@ test('expressions that backtrack are told from those that do not', () => {
     '^[0-9a-f]{64} [ *](.+)$',
   ];
   for (const source of quick) assert.is(whyNotLinear(source), null, source);
+  assert.ok(repeatsGroups(parseExpression('^(a|b)(?:x[yz])*$')));
+  assert.not(repeatsGroups(parseExpression('^[ab]+(cd){1,9}$')));
   assert.type(whyNotLinear('^a.*', 'm'), 'object', 'what matches wherever it ends');
   assert.type(whyNotLinear(' +x', 'y'), 'object', 'tried at one place alone');
 });
@@ -58,7 +61,7 @@ test('expressions are found wherever they are written', () => {
   assert.equal(builtOnLines, [5]);
 });
 
-test('every expression is linear in its text', () => {
+test('every expression is linear in its text, and keeps nothing of it on the stack', () => {
   let count = 0;
   const faults: string[] = [];
   for (const file of files) {
@@ -66,6 +69,8 @@ test('every expression is linear in its text', () => {
       count += 1;
       const why = whyNotLinear(source, flags);
       if (why !== null) faults.push(`${file}:${line}: /${source}/${flags} is not linear: ${why}`);
+      if (repeatsGroups(parseExpression(source)))
+        faults.push(`${file}:${line}: /${source}/ repeats a group without end`);
     }
   }
   assert.ok(count > 200, 'the expressions are found');

@@ -71,6 +71,25 @@ export function parseExpression(source: string): Expression {
   return expression;
 }
 
+/**
+ * Whether something longer than a character may be repeated without end. The matcher keeps a note of each turn on its
+ * stack, which a text of some MiB overflows.
+ */
+export function repeatsGroups(expression: Expression): boolean {
+  switch (expression.kind) {
+    case 'repetition':
+      return (expression.body.kind !== 'character' && expression.maximum > 1000) || repeatsGroups(expression.body);
+    case 'sequence':
+      return expression.items.some(repeatsGroups);
+    case 'choice':
+      return expression.options.some(repeatsGroups);
+    case 'assertion':
+      return expression.body !== null && repeatsGroups(expression.body);
+    default:
+      return false;
+  }
+}
+
 function repeats(expression: Expression): boolean {
   switch (expression.kind) {
     case 'repetition':
