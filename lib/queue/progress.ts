@@ -1,4 +1,3 @@
-import type { ConfirmChannel } from 'amqplib';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import { ExchangeName } from '../api/request.ts';
 import type { Log } from '../log.ts';
@@ -36,11 +35,14 @@ const patienceMs = 3_000;
 const terminalPatienceMs = 20_000;
 const maximumNames = 1_000;
 
-/** Opens the way to callers' exchanges. It has channels of its own: a name that is gone closes the channel it is used on. */
+/**
+ * Opens the way to callers' exchanges. Every sending has a channel of its own, because a name that is gone closes the
+ * channel it is used on, and every name has a line of its own: an exchange that refuses everything holds up nobody else.
+ */
 export function openProgress(connection: BrokerConnection, { isOvertaken, log }: ProgressOptions): Progress {
   const remembered = new Map<string, { readonly target: Target; readonly until: number }>();
-  let publisher: ConfirmChannel | undefined;
-  let line: Promise<unknown> = Promise.resolve();
+  /** By name, the newest event under way: the next one waits for it. */
+  const lines = new Map<string, Promise<boolean>>();
 
   const exists = async (kind: 'exchange' | 'queue', name: string, patience: number): Promise<boolean> => {
     // Never declared by us: its type is the caller's business. A name that does not exist closes the channel.
@@ -79,17 +81,6 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     return target;
   };
 
-  const channel = async (patience: number): Promise<ConfirmChannel> => {
-    if (publisher === undefined) {
-      const opened = await connection.openChannel(patience);
-      opened.once('close', () => {
-        if (publisher === opened) publisher = undefined;
-      });
-      publisher = opened;
-    }
-    return publisher;
-  };
-
   /**
    * Sends once. `gone` when the exchange or queue is there no more, `refused` when we may not write to it, `overtaken`
    * when it would come after a newer event.
@@ -100,9 +91,12 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     patience: number,
   ): Promise<'sent' | 'gone' | 'refused' | 'overtaken'> => {
     const name = event.progress_trigger;
-    const opened = await channel(patience);
+    const opened = await connection.openChannel(patience);
     // Here, with nothing more to wait for: a worker may have been stopped for minutes before.
-    if (!isTerminal(event.state) && isOvertaken(event)) return 'overtaken';
+    if (!isTerminal(event.state) && isOvertaken(event)) {
+      void closeQuietly(opened);
+      return 'overtaken';
+    }
     let gone = false;
     let refused = false;
     const onReturn = () => {
@@ -135,21 +129,20 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     } catch (error) {
       if (!gone && !refused) throw error;
     } finally {
-      opened.off('return', onReturn);
-      opened.off('error', onError);
+      // Not waited for: a RabbitMQ that takes no messages does not answer this either.
+      void closeQuietly(opened);
     }
     return refused ? 'refused' : gone ? 'gone' : 'sent';
   };
 
-  const send = async (event: BuildEvent): Promise<boolean> => {
+  const send = async (event: BuildEvent, deadline: number): Promise<boolean> => {
     const name = event.progress_trigger;
     // A job or an event in RabbitMQ is trusted no more than a request.
     if (!ExchangeName.safeParse(name).success) {
       log.warn('the progress trigger is no name that a caller may use', { build_id: event.build_id });
       return false;
     }
-    const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
-    for (;;) {
+    while (Date.now() < deadline) {
       try {
         const target = await look(name, deadline - Date.now());
         if (target === 'nowhere') return false;
@@ -175,17 +168,25 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
+    return false;
   };
 
   return {
-    send(event) {
-      const sent = line.then(() => send(event));
-      line = sent;
-      return sent;
+    async send(event) {
+      const name = event.progress_trigger;
+      // From here on, so that a long line makes nobody wait for longer.
+      const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
+      const before = lines.get(name) ?? Promise.resolve(true);
+      const sent = before.then(() => send(event, deadline));
+      lines.set(name, sent);
+      try {
+        return await sent;
+      } finally {
+        if (lines.get(name) === sent) lines.delete(name);
+      }
     },
     async [Symbol.asyncDispose]() {
-      await line;
-      if (publisher !== undefined) await closeQuietly(publisher);
+      await Promise.all(lines.values());
     },
   };
 }

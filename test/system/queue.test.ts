@@ -411,6 +411,37 @@ test('progress goes only where a caller may send it, and not after newer progres
   await model.close();
 });
 
+test('an exchange that refuses every message holds up only those who named it, and not for long', async ({
+  rabbitmq,
+}) => {
+  const model = await connect(rabbitmq.url);
+  const channel = await model.createChannel();
+  const [full, fine] = [`full.${randomUUID()}`, `fine.${randomUUID()}`];
+  await channel.assertQueue(full, { arguments: { 'x-max-length': 0, 'x-overflow': 'reject-publish' } });
+  for (const exchange of [full, fine]) await channel.assertExchange(exchange, 'fanout', { autoDelete: true });
+  const { queue } = await channel.assertQueue('', { exclusive: true });
+  await channel.bindQueue(full, full, '');
+  await channel.bindQueue(queue, fine, '');
+  await using connection = await openConnection({
+    amqpUrl: rabbitmq.url,
+    name: 'progress',
+    setup: async () => {},
+    log: quiet,
+  });
+  await using progress = openProgress(connection, { isOvertaken: () => false, log: createLog({ write: () => {} }) });
+  const ends: string[] = [];
+  const send = async (name: string) => {
+    const sent = await progress.send(eventOf(newJob(name), { state: 'running' }));
+    ends.push(name);
+    return sent;
+  };
+  const refused = Array.from({ length: 20 }, () => send(full));
+  assert.is(await send(fine), true);
+  assert.equal(ends, [fine]);
+  assert.ok((await Promise.all(refused)).every((sent) => !sent));
+  await model.close();
+});
+
 test('a worker that is faster than who submits a build does not tell of it first', async (context) => {
   await using submitter = await open(context);
   await using worker = await open(context);
