@@ -11,9 +11,9 @@ export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
  * What the events stream means, as a function of its records in order. Every replica reads the same records in the
  * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
  *
- * - The first record of a build registers it. When its (caller, ticket_id, progress_trigger) belongs to an unfinished build at
- *   that point, it is superseded by that one: never shown, never built. When the two requests differ, it conflicts with
- *   that one as well.
+ * - The first record of a build registers it. When its (caller, ticket_id, progress_trigger) belongs to an unfinished
+ *   build at that point, it is superseded by that one: never shown, never built. When the two requests differ, it
+ *   conflicts with that one as well.
  * - An event with the next attempt claims the build for its worker; the first in the stream wins. From then on events
  *   of any other (worker, attempt) count for nothing, whatever their sender believes.
  * - A `queued` event of the owner hands the build back; with an error in it, the attempt counts as a lost one.
