@@ -47,6 +47,15 @@ program
       'stack.yml of this installation',
     ),
   )
+  .addOption(
+    new Option('--allowed-host <names>', 'names that callers may use, separated by commas; may be repeated')
+      .env('IMAGEBUILDER_ALLOWED_HOSTS')
+      .default([], 'addresses, localhost, the name of this machine and those of --listen and IMAGEBUILDER_PUBLIC_URL')
+      .argParser((value: string, before: readonly string[]) => [
+        ...before,
+        ...value.split(',').map((name) => name.trim()),
+      ]),
+  )
   .option('--grace <seconds>', 'how long calls in flight may take to end after SIGTERM', parseSeconds, 30)
   .addHelpText(
     'after',

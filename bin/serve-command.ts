@@ -8,6 +8,7 @@ import { startServe } from '#lib/serve/serve.ts';
 export interface ServeCommandOptions {
   readonly listen: { readonly host: string; readonly port: number };
   readonly stack: string;
+  readonly allowedHost: readonly string[];
   /** Seconds. */
   readonly grace: number;
 }
@@ -35,6 +36,8 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       templateDirectory: `${import.meta.dirname}/../template`,
       host: options.listen.host,
       port: options.listen.port,
+      publicUrl: config.publicUrl,
+      allowedHosts: options.allowedHost,
       environment: process.env,
       egress: egressOf(config),
       authorize: (authorization) => requireCaller(callers, authorization),

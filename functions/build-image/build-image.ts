@@ -55,6 +55,7 @@ async function submit(
 ): Promise<Accepted> {
   const { caller } = call;
   requireChange(call);
+  requireJson(event);
   const request = parseBuildRequest(event.body, [...headerFaults(event), ...packageFaults(caller, event.body)]);
   call.note({ ticket_id: request.ticket_id });
   const callback = callbackOf(event, request);
@@ -162,6 +163,18 @@ async function find({ projection }: Broker, buildId: string, { caller, note }: C
 function requireChange({ caller }: Call): void {
   if (mayChange(caller)) return;
   throw new ImageBuilderError('request.forbidden', `${caller.name} may see builds, and neither submit nor cancel them`);
+}
+
+/** Throws `request.media_type` for a body that does not say it is JSON: pages of other sites cannot send one that does. */
+function requireJson({ headers, rawBody }: FunctionEvent): void {
+  const given = headers['content-type'] ?? '';
+  const mediaType = given.split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  if (rawBody.length === 0 || mediaType === 'application/json' || mediaType.endsWith('+json')) return;
+  const said = given === '' ? 'the body has no type' : `the body is said to be ${JSON.stringify(given.slice(0, 100))}`;
+  throw new ImageBuilderError(
+    'request.media_type',
+    `${said}; send it with the header "Content-Type: application/json"`,
+  );
 }
 
 /** A caller waits: rather a 503 soon than an answer late. */

@@ -120,6 +120,7 @@ function submitPath(operationId: string): Json {
         '409': problem('Another request with the same ticket_id and progress_trigger is in work.'),
         '408': problem('The body did not come in time.'),
         '413': problem('The body is too large.'),
+        '415': problem('The body is not said to be `application/json`.'),
         '429': problem('The caller has reached one of its limits.', retryAfter),
         ...commonErrors,
       },

@@ -24,6 +24,8 @@ export interface GatewayOptions {
   /** By name. Filled before the first request comes. */
   readonly functions: ReadonlyMap<string, ServedFunction>;
   readonly queues: ReadonlyMap<string, AsyncQueue>;
+  /** Throws `request.host` or `request.origin` for calls that pages of other sites make. */
+  readonly checkHost: (request: IncomingMessage) => void;
   /** Throws `request.unauthorized` unless a caller with this Authorization header may call functions. */
   readonly authorize: (authorization: string | undefined) => void;
   readonly log: Log;
@@ -68,8 +70,10 @@ async function handle(
   exchange: Exchange,
   response: ServerResponse,
 ): Promise<void> {
-  const { functions, stopping } = options;
+  const { functions, checkHost, stopping } = options;
   const route = findRoute(request.url ?? '/');
+  // Health checks come by any name, and learn nothing.
+  if (route.kind !== 'health') checkHost(request);
   switch (route.kind) {
     case 'function': {
       refuseWhenStopping(stopping);

@@ -11,6 +11,7 @@ import { type AsyncQueue, createAsyncQueue } from './async-queue.ts';
 import { createCallbacks } from './callbacks.ts';
 import { startFunctionProcess } from './function-process.ts';
 import { createGateway } from './gateway.ts';
+import { createHostCheck } from './hosts.ts';
 import { createRuntimeDirectory } from './runtime-directory.ts';
 import { type Clock, runSchedule, type ScheduleEntry, systemClock } from './schedule.ts';
 import type { ServedFunction } from './served-function.ts';
@@ -27,6 +28,10 @@ export interface ServeOptions {
   /** Where to listen; port 0 takes a free one. */
   readonly host: string;
   readonly port: number;
+  /** Where callers reach it from outside; may be empty. */
+  readonly publicUrl: string;
+  /** Names that callers may use beside addresses, localhost, the name of the machine and those above. */
+  readonly allowedHosts: readonly string[];
   /** Of the operator: substituted into stack.yml, and over the functions' own environment. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Rules for the callback URLs of asynchronous calls. */
@@ -63,13 +68,22 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   const forced = new AbortController();
   const functions = new Map<string, ServedFunction>();
   const queues = new Map<string, AsyncQueue>();
+  const checkHost = createHostCheck({ listenHost: options.host, ...options });
   const callbacks = createCallbacks({ egress, log, force: forced.signal });
   const bodies = stack.functions.map((definition) => definition.body);
   const largestBody = {
     bytes: Math.max(...bodies.map(({ maximumBytes }) => maximumBytes)),
     ms: Math.max(...bodies.map(({ totalMs }) => totalMs)),
   };
-  const server = createGateway({ functions, queues, authorize, log, stopping: stopping.signal, largestBody });
+  const server = createGateway({
+    functions,
+    queues,
+    checkHost,
+    authorize,
+    log,
+    stopping: stopping.signal,
+    largestBody,
+  });
   const runtime = await createRuntimeDirectory();
   const wakes = await listenForWakes(runtime.wakeSocket, queues, log);
   const url = await listen(server, options.host, options.port).catch(async (error: unknown) => {

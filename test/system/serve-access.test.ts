@@ -1,6 +1,9 @@
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { type IncomingMessage, request } from 'node:http';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, serveStack } from './serve/command.ts';
@@ -16,7 +19,13 @@ await writeFile(
 );
 const gateway = await serveStack(
   { 'build-image': { handler: 'echo' }, status: { handler: 'echo' }, 'build-worker': { handler: 'echo' } },
-  { env: { IMAGEBUILDER_SECRETS_DIRECTORY: secrets } },
+  {
+    env: {
+      IMAGEBUILDER_SECRETS_DIRECTORY: secrets,
+      IMAGEBUILDER_PUBLIC_URL: 'https://builder.example/images',
+      IMAGEBUILDER_ALLOWED_HOSTS: 'one.example, Two.example',
+    },
+  },
 );
 const { url } = gateway;
 test.after(async () => {
@@ -87,6 +96,59 @@ test('a function wakes the worker from inside, without the token', async () => {
   const response = await fetch(`${url}/function/build-image/wake`, { method: 'POST', headers: { authorization } });
   assert.is(response.status, 204);
   await eventually('the wake', async () => (await callsOf('build-worker')) > before);
+});
+
+/** What a browser that was led here would get. */
+async function callAs(headers: Record<string, string>, path = '/function/build-image', method = 'GET') {
+  const call = request(`${url}${path}`, { method, headers: { authorization, ...headers }, agent: false }).end();
+  const [answer] = (await once(call, 'response')) as [IncomingMessage];
+  return { status: answer.statusCode, problem: (await json(answer)) as { code?: string; detail?: string } };
+}
+
+test('names that lead here without being ours are refused: DNS rebinding', async () => {
+  const { port } = new URL(url);
+  const foreign = [
+    'evil.example',
+    `evil.example:${port}`,
+    'localhost.evil.example',
+    '127.0.0.1.evil.example',
+    'a@b',
+    '.',
+  ];
+  for (const host of foreign) {
+    for (const path of ['/function/build-image', '/async-function/build-worker', '/api/v1/build_image/', '/nothing']) {
+      const { status, problem } = await callAs({ host }, path, 'POST');
+      assert.is(status, 421, `${host} ${path}`);
+      assert.is(problem.code, 'request.host');
+      assert.match(problem.detail ?? '', '--allowed-host');
+    }
+    assert.is((await callAs({ host }, '/healthz')).status, 200, 'a health check may come by any name');
+  }
+  const ours = ['127.0.0.1', 'LOCALHOST', `localhost:${port}`, 'localhost.', 'a.localhost', '[::1]:1', '192.0.2.7:80'];
+  for (const host of [...ours, hostname(), 'builder.example', 'one.example', 'two.example:8000']) {
+    assert.is((await callAs({ host })).status, 200, host);
+  }
+});
+
+test('pages of other sites are refused, our own are not', async () => {
+  const { host, port } = new URL(url);
+  const foreign = [
+    'http://evil.example',
+    'null',
+    `http://localhost:${port}`,
+    'http://127.0.0.1:1',
+    'file://',
+    'nonsense',
+  ];
+  for (const origin of foreign) {
+    for (const method of ['POST', 'OPTIONS', 'DELETE']) {
+      const { status, problem } = await callAs({ origin }, '/function/build-image', method);
+      assert.is(status, 403, origin);
+      assert.is(problem.code, 'request.origin');
+    }
+  }
+  assert.is((await callAs({ origin: `http://${host}` })).status, 200);
+  assert.is((await callAs({ origin: 'https://builder.example' })).status, 200);
 });
 
 test.run();

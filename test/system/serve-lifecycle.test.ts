@@ -141,6 +141,8 @@ test('a function with a cron schedule is called when a minute of it begins, and 
     templateDirectory: join(import.meta.dirname, '../../template'),
     host: '127.0.0.1',
     port: 0,
+    publicUrl: '',
+    allowedHosts: [],
     environment: { PATH: process.env.PATH },
     egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
     authorize: () => {},

@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exampleRequest } from '#lib/api/examples.ts';
 import { formatPpa, Ppa } from '#lib/api/ppa.ts';
 import { Problem } from '#lib/api/problem.ts';
 import { BuildRequest, ExchangeName, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
@@ -253,6 +254,15 @@ test('whatever stands in a body, it is refused with what is wrong with it', asyn
     }),
     { numRuns: 250 },
   );
+});
+
+test('a request of a type that a page of another site could send is refused, however right it is', async () => {
+  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'x', '']) {
+    const headers: Record<string, string> = type === '' ? {} : { 'content-type': type };
+    const problem = assertRefused(await post(JSON.stringify(exampleRequest), headers));
+    assert.equal([problem.status, problem.code], [415, 'request.media_type'], type);
+    assert.match(problem.detail, 'Content-Type: application/json');
+  }
 });
 
 test('headers of any kind change nothing: what is refused stays refused, what is odd is said', async () => {
