@@ -28,6 +28,7 @@ export async function readBody(
 ): Promise<Buffer | BodyFault> {
   const { maximumBytes, stallMs, totalMs } = limits;
   if (isTooLarge(request, maximumBytes)) return 'too large';
+  const declared = Number(request.headers['content-length'] ?? 0);
   // One buffer that grows, not a list of chunks: a chunk of one byte takes some hundred bytes of memory.
   let kept = Buffer.alloc(0);
   let size = 0;
@@ -39,7 +40,7 @@ export async function readBody(
     const needed = size + chunk.length;
     if (needed > maximumBytes) return resolve('too large');
     if (needed > kept.length) {
-      const larger = Math.min(maximumBytes, Math.max(needed, 2 * kept.length));
+      const larger = Math.min(maximumBytes, Math.max(needed, declared, 2 * kept.length));
       if (!hold(larger - kept.length)) return resolve('no room');
       const grown = Buffer.allocUnsafeSlow(larger);
       kept.copy(grown, 0, 0, size);

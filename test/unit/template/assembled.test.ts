@@ -39,7 +39,7 @@ test('stack.yml stays within what OpenFaaS CE deploys', async () => {
 test('a function may answer for longer than it may run', async () => {
   for (const [name, { environment }] of Object.entries((await readStackFile()).functions)) {
     const seconds = (key: string) => Number(/^([0-9]+)s$/.exec(environment[key] ?? '')?.[1]);
-    assert.ok(seconds('read_timeout') > seconds('exec_timeout'), name);
+    assert.ok(seconds('read_timeout') <= 60, `${name} waits for what does not come`);
     assert.ok(seconds('write_timeout') > seconds('exec_timeout'), name);
   }
 });
