@@ -24,6 +24,8 @@ export interface Callback {
 
 /** For one attempt. */
 const attemptTimeoutMs = 10_000;
+/** Most bytes that a receiver may answer; nobody reads them. */
+const maximumAnswerBytes = 64 * 1024;
 const retries = 3;
 
 /**
@@ -43,8 +45,9 @@ export async function sendCallback(
     const key = name.toLowerCase();
     headers[key] = [...(headers[key] ?? []), value];
   }
+  const tooMuch = new AbortController();
   try {
-    await got.post(egress.checkUrl(url), {
+    const call = got.post(egress.checkUrl(url), {
       headers: {
         ...headers,
         'x-call-id': callId,
@@ -61,13 +64,15 @@ export async function sendCallback(
       },
       timeout: { request: attemptTimeoutMs },
       retry: { limit: retries, methods: ['POST'] },
-      signal,
+      signal: AbortSignal.any([signal, tooMuch.signal]),
     });
+    call.on('downloadProgress', ({ transferred }) => {
+      if (transferred > maximumAnswerBytes) tooMuch.abort();
+    });
+    await call;
   } catch (error) {
-    log.warn('callback failed', {
-      call_id: callId,
-      url: safeUrl(url),
-      reason: error instanceof HTTPError ? `status ${error.response.statusCode}` : (error as Error).message,
-    });
+    const status = error instanceof HTTPError ? `status ${error.response.statusCode}` : (error as Error).message;
+    const reason = tooMuch.signal.aborted ? `it answers more than ${maximumAnswerBytes} bytes` : status;
+    log.warn('callback failed', { call_id: callId, url: safeUrl(url), reason });
   }
 }

@@ -13,6 +13,12 @@ export interface Callbacks {
   stop(): Promise<void>;
 }
 
+interface Waiting {
+  readonly callback: Callback;
+  readonly host: string;
+  readonly bytes: number;
+}
+
 const concurrency = 32;
 const concurrencyPerHost = 4;
 const maximumWaiting = 1_000;
@@ -32,7 +38,7 @@ export interface CallbacksOptions {
 
 /** Creates the waiting line. */
 export function createCallbacks({ egress, log, force }: CallbacksOptions): Callbacks {
-  const waiting: Callback[] = [];
+  const waiting: Waiting[] = [];
   const running = new Map<Promise<void>, string>();
   const givenUp = new AbortController();
   let waitingBytes = 0;
@@ -41,36 +47,37 @@ export function createCallbacks({ egress, log, force }: CallbacksOptions): Callb
   const drop = (callback: Callback, reason: string) =>
     log.warn('callback dropped', { function: callback.functionName, call_id: callback.callId, reason });
   const giveUp = () => {
-    for (const callback of waiting.splice(0)) drop(callback, 'the gateway stops');
+    for (const { callback } of waiting.splice(0)) drop(callback, 'the gateway stops');
     givenUp.abort(new ImageBuilderError('worker.stopping', 'the gateway stops'));
   };
   force.addEventListener('abort', giveUp, { once: true });
 
   const pump = () => {
     while (running.size < concurrency) {
-      const index = waiting.findIndex(({ url }) => runningFor(hostOf(url)) < concurrencyPerHost);
-      const [callback] = index === -1 ? [] : waiting.splice(index, 1);
-      if (callback === undefined) return;
-      waitingBytes -= bytesOf(callback);
-      const run = sendCallback(callback, egress, log, givenUp.signal).finally(() => {
+      const index = waiting.findIndex(({ host }) => runningFor(host) < concurrencyPerHost);
+      const [next] = index === -1 ? [] : waiting.splice(index, 1);
+      if (next === undefined) return;
+      waitingBytes -= next.bytes;
+      const run = sendCallback(next.callback, egress, log, givenUp.signal).finally(() => {
         running.delete(run);
         pump();
       });
-      running.set(run, hostOf(callback.url));
+      running.set(run, next.host);
     }
   };
 
   return {
     add(callback) {
-      const host = hostOf(callback.url);
+      // Without the port: who can listen on one can listen on many.
+      const host = new URL(callback.url).hostname;
       const bytes = bytesOf(callback);
       if (waiting.length >= maximumWaiting || waitingBytes + bytes > maximumBytes) {
         return drop(callback, 'too many callbacks wait');
       }
-      if (waiting.filter(({ url }) => hostOf(url) === host).length >= maximumWaitingPerHost) {
+      if (waiting.filter((other) => other.host === host).length >= maximumWaitingPerHost) {
         return drop(callback, 'too many callbacks wait for its host');
       }
-      waiting.push(callback);
+      waiting.push({ callback, host, bytes });
       waitingBytes += bytes;
       pump();
     },
@@ -80,11 +87,6 @@ export function createCallbacks({ egress, log, force }: CallbacksOptions): Callb
       clearTimeout(timer);
     },
   };
-}
-
-/** Without the port: who can listen on one can listen on many. */
-function hostOf(url: string): string {
-  return new URL(url).hostname;
 }
 
 function bytesOf({ url, answer }: Callback): number {

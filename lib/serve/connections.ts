@@ -20,6 +20,8 @@ export interface ConnectionLimits {
 export interface Connections {
   /** Counts a request from its head to the end of its answer. */
   begin(request: IncomingMessage, response: ServerResponse): Exchange;
+  /** Cuts every connection without a whole request. */
+  cutWaiting(): void;
 }
 
 export interface Exchange {
@@ -71,6 +73,9 @@ export function boundConnections(server: Server, limits: ConnectionLimits): Conn
   });
 
   return {
+    cutWaiting() {
+      while (cutLongest());
+    },
     begin({ socket }, response) {
       let held = 0;
       let whole = false;

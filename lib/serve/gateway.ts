@@ -61,6 +61,7 @@ export function createGateway(options: GatewayOptions): Server {
     maximumConnections,
     maximumBodyBytes: Math.max(bodyMemoryBytes, 2 * largestBody.bytes),
   });
+  stopping.addEventListener('abort', () => connections.cutWaiting(), { once: true });
   return server;
 }
 

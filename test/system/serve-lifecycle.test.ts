@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
+import { postHead, rawCall } from '../servers/raw-http.ts';
 import { eventually, imagebuilder, isAlive, serveStack, writeStack } from './serve/command.ts';
 
 const slow = { slow: { handler: 'slow', environment: { max_inflight: '2' } } } as const;
@@ -48,6 +49,16 @@ test('root that serves without a token says what that means, and with one says n
     assert.is(/no token is set, and this is root: whoever reaches this address/.test(gateway.log()), says);
   }
   await rm(secrets, { recursive: true });
+});
+
+test('SIGTERM waits for no request that is not whole', async () => {
+  await using gateway = await serveStack(slow);
+  const { closed, socket } = rawCall(Number(new URL(gateway.url).port), postHead('/function/slow', 10), 'abc');
+  await once(socket, 'ready');
+  await fetch(`${gateway.url}/healthz`);
+  gateway.kill('SIGTERM');
+  assert.is(await closed, '', 'it is cut, and not answered that its time is over');
+  assert.is((await gateway.ended).exitCode, 0);
 });
 
 test('what does not end within the grace is killed', async () => {

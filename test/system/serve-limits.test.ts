@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { Agent, request } from 'node:http';
+import { Agent, createServer as createHttpServer, request } from 'node:http';
 import { createServer } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -126,6 +126,23 @@ test('a callback receiver that never answers holds up neither calls nor other ca
     gateway.log().includes('too many callbacks wait for its host'),
   );
   silent.close();
+});
+
+test('a callback receiver that never ends its answer is left', async () => {
+  let sent = 0;
+  const chatty = createHttpServer((_request, response) => {
+    const more = () => {
+      while (!response.destroyed && response.write(Buffer.alloc(65_536))) sent += 65_536;
+    };
+    response.on('drain', more);
+    more();
+  }).listen(0, '127.0.0.1');
+  await once(chatty, 'listening');
+  const to = `http://127.0.0.1:${(chatty.address() as { port: number }).port}/`;
+  await fetch(`${url}/async-function/echo`, { method: 'POST', headers: { 'x-callback-url': to } });
+  await eventually('its end', async () => gateway.log().includes('it answers more than 65536 bytes'));
+  assert.ok(sent < 20_000_000, `${sent} bytes were sent`);
+  chatty.close();
 });
 
 test.run();
