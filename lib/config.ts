@@ -80,6 +80,15 @@ const range = z.string().refine(
   },
   { error: 'must be true, false, or addresses and ranges such as 10.1.2.0/24' },
 );
+/** The ids below belong to accounts and services; the last one of 32 bits means none. */
+const ids = z
+  .string()
+  .regex(/^[0-9]{1,10}-[0-9]{1,10}$/, { error: 'must be a range of ids such as 1879048192-1895825407' })
+  .transform((text) => text.split('-').map(Number))
+  .refine(([first = 0, last = 0]) => first >= 65_536 && first <= last && last < 2 ** 32 - 1, {
+    error: 'must be a range of ids from 65536 to 4294967294',
+  })
+  .transform(([first = 0, last = 0]) => ({ first, last }));
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((part) => part !== ''));
 
 export const settings = {
@@ -227,6 +236,12 @@ export const settings = {
     z.union([z.literal(''), folder]),
     '',
     'Path of the Linux kernel of the virtual machine, its modules in /lib/modules. Empty: the newest in /boot.',
+  ),
+  unprivilegedIds: setting(
+    'IMAGEBUILDER_UNPRIVILEGED_IDS',
+    ids,
+    '1879048192-1895825407',
+    'User and group ids for the tools of a worker that is root (QEMU, apt, gpg), a random one for each use. No account, and nothing else on the machine, may have them: whatever runs with one is killed in the end.',
   ),
   compression: setting(
     'IMAGEBUILDER_COMPRESSION',

@@ -1,5 +1,6 @@
 import { type Options as ExecaOptions, execa } from 'execa';
 import { ImageBuilderError } from './errors.ts';
+import { privilegeArguments, type UnprivilegedUser } from './privileges.ts';
 
 /**
  * The one door to child processes: no shell, a clean environment, an own process group that is killed whole when the
@@ -20,6 +21,11 @@ export interface ExecOptions {
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Called with every line that the child writes to file descriptor 3. */
   readonly onStatusLine?: (line: string) => void;
+  /**
+   * Whom the child runs as, without capabilities and without a way to gain any: null for this process's own user. Not
+   * given, it keeps all that this process may.
+   */
+  readonly user?: UnprivilegedUser | null;
   /** Exit codes that are results rather than failures. Default: only 0. */
   readonly okExitCodes?: readonly number[];
 }
@@ -94,8 +100,10 @@ export async function exec(file: string, args: readonly string[], options: ExecO
   const { signal, timeoutMs, okExitCodes = [0] } = options;
   signal?.throwIfAborted();
   // A process group of its own does not die with this process; the parent-death signal sees to that. setpriv execs
-  // the command, so the process id is the command's.
-  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
+  // the command, so the process id is the command's, and it asks for the signal after it has changed the user, by which
+  // the kernel forgets it.
+  const privileges = options.user === undefined ? [] : privilegeArguments(options.user);
+  const child = execa('setpriv', ['--pdeathsig', 'KILL', ...privileges, '--', file, ...args], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...cleanEnvironment, ...options.env },
     extendEnv: false,

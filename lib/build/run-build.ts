@@ -111,6 +111,7 @@ async function buildFrom(
       opener,
       baseImageSha256: base.sha256,
       baseSize,
+      base: { path: base.path, format: inspection.format },
       partitions: inspection.partitions,
       series,
       sources,

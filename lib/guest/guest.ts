@@ -33,7 +33,14 @@ export interface GuestPlace {
 }
 
 export interface GuestDisk extends GuestPlace {
+  readonly base: BaseFile;
   readonly partitions: readonly Partition[];
+}
+
+/** The base image that an overlay lies on. */
+export interface BaseFile {
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
 }
 
 export interface GuestOptions {

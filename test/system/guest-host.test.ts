@@ -42,7 +42,14 @@ async function withDisk(image: TestImage, body: (disk: OpenedDisk) => Promise<vo
   const before = await observe(buildDirectory);
   const overlayPath = join(buildDirectory, 'overlay.qcow2');
   await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.path, '-F', 'qcow2', overlayPath]);
-  const disk: GuestDisk = { overlayPath, partitions: image.partitions, workDirectory, buildId: `build-${builds}` };
+  const base = { path: image.path, format: 'qcow2' } as const;
+  const disk: GuestDisk = {
+    overlayPath,
+    base,
+    partitions: image.partitions,
+    workDirectory,
+    buildId: `build-${builds}`,
+  };
   await body({
     ...disk,
     open: async (options = {}) =>

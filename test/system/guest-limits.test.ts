@@ -38,7 +38,13 @@ async function inGuest(
   const { partitions } = image;
   {
     await using session = await createHostGuest({ limits: guestLimits, log }).open(
-      { overlayPath, partitions, workDirectory, buildId: `build-${builds}` },
+      {
+        overlayPath,
+        base: { path: image.path, format: 'qcow2' },
+        partitions,
+        workDirectory,
+        buildId: `build-${builds}`,
+      },
       { signal: new AbortController().signal, onNotice: () => {}, binds: [] },
     );
     assert.ok((await guestGroups(workDirectory)).length > 0, 'this machine gives no cgroup to test with');
@@ -127,7 +133,8 @@ test('without cgroups the log says so, and no single process takes all the memor
   const before = await observe(workDirectory);
   const overlayPath = join(directory, 'without.qcow2');
   await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.path, '-F', 'qcow2', overlayPath]);
-  const disk = { overlayPath, partitions: image.partitions, workDirectory, buildId: 'without' };
+  const base = { path: image.path, format: 'qcow2' };
+  const disk = { overlayPath, base, partitions: image.partitions, workDirectory, buildId: 'without' };
   const { stdout, stderr } = await exec('unshare', [
     ...['--mount', 'sh', '-c', 'umount --recursive /sys/fs/cgroup && exec "$@"', 'without', process.execPath],
     ...[join(import.meta.dirname, 'guest-without-cgroup.ts'), JSON.stringify(disk)],

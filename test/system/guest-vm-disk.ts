@@ -2,9 +2,12 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import type { GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
+import { guestName } from '#lib/guest/host/messages.ts';
+import { guestDirectory } from '#lib/guest/host/sweep.ts';
 import type { VmSettings } from '#lib/guest/vm/prepare.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
 import { createLog } from '#lib/log.ts';
@@ -31,9 +34,9 @@ export interface VmTests {
 
 export const log = createLog({ level: 'error' });
 
-export async function openVmTests(name: string): Promise<VmTests> {
-  // The point of this guest is that it needs no privileges: no test of it has any.
-  becomeNobody();
+export async function openVmTests(name: string, options: { readonly asRoot?: true } = {}): Promise<VmTests> {
+  // The point of this guest is that it needs no privileges: hardly a test of it has any.
+  if (options.asRoot !== true) becomeNobody();
   const directory = await mkdtemp(join(tmpdir(), `imagebuilder-${name}-`));
   const settings: VmSettings = {
     cacheDirectory: join(directory, 'cache'),
@@ -43,6 +46,7 @@ export async function openVmTests(name: string): Promise<VmTests> {
     guestProcesses: 256,
     vmCpus: 2,
     vmNetwork: false,
+    unprivilegedIds: loadConfig({}).unprivilegedIds,
   };
   let builds = 0;
 
@@ -55,7 +59,13 @@ export async function openVmTests(name: string): Promise<VmTests> {
     const before = await observe(buildDirectory);
     const overlayPath = join(buildDirectory, 'overlay.qcow2');
     await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.path, '-F', 'qcow2', overlayPath]);
-    const disk: GuestDisk = { overlayPath, partitions: image.partitions, workDirectory, buildId: `build-${builds}` };
+    const disk: GuestDisk = {
+      overlayPath,
+      base: { path: image.path, format: 'qcow2' },
+      partitions: image.partitions,
+      workDirectory,
+      buildId: `build-${builds}`,
+    };
     await body({
       ...disk,
       open: async (options = {}, others = {}) =>
@@ -104,8 +114,10 @@ export async function emulator(disk: GuestDisk): Promise<number> {
   for (const id of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(id)) continue;
     const command = await readFile(`/proc/${id}/cmdline`, 'utf8').catch(() => '');
-    if (command.startsWith('qemu-system') && command.includes(disk.overlayPath.replaceAll(',', ',,')))
+    const words = command.split('\0');
+    if (command.startsWith('qemu-system') && words.includes(guestName(guestDirectory(disk.workDirectory)))) {
       return Number(id);
+    }
   }
   throw new Error('there is no vm');
 }

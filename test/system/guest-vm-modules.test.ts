@@ -56,7 +56,7 @@ test('a vm starts with modules that are stored compressed', async () => {
   await using running = await startVm(
     {
       ...{ machine, accelerator: 'tcg', kernelPath: kernel.imagePath, initramfsPath, directory, limits: vm.settings },
-      ...{ memoryBytes: vm.settings.vmMemoryBytes, cpus: 1, overlay: null, proxy: null },
+      ...{ memoryBytes: vm.settings.vmMemoryBytes, cpus: 1, overlay: null, proxy: null, user: null },
       disks: [{ source: { rawPath: payload.path, readOnly: true }, serial: 'payload' }],
     },
     300_000,

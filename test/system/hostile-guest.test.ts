@@ -46,7 +46,10 @@ async function withDisk(body: (disk: OpenedDisk) => Promise<void>): Promise<void
   const before = await observe(buildDirectory);
   const overlayPath = join(buildDirectory, 'overlay.qcow2');
   await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base.path, '-F', 'qcow2', overlayPath]);
-  const disk: GuestDisk = { overlayPath, partitions, workDirectory, buildId: `build-${builds}` };
+  const disk: GuestDisk = {
+    ...{ overlayPath, base: { path: base.path, format: 'qcow2' }, partitions },
+    ...{ workDirectory, buildId: `build-${builds}` },
+  };
   const signal = new AbortController().signal;
   const open = async (options: Partial<GuestOptions> = {}, by = guest) =>
     await by.open(disk, { signal, onNotice: () => {}, binds: [], ...options });

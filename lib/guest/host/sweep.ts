@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import { removeCgroup } from './cgroup.ts';
-import { guestVariable } from './messages.ts';
+import { guestName, guestVariable } from './messages.ts';
 import { abortScript, fuseConnection, waitFor } from './storage.ts';
 
 /** Where the host guest of a build keeps what is its own. */
@@ -66,8 +66,9 @@ async function processesOf(directory: string): Promise<GuestProcess[]> {
   for (const name of await readdir('/proc')) {
     if (!/^[0-9]+$/.test(name)) continue;
     const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '');
-    if (!environment.split('\0').includes(`${guestVariable}=${directory}`)) continue;
     const command = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '');
+    const marks = [...environment.split('\0'), ...command.split('\0')];
+    if (!marks.includes(`${guestVariable}=${directory}`) && !marks.includes(guestName(directory))) continue;
     found.push({ id: Number(name), command: command.replaceAll('\0', ' ') });
   }
   return found;

@@ -2,9 +2,11 @@ import { access, constants, mkdir, mkdtemp, readFile, rename, rm, writeFile } fr
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type IdRange, newUnprivilegedUser } from '../../privileges.ts';
 import type { Accelerator, Machine } from './machine.ts';
 import { openPayload } from './payload.ts';
 import { startVm } from './vm.ts';
+import { kvmDevice, kvmGroups, vmUser } from './vm-user.ts';
 
 /** Whether KVM works here: tried and not assumed, since a /dev/kvm on which no guest ever starts exists. */
 export interface AcceleratorChoice {
@@ -19,12 +21,13 @@ export interface AcceleratorProbe {
   readonly initramfsPath: string;
   /** Where the verdict is kept. */
   readonly directory: string;
+  /** Whom QEMU runs as where this process is root. */
+  readonly unprivilegedIds: IdRange;
 }
 
 /** A guest that KVM runs is ready in well under a second. */
 const startLimitMs = 10_000;
 const memoryBytes = 256 * 1024 ** 2;
-const kvmDevice = '/dev/kvm';
 /** A verdict against KVM is asked for again after this time: milliseconds. */
 const refusalMs = 24 * 60 * 60 * 1000;
 
@@ -45,6 +48,9 @@ export async function chooseAccelerator(probe: AcceleratorProbe): Promise<Accele
     () => false,
   );
   if (!usable) return { accelerator: 'tcg', reason: `${kvmDevice} cannot be opened` };
+  if (newUnprivilegedUser(probe.unprivilegedIds) !== null && kvmGroups() === null) {
+    return { accelerator: 'tcg', reason: `${kvmDevice} is only for root, as which QEMU does not run: give it a group` };
+  }
   const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
   const key = [release(), bootId.trim(), probe.machine.version, probe.initramfsPath].join(' ');
   const known = verdicts.get(key) ?? askOrTry(probe, key);
@@ -83,6 +89,7 @@ async function tryKvm(probe: AcceleratorProbe): Promise<AcceleratorChoice> {
       proxy: null,
       disks,
       directory,
+      user: vmUser(probe.unprivilegedIds, 'kvm'),
       // No script is run in it.
       limits: { vmMemoryBytes: memoryBytes, vmSwapBytes: 0, guestProcesses: 0 },
     };

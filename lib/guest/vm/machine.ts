@@ -1,6 +1,9 @@
 import { access } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
+import type { BaseFile } from '../guest.ts';
+import { guestName } from '../host/messages.ts';
+import { type HandedFile, handOver } from './handed-files.ts';
 
 /** What QEMU is told: the machine by processor architecture, and its devices. */
 
@@ -39,14 +42,22 @@ export interface MachineOptions {
   readonly initramfsPath: string;
   readonly memoryBytes: number;
   readonly cpus: number;
-  /** The qcow2 overlay and the parts of it that become disks; null for a vm without an image. */
-  readonly overlay: { readonly path: string; readonly parts: readonly DiskPart[] } | null;
+  /** The qcow2 overlay, what it lies on, and the parts of it that become disks; null for a vm without an image. */
+  readonly overlay: OverlayDisk | null;
   readonly disks: readonly Disk[];
   /** The worker's proxy, which the guest then reaches at `guestProxyUrl`; null for no network device at all. */
   readonly proxy: { readonly host: string; readonly port: number } | null;
   /** Names of the ports in the order of their file descriptors, the first of which is `firstPort`. */
   readonly ports: readonly string[];
   readonly firstPort: number;
+  /** The guest's folder, by which a later worker finds what this one has left running. */
+  readonly directory: string;
+}
+
+export interface OverlayDisk {
+  readonly path: string;
+  readonly base: BaseFile;
+  readonly parts: readonly DiskPart[];
 }
 
 export interface DiskPart {
@@ -143,11 +154,26 @@ const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
 /** With a network it starts a process per connection, each in a session of its own, which counts as a privilege. */
 const sandboxWithChildren = 'on,obsolete=deny,resourcecontrol=deny';
 
-/** The arguments of the emulator. */
-export function machineArguments(options: MachineOptions): string[] {
+export interface MachineCommand {
+  /** The arguments of the emulator. */
+  readonly arguments: readonly string[];
+  /** What it inherits after its ports, in this order. */
+  readonly files: readonly HandedFile[];
+}
+
+export function machineCommand(options: MachineOptions): MachineCommand {
+  const files = handOver(options.firstPort + options.ports.length);
+  const described = describe(options, files);
+  return { arguments: [...files.arguments(), ...described], files: files.files };
+}
+
+type Files = ReturnType<typeof handOver>;
+
+function describe(options: MachineOptions, files: Files): string[] {
   const { machine, accelerator, overlay, proxy } = options;
   const { bus } = machine;
   return [
+    ...['-name', guestName(options.directory)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-sandbox', proxy === null ? sandbox : sandboxWithChildren],
     ...['-machine', machine.type],
@@ -158,9 +184,9 @@ export function machineArguments(options: MachineOptions): string[] {
     ...['-smp', String(options.cpus), '-m', `${Math.floor(options.memoryBytes / MiB)}M`],
     ...[
       '-kernel',
-      options.kernelPath,
+      files.plain(options.kernelPath),
       '-initrd',
-      options.initramfsPath,
+      files.plain(options.initramfsPath),
       '-append',
       kernelCommandLine(machine, accelerator),
     ],
@@ -171,8 +197,8 @@ export function machineArguments(options: MachineOptions): string[] {
       ...['-chardev', `socket,id=${name},fd=${options.firstPort + index}`],
       ...['-device', `virtserialport,chardev=${name},nr=${index + 1},name=${name}`],
     ]),
-    ...(overlay === null ? [] : overlayArguments(overlay, bus)),
-    ...options.disks.flatMap(({ source, serial }) => diskArguments(source, serial, bus)),
+    ...(overlay === null ? [] : overlayArguments(overlay, bus, files)),
+    ...options.disks.flatMap(({ source, serial }) => diskArguments(source, serial, bus, files)),
     ...(proxy === null ? [] : networkArguments(proxy, bus)),
   ];
 }
@@ -195,27 +221,30 @@ function kernelCommandLine({ console }: Machine, accelerator: Accelerator): stri
  * Each partition is a disk of its own, cut out of the overlay: there is no partition table inside to be read another
  * way than it was outside, nothing outside the partitions can be written, and devices are as on a host's loops.
  */
-function overlayArguments({ path, parts }: NonNullable<MachineOptions['overlay']>, bus: string): string[] {
+function overlayArguments({ path, base, parts }: OverlayDisk, bus: string, files: Files): string[] {
   // The overlay is thrown away after a crash, so nothing is gained by flushing it to the disk.
-  const file = `file.driver=file,file.filename=${quoted(path)},file.discard=unmap`;
+  const file = `file.driver=file,file.filename=${files.disk(path, { writable: true })},file.discard=unmap`;
+  const baseFile = `file.driver=file,file.filename=${files.disk(base.path, { writable: false })}`;
   return [
-    ...['-blockdev', `driver=qcow2,node-name=image,discard=unmap,cache.no-flush=on,${file}`],
+    ...['-blockdev', `driver=${base.format},node-name=base,read-only=on,${baseFile}`],
+    ...['-blockdev', `driver=qcow2,node-name=image,backing=base,discard=unmap,cache.no-flush=on,${file}`],
     ...parts.flatMap(({ serial, offsetBytes, sizeBytes }) => [
       '-blockdev',
       `driver=raw,node-name=${serial},discard=unmap,cache.no-flush=on,file=image,offset=${offsetBytes},size=${sizeBytes}`,
-      ...diskArguments({ node: serial }, serial, bus),
+      ...diskArguments({ node: serial }, serial, bus, files),
     ]),
   ];
 }
 
 /** Errors are told to the guest: QEMU would stop it, and the worker wait, when the worker's disk is full. */
-function diskArguments(source: Disk['source'], serial: string, bus: string): string[] {
+function diskArguments(source: Disk['source'], serial: string, bus: string, files: Files): string[] {
   const device = `virtio-blk-${bus},drive=${'node' in source ? source.node : serial},serial=${serial},share-rw=on,werror=report,rerror=report`;
   if ('node' in source) return ['-device', device];
   const access = source.readOnly ? 'read-only=on' : 'discard=unmap';
+  const path = files.disk(source.rawPath, { writable: !source.readOnly });
   return [
     '-blockdev',
-    `driver=raw,node-name=${serial},${access},cache.no-flush=on,file.driver=file,file.filename=${quoted(source.rawPath)},file.locking=off${source.readOnly ? '' : ',file.discard=unmap'}`,
+    `driver=raw,node-name=${serial},${access},cache.no-flush=on,file.driver=file,file.filename=${path},file.locking=off${source.readOnly ? '' : ',file.discard=unmap'}`,
     ...['-device', device],
   ];
 }
@@ -225,9 +254,4 @@ function networkArguments({ host, port }: NonNullable<MachineOptions['proxy']>, 
   const forward = `guestfwd=tcp:${proxyAddress}:${proxyPort}-cmd:busybox nc ${host} ${port}`;
   const device = `virtio-net-${bus},netdev=network${bus === 'pci' ? ',romfile=' : ''}`;
   return ['-netdev', `user,id=network,restrict=on,${forward}`, '-device', device];
-}
-
-/** In QEMU's option syntax a comma in a value is doubled. */
-function quoted(path: string): string {
-  return path.replaceAll(',', ',,');
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import type { Partition } from '../../image/partition.ts';
+import type { IdRange } from '../../privileges.ts';
 import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts';
 import { prepareInitramfs, readBusybox } from './initramfs.ts';
 import { fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
@@ -18,6 +19,8 @@ export interface VmSettings extends VmLimits {
   readonly vmNetwork: boolean;
   /** Processors of the vm. */
   readonly vmCpus: number;
+  /** Whom QEMU runs as where this process is root. */
+  readonly unprivilegedIds: IdRange;
 }
 
 export interface VmParts extends AcceleratorChoice {
@@ -40,6 +43,7 @@ export async function prepareVm(settings: VmSettings): Promise<VmParts> {
     kernelPath: parts.kernel.imagePath,
     initramfsPath,
     directory,
+    unprivilegedIds: settings.unprivilegedIds,
   });
   return { ...parts, ...choice };
 }

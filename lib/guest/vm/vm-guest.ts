@@ -9,6 +9,7 @@ import { openPayload } from './payload.ts';
 import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
 import { startVm } from './vm.ts';
 import { createScriptRunner, createVmSession } from './vm-session.ts';
+import { vmUser } from './vm-user.ts';
 
 export interface VmGuestOptions extends VmSettings {
   readonly log: Log;
@@ -62,6 +63,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
         cpus: settings.vmCpus,
         overlay: {
           path: disk.overlayPath,
+          base: disk.base,
           parts: partitions.map(({ number, offsetBytes, sizeBytes }) => {
             return { serial: `image${number}`, offsetBytes, sizeBytes };
           }),
@@ -69,6 +71,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
         proxy: proxy === null ? null : { host: proxy.hostname, port: Number(proxy.port) },
         disks,
         directory,
+        user: vmUser(settings.unprivilegedIds, parts.accelerator),
         limits: settings,
       },
       startLimitMs,

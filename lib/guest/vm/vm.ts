@@ -3,11 +3,13 @@ import type { Duplex } from 'node:stream';
 import { execa } from 'execa';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, collectLines, lastLines } from '../../exec.ts';
+import { privilegeArguments, type UnprivilegedUser } from '../../privileges.ts';
 import { guestVariable } from '../host/messages.ts';
 import { orAborted } from '../or-aborted.ts';
 import { type Channel, openChannel, portNames } from './channel.ts';
+import { openFiles } from './handed-files.ts';
 import { diedOfMemory, limitMet, type VmLimits } from './limits.ts';
-import { type MachineOptions, machineArguments } from './machine.ts';
+import { type MachineOptions, machineCommand } from './machine.ts';
 
 /** A running QEMU. It is killed with this process, however that dies. */
 export interface Vm extends AsyncDisposable {
@@ -31,8 +33,8 @@ export interface Vm extends AsyncDisposable {
 }
 
 export interface VmOptions extends Omit<MachineOptions, 'ports' | 'firstPort'> {
-  /** The guest's folder, by which a later worker finds what this one has left running. */
-  readonly directory: string;
+  /** Whom QEMU runs as. */
+  readonly user: UnprivilegedUser | null;
   /** What the vm's init is told to hold what runs to, for what is said of it. */
   readonly limits: VmLimits;
 }
@@ -44,7 +46,7 @@ const firstPort = 3;
 /** Starts QEMU and resolves when its init is ready, which is what `lost` and `signal` may prevent: throws their reason. */
 export async function startVm(options: VmOptions, limitMs: number, signal: AbortSignal): Promise<Vm> {
   signal.throwIfAborted();
-  const vm = launch(options);
+  const vm = await launch(options);
   const limit = AbortSignal.timeout(limitMs);
   try {
     await orAborted(vm.channel.ready, [signal, vm.lost, limit]);
@@ -58,16 +60,25 @@ export async function startVm(options: VmOptions, limitMs: number, signal: Abort
   }
 }
 
-function launch(options: VmOptions): Vm {
+async function launch(options: VmOptions): Promise<Vm> {
+  const { arguments: words, files } = machineCommand({ ...options, ports: portNames, firstPort });
   const command = [
-    ...['--pdeathsig', 'KILL', '--no-new-privs', '--', 'prlimit', '--core=0', '--', options.machine.emulator],
-    ...machineArguments({ ...options, ports: portNames, firstPort }),
+    ...['--pdeathsig', 'KILL', ...privilegeArguments(options.user), '--'],
+    ...['prlimit', '--core=0', '--', options.machine.emulator, ...words],
   ];
+  await using opened = await openFiles(files, options);
   // Node's pipes are socket pairs, which QEMU takes over by their descriptors: no paths, nobody else to connect.
   const child = execa('setpriv', command, {
     env: { ...cleanEnvironment, [guestVariable]: options.directory },
     extendEnv: false,
-    stdio: ['ignore', 'pipe', 'pipe', ...portNames.map(() => 'pipe' as const)],
+    // Descriptors, too, are what it takes, though its types do not have them in these places.
+    stdio: [
+      'ignore',
+      'pipe',
+      'pipe',
+      ...portNames.map(() => 'pipe' as const),
+      ...(opened.descriptors as unknown as 'pipe'[]),
+    ],
     buffer: false,
     reject: false,
     detached: true,
@@ -97,7 +108,10 @@ function launch(options: VmOptions): Vm {
     ending = true;
     child.kill('SIGKILL');
   };
-  const [control, stdout, stderr, status] = child.stdio.slice(firstPort) as unknown as Duplex[];
+  const [control, stdout, stderr, status] = child.stdio.slice(
+    firstPort,
+    firstPort + portNames.length,
+  ) as unknown as Duplex[];
   if (control === undefined || stdout === undefined || stderr === undefined || status === undefined) {
     throw new ImageBuilderError('internal', 'the ports of the vm are not there');
   }

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type MachineOptions, machineArguments } from '#lib/guest/vm/machine.ts';
+import { type MachineOptions, machineCommand } from '#lib/guest/vm/machine.ts';
 
 const options: MachineOptions = {
   machine: {
@@ -20,29 +20,63 @@ const options: MachineOptions = {
   cpus: 3,
   overlay: {
     path: '/work/a,b/overlay.qcow2',
+    base: { path: '/work/base', format: 'raw' },
     parts: [{ serial: 'image1', offsetBytes: 1_048_576, sizeBytes: 4_194_304 }],
   },
   proxy: null,
   disks: [{ source: { rawPath: '/work/a,b/payload.raw', readOnly: true }, serial: 'payload' }],
   ports: ['control', 'stdout'],
   firstPort: 3,
+  directory: '/work/a,b/guest',
 };
 
 /** The values of an option, in order. */
 function valuesOf(name: string, given = options): string[] {
-  const words = machineArguments(given);
+  const words = machineCommand(given).arguments;
   return words.flatMap((word, index) => (words[index - 1] === name ? [word] : []));
 }
 
 test('a partition becomes a disk of its own, cut out of the overlay', () => {
-  const [image = '', part = ''] = valuesOf('-blockdev');
-  assert.match(image, /driver=qcow2,node-name=image,.*file\.filename=\/work\/a,,b\/overlay\.qcow2/);
+  const [base = '', image = '', part = ''] = valuesOf('-blockdev');
+  assert.match(base, /^driver=raw,node-name=base,read-only=on,/);
+  assert.match(image, /^driver=qcow2,node-name=image,backing=base,/);
   assert.match(part, /driver=raw,node-name=image1,.*file=image,offset=1048576,size=4194304$/);
   assert.ok(valuesOf('-device').some((device) => device.startsWith('virtio-blk-pci,drive=image1,serial=image1')));
 });
 
-test('commas in paths are none of QEMU’s', () => {
-  assert.match(valuesOf('-blockdev').at(-1) ?? '', /read-only=on.*filename=\/work\/a,,b\/payload\.raw/);
+test('QEMU opens no file of a build by its path, and may write to those that it has to write to', () => {
+  const { files, arguments: words } = machineCommand(options);
+  const first = options.firstPort + options.ports.length;
+  const named = words.flatMap((word) => [...word.matchAll(/\/dev\/fdset\/([0-9]+)|\/proc\/self\/fd\/([0-9]+)/g)]);
+  const handed = new Map(
+    named.map(([, set, plain]) => {
+      const file = files[Number(set ?? plain) - first];
+      assert.ok(file);
+      assert.is(file.reopened, plain !== undefined);
+      return [file.path, file.writable];
+    }),
+  );
+  assert.equal(
+    handed,
+    new Map([
+      ['/boot/vmlinuz', false],
+      ['/cache/initramfs', false],
+      ['/work/a,b/overlay.qcow2', true],
+      ['/work/base', false],
+      ['/work/a,b/payload.raw', false],
+    ]),
+  );
+  const sets = files.flatMap(({ reopened }, index) => (reopened ? [] : [`fd=${first + index},set=${first + index}`]));
+  assert.equal(valuesOf('-add-fd'), sets);
+  const paths = ['/boot', '/cache', '/work/base', '.qcow2', '.raw'];
+  assert.equal(
+    words.filter((word) => paths.some((path) => word.includes(path))),
+    [],
+  );
+});
+
+test('a vm is called by the folder of its guest, whose commas are none of QEMU’s', () => {
+  assert.equal(valuesOf('-name'), ['guest=/work/a,,b/guest']);
 });
 
 test('ports are the descriptors from the first one on', () => {
@@ -57,7 +91,7 @@ test('the time of an emulated machine is that of a device, and KVM’s is its ow
 
 test('without a proxy there is no network device, and QEMU may start no process', () => {
   assert.equal(valuesOf('-netdev'), []);
-  assert.not.ok(machineArguments(options).some((word) => word.includes('virtio-net')));
+  assert.not.ok(machineCommand(options).arguments.some((word) => word.includes('virtio-net')));
   assert.match(valuesOf('-sandbox').join(), /spawn=deny/);
 });
 

@@ -1,0 +1,65 @@
+import { chmod, copyFile, type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { UnprivilegedUser } from '../../privileges.ts';
+
+/**
+ * Files that QEMU gets as open descriptors, so that its user need not be able to reach them by their paths, nor to open
+ * them at all.
+ */
+export interface HandedFile {
+  readonly path: string;
+  readonly writable: boolean;
+  /** QEMU opens it once more by its descriptor, for which it has to be readable by QEMU's user. */
+  readonly reopened: boolean;
+}
+
+/** Collects them while the arguments of QEMU are put together; `firstDescriptor` is the number of the first one. */
+export function handOver(firstDescriptor: number) {
+  const files: HandedFile[] = [];
+  const add = (file: HandedFile): number => firstDescriptor + files.push(file) - 1;
+  return {
+    files: files as readonly HandedFile[],
+    /** What names the file of a block node: QEMU takes the descriptor itself, with the rights that it was opened with. */
+    disk: (path: string, { writable }: { readonly writable: boolean }): string =>
+      `/dev/fdset/${add({ path, writable, reopened: false })}`,
+    /** What names any other file. */
+    plain: (path: string): string => `/proc/self/fd/${add({ path, writable: false, reopened: true })}`,
+    /** The arguments by which QEMU learns of the descriptors of disks. */
+    arguments: (): string[] =>
+      files.flatMap(({ reopened }, index) => {
+        const descriptor = firstDescriptor + index;
+        return reopened ? [] : ['-add-fd', `fd=${descriptor},set=${descriptor}`];
+      }),
+  };
+}
+
+export interface OpenedFiles extends AsyncDisposable {
+  /** In the order of the files. */
+  readonly descriptors: readonly number[];
+}
+
+/** Opens them. Disposing closes them, which a process that has inherited them does not notice. */
+export async function openFiles(
+  files: readonly HandedFile[],
+  { user, directory }: { readonly user: UnprivilegedUser | null; readonly directory: string },
+): Promise<OpenedFiles> {
+  await using opened = new AsyncDisposableStack();
+  const descriptors: number[] = [];
+  for (const [index, { path, writable, reopened }] of files.entries()) {
+    let file = opened.use(await open(path, writable ? 'r+' : 'r'));
+    if (reopened && user !== null && !(await isReadableByAll(file))) {
+      const copy = join(directory, `copy-${index}`);
+      await copyFile(path, copy);
+      await chmod(copy, 0o444);
+      file = opened.use(await open(copy, 'r'));
+    }
+    descriptors.push(file.fd);
+  }
+  const kept = opened.move();
+  return { descriptors, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Ubuntu's kernels, for one, are not. */
+async function isReadableByAll(file: FileHandle): Promise<boolean> {
+  return ((await file.stat()).mode & 0o004) !== 0;
+}
