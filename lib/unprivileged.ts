@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
-import { lchown, open, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { type FileHandle, lchown, open, readdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ImageBuilderError, isNodeError } from './errors.ts';
 import { exec } from './exec.ts';
-import type { UnprivilegedUser } from './privileges.ts';
+import { hindrance, type IdRange, type UnprivilegedUser } from './privileges.ts';
 
 /** What the worker does around tools that run as another user; with null for that user, as the worker itself. */
 
@@ -23,6 +24,31 @@ export async function giveTo(user: UnprivilegedUser | null, path: string): Promi
 }
 
 /**
+ * Why QEMU, apt or gpg of a worker that is root, and works in `workDirectory`, stay root's, without capabilities; null
+ * where they do not, or where this process is not root.
+ */
+export async function whyToolsStayRoot(range: IdRange, workDirectory: string): Promise<string | null> {
+  if (process.geteuid?.() !== 0) return null;
+  const reason = hindrance(range);
+  if (reason !== null) return reason;
+  const closed = await closedFolder(join(workDirectory, 'a build'));
+  return closed === null ? null : `other users cannot search ${closed}: chmod o+x, or set IMAGEBUILDER_WORK_DIRECTORY`;
+}
+
+/** The highest folder above `path` that other users cannot search; null where they get as far as `path` itself. */
+export async function closedFolder(path: string): Promise<string | null> {
+  const above = dirname(path);
+  if (above === path) return null;
+  const higher = await closedFolder(above);
+  if (higher !== null) return higher;
+  const found = await stat(above).catch((error: unknown) => {
+    if (isNodeError(error) && error.code === 'ENOENT') return null;
+    throw error;
+  });
+  return found !== null && (found.mode & 0o001) === 0 ? above : null;
+}
+
+/**
  * Kills every process of `user`, whatever it has done to stay. Afterwards nobody changes its files any more. Only for a
  * user of `newUnprivilegedUser`, which has no others.
  */
@@ -31,23 +57,31 @@ export async function endProcesses(user: UnprivilegedUser | null): Promise<void>
 }
 
 /**
- * What is in a file that another user may have put there. Throws where it is none, such as a link to a file of the
- * worker's, or larger than `maximumBytes`.
+ * What is in a file that another user may have put there. Throws `tool.failed` where it is none, such as a link to a file
+ * of the worker's, or larger than `maximumBytes`.
  */
 export async function readForeignFile(path: string, maximumBytes: number): Promise<Buffer> {
   await using file = await openForeignFile(path);
   const { size } = await file.stat();
-  if (size > maximumBytes) throw new Error(`${path} is larger than ${maximumBytes} bytes`);
+  if (size > maximumBytes) throw new ImageBuilderError('tool.failed', `${path} is larger than ${maximumBytes} bytes`);
   const content = Buffer.alloc(size);
   const { bytesRead } = await file.read(content, 0, size, 0);
   return content.subarray(0, bytesRead);
 }
 
 /** Opens such a file for reading. */
-export async function openForeignFile(path: string) {
+export async function openForeignFile(path: string): Promise<FileHandle> {
   // Without O_NONBLOCK, a pipe would wait for its other end.
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = await open(path, flags).catch((error: unknown) => {
+    if (isNodeError(error) && (error.code === 'ELOOP' || error.code === 'ENXIO')) throw noFile(path);
+    throw error;
+  });
   if ((await file.stat()).isFile()) return file;
   await file.close();
-  throw new Error(`${path} is no regular file`);
+  throw noFile(path);
+}
+
+function noFile(path: string): ImageBuilderError {
+  return new ImageBuilderError('tool.failed', `${path} is no regular file`);
 }

@@ -16,6 +16,7 @@ import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { whyToolsStayRoot } from '#lib/unprivileged.ts';
 import { version } from '#lib/version.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
@@ -38,6 +39,8 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     fields: { function: 'build-worker', worker: name },
     secrets: [...config.secrets, ...(openStack?.secrets ?? [])],
   });
+  const reason = await whyToolsStayRoot(config.unprivilegedIds, config.workDirectory);
+  if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
   await using opened = new AsyncDisposableStack();
   for (const directory of [config.workDirectory, config.cacheDirectory]) await mkdir(directory, { recursive: true });

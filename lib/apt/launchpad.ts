@@ -3,6 +3,7 @@ import { formatPpa, type Ppa } from '../api/ppa.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { HttpClient } from '../fetch/client.ts';
 import { UpstreamError } from '../fetch/upstream-error.ts';
+import type { IdRange } from '../privileges.ts';
 import { readSigningKey, type SigningKey } from './signing-key.ts';
 
 /** A PPA that exists, publishes for the series, and whose signing key is known. */
@@ -22,6 +23,8 @@ export interface LaunchpadOptions {
   readonly client: Pick<HttpClient, 'getJson' | 'head'>;
   /** An existing folder of this build alone. */
   readonly workDirectory: string;
+  /** Whom gpg runs as where this process is root. */
+  readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
 

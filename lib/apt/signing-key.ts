@@ -1,8 +1,10 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, exec } from '../exec.ts';
 import { someOf } from '../text.ts';
+import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
+import { endProcesses, giveTo } from '../unprivileged.ts';
 
 /** An OpenPGP public key that signs a repository, exactly one primary key, in the two forms that apt reads. */
 export interface SigningKey {
@@ -16,21 +18,38 @@ export interface SigningKey {
   readonly weakness: string | null;
 }
 
+export interface SigningKeyOptions {
+  /** For what gpg writes meanwhile. */
+  readonly workDirectory: string;
+  /** Whom gpg runs as where this process is root. */
+  readonly unprivilegedIds: IdRange;
+  readonly signal: AbortSignal;
+}
+
+const MiB = 2 ** 20;
+/** Material is at most 1 MiB, but may be compressed. */
+const limits = ['--cpu=30', `--data=${512 * MiB}`, `--fsize=${64 * MiB}`, '--core=0', '--'];
+const gpgOptions = ['--batch', '--no-tty', '--no-autostart'];
+
 /**
  * Takes the key with this fingerprint, and nothing else, out of key material that came from outside. Throws `ppa.key`
- * where the material is no key or holds another one. `owner` names the repository in messages; `workDirectory` is
- * for what gpg writes meanwhile.
+ * where the material is no key or holds another one. `owner` names the repository in messages.
  */
 export async function readSigningKey(
   material: string,
   fingerprint: string,
   owner: string,
-  { workDirectory, signal }: { readonly workDirectory: string; readonly signal: AbortSignal },
+  { workDirectory, unprivilegedIds, signal }: SigningKeyOptions,
 ): Promise<SigningKey> {
   const home = await mkdtemp(join(workDirectory, 'key-'));
-  // A home of its own: no key of the worker's is seen, and no agent is needed for public keys.
+  const user = newUnprivilegedUser(unprivilegedIds);
+  await giveTo(user, home);
+  // A home of its own: no key of the worker's is seen, and no agent is needed for public keys. Its user may be one whom
+  // the folders above do not let through.
   const gpg = (args: readonly string[], options: Pick<ExecOptions, 'input' | 'okExitCodes'> = {}) =>
-    exec('gpg', ['--homedir', home, '--batch', '--no-tty', '--no-autostart', ...args], {
+    exec('prlimit', [...limits, 'gpg', '--homedir', '/proc/self/cwd', ...gpgOptions, ...args], {
+      user,
+      cwd: home,
       signal,
       timeoutMs: 30_000,
       ...options,
@@ -51,21 +70,28 @@ export async function readSigningKey(
         )}, but Launchpad says ${fingerprint}`,
       );
     }
-    const file = join(home, 'key.gpg');
-    await gpg(['--export-options', 'export-minimal', '--output', file, '--export', key.fingerprint]);
     const armored = await gpg(['--export-options', 'export-minimal', '--armor', '--export', key.fingerprint]);
     return {
       fingerprint: key.fingerprint,
       armored: armored.stdout,
-      binary: await readFile(file),
+      binary: removeArmor(armored.stdout),
       weakness: weaknessOf(key),
     };
   } catch (error) {
     if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
     throw noKey(owner, error);
   } finally {
+    await endProcesses(user);
     await rm(home, { recursive: true, force: true });
   }
+}
+
+/** The packets in ASCII armour (RFC 4880 section 6.2) as gpg writes it: headers, an empty line, base64, a checksum. */
+function removeArmor(armored: string): Buffer {
+  const lines = armored.split('\n').map((line) => line.trim());
+  const body = lines.slice(lines.indexOf('') + 1);
+  const end = body.findIndex((line) => line.startsWith('=') || line.startsWith('-'));
+  return Buffer.from(body.slice(0, end).join(''), 'base64');
 }
 
 function noKey(owner: string, cause?: unknown): ImageBuilderError {

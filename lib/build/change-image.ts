@@ -106,7 +106,10 @@ async function install(
   await addSources(session, facts, sources, series);
   await using offline = session.network
     ? null
-    : await openOfflineApt(session, { facts, binds: caches.binds, workDirectory, signal });
+    : await openOfflineApt(session, {
+        ...{ facts, binds: caches.binds, workDirectory },
+        ...{ unprivilegedIds: settings.unprivilegedIds, signal },
+      });
   const proxyUrl = session.proxyUrl ?? proxy.url;
   const proxyFailures = () => proxy.failures;
   const updateOptions = { sources, proxyUrl, proxyFailures, signal, onLog, onProgress };

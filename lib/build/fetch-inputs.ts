@@ -43,6 +43,7 @@ export async function fetchInputs(
           series: request.base_image.series,
           client,
           workDirectory,
+          unprivilegedIds: settings.unprivilegedIds,
           signal: both,
         }),
       ),

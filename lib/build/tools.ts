@@ -31,6 +31,7 @@ export interface BuildTools {
     | 'installRecommends'
     | 'launchpadApiUrl'
     | 'ppaUrl'
+    | 'unprivilegedIds'
   >;
 }
 

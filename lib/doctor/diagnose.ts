@@ -10,6 +10,7 @@ import { guestFindings, lookAtGuests, relevantGuests } from './guests.ts';
 import { lookAtMachine } from './machine.ts';
 import { readResources, resourceFindings } from './resources.ts';
 import { lookAtStore } from './store.ts';
+import { lookAtToolUser } from './tool-user.ts';
 import { lookAtTools, toolFindings } from './tools.ts';
 
 /** Everything that this machine or pod can do for builds, looked at side by side; nothing of it can hang the whole. */
@@ -41,6 +42,7 @@ export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator
   const fileStore = store.openStack === null || config.store === 'file';
   const folders = foldersOf(config, { fileStore });
   const machine = withinLimit(limitsMs.quick, lookAtMachine);
+  const toolUser = withinLimit(limitsMs.quick, () => lookAtToolUser(config));
   const devices = withinLimit(limitsMs.quick, lookAtDevices);
   const states = folders.map(({ path }) => withinLimit(limitsMs.folder, (signal) => lookAtFolder(path, signal)));
   const broker = withinLimit(limitsMs.broker, () => lookAtBroker(config.amqpUrl));
@@ -52,6 +54,7 @@ export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator
   });
 
   yield* tell(findingsOf('machine', await machine));
+  yield* tell(findingsOf('user of tools', await toolUser));
   yield* tell(findingsOf('devices', await devices));
   for (const [index, folder] of folders.entries()) yield* tell(await folderFindings(folder, states[index]));
   const brokerFound = await broker;

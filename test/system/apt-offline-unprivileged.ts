@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openAptCaches } from '#lib/apt/caches.ts';
 import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
+import { loadConfig } from '#lib/config.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 
 /**
@@ -41,7 +42,10 @@ await using caches = await openAptCaches({
   workDirectory,
   signal,
 });
-await using apt = await openOfflineApt(session, { facts, binds: caches.binds, workDirectory, signal });
+await using apt = await openOfflineApt(session, {
+  ...{ facts, binds: caches.binds, workDirectory },
+  ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
+});
 const options = { proxyUrl: null, recommends: false, sources: [], signal, onLog: () => {}, onProgress: () => {} };
 await apt.updateLists(options);
 await apt.installPackages(packages, options).catch((error: unknown) => {

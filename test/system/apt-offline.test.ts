@@ -1,5 +1,16 @@
 import { once } from 'node:events';
-import { access, appendFile, chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import {
+  access,
+  appendFile,
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  writeFile,
+} from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -25,6 +36,7 @@ import type { GuestSession } from '#lib/guest/guest.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../servers/launchpad.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 import { offlineSession } from './apt-offline-session.ts';
+import { assertUnprivileged, unprivilegedIds } from './unprivileged.ts';
 
 /**
  * The worker's real apt in the place of a real system's: real PPAs, the machine's own mirror, and scripts that run
@@ -111,6 +123,7 @@ const resolve = (name: string): Promise<PpaSource> =>
       series: system.series,
       client,
       workDirectory: tmpdir(),
+      unprivilegedIds,
       signal,
     },
   );
@@ -145,7 +158,10 @@ const openCaches = (chroot: Chroot): Promise<AptCaches> =>
 
 async function openOffline(chroot: Chroot, caches: AptCaches, session: GuestSession): Promise<OfflineApt> {
   const facts = await readImageFacts(session);
-  return await openOfflineApt(session, { facts, binds: caches.binds, workDirectory: chroot.directory, signal });
+  return await openOfflineApt(session, {
+    ...{ facts, binds: caches.binds, workDirectory: chroot.directory },
+    ...{ unprivilegedIds, signal },
+  });
 }
 
 /** Makes a PPA, or nothing, the only source of a system. */
@@ -457,6 +473,41 @@ test('the worker hands packages in without looking into them: it is the image’
   assert.match(told, /dpkg: error processing archive \/run\/imagebuilder-packages/);
 });
 
+/** Processes that run in a folder, by the name of their program. */
+async function processesIn(directory: string): Promise<Map<string, number>> {
+  const found = new Map<string, number>();
+  for (const id of await readdir('/proc')) {
+    const place = await readlink(`/proc/${id}/cwd`).catch(() => '');
+    if (place.startsWith(directory)) found.set((await readFile(`/proc/${id}/comm`, 'utf8')).trim(), Number(id));
+  }
+  return found;
+}
+
+test('the worker’s apt is a user without rights where the worker is root, and nothing of it is left', async () => {
+  await setSource(shared, await resolve('c++'));
+  const session = offlineSession(shared);
+  await using caches = await openCaches(shared);
+  const cancel = new AbortController();
+  const facts = await readImageFacts(session);
+  launchpad.fault(/InRelease$/, { kind: 'stall' });
+  {
+    await using apt = await openOfflineApt(session, {
+      ...{ facts, binds: caches.binds, workDirectory: shared.directory },
+      ...{ unprivilegedIds, signal: cancel.signal },
+    });
+    const update = failure(apt.updateLists({ ...quiet, signal: cancel.signal }));
+    let running = new Map<string, number>();
+    while (!running.has('http')) running = await processesIn(shared.directory);
+    const users = await Promise.all([...running.values()].map(assertUnprivileged));
+    assert.is(new Set(users).size, 1);
+    assert.ok(running.has('apt-get'));
+    cancel.abort(new ImageBuilderError('build.cancelled', 'enough'));
+    assert.is((await update).message, 'enough');
+  }
+  launchpad.fault(/InRelease$/, null);
+  assert.equal(await processesIn(shared.directory), new Map());
+});
+
 test('packages that cannot be downloaded are a server’s fault, and nothing is installed', async () => {
   await setSource(shared, await resolve('c++'));
   const session = offlineSession(shared);
@@ -496,6 +547,7 @@ test('the worker needs no privileges', async () => {
     facts,
     binds: caches.binds,
     workDirectory: shared.directory,
+    unprivilegedIds,
     signal,
   });
   await writeFile(join(directory, 'told.json'), JSON.stringify({ facts, told }));

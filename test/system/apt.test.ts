@@ -11,6 +11,7 @@ import { comparePackages, readPackages } from '#lib/apt/packages.ts';
 import { addSources, renderSources } from '#lib/apt/sources.ts';
 import { type AptProgress, updateLists } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
@@ -86,6 +87,7 @@ const resolve = (name: string): Promise<PpaSource> =>
       series: system.series,
       client,
       workDirectory: tmpdir(),
+      unprivilegedIds: loadConfig({}).unprivilegedIds,
       signal,
     },
   );

@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import type { GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
@@ -14,6 +13,7 @@ import { createLog } from '#lib/log.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
 import { becomeNobody } from './guest-vm-worker.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /** Small images opened in vms by a process without privileges. */
 
@@ -46,7 +46,7 @@ export async function openVmTests(name: string, options: { readonly asRoot?: tru
     guestProcesses: 256,
     vmCpus: 2,
     vmNetwork: false,
-    unprivilegedIds: loadConfig({}).unprivilegedIds,
+    unprivilegedIds,
   };
   let builds = 0;
 

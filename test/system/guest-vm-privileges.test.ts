@@ -12,11 +12,12 @@ import { findKernel } from '#lib/guest/vm/kernel.ts';
 import { privilegeArguments } from '#lib/privileges.ts';
 import { makeTestImage } from './guest-image.ts';
 import { emulator, log, openVmTests, output } from './guest-vm-disk.ts';
+import { assertUnprivileged, unprivilegedIds } from './unprivileged.ts';
 
 /** The vm guest of a worker that is root: what QEMU may do there. */
 
 const vm = await openVmTests('vm-privileges', { asRoot: true });
-const { directory, settings, withDisk } = vm;
+const { directory, withDisk } = vm;
 const image = await makeTestImage(directory, 'plain');
 // Root's alone, as all else in the folder of these tests is, and the kernel as Ubuntu has it.
 await chmod(image.path, 0o600);
@@ -25,38 +26,16 @@ const vmKernelPath = join(directory, `vmlinuz-${kernel.release}`);
 await copyFile(kernel.imagePath, vmKernelPath);
 await chmod(vmKernelPath, 0o600);
 
-interface Identity {
-  readonly userId: number;
-  readonly groupId: number;
-}
-
-/** Fails unless a process is of a user of our range, without any right. */
-async function assertUnprivileged(processId: number): Promise<Identity> {
-  const status = await readFile(`/proc/${processId}/status`, 'utf8');
-  const field = (name: string) => new RegExp(`^${name}:[\\t ]*(.*)$`, 'm').exec(status)?.[1]?.trim() ?? '';
-  const same = (name: string) => {
-    const ids = [...new Set(field(name).split(/\s+/))].map(Number);
-    assert.is(ids.length, 1, status);
-    return ids[0] ?? 0;
-  };
-  const { first, last } = settings.unprivilegedIds;
-  const [userId, groupId] = [same('Uid'), same('Gid')];
-  for (const id of [userId, groupId]) assert.ok(id >= first && id <= last, status);
-  for (const name of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) assert.is(Number(field(name)), 0, status);
-  assert.is(field('NoNewPrivs'), '1');
-  return { userId, groupId };
-}
-
 test('QEMU of root is a user without rights, another one for each build, that reaches no file by its path', async () => {
   await withDisk(image, async (disk) => {
     await chmod(disk.overlayPath, 0o600);
     await using session = await disk.open({}, { vmKernelPath });
     const first = await emulator(disk);
-    const { userId } = await assertUnprivileged(first);
+    const userId = await assertUnprivileged(first);
     await withDisk(image, async (other) => {
       await using _ = await other.open({}, { vmKernelPath });
       const second = await emulator(other);
-      const { userId: otherId } = await assertUnprivileged(second);
+      const otherId = await assertUnprivileged(second);
       assert.is.not(otherId, userId);
       const asFirst = [...privilegeArguments({ id: userId, groups: [] }), '--', 'sh', '-c'];
       const tried = 'kill -0 "$1" && echo signalled; cat "/proc/$1/environ" "$2" "$3" && echo read; :';
@@ -74,7 +53,7 @@ test('QEMU of root is a user without rights, another one for each build, that re
 test('a vm of another user that has outlived its worker is found by its name, and ended', async () => {
   const workDirectory = join(directory, 'stray,1');
   await mkdir(guestDirectory(workDirectory), { recursive: true });
-  const user = { id: settings.unprivilegedIds.last, groups: [] };
+  const user = { id: unprivilegedIds.last, groups: [] };
   const command = ['-M', 'none', '-nodefaults', '-display', 'none', '-S', '-name'];
   const name = guestName(guestDirectory(workDirectory));
   // Its environment says nothing, as where a worker may not read that of another user.

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,6 +62,8 @@ update-alternatives --install /usr/bin/odd-link odd-link /usr/bin/odd-privileged
 };
 
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-alike-'));
+// As /var/lib is: tools that run as other users get to the work directory.
+await chmod(directory, 0o711);
 const cleanup = new AsyncDisposableStack();
 cleanup.defer(() => rm(directory, { recursive: true, force: true }));
 const log = createLog({ level: 'error' });

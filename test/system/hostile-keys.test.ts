@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSigningKey } from '#lib/apt/signing-key.ts';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 
@@ -30,7 +31,11 @@ async function makeKey(name: string, expires = 'never'): Promise<string> {
 
 const armored = (...fingerprints: readonly string[]) => gpg(['--armor', '--export', ...fingerprints]);
 const read = (material: string, fingerprint: string) =>
-  readSigningKey(material, fingerprint, 'ppa:project/name', { workDirectory: tmpdir(), signal });
+  readSigningKey(material, fingerprint, 'ppa:project/name', {
+    workDirectory: tmpdir(),
+    unprivilegedIds: loadConfig({}).unprivilegedIds,
+    signal,
+  });
 /** Primary keys and user ids in key material. */
 const content = async (material: string): Promise<string[]> =>
   (await gpg(['--with-colons', '--show-keys'], material))
@@ -87,6 +92,7 @@ test('a work directory whose path is too long for a socket makes no difference',
   await mkdir(workDirectory);
   const { fingerprint } = await readSigningKey(await armored(wanted), wanted, 'ppa:project/name', {
     workDirectory,
+    unprivilegedIds: loadConfig({}).unprivilegedIds,
     signal,
   });
   assert.is(fingerprint, wanted);

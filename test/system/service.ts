@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BuildRequestInput } from '#lib/api/request.ts';
@@ -49,6 +49,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   await using services = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-service-'));
   services.defer(() => rm(directory, { recursive: true, force: true }));
+  // As /var/lib is: tools that run as other users get to the work directory.
+  await chmod(directory, 0o711);
   const base = await makeBaseImage({
     cacheDirectory: baseImageCache,
     onLine: (line) => process.stderr.write(`  ${line}\n`),

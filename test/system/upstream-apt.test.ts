@@ -9,6 +9,7 @@ import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import { type UpdateOptions, updateLists } from '#lib/apt/update.ts';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
@@ -72,6 +73,7 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
       series: system.series,
       client,
       workDirectory: folder.path,
+      unprivilegedIds: loadConfig({}).unprivilegedIds,
       signal,
     },
   ).then((found) => ({ ...found, url: found.url.replace(launchpad.ppaUrl, server.url) }));
@@ -108,7 +110,12 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
   const offline =
     who === 'the image’s apt'
       ? null
-      : opened.use(await openOfflineApt(session, { facts, binds: caches.binds, workDirectory: work, signal }));
+      : opened.use(
+          await openOfflineApt(session, {
+            ...{ facts, binds: caches.binds, workDirectory: work },
+            ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
+          }),
+        );
   const kept = opened.move();
   return {
     log,

@@ -2,6 +2,7 @@ import { tmpdir } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
+import { loadConfig } from '#lib/config.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../servers/faulty.ts';
 import { type Launchpad, startLaunchpad } from '../servers/launchpad.ts';
@@ -36,6 +37,7 @@ const resolve = (http = client) =>
       series: 'noble',
       client: http,
       workDirectory: tmpdir(),
+      unprivilegedIds: loadConfig({}).unprivilegedIds,
       signal: new AbortController().signal,
     },
   );

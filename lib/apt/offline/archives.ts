@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { link, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import type { GuestSession } from '../../guest/guest.ts';
+import { openForeignFile } from '../../unprivileged.ts';
 import { readStanzas, renderStanza, type Stanza } from './stanzas.ts';
 
 /** A package file that apt has downloaded and verified. */
@@ -19,36 +19,47 @@ export interface Archive {
   readonly stanza: string;
 }
 
+/** A file that apt has downloaded, with what the package lists say of packages of its name and version. */
+export interface DescribedArchive extends Omit<Archive, 'stanza'> {
+  readonly stanzas: readonly Stanza[];
+}
+
 /**
- * Takes what apt has downloaded into `archives` (its Dir::Cache::archives) over into `folder`, which is created, and
- * describes each as the lists of `worker` do, the worker's own apt. The files are not looked into: that is for the
- * image's dpkg. Throws `apt.repository`, and `tool.failed` where the lists do not know what was downloaded.
+ * What apt has downloaded into `archives` (its Dir::Cache::archives), described by the lists of `worker`, the worker's
+ * own apt. The files are not looked into: that is for the image's dpkg. Throws `apt.repository`.
  */
-export async function takeArchives(
+export async function describeArchives(
   archives: string,
-  folder: string,
-  {
-    worker,
-    architecture: own,
-    signal,
-  }: { readonly worker: GuestSession; readonly architecture: string; readonly signal: AbortSignal },
-): Promise<Archive[]> {
-  await mkdir(folder);
+  { worker, architecture: own }: { readonly worker: GuestSession; readonly architecture: string },
+): Promise<DescribedArchive[]> {
   const files = (await readdir(archives)).filter((name) => name.endsWith('.deb')).sort();
   const named = files.map((file) => ({ file, ...parseArchiveName(file) }));
   const names = named.map(({ name, architecture }) => qualifiedName(name, architecture, own));
   const stanzas = Map.groupBy(await readStanzas(worker, [...new Set(names)]), identity);
+  return named.map((archive) => ({ ...archive, stanzas: stanzas.get(identityOf(archive)) ?? [] }));
+}
+
+/**
+ * Takes files out of `archives` over into `folder`, which is created. Nobody may change them any more. Throws
+ * `tool.failed` for what is no file, and for packages that the lists do not know.
+ */
+export async function takeArchives(
+  described: readonly DescribedArchive[],
+  archives: string,
+  folder: string,
+  signal: AbortSignal,
+): Promise<Archive[]> {
+  await mkdir(folder);
   const taken: Archive[] = [];
-  for (const archive of named) {
+  for (const { stanzas, ...archive } of described) {
     const { file, name } = archive;
     const path = join(folder, file);
     await link(join(archives, file), path);
     const { sizeBytes, sha256 } = await digest(path, signal);
-    const known = stanzas.get(identityOf(archive)) ?? [];
     // Two repositories may have the same version, made otherwise.
-    const stanza = known.find((each) => each.get('SHA256') === sha256) ?? known[0];
+    const stanza = stanzas.find((each) => each.get('SHA256') === sha256) ?? stanzas[0];
     if (stanza === undefined)
-      throw new ImageBuilderError('tool.failed', `apt has downloaded ${file}, but does not know it`);
+      throw new ImageBuilderError('tool.failed', `apt does not know what it has downloaded: ${file}`);
     const text = `${renderStanza(stanza)}Filename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
     taken.push({ ...archive, stanza: text });
   }
@@ -84,10 +95,11 @@ export function parseArchiveName(file: string): Pick<Archive, 'name' | 'version'
 async function digest(path: string, signal: AbortSignal): Promise<{ sizeBytes: number; sha256: string }> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
-  const file = createReadStream(path, { highWaterMark: 2 ** 20 });
-  file.on('data', (chunk) => {
+  await using file = await openForeignFile(path);
+  const content = file.createReadStream({ highWaterMark: 2 ** 20, autoClose: false });
+  content.on('data', (chunk) => {
     sizeBytes += chunk.length;
   });
-  await pipeline(file, hash, { signal });
+  await pipeline(content, hash, { signal });
   return { sizeBytes, sha256: hash.digest('hex') };
 }

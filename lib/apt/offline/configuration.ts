@@ -114,6 +114,9 @@ export function renderWorkerConfiguration(given: WorkerAptOptions): string {
     `Dir::State::lists "${folders.lists}";`,
     `Dir::Cache "${folders.cache}";`,
     'Dir::Cache::archives "archives";',
+    // Where apt may write: in the folder of its cache that is only the one of the archives.
+    `Dir::Cache::pkgcache "${folders.state}/pkgcache.bin";`,
+    `Dir::Cache::srcpkgcache "${folders.state}/srcpkgcache.bin";`,
     `Dir::Log "${folders.log}";`,
     // "Installing" then downloads, and notes in extended_states what would count as automatic: nothing else.
     'Dir::Bin::dpkg "/bin/true";',

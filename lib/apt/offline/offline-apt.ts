@@ -1,20 +1,23 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import type { GuestBind, GuestSession } from '../../guest/guest.ts';
+import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
+import { giveTo, readForeignFile } from '../../unprivileged.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
 import type { InstalledPackage } from '../packages.ts';
 import type { InstallPlan } from '../resolve.ts';
 import { type UpdateOptions, updateLists } from '../update.ts';
-import { takeArchives } from './archives.ts';
+import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';
 import { installOffline } from './install.ts';
 import { readRecords } from './records.ts';
 import { readOfflineSources } from './sources.ts';
 import { type AptState, readAptState } from './state.ts';
 import { type Keyrings, writeWorkerFiles } from './worker-files.ts';
+import { openWorkerPlace, type WorkerPlace } from './worker-place.ts';
 import { createWorkerSession } from './worker-session.ts';
 
 /**
@@ -39,8 +42,10 @@ export interface OfflineAptOptions {
   readonly facts: Pick<ImageFacts, 'aptVersion' | 'architecture' | 'foreignArchitectures'>;
   /** Folders of apt's lists and cache on the worker: the binds of `openAptCaches`. */
   readonly binds: readonly GuestBind[];
-  /** A folder of this build alone. */
+  /** The folder of this build alone that these lie in. */
   readonly workDirectory: string;
+  /** Whom apt runs as where this process is root. */
+  readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
 
@@ -52,55 +57,60 @@ export async function openOfflineApt(session: GuestSession, options: OfflineAptO
   const { facts, binds, workDirectory, signal } = options;
   const lists = folderFor(binds, '/var/lib/apt/lists');
   const cache = folderFor(binds, '/var/cache/apt');
+  const archives = join(cache, 'archives');
   const state = await readAptState(session, facts);
   const sources = readOfflineSources(state.sources);
   const keyrings = await readKeyrings(
     session,
     sources.flatMap((source) => source.signedBy?.paths ?? []),
   );
+  await using opened = new AsyncDisposableStack();
   const directory = await mkdtemp(join(workDirectory, 'offline-apt-'));
-  try {
-    await writeWorkerFiles(directory, { state, sources, keyrings, aptVersion: facts.aptVersion });
-    const architectures = architecturesOf(state, facts.architecture, facts.foreignArchitectures);
-    const configuration = join(directory, 'apt.conf');
-    await writeFile(
-      configuration,
-      renderWorkerConfiguration({
-        folders: {
-          etc: join(directory, 'etc'),
-          state: join(directory, 'state'),
-          log: join(directory, 'log'),
-          lists,
-          cache,
-        },
-        architectures,
-        imageAptVersion: facts.aptVersion,
-        workerAptVersion: await readWorkerAptVersion(signal),
-        state,
-      }),
-    );
-    const worker = createWorkerSession({ directory, configuration, signal });
-    return {
-      updateLists: (updateOptions) => updateLists(worker, updateOptions),
-      installPackages: (specifications, installOptions) =>
-        install(
-          { session, worker, directory, cache, state, architecture: facts.architecture, signal },
-          specifications,
-          installOptions,
-        ),
-      [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
-    };
-  } catch (error) {
-    await rm(directory, { recursive: true, force: true });
-    throw error;
-  }
+  opened.defer(() => rm(directory, { recursive: true, force: true }));
+  const place = opened.use(await openWorkerPlace(workDirectory, options.unprivilegedIds));
+  const { user } = place;
+  const below = (name: string) => join(directory, name);
+  await writeWorkerFiles(directory, { state, sources, keyrings, aptVersion: facts.aptVersion });
+  await mkdir(join(archives, 'partial'), { recursive: true });
+  const configuration = below('etc/apt.conf');
+  await writeFile(
+    configuration,
+    renderWorkerConfiguration({
+      folders: {
+        etc: below('etc'),
+        state: below('state'),
+        log: below('log'),
+        lists,
+        cache,
+      },
+      architectures: architecturesOf(state, facts.architecture, facts.foreignArchitectures),
+      imageAptVersion: facts.aptVersion,
+      workerAptVersion: await readWorkerAptVersion(user, signal),
+      state,
+    }),
+  );
+  // The folders above these stay the worker's, so that none of these can become a link to elsewhere.
+  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await giveTo(user, path);
+  if (user !== null)
+    for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
+  const worker = createWorkerSession({ place, directory, configuration, signal });
+  const { architecture } = facts;
+  const parts = { session, worker, place, directory, archives, state, architecture, signal };
+  const kept = opened.move();
+  return {
+    updateLists: (updateOptions) => updateLists(worker, updateOptions),
+    installPackages: (specifications, installOptions) => install(parts, specifications, installOptions),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }
 
 interface InstallParts {
   readonly session: GuestSession;
   readonly worker: GuestSession;
+  readonly place: WorkerPlace;
   readonly directory: string;
-  readonly cache: string;
+  /** apt's Dir::Cache::archives. */
+  readonly archives: string;
   readonly state: AptState;
   readonly architecture: string;
   readonly signal: AbortSignal;
@@ -111,8 +121,7 @@ async function install(
   specifications: readonly string[],
   options: InstallOptions,
 ): Promise<OfflineInstallation> {
-  const { session, worker, directory, cache, state, architecture, signal } = parts;
-  await mkdir(join(cache, 'archives', 'partial'), { recursive: true });
+  const { session, worker, place, directory, state, architecture, signal } = parts;
   // The worker's apt "installs" with a dpkg that does nothing. What it downloads is the first half of the way.
   const plan = await installPackages(worker, specifications, {
     ...options,
@@ -124,9 +133,12 @@ async function install(
     },
   });
   const folder = join(directory, 'packages');
-  const archives = await takeArchives(join(cache, 'archives'), folder, { worker, architecture, signal });
-  assertDownloaded(plan, archives.length);
-  const extendedStates = await readFile(join(directory, 'state', 'extended_states'));
+  const described = await describeArchives(parts.archives, { worker, architecture });
+  assertDownloaded(plan, described.length);
+  // What is checked now must stay as it is.
+  await place.end();
+  const archives = await takeArchives(described, parts.archives, folder, signal);
+  const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const total = 2 * archives.length;
   const packages = await installOffline(
     session,
@@ -144,6 +156,9 @@ async function install(
   );
   return { plan, packages };
 }
+
+/** Some 100 bytes for each package. */
+const maximumStatesBytes = 64 * 1024 * 1024;
 
 /** apt's own words about a dpkg that has done nothing. */
 function isAboutDpkg(line: string): boolean {
@@ -171,8 +186,8 @@ async function readKeyrings(session: GuestSession, named: readonly string[]): Pr
 }
 
 /** `apt 2.6.1 (amd64)`: the version of the worker's own apt. */
-async function readWorkerAptVersion(signal: AbortSignal): Promise<string> {
-  const { stdout } = await exec('apt-get', ['--version'], { signal });
+async function readWorkerAptVersion(user: UnprivilegedUser | null, signal: AbortSignal): Promise<string> {
+  const { stdout } = await exec('apt-get', ['--version'], { user, signal });
   return /^apt (\S+)/.exec(stdout)?.[1] ?? '0';
 }
 

@@ -1,20 +1,23 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { GuestSession } from '../../guest/guest.ts';
+import type { WorkerPlace } from './worker-place.ts';
 
 /**
  * Runs the scripts of lib/apt on the worker itself, so that its apt stands in for an image's. They are ours, and the
- * image only supplies data that was checked. Holds them to limits, since the data may be made to cost much.
+ * image only supplies data that was checked. Holds them to limits, since the data may be made to cost much, and runs
+ * them without rights, since what they parse comes from strangers.
  */
 export function createWorkerSession(options: {
-  /** The folder that `writeWorkerFiles` has filled. */
+  readonly place: WorkerPlace;
+  /** The folder in it that `writeWorkerFiles` has filled. */
   readonly directory: string;
   /** Path of the file for APT_CONFIG. */
   readonly configuration: string;
   readonly signal: AbortSignal;
 }): GuestSession {
-  const { directory, configuration, signal } = options;
+  const { place, directory, configuration, signal } = options;
   const shown = (line: string) => line.replaceAll(directory, '');
   return {
     kind: 'host',
@@ -25,11 +28,19 @@ export function createWorkerSession(options: {
       const job = await mkdtemp(join(directory, 'job-'));
       try {
         for (const [name, content] of Object.entries({ ...files, script: text })) {
-          await writeFile(join(job, name), content, { mode: 0o600 });
+          await writeFile(join(job, name), content);
+          await chmod(join(job, name), 0o444);
         }
-        return await exec('setpriv', [...privileges(), 'prlimit', ...limits, '/bin/sh', join(job, 'script'), ...args], {
+        await chmod(job, 0o555);
+        return await exec('prlimit', [...limits, '/bin/sh', join(job, 'script'), ...args], {
+          user: place.user,
           cwd: directory,
-          env: { ...env, JOB: job, APT_CONFIG: configuration, TMPDIR: join(directory, 'tmp') },
+          env: {
+            ...env,
+            JOB: job,
+            APT_CONFIG: configuration,
+            TMPDIR: join(directory, 'tmp'),
+          },
           signal,
           ...(onLine === undefined ? {} : { onLine: (line, stream) => onLine(shown(line), stream) }),
           // Always given, so that descriptor 3 is there for every script.
@@ -37,18 +48,13 @@ export function createWorkerSession(options: {
           ...(timeoutMs === undefined ? {} : { timeoutMs }),
         });
       } finally {
+        await chmod(job, 0o700);
         await rm(job, { recursive: true, force: true });
       }
     },
     close: async () => {},
     async [Symbol.asyncDispose]() {},
   };
-}
-
-/** A worker that is root, as for the host guest, gives up what makes root more than the owner of its files. */
-function privileges(): string[] {
-  const capabilities = process.geteuid?.() === 0 ? ['--bounding-set', '-all', '--inh-caps', '-all'] : [];
-  return ['--no-new-privs', ...capabilities, '--'];
 }
 
 const GiB = 2 ** 30;

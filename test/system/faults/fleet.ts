@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -105,6 +105,8 @@ export interface FleetOptions {
 export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   await using services = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-fleet-'));
+  // As /var/lib is: tools that run as other users get to the work directory.
+  await chmod(directory, 0o711);
   services.defer(() => rm(directory, { recursive: true, force: true }));
   // Another file system than the work folder, so that an upload copies and can be interrupted.
   const storeDirectory = await mkdtemp('/dev/shm/imagebuilder-fleet-');

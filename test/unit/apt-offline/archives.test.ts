@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Archive, parseArchiveName, takeArchives } from '#lib/apt/offline/archives.ts';
+import { type Archive, describeArchives, parseArchiveName, takeArchives } from '#lib/apt/offline/archives.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/offline/stanzas.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
@@ -54,8 +54,8 @@ async function take(
       async [Symbol.asyncDispose]() {},
     };
     const folder = join(directory, 'folder');
-    const { signal } = new AbortController();
-    const taken = await takeArchives(archives, folder, { worker, architecture: 'amd64', signal });
+    const described = await describeArchives(archives, { worker, architecture: 'amd64' });
+    const taken = await takeArchives(described, archives, folder, new AbortController().signal);
     for (const [name, content] of Object.entries(files)) {
       assert.is(await readFile(join(folder, name), 'utf8'), content);
     }

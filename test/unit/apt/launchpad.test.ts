@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
+import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
@@ -58,6 +59,7 @@ const resolve = (name: string, series = 'noble', owner = 'project') =>
       series,
       client,
       workDirectory,
+      unprivilegedIds: loadConfig({}).unprivilegedIds,
       signal: new AbortController().signal,
     },
   );

@@ -1,0 +1,24 @@
+import type { Config } from '../config.ts';
+import { whyToolsStayRoot } from '../unprivileged.ts';
+import type { Finding } from './finding.ts';
+
+/** Whom the tools of a worker that is root run as; nothing where this process is not root. */
+export async function lookAtToolUser(config: Pick<Config, 'unprivilegedIds' | 'workDirectory'>): Promise<Finding[]> {
+  if (process.geteuid?.() !== 0) return [];
+  const { first, last } = config.unprivilegedIds;
+  const reason = await whyToolsStayRoot(config.unprivilegedIds, config.workDirectory);
+  const what = 'user of tools';
+  if (reason === null) {
+    return [
+      { what, ok: true, detail: `QEMU, apt and gpg run as users without rights, with ids from ${first} to ${last}` },
+    ];
+  }
+  return [
+    {
+      what,
+      ok: true,
+      detail: `root, without capabilities: ${reason}`,
+      todo: `let tools run as users without rights: ${reason}`,
+    },
+  ];
+}
