@@ -38,11 +38,14 @@ scenario('killed while it reads the signing key of a PPA', async (fleet) => {
   const fault = async (_: string, worker: FunctionProcess) => {
     await fleet.gate.reached();
     const files = await readdir(fleet.workDirectory, { recursive: true });
-    assert.ok(files.some((name) => name.endsWith('/key.gpg')));
+    assert.ok(
+      files.some((name) => /\/key-[^/]+\/pubring\.kbx$/.test(name)),
+      files.join(' '),
+    );
     await kill(worker);
     fleet.gate.open();
   };
-  await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/key\.gpg$/));
+  await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/key-[^/]+ removed$/));
 });
 
 for (const [step, path] of [

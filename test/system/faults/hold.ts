@@ -4,19 +4,25 @@ import { connect } from 'node:net';
 
 /**
  * Loaded into a worker before its own code (`node --import`): makes it wait at the gate whenever it is about to touch a
- * file whose path matches HOLD_AT, so that a test can have its fault in a step that otherwise takes milliseconds.
+ * file whose path matches HOLD_AT, but for the first HOLD_SKIP times, so that a test can have its fault in a step that
+ * otherwise takes milliseconds. A path that is about to be removed is matched with ` removed` after it.
  */
 
 const at = new RegExp(process.env.HOLD_AT ?? '^$');
 const port = Number(process.env.HOLD_PORT);
+let skip = Number(process.env.HOLD_SKIP ?? 0);
 
 async function pass(path: unknown): Promise<void> {
   if (!at.test(String(path))) return;
+  if (skip > 0) {
+    skip -= 1;
+    return;
+  }
   const socket = connect(port, '127.0.0.1').resume();
   await new Promise((resolve) => socket.once('close', resolve).on('error', () => {}));
 }
 
-const { open, readFile } = fileSystem;
+const { open, readFile, rm } = fileSystem;
 Object.assign(fileSystem, {
   open: async (...args: Parameters<typeof open>) => {
     await pass(args[0]);
@@ -25,6 +31,10 @@ Object.assign(fileSystem, {
   readFile: async (...args: Parameters<typeof readFile>) => {
     await pass(args[0]);
     return await readFile(...args);
+  },
+  rm: async (...args: Parameters<typeof rm>) => {
+    await pass(`${args[0]} removed`);
+    await rm(...args);
   },
 });
 syncBuiltinESMExports();

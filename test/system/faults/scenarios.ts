@@ -80,11 +80,12 @@ export async function assertEndedWell(fleet: Fleet, { buildId, event }: BuildVie
 
 export const isIn = (step: BuildStep) => (build: BuildView) => build.event.step === step;
 
-/** Settings of a worker that waits at the gate when it is about to open or read a file whose path matches. */
-export function holdAt(fleet: Fleet, path: RegExp): Record<string, string> {
+/** Settings of a worker that waits at the gate when it is about to touch a file whose path matches (hold.ts). */
+export function holdAt(fleet: Fleet, path: RegExp, { skip = 0 } = {}): Record<string, string> {
   return {
     NODE_OPTIONS: `--import=${import.meta.resolve('./hold.ts')}`,
     HOLD_AT: path.source,
+    HOLD_SKIP: String(skip),
     HOLD_PORT: String(fleet.gate.port),
   };
 }
