@@ -161,6 +161,7 @@ export interface MachineCommand {
   readonly files: readonly HandedFile[];
 }
 
+/** What QEMU is started with. It opens no file of a build, nor of the vm's own, by its path. */
 export function machineCommand(options: MachineOptions): MachineCommand {
   const files = handOver(options.firstPort + options.ports.length);
   const described = describe(options, files);
