@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, exec } from '../exec.ts';
-import { someOf } from '../text.ts';
 import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
+import { someOf } from '../text.ts';
 import { endProcesses, giveTo } from '../unprivileged.ts';
 
 /** An OpenPGP public key that signs a repository, exactly one primary key, in the two forms that apt reads. */
