@@ -44,7 +44,8 @@ async function withDisk(body: (disk: GuestDisk) => Promise<void>): Promise<void>
   const before = await observe(buildDirectory);
   const overlayPath = join(buildDirectory, 'overlay.qcow2');
   await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base.path, '-F', 'qcow2', overlayPath]);
-  await body({ overlayPath, partitions, workDirectory, buildId: `build-${builds}` });
+  const file = { path: base.path, format: 'qcow2' } as const;
+  await body({ overlayPath, base: file, partitions, workDirectory, buildId: `build-${builds}` });
   await assertNothingLeft(before, { emptyFolders: [workDirectory] });
   assert.is(await readFile(canary, 'utf8'), 'untouched\n');
 }
