@@ -2,6 +2,8 @@ import { requireCaller } from '#lib/api/respond.ts';
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
+import { requirePrivateFolder } from '#lib/folders/private-folder.ts';
+import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 
@@ -22,6 +24,9 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
   const config = loadConfig();
   const log = createLog({ level: config.logLevel, fields: { function: 'gateway' }, secrets: config.secrets });
   const callers = createCallers(config);
+  for (const folder of foldersOfBuilds(config, { fileStore: config.store === 'auto' || config.store === 'file' })) {
+    await requirePrivateFolder(folder, { log });
+  }
   const stop = new AbortController();
   const force = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {

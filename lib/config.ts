@@ -134,6 +134,12 @@ export const settings = {
     '/var/lib/imagebuilder/store',
     'Where the file store puts finished images.',
   ),
+  storeReaders: setting(
+    'IMAGEBUILDER_STORE_READERS',
+    z.enum(['owner', 'group', 'everyone'], { error: 'must be owner, group or everyone' }),
+    'owner',
+    'Users of the machine who may read images in the file store: `owner`, only the user that `build-worker` runs as; `group`, also the group of the store’s folder; `everyone`.',
+  ),
   store: setting(
     'IMAGEBUILDER_STORE',
     z.enum(['auto', 'file', 'glance', 'swift'], { error: 'must be auto, file, glance or swift' }),

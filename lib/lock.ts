@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { execa } from 'execa';
-import { ImageBuilderError } from './errors.ts';
+import { ImageBuilderError, isNodeError } from './errors.ts';
 
 /**
  * Locks between processes, as well as within one: the kernel's flock on a file or folder. The kernel frees it when this
@@ -22,7 +22,7 @@ export async function lock(
   options: { readonly shared?: boolean; readonly signal?: AbortSignal } = {},
 ): Promise<AsyncDisposable> {
   options.signal?.throwIfAborted();
-  await mkdir(dirname(path), { recursive: true });
+  await makeLockFile(path);
   const held = await take(path, [options.shared === true ? '--shared' : '--exclusive'], options);
   if (held === null) throw new ImageBuilderError('tool.failed', `cannot lock ${path}`);
   return held;
@@ -30,8 +30,25 @@ export async function lock(
 
 /** The lock on `path`, or null where another holds it at the moment. */
 export async function tryLock(path: string): Promise<AsyncDisposable | null> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeLockFile(path);
   return await take(path, notWaiting);
+}
+
+/** Makes the file where it is missing. Who can open a file can lock it, so nobody but this user may open this one. */
+async function makeLockFile(path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  try {
+    const file = await open(path, 'a', 0o600);
+    try {
+      const { mode, uid } = await file.stat();
+      if ((mode & 0o077) !== 0 && uid === process.geteuid?.()) await file.chmod(0o600);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    // A folder can be locked too.
+    if (!isNodeError(error) || error.code !== 'EISDIR') throw error;
+  }
 }
 
 /** The lock on a folder, or null where another holds it at the moment or there is no such folder (any more). */
@@ -47,6 +64,8 @@ async function take(
   how: readonly string[],
   { signal, orGone = false }: { readonly signal?: AbortSignal | undefined; readonly orGone?: boolean } = {},
 ): Promise<AsyncDisposable | null> {
+  // An abort since the call would not be heard any more.
+  signal?.throwIfAborted();
   const holder = execa('flock', [...how, path, 'sh', '-c', 'echo locked; cat >/dev/null'], {
     stdin: 'pipe',
     stdout: 'pipe',

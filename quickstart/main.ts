@@ -100,6 +100,8 @@ async function run(): Promise<void> {
           IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
           // Base image and packages are its own, or named by who runs it here as root: trusted.
           IMAGEBUILDER_GUEST: 'host',
+          // The image is for the user whose `sudo` this is.
+          IMAGEBUILDER_STORE_READERS: 'everyone',
           IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
           IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
           IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,

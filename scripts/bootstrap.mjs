@@ -63,7 +63,8 @@ function start(node) {
 
 /** Only root installs, so only root needs to keep others from doing so at once, in whichever checkout they are. */
 function withDebianLock(action) {
-  return isRoot ? withLock('/run/lock/imagebuilder-setup.lock', action) : action();
+  // Not in /run/lock, where every user may make a file of this name first.
+  return isRoot ? withLock('/run/imagebuilder-setup.lock', action) : action();
 }
 
 /** Ends as the child did, by the same signal too. */

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { listsShare } from '#lib/build/change-image.ts';
 import { createDeliveries } from '#lib/build/deliveries.ts';
@@ -10,6 +9,8 @@ import { loadConfig } from '#lib/config.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
+import { openPrivateFolder } from '#lib/folders/private-folder.ts';
+import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { createLog } from '#lib/log.ts';
@@ -43,7 +44,9 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
   await using opened = new AsyncDisposableStack();
-  for (const directory of [config.workDirectory, config.cacheDirectory]) await mkdir(directory, { recursive: true });
+  const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
+  const folders = foldersOfBuilds(config, { fileStore: store.kind === 'file' });
+  for (const folder of folders) await openPrivateFolder(folder, { log });
   const sweep = () =>
     sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepHostGuest(path, { log }), log });
   await sweep();
@@ -61,7 +64,6 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     cacheBytes: config.aptCacheBytes * (1 - listsShare),
   });
   const broker = opened.use(await openBroker({ ...config, name: `imagebuilder build-worker ${name}`, log }));
-  const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
   const wake = opened.use(createWake({ ...config, log }));
   const deliveries = opened.use(
     createDeliveries({

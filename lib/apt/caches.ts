@@ -3,6 +3,7 @@ import { copyFile, lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, utime
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { isNodeError } from '../errors.ts';
+import { makeOwnFolder } from '../folders/private-folder.ts';
 import type { GuestBind } from '../guest/guest.ts';
 import { lock } from '../lock.ts';
 import type { PpaSource } from './launchpad.ts';
@@ -53,7 +54,7 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
     // As dpkg makes them; apt gives the partial folders to its own user, _apt, where it has one.
     await mkdir(join(lists, 'partial'), { recursive: true, mode: 0o755 });
     await mkdir(join(cache, 'archives', 'partial'), { recursive: true, mode: 0o755 });
-    await mkdir(root, { recursive: true });
+    await makeOwnFolder(root);
     await using _ = await lock(join(root, 'lock'), { shared: true, signal });
     await takeLists(published, lists, signal);
     await utimes(published, new Date(), new Date()).catch(ignoreMissing);

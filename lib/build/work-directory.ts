@@ -14,7 +14,7 @@ export interface WorkDirectory extends AsyncDisposable {
  * noticed yet that it was given up. The lock on the folder itself says that its worker lives.
  */
 export async function openWorkDirectory(root: string, buildId: string): Promise<WorkDirectory> {
-  await mkdir(root, { recursive: true });
+  await mkdir(root, { recursive: true, mode: 0o711 });
   for (;;) {
     const path = await mkdtemp(join(root, `${buildId}.`));
     const held = await tryLockFolder(path);

@@ -5,7 +5,7 @@ import type { StoreInputs } from '../store/choose.ts';
 import { lookAtBroker } from './broker.ts';
 import { lookAtDevices } from './devices.ts';
 import { type Finding, withinLimit } from './finding.ts';
-import { type Folder, type FolderState, folderFinding, foldersOf, lookAtFolder } from './folders.ts';
+import { type Folder, type FolderState, folderFinding, foldersOf, lookAtFolder, ownershipFinding } from './folders.ts';
 import { guestFindings, lookAtGuests, relevantGuests } from './guests.ts';
 import { lookAtMachine } from './machine.ts';
 import { readResources, resourceFindings } from './resources.ts';
@@ -89,7 +89,10 @@ function findingsOf(what: string, looked: Looked<readonly Finding[]>): readonly 
 async function folderFindings(folder: Folder, state: Promise<Looked<FolderState>> | undefined): Promise<Finding[]> {
   const looked = await state;
   if (looked !== undefined && 'found' in looked) {
-    return [folderFinding(folder, looked.found, process.getuid?.() ?? 0)];
+    const found = folderFinding(folder, looked.found, process.getuid?.() ?? 0);
+    // The file system has just answered, so this does not hang either.
+    const ownership = found.ok ? await ownershipFinding(folder) : null;
+    return ownership === null ? [found] : [found, ownership];
   }
   const detail = `${folder.path} cannot be looked at: ${looked?.failure}`;
   return [{ what: `${folder.name} folder`, ok: false, detail }];

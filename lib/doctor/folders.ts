@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { exec } from '../exec.ts';
+import { isInContainer } from '../folders/container.ts';
+import { type FolderInspection, octal } from '../folders/inspect.ts';
+import { inspectPrivateFolder, problemOf, remedyOf } from '../folders/private-folder.ts';
+import { type FolderOfBuilds, foldersOfBuilds } from '../folders/settings.ts';
 import { formatBytes, lineAfter } from '../text.ts';
 import type { Finding } from './finding.ts';
 
-/** The folders that builds use: whether they can be written, and what room they have. */
+/** The folders that builds use: whether they can be written, what room they have, and who else may change them. */
 
 export interface FolderState {
   /** The folder itself, or the nearest one above it that exists. */
@@ -43,12 +46,7 @@ const GiB = 1024 ** 3;
 /** Room for an image or two of the common sizes, and their changes. */
 const roomBytes = 3 * GiB;
 
-export interface Folder {
-  /** What it is for: `work`. */
-  readonly name: string;
-  readonly path: string;
-  /** The variable that names it. */
-  readonly variable: string;
+export interface Folder extends FolderOfBuilds {
   /** Builds do not begin with less than this free. */
   readonly leastFreeBytes: number;
   /** With less than this free, builds of large images fail. */
@@ -57,23 +55,39 @@ export interface Folder {
   readonly keptBytes?: number;
 }
 
-export type FolderSettings = Pick<
-  Config,
-  'workDirectory' | 'cacheDirectory' | 'storeDirectory' | 'diskReserveBytes' | 'imageCacheBytes' | 'aptCacheBytes'
->;
+export type FolderSettings = Parameters<typeof foldersOfBuilds>[0] &
+  Pick<Config, 'diskReserveBytes' | 'imageCacheBytes' | 'aptCacheBytes'>;
 
 /** The folders that builds write to; that of the file store where images go there. */
 export function foldersOf(settings: FolderSettings, options: { readonly fileStore: boolean }): Folder[] {
   const { diskReserveBytes, imageCacheBytes, aptCacheBytes } = settings;
   const room = { leastFreeBytes: diskReserveBytes, enoughBytes: diskReserveBytes + roomBytes };
-  const keptBytes = imageCacheBytes + aptCacheBytes;
-  const { workDirectory: work, cacheDirectory: cache, storeDirectory: store } = settings;
-  return [
-    { name: 'work', path: work, variable: 'IMAGEBUILDER_WORK_DIRECTORY', ...room },
-    { name: 'cache', path: cache, variable: 'IMAGEBUILDER_CACHE_DIRECTORY', ...room, keptBytes },
-    ...(options.fileStore ? [{ name: 'store', path: store, variable: 'IMAGEBUILDER_STORE_DIRECTORY', ...room }] : []),
-    { name: 'temporary', path: tmpdir(), variable: 'TMPDIR', leastFreeBytes: 16 * MiB, enoughBytes: 0 },
-  ];
+  const needs = {
+    work: room,
+    cache: { ...room, keptBytes: imageCacheBytes + aptCacheBytes },
+    store: room,
+    temporary: { leastFreeBytes: 16 * MiB, enoughBytes: 0 },
+  };
+  return foldersOfBuilds(settings, options).map((folder) => ({ ...folder, ...needs[folder.name] }));
+}
+
+/** Who else may change the folder, in the words of the error with which a worker refuses it; null where nobody may. */
+export async function ownershipFinding(folder: Folder, container: boolean = isInContainer()): Promise<Finding | null> {
+  const state = await inspectPrivateFolder(folder);
+  const [fault] = state.faults;
+  const what = `${folder.name} folder`;
+  if (fault !== undefined) {
+    const detail = problemOf(folder, fault);
+    return container ? { what, ok: true, detail } : { what, ok: false, detail, todo: remedyOf(folder, fault) };
+  }
+  return wideFinding(folder, state, what);
+}
+
+/** A folder of an earlier version, which the next worker closes. */
+function wideFinding({ path, mode }: Folder, state: FolderInspection, what: string): Finding | null {
+  if (mode === 'shared' || state.mode === null || (state.mode & ~mode & 0o777) === 0) return null;
+  const detail = `${path} is open to other users (mode ${octal(state.mode)}) until a worker starts`;
+  return { what, ok: true, detail, todo: `chmod ${octal(mode)} ${path}` };
 }
 
 /** What a folder's state means for builds of this user. */

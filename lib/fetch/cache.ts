@@ -18,11 +18,12 @@ import {
 import { join } from 'node:path';
 import { z } from 'zod';
 import { isNodeError } from '../errors.ts';
+import { makeOwnFolder } from '../folders/private-folder.ts';
 import { lock } from '../lock.ts';
 
 /**
- * A cache of downloaded files, shared by parallel builds and processes. Content is found by the URL that has served it,
- * never by its digest alone: builds share the cache, and a digest is no secret.
+ * A cache of downloaded files, shared by parallel builds and processes of one user; others cannot enter it. Content is
+ * found by the URL that has served it, never by its digest alone: builds share the cache, and a digest is no secret.
  *
  *     blobs/<sha256>           the content, read-only
  *     urls/<sha256 of URL>     JSON: what the URL served, with its validators
@@ -89,6 +90,7 @@ const leftoverAgeMs = 24 * 60 * 60 * 1000;
 /** Opens (and creates) the cache in `directory`, which is to stay below `maximumBytes` of content. */
 export async function openCache(directory: string, maximumBytes: number): Promise<FileCache> {
   const folder = (name: string) => join(directory, name);
+  await makeOwnFolder(directory);
   for (const name of ['blobs', 'urls', 'parts']) await mkdir(folder(name), { recursive: true });
   const blobPath = (sha256: string) => join(folder('blobs'), sha256);
   const urlPath = (url: string) => join(folder('urls'), digest(url));

@@ -16,6 +16,7 @@ export type StoreSettings = Pick<
   Config,
   | 'store'
   | 'storeDirectory'
+  | 'storeReaders'
   | 'glanceVisibility'
   | 'glanceProperties'
   | 'swiftContainer'
@@ -43,7 +44,7 @@ export interface StoreInputs {
 export function chooseStores(inputs: StoreInputs): (imageType: string) => Store {
   const { settings, openStack } = inputs;
   if (settings.store === 'file' || (settings.store === 'auto' && openStack === null)) {
-    const store = createFileStore(settings.storeDirectory);
+    const store = createFileStore(settings.storeDirectory, settings.storeReaders);
     return () => store;
   }
   if (openStack === null) {

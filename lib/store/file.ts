@@ -1,11 +1,12 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { Checksums } from '../api/event.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { storeModes } from '../folders/settings.ts';
 import type { FinishedImage, Store, StoredImage, StorePutOptions } from './store.ts';
 
 /** What lies beside an image as `image.json`. */
@@ -18,9 +19,10 @@ const Record = z.object({
 
 /**
  * The embedded store: a folder per build, `<directory>/<build id>/`, with the image, `image.json` and `SHA256SUMS`. The
- * folder appears by one rename, so whoever looks sees a whole image or none.
+ * folder appears by one rename, so whoever looks sees a whole image or none. `readers` may read what is put from then on.
  */
-export function createFileStore(directory: string): Store {
+export function createFileStore(directory: string, readers: keyof typeof storeModes = 'owner'): Store {
+  const modes = storeModes[readers];
   const folder = (buildId: string) => join(directory, buildId);
   const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
 
@@ -41,25 +43,20 @@ export function createFileStore(directory: string): Store {
     if (present !== null) return present;
     let target: string | undefined;
     try {
-      await mkdir(directory, { recursive: true });
+      await mkdir(directory, { recursive: true, mode: modes.folder });
       // One for each attempt: an earlier one may not have noticed yet that it was given up.
       target = await mkdtemp(join(directory, incomingPrefix(image.buildId)));
-      await chmod(target, 0o755);
       const path = join(target, image.name);
       await move(image.path, path, options);
       const record = { name: image.name, size: image.sizeBytes, checksums: image.checksums, format: image.format };
       await writeFile(join(target, 'SHA256SUMS'), `${image.checksums.sha256} *${image.name}\n`);
       await writeFile(join(target, 'image.json'), `${JSON.stringify(Record.parse(record), null, 2)}\n`);
       if ((await stat(path)).size !== image.sizeBytes) throw new Error('the image changed its size on the way');
+      for (const name of await readdir(target)) await admitReaders(join(target, name), modes.file);
+      await admitReaders(target, modes.folder);
       options.signal.throwIfAborted();
       await syncFolder(target);
-      // A folder of this build that is not whole, left by a machine that lost power, makes way; a whole one stays.
-      if ((await find(image.buildId)) === null) await rm(folder(image.buildId), { recursive: true, force: true });
-      await rename(target, folder(image.buildId)).catch(async (error: unknown) => {
-        // Another attempt at this build came first.
-        if (!isNodeError(error) || (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST')) throw error;
-        await rm(target ?? '', { recursive: true, force: true });
-      });
+      await publish(target, image.buildId);
       await syncFolder(directory);
     } catch (error) {
       if (target !== undefined) await rm(target, { recursive: true, force: true });
@@ -73,6 +70,28 @@ export function createFileStore(directory: string): Store {
     const stored = await find(image.buildId);
     if (stored === null) throw new ImageBuilderError('store.failed', 'the image is not in the store after it was put');
     return stored;
+  }
+
+  /** Gives the folder its name, unless another attempt at this build came first: its image stays then. */
+  async function publish(target: string, buildId: string): Promise<void> {
+    try {
+      await rename(target, folder(buildId));
+    } catch (error) {
+      if (!isNodeError(error) || (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST')) throw error;
+      if ((await find(buildId)) === null) {
+        // Not whole, left by a machine that lost power.
+        await rm(folder(buildId), { recursive: true, force: true });
+        await rename(target, folder(buildId));
+      } else {
+        await rm(target, { recursive: true, force: true });
+      }
+    }
+  }
+
+  /** The group is the one that the operator has given to the store's folder. */
+  async function admitReaders(path: string, mode: number): Promise<void> {
+    if (readers === 'group') await chown(path, (await stat(path)).uid, (await stat(directory)).gid);
+    await chmod(path, mode);
   }
 
   async function discard(buildId: string): Promise<void> {

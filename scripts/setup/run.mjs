@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { closeSync, fchmodSync, fstatSync, openSync } from 'node:fs';
 
 /** Runs a command with its output kept rather than shown; resolves with it, and with whether it succeeded. */
 export function run(file, args, options = {}) {
@@ -20,6 +21,7 @@ export function run(file, args, options = {}) {
  * goes with the process that holds it. Where there is no flock (util-linux), `action` runs without it.
  */
 export async function withLock(path, action) {
+  closeToOthers(path);
   const holder = spawn('flock', ['--exclusive', path, 'sh', '-c', 'echo locked; cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -33,5 +35,18 @@ export async function withLock(path, action) {
   } finally {
     holder.stdin.end();
     await ended;
+  }
+}
+
+/** Makes the file where it is missing. Who can open a file can lock it, so nobody but this user may open this one. */
+function closeToOthers(path) {
+  let file;
+  try {
+    file = openSync(path, 'a', 0o600);
+    if (fstatSync(file).uid === process.geteuid?.()) fchmodSync(file, 0o600);
+  } catch {
+    // Another user's: flock says so.
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }

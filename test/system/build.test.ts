@@ -1,5 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -9,6 +11,7 @@ import { hashFile } from '#lib/image/digest.ts';
 import { bootImage } from '../images/boot.ts';
 import { markerPackage } from '../servers/launchpad.ts';
 import { assertNothingLeft, type Observation, observe } from './leaks.ts';
+import { admitToFolder, attackFolders } from './other-user.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
 
 /** Builds that succeed, through the whole service: gateway, functions, RabbitMQ, apt, a real cloud image, a boot. */
@@ -133,6 +136,17 @@ test('the same request sent again while it is in work gives the same build', asy
   const third = await service.client.submit(request);
   assert.is.not(third.accepted.build_id, first.accepted.build_id, 'after its end the same request is a new build');
   assert.is((await service.ended(third.accepted.build_id)).state, 'completed');
+});
+
+test('another user of the machine can read, lock and replace nothing of a build, neither in its course nor later', async () => {
+  await admitToFolder(service.directory);
+  const folders = ['work', 'cache', 'store'].map((name) => join(service.directory, name));
+  const { accepted } = await service.client.submit(service.request());
+  while ((await leftInWorkDirectory(service)).length === 0) await sleep(20);
+  const during = await attackFolders(folders);
+  const build = await service.ended(accepted.build_id);
+  assert.is(build.state, 'completed', build.error?.message);
+  assert.equal([...during, ...(await attackFolders(folders))], []);
 });
 
 test('two builds at once both succeed, each with its own packages', async () => {

@@ -159,7 +159,7 @@ test('a missing tool is named with the package to install', async () => {
 
 test('a work folder without room, and one that cannot be written, are faults', async () => {
   const { environment, work } = await folders();
-  const fill = 'mount -t tmpfs -o size=1M none "$1"; head -c 2M /dev/zero >"$1/full" 2>/dev/null || :';
+  const fill = 'mount -t tmpfs -o size=1M,mode=0700 none "$1"; head -c 2M /dev/zero >"$1/full" 2>/dev/null || :';
   const full = await doctor(environment, afterMounting(fill, work));
   assert.equal([full.exitCode, ...faults(full)], [1, 'work folder'], full.output);
   assert.match(finding(full, 'work folder').detail, /0 bytes of 1\.0 MiB free, and builds need 64\.0 MiB to begin$/);

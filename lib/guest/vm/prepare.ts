@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
+import { makeOwnFolder } from '../../folders/private-folder.ts';
 import type { Partition } from '../../image/partition.ts';
 import type { IdRange } from '../../privileges.ts';
 import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts';
@@ -37,6 +38,7 @@ export async function prepareVm(settings: VmSettings): Promise<VmParts> {
   const [machine, kernel] = found;
   if (machine.status === 'rejected' || kernel.status === 'rejected' || failed.length > 0) throw allOf(failed);
   const parts = { machine: machine.value, kernel: kernel.value, directory };
+  await makeOwnFolder(directory);
   const initramfsPath = await initramfsFor(parts, []);
   const choice = await chooseAccelerator({
     machine: parts.machine,

@@ -113,6 +113,7 @@ const folder: Folder = {
   name: 'work',
   path: '/work/here',
   variable: 'IMAGEBUILDER_WORK_DIRECTORY',
+  mode: 0o711,
   leastFreeBytes: GiB,
   enoughBytes: 4 * GiB,
 };
@@ -144,6 +145,7 @@ test('caches that may grow beyond their file system are worth a word', () => {
     workDirectory: '/w',
     cacheDirectory: '/c',
     storeDirectory: '/s',
+    storeReaders: 'owner' as const,
     diskReserveBytes: GiB,
     imageCacheBytes: 90 * GiB,
     aptCacheBytes: 20 * GiB,

@@ -1,0 +1,44 @@
+import { chmod, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { exec } from '#lib/exec.ts';
+
+/** Another user of this machine, who tries to read, to lock and to take what belongs to Image Builder. */
+
+export const nobody = 65_534;
+const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--no-new-privs', '--'];
+
+const attack = `
+while IFS= read -r path; do
+  if [ -d "$path" ]; then
+    ls "$path" >/dev/null 2>&1 && echo "listed $path"
+    touch "$path/planted" 2>/dev/null && echo "wrote into $path"
+  else
+    head -c 1 "$path" >/dev/null 2>&1 && echo "read $path"
+    (: >>"$path") 2>/dev/null && echo "may write $path"
+  fi
+  # 66: it cannot be opened.
+  flock --nonblock "$path" true 2>/dev/null; [ $? = 66 ] || echo "locked $path"
+  mv -T "$path" "$path.taken" 2>/dev/null && echo "took $path"
+done
+:`;
+
+/** What the other user has managed to do with `directories` and everything below, one line each. */
+export async function attackFolders(directories: readonly string[]): Promise<string[]> {
+  const paths = (await Promise.all(directories.map(listTree))).flat();
+  const { stdout } = await exec('env', [...asNobody, 'sh', '-c', attack], { input: `${paths.join('\n')}\n` });
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+/** The path itself and all below it; what vanishes meanwhile is left out. */
+async function listTree(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
+  const below = entries.map((entry) =>
+    entry.isDirectory() ? listTree(join(path, entry.name)) : [join(path, entry.name)],
+  );
+  return [path, ...(await Promise.all(below)).flat()];
+}
+
+/** Lets the other user come as far as to `directory`, which tests make for themselves alone. */
+export async function admitToFolder(directory: string): Promise<void> {
+  await chmod(directory, 0o755);
+}
