@@ -27,12 +27,13 @@ export function isInstalled(root) {
     const wanted = packages('package-lock.json');
     const installed = packages('node_modules', '.package-lock.json');
     // npm goes on without an optional package that it cannot fetch. The Node for this platform is not one to do without.
-    if (nodePackage in wanted && !existsSync(join(root, packagedNode))) return false;
-    return Object.entries(wanted).every(([name, { version, integrity, optional }]) => {
-      if (name === '') return true;
-      const found = installed[name];
-      return found === undefined ? optional === true : found.version === version && found.integrity === integrity;
-    });
+    if (nodePackage in wanted && !(nodePackage in installed && existsSync(join(root, packagedNode)))) return false;
+    const same = (name) =>
+      wanted[name]?.version === installed[name].version && wanted[name]?.integrity === installed[name].integrity;
+    return (
+      Object.keys(installed).every(same) &&
+      Object.keys(wanted).every((name) => name === '' || wanted[name].optional === true || name in installed)
+    );
   } catch {
     return false;
   }

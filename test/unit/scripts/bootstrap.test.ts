@@ -81,6 +81,11 @@ test('npm packages count as installed only while they are those of the lock file
     assert.not.ok(isInstalled(root), 'another version');
     await write('package-lock.json', lock({ ...own, ...node, ...a, 'node_modules/c': { version: '1.0.0' } }));
     assert.not.ok(isInstalled(root), 'one more');
+    await write('package-lock.json', lock({ ...own, ...node }));
+    assert.not.ok(isInstalled(root), 'one less');
+    await write('package-lock.json', lock({ ...own, ...node, ...a }));
+    await write('node_modules/.package-lock.json', lock({ ...a, 'node_modules/node': { version: '24.0.0' } }));
+    assert.not.ok(isInstalled(root), 'a Node that an install script fetched');
     await write('node_modules/.package-lock.json', '{ broken');
     assert.not.ok(isInstalled(root), 'a damaged record');
   }));
