@@ -2,6 +2,7 @@ import { chmod, glob, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
+import { reach } from './runner/reach.ts';
 import { add, type Counts, countTests, noTests, summaryLine } from './runner/summary.ts';
 import { assertNothingLeft, type Observation, observe } from './system/leaks.ts';
 
@@ -110,7 +111,8 @@ async function runNode(kind: Kind, args: readonly string[], extra: Record<string
   const started = performance.now();
   const lines: string[] = [];
   const env = Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]));
-  const exitCode = await exec(process.execPath, args, {
+  const [program = '', ...words] = [...(kind === 'system' ? reach(root) : []), process.execPath, ...args];
+  const exitCode = await exec(program, words, {
     cwd: root,
     // What tests start as `node` is the Node of this project.
     env: { ...env, PATH: `${dirname(process.execPath)}:${env.PATH ?? ''}`, NO_COLOR: '1', ...extra },

@@ -36,6 +36,7 @@ import type { GuestSession } from '#lib/guest/guest.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../servers/launchpad.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 import { offlineSession } from './apt-offline-session.ts';
+import { asNobody, nobody } from './other-user.ts';
 import { assertUnprivileged, unprivilegedIds } from './unprivileged.ts';
 
 /**
@@ -552,12 +553,12 @@ test('the worker needs no privileges', async () => {
   });
   await writeFile(join(directory, 'told.json'), JSON.stringify({ facts, told }));
   const script = join(import.meta.dirname, 'apt-offline-unprivileged.ts');
-  const { stdout } = await exec('setpriv', [
-    ...['--reuid', '65534', '--regid', '65534', '--clear-groups', '--no-new-privs', '--bounding-set', '-all', '--'],
+  const { stdout } = await exec('env', [
+    ...asNobody,
     ...[process.execPath, script, directory, 'hello-one', 'hello-extra'],
   ]);
   assert.equal(JSON.parse(stdout), {
-    uid: 65534,
+    uid: nobody,
     archives: ['hello-extra_1.0-1_all.deb', 'hello-one_1%3a1.1-1_all.deb'],
     wanted: ['hello-extra=1.0-1', 'hello-one=1:1.1-1'],
   });

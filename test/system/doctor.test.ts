@@ -9,13 +9,12 @@ import type { Finding } from '#lib/doctor/finding.ts';
 import { exec } from '#lib/exec.ts';
 import { findTool } from '#lib/tools.ts';
 import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
+import { asNobody, nobody } from './other-user.ts';
 import { eventually } from './serve/command.ts';
 
 /** `imagebuilder doctor` on this machine, as root and as nobody, and with one thing after the other taken away. */
 
 const command = join(import.meta.dirname, '../../bin/imagebuilder.ts');
-const nobody = 65_534;
-const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--no-new-privs', '--'];
 const password = 'hush-hush-hush';
 
 let directory: string;

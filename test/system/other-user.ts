@@ -5,8 +5,11 @@ import { exec } from '#lib/exec.ts';
 /** Another user of this machine, who tries to read, to lock and to take what belongs to Image Builder. */
 
 export const nobody = 65_534;
-const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--no-new-privs', '--'];
-
+/** Words that, before a command, run it as that user. */
+export const asNobody = [
+  ...['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups', '--no-new-privs'],
+  ...['--bounding-set=-all', '--'],
+];
 const attack = `
 while IFS= read -r path; do
   if [ -d "$path" ]; then

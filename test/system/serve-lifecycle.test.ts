@@ -131,7 +131,7 @@ test('an address that is taken, and a stack that is wrong, are said in plain wor
 
 test('a folder for temporary files that is not there ends serve with a message', async () => {
   await using stack = await writeStack({ echo: { handler: 'echo' } });
-  const options = { env: { TMPDIR: `${stack.file}/nothing` } };
+  const options = { env: { TMPDIR: join(dirname(stack.file), 'nothing') } };
   const result = await imagebuilder(['serve', '--stack', stack.file, '--listen', '127.0.0.1:0'], options);
   assert.is(result.exitCode, 2);
   assert.match(result.stderr, 'imagebuilder: the folder for temporary files cannot be used');

@@ -41,7 +41,8 @@ export async function imagebuilder(
 
 /** `imagebuilder` that goes on in the background. */
 export function startImagebuilder(args: readonly string[], env: Record<string, string> = {}) {
-  return execa(command, [...args], { reject: false, env });
+  // It may take longer to stop than the five seconds after which execa would kill it.
+  return execa(command, [...args], { reject: false, env, forceKillAfterDelay: false });
 }
 
 /** Serves a stack on a free port until disposed, by SIGKILL where it is still there. */
