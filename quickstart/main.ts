@@ -98,8 +98,8 @@ async function run(): Promise<void> {
           IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
           IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
           IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
-          // Base image and packages are its own, or named by who runs it here as root: trusted.
-          IMAGEBUILDER_GUEST: 'host',
+          // Base image and packages are its own, or named by the user who runs it here as root: trusted.
+          IMAGEBUILDER_GUEST: process.env.IMAGEBUILDER_GUEST || 'host',
           // The image is for the user whose `sudo` this is.
           IMAGEBUILDER_STORE_READERS: 'everyone',
           IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
