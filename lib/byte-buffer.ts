@@ -3,7 +3,7 @@ export interface ByteBuffer {
   /** Bytes so far. */
   readonly size: number;
   append(chunk: Uint8Array): void;
-  /** What has been gathered; valid until the next `append`. */
+  /** The bytes gathered so far; valid until the next `append`. */
   bytes(): Buffer;
 }
 

@@ -19,7 +19,7 @@ export const CallerName = z
 /** The highest limit of builds an hour: submissions of one caller beyond it are not remembered one by one. */
 export const maximumBuildsAnHour = 1_000;
 
-/** What a caller may have. A limit that is left out does not hold. */
+/** Limits of a caller. A limit that is left out does not hold. */
 export interface CallerLimits {
   /** Queued and running builds together. */
   readonly unfinished_builds?: number | undefined;

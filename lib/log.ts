@@ -18,7 +18,7 @@ export interface Log {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-  /** Who did what: written whatever the least severity is. */
+  /** Records who did what: written whatever the least severity is. */
   audit(message: string, fields?: LogFields): void;
   /** The same logger with more fields on every line. */
   with(fields: LogFields): Log;

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 /**
- * Who runs the tools that work on what strangers have made, where the worker is root: a user without any right, and
+ * The user of the tools that work on files of strangers, where the worker is root: a user without any right, and
  * another one each time, so that no two can reach each other's processes and files. Its id is a number out of a range
  * that nothing else on the machine has; an entry in /etc/passwd it does not need.
  */
@@ -19,7 +19,7 @@ export interface IdRange {
   readonly last: number;
 }
 
-/** What root needs for it, by the numbers of capabilities(7). */
+/** Capabilities that root needs for it, by the numbers of capabilities(7). */
 const neededCapabilities = {
   CAP_CHOWN: 0,
   CAP_DAC_OVERRIDE: 1,

@@ -5,7 +5,7 @@ import { ImageBuilderError, isNodeError } from './errors.ts';
 import { exec } from './exec.ts';
 import { hindrance, type IdRange, type UnprivilegedUser } from './privileges.ts';
 
-/** What the worker does around tools that run as another user; with null for that user, as the worker itself. */
+/** Helps the worker around tools that run as another user; with null for that user, as the worker itself. */
 
 /**
  * Gives a file, or a folder with all that is in it, to `user`. For what only the worker has written so far: nobody may
@@ -57,7 +57,7 @@ export async function endProcesses(user: UnprivilegedUser | null): Promise<void>
 }
 
 /**
- * What is in a file that another user may have put there. Throws `tool.failed` where it is none, such as a link to a file
+ * Reads a file that another user may have put there. Throws `tool.failed` where it is none, such as a link to a file
  * of the worker's, or larger than `maximumBytes`.
  */
 export async function readForeignFile(path: string, maximumBytes: number): Promise<Buffer> {

@@ -10,7 +10,7 @@ export interface Call extends Answer {
   note(about: About): void;
 }
 
-/** What an audit line says about a call beside its path, as far as it is known. */
+/** Fields of an audit line beside the path of the call, as far as they are known. */
 export interface About {
   readonly build_id?: string | undefined;
   readonly ticket_id?: string | number | undefined;

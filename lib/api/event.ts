@@ -35,7 +35,7 @@ export const Checksums = z.object({
 export type Checksums = z.infer<typeof Checksums>;
 
 /**
- * What vouches for a base image, the best first: a SHA256SUMS that came over https; https itself, redirects included;
+ * Ways to vouch for a base image, the best first: a SHA256SUMS that came over https; https itself, redirects included;
  * a SHA256SUMS over http, which anybody on the way could have changed; nothing.
  */
 export const VerifiedBy = z.enum(['sha256sums_over_https', 'https', 'sha256sums_over_http', 'nothing']);

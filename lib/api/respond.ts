@@ -28,7 +28,7 @@ export function refuse(answer: Answer, log: Log, error: ImageBuilderError): Prob
     ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
     ...(error.code === 'request.unauthorized' ? { 'www-authenticate': 'Bearer realm="imagebuilder"' } : {}),
   });
-  // What we did not foresee may quote anything: it goes to the log, not to strangers.
+  // An unforeseen error may quote anything: it goes to the log, not to strangers.
   if (error.code === 'internal') {
     return toProblem(new ImageBuilderError('internal', 'an unexpected error; the log of the function says more'));
   }

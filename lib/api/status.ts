@@ -56,7 +56,7 @@ export const Status = z.object({
 });
 export type Status = z.infer<typeof Status>;
 
-/** What a submission is answered with: 202 for a new build, 200 when the same request is in work already. */
+/** Answer to a submission: 202 for a new build, 200 when the same request is in work already. */
 export const Accepted = z.object({
   building: z.literal(true),
   build_id: z.uuid(),

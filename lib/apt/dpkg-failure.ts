@@ -1,4 +1,4 @@
-/** What dpkg says on one line when it cannot go on with a package. */
+/** The line in which dpkg says that it cannot go on with a package. */
 export interface DpkgFailure {
   /** Of the package, possibly with `:architecture`, or the path of an archive. */
   readonly name: string;

@@ -48,7 +48,7 @@ export function boundText(text: string, maximumBytes: number): string {
     const code = text.codePointAt(at) ?? 0;
     if (isControl(code)) {
       const next = afterControl(text, at);
-      // What a tab kept apart stays apart; a sequence that sets a colour keeps nothing apart.
+      // Words that a tab kept apart stay apart; a sequence that sets a colour keeps nothing apart.
       apart ||= next === at + 1;
       at = next;
       continue;

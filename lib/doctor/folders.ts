@@ -71,7 +71,7 @@ export function foldersOf(settings: FolderSettings, options: { readonly fileStor
   return foldersOfBuilds(settings, options).map((folder) => ({ ...folder, ...needs[folder.name] }));
 }
 
-/** Who else may change the folder, in the words of the error with which a worker refuses it; null where nobody may. */
+/** Finding about other users who may change the folder, in the words with which a worker refuses it; null for none. */
 export async function ownershipFinding(folder: Folder, container: boolean = isInContainer()): Promise<Finding | null> {
   const state = await inspectPrivateFolder(folder);
   const [fault] = state.faults;

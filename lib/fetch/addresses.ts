@@ -83,7 +83,7 @@ const lists = ranges.map(([kind, networks]) => {
   return { kind, list };
 });
 
-/** What kind of place an address is; not those that it carries inside (see `allAddresses`). */
+/** The kind of place that an address is; not those that it carries inside (see `allAddresses`). */
 export function addressKind(address: string): AddressKind {
   return lists.find(({ list }) => list.check(address, addressFamily(address)))?.kind ?? 'public';
 }

@@ -36,7 +36,7 @@ export async function readListedDigests(
   return digests;
 }
 
-/** Who lists a SHA256SUMS wants the image verified by it: without it, the image is not taken. */
+/** A request that lists a SHA256SUMS wants the image verified by it: without it, the image is not taken. */
 export function assertNoneMissing(probes: readonly (Probe | FailedProbe)[]): void {
   for (const found of probes) {
     if ('error' in found && found.fileName === 'SHA256SUMS') throw found.error;

@@ -17,7 +17,7 @@ export interface TurnOptions {
   readonly onWait: () => void;
 }
 
-/** What another's download has to bring within the patience: less is not worth waiting for. */
+/** Bytes that another's download has to bring within the patience: less is not worth waiting for. */
 const fairBytes = 1024 * 1024;
 /** A wait that is shorter than this is not worth a word: milliseconds. */
 const noticeableMs = 1000;

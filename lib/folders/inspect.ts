@@ -6,9 +6,9 @@ import type { Trust } from './trust.ts';
 
 /** A way in which another user of this machine could take or change a folder of ours. */
 export interface FolderFault {
-  /** What is wrong, as a clause: `/home/bob belongs to user 1001 (bob)`. */
+  /** The problem, as a clause: `/home/bob belongs to user 1001 (bob)`. */
   readonly problem: string;
-  /** What an operator can do about it beside naming another folder; null where there is nothing else. */
+  /** The remedy that an operator has beside naming another folder; null where there is nothing else. */
   readonly remedy: string | null;
 }
 
@@ -112,7 +112,7 @@ async function faultsOfOwn(
     return [{ problem, remedy: `remove ${path}, or chmod ${writers.remedy} ${path} if you trust what lies in it` }];
   }
   if (uid === trust.userId || (mode & ~wanted & 0o007) === 0) return [];
-  // Who can read a folder can also lock it, and with that stop builds.
+  // A user who can read a folder can also lock it, and so stop builds.
   const problem = `every user may read ${path} (mode ${octal(mode)}), and only root can change that`;
   return [{ problem, remedy: `chown ${trust.userId} ${path}` }];
 }

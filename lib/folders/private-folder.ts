@@ -71,7 +71,7 @@ export async function requirePrivateFolder(
   throw new ImageBuilderError('config.invalid', message, { faults });
 }
 
-/** What `requirePrivateFolder` throws about, as data. */
+/** The faults that `requirePrivateFolder` throws about, as data. */
 export async function inspectPrivateFolder({ path, mode }: PrivateFolder): Promise<FolderInspection> {
   return await inspectFolder(path, mode, await readTrust());
 }

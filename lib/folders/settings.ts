@@ -5,7 +5,7 @@ import type { PrivateFolder } from './private-folder.ts';
 export type FolderSettings = Pick<Config, 'workDirectory' | 'cacheDirectory' | 'storeDirectory' | 'storeReaders'>;
 
 export interface FolderOfBuilds extends PrivateFolder {
-  /** What it is for. */
+  /** Its purpose. */
   readonly name: 'work' | 'cache' | 'store' | 'temporary';
 }
 

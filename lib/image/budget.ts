@@ -9,7 +9,7 @@ const baseBytes = 256 * MiB;
 const bytesPerFileByte = 8;
 
 /**
- * What looking for partitions in a file may cost. Compressed clusters can be shared, so that a small file holds a disk
+ * The cost that looking for partitions in a file may have. Compressed clusters can be shared, so that a small file holds a disk
  * on which there is no end of blocks to read; what is read is therefore held to the size of the file. The function
  * throws `image.unsupported` beyond that, and the reason of `signal`.
  */

@@ -79,7 +79,7 @@ export interface Projection {
   builds(now: Date): BuildView[];
   /** The unfinished build of a request, as a new one at `now` would find it. Ticket ids 1 and "1" are the same. */
   unfinished(key: RequestKey, now: Date): BuildView | undefined;
-  /** What a caller has in work and has submitted of late. */
+  /** Builds that a caller has in work and has submitted of late. */
   usage(caller: string, now: Date): Usage;
   /** True while this worker's attempt is the one that counts: a worker for which it turns false must stop at once. */
   owns(buildId: string, worker: string, attempt: number): boolean;

@@ -6,7 +6,7 @@ import { CallerName } from '../callers.ts';
 
 /** Of a submission, in its job and in the records of its build. The events that callers get do not carry it. */
 export const Submission = z.object({
-  /** Who submitted it. */
+  /** Name of the caller that submitted it. */
   caller: CallerName,
   /** `digestRequest` of what was submitted. */
   request_sha256: z.string().regex(/^[0-9a-f]{64}$/),

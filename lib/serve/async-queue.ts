@@ -93,7 +93,7 @@ export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOpti
   };
 }
 
-/** What a waiting call takes of memory, about. */
+/** Memory that a waiting call takes, about. */
 function bytesOf({ path, headers, body, callbackUrl = '' }: AsyncCall): number {
   return headers.reduce((sum, text) => sum + text.length, body.length + path.length + callbackUrl.length);
 }

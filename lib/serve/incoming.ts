@@ -4,7 +4,7 @@ import type { Exchange } from './connections.ts';
 import { endToEnd } from './headers.ts';
 import { type BodyFault, type BodyLimits, hasBody, readBody } from './read-body.ts';
 
-/** What a caller of the gateway has sent, as a function gets it. */
+/** The request of a caller of the gateway, as a function gets it. */
 
 /**
  * Reads the body of a call before the call takes a place of anything. Throws `request.too_large`, `request.timeout`

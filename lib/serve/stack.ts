@@ -22,7 +22,7 @@ export interface StackFunction {
   readonly annotations: Readonly<Record<string, string>>;
   /** Longest time a call may take; undefined: no limit. */
   readonly execTimeoutMs: number | undefined;
-  /** What the body of a request must keep to. A function that takes no body is only woken by its calls. */
+  /** Limits for the body of a request. A function that takes no body is only woken by its calls. */
   readonly body: BodyLimits;
   /** Longest time from the request to the end of the answer. */
   readonly writeTimeoutMs: number;

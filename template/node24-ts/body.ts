@@ -1,7 +1,7 @@
 import { ProblemError } from './problem.ts';
 import type { BodyFault, BodyLimits } from './read-body.ts';
 
-/** What becomes of the body of a request. */
+/** The body of a request, read and parsed. */
 
 /** The body as the handler gets it, by its media type. Throws `request.malformed` where JSON was said but is not there. */
 export function parseBody(raw: Buffer, contentType: string | undefined): unknown {

@@ -28,7 +28,7 @@ export interface PackageRecipe {
   /** `preinst`, `postinst`, …: shell scripts without their first line. */
   readonly scripts?: Readonly<Record<string, string>>;
   readonly conffiles?: readonly string[];
-  /** What its file holds in place of a package; the lists say the rest. */
+  /** Content of its file in place of a package; the lists say the rest. */
   readonly noise?: string;
 }
 

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 
 export interface RawCaller {
   readonly socket: Socket;
-  /** What the server has said so far. */
+  /** The answer of the server so far. */
   text(): string;
   /** Resolves with all that the server says, once it has closed the connection. */
   readonly closed: Promise<string>;

@@ -55,7 +55,7 @@ async function open(disk: GuestDisk): Promise<GuestSession> {
   return await guest.open(disk, { signal, onNotice: () => {}, binds: [] });
 }
 
-/** What a script of the image prints. */
+/** Prints of a script in the image. */
 async function output(session: GuestSession, text: string, files: Readonly<Record<string, string>> = {}) {
   return (await session.run({ name: 'test', text, arguments: [canary], files })).stdout.trim();
 }

@@ -25,7 +25,7 @@ while IFS= read -r path; do
 done
 :`;
 
-/** What the other user has managed to do with `directories` and everything below, one line each. */
+/** Deeds that the other user has managed with `directories` and everything below, one line each. */
 export async function attackFolders(directories: readonly string[]): Promise<string[]> {
   const paths = (await Promise.all(directories.map(listTree))).flat();
   const { stdout } = await exec('env', [...asNobody, 'sh', '-c', attack], { input: `${paths.join('\n')}\n` });

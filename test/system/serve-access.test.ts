@@ -8,7 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { eventually, serveStack } from './serve/command.ts';
 
-/** Who may call the gateway of `imagebuilder serve`. */
+/** Access to the gateway of `imagebuilder serve`. */
 
 const secrets = await mkdtemp(join(tmpdir(), 'imagebuilder-test-secrets-'));
 await writeFile(join(secrets, 'imagebuilder-token'), 'open-sesame\n');
@@ -98,7 +98,7 @@ test('a function wakes the worker from inside, without the token', async () => {
   await eventually('the wake', async () => (await callsOf('build-worker')) > before);
 });
 
-/** What a browser that was led here would get. */
+/** The status that a browser led here would get. */
 async function callAs(headers: Record<string, string>, path = '/function/build-image', method = 'GET') {
   const call = request(`${url}${path}`, { method, headers: { authorization, ...headers }, agent: false }).end();
   const [answer] = (await once(call, 'response')) as [IncomingMessage];

@@ -99,7 +99,7 @@ test('when the gateway is killed, its functions end as well', async () => {
   for (const pid of pids) await eventually(`the end of ${pid}`, async () => !(await isAlive(pid)));
   const socket = environment.LISTEN_SOCKET ?? '';
   assert.not(existsSync(socket));
-  // What is left, the next serve clears away once it has lain there for a while.
+  // The next serve clears away leftovers once they have lain there for a while.
   const longAgo = new Date(0);
   await utimes(dirname(socket), longAgo, longAgo);
   await using _next = await serveStack(slow);

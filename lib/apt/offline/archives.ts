@@ -25,7 +25,7 @@ export interface DescribedArchive extends Omit<Archive, 'stanza'> {
 }
 
 /**
- * What apt has downloaded into `archives` (its Dir::Cache::archives), described by the lists of `worker`, the worker's
+ * The files that apt has downloaded into `archives` (its Dir::Cache::archives), described by the lists of `worker`, the worker's
  * own apt. The files are not looked into: that is for the image's dpkg. Throws `apt.repository`.
  */
 export async function describeArchives(

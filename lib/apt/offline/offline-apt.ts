@@ -135,7 +135,7 @@ async function install(
   const folder = join(directory, 'packages');
   const described = await describeArchives(parts.archives, { worker, architecture });
   assertDownloaded(plan, described.length);
-  // What is checked now must stay as it is.
+  // The checked files must stay as they are.
   await place.end();
   const archives = await takeArchives(described, parts.archives, folder, signal);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);

@@ -17,7 +17,7 @@ const MiB = 1024 * 1024;
 const maximumBytes = 96 * MiB;
 const maximumRecords = 2_000;
 const maximumEncodedCharacters = 64 * MiB;
-/** What a line costs beside its characters, so that empty ones count too. */
+/** Bytes that a line costs beside its characters, so that empty ones count too. */
 const lineCharacters = 16;
 
 const unzip = promisify(gunzip);

@@ -40,7 +40,7 @@ export function parseOneLine(text: string, file: string): SourceFields[] {
   });
 }
 
-/** What stands in the brackets at the beginning, and what follows them. */
+/** The text in the brackets at the beginning, and the text after them. */
 function splitOptions(text: string): [options: string, rest: string] {
   const end = text.indexOf(']');
   return text.startsWith('[') && end > 0 ? [text.slice(1, end), text.slice(end + 1).trim()] : ['', text];

@@ -3,7 +3,7 @@ import type { GuestSession } from '../../guest/guest.ts';
 import { runOfflineScript } from './script.ts';
 
 /**
- * What the package lists say of packages. It is taken from there, where a signature covers it, and never out of the
+ * The stanzas of packages in the package lists. They are taken from there, where a signature covers it, and never out of the
  * packages' own files: whatever opens those has to unpack what a stranger has packed.
  */
 
@@ -38,7 +38,7 @@ const keptFields = new Set([...installFields, 'SHA256']);
 const MiB = 1024 * 1024;
 /** Some 2 KiB for each version of a package, and 2,000 packages in a build. */
 const maximumCharacters = 64 * MiB;
-/** What a line costs beside its characters. */
+/** Bytes that a line costs beside its characters. */
 const lineCharacters = 16;
 
 /**

@@ -22,7 +22,7 @@ export interface Attachment {
   readonly notMounted: readonly string[];
   /** Names of the loop devices under them, such as `loop3`. */
   readonly loops: readonly string[];
-  /** What they are called in /dev inside, as in the mount table. */
+  /** Their names in /dev inside, as in the mount table. */
   readonly devices: readonly Device[];
   /** Where the worker reaches them, by paths that the image has no say in. */
   readonly stages: readonly string[];

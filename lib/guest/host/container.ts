@@ -29,7 +29,7 @@ export interface Device {
 }
 
 /**
- * What is left of root's capabilities inside: what packages get in a container (Docker's default), without making
+ * The capabilities that root keeps inside: those of a container (Docker's default), without making
  * devices and raw sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each lead out of the image.
  */
 export const capabilities = [
@@ -37,7 +37,7 @@ export const capabilities = [
   ...['CAP_SETPCAP', 'CAP_SETFCAP', 'CAP_SYS_CHROOT', 'CAP_NET_BIND_SERVICE', 'CAP_AUDIT_WRITE'],
 ];
 
-/** What tells of the worker's machine, or of other processes: as container engines hide it. */
+/** Paths that tell of the worker's machine, or of other processes: as container engines hide them. */
 const masked = [
   ...['/proc/acpi', '/proc/asound', '/proc/interrupts', '/proc/kcore', '/proc/key-users', '/proc/keys', '/proc/kmsg'],
   ...['/proc/latency_stats', '/proc/pressure', '/proc/sched_debug', '/proc/scsi', '/proc/slabinfo'],

@@ -19,10 +19,10 @@ export function handOver(firstDescriptor: number) {
   const add = (file: HandedFile): number => firstDescriptor + files.push(file) - 1;
   return {
     files: files as readonly HandedFile[],
-    /** What names the file of a block node: QEMU takes the descriptor itself, with the rights that it was opened with. */
+    /** Names the file of a block node: QEMU takes the descriptor itself, with the rights that it was opened with. */
     disk: (path: string, { writable }: { readonly writable: boolean }): string =>
       `/dev/fdset/${add({ path, writable, reopened: false })}`,
-    /** What names any other file. */
+    /** Names any other file. */
     plain: (path: string): string => `/proc/self/fd/${add({ path, writable: false, reopened: true })}`,
     /** The arguments by which QEMU learns of the descriptors of disks. */
     arguments: (): string[] =>

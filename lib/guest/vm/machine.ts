@@ -157,11 +157,11 @@ const sandboxWithChildren = 'on,obsolete=deny,resourcecontrol=deny';
 export interface MachineCommand {
   /** The arguments of the emulator. */
   readonly arguments: readonly string[];
-  /** What it inherits after its ports, in this order. */
+  /** Files that it inherits after its ports, in this order. */
   readonly files: readonly HandedFile[];
 }
 
-/** What QEMU is started with. It opens no file of a build, nor of the vm's own, by its path. */
+/** The command line of QEMU. It opens no file of a build, nor of the vm's own, by its path. */
 export function machineCommand(options: MachineOptions): MachineCommand {
   const files = handOver(options.firstPort + options.ports.length);
   const described = describe(options, files);

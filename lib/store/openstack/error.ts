@@ -119,7 +119,7 @@ function withoutElement(html: string, name: string): string {
 
 function withoutMarkup(html: string): string {
   const body = ['head', 'h1'].reduce(withoutElement, html);
-  // What stands behind a `<`, up to the next `>`, is a tag.
+  // Text behind a `<`, up to the next `>`, is a tag.
   const [first = '', ...rest] = body.split('<');
   const text = [first, ...rest.map((part) => part.slice(part.indexOf('>') + 1))].join(' ');
   return text.replace(/&([a-z]+|#x?[0-9a-f]+);/g, (entity, name: string) => entities[name] ?? entity);

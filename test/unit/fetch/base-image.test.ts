@@ -533,7 +533,7 @@ test('how the image was verified is said of each byte, from the cache too', asyn
     ].map((each) => [each, each]),
   );
 
-  // What came over http once is not called verified by https later, though its URL is the same.
+  // An image that came over http once is not called verified by https later, though its URL is the same.
   await using shop = await workshop();
   using lax = testClient({ egressOptions: { allowDowngrade: true } });
   const url = `${viaPlain.url}/disk.img`;

@@ -17,7 +17,7 @@ test.after.each(() => rm(root, { recursive: true, force: true }));
 const variable = 'IMAGEBUILDER_WORK_DIRECTORY';
 const modeOf = async (path: string) => octal((await stat(path)).mode);
 
-/** What was logged, or the message of the refusal. */
+/** The log, or the message of the refusal. */
 async function open(path: string, { mode = 0o711 as number | 'shared', container = false } = {}): Promise<string> {
   const lines: string[] = [];
   const log = createLog({ write: (line) => void lines.push(line) });

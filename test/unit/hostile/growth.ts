@@ -27,7 +27,7 @@ export interface Growing {
   readonly name: string;
   /** Whatever it throws but an ImageBuilderError or a ProblemError is a fault. */
   readonly run: (text: string) => unknown;
-  /** What stands before and after the hostile text, to lead it deeper into the parser. */
+  /** Text before and after the hostile text, to lead it deeper into the parser. */
   readonly frames?: readonly (readonly [before: string, after: string])[];
   /** More texts to repeat: what this parser makes something of. */
   readonly units?: readonly string[];

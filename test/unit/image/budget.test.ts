@@ -10,7 +10,7 @@ import { craftCostly } from './craft-costly.ts';
 import { craftGpt, linuxData, memoryDisk } from './craft-table.ts';
 import { withFile } from './temporary.ts';
 
-/** What an inspection costs is bounded by the size of the file, and it can be broken off at any time. */
+/** The cost of an inspection is bounded by the size of the file, and it can be broken off at any time. */
 
 const options = { maximumVirtualBytes: 2 ** 30 };
 const MiB = 2 ** 20;

@@ -23,7 +23,7 @@ export interface Position {
 const longestWrittenOut = 100;
 
 interface State {
-  /** What the state reads; null for one that only leads on. */
+  /** The characters that the state reads; null for one that only leads on. */
   readonly source: string | null;
   readonly ways: { readonly to: number; readonly sure: boolean }[];
 }
