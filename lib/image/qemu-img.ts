@@ -32,7 +32,8 @@ export function limitsFor(sizeBytes: number): QemuLimits {
 }
 
 /**
- * Runs `qemu-img` or `qemu-io`. Throws `disk.full` where no space was left, `tool.failed` with the tool's own words
+ * Runs `qemu-img` or `qemu-io` as this process's user, without capabilities and without a way to gain any: they read
+ * what strangers have made. Throws `disk.full` where no space was left, `tool.failed` with the tool's own words
  * where it failed or exceeded a limit, or the reason of `signal`.
  */
 export async function runQemuTool(
@@ -51,7 +52,7 @@ export async function runQemuTool(
     ...args,
   ];
   try {
-    return await exec('prlimit', prlimit, options);
+    return await exec('prlimit', prlimit, { ...options, user: null });
   } catch (thrown) {
     if (!(thrown instanceof ExecError)) throw thrown;
     throw explain(tool === 'qemu-img' ? `${tool} ${args[0] ?? ''}` : tool, thrown);

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -11,6 +11,7 @@ import { type RepackResult, repack } from '#lib/image/repack.ts';
 import { verifyImage } from '#lib/image/verify.ts';
 import { changeDisk, makeDisk, rootOffsetBytes } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
+import { eventually } from './serve/command.ts';
 
 const MiB = 2 ** 20;
 const maximumVirtualBytes = 2 ** 30;
@@ -293,6 +294,27 @@ test('a tool that exceeds its limits is stopped, and says which', async ({ raw }
     await failure({ cpuSeconds: 1, fileSizeBytes }, noise),
     /^tool\.failed: qemu-img convert used up its CPU/,
   );
+});
+
+test('the tools have no capabilities, and gain none', async ({ raw }) => {
+  const stop = new AbortController();
+  const limits = { cpuSeconds: 60, fileSizeBytes: 2 ** 30 };
+  const args = ['-r', '-f', 'raw', '-c', 'sleep 60000', raw];
+  const ended = runQemuTool('qemu-io', args, { limits, signal: stop.signal }).catch(() => {});
+  const status = await eventually('qemu-io runs', async () => {
+    for (const id of await readdir('/proc')) {
+      const command = await readFile(`/proc/${id}/cmdline`, 'utf8').catch(() => '');
+      if (command.startsWith('qemu-io\0') && command.includes(raw)) return readFile(`/proc/${id}/status`, 'utf8');
+    }
+    return undefined;
+  });
+  stop.abort();
+  await ended;
+  const lines = status.split('\n');
+  for (const name of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) {
+    assert.ok(lines.includes(`${name}:\t0000000000000000`), status);
+  }
+  assert.ok(lines.includes('NoNewPrivs:\t1'), status);
 });
 
 test('an output whose partitions are not those of the base is refused', async ({ raw }) => {
