@@ -12,6 +12,7 @@ import type { BuildJob } from '#lib/queue/job.ts';
 import { openProgress } from '#lib/queue/progress.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
+import { buildEvent } from '../unit/queue/build-event.ts';
 
 interface Context {
   rabbitmq: RabbitMq;
@@ -58,22 +59,8 @@ function newJob(trigger = `trigger.${randomUUID()}`): BuildJob {
 }
 
 function eventOf(job: BuildJob, values: Partial<BuildEvent>): BuildEvent {
-  return {
-    build_id: job.build_id,
-    ticket_id: job.request.ticket_id,
-    progress_trigger: job.request.progress_trigger,
-    sequence: 0,
-    attempt: 0,
-    time: new Date().toISOString(),
-    worker: null,
-    state: 'queued',
-    step: null,
-    message: '',
-    current: null,
-    total: null,
-    progress: 0,
-    ...values,
-  };
+  const { ticket_id, progress_trigger } = job.request;
+  return buildEvent({ build_id: job.build_id, ticket_id, progress_trigger, time: new Date().toISOString(), ...values });
 }
 
 /** Waits for something that has no event of its own. */

@@ -32,7 +32,7 @@ export interface Device {
  * The capabilities that root keeps inside: those of a container (Docker's default), without making
  * devices and raw sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each lead out of the image.
  */
-export const capabilities = [
+const capabilities = [
   ...['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_KILL', 'CAP_SETGID', 'CAP_SETUID'],
   ...['CAP_SETPCAP', 'CAP_SETFCAP', 'CAP_SYS_CHROOT', 'CAP_NET_BIND_SERVICE', 'CAP_AUDIT_WRITE'],
 ];

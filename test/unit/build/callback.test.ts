@@ -3,24 +3,10 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildEvent } from '#lib/api/event.ts';
 import { sendCallback } from '#lib/build/callback.ts';
+import { completedEvent } from '../queue/build-event.ts';
 
-const event: BuildEvent = {
-  build_id: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c',
-  ticket_id: 1,
-  progress_trigger: 'testbuild-1-imagebuilder',
-  sequence: 9,
-  attempt: 1,
-  time: '2026-01-02T03:04:05.000Z',
-  worker: 'worker-a',
-  state: 'completed',
-  step: null,
-  message: 'the image is at file:///x',
-  current: null,
-  total: null,
-  progress: 1,
-};
+const event = completedEvent({ build_id: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c' });
 
 async function withReceiver(
   statuses: number[],

@@ -4,9 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildEvent } from '#lib/api/event.ts';
 import { createDeliveries, type DeliveriesOptions, type Delivery } from '#lib/build/deliveries.ts';
 import { createLog } from '#lib/log.ts';
+import { completedEvent } from '../queue/build-event.ts';
 
 /** Receivers on different addresses of loopback are different hosts. */
 async function startReceiver(host: string, answer: (response: ServerResponse, calls: number) => void) {
@@ -36,21 +36,7 @@ const fine = (response: ServerResponse) => void response.end();
 let builds = 0;
 function deliveryTo(url: string): Delivery {
   builds += 1;
-  const event: BuildEvent = {
-    build_id: `00000000-0000-4000-8000-${String(builds).padStart(12, '0')}`,
-    ticket_id: 1,
-    progress_trigger: 'testbuild-1-imagebuilder',
-    sequence: 9,
-    attempt: 1,
-    time: '2026-01-02T03:04:05.000Z',
-    worker: 'worker-a',
-    state: 'completed',
-    step: null,
-    message: 'the image is at file:///x',
-    current: null,
-    total: null,
-    progress: 1,
-  };
+  const event = completedEvent({ build_id: `00000000-0000-4000-8000-${String(builds).padStart(12, '0')}` });
   return { callback: { url, callId: event.build_id }, event, durationSeconds: 1 };
 }
 

@@ -5,6 +5,7 @@ import type { Caller, CallerLimits } from '#lib/callers.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import { createProjection } from '#lib/queue/projection.ts';
 import { createAdmission, packageFaults } from '../../../functions/build-image/limits.ts';
+import { buildEvent } from '../queue/build-event.ts';
 
 const startOfTime = Date.parse('2026-01-01T00:00:00Z');
 const at = (minutes: number) => new Date(startOfTime + minutes * 60_000);
@@ -18,22 +19,7 @@ function create() {
     projection.apply({
       kind: 'event',
       id: idOf(index),
-      event: {
-        build_id: idOf(index),
-        ticket_id: index,
-        progress_trigger: 'p',
-        sequence: 0,
-        attempt: 0,
-        time: at(minutes).toISOString(),
-        worker: null,
-        state: 'queued',
-        step: null,
-        message: '',
-        current: null,
-        total: null,
-        progress: 0,
-        ...values,
-      },
+      event: buildEvent({ build_id: idOf(index), ticket_id: index, time: at(minutes).toISOString(), ...values }),
       submission: { caller, request_sha256: '0'.repeat(64) },
     });
   return { admission, record };

@@ -19,15 +19,15 @@ const options: MachineOptions = {
   memoryBytes: 512 * 1024 ** 2 + 1,
   cpus: 3,
   overlay: {
-    path: '/work/a,b/overlay.qcow2',
-    base: { path: '/work/base', format: 'raw' },
+    path: '/builds/a,b/overlay.qcow2',
+    base: { path: '/builds/base', format: 'raw' },
     parts: [{ serial: 'image1', offsetBytes: 1_048_576, sizeBytes: 4_194_304 }],
   },
   proxy: null,
-  disks: [{ source: { rawPath: '/work/a,b/payload.raw', readOnly: true }, serial: 'payload' }],
+  disks: [{ source: { rawPath: '/builds/a,b/payload.raw', readOnly: true }, serial: 'payload' }],
   ports: ['control', 'stdout'],
   firstPort: 3,
-  directory: '/work/a,b/guest',
+  directory: '/builds/a,b/guest',
 };
 
 /** The values of an option, in order. */
@@ -61,14 +61,14 @@ test('QEMU opens no file of a build by its path, and may write to those that it 
     new Map([
       ['/boot/vmlinuz', false],
       ['/cache/initramfs', false],
-      ['/work/a,b/overlay.qcow2', true],
-      ['/work/base', false],
-      ['/work/a,b/payload.raw', false],
+      ['/builds/a,b/overlay.qcow2', true],
+      ['/builds/base', false],
+      ['/builds/a,b/payload.raw', false],
     ]),
   );
   const sets = files.flatMap(({ reopened }, index) => (reopened ? [] : [`fd=${first + index},set=${first + index}`]));
   assert.equal(valuesOf('-add-fd'), sets);
-  const paths = ['/boot', '/cache', '/work/base', '.qcow2', '.raw'];
+  const paths = ['/boot', '/cache', '/builds/base', '.qcow2', '.raw'];
   assert.equal(
     words.filter((word) => paths.some((path) => word.includes(path))),
     [],
@@ -76,7 +76,7 @@ test('QEMU opens no file of a build by its path, and may write to those that it 
 });
 
 test('a vm is called by the folder of its guest, whose commas are none of QEMU’s', () => {
-  assert.equal(valuesOf('-name'), ['guest=/work/a,,b/guest']);
+  assert.equal(valuesOf('-name'), ['guest=/builds/a,,b/guest']);
 });
 
 test('ports are the descriptors from the first one on', () => {

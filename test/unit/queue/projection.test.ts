@@ -6,30 +6,15 @@ import { maximumBuildsAnHour } from '#lib/callers.ts';
 import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import type { Submission } from '#lib/queue/submission.ts';
+import { buildEvent } from './build-event.ts';
 
 const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
 const [first = '', second = ''] = ids;
 const startOfTime = Date.parse('2026-01-01T00:00:00Z');
 const create = () => createProjection({ forgetAfterSeconds: 3_600 });
 
-function eventOf(values: Partial<BuildEvent>): BuildEvent {
-  return {
-    build_id: first,
-    ticket_id: 'T-1',
-    progress_trigger: 'lander',
-    sequence: 0,
-    attempt: 0,
-    time: new Date(startOfTime).toISOString(),
-    worker: null,
-    state: 'queued',
-    step: null,
-    message: '',
-    current: null,
-    total: null,
-    progress: 0,
-    ...values,
-  };
-}
+const eventOf = (values: Partial<BuildEvent>): BuildEvent =>
+  buildEvent({ build_id: first, ticket_id: 'T-1', progress_trigger: 'lander', ...values });
 
 const submission = { caller: 'lander', request_sha256: '1'.repeat(64) };
 const apply = (projection: Projection, values: Partial<BuildEvent>, submitted?: Submission): Verdict =>

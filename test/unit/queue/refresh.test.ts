@@ -5,6 +5,7 @@ import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
 import type { StreamRecord } from '#lib/queue/record.ts';
 import { createRefresh } from '#lib/queue/refresh.ts';
+import { buildEvent } from './build-event.ts';
 
 const retentionBytes = 64 * 1024;
 const forgetAfterSeconds = 3_600;
@@ -16,22 +17,7 @@ function eventOf(build: number, values: Partial<BuildEvent>): StreamRecord {
   return {
     kind: 'event',
     id: idOf(build),
-    event: {
-      build_id: idOf(build),
-      ticket_id: build,
-      progress_trigger: 'lander',
-      sequence: 0,
-      attempt: 0,
-      time,
-      worker: null,
-      state: 'queued',
-      step: null,
-      message: '',
-      current: null,
-      total: null,
-      progress: 0,
-      ...values,
-    },
+    event: buildEvent({ build_id: idOf(build), ticket_id: build, progress_trigger: 'lander', time, ...values }),
   };
 }
 
