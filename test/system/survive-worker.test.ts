@@ -8,8 +8,17 @@ import { openCgroup } from '#lib/guest/host/cgroup.ts';
 import { removeGroup } from '#lib/guest/host/remove-group.ts';
 import type { FunctionProcess } from '../servers/function.ts';
 import { assertInOrder } from './faults/events.ts';
-import { stopProcess, waitForProcess } from './faults/processes.ts';
-import { assertEndedWell, buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/scenarios.ts';
+import { waitForProcess } from './faults/processes.ts';
+import {
+  assertEndedWell,
+  buildOver,
+  holdAt,
+  isIn,
+  kill,
+  scenarios,
+  startNext,
+  stopProgram,
+} from './faults/scenarios.ts';
 
 /** Workers and what works for them killed in the middle of builds: the build ends well all the same, and nothing is left. */
 
@@ -120,16 +129,13 @@ scenario('killed together with its supervisor, as when a container is killed', a
 });
 
 scenario('killed while it packs the image', async (fleet) => {
-  fleet.gate.close();
   const fault = async (buildId: string, worker: FunctionProcess) => {
-    await fleet.gate.reached();
     await fleet.when(buildId, isIn('repack'));
-    fleet.gate.open();
-    // Held, the tool would outlive its worker for ever.
-    await stopProcess(fleet.workDirectory, /^(cp|qemu-img|qemu-io) /);
+    await waitForProcess(fleet.workDirectory, /cp --no-preserve/);
     await kill(worker);
   };
-  await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/overlay\.qcow2$/));
+  // Packing begins with a copy of the base image.
+  await buildOver(fleet, ['libfoo'], fault, stopProgram('cp'));
 });
 
 scenario('killed while it uploads', async (fleet) => {

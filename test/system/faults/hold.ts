@@ -1,3 +1,4 @@
+import childProcess from 'node:child_process';
 import fileSystem from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { connect } from 'node:net';
@@ -5,7 +6,8 @@ import { connect } from 'node:net';
 /**
  * Loaded into a worker before its own code (`node --import`): makes it wait at the gate whenever it is about to touch a
  * file whose path matches HOLD_AT, but for the first HOLD_SKIP times, so that a test can have its fault in a step that
- * otherwise takes milliseconds. A path that is about to be removed is matched with ` removed` after it.
+ * otherwise takes milliseconds. A path that is about to be removed is matched with ` removed` after it. A program of the
+ * name STOPPED_PROGRAM stops itself as soon as it has been started.
  */
 
 const at = new RegExp(process.env.HOLD_AT ?? '^$');
@@ -35,6 +37,17 @@ Object.assign(fileSystem, {
   rm: async (...args: Parameters<typeof rm>) => {
     await pass(`${args[0]} removed`);
     await rm(...args);
+  },
+});
+
+const { spawn } = childProcess;
+const stopped = process.env.STOPPED_PROGRAM;
+Object.assign(childProcess, {
+  spawn: (program: string, args: readonly string[], options: childProcess.SpawnOptions) => {
+    const index = args.indexOf('--') + 1;
+    if (index === 0 || args[index] !== stopped) return spawn(program, args, options);
+    const stopping = ['sh', '-c', 'kill -STOP $$; exec "$@"', 'stopped'];
+    return spawn(program, [...args.slice(0, index), ...stopping, ...args.slice(index)], options);
   },
 });
 syncBuiltinESMExports();

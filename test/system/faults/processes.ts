@@ -34,24 +34,14 @@ export async function processesIn(directory: string): Promise<FoundProcess[]> {
   return [...all.values()].filter(({ id }) => belongs(id)).map(({ id, command }) => ({ id, command }));
 }
 
-/** Waits for a process of the folder whose command line matches, for at most `limitMs`. */
+/**
+ * Waits for a process of the folder whose command line matches, for at most `limitMs`. On a busy machine a look takes
+ * seconds: the process has to last.
+ */
 export async function waitForProcess(directory: string, command: RegExp, limitMs = 60_000): Promise<number> {
   for (const end = Date.now() + limitMs; Date.now() < end; ) {
     const match = (await processesIn(directory)).find((process) => command.test(process.command));
     if (match !== undefined) return match.id;
   }
   throw new Error(`no process like ${command} in ${directory} within ${limitMs / 1000} s`);
-}
-
-/** Stops a process as soon as there is one like this, so that it can neither go on nor end. */
-export async function stopProcess(directory: string, command: RegExp): Promise<void> {
-  for (;;) {
-    const id = await waitForProcess(directory, command);
-    try {
-      process.kill(id, 'SIGSTOP');
-      return;
-    } catch {
-      // It was too quick; there will be another one.
-    }
-  }
 }

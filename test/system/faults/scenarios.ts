@@ -83,9 +83,16 @@ export const isIn = (step: BuildStep) => (build: BuildView) => build.event.step 
 /** Settings of a worker that waits at the gate when it is about to touch a file whose path matches (hold.ts). */
 export function holdAt(fleet: Fleet, path: RegExp, { skip = 0 } = {}): Record<string, string> {
   return {
-    NODE_OPTIONS: `--import=${import.meta.resolve('./hold.ts')}`,
+    ...withHold,
     HOLD_AT: path.source,
     HOLD_SKIP: String(skip),
     HOLD_PORT: String(fleet.gate.port),
   };
 }
+
+/** Settings of a worker for which a program stops itself as soon as it has been started, until it is killed. */
+export function stopProgram(name: string): Record<string, string> {
+  return { ...withHold, STOPPED_PROGRAM: name };
+}
+
+const withHold = { NODE_OPTIONS: `--import=${import.meta.resolve('./hold.ts')}` };
