@@ -12,6 +12,9 @@ import { assertNothingLeft, type Observation, observe } from './system/leaks.ts'
  * Runs the checks (types, formatter and linter), the unit tests and the system tests; all three when none is named. A
  * filter is a part of a test file's path. Every file runs in a process of its own, so that a hang or a leak in one
  * cannot hide in another. The last line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
+ *
+ * System tests break real servers on a machine that others may keep busy. Where at most three of their files fail, these
+ * run once more at the end; those that then pass count as passed, and are named, with what failed at first, as unsteady.
  */
 
 const root = dirname(import.meta.dirname);
@@ -22,6 +25,7 @@ const MINUTE = 60_000;
 /** A file that takes longer than this hangs: unit files take seconds, a system file boots machines at worst. */
 const timeLimitMs: Readonly<Record<Kind, number>> = { check: 10 * MINUTE, unit: 3 * MINUTE, system: 20 * MINUTE };
 const unitFilesAtOnce = 2;
+const maximumSecondTries = 3;
 
 const isKind = (word: string): word is Kind => (kinds as readonly string[]).includes(word);
 const words = process.argv.slice(2);
@@ -35,6 +39,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 let counts = noTests;
 const failures: string[] = [];
+const unsteady: string[] = [];
 if (chosen.includes('check') && filters.length === 0) {
   await runProgram('types (tsc)', 'node_modules/typescript/bin/tsc', ['-p', '.']);
   await runProgram('format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', [
@@ -46,10 +51,18 @@ if (chosen.includes('check') && filters.length === 0) {
 for (const kind of ['unit', 'system'] as const) {
   if (!chosen.includes(kind)) continue;
   const files = await testFiles(kind);
+  const failed: FileRun[] = [];
   const next = async () => {
-    for (let file = files.shift(); file !== undefined; file = files.shift()) await runFile(file, kind);
+    for (let file = files.shift(); file !== undefined && !interrupted.signal.aborted; file = files.shift()) {
+      const run = await runFile(file, kind);
+      print(run);
+      if (run.counts.failed === 0) count(run);
+      else failed.push(run);
+    }
   };
   await Promise.all(Array.from({ length: kind === 'unit' ? unitFilesAtOnce : 1 }, next));
+  if (kind === 'system' && failed.length <= maximumSecondTries) await tryAgain(failed);
+  else for (const run of failed) count(run);
 }
 if (interrupted.signal.aborted) {
   console.log('Stopped before the end.');
@@ -60,6 +73,7 @@ if (counts.passed + counts.failed === 0) {
   counts = add(counts, { ...noTests, failed: 1 });
 }
 // Again, for whoever reads only the end of an hour's output.
+if (unsteady.length > 0) console.log(`\nFailed at first, passed alone:\n${unsteady.join('\n')}`);
 if (failures.length > 0) console.log(`\n${failures.join('\n')}`);
 console.log(`\n${summaryLine(counts)}`);
 process.exitCode = counts.failed === 0 ? 0 : 1;
@@ -69,8 +83,14 @@ async function testFiles(kind: Kind): Promise<string[]> {
   return found.filter((file) => filters.every((filter) => file.includes(filter))).sort();
 }
 
-async function runFile(file: string, kind: Kind): Promise<void> {
-  if (interrupted.signal.aborted) return;
+interface FileRun {
+  readonly name: string;
+  readonly seconds: number;
+  readonly counts: Counts;
+  readonly output: string;
+}
+
+async function runFile(file: string, kind: Kind): Promise<FileRun> {
   // A folder of its own for temporary files shows what a file leaves.
   const directory = await mkdtemp(join(tmpdir(), 'ib-'));
   // As /tmp is: tests of what needs no privileges run as a user who has none.
@@ -81,7 +101,20 @@ async function runFile(file: string, kind: Kind): Promise<void> {
   // What is left may be mounted below the folder, so it is not removed then.
   if (left === null) await rm(directory, { recursive: true, force: true });
   const leaked = left === null ? noTests : { ...noTests, failed: 1 };
-  report(file, result.seconds, add(countTests(result), leaked), `${result.output}\n${left ?? ''}`);
+  return {
+    ...{ name: file, seconds: result.seconds, counts: add(countTests(result), leaked) },
+    output: `${result.output}\n${left ?? ''}`,
+  };
+}
+
+async function tryAgain(failed: readonly FileRun[]): Promise<void> {
+  for (const first of failed) {
+    if (interrupted.signal.aborted) return count(first);
+    const second = await runFile(first.name, 'system');
+    print(second);
+    count(second);
+    if (second.counts.failed === 0) unsteady.push(lineOf(first));
+  }
 }
 
 /** What a system test left on this machine, in words; null for nothing. */
@@ -97,7 +130,9 @@ async function runProgram(name: string, program: string, args: readonly string[]
   if (interrupted.signal.aborted) return;
   const { exitCode, output, seconds } = await runNode('check', [program, ...args]);
   const passed = exitCode === 0;
-  report(name, seconds, { passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 }, output);
+  const run = { name, seconds, counts: { passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 }, output };
+  print(run);
+  count(run);
 }
 
 interface NodeRun {
@@ -131,12 +166,16 @@ async function runNode(kind: Kind, args: readonly string[], extra: Record<string
   return { exitCode, output: lines.join('\n'), seconds: (performance.now() - started) / 1000 };
 }
 
-function report(name: string, seconds: number, fileCounts: Counts, output: string): void {
-  counts = add(counts, fileCounts);
-  const mark = fileCounts.failed === 0 ? 'ok  ' : 'FAIL';
-  const line = `${mark} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(fileCounts)}`;
-  console.log(line);
-  if (fileCounts.failed === 0) return;
-  failures.push(line);
-  console.log(output.replace(/^/gm, '     | '));
+function lineOf({ name, seconds, counts }: FileRun): string {
+  return `${counts.failed === 0 ? 'ok  ' : 'FAIL'} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(counts)}`;
+}
+
+function print(run: FileRun): void {
+  console.log(lineOf(run));
+  if (run.counts.failed > 0) console.log(run.output.replace(/^/gm, '     | '));
+}
+
+function count(run: FileRun): void {
+  counts = add(counts, run.counts);
+  if (run.counts.failed > 0) failures.push(lineOf(run));
 }
