@@ -1,5 +1,6 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { loadConfig } from '#lib/config.ts';
 import { convert } from '#lib/image/convert.ts';
 import { readDelta } from '#lib/image/delta.ts';
 import { deltaAppend } from '#lib/image/delta-append.ts';
@@ -20,7 +21,8 @@ export async function measureRepack(options: {
   readonly signal: AbortSignal;
 }): Promise<RepackMeasurement[]> {
   const outputPath = join(options.directory, 'repacked.qcow2');
-  const common = { ...options, outputPath, onProgress: () => {} };
+  const { unprivilegedIds } = loadConfig({});
+  const common = { ...options, outputPath, unprivilegedIds, onProgress: () => {} };
   const methods = {
     'delta append': async () =>
       deltaAppend({ ...common, compression: 'zlib' }, await readDelta(options.overlayPath, options.signal)),

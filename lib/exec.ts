@@ -21,6 +21,8 @@ export interface ExecOptions {
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Called with every line that the child writes to file descriptor 3. */
   readonly onStatusLine?: (line: string) => void;
+  /** Open files that the child gets too, the first as descriptor 3, and so on; not beside `onStatusLine`. */
+  readonly inherited?: readonly number[];
   /**
    * Whom the child runs as, without capabilities and without a way to gain any: null for this process's own user. Not
    * given, it keeps all that this process may.
@@ -113,6 +115,8 @@ export async function exec(file: string, args: readonly string[], options: ExecO
       'pipe',
       'pipe',
       ...(options.onStatusLine === undefined ? [] : ['pipe' as const]),
+      // Descriptors, too, are what it takes, though its types do not have them in these places.
+      ...((options.inherited ?? []) as unknown as 'pipe'[]),
     ],
     buffer: false,
     reject: false,

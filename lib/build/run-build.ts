@@ -98,13 +98,13 @@ async function buildFrom(
   const { series } = request.base_image;
 
   reporter.begin('inspect', 'looking into the base image');
-  const { maximumVirtualBytes } = settings;
+  const { maximumVirtualBytes, unprivilegedIds } = settings;
   const inspection = await inspectImage(base.path, { maximumVirtualBytes, signal });
 
   reporter.begin('open', 'opening the image');
   const baseSize = { fileBytes: base.sizeBytes, diskBytes: inspection.virtualSizeBytes };
   await space.claim(space.plan.beforeChange(baseSize, null));
-  await createOverlay({ basePath: base.path, base: inspection, overlayPath, signal });
+  await createOverlay({ basePath: base.path, base: inspection, overlayPath, unprivilegedIds, signal });
   const { facts, packages } = await changeImage(
     {
       ...place,
@@ -130,6 +130,7 @@ async function buildFrom(
     overlayPath,
     outputPath: path,
     compression: settings.compression,
+    unprivilegedIds,
     signal,
     onProgress: (fraction) => reporter.progress(Math.round(fraction * 100), 100),
   });
@@ -138,7 +139,7 @@ async function buildFrom(
   reporter.begin('check', 'checking the new image');
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
   const [, { sizeBytes, checksums }] = await together<[ImageInspection, FileDigests]>(signal, (both) => [
-    verifyImage(path, { base: inspection, maximumVirtualBytes, signal: both }),
+    verifyImage(path, { base: inspection, maximumVirtualBytes, unprivilegedIds, signal: both }),
     hashFile(path, { signal: both, onProgress }),
   ]);
 

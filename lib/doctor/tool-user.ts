@@ -10,7 +10,11 @@ export async function lookAtToolUser(config: Pick<Config, 'unprivilegedIds' | 'w
   const what = 'user of tools';
   if (reason === null) {
     return [
-      { what, ok: true, detail: `QEMU, apt and gpg run as users without rights, with ids from ${first} to ${last}` },
+      {
+        what,
+        ok: true,
+        detail: `QEMU and its tools, apt and gpg run as users without rights, with ids from ${first} to ${last}`,
+      },
     ];
   }
   return [

@@ -1,6 +1,6 @@
-import { resolve } from 'node:path';
+import type { IdRange } from '../privileges.ts';
 import type { ImageInspection } from './inspection.ts';
-import { limitsFor, runQemuTool } from './qemu-img.ts';
+import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 export interface RepackOptions {
   readonly basePath: string;
@@ -11,6 +11,7 @@ export interface RepackOptions {
   readonly outputPath: string;
   /** Method of a full conversion. zlib can be read by every QEMU, zstd by QEMU 5.1 or later. */
   readonly compression: 'zlib' | 'zstd';
+  readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
   /** Told how far it is, 0 to 1. */
   readonly onProgress: (fraction: number) => void;
@@ -21,11 +22,20 @@ export interface RepackOptions {
  * Throws `tool.failed`, `disk.full` or the reason of `signal`.
  */
 export async function convert(options: RepackOptions): Promise<void> {
-  const { base, overlayPath, outputPath, compression, signal, onProgress } = options;
+  const { basePath, base, overlayPath, outputPath, compression, signal, onProgress } = options;
+  const files = {
+    base: { path: basePath, writable: false },
+    overlay: { path: overlayPath, writable: false },
+    output: { path: outputPath, writable: true },
+  };
+  await using tools = await openQemuTools(files, options.unprivilegedIds);
+  const file = (filename: string) => ({ driver: 'file', filename });
+  const backing = { driver: base.format, file: file(tools.names.base) };
+  const disk = { driver: 'qcow2', backing, file: file(tools.names.overlay) };
   // -W lets the eight coroutines write out of order: without it they compress no faster than one.
-  const args = ['convert', '-p', '-c', '-m', '8', '-W', '-t', 'unsafe', '-f', 'qcow2', '-O', 'qcow2'];
-  args.push('-o', `compat=1.1,compression_type=${compression}`, resolve(overlayPath), resolve(outputPath));
-  await runQemuTool('qemu-img', args, {
+  const args = ['convert', '-p', '-c', '-m', '8', '-W', '-t', 'unsafe', '-O', 'qcow2'];
+  args.push('-o', `compat=1.1,compression_type=${compression}`, `json:${JSON.stringify(disk)}`, tools.names.output);
+  await tools.run('qemu-img', args, {
     limits: limitsFor(Math.max(base.virtualSizeBytes, base.fileSizeBytes)),
     signal,
     onLine: convertProgress(onProgress),

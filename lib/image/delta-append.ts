@@ -4,7 +4,7 @@ import { exec } from '../exec.ts';
 import { convertProgress, type RepackOptions } from './convert.ts';
 import type { Delta } from './delta.ts';
 import type { ImageInspection } from './inspection.ts';
-import { limitsFor, runQemuTool } from './qemu-img.ts';
+import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 /** qemu-io takes no request of 2 GiB or more. */
 const maximumRequestBytes = 2 ** 30;
@@ -34,7 +34,7 @@ export function obstacleToDeltaAppend(
 
 /**
  * Writes the changed disk as a copy of the base in which the changed clusters are replaced, compressed. The result
- * has no backing file and is checked. Throws what `runQemuTool` and `exec` throw, `image.output` where the check fails.
+ * has no backing file and is checked. Throws what QEMU’s tools and `exec` throw, `image.output` where the check fails.
  */
 export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<void> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
@@ -46,6 +46,9 @@ export async function deltaAppend(options: RepackOptions, delta: Delta): Promise
     signal,
   });
   if (delta.extents.length === 0) return;
+  const files = { overlay: { path: overlayPath, writable: false }, output: { path: output, writable: true } };
+  await using tools = await openQemuTools(files, options.unprivilegedIds);
+  const { names } = tools;
 
   // QEMU cannot overwrite an allocated cluster with compressed data, and the changes to zeros have to arrive too: so
   // every changed cluster is freed first, after which it reads as zeros (also in version 2, which has no zero flag).
@@ -56,7 +59,7 @@ export async function deltaAppend(options: RepackOptions, delta: Delta): Promise
     }),
   );
   let refused: string | undefined;
-  await runQemuTool('qemu-io', ['-f', 'qcow2', '-d', 'unmap', '-t', 'unsafe', output], {
+  await tools.run('qemu-io', ['-f', 'qcow2', '-d', 'unmap', '-t', 'unsafe', names.output], {
     limits,
     signal,
     input: discards.join(''),
@@ -68,13 +71,13 @@ export async function deltaAppend(options: RepackOptions, delta: Delta): Promise
 
   if (delta.dataBytes > 0) {
     // Without its backing file the overlay has only the changes; and what it has not is not written (no -S 0).
-    const changes = { driver: 'qcow2', backing: null, file: { driver: 'file', filename: resolve(overlayPath) } };
+    const changes = { driver: 'qcow2', backing: null, file: { driver: 'file', filename: names.overlay } };
     const args = ['convert', '-p', '-n', '-c', '-m', '8', '-W', '--target-is-zero', '-t', 'unsafe', '-O', 'qcow2'];
-    await runQemuTool('qemu-img', [...args, `json:${JSON.stringify(changes)}`, output], {
+    await tools.run('qemu-img', [...args, `json:${JSON.stringify(changes)}`, names.output], {
       limits,
       signal,
       onLine: convertProgress(onProgress),
     });
   }
-  await runQemuTool('qemu-img', ['check', '-q', '-f', 'qcow2', output], { limits, signal, okExitCodes: [0, 3] });
+  await tools.run('qemu-img', ['check', '-q', '-f', 'qcow2', names.output], { limits, signal, okExitCodes: [0, 3] });
 }

@@ -1,12 +1,14 @@
 import { resolve } from 'node:path';
+import type { IdRange } from '../privileges.ts';
 import type { ImageInspection } from './inspection.ts';
-import { limitsFor, runQemuTool } from './qemu-img.ts';
+import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 export interface OverlayOptions {
   /** An inspected image; it is only read. It must stay where it is for as long as the overlay is in use. */
   readonly basePath: string;
   readonly base: ImageInspection;
   readonly overlayPath: string;
+  readonly unprivilegedIds: IdRange;
   readonly signal?: AbortSignal;
 }
 
@@ -17,12 +19,14 @@ const defaultClusterBytes = 64 * 1024;
  * of the base, so that each change is of whole clusters of the base (what appending the changes to it relies on).
  * Throws `tool.failed`, `disk.full` or the reason of `signal`.
  */
-export async function createOverlay({ basePath, base, overlayPath, signal }: OverlayOptions): Promise<void> {
+export async function createOverlay(options: OverlayOptions): Promise<void> {
+  const { basePath, base, overlayPath, unprivilegedIds, signal } = options;
+  await using tools = await openQemuTools({ overlay: { path: overlayPath, writable: true } }, unprivilegedIds);
   const clusterBytes = Math.max(defaultClusterBytes, base.qcow2?.clusterSizeBytes ?? 0);
   const args = ['create', '-q', '-f', 'qcow2', '-o', `compat=1.1,cluster_size=${clusterBytes}`];
-  // An absolute path: QEMU would look for "scheme:" only before the first slash.
-  args.push('-F', base.format, '-b', resolve(basePath), resolve(overlayPath));
-  await runQemuTool('qemu-img', args, {
+  // The overlay keeps the base's path, which is not opened here (-u). An absolute one is never taken for a URL.
+  args.push('-u', '-F', base.format, '-b', resolve(basePath), tools.names.overlay, String(base.virtualSizeBytes));
+  await tools.run('qemu-img', args, {
     limits: limitsFor(base.virtualSizeBytes),
     ...(signal === undefined ? {} : { signal }),
   });

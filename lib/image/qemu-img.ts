@@ -1,12 +1,26 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, type ExecResult, exec } from '../exec.ts';
+import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
+import { endProcesses } from '../unprivileged.ts';
+import { type ImageFile, lendImages } from './lent-images.ts';
 
 /**
  * The one door to QEMU's image tools. Callers name every format explicitly (`-f`, `-F`, `driver`), since a guessed
- * format lets the content of an image choose how it is read, and give absolute paths, which no tool takes for a URL.
+ * format lets the content of an image choose how it is read, and every file by its name in `QemuTools`.
  */
 
-export interface QemuImgOptions extends Pick<ExecOptions, 'signal' | 'onLine' | 'input' | 'okExitCodes'> {
+/** QEMU's image tools as one user, and the files that it may use. Disposing ends what is left of its processes. */
+export interface QemuTools<Name extends string> extends AsyncDisposable {
+  /** The tools know each file by this name only: absolute, and without a character that QEMU takes for syntax. */
+  readonly names: Readonly<Record<Name, string>>;
+  /**
+   * Runs `qemu-img` or `qemu-io`. Throws `disk.full` where no space was left, `tool.failed` with the tool's own words
+   * where it failed or exceeded a limit, or the reason of `signal`.
+   */
+  run(tool: 'qemu-img' | 'qemu-io', args: readonly string[], options: QemuRunOptions): Promise<ExecResult>;
+}
+
+export interface QemuRunOptions extends Pick<ExecOptions, 'signal' | 'onLine' | 'input' | 'okExitCodes'> {
   readonly limits: QemuLimits;
 }
 
@@ -32,35 +46,53 @@ export function limitsFor(sizeBytes: number): QemuLimits {
 }
 
 /**
- * Runs `qemu-img` or `qemu-io` as this process's user, without capabilities and without a way to gain any: they read
- * what strangers have made. Throws `disk.full` where no space was left, `tool.failed` with the tool's own words
- * where it failed or exceeded a limit, or the reason of `signal`.
+ * Opens the files of one use of the tools. Where this process is root, the tools of each use have a user of their own,
+ * without any right but on those files: they read what strangers have made. One use is one step of a build (such as
+ * packing), whose runs work on the same output one after another: a user for each run would protect nothing more.
  */
-export async function runQemuTool(
-  tool: 'qemu-img' | 'qemu-io',
-  args: readonly string[],
-  { limits, ...options }: QemuImgOptions,
-): Promise<ExecResult> {
-  const prlimit = [
-    // The soft limit sends SIGXCPU, which says what happened; the hard one only kills.
-    `--cpu=${limits.cpuSeconds}:${limits.cpuSeconds + 5}`,
-    `--data=${memoryBytes}`,
-    `--fsize=${limits.fileSizeBytes}`,
-    '--core=0',
-    '--',
-    tool,
-    ...args,
-  ];
-  try {
-    return await exec('prlimit', prlimit, { ...options, user: null });
-  } catch (thrown) {
-    if (!(thrown instanceof ExecError)) throw thrown;
-    throw explain(tool === 'qemu-img' ? `${tool} ${args[0] ?? ''}` : tool, thrown);
-  }
+export async function openQemuTools<Name extends string>(
+  files: Readonly<Record<Name, ImageFile>>,
+  unprivilegedIds: IdRange,
+): Promise<QemuTools<Name>> {
+  const user = newUnprivilegedUser(unprivilegedIds);
+  await using opened = new AsyncDisposableStack();
+  const { names, descriptors } = opened.use(await lendImages(files, user));
+  // Before the files are taken back.
+  opened.defer(() => endProcesses(user));
+  const byPath = (text: string) =>
+    Object.entries<string>(names).reduce(
+      (renamed, [key, name]) => renamed.replaceAll(name, files[key as Name].path),
+      text,
+    );
+  const kept = opened.move();
+  return {
+    names,
+    async run(tool, args, { limits, ...options }) {
+      const command = [...limitArguments(limits), '--', tool, ...args];
+      try {
+        return await exec('prlimit', command, { ...options, user, inherited: descriptors });
+      } catch (thrown) {
+        if (!(thrown instanceof ExecError)) throw thrown;
+        throw explain(tool === 'qemu-img' ? `${tool} ${args[0] ?? ''}` : tool, thrown, byPath);
+      }
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }
 
-function explain(what: string, failure: ExecError): ImageBuilderError {
-  const options = { cause: failure, logTail: failure.logTail };
+function limitArguments({ cpuSeconds, fileSizeBytes }: QemuLimits): string[] {
+  return [
+    // The soft limit sends SIGXCPU, which says what happened; the hard one only kills.
+    `--cpu=${cpuSeconds}:${cpuSeconds + 5}`,
+    `--data=${memoryBytes}`,
+    `--fsize=${fileSizeBytes}`,
+    '--core=0',
+  ];
+}
+
+/** `byPath` puts the paths of files in place of their names. */
+function explain(what: string, failure: ExecError, byPath: (text: string) => string): ImageBuilderError {
+  const options = { cause: failure, logTail: failure.logTail.map(byPath) };
   if (/No space left on device/.test(failure.stderr + failure.stdout)) {
     return new ImageBuilderError(
       'disk.full',
@@ -68,7 +100,7 @@ function explain(what: string, failure: ExecError): ImageBuilderError {
       options,
     );
   }
-  return new ImageBuilderError('tool.failed', `${what} ${howItFailed(failure)}`, options);
+  return new ImageBuilderError('tool.failed', `${what} ${byPath(howItFailed(failure))}`, options);
 }
 
 function howItFailed({ exitCode, signalName, stderr, logTail }: ExecError): string {

@@ -1,14 +1,15 @@
-import { resolve } from 'node:path';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import type { IdRange } from '../privileges.ts';
 import { inspectImage } from './inspect.ts';
 import type { ImageInspection } from './inspection.ts';
 import { describePartitions } from './layout.ts';
 import type { Partition } from './partition.ts';
-import { limitsFor, runQemuTool } from './qemu-img.ts';
+import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 export interface VerifyOptions {
   readonly base: ImageInspection;
   readonly maximumVirtualBytes: number;
+  readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
 
@@ -33,7 +34,8 @@ export async function verifyImage(path: string, options: VerifyOptions): Promise
         `its partitions differ from those of the base: ${describePartitions(image.partitions)}; in the base: ${describePartitions(base.partitions)}`,
       );
     }
-    await runQemuTool('qemu-img', ['check', '-q', '-f', 'qcow2', resolve(path)], {
+    await using tools = await openQemuTools({ image: { path, writable: false } }, options.unprivilegedIds);
+    await tools.run('qemu-img', ['check', '-q', '-f', 'qcow2', tools.names.image], {
       limits: limitsFor(image.virtualSizeBytes),
       signal,
       okExitCodes: checkPassed,

@@ -6,10 +6,11 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import type { ImageInspection } from '#lib/image/inspection.ts';
-import { limitsFor, runQemuTool } from '#lib/image/qemu-img.ts';
+import { limitsFor, openQemuTools } from '#lib/image/qemu-img.ts';
 import { openDisk } from '../images/open-disk.ts';
 import { makeDisk } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /** Real images with bytes changed: there is always a verdict, and what passes is for QEMU what it is for us. */
 
@@ -66,7 +67,9 @@ interface QemuInfo {
 
 /** Fails unless QEMU, which is left to guess the format, sees in the file the disk that we let pass, and no other file. */
 async function assertQemuAgrees(path: string, { format, virtualSizeBytes }: ImageInspection): Promise<void> {
-  const { stdout } = await runQemuTool('qemu-img', ['info', '--output=json', path], { limits: limitsFor(2 * MiB) });
+  await using tools = await openQemuTools({ image: { path, writable: false } }, unprivilegedIds);
+  const args = ['info', '--output=json', tools.names.image];
+  const { stdout } = await tools.run('qemu-img', args, { limits: limitsFor(2 * MiB) });
   const info = JSON.parse(stdout) as QemuInfo;
   assert.equal([info.format, info['virtual-size']], [format, virtualSizeBytes]);
   assert.is(info['backing-filename'], undefined);

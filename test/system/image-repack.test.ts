@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -6,12 +6,12 @@ import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import type { ImageInspection } from '#lib/image/inspection.ts';
 import { createOverlay } from '#lib/image/overlay.ts';
-import { type QemuLimits, runQemuTool } from '#lib/image/qemu-img.ts';
+import { openQemuTools, type QemuLimits } from '#lib/image/qemu-img.ts';
 import { type RepackResult, repack } from '#lib/image/repack.ts';
 import { verifyImage } from '#lib/image/verify.ts';
 import { changeDisk, makeDisk, rootOffsetBytes } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
-import { eventually } from './serve/command.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 const MiB = 2 ** 20;
 const maximumVirtualBytes = 2 ** 30;
@@ -68,7 +68,7 @@ async function attempt(
   else await exec('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', ...options.convert, raw, base]);
   const inspection = await inspectImage(base, { maximumVirtualBytes });
   const overlay = folder.file('overlay, with: odd=name');
-  await createOverlay({ basePath: base, base: inspection, overlayPath: overlay });
+  await createOverlay({ basePath: base, base: inspection, overlayPath: overlay, unprivilegedIds });
   await changeDisk(overlay, options.commands ?? changes);
   await options.change?.({ base, overlay });
   const output = folder.file('output, with: odd=name');
@@ -79,6 +79,7 @@ async function attempt(
     overlayPath: overlay,
     outputPath: output,
     compression: options.compression ?? 'zlib',
+    unprivilegedIds,
     signal: new AbortController().signal,
     onProgress: (fraction) => fractions.push(fraction),
   });
@@ -87,7 +88,8 @@ async function attempt(
 
 /** The output is sound, stands alone, and reads as base and overlay together. */
 async function expectFaithful({ output, overlay, base, result }: Attempt): Promise<ImageInspection> {
-  const image = await verifyImage(output, { base, maximumVirtualBytes, signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  const image = await verifyImage(output, { base, maximumVirtualBytes, unprivilegedIds, signal });
   await exec('qemu-img', ['check', '-f', 'qcow2', output]);
   await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', overlay, output]);
   const { stdout } = await exec('qemu-img', ['info', '-f', 'qcow2', '--output=json', output]);
@@ -195,6 +197,7 @@ test('converts everything where appending fails', async ({ raw }) => {
     overlayPath: real.overlay,
     outputPath: real.output,
     compression: 'zlib',
+    unprivilegedIds,
     signal: new AbortController().signal,
     onProgress: () => {},
   });
@@ -222,7 +225,7 @@ test('an aborted repack throws the reason and leaves no file', async ({ raw }) =
   await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, base]);
   const inspection = await inspectImage(base, { maximumVirtualBytes });
   const overlayPath = folder.file('overlay');
-  await createOverlay({ basePath: base, base: inspection, overlayPath });
+  await createOverlay({ basePath: base, base: inspection, overlayPath, unprivilegedIds });
   await changeDisk(overlayPath, [`write -P 0x66 ${rootOffsetBytes + 6 * MiB} 12M`]);
   const before = await readdir(folder.path);
   const reason = new Error('stop');
@@ -233,6 +236,7 @@ test('an aborted repack throws the reason and leaves no file', async ({ raw }) =
     overlayPath,
     outputPath: folder.file('output'),
     compression: 'zstd',
+    unprivilegedIds,
     signal: controller.signal,
     onProgress: () => controller.abort(reason),
   });
@@ -250,7 +254,7 @@ test('a full disk is told as such, and nothing is left on it', async ({ raw }) =
   await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, base]);
   const inspection = await inspectImage(base, { maximumVirtualBytes });
   const overlayPath = folder.file('overlay');
-  await createOverlay({ basePath: base, base: inspection, overlayPath });
+  await createOverlay({ basePath: base, base: inspection, overlayPath, unprivilegedIds });
   const small = folder.file('small');
   await mkdir(small);
   await exec('mount', ['-t', 'tmpfs', '-o', 'size=2M', 'tmpfs', small]);
@@ -261,6 +265,7 @@ test('a full disk is told as such, and nothing is left on it', async ({ raw }) =
       overlayPath,
       outputPath: `${small}/output`,
       compression: 'zlib',
+      unprivilegedIds,
       signal: new AbortController().signal,
       onProgress: () => {},
     }).then(
@@ -277,8 +282,13 @@ test('a full disk is told as such, and nothing is left on it', async ({ raw }) =
 test('a tool that exceeds its limits is stopped, and says which', async ({ raw }) => {
   await using folder = await temporaryFolder();
   const failure = async (limits: QemuLimits, source: string) => {
-    const args = ['convert', '-c', '-f', 'raw', '-O', 'qcow2', source, folder.file('output')];
-    return await runQemuTool('qemu-img', args, { limits }).then(
+    const files = {
+      source: { path: source, writable: false },
+      output: { path: folder.file('output'), writable: true },
+    };
+    await using tools = await openQemuTools(files, unprivilegedIds);
+    const args = ['convert', '-c', '-f', 'raw', '-O', 'qcow2', tools.names.source, tools.names.output];
+    return await tools.run('qemu-img', args, { limits }).then(
       () => 'no failure',
       (error: ImageBuilderError) => `${error.code}: ${error.message}`,
     );
@@ -296,27 +306,6 @@ test('a tool that exceeds its limits is stopped, and says which', async ({ raw }
   );
 });
 
-test('the tools have no capabilities, and gain none', async ({ raw }) => {
-  const stop = new AbortController();
-  const limits = { cpuSeconds: 60, fileSizeBytes: 2 ** 30 };
-  const args = ['-r', '-f', 'raw', '-c', 'sleep 60000', raw];
-  const ended = runQemuTool('qemu-io', args, { limits, signal: stop.signal }).catch(() => {});
-  const status = await eventually('qemu-io runs', async () => {
-    for (const id of await readdir('/proc')) {
-      const command = await readFile(`/proc/${id}/cmdline`, 'utf8').catch(() => '');
-      if (command.startsWith('qemu-io\0') && command.includes(raw)) return readFile(`/proc/${id}/status`, 'utf8');
-    }
-    return undefined;
-  });
-  stop.abort();
-  await ended;
-  const lines = status.split('\n');
-  for (const name of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) {
-    assert.ok(lines.includes(`${name}:\t0000000000000000`), status);
-  }
-  assert.ok(lines.includes('NoNewPrivs:\t1'), status);
-});
-
 test('an output whose partitions are not those of the base is refused', async ({ raw }) => {
   await using folder = await temporaryFolder();
   const done = await attempt(folder, raw, {
@@ -327,7 +316,7 @@ test('an output whose partitions are not those of the base is refused', async ({
     },
   });
   const signal = new AbortController().signal;
-  const thrown = await verifyImage(done.output, { base: done.base, maximumVirtualBytes, signal }).then(
+  const thrown = await verifyImage(done.output, { base: done.base, maximumVirtualBytes, unprivilegedIds, signal }).then(
     () => null,
     (error: unknown) => error,
   );

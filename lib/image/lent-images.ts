@@ -1,0 +1,62 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { UnprivilegedUser } from '../privileges.ts';
+
+/**
+ * Files that QEMU's image tools get as open descriptors and open once more by these: they need no folder to find a file
+ * in, and can put nothing in its place.
+ */
+
+/** `exec` hands over the first file that it is given as this descriptor. */
+const firstDescriptor = 3;
+
+export interface ImageFile {
+  readonly path: string;
+  /** A file that is to be written to is made where it is missing. */
+  readonly writable: boolean;
+}
+
+export interface LentImages<Name extends string> extends AsyncDisposable {
+  /** What a process that has inherited the descriptors can open each file by. */
+  readonly names: Readonly<Record<Name, string>>;
+  readonly descriptors: readonly number[];
+}
+
+/**
+ * Opens the files and lets `user` open them too: their group becomes that user's, their owner stays. Files that
+ * everybody may read, such as base images in the cache, which other builds use at the same time, are not touched for
+ * reading. Disposing takes them back; by then the user must have no process left.
+ */
+export async function lendImages<Name extends string>(
+  files: Readonly<Record<Name, ImageFile>>,
+  user: UnprivilegedUser | null,
+): Promise<LentImages<Name>> {
+  await using opened = new AsyncDisposableStack();
+  const descriptors: number[] = [];
+  const names = new Map<string, string>();
+  for (const [name, { path, writable }] of Object.entries<ImageFile>(files)) {
+    const flags = writable ? constants.O_RDWR | constants.O_CREAT : constants.O_RDONLY;
+    const file = opened.use(await open(path, flags | constants.O_NOFOLLOW, 0o600));
+    if (user !== null) opened.defer(await lend(file, user, writable));
+    names.set(name, `/proc/self/fd/${firstDescriptor + descriptors.push(file.fd) - 1}`);
+  }
+  const kept = opened.move();
+  return {
+    names: Object.fromEntries(names) as Record<Name, string>,
+    descriptors,
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** Resolves with what takes the file back. */
+async function lend(file: FileHandle, user: UnprivilegedUser, writable: boolean): Promise<() => Promise<void>> {
+  const { uid, gid, mode } = await file.stat();
+  if (!writable && (mode & 0o004) !== 0) return async () => {};
+  const permissions = mode & 0o777;
+  await file.chown(uid, user.id);
+  await file.chmod((permissions & 0o707) | (writable ? 0o060 : 0o040));
+  return async () => {
+    await file.chmod(permissions);
+    await file.chown(uid, gid);
+  };
+}
