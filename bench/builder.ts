@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Reporter } from '#lib/build/reporter.ts';
-import { runBuild } from '#lib/build/run-build.ts';
 import { loadConfig } from '#lib/config.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
@@ -10,7 +8,9 @@ import { createHttpClient } from '#lib/fetch/client.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import { createLog } from '#lib/log.ts';
+import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file.ts';
+import type { Reporter } from '#lib/worker/reporter.ts';
 import type { FromBuilder, ToBuilder } from './image-builder.ts';
 import { benchRequest } from './job.ts';
 import { Stopwatch } from './measure.ts';

@@ -1,8 +1,8 @@
-import { createWake } from '#lib/build/wake.ts';
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
+import { createWake } from '#lib/worker/wake.ts';
 import type { BuildImageDependencies } from './build-image.ts';
 
 /** Builds everything the function needs, from the environment. */

@@ -1,7 +1,7 @@
 import { refuseMethod, respond } from '#lib/api/respond.ts';
-import type { Worker } from '#lib/build/worker.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
+import type { Worker } from '#lib/worker/worker.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 
 export interface BuildWorkerDependencies {

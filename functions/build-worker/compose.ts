@@ -1,10 +1,4 @@
 import { hostname } from 'node:os';
-import { listsShare } from '#lib/build/change-image.ts';
-import { createDeliveries } from '#lib/build/deliveries.ts';
-import { runBuild } from '#lib/build/run-build.ts';
-import { createWake } from '#lib/build/wake.ts';
-import { sweepWorkDirectories } from '#lib/build/work-directory.ts';
-import { createWorker } from '#lib/build/worker.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
@@ -14,11 +8,17 @@ import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { createLog } from '#lib/log.ts';
+import { listsShare } from '#lib/pipeline/change-image.ts';
+import { runBuild } from '#lib/pipeline/run-build.ts';
+import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { whyToolsStayRoot } from '#lib/unprivileged.ts';
 import { version } from '#lib/version.ts';
+import { createDeliveries } from '#lib/worker/deliveries.ts';
+import { createWake } from '#lib/worker/wake.ts';
+import { createWorker } from '#lib/worker/worker.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
 

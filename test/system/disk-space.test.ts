@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type DiskSpace, type DiskSpaceOptions, openDiskSpace } from '#lib/build/disk-space.ts';
-import { makeRoomInCaches } from '#lib/build/make-room.ts';
-import { openWorkDirectory } from '#lib/build/work-directory.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { openCache } from '#lib/fetch/cache.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { download } from '#lib/fetch/download.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
+import { type DiskSpace, type DiskSpaceOptions, openDiskSpace } from '#lib/limits/disk-space.ts';
 import { createLog } from '#lib/log.ts';
+import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
+import { openWorkDirectory } from '#lib/pipeline/work-directory.ts';
 import { createFileStore } from '#lib/store/file.ts';
 
 /** Disk space, on file systems that are really that small. */

@@ -5,11 +5,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildEvent } from '#lib/api/event.ts';
 import { exampleRequest } from '#lib/api/examples.ts';
-import { sendCallback } from '#lib/build/callback.ts';
-import { watchCancelUrl } from '#lib/build/cancellation.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
+import { sendCallback } from '#lib/worker/callback.ts';
+import { watchCancelUrl } from '#lib/worker/cancellation.ts';
 
 /** What a cancel_url or a callback URL may answer: nothing of it cancels, holds up, fills the memory, or leads elsewhere. */
 

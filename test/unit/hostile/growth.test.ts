@@ -26,7 +26,6 @@ import { parseKeyListing } from '#lib/apt/signing-key.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
-import { boundLines, boundText, toErrorReport } from '#lib/build/event-limits.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
 import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
@@ -54,6 +53,7 @@ import { endToEnd } from '#lib/serve/headers.ts';
 import { findRoute } from '#lib/serve/routes.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
 import { lineAfter, plain, table, trimEndOf, truncate, upTo } from '#lib/text.ts';
+import { boundLines, boundText, toErrorReport } from '#lib/worker/event-limits.ts';
 import { parseBody } from '../../../template/node24-ts/body.ts';
 import { findGrowth, type Growing } from './growth.ts';
 

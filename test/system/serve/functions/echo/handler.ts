@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { createWake } from '#lib/build/wake.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createLog } from '#lib/log.ts';
+import { createWake } from '#lib/worker/wake.ts';
 import type { Handler } from '../../../../../template/node24-ts/function.ts';
 
 /** Says what it was called with, or does what the path asks for. */

@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sendCallback } from '#lib/build/callback.ts';
+import { sendCallback } from '#lib/worker/callback.ts';
 import { completedEvent } from '../queue/build-event.ts';
 
 const event = completedEvent({ build_id: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c' });

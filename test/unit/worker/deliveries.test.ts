@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createDeliveries, type DeliveriesOptions, type Delivery } from '#lib/build/deliveries.ts';
 import { createLog } from '#lib/log.ts';
+import { createDeliveries, type DeliveriesOptions, type Delivery } from '#lib/worker/deliveries.ts';
 import { completedEvent } from '../queue/build-event.ts';
 
 /** Receivers on different addresses of loopback are different hosts. */

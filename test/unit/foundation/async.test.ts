@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { together } from '#lib/build/together.ts';
+import { together } from '#lib/async.ts';
 
 const signal = new AbortController().signal;
 

@@ -13,8 +13,8 @@ import { ImageBuilderError } from '../errors.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage } from '../guest/seal.ts';
-import type { BaseSize } from './space-plan.ts';
-import type { BuildTools, LimitedContext } from './tools.ts';
+import type { BaseSize } from '../limits/space-plan.ts';
+import type { BuildTools, LimitedContext } from './context.ts';
 
 export interface ChangeOptions extends GuestDisk {
   /** The guest, or what it has prepared for this. */

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openWorkDirectory, sweepWorkDirectories } from '#lib/build/work-directory.ts';
 import { createLog } from '#lib/log.ts';
+import { openWorkDirectory, sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 
 let root = '';
 test.before.each(async () => {

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { planSpace } from '#lib/build/space-plan.ts';
+import { planSpace } from '#lib/limits/space-plan.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;

@@ -1,5 +1,6 @@
 import type { BuildEvent, BuildState, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
 import type { ImageBuilderError } from '../errors.ts';
+import { overallProgress } from '../pipeline/progress.ts';
 import {
   boundGuest,
   boundImage,
@@ -11,7 +12,6 @@ import {
   toErrorReport,
 } from './event-limits.ts';
 import { createEventShare, defaultShare, type EventShareOptions } from './event-share.ts';
-import { overallProgress } from './progress.ts';
 
 /** Tells of one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
 export interface Reporter extends AsyncDisposable {

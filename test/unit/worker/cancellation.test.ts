@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { watchCancelUrl } from '#lib/build/cancellation.ts';
 import { createLog } from '#lib/log.ts';
+import { watchCancelUrl } from '#lib/worker/cancellation.ts';
 
 /** Watches a URL that gives these answers one after another, and says after how many looks it cancelled, if it did. */
 async function watch(answers: unknown[]): Promise<{ cancelledAfter: number | null; looks: number }> {

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BaseImageReport, ImageResult } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
+import { together } from '../async.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { Guest, GuestPlace } from '../guest/guest.ts';
@@ -11,13 +12,12 @@ import type { ImageInspection } from '../image/inspection.ts';
 import { createOverlay } from '../image/overlay.ts';
 import { repack } from '../image/repack.ts';
 import { verifyImage } from '../image/verify.ts';
+import { openDiskSpace } from '../limits/disk-space.ts';
+import { limitOutput } from '../limits/output-limit.ts';
 import { changeImage } from './change-image.ts';
-import { openDiskSpace } from './disk-space.ts';
+import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { type BuildInputs, fetchInputs } from './fetch-inputs.ts';
 import { makeRoomInCaches } from './make-room.ts';
-import { limitOutput } from './output-limit.ts';
-import { together } from './together.ts';
-import type { BuildContext, BuildTools, LimitedContext } from './tools.ts';
 import { openWorkDirectory } from './work-directory.ts';
 
 /**

@@ -1,10 +1,10 @@
 import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
+import { together } from '../async.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
 import { verificationTexts } from '../fetch/verification.ts';
-import { together } from './together.ts';
-import type { BuildTools, LimitedContext } from './tools.ts';
+import type { BuildTools, LimitedContext } from './context.ts';
 
 export interface BuildInputs {
   readonly base: BaseImage;

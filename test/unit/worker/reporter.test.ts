@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BaseImageReport, BuildEvent, type ImageResult } from '#lib/api/event.ts';
-import { maximumEventBytes, maximumFinishedEventBytes } from '#lib/build/event-limits.ts';
-import { type Outcome, startReporter } from '#lib/build/reporter.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { maximumEventBytes, maximumFinishedEventBytes } from '#lib/worker/event-limits.ts';
+import { type Outcome, startReporter } from '#lib/worker/reporter.ts';
 
 const identity = {
   build_id: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c',

@@ -2,11 +2,11 @@ import type { Config } from '../config.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
 import type { HttpClient } from '../fetch/client.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
+import type { DiskSpace } from '../limits/disk-space.ts';
+import type { OutputLimit } from '../limits/output-limit.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
-import type { DiskSpace } from './disk-space.ts';
-import type { OutputLimit } from './output-limit.ts';
-import type { Reporter } from './reporter.ts';
+import type { Reporter } from '../worker/reporter.ts';
 
 /** What all builds of a process share. */
 export interface BuildTools {

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { limitOutput } from '#lib/build/output-limit.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import type { GuestScript, GuestSession } from '#lib/guest/guest.ts';
+import { limitOutput } from '#lib/limits/output-limit.ts';
 
 /** A session whose every script writes these lines to standard output and to descriptor 3. */
 function sessionThatWrites(lines: readonly string[]): GuestSession {
