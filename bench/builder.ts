@@ -8,9 +8,9 @@ import { createHttpClient } from '#lib/fetch/client.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import { createLog } from '#lib/log.ts';
+import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file.ts';
-import type { Reporter } from '#lib/worker/reporter.ts';
 import type { FromBuilder, ToBuilder } from './image-builder.ts';
 import { benchRequest } from './job.ts';
 import { Stopwatch } from './measure.ts';
@@ -78,19 +78,7 @@ function fail(error: unknown): void {
   tell({ type: 'failed', code, message, logTail });
 }
 
-/** A reporter that tells nobody and times the steps. */
-function stepTimer(watch: Stopwatch): Reporter {
-  return {
-    step: null,
-    doing: '',
-    begin: (step) => watch.begin(step),
-    progress() {},
-    notice() {},
-    log() {},
-    guest() {},
-    logTail: () => [],
-    end: () => Promise.reject(new Error('the end of a build is told by the worker, which takes no part here')),
-    handBack: () => Promise.resolve(true),
-    async [Symbol.asyncDispose]() {},
-  };
+/** A reporter that reports to nobody and times the steps. */
+function stepTimer(watch: Stopwatch): BuildReporter {
+  return { begin: (step) => watch.begin(step), progress() {}, notice() {}, log() {}, guest() {} };
 }

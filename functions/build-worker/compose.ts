@@ -8,7 +8,7 @@ import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { createLog } from '#lib/log.ts';
-import { listsShare } from '#lib/pipeline/change-image.ts';
+import { listsShare } from '#lib/pipeline/open-image.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 import { openBroker } from '#lib/queue/broker.ts';

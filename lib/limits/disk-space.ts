@@ -3,7 +3,7 @@ import { ImageBuilderError, isNodeError, toImageBuilderError } from '../errors.t
 import type { Log } from '../log.ts';
 import { formatBytes } from '../text.ts';
 import { type Claim, lockClaims, readOtherClaims, writeClaim } from './space-claims.ts';
-import { type Needs, planSpace, type SpaceFolders, type SpacePlan } from './space-plan.ts';
+import type { Needs, SpaceFolders, SpacePlan, SpacePlanner } from './space-plan.ts';
 import { type Room, readRoom, usedBytes } from './space-usage.ts';
 
 /**
@@ -28,6 +28,8 @@ export interface DiskSpace extends AsyncDisposable {
 
 export interface DiskSpaceOptions {
   readonly folders: SpaceFolders;
+  /** How the kind of image plans its space. */
+  readonly planSpace: SpacePlanner;
   /** The folder of this build in `folders.work`. */
   readonly workDirectory: string;
   /** What the guest may write to the work directory beside the changes to the image. */
@@ -169,7 +171,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
   }
 
   return {
-    plan: planSpace(
+    plan: options.planSpace(
       {
         work: workDevice,
         cache: devices.get('cache') ?? 0,

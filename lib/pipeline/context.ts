@@ -6,7 +6,7 @@ import type { DiskSpace } from '../limits/disk-space.ts';
 import type { OutputLimit } from '../limits/output-limit.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
-import type { Reporter } from '../worker/reporter.ts';
+import type { BuildReporter } from './reporter.ts';
 
 /** What all builds of a process share. */
 export interface BuildTools {
@@ -39,7 +39,7 @@ export interface BuildTools {
 export interface BuildContext {
   /** Aborted, with the reason, when the build has to end. */
   readonly signal: AbortSignal;
-  readonly reporter: Reporter;
+  readonly reporter: BuildReporter;
   readonly log: Log;
 }
 

@@ -1,6 +1,8 @@
 import type { BuildEvent, BuildState, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
 import type { ImageBuilderError } from '../errors.ts';
+import type { StepPlan } from '../kinds/kind.ts';
 import { overallProgress } from '../pipeline/progress.ts';
+import type { BuildReporter } from '../pipeline/reporter.ts';
 import {
   boundGuest,
   boundImage,
@@ -13,21 +15,11 @@ import {
 } from './event-limits.ts';
 import { createEventShare, defaultShare, type EventShareOptions } from './event-share.ts';
 
-/** Tells of one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
-export interface Reporter extends AsyncDisposable {
+/** Reports one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
+export interface Reporter extends BuildReporter, AsyncDisposable {
   readonly step: BuildStep | null;
-  /** What the step was last said to be at: `Configuring libfoo (all)`. */
+  /** The newest message of a step: `Configuring libfoo (all)`. */
   readonly doing: string;
-  /** A new step begins. */
-  begin(step: BuildStep, message: string): void;
-  /** How far the step is, in its own unit; `total` null where that is not known. */
-  progress(current: number, total: number | null, message?: string): void;
-  /** Something that users should read. */
-  notice(message: string): void;
-  /** A line of the build's log. */
-  log(line: string): void;
-  /** How this worker opens images: a line of the log, and told along with the next event. */
-  guest(report: GuestReport): void;
   /** The newest log lines, oldest first. */
   logTail(count: number): string[];
   /**
@@ -50,6 +42,8 @@ export interface ReporterOptions {
   readonly identity: Pick<BuildEvent, 'build_id' | 'ticket_id' | 'progress_trigger' | 'attempt'> & {
     readonly worker: string;
   };
+  /** Those of the build's kind of image. */
+  readonly steps: readonly StepPlan[];
   /** The number of the first event; higher than every one before. */
   readonly firstSequence: number;
   /** Sends an event and resolves, when it is safe, with whether it counted. Must not reject for `running` events: it retries and logs itself. */
@@ -73,7 +67,7 @@ const bytesForProgress = 1024;
  * happens meanwhile is gathered into the next one, so that a broker that is away costs no memory and no flood later.
  */
 export function startReporter(options: ReporterOptions): Reporter {
-  const { identity, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
+  const { identity, steps, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
   const share = createEventShare(options.share ?? defaultShare);
   let sequence = options.firstSequence;
   let doing = 'nothing yet';
@@ -180,14 +174,15 @@ export function startReporter(options: ReporterOptions): Reporter {
       return doing;
     },
     begin(step, message) {
-      const progress = Math.max(now.progress, overallProgress(step, 0));
+      const progress = Math.max(now.progress, overallProgress(steps, step, 0));
       now = { step, message, current: null, total: null, progress };
       doing = message;
       sendNow();
     },
     progress(current, total, message) {
       const fraction = total === null || total === 0 ? 0 : current / total;
-      const progress = now.step === null ? now.progress : Math.max(now.progress, overallProgress(now.step, fraction));
+      const progress =
+        now.step === null ? now.progress : Math.max(now.progress, overallProgress(steps, now.step, fraction));
       now = { ...now, message: message ?? now.message, current, total, progress };
       doing = message ?? doing;
       sendSoon();

@@ -2,7 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BuildEvent, ImageResult } from '../api/event.ts';
 import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
 import { type ErrorCode, ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import { imageKinds } from '../kinds/index.ts';
 import type { Log } from '../log.ts';
+import type { BuildContext } from '../pipeline/context.ts';
 import type { Broker } from '../queue/broker.ts';
 import type { BuildJob } from '../queue/job.ts';
 import type { TakenJob } from '../queue/jobs.ts';
@@ -20,7 +22,7 @@ export interface WorkerOptions {
   readonly broker: Broker;
   readonly runBuild: (
     build: { readonly buildId: string; readonly request: BuildRequest },
-    context: { readonly signal: AbortSignal; readonly reporter: Reporter; readonly log: Log },
+    context: BuildContext,
   ) => Promise<ImageResult>;
   readonly getJson: CancelUrlOptions['getJson'];
   /** Delivers callbacks while the worker goes on. */
@@ -167,6 +169,7 @@ export function createWorker(options: WorkerOptions): Worker {
         attempt,
         worker: name,
       },
+      steps: imageKinds[job.request.base_image.image_type].steps,
       firstSequence: sequence + 1,
       publish: (event) => publish(job, event, stopping, log),
       heartbeatMs: settings.heartbeatMs,

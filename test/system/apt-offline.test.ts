@@ -18,11 +18,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Apt } from '#lib/apt/apt.ts';
 import { type AptCaches, openAptCaches } from '#lib/apt/caches.ts';
 import { readImageFacts } from '#lib/apt/facts.ts';
 import { installPackages } from '#lib/apt/install.ts';
 import { type PpaSource, resolvePpa } from '#lib/apt/launchpad.ts';
-import { type OfflineApt, openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
+import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
 import { comparePackages, readPackages } from '#lib/apt/packages.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import { type AptProgress, updateLists } from '#lib/apt/update.ts';
@@ -157,7 +158,7 @@ const openCaches = (chroot: Chroot): Promise<AptCaches> =>
     signal,
   });
 
-async function openOffline(chroot: Chroot, caches: AptCaches, session: GuestSession): Promise<OfflineApt> {
+async function openOffline(chroot: Chroot, caches: AptCaches, session: GuestSession): Promise<Apt> {
   const facts = await readImageFacts(session);
   return await openOfflineApt(session, {
     ...{ facts, binds: caches.binds, workDirectory: chroot.directory },

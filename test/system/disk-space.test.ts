@@ -12,6 +12,7 @@ import { openCache } from '#lib/fetch/cache.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { download } from '#lib/fetch/download.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
 import { type DiskSpace, type DiskSpaceOptions, openDiskSpace } from '#lib/limits/disk-space.ts';
 import { createLog } from '#lib/log.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
@@ -53,6 +54,7 @@ async function startBuild(disk: string, reserveMiB: number, changes: Partial<Dis
   const cache = join(disk, 'cache');
   const space = opened.use(
     await openDiskSpace({
+      planSpace: imageKinds.cloud.planSpace,
       folders: { work: join(disk, 'work'), cache, store: join(disk, 'store') },
       workDirectory: work.path,
       scratchBytes: 0,

@@ -13,6 +13,7 @@ import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
 import { createLog } from '#lib/log.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file.ts';
@@ -115,6 +116,7 @@ test('one request is built by both guests', async () => {
     const buildId = randomUUID();
     await using reporter = startReporter({
       identity: { build_id: buildId, ticket_id: 'alike', progress_trigger: 'alike', attempt: 1, worker: 'alike' },
+      steps: imageKinds.cloud.steps,
       firstSequence: 0,
       publish: async () => true,
       heartbeatMs: 600_000,

@@ -5,11 +5,11 @@ import { exec } from '../../exec.ts';
 import type { GuestBind, GuestSession } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
 import { giveTo, readForeignFile } from '../../unprivileged.ts';
+import type { Apt, Installation } from '../apt.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
-import type { InstalledPackage } from '../packages.ts';
 import type { InstallPlan } from '../resolve.ts';
-import { type UpdateOptions, updateLists } from '../update.ts';
+import { updateLists } from '../update.ts';
 import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';
 import { installOffline } from './install.ts';
@@ -19,24 +19,6 @@ import { type AptState, readAptState } from './state.ts';
 import { type Keyrings, writeWorkerFiles } from './worker-files.ts';
 import { openWorkerPlace, type WorkerPlace } from './worker-place.ts';
 import { createWorkerSession } from './worker-session.ts';
-
-/**
- * apt for an image whose scripts have no network. The worker's own apt-get stands in for the image's: it works with the
- * image's state, sources, keys, pins and choices, fetches through the same proxy, and verifies with the image's
- * keyrings; what it downloads is handed in and installed by the image's apt. The same functions as for an image with a
- * network, with the same errors and progress. No privileges are needed.
- */
-export interface OfflineApt extends AsyncDisposable {
-  /** As `updateLists`. */
-  updateLists(options: UpdateOptions): Promise<void>;
-  /** As `installPackages`; once for an image, whose packages afterwards it tells too. */
-  installPackages(specifications: readonly string[], options: InstallOptions): Promise<OfflineInstallation>;
-}
-
-export interface OfflineInstallation {
-  readonly plan: InstallPlan;
-  readonly packages: readonly InstalledPackage[];
-}
 
 export interface OfflineAptOptions {
   readonly facts: Pick<ImageFacts, 'aptVersion' | 'architecture' | 'foreignArchitectures'>;
@@ -50,10 +32,14 @@ export interface OfflineAptOptions {
 }
 
 /**
+ * Apt for an image whose scripts have no network. The worker's own apt-get stands in for the image's: it works with the
+ * image's state, sources, keys, pins and choices, fetches through the same proxy, and verifies with the image's
+ * keyrings; what it downloads is handed in and installed by the image's apt. No privileges are needed.
+ *
  * Reads what the image's apt goes by. Call it after `addSources`. Throws `apt.repository` for sources that cannot be
  * used from outside the image, `image.too_large`, `guest.failed`, and `tool.failed` where the worker has no apt.
  */
-export async function openOfflineApt(session: GuestSession, options: OfflineAptOptions): Promise<OfflineApt> {
+export async function openOfflineApt(session: GuestSession, options: OfflineAptOptions): Promise<Apt> {
   const { facts, binds, workDirectory, signal } = options;
   const lists = folderFor(binds, '/var/lib/apt/lists');
   const cache = folderFor(binds, '/var/cache/apt');
@@ -120,7 +106,7 @@ async function install(
   parts: InstallParts,
   specifications: readonly string[],
   options: InstallOptions,
-): Promise<OfflineInstallation> {
+): Promise<Installation> {
   const { session, worker, place, directory, state, architecture, signal } = parts;
   // The worker's apt "installs" with a dpkg that does nothing. What it downloads is the first half of the way.
   const plan = await installPackages(worker, specifications, {

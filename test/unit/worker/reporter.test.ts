@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BaseImageReport, BuildEvent, type ImageResult } from '#lib/api/event.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
 import { maximumEventBytes, maximumFinishedEventBytes } from '#lib/worker/event-limits.ts';
 import { type Outcome, startReporter } from '#lib/worker/reporter.ts';
 
@@ -30,6 +31,7 @@ function collect(publish?: () => Promise<void>) {
   const events: BuildEvent[] = [];
   const options = {
     identity,
+    steps: imageKinds.cloud.steps,
     firstSequence: 5,
     heartbeatMs: 60_000,
     progressIntervalMs: 20,

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { planSpace } from '#lib/limits/space-plan.ts';
+import { planSpace } from '#lib/kinds/cloud/space.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;

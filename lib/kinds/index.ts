@@ -1,0 +1,6 @@
+import type { ImageType } from '../api/request.ts';
+import { cloud } from './cloud/cloud.ts';
+import type { ImageKind } from './kind.ts';
+
+/** Every kind of image, by the `image_type` that requests name it by. */
+export const imageKinds = { cloud } as const satisfies Record<ImageType, ImageKind>;

@@ -1,0 +1,61 @@
+import type { BuildStep, ImageResult } from '../api/event.ts';
+import type { BaseImage } from '../fetch/base-image.ts';
+import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
+import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
+import type { IdRange } from '../privileges.ts';
+
+/**
+ * One sort of image: how it is looked into, opened for the guest, packed again and checked. Everything else (downloads,
+ * PPAs and packages, progress, cancelling, limits, stores) is the same for all kinds.
+ */
+export interface ImageKind {
+  /** The steps of a build, in their order. */
+  readonly steps: readonly StepPlan[];
+  readonly planSpace: SpacePlanner;
+  /**
+   * Looks into a base image, which nobody vouches for. Throws `image.unsafe`, `image.unsupported`, `image.too_large`,
+   * `image.truncated`, `image.corrupt`, or the reason of the signal.
+   */
+  inspect(base: BaseImage, options: InspectOptions): Promise<InspectedImage>;
+}
+
+export interface StepPlan {
+  readonly name: BuildStep;
+  /** Share of a typical build's time; only its ratio to the other steps counts. */
+  readonly weight: number;
+}
+
+export interface InspectOptions {
+  /** Largest disk that the image may hold. */
+  readonly maximumVirtualBytes: number;
+  /** Users of the tools that work on the image, where this process is root. */
+  readonly unprivilegedIds: IdRange;
+  readonly signal: AbortSignal;
+}
+
+/** A base image that is safe to open. */
+export interface InspectedImage {
+  readonly size: BaseSize;
+  /** Format of the finished image. */
+  readonly format: ImageResult['format'];
+  /** Makes the disk that the guest opens: it reads as the base image and takes the changes. */
+  open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
+  /** Bytes that the changes take so far. */
+  changedBytes(disk: GuestDisk): Promise<number>;
+  /**
+   * Writes the finished image to `path`, whole or not at all. Throws `disk.full`, `tool.failed`, or the reason of the
+   * signal.
+   */
+  pack(disk: GuestDisk, path: string, options: PackOptions): Promise<void>;
+  /** Looks at the finished image as strictly as at a base image. Throws `image.output`, or the reason of the signal. */
+  verify(path: string, options: { readonly signal: AbortSignal }): Promise<void>;
+}
+
+export interface PackOptions {
+  readonly compression: 'zlib' | 'zstd';
+  readonly signal: AbortSignal;
+  /** Called with the finished part, 0 to 1. */
+  readonly onProgress: (fraction: number) => void;
+  /** Called with a line for the build's log. */
+  readonly onLog: (line: string) => void;
+}

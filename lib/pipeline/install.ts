@@ -1,0 +1,105 @@
+import type { ImageResult } from '../api/event.ts';
+import { type Apt, aptInside } from '../apt/apt.ts';
+import { parseInstalledSize } from '../apt/installed-size.ts';
+import type { PpaSource } from '../apt/launchpad.ts';
+import { openOfflineApt } from '../apt/offline/offline-apt.ts';
+import { comparePackages } from '../apt/packages.ts';
+import type { InstallPlan } from '../apt/resolve.ts';
+import { addSources } from '../apt/sources.ts';
+import type { AptProgress, UpdateOptions } from '../apt/update.ts';
+import { ImageBuilderError } from '../errors.ts';
+import type { AptProxy } from '../fetch/apt-proxy.ts';
+import type { BaseSize } from '../limits/space-plan.ts';
+import type { BuildTools, LimitedContext } from './context.ts';
+import type { OpenImage } from './open-image.ts';
+
+/** An opened image and the changes that it is to get. */
+export interface Change {
+  readonly image: OpenImage;
+  readonly size: BaseSize;
+  readonly workDirectory: string;
+  readonly series: string;
+  readonly sources: readonly PpaSource[];
+}
+
+/** Adds the PPAs to the image and updates its package lists. Resolves with the apt that has these, which the image keeps. */
+export async function addPpas(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<Apt> {
+  const { image, sources } = change;
+  const { session, facts, caches, proxy } = image;
+  const { unprivilegedIds } = settings;
+  return await blameProxy(proxy, async () => {
+    await addSources(session, facts, sources, change.series);
+    const apt = image.use(
+      session.network
+        ? aptInside(session)
+        : await openOfflineApt(session, {
+            ...{ facts, binds: caches.binds, workDirectory: change.workDirectory },
+            ...{ unprivilegedIds, signal: context.signal },
+          }),
+    );
+    await apt.updateLists(aptOptions(change, context));
+    await caches.publish(sources).catch((error: unknown) => {
+      // The next build fetches them again.
+      context.log.warn('package lists not cached', { error });
+    });
+    return apt;
+  });
+}
+
+/** Installs packages. Resolves with those that were added or changed, dependencies included. */
+export async function install(
+  packages: readonly string[],
+  apt: Apt,
+  change: Change,
+  { settings }: BuildTools,
+  context: LimitedContext,
+): Promise<NonNullable<ImageResult['packages']>> {
+  const { facts, proxy } = change.image;
+  const { reporter, log } = context;
+  const installation = await blameProxy(proxy, () =>
+    apt.installPackages(packages, {
+      ...aptOptions(change, context),
+      recommends: settings.installRecommends,
+      onPlan: (plan) => assertPackageCount(plan, settings.maximumPackages),
+    }),
+  );
+  const { remove } = installation.plan;
+  if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
+  const { hits, misses } = proxy.statistics;
+  log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
+  return [...comparePackages(facts.packages, installation.packages, facts.architecture).changed];
+}
+
+function aptOptions({ image, size, sources }: Change, { reporter, space, signal }: LimitedContext): UpdateOptions {
+  const { session, proxy } = image;
+  return {
+    sources,
+    proxyUrl: session.proxyUrl ?? proxy.url,
+    proxyFailures: () => proxy.failures,
+    signal,
+    onLog(line) {
+      reporter.log(line);
+      const growthBytes = parseInstalledSize(line);
+      if (growthBytes !== null) space.expect(space.plan.beforeChange(size, growthBytes));
+    },
+    onProgress: ({ current, total, message }: AptProgress) => reporter.progress(current, total, message),
+  };
+}
+
+function assertPackageCount({ install }: InstallPlan, maximumPackages: number): void {
+  if (install.length <= maximumPackages) return;
+  throw new ImageBuilderError(
+    'guest.limit',
+    `${install.length} packages would be installed or upgraded, dependencies included; IMAGEBUILDER_MAXIMUM_PACKAGES allows ${maximumPackages}`,
+  );
+}
+
+/** Apt sees a refusal of our own proxy as one of the server's; the cause is the better error. */
+async function blameProxy<Value>(proxy: AptProxy, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    const refused = proxy.failures.find(({ code }) => code === 'egress.refused' || code === 'disk.full');
+    throw refused === undefined ? error : new ImageBuilderError(refused.code, refused.message);
+  }
+}

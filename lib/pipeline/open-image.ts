@@ -1,0 +1,76 @@
+import { type AptCaches, openAptCaches } from '../apt/caches.ts';
+import { assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
+import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
+import type { BaseImage } from '../fetch/base-image.ts';
+import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
+import { beforeChange, sealImage } from '../guest/seal.ts';
+import type { BuildTools, LimitedContext } from './context.ts';
+
+/** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
+export interface OpenImage extends AsyncDisposable {
+  readonly session: GuestSession;
+  /** As they were before the change. */
+  readonly facts: ImageFacts;
+  readonly proxy: AptProxy;
+  readonly caches: AptCaches;
+  /** Keeps what works on the image, to be disposed before the image is closed. */
+  use<Resource extends AsyncDisposable>(resource: Resource): Resource;
+  /** Cleans up inside, and closes the image: afterwards its disk holds every change, and nothing has it open. */
+  seal(): Promise<void>;
+}
+
+export interface OpenImageOptions {
+  readonly disk: GuestDisk;
+  /** The guest, or what it has prepared for this. */
+  readonly opener: Pick<Guest, 'open'>;
+  readonly base: BaseImage;
+  /** The series that the image must be of. */
+  readonly series: string;
+}
+
+/** Share of the apt cache's size that package lists may take; packages get the rest. */
+export const listsShare = 0.2;
+
+/** Opens the image, and reads what it is. Throws `image.series` where it is of another series. */
+export async function openImage(
+  { disk, opener, base, series }: OpenImageOptions,
+  { client, aptCache, settings }: BuildTools,
+  { signal, reporter, output }: LimitedContext,
+): Promise<OpenImage> {
+  await using stack = new AsyncDisposableStack();
+  const proxy = stack.use(await startAptProxy({ client, cache: aptCache, signal }));
+  const caches = stack.use(
+    await openAptCaches({
+      cacheDirectory: settings.cacheDirectory,
+      cacheBytes: settings.aptCacheBytes * listsShare,
+      baseImageSha256: base.sha256,
+      workDirectory: disk.workDirectory,
+      signal,
+    }),
+  );
+  const opened = stack.use(
+    await opener.open(disk, {
+      signal,
+      onNotice: (message) => reporter.notice(message),
+      binds: caches.binds,
+      proxy,
+    }),
+  );
+  const session = output.around(opened);
+  const facts = await readImageFacts(session);
+  assertSeries(facts, series);
+  const pristine = await beforeChange(session);
+  const kept = stack.move();
+  const users = kept.use(new AsyncDisposableStack());
+  return {
+    ...{ session, facts, proxy, caches },
+    use: (resource) => users.use(resource),
+    async seal() {
+      await users.disposeAsync();
+      await sealImage(session, pristine);
+      await session.close();
+      await kept.disposeAsync();
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
