@@ -247,7 +247,7 @@ export const settings = {
     'IMAGEBUILDER_UNPRIVILEGED_IDS',
     ids,
     '1879048192-1895825407',
-    'User and group ids for the tools of a worker that is root (QEMU and its tools, apt, gpg), a random one for each use. No account, and nothing else on the machine, may have them: whatever runs with one is killed in the end.',
+    'User and group ids for what a worker that is root runs: for its tools (QEMU and its tools, apt, gpg) a random one for each use, for the containers of the host guest 65,536 in a row for each build. No account, and nothing else on the machine, may have them: whatever runs with one is killed in the end.',
   ),
   compression: setting(
     'IMAGEBUILDER_COMPRESSION',

@@ -35,6 +35,8 @@ export const tools: readonly Tool[] = [
   tool('nsenter', 'util-linux', 'host'),
   tool('fstrim', 'util-linux', 'host'),
   tool('crun', 'crun', 'host'),
+  // Essential on Debian and Ubuntu.
+  tool('perl', 'perl-base', 'host'),
   tool('apt-get', 'apt', 'vm'),
 ];
 

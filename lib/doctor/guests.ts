@@ -6,7 +6,7 @@ import type { Config } from '../config.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
 import { chooseGuest } from '../guest/choose.ts';
 import type { GuestLimits } from '../guest/host/cgroup.ts';
-import { probeHost } from '../guest/host/probe.ts';
+import { type HostProbe, probeHost } from '../guest/host/probe.ts';
 import { findKernel, kernelPackages } from '../guest/vm/kernel.ts';
 import type { VmSettings } from '../guest/vm/prepare.ts';
 import { probeVm, type VmProbe } from '../guest/vm/probe.ts';
@@ -23,8 +23,7 @@ export interface GuestState {
   readonly kvmDevice: DeviceState;
   readonly kernel: { readonly release: string; readonly imagePath: string } | { readonly missing: string };
   readonly vm: VmProbe;
-  /** What keeps the host guest from working; empty where it works. */
-  readonly hindrances: readonly string[];
+  readonly host: HostProbe;
   /** What a worker here would take, or why none can be taken. */
   readonly choice: GuestReport | { readonly unavailable: string };
 }
@@ -38,9 +37,9 @@ const kvmPath = '/dev/kvm';
 export async function lookAtGuests(settings: GuestSettings, workDirectory: string | null): Promise<GuestState> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-doctor-'));
   try {
-    const [vm, hindrances, kernel, kvmDevice] = await Promise.all([
+    const [vm, host, kernel, kvmDevice] = await Promise.all([
       probeVm({ ...settings, cacheDirectory: directory }).catch(asUnusable),
-      probeHost(workDirectory ?? directory),
+      probeHost(workDirectory ?? directory, settings.unprivilegedIds),
       findKernel(settings.vmKernelPath).catch((error: unknown) => ({ missing: messageOf(error) })),
       lookAtDevice(kvmPath),
     ]);
@@ -50,12 +49,12 @@ export async function lookAtGuests(settings: GuestSettings, workDirectory: strin
       vm: settings,
       host: settings,
       log: createLog({ write: () => {} }),
-      probes: { vm: async () => vm, host: async () => hindrances },
+      probes: { vm: async () => vm, host: async () => host },
     }).then(
       ({ guest, accelerator, reason }): GuestReport => ({ kind: guest.kind, accelerator, reason }),
       (error: unknown) => ({ unavailable: messageOf(error) }),
     );
-    return { setting: settings.guest, kvmDevice, kernel, vm, hindrances, choice };
+    return { setting: settings.guest, kvmDevice, kernel, vm, host, choice };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -70,7 +69,8 @@ export function relevantGuests({ setting, choice }: Pick<GuestState, 'setting' |
 
 /** What was found, the choice last. */
 export function guestFindings(state: GuestState): Finding[] {
-  const { kernel, vm, hindrances, choice } = state;
+  const { kernel, vm, choice } = state;
+  const { hindrances, unmapped } = state.host;
   const relevant = relevantGuests(state);
   const packages = relevant.has('vm') ? { packages: [kernelPackages[process.arch] ?? 'linux-image-generic'] } : {};
   const hostTodo = [...(state.setting === 'auto' ? ['set IMAGEBUILDER_GUEST=host'] : []), ...hindrances];
@@ -84,13 +84,19 @@ export function guestFindings(state: GuestState): Finding[] {
     {
       what: 'host guest',
       ok: true,
-      detail: hindrances.length === 0 ? 'works' : hindrances.join('; '),
+      detail: hindrances.length === 0 ? `works, ${rootInside(unmapped)}` : hindrances.join('; '),
       ...(wantsHost ? { todo: `${aboutHost}: ${hostTodo.join('; ')}` } : {}),
     },
     'unavailable' in choice
       ? { what: 'guest', ok: false, detail: choice.unavailable }
       : { what: 'guest', ok: true, detail: `builds take the ${choice.kind} guest: ${choice.reason}` },
   ];
+}
+
+function rootInside(unmapped: string | null): string {
+  return unmapped === null
+    ? 'in a user namespace: root inside is a user without rights'
+    : `without a user namespace, root inside being root: ${unmapped}`;
 }
 
 const aboutHost =

@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
-import type { Partition } from '../image/partition.ts';
+import type { FileSystem, Partition } from '../image/partition.ts';
 import { lineAfter } from '../text.ts';
 import type { GuestBind } from './guest.ts';
 import type { MountOptions } from './mount-options.ts';
@@ -11,12 +11,14 @@ export interface Assembly {
   readonly devices: readonly { readonly partition: Partition; readonly major: number; readonly minor: number }[];
   /** Parents before children, the root first. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
+  /** What a file system is mounted as, where that is another one. */
+  readonly driver?: (type: FileSystem['type']) => FileSystem['type'];
   readonly mountOptions: MountOptions;
   readonly binds: readonly GuestBind[];
 }
 
 /** The input of assemble.sh. */
-export function renderAssembly({ devices, mounts, mountOptions, binds }: Assembly): string {
+export function renderAssembly({ devices, mounts, driver, mountOptions, binds }: Assembly): string {
   const lines = [
     ...devices.map(({ partition, major, minor }) => {
       const { number, fileSystem, partitionUuid } = partition;
@@ -25,10 +27,11 @@ export function renderAssembly({ devices, mounts, mountOptions, binds }: Assembl
         ...[field(fileSystem?.label), field(fileSystem?.uuid), field(partitionUuid)],
       ];
     }),
-    ...mounts.map(({ partition, target }) => {
+    ...mounts.map(({ partition }) => {
       const type = partition.fileSystem?.type ?? 'ext4';
-      return ['mount', partition.number, type, mountOptions[type] ?? '', target];
+      return ['open', partition.number, driver?.(type) ?? type, mountOptions[type] ?? ''];
     }),
+    ...mounts.map(({ partition, target }) => ['mount', partition.number, target]),
     ...binds.map(({ source, target }) => ['bind', source, target]),
   ];
   return lines.map((line) => `${line.join('\t')}\n`).join('');

@@ -1,9 +1,10 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { IdRange } from '../privileges.ts';
 import type { Guest } from './guest.ts';
 import type { GuestLimits } from './host/cgroup.ts';
 import { createHostGuest } from './host/host-guest.ts';
-import { probeHost } from './host/probe.ts';
+import { type HostProbe, probeHost } from './host/probe.ts';
 import type { Accelerator } from './vm/machine.ts';
 import type { VmSettings } from './vm/prepare.ts';
 import { probeVm, type VmProbe } from './vm/probe.ts';
@@ -22,7 +23,7 @@ export interface ChooseGuestOptions {
   /** For the files of trials. */
   readonly directory: string;
   readonly vm: VmSettings;
-  readonly host: GuestLimits;
+  readonly host: GuestLimits & { readonly unprivilegedIds: IdRange };
   readonly log: Log;
   /** Looks for what either guest needs. Default: the real ones, tried as far as the choice needs them. */
   readonly probes?: GuestProbes;
@@ -30,8 +31,7 @@ export interface ChooseGuestOptions {
 
 export interface GuestProbes {
   readonly vm: () => Promise<VmProbe>;
-  /** What keeps the host guest from working. */
-  readonly host: () => Promise<readonly string[]>;
+  readonly host: () => Promise<HostProbe>;
 }
 
 /**
@@ -44,10 +44,12 @@ export async function chooseGuest(options: ChooseGuestOptions): Promise<ChosenGu
 }
 
 async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions): Promise<ChosenGuest> {
-  const hindrances = await (probes?.host() ?? probeHost(directory));
+  const { hindrances, unmapped } = await (probes?.host() ?? probeHost(directory, host.unprivilegedIds));
   if (hindrances.length > 0) throw unavailable(`for the guest host, ${hindrances.join('; ')}`);
   const reason = 'the setting says so; base images and packages are trusted, as root on this machine';
-  return { guest: createHostGuest({ limits: host, log }), accelerator: null, reason };
+  if (unmapped !== null) log.warn('root in images is root on the worker: no user namespace', { reason: unmapped });
+  const ids = unmapped === null ? host.unprivilegedIds : null;
+  return { guest: createHostGuest({ limits: host, ids, log }), accelerator: null, reason };
 }
 
 async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptions): Promise<ChosenGuest> {

@@ -14,6 +14,11 @@ export const hostMountOptions: MountOptions = {
   vfat: 'noatime,nodev,umask=0077',
 };
 
+/** What a host mounts a file system as: only as ext4 the kernel gives ext2 and ext3, which its driver reads too, an id map. */
+export function hostDriver(type: FileSystem['type']): FileSystem['type'] {
+  return type === 'ext2' || type === 'ext3' ? 'ext4' : type;
+}
+
 /** In a vm there is only one image. */
 export const vmMountOptions: MountOptions = {
   ...hostMountOptions,

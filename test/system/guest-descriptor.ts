@@ -2,13 +2,18 @@ import { loadConfig } from '#lib/config.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /**
  * A worker for hostile-host.test.ts, which starts it with a descriptor that it does not know of: opens the disk that
  * its argument describes as JSON, and prints which descriptors a script has.
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
-await using session = await createHostGuest({ limits: loadConfig({}), log: createLog({ level: 'error' }) }).open(disk, {
+await using session = await createHostGuest({
+  limits: loadConfig({}),
+  ids: unprivilegedIds,
+  log: createLog({ level: 'error' }),
+}).open(disk, {
   signal: new AbortController().signal,
   onNotice: () => {},
   binds: [],

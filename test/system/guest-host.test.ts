@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -14,16 +14,17 @@ import type { GuestDisk, GuestOptions, GuestProxy, GuestScript, GuestSession } f
 import { removeCgroup } from '#lib/guest/host/cgroup.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { guestVariable } from '#lib/guest/host/messages.ts';
-import { probeHost } from '#lib/guest/host/probe.ts';
+import { type HostProbe, probeHost } from '#lib/guest/host/probe.ts';
 import { guestDirectory, sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createLog } from '#lib/log.ts';
 import { waitForProcess } from './faults/processes.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 const log = createLog({ level: 'error' });
-const guest = createHostGuest({ limits: loadConfig({}), log });
+const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log });
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-guest-'));
 const plainImage = await makeTestImage(directory, 'plain');
 let builds = 0;
@@ -109,23 +110,60 @@ function assertCode(error: unknown, code: ImageBuilderError['code'], message: Re
 
 test('this machine is found able to open images, by trying', async () => {
   const before = await observe(directory);
-  assert.equal(await probeHost(directory), []);
+  assert.equal(await probeHost(directory, unprivilegedIds), { hindrances: [], unmapped: null });
   await assertNothingLeft(before);
 });
 
-test('without a crun that holds what it runs there is no host guest, and it is said what to do', async () => {
+/** What is found with a file in place of crun. */
+async function probeWith(crun: string): Promise<HostProbe> {
   const program = `import { probeHost } from '${join(import.meta.dirname, '../../lib/guest/host/probe.ts')}';
-    console.log(JSON.stringify(await probeHost('${directory}')));`;
+    console.log(JSON.stringify(await probeHost('${directory}', ${JSON.stringify(unprivilegedIds)})));`;
+  const { stdout } = await exec('unshare', [
+    ...['--mount', 'sh', '-c', 'mount --bind "$0" "$(command -v crun)" && exec "$@"', crun],
+    ...[process.execPath, '--input-type=module', '--eval', program],
+  ]);
+  return JSON.parse(stdout) as HostProbe;
+}
+
+test('without a crun that holds what it runs there is no host guest, and it is said what to do', async () => {
   // In place of crun: one that does nothing and ends well, and one that runs the command without any wall.
   const openDoor = join(directory, 'open-door');
   await writeFile(openDoor, '#!/bin/sh\necho held\nunshare --mount true\nexit 1\n', { mode: 0o755 });
   for (const crun of ['/bin/true', openDoor]) {
-    const { stdout } = await exec('unshare', [
-      ...['--mount', 'sh', '-c', 'mount --bind "$0" "$(command -v crun)" && exec "$@"', crun],
-      ...[process.execPath, '--input-type=module', '--eval', program],
-    ]);
-    assert.match(stdout, /^\["crun does not hold what it is to run \(.*apt-get install crun/);
+    const { hindrances } = await probeWith(crun);
+    assert.match(hindrances[0] ?? '', /^crun does not hold what it is to run \(.*apt-get install crun/);
+    assert.is(hindrances.length, 1);
   }
+});
+
+test('where there can be no user namespace, the guest works without one, and it is said why', async () => {
+  const real = join(directory, 'crun');
+  const refusing = join(directory, 'refusing-crun');
+  await copyFile((await exec('sh', ['-c', 'command -v crun'])).stdout.trim(), real);
+  await writeFile(
+    refusing,
+    `#!/bin/sh\nfor word; do [ "$bundle" = next ] && bundle=$word; [ "$word" != --bundle ] || bundle=next; done
+    ! grep -q uidMappings "$bundle/config.json" || { echo 'no user namespaces here' >&2; exit 1; }
+    exec ${real} "$@"\n`,
+    { mode: 0o755 },
+  );
+  const refused = await probeWith(refusing);
+  assert.equal(refused.hindrances, []);
+  assert.match(refused.unmapped ?? '', 'no user namespaces here');
+  // An id map that the kernel refuses, as it refuses one for some file systems.
+  const refusedIds = { first: 2 ** 32 - 100, last: 2 ** 32 - 100 + 65_535 };
+  await withDisk(plainImage, async (disk) => {
+    const warnings: string[] = [];
+    const log = createLog({ level: 'warn', write: (line) => warnings.push(line) });
+    const options = { signal: new AbortController().signal, onNotice: () => {}, binds: [] };
+    await using session = await createHostGuest({ limits: loadConfig({}), ids: refusedIds, log }).open(disk, options);
+    assert.is(await output(session, 'cat /proc/self/uid_map | tr -s " "'), '0 0 4294967295');
+    assert.match(warnings.join('\n'), /no user namespace.*uid_map: Invalid argument/);
+  });
+  const few = { first: unprivilegedIds.first, last: unprivilegedIds.first + 65_534 };
+  const { hindrances, unmapped } = await probeHost(directory, few);
+  assert.equal(hindrances, []);
+  assert.match(unmapped ?? '', /^IMAGEBUILDER_UNPRIVILEGED_IDS has fewer/);
 });
 
 test('changes to every partition of the fstab are in the overlay after close, and the base is as it was', async () => {

@@ -12,6 +12,7 @@ import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
 import { makeTestImage } from './guest-image.ts';
 import { assertNothingLeft, guestGroups, observe } from './leaks.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /** What runs inside an image that the host guest has opened is held to its limits by a cgroup, and leaves none. */
 
@@ -37,7 +38,7 @@ async function inGuest(
   await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.path, '-F', 'qcow2', overlayPath]);
   const { partitions } = image;
   {
-    await using session = await createHostGuest({ limits: guestLimits, log }).open(
+    await using session = await createHostGuest({ limits: guestLimits, ids: unprivilegedIds, log }).open(
       {
         overlayPath,
         base: { path: image.path, format: 'qcow2' },

@@ -2,6 +2,7 @@ import { loadConfig } from '#lib/config.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /**
  * A worker for guest-limits.test.ts, which starts it where no cgroup is mounted: opens the disk that its argument
@@ -9,7 +10,7 @@ import { createLog } from '#lib/log.ts';
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
 const limits = { ...loadConfig({}), guestMemoryBytes: 96 * 2 ** 20 };
-const guest = createHostGuest({ limits, log: createLog() });
+const guest = createHostGuest({ limits, ids: unprivilegedIds, log: createLog() });
 await using session = await guest.open(disk, {
   signal: new AbortController().signal,
   onNotice: () => {},

@@ -2,13 +2,14 @@ import { loadConfig } from '#lib/config.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /**
  * A worker for tests to kill: opens the disk that its argument describes as JSON, says `busy` once a script runs
  * inside that would write for minutes, and waits.
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
-const session = await createHostGuest({ limits: loadConfig({}), log: createLog() }).open(disk, {
+const session = await createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log: createLog() }).open(disk, {
   signal: new AbortController().signal,
   onNotice: () => {},
   binds: [],

@@ -17,13 +17,14 @@ import { createLog } from '#lib/log.ts';
 import { makeBaseImage } from '../images/base-image.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
 import { baseImageCache } from './service.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /** What a package's scripts may try against the worker, in a real system opened by the host guest. */
 
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-hostile-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
 const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
-const guest = createHostGuest({ limits: loadConfig({}), log: createLog({ level: 'error' }) });
+const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log: createLog({ level: 'error' }) });
 let builds = 0;
 
 /** What closing would do with dpkg, done before dpkg is broken. */

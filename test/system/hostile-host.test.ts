@@ -12,8 +12,10 @@ import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
 import { makeBaseImage } from '../images/base-image.ts';
+import { waitForProcess } from './faults/processes.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
 import { baseImageCache } from './service.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 /**
  * An image that is hostile from its first program on, opened by the host guest: whatever it does, the worker’s files,
@@ -23,7 +25,10 @@ import { baseImageCache } from './service.ts';
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-walls-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
 const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
-const guest = createHostGuest({ limits: loadConfig({}), log: createLog({ level: 'error' }) });
+const log = createLog({ level: 'error' });
+const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log });
+/** As where there can be no user namespace. */
+const unmapped = createHostGuest({ limits: loadConfig({}), ids: null, log });
 const canary = join(directory, 'canary');
 let builds = 0;
 
@@ -50,9 +55,9 @@ async function withDisk(body: (disk: GuestDisk) => Promise<void>): Promise<void>
   assert.is(await readFile(canary, 'utf8'), 'untouched\n');
 }
 
-async function open(disk: GuestDisk): Promise<GuestSession> {
+async function open(disk: GuestDisk, by = guest): Promise<GuestSession> {
   const signal = new AbortController().signal;
-  return await guest.open(disk, { signal, onNotice: () => {}, binds: [] });
+  return await by.open(disk, { signal, onNotice: () => {}, binds: [] });
 }
 
 /** Prints of a script in the image. */
@@ -185,12 +190,17 @@ test('an image whose shell is the program that starts it cannot write to that pr
 
 test('a link in place of /dev/null leads no program of the worker anywhere, and lasts as long as its script', async () => {
   const created = join(directory, 'created');
-  for (const target of [canary, created]) {
+  // In a user namespace the devices are mounted, and cannot be replaced.
+  for (const [by, target, expected] of [
+    [guest, canary, 'kept'],
+    [unmapped, canary, 'replaced'],
+    [unmapped, created, 'replaced'],
+  ] as const) {
     await withDisk(async (disk) => {
-      await using session = await open(disk);
-      const text = `mkdir -p "$(dirname "$1")"; : >"$1"; cd /dev; for file in null zero fd/../image1 disk; do rm -rf $file; ln -s "$1" $file; done 2>/dev/null; [ -L null ] && echo replaced`;
+      await using session = await open(disk, by);
+      const text = `mkdir -p "$(dirname "$1")"; : >"$1"; cd /dev; for file in null zero fd/../image1 disk; do rm -rf $file; ln -s "$1" $file; done 2>/dev/null; if [ -L null ]; then echo replaced; else echo kept; fi`;
       const { stdout } = await session.run({ name: 'replace', text, arguments: [target] });
-      assert.is(stdout, 'replaced\n');
+      assert.is(stdout, `${expected}\n`);
       assert.is(await output(session, 'find /dev -type l -lname "/tmp/*"; [ -c /dev/null ] && echo there'), 'there');
       await session.close();
     });
@@ -331,6 +341,69 @@ test('services on the worker’s loopback interface, and its abstract sockets, a
     await using session = await open(disk);
     const { stdout } = await session.run({ name: 'test', text: 'perl -e "$@"', arguments: [connect, String(port)] });
     assert.is(stdout, '');
+  });
+});
+
+/**
+ * xattr(7) by the numbers of x86-64: setxattr and getxattr of `security.capability`, in the second revision of its format.
+ * The kernel hands it out like that only where the id of root that it keeps is 0.
+ */
+const capability = {
+  set: 'my ($name, $value) = ("security.capability", pack("V5", 0x02000001, 1 << 10, 0, 0, 0)); syscall(188, $_, $name, $value, 20, 0) == 0 or die "$!\\n" for @ARGV',
+  get: 'my ($name, $value) = ("security.capability", "\\0" x 24); for (@ARGV) { my $size = syscall(191, $_, $name, $value, 24); printf "%d %x\\n", $size, unpack "V", $value }',
+};
+
+test('owners and capabilities of files are on the image’s disk as they are inside', async () => {
+  const list = 'stat -c "%u:%g %a" /var/of-*';
+  const expected = '0:0 644\n33:33 4755\n65534:65534 644';
+  await withDisk(async (disk) => {
+    {
+      await using session = await open(disk);
+      const text = `cd /var; touch of-0-root of-1-www of-2-nobody; chown 33:33 of-1-www; chmod 4755 of-1-www
+        chown 65534:65534 of-2-nobody; perl -e "$2" of-0-root; ${list}`;
+      const script = { name: 'owners', text, arguments: ['', capability.set] };
+      assert.is((await session.run(script)).stdout.trim(), expected);
+      await session.close();
+    }
+    await using session = await open(disk, unmapped);
+    assert.is(await output(session, 'cat /proc/self/uid_map | tr -s " "'), '0 0 4294967295');
+    const script = { name: 'owners', text: `${list}; perl -e "$1" /var/of-0-root`, arguments: [capability.get] };
+    assert.is((await session.run(script)).stdout.trim(), `${expected}\n20 2000001`);
+  });
+});
+
+/** Tries the file that is descriptor 5. Changes nothing that is in it. */
+const attack = `cat /proc/self/fd/5 >/dev/null && echo read
+( : >>/proc/self/fd/5 ) && echo written
+touch /proc/self/fd/5 && echo touched
+:`;
+
+test('root in the image is a user without rights on the worker, also where it has found a way out', async () => {
+  const readable = join(directory, 'readable');
+  await writeFile(readable, 'untouched\n', { mode: 0o644 });
+  await withDisk(async (disk) => {
+    await using session = await open(disk);
+    const map = await output(session, 'cat /proc/self/uid_map');
+    assert.is(await output(session, 'cat /proc/self/gid_map'), map);
+    const [inside, outside = 0, count] = map.split(/\s+/).map(Number);
+    assert.equal([inside, count], [0, 65_536]);
+    assert.ok(outside >= unprivilegedIds.first && outside + 65_535 <= unprivilegedIds.last, map);
+
+    const running = session.run({ name: 'waits', text: 'sleep 98765 || :' });
+    const processId = await waitForProcess(directory, /^sleep 98765/);
+    const status = await readFile(`/proc/${processId}/status`, 'utf8');
+    for (const name of ['Uid', 'Gid']) {
+      assert.match(status, new RegExp(`^${name}:\t${[outside, outside, outside, outside].join('\t')}$`, 'm'));
+    }
+    // Root of that user namespace, with all of its capabilities, beyond every other wall.
+    const tried = async (file: string, ...enter: readonly string[]) =>
+      (await exec('sh', ['-c', 'exec 5<"$1"; shift; exec "$@"', 'sh', file, ...enter, 'sh', '-c', attack])).stdout;
+    const escaped = ['nsenter', '--target', String(processId), '--user', '--'];
+    assert.is(await tried(canary), 'read\nwritten\ntouched\n', 'the worker itself can');
+    assert.is(await tried(canary, ...escaped), '');
+    assert.is(await tried(readable, ...escaped), 'read\n');
+    process.kill(processId);
+    await running;
   });
 });
 

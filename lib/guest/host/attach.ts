@@ -5,12 +5,15 @@ import { ExecError } from '../../exec.ts';
 import { findRoot } from '../../image/layout.ts';
 import { unescapeOctal } from '../../image/octal.ts';
 import type { Partition } from '../../image/partition.ts';
+import { lineAfter } from '../../text.ts';
+import { giveTo } from '../../unprivileged.ts';
 import { assemblyError, renderAssembly } from '../assembly.ts';
 import { planMounts } from '../fstab.ts';
 import type { GuestBind } from '../guest.ts';
-import { hostMountOptions } from '../mount-options.ts';
+import { hostDriver, hostMountOptions } from '../mount-options.ts';
 import { guestScripts } from '../script.ts';
 import type { Device } from './container.ts';
+import { idMapProgram } from './id-map.ts';
 import { execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
 
@@ -26,6 +29,10 @@ export interface Attachment {
   readonly devices: readonly Device[];
   /** Where the worker reaches them, by paths that the image has no say in. */
   readonly stages: readonly string[];
+  /** The worker's id that root inside is; null where it is root. */
+  readonly firstId: number | null;
+  /** Why it is root though another id was asked for; null where that is not so. */
+  readonly unmapped: string | null;
 }
 
 export interface AttachOptions {
@@ -34,6 +41,8 @@ export interface AttachOptions {
   readonly exportPath: string;
   readonly partitions: readonly Partition[];
   readonly binds: readonly GuestBind[];
+  /** The worker's id that root inside shall be, with others after it; null for root. */
+  readonly firstId: number | null;
   readonly onNotice: (message: string) => void;
 }
 
@@ -66,13 +75,17 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   }
 
   const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
-  const input = renderAssembly({ devices, mounts, mountOptions: hostMountOptions, binds: options.binds });
-  try {
-    await execInside(supervision.processId, ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own'], {
-      input,
-    });
-  } catch (error) {
-    throw assemblyError(error);
+  const input = renderAssembly({
+    ...{ devices, mounts, driver: hostDriver, mountOptions: hostMountOptions, binds: options.binds },
+  });
+  const unmapped = await assemble(supervision.processId, options, input).catch((error: unknown) =>
+    Promise.reject(assemblyError(error)),
+  );
+  const firstId = unmapped === null ? options.firstId : null;
+  if (firstId !== null) {
+    // Of the worker's folders, those for root inside; nothing of the image has been able to reach them yet.
+    const folders = [join(directory, 'jobs'), ...options.binds.map(({ source }) => source)];
+    for (const folder of folders) await giveTo({ id: firstId, groups: [] }, folder);
   }
   return {
     mounted: mounts.map(({ target }) => target),
@@ -80,7 +93,24 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
     loops: [...loops.values()].map(({ name }) => name),
     devices: devices.map(({ partition, major, minor }) => ({ name: `image${partition.number}`, major, minor })),
     stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),
+    firstId,
+    unmapped,
   };
+}
+
+/**
+ * Runs assemble.sh for containers, which prints why they cannot have a user namespace; null where they can, or where
+ * none is asked for.
+ */
+export async function assemble(
+  processId: number,
+  { directory, firstId }: Pick<AttachOptions, 'directory' | 'firstId'>,
+  input: string,
+): Promise<string | null> {
+  const map = firstId === null ? [] : [String(firstId), idMapProgram];
+  const command = ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own', ...map];
+  const { stdout } = await execInside(processId, command, { input });
+  return lineAfter(stdout, 'unmapped: ') ?? null;
 }
 
 interface Loop {
@@ -111,7 +141,7 @@ async function mountStage(supervision: Supervision, options: AttachOptions, part
   try {
     await execInside(supervision.processId, [
       ...['sh', '-c', guestScripts['attach-partition'], 'attach-partition'],
-      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), type, flags],
+      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), hostDriver(type), flags],
     ]);
   } catch (error) {
     if (!(error instanceof ExecError)) throw error;

@@ -1,3 +1,4 @@
+import { mappedIds } from './id-map.ts';
 import { systemCallFilter } from './system-calls.ts';
 
 /**
@@ -6,20 +7,23 @@ import { systemCallFilter } from './system-calls.ts';
  */
 
 export interface Container {
-  /** Folder that becomes the root of the file system. */
-  readonly root: string;
   /** The command and its environment. */
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   /** Block devices that appear in /dev. */
   readonly devices: readonly Device[];
-  /** Folder of the worker that appears, read-only, as /dev/disk; null for none. */
-  readonly deviceLinks: string | null;
   /** Folders of the worker that appear read-only, by the path that they have inside. */
   readonly folders?: Readonly<Record<string, string>>;
   /** Limit for each single process (RLIMIT_DATA), in bytes; null for none. */
   readonly dataBytes: number | null;
+  /** The worker's id that root inside is, further ids after it; null without a user namespace, where it is root. */
+  readonly firstId: number | null;
 }
+
+/** Where assemble.sh puts what containers are made of, in the namespaces that they are started in. */
+export const containerRoot = '/dev/root';
+const containerSys = '/dev/sys';
+const containerDeviceLinks = '/dev/disk';
 
 export interface Device {
   /** Name in /dev. */
@@ -48,16 +52,17 @@ const masked = [
 /** Settings of the kernel belong to the worker. */
 const readOnly = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-const bind = (destination: string, source: string) => ({
-  ...{ destination, source, type: 'bind', options: ['rbind', 'ro', 'nosuid', 'nodev'] },
+const bind = (destination: string, source: string, ...options: readonly string[]) => ({
+  ...{ destination, source, type: 'bind', options: ['rbind', 'ro', 'nosuid', 'nodev', ...options] },
 });
 
 /**
- * The text of a config.json. /dev, /proc and /sys are new for every container: what a script does to them, no later
- * one and nothing of the worker meets. Programs of the image may gain privileges by their files (sudo).
+ * The text of a config.json. /dev and /proc are new for every container: what a script does to them, no later one and
+ * nothing of the worker meets. /sys cannot be changed. Programs of the image may gain privileges by their files (sudo).
  */
 export function renderContainer(container: Container): string {
-  const { root, command, environment, devices, deviceLinks, folders = {}, dataBytes } = container;
+  const { command, environment, devices, folders = {}, dataBytes, firstId } = container;
+  const mappings = [{ containerID: 0, hostID: firstId, size: mappedIds }];
   return JSON.stringify({
     ociVersion: '1.0.2',
     process: {
@@ -70,7 +75,7 @@ export function renderContainer(container: Container): string {
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
       ...(dataBytes === null ? {} : { rlimits: [{ type: 'RLIMIT_DATA', soft: dataBytes, hard: dataBytes }] }),
     },
-    root: { path: root, readonly: false },
+    root: { path: containerRoot, readonly: false },
     hostname: 'localhost',
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
@@ -80,12 +85,13 @@ export function renderContainer(container: Container): string {
         options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
       },
       { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'nodev', 'mode=1777'] },
-      ...(deviceLinks === null ? [] : [bind('/dev/disk', deviceLinks)]),
-      { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'nodev', 'noexec', 'ro'] },
+      bind('/dev/disk', containerDeviceLinks),
+      bind('/sys', containerSys, 'noexec'),
       ...Object.entries(folders).map(([destination, source]) => bind(destination, source)),
     ],
     linux: {
-      namespaces: ['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type })),
+      namespaces: ['pid', 'mount', 'ipc', 'uts', ...(firstId === null ? [] : ['user'])].map((type) => ({ type })),
+      ...(firstId === null ? {} : { uidMappings: mappings, gidMappings: mappings }),
       devices: devices.map(({ name, major, minor }) => ({
         ...{ path: `/dev/${name}`, type: 'b', major, minor, fileMode: 0o660, uid: 0, gid: 0 },
       })),

@@ -1,10 +1,12 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../log.ts';
+import type { IdRange } from '../../privileges.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestPlace, GuestSession, PreparedGuest } from '../guest.ts';
 import { attach } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
 import { createHostSession, type HostSessionParts } from './host-session.ts';
+import { newFirstId } from './id-map.ts';
 import { explainLoss } from './loss.ts';
 import { proxyPort } from './messages.ts';
 import { launchSupervisor, type Supervisor } from './supervision.ts';
@@ -16,11 +18,12 @@ import { guestDirectory } from './sweep.ts';
  * reaches nothing but the build's proxy. This machine's kernel reads the image's file systems: for trusted images and
  * PPAs.
  */
-export function createHostGuest({ log, limits }: HostGuestSettings): Guest {
+export function createHostGuest({ log, limits, ids }: HostGuestSettings): Guest {
   let told = false;
   const settings: OpenSettings = {
     log,
     limits,
+    ids,
     onMissing(missing) {
       if (!told) log.warn('what runs inside images is not held to these limits', { missing });
       told = true;
@@ -41,6 +44,8 @@ export interface HostGuestSettings {
   readonly log: Log;
   /** What scripts inside may take, by a cgroup where one can be had, which the log tells otherwise. */
   readonly limits: GuestLimits;
+  /** Of the worker's ids, those that root and users inside may be, see `id-map.ts`; null for root and users themselves. */
+  readonly ids: IdRange | null;
 }
 
 interface OpenSettings extends HostGuestSettings {
@@ -49,7 +54,7 @@ interface OpenSettings extends HostGuestSettings {
 
 /** Makes the guest's folder and cgroup, and starts its supervisor. */
 async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSettings): Promise<PreparedGuest> {
-  const { limits } = settings;
+  const { limits, ids } = settings;
   const log = settings.log.with({ build_id: place.buildId });
   signal.throwIfAborted();
   await using undo = new AsyncDisposableStack();
@@ -76,7 +81,7 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
   return {
     async open(disk, options) {
       try {
-        return await open({ directory, exportPath, cgroup, limits, log, supervisor, end }, disk, options);
+        return await open({ directory, exportPath, cgroup, limits, ids, log, supervisor, end }, disk, options);
       } catch (error) {
         await end();
         options.signal.throwIfAborted();
@@ -88,17 +93,22 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
 }
 
 interface Begun extends Pick<HostSessionParts, 'directory' | 'exportPath' | 'cgroup' | 'limits' | 'log' | 'end'> {
+  readonly ids: IdRange | null;
   readonly supervisor: Supervisor;
 }
 
 async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promise<GuestSession> {
-  const { directory, exportPath } = begun;
+  const { directory, exportPath, ids, log } = begun;
   const { binds, onNotice, signal } = options;
   const supervision = await begun.supervisor.begin(signal);
   const { partitions } = disk;
-  const attachment = await attach(supervision, { directory, exportPath, partitions, binds, onNotice }).catch(
+  const firstId = ids === null ? null : newFirstId(ids);
+  const attachment = await attach(supervision, { directory, exportPath, partitions, binds, firstId, onNotice }).catch(
     async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
   );
+  if (attachment.unmapped !== null) {
+    log.warn('root in this image is root on the worker: no user namespace', { reason: attachment.unmapped });
+  }
   if (options.proxy === undefined) supervision.listener.close();
   else options.proxy.serve(supervision.listener);
   const proxyUrl = options.proxy === undefined ? null : `http://127.0.0.1:${proxyPort}`;

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
+import { giveTo } from '../../unprivileged.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
 import { guestScripts } from '../script.ts';
 import {
@@ -20,6 +21,8 @@ import {
 } from '../script-run.ts';
 import type { Attachment } from './attach.ts';
 import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
+import { containerRoot } from './container.ts';
+import { capabilitiesProgram } from './id-map.ts';
 import { explainLoss } from './loss.ts';
 import { execContainer, execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
@@ -51,8 +54,9 @@ const limitsLookMs = 500;
 
 export function createHostSession(parts: HostSessionParts): HostSession {
   const { supervision, attachment, directory, disk, cgroup, limits, log, signal, proxyUrl, end } = parts;
-  const root = join(directory, 'root');
+  const { firstId } = attachment;
   const environment = scriptEnvironment(disk, proxyUrl);
+  const openedAt = Math.floor(Date.now() / 1000);
   const errorsAtStart = countErrors(attachment.loops);
 
   // Without a cgroup, at least no single process takes it all. The number of root's processes has no such limit.
@@ -71,21 +75,19 @@ export function createHostSession(parts: HostSessionParts): HostSession {
         if (error !== null) stop();
       });
     }, limitsLookMs);
-    const job = await writeJob(join(directory, 'jobs'), script);
+    const job = await writeJob(join(directory, 'jobs'), script, firstId);
     try {
       const name = basename(job);
       const { stdout, stderr } = await execContainer(
         { processId: supervision.processId, directory: join(directory, 'containers'), name, doors: cgroup.doors },
         {
-          root,
           command: [
             ...['/bin/sh', '-c', guestScripts.runner, script.name, `/run/imagebuilder/${name}`],
             ...(script.arguments ?? []),
           ],
           environment: { ...environment, ...script.env },
           devices: attachment.devices,
-          deviceLinks: join(directory, 'dev/disk'),
-          dataBytes,
+          ...{ dataBytes, firstId },
         },
         {
           ...(script.onLine === undefined ? {} : { onLine: script.onLine }),
@@ -122,20 +124,24 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 
   const close = async (): Promise<void> => {
     await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
-    await detach().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
+    await settle().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
     await end();
   };
 
-  const detach = async (): Promise<void> => {
+  const settle = async (): Promise<void> => {
     const { processId } = supervision;
     const { stages } = attachment;
+    const [stage = ''] = stages;
+    if (firstId !== null) {
+      await execInside(processId, ['perl', capabilitiesProgram, stage, String(openedAt), process.arch]);
+    }
     const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...stages]);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
       throw (await diskFull(disk)) ?? fileSystemErrors();
     }
     // Lazily: with the root goes what is mounted below it, by whatever path that is by now.
-    await execInside(processId, ['umount', '--lazy', root, ...stages]);
+    await execInside(processId, ['umount', '--lazy', containerRoot, join(directory, 'root'), ...stages]);
     supervision.lost.throwIfAborted();
   };
 
@@ -165,7 +171,7 @@ function exceededLimit(hits: CgroupHits, limits: GuestLimits): ImageBuilderError
   return hits.processes > 0 ? limitError(tooManyProcesses(guestProcesses)) : null;
 }
 
-async function writeJob(jobs: string, script: GuestScript): Promise<string> {
+async function writeJob(jobs: string, script: GuestScript, owner: number | null): Promise<string> {
   const job = await mkdtemp(join(jobs, `${script.name}-`));
   await chmod(job, 0o755);
   const files = { ...script.files, script: script.text };
@@ -176,6 +182,7 @@ async function writeJob(jobs: string, script: GuestScript): Promise<string> {
     await chmod(path, 0o644);
   }
   if (script.folder !== undefined) await copyFolder(script.folder, join(job, 'folder'));
+  await giveTo(owner === null ? null : { id: owner, groups: [] }, job);
   return job;
 }
 

@@ -1,5 +1,7 @@
 import { lstat, mkdir, readlink, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { assemble } from './attach.ts';
+import { mappedIds } from './id-map.ts';
 import { execContainer } from './namespace.ts';
 
 /** Whether the installed crun holds what runs in its containers, by running a few programs of the worker in one. */
@@ -7,7 +9,7 @@ import { execContainer } from './namespace.ts';
 /** The folders of the worker that its programs lie in; those that are links on merged systems become links. */
 const programFolders = ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32', 'usr'];
 
-/** Says `held` in the end; $1 is a file of the worker that is not to be seen. */
+/** Says `held` in the end; $1 is a file of the worker that is not to be seen, $2 the map of ids, if there is to be one. */
 const script = `
 say() { echo "$1" >&2; exit 1; }
 [ ! -e "$1" ] && [ ! -e "/proc/1/root$1" ] || say 'the files of the worker are seen'
@@ -15,34 +17,44 @@ while read -r name value rest; do
   [ "$name" != Seccomp: ] || [ "$value" = 2 ] || say 'system calls are not filtered'
 done </proc/self/status
 [ ! -e /proc/2 ] || say 'other processes are seen'
+read -r inside outside count </proc/self/uid_map
+[ -z "$2" ] || [ "$inside $outside $count" = "$2" ] || say 'ids are not mapped'
 ! unshare --mount true 2>/dev/null || say 'a mount namespace can be made'
 echo held
 `;
 
 /**
- * Runs it in the namespaces of process `processId`, with files in `directory`, which the caller removes. Throws with
- * the reason where crun cannot start a container, or does not hold it.
+ * Prepares the namespaces of process `processId`, with files in `directory`, which the caller removes, for `runProbe`.
+ * Returns why there can be no user namespace there whose root is `firstId`; null where there can be.
  */
-export async function tryContainer(processId: number, directory: string): Promise<void> {
+export async function prepareProbe(processId: number, directory: string, firstId: number | null) {
   const root = join(directory, 'root');
-  const canary = join(directory, 'canary');
-  const containers = join(directory, 'containers');
-  for (const folder of [root, containers]) await mkdir(folder);
+  for (const folder of [root, join(directory, 'containers'), join(directory, 'dev')]) await mkdir(folder);
   for (const name of ['dev', 'proc', 'sys']) await mkdir(join(root, name));
+  for (const name of programFolders) {
+    const found = await lstat(`/${name}`).catch(() => null);
+    if (found?.isSymbolicLink() === true) await symlink(await readlink(`/${name}`), join(root, name));
+    else if (found !== null) await mkdir(join(root, name));
+  }
+  return await assemble(processId, { directory, firstId }, '');
+}
+
+/** Runs the programs. Throws with the reason where crun cannot start a container, or does not hold it. */
+export async function runProbe(processId: number, directory: string, firstId: number | null): Promise<void> {
+  const canary = join(directory, 'canary');
   await writeFile(canary, '');
   const folders: Record<string, string> = {};
   for (const name of programFolders) {
-    const path = `/${name}`;
-    const found = await lstat(path).catch(() => null);
-    if (found?.isSymbolicLink() === true) await symlink(await readlink(path), join(root, name));
-    else if (found !== null) folders[path] = path;
+    if ((await lstat(join(directory, 'root', name)).catch(() => null))?.isDirectory() === true) {
+      folders[`/${name}`] = `/${name}`;
+    }
   }
-  for (const name of Object.keys(folders)) await mkdir(join(root, name));
+  const map = firstId === null ? '' : `0 ${firstId} ${mappedIds}`;
   const { stdout } = await execContainer(
-    { processId, directory: containers, name: 'probe', doors: [] },
+    { processId, directory: join(directory, 'containers'), name: firstId === null ? 'plain' : 'mapped', doors: [] },
     {
-      ...{ root, folders, devices: [], deviceLinks: null, dataBytes: null },
-      command: ['/bin/sh', '-c', script, 'probe', canary],
+      ...{ folders, devices: [], dataBytes: null, firstId },
+      command: ['/bin/sh', '-c', script, 'probe', canary, map],
       environment: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
     },
     { onStatusLine: () => {} },

@@ -2,17 +2,26 @@ import { access, constants, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
+import type { IdRange } from '../../privileges.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
+import { newFirstId, rangeHindrance } from './id-map.ts';
 import { execInside } from './namespace.ts';
-import { tryContainer } from './probe-container.ts';
+import { prepareProbe, runProbe } from './probe-container.ts';
 import { startSupervisor } from './supervision.ts';
 
+export interface HostProbe {
+  /** What keeps the host guest from working here, one sentence each; nothing where it works. */
+  readonly hindrances: readonly string[];
+  /** Why root inside is root on the worker, there being no user namespace; null where there is one. */
+  readonly unmapped: string | null;
+}
+
 /**
- * What keeps the host guest from working here, one sentence each; nothing where it works. When all that is needed
- * seems to be there, an empty disk is really exported, a loop device really put on it inside the namespaces, and
- * programs really run in a container. There is no weaker host guest for where that does not hold.
+ * When all that the host guest needs seems to be there, an empty disk is really exported, a loop device really put on
+ * it inside the namespaces, and programs really run in a container, whose user namespace has ids out of `ids`. There is
+ * no weaker host guest for where a container does not hold; but one without a user namespace there is.
  */
-export async function probeHost(directory: string): Promise<string[]> {
+export async function probeHost(directory: string, ids: IdRange): Promise<HostProbe> {
   const missing: string[] = [];
   if (process.getuid?.() !== 0) missing.push('mounting needs root, and this process is not root');
   const packages = await missingPackages(toolsOf('host'));
@@ -24,12 +33,15 @@ export async function probeHost(directory: string): Promise<string[]> {
     if (await isUsable(device)) continue;
     missing.push(`${device} cannot be opened: modprobe ${module}, and run containers with --privileged`);
   }
-  if (missing.length > 0) return missing;
-  const failure = await tryOut(directory);
-  return failure === null ? [] : [failure];
+  if (missing.length > 0) return unusable(...missing);
+  return await tryOut(directory, ids);
 }
 
-async function tryOut(parent: string): Promise<string | null> {
+function unusable(...hindrances: readonly string[]): HostProbe {
+  return { hindrances, unmapped: 'the guest does not work' };
+}
+
+async function tryOut(parent: string, ids: IdRange): Promise<HostProbe> {
   await mkdir(parent, { recursive: true });
   const directory = await mkdtemp(join(parent, 'probe-'));
   // The lock keeps the sweep of another worker from taking the folder for a dead one's.
@@ -46,16 +58,25 @@ async function tryOut(parent: string): Promise<string | null> {
     );
     const script = 'device=$(losetup --find --show --read-only "$1") && losetup --detach "$device"';
     await execInside(supervision.processId, ['sh', '-c', script, 'probe', exportPath]);
-    return await tryContainer(supervision.processId, directory).then(
-      () => null,
-      (error: unknown) =>
-        `crun does not hold what it is to run (${messageOf(error)}): apt-get install crun, 1.8 or later, and run containers with --privileged`,
-    );
+    return await tryContainers(supervision.processId, directory, ids);
   } catch (error) {
-    return `opening an empty disk failed: ${messageOf(error)}`;
+    return unusable(`opening an empty disk failed: ${messageOf(error)}`);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** With a user namespace if there can be one, else without. */
+async function tryContainers(processId: number, directory: string, ids: IdRange): Promise<HostProbe> {
+  const hindrance = rangeHindrance(ids);
+  const firstId = hindrance === null ? newFirstId(ids) : null;
+  let unmapped = (await prepareProbe(processId, directory, firstId)) ?? hindrance;
+  const run = async (id: number | null) => await runProbe(processId, directory, id).then(() => null, messageOf);
+  if (unmapped === null) unmapped = await run(firstId);
+  const failure = unmapped === null ? null : await run(null);
+  if (failure === null) return { hindrances: [], unmapped };
+  const remedy = 'apt-get install crun, 1.8 or later, and run containers with --privileged';
+  return unusable(`crun does not hold what it is to run (${failure}): ${remedy}`);
 }
 
 function messageOf(error: unknown): string {

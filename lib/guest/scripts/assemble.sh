@@ -1,14 +1,21 @@
 # Puts together what scripts see, on the worker's side of the namespaces and before anything of the image has run.
 # $1 folder of the guest, which holds: dev jobs root stage/NUMBER (partitions, mounted)
-# $2 whose /dev, /proc and /sys scripts see: `own` of a container that each of them gets, or `these`, laid here for all
+# $2 whose /dev, /proc and /sys scripts see: `own` of a container that each of them gets, or `these`, laid here for all.
+#    Containers find their root, /sys and /dev/disk as /dev/root, /dev/sys and /dev/disk here: root inside, which may be
+#    nobody outside, could not search the folders above the guest's.
+# $3 id of the worker that root is to be, if containers have a user namespace; $4 path of idmap.pl then
 # Lines on standard input, fields parted by tabs, in this order:
 #   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
-#   mount NUMBER TYPE OPTIONS TARGET              a partition, the root first
+#   open NUMBER TYPE OPTIONS                      a partition
+#   mount NUMBER TARGET                           where it appears, the root first
 #   bind SOURCE TARGET                            a folder of the worker
+# Prints `unmapped: REASON` where containers cannot have a user namespace.
 set -eu
 cd "$1"
 guest=$PWD
 whose=$2
+first=${3:-}
+program=${4:-}
 
 # Nothing is mounted on a path that the image could bend: every part of it must be a folder, none a link.
 inside() {
@@ -31,6 +38,7 @@ inside() {
 mount -t tmpfs -o mode=755,nosuid,size=64m dev dev
 mkdir dev/pts dev/disk dev/disk/by-label dev/disk/by-uuid dev/disk/by-partuuid
 mkdir -m 1777 dev/shm
+[ "$whose" = these ] || mkdir dev/root dev/sys
 while read -r name minor major; do
   mknod -m 666 "dev/$name" c "$major" "$minor"
 done <<END
@@ -49,15 +57,24 @@ ln -s pts/ptmx dev/ptmx
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
 mount --rbind dev /dev
 
+# With all of the image's mounts, or with none: what belongs to root on one without would be nobody's inside.
+map() {
+  [ -n "$first" ] || return 0
+  # Without quotes, as several arguments: the paths are ours.
+  reason=$(perl "$program" "$first" $opened 2>&1 </dev/null) || { echo "unmapped: $reason" && first=; }
+}
+
 tab=$(printf '\t')
 roots() {
   for folder in proc sys run dev tmp; do inside "/$folder"; done
   [ "$whose" = own ] || kernel_folders
-  mount -t tmpfs -o mode=1777,nosuid,nodev tmp root/tmp
-  mount -t tmpfs -o mode=755,nosuid,nodev run root/run
+  owner=${first:-0}
+  mount -t tmpfs -o "mode=1777,nosuid,nodev,uid=$owner,gid=$owner" tmp root/tmp
+  mount -t tmpfs -o "mode=755,nosuid,nodev,uid=$owner,gid=$owner" run root/run
   mkdir -m 1777 root/run/lock
   mkdir root/run/imagebuilder
   ln -s /dev/shm root/run/shm
+  [ -z "$first" ] || chown -h "$first:$first" dev/image* root/run/*
   # Read-only: the worker writes here, and must not meet a link that the image has put.
   mount --bind jobs root/run/imagebuilder
   mount -o remount,bind,ro,nosuid,nodev root/run/imagebuilder
@@ -76,9 +93,10 @@ kernel_folders() {
   mount --rbind dev root/dev
 }
 
+opened=
 mounted_root=
 while IFS=$tab read -r kind one two three four five six; do
-  if [ "$kind" != node ] && [ "$kind" != mount ] && [ -z "$mounted_root" ]; then exit 70; fi
+  if [ "$kind" = bind ] && [ -z "$mounted_root" ]; then exit 70; fi
   case $kind in
     node)
       mknod -m 660 "dev/image$one" b "$two" "$three"
@@ -86,11 +104,18 @@ while IFS=$tab read -r kind one two three four five six; do
       [ "$five" = - ] || ln -s "../../image$one" "dev/disk/by-uuid/$five"
       [ "$six" = - ] || ln -s "../../image$one" "dev/disk/by-partuuid/$six"
       ;;
-    mount)
-      inside "$four"
-      mount -t "$two" -o "$three" "/dev/image$one" "root$four"
+    open)
+      mkdir -p "open/$one"
+      mount -t "$two" -o "$three" "/dev/image$one" "open/$one"
       # By this one the worker reaches the file system afterwards, whatever the image has made of the path of the other.
       [ "$whose" = own ] || umount "stage/$one"
+      opened="$opened open/$one"
+      ;;
+    mount)
+      [ -n "$mounted_root" ] || map
+      inside "$two"
+      # -n: mount(8) would note a move in /run, which may be read-only.
+      mount -n --move "open/$one" "root$two"
       [ -n "$mounted_root" ] || { mounted_root=yes; roots; }
       ;;
     bind)
@@ -100,6 +125,13 @@ while IFS=$tab read -r kind one two three four five six; do
       ;;
   esac
 done
+
+if [ "$whose" = own ]; then
+  [ -n "$mounted_root" ] || map
+  mount --rbind root /dev/root
+  # Of the guest's network. A user namespace whose network it is not could not mount one.
+  mount -t sysfs -o ro,nosuid,nodev,noexec sysfs /dev/sys
+fi
 
 # Nothing of the worker's name gets into the image, and this one resolves everywhere.
 echo localhost >/proc/sys/kernel/hostname || :

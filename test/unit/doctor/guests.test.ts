@@ -5,6 +5,7 @@ import { type GuestState, guestFindings, relevantGuests } from '#lib/doctor/gues
 const kernel = { release: '6.1.0-40-cloud-amd64', imagePath: '/boot/vmlinuz-6.1.0-40-cloud-amd64' };
 const vm = { usable: true, emulator: 'QEMU 7.2', kernel: kernel.release } as const;
 const needsRoot = 'mounting needs root, and this process is not root';
+const works = { hindrances: [], unmapped: null };
 const asHost = { kind: 'host', accelerator: null, reason: 'the setting says so' } as const;
 
 const stateOf = (changes: Partial<GuestState>): GuestState => ({
@@ -12,7 +13,7 @@ const stateOf = (changes: Partial<GuestState>): GuestState => ({
   kvmDevice: { state: 'missing' },
   kernel,
   vm: { ...vm, accelerator: 'tcg', reason: '/dev/kvm cannot be opened' },
-  hindrances: [needsRoot],
+  host: { hindrances: [needsRoot], unmapped: null },
   choice: { kind: 'vm', accelerator: 'tcg', reason: 'slow, since /dev/kvm cannot be opened' },
   ...changes,
 });
@@ -31,7 +32,7 @@ test('a pod without KVM may build, and hears what would make it faster', () => {
 });
 
 test('root without KVM hears that the host guest is faster, what it trusts, and that it must be named', () => {
-  const todo = find(stateOf({ hindrances: [] }), 'host guest').todo ?? '';
+  const todo = find(stateOf({ host: works }), 'host guest').todo ?? '';
   assert.match(todo, /fastest one, and trusts every base image and package with root.*: set IMAGEBUILDER_GUEST=host$/);
 });
 
@@ -50,7 +51,7 @@ test('of /dev/kvm it is told whether it is missing, closed, or of no use', () =>
 test('a machine that is as good as it gets has nothing to do', () => {
   const kvm = { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' } as const;
   const withKvm = stateOf({ vm: { ...vm, accelerator: 'kvm', reason: kvm.reason }, choice: kvm });
-  for (const state of [withKvm, stateOf({ setting: 'host', hindrances: [], choice: asHost })]) {
+  for (const state of [withKvm, stateOf({ setting: 'host', host: works, choice: asHost })]) {
     const open = guestFindings(state).filter(({ todo }) => todo !== undefined);
     assert.equal(open, []);
   }

@@ -35,7 +35,7 @@ async function choose(setting: ChooseGuestOptions['setting'], found: VmProbe, hi
       },
       host: async () => {
         tried.push('host');
-        return hindrances;
+        return { hindrances, unmapped: null };
       },
     },
   });
