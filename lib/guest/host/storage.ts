@@ -1,29 +1,112 @@
+import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unescapeOctal } from '../../image/octal.ts';
+import { privilegeArguments } from '../../privileges.ts';
 
 /** The qcow2 overlay as a raw file, by qemu-storage-daemon's FUSE export, and the kernel's side of it. */
 
 /**
- * Arguments of `unshare` that start the daemon. It has a mount namespace of its own, so that the export is seen by
- * the guest's namespace alone, which descends from it: no other build's namespace can hold on to the mount, and with
- * the daemon it is gone.
+ * Arguments of `unshare` that start the daemon, below a shell that ends with it. The shell has a mount namespace of its
+ * own, so that the export is seen by the guest's namespace alone, which descends from it: no other build's namespace can
+ * hold on to the mount, and with the daemon it is gone.
  */
 export function storageArguments(overlayPath: string, exportPath: string): string[] {
-  // In QEMU's option syntax a comma in a value is doubled.
-  const value = (path: string) => path.replaceAll(',', ',,');
+  // In QEMU's option syntax a comma in a value is doubled. The overlay is thrown away after a crash, so nothing is gained
+  // by flushing it to the disk.
+  const filename = overlayPath.replaceAll(',', ',,');
+  const disk = `driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=${filename},file.discard=unmap`;
   return [
-    '--mount',
-    '--propagation',
-    'slave',
-    '--',
-    'qemu-storage-daemon',
-    '--blockdev',
-    // The overlay is thrown away after a crash, so nothing is gained by flushing it to the disk.
-    `driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=${value(overlayPath)},file.discard=unmap`,
-    '--export',
-    `fuse,id=disk,node-name=disk,mountpoint=${value(exportPath)},writable=on,allow-other=off`,
+    ...['--mount', '--propagation', 'slave', '--', 'sh', '-c', storageScript, 'storage'],
+    ...[roomScript, exportPath, overlayPath, readBackingPath(overlayPath), disk],
+    ...privilegeArguments(null),
   ];
+}
+
+/** Number of the descriptor by which the daemon answers the kernel. */
+const connectionDescriptor = 9;
+
+/**
+ * Shell text that mounts the export `$2` itself, so that the daemon, which strangers' data may take over, needs no right
+ * to mount; libfuse takes over a connection where the mount point is called /dev/fd/9. The daemon is the one child of
+ * the process that this shell waits for. SIGTERM is passed on to it until it has ended: as the first process of its PID
+ * namespace it does not get the signal before it listens.
+ */
+const storageScript = `
+parent= ending=
+end() {
+  ending=yes
+  # A process that has ended, and is only to be waited for, has no program.
+  while [ -e "/proc/$parent/exe" ]; do
+    id=
+    read -r id <"/proc/$parent/task/$parent/children"
+    [ -z "$id" ] || kill -s TERM "$id"
+    sleep 0.02
+  done
+}
+trap end TERM
+exec ${connectionDescriptor}<>/dev/fuse || exit
+options=fd=${connectionDescriptor},rootmode=100000,user_id=0,group_id=0,max_read=67108864,nosuid,nodev
+mount -i -t fuse -o "$options" storage "$2" || exit
+room=$1
+shift
+setpriv --pdeathsig KILL unshare --mount --propagation slave --pid --ipc --fork --kill-child sh -c "$room" room "$@" &
+parent=$!
+[ -z "$ending" ] || end
+exec ${connectionDescriptor}<&-
+while kill -s 0 "$parent" 2>/dev/null; do wait "$parent"; done
+`;
+
+/**
+ * Shell text that becomes the daemon of the export `$1`: root by name, without capabilities, and in a room that holds
+ * nothing but programs, the overlay `$2` and, to be read, the base `$3` of the overlay; `$4` describes the disk, and
+ * what follows are arguments of setpriv. No process but its own is in its PID namespace. The room is put up over the
+ * guest's folder, which only this mount namespace sees so. QEMU wants the mount point of an export to be a file.
+ */
+const roomScript = `
+set -e
+room=\${1%/*} overlay=$2 base=$3 disk=$4
+shift 4
+exec 3<>"$overlay" 8<>/dev/null
+[ -z "$base" ] || exec 4<"$base"
+mount -t tmpfs -o mode=755,size=1M,nosuid,nodev room "$room"
+for folder in usr bin lib lib32 lib64 libx32 sbin; do
+  if [ -L "/$folder" ]; then
+    ln -s "$(readlink "/$folder")" "$room/$folder"
+  elif [ -d "/$folder" ]; then
+    mkdir "$room/$folder"
+    mount --bind "/$folder" "$room/$folder"
+    mount -o remount,bind,ro "$room/$folder"
+  fi
+done
+borrow() {
+  [ -e "$room$2" ] || { mkdir -p "$room\${2%/*}"; : >"$room$2"; }
+  mount -c --bind "/proc/self/fd/$1" "$room$2"
+}
+borrow 8 /dev/null
+borrow 3 "$overlay"
+[ -z "$base" ] || { borrow 4 "$base"; mount -o remount,bind,ro "$room$base"; }
+mkdir "$room/dev/fd"
+: >"$room/dev/fd/${connectionDescriptor}"
+mount -o remount,ro "$room"
+exec 3<&- 4<&- 8<&-
+exec chroot "$room" setpriv --pdeathsig KILL "$@" -- qemu-storage-daemon --blockdev "$disk" \
+  --export fuse,id=disk,node-name=disk,mountpoint=/dev/fd/${connectionDescriptor},writable=on,allow-other=off
+`;
+
+/** The path of the base in the header of an overlay that this worker has just made; empty where it has none. */
+function readBackingPath(overlayPath: string): string {
+  const head = Buffer.alloc(64 * 1024);
+  const file = openSync(overlayPath, 'r');
+  try {
+    readSync(file, head, 0, head.length, 0);
+  } finally {
+    closeSync(file);
+  }
+  // docs/interop/qcow2.txt of QEMU: the place and the length of the name.
+  const offset = Number(head.readBigUInt64BE(8));
+  const path = head.toString('utf8', offset, offset + head.readUInt32BE(16));
+  return path.startsWith('/') ? path : '';
 }
 
 /**
