@@ -186,6 +186,13 @@ test('changes to every partition of the fstab are in the overlay after close, an
         'nofail means that nobody need be told',
       );
       assert.is(await output(session, 'cat /boot/vmlinuz'), 'a kernel');
+      assert.is(
+        await output(
+          session,
+          'stat -c %u / /boot /tmp /run /dev/image1 | sort -u; tr -s " " </proc/self/uid_map | cut -d " " -f 4',
+        ),
+        '0\n65536',
+      );
       await session.run({
         name: 'change',
         text: 'echo new >/boot/new; echo more >/etc/more; dd if=/dev/zero of=/big bs=1M count=8',

@@ -33,7 +33,7 @@ const boot = { offsetBytes: 8 * MiB, sizeBytes: 8 * MiB };
 const fstab = `# comment
 LABEL=cloudimg-rootfs / ext4 discard,errors=remount-ro 0 1
 LABEL=UEFI /boot/efi vfat umask=0077 0 1
-LABEL=BOOT /boot ext4 defaults 0 2
+LABEL=BOOT /boot ext3 defaults 0 2
 LABEL=nowhere /data ext4 nofail 0 2
 `;
 
@@ -86,11 +86,19 @@ export async function makeTestImage(
   const bootTree = `${tree}.boot`;
   await mkdir(join(bootTree, 'efi'), { recursive: true });
   await writeFile(join(bootTree, 'vmlinuz'), 'a kernel');
-  await makeExt4(raw, root, 'cloudimg-rootfs', rootUuid, tree, tampering === undefined ? [] : ['-O', '^metadata_csum']);
+  await makeExt(
+    raw,
+    root,
+    'ext4',
+    'cloudimg-rootfs',
+    rootUuid,
+    tree,
+    tampering === undefined ? [] : ['-O', '^metadata_csum'],
+  );
   if (tampering !== undefined) {
     await exec('debugfs', ['-w', '-f', '-', `${raw}?offset=${root.offsetBytes}`], { input: tampering });
   }
-  await makeExt4(raw, boot, 'BOOT', bootUuid, bootTree);
+  await makeExt(raw, boot, 'ext3', 'BOOT', bootUuid, bootTree);
   await exec('mformat', [
     '-i',
     `${raw}@@${efi.offsetBytes}`,
@@ -125,20 +133,21 @@ const partitions: readonly Partition[] = [
   },
   {
     ...{ number: 16, ...boot, type: 'bc13c2ff-59e6-4262-a352-b275fd6f7172', name: null, partitionUuid: null },
-    fileSystem: { type: 'ext4', label: 'BOOT', uuid: bootUuid },
+    fileSystem: { type: 'ext3', label: 'BOOT', uuid: bootUuid },
   },
 ];
 
-async function makeExt4(
+async function makeExt(
   raw: string,
   place: typeof root,
+  type: 'ext3' | 'ext4',
   label: string,
   uuid: string,
   tree: string,
   options: readonly string[] = [],
 ): Promise<void> {
   await exec('mke2fs', [
-    ...['-q', '-F', '-t', 'ext4', ...options, '-L', label, '-U', uuid, '-d', tree],
+    ...['-q', '-F', '-t', type, ...options, '-L', label, '-U', uuid, '-d', tree],
     ...['-E', `offset=${place.offsetBytes},root_owner=0:0`, raw, `${place.sizeBytes / 1024}k`],
   ]);
 }
