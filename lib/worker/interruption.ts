@@ -2,6 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Broker } from '../queue/broker.ts';
 import { type CancelUrlOptions, watchCancelUrl } from './cancellation.ts';
+import { lostOwnership } from './decide.ts';
 
 /** Everything that may end a running build from outside, as one signal; the first cause wins. */
 export interface Interruption extends AsyncDisposable {
@@ -25,9 +26,6 @@ export interface InterruptionOptions {
   readonly stopping: AbortSignal;
   readonly log: Log;
 }
-
-/** The reason of the signal when the build belongs to another worker by now: nothing more may be told of it. */
-export const lostOwnership = new ImageBuilderError('internal', 'another worker has taken the build over');
 
 /** Watches until disposed. */
 export function watchInterruptions(options: InterruptionOptions): Interruption {

@@ -1,0 +1,193 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BuildEvent, ImageResult } from '../api/event.ts';
+import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
+import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
+import { imageKinds } from '../kinds/index.ts';
+import type { Log } from '../log.ts';
+import type { BuildContext } from '../pipeline/context.ts';
+import type { Broker } from '../queue/broker.ts';
+import type { BuildJob } from '../queue/job.ts';
+import type { CancelUrlOptions } from './cancellation.ts';
+import { type AttemptDecision, exhaustion, type JobDecision, outcomeOf } from './decide.ts';
+import type { Deliveries } from './deliveries.ts';
+import { watchInterruptions } from './interruption.ts';
+import { deliverCallback } from './notify.ts';
+import { type Outcome, type Reporter, startReporter } from './reporter.ts';
+
+export interface AttemptOptions {
+  /** Name of the worker, unlike that of any other worker process. */
+  readonly name: string;
+  readonly broker: Broker;
+  readonly runBuild: (
+    build: { readonly buildId: string; readonly request: BuildRequest },
+    context: BuildContext,
+  ) => Promise<ImageResult>;
+  readonly getJson: CancelUrlOptions['getJson'];
+  /** Delivers callbacks while the worker goes on. */
+  readonly deliveries: Pick<Deliveries, 'add'>;
+  /** Removes from the store what attempts at a build that has failed left there. */
+  readonly discard: (buildId: string) => Promise<void>;
+  /** Asks for a worker to be woken, for a job that this one has put back. Must neither throw nor take long. */
+  readonly wake: () => void;
+  readonly settings: {
+    readonly heartbeatMs: number;
+    readonly maximumAttempts: number;
+    readonly buildTimeoutMs: number;
+    readonly cancelPollMs: number;
+  };
+  readonly log: Log;
+}
+
+/** A build that this worker has claimed. */
+interface Claimed {
+  readonly job: BuildJob;
+  readonly attempt: number;
+  readonly reporter: Reporter;
+  readonly stopping: AbortSignal;
+}
+
+/** For the last event of a build when the worker is stopping. */
+const stoppingPatienceMs = 4_000;
+
+/**
+ * Claims a build, builds it and reports how it ended. Resolves with the state that this attempt leaves it in: `queued`
+ * where it was handed back, `running` where another worker has taken it over; null where it could not be claimed.
+ */
+export async function runAttempt(
+  job: BuildJob,
+  claim: JobDecision & { readonly do: 'claim' },
+  stopping: AbortSignal,
+  options: AttemptOptions,
+): Promise<BuildEvent['state'] | null> {
+  const { broker, name, settings, log } = options;
+  const { attempt, sequence, losses } = claim;
+  const verdict = await broker.claim(job, { worker: name, attempt, sequence });
+  if (verdict !== 'won') {
+    log.info('build not taken', { reason: verdict });
+    return null;
+  }
+  log.info('build taken', { attempt });
+  await using reporter = startReporter({
+    identity: {
+      build_id: job.build_id,
+      ticket_id: job.request.ticket_id,
+      progress_trigger: job.request.progress_trigger,
+      attempt,
+      worker: name,
+    },
+    steps: imageKinds[job.request.base_image.image_type].steps,
+    firstSequence: sequence + 1,
+    publish: (event) => publish(job, event, stopping, options),
+    heartbeatMs: settings.heartbeatMs,
+  });
+  const claimed = { job, attempt, reporter, stopping };
+  const exhausted = exhaustion(losses, settings.maximumAttempts);
+  const decision: AttemptDecision =
+    exhausted === null
+      ? await build(claimed, losses, options)
+      : { do: 'finish', outcome: { state: 'failed', error: exhausted }, bury: true };
+  switch (decision.do) {
+    case 'forget':
+      return 'running';
+    case 'hand back':
+      await handBack(claimed, decision.message, decision.error, options);
+      return 'queued';
+    case 'finish':
+      if (decision.bury) await broker.jobs.bury(job);
+      return await finish(claimed, decision.outcome, options);
+  }
+}
+
+/** Runs the build under everything that may end it early. */
+async function build(claimed: Claimed, losses: number, options: AttemptOptions): Promise<AttemptDecision> {
+  const { job, attempt, reporter, stopping } = claimed;
+  const { broker, name, settings, log } = options;
+  await using interruption = watchInterruptions({
+    buildId: job.build_id,
+    worker: name,
+    attempt,
+    projection: broker.projection,
+    cancelUrl: job.request.cancel_url ?? null,
+    getJson: options.getJson,
+    cancelPollMs: settings.cancelPollMs,
+    timeoutMs: settings.buildTimeoutMs,
+    stopping,
+    log,
+  });
+  const { signal } = interruption;
+  try {
+    signal.throwIfAborted();
+    const request = parseBuildRequest(job.request);
+    const image = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
+    return { do: 'finish', outcome: { state: 'completed', image }, bury: false };
+  } catch (thrown) {
+    // What fails while a build is being ended is a consequence; the reason of the end is the cause.
+    const error = toImageBuilderError(signal.aborted ? signal.reason : thrown);
+    const { step, doing } = reporter;
+    const place = step === null ? doing : `${step}: ${doing}`;
+    const decision = outcomeOf(error, { losses, worker: name, place }, settings);
+    if (decision.do === 'hand back' ? decision.error !== undefined : isFailure(decision)) {
+      log.warn('build failed', { code: error.code, step, error });
+    }
+    return decision;
+  }
+}
+
+function isFailure(decision: AttemptDecision): boolean {
+  return decision.do === 'finish' && decision.outcome.state === 'failed';
+}
+
+/** Gives a build to another attempt at once. Where RabbitMQ cannot be reached, its lease does so later. */
+async function handBack(
+  { job, reporter }: Claimed,
+  message: string,
+  error: ImageBuilderError | undefined,
+  { broker, wake, log }: AttemptOptions,
+): Promise<void> {
+  // The event first: the worker that takes the job must see that nobody works on it any more.
+  if (!(await reporter.handBack(message, error))) return;
+  await broker.jobs.handBack(job);
+  wake();
+  log.info('build handed back');
+}
+
+async function finish(
+  { job, attempt, reporter }: Claimed,
+  outcome: Outcome,
+  { deliveries, discard, log }: AttemptOptions,
+): Promise<BuildEvent['state']> {
+  if (outcome.state !== 'completed' && attempt > 1) {
+    await discard(job.build_id).catch((error: unknown) => {
+      log.warn('what earlier attempts left in the store cannot be removed', { error });
+    });
+  }
+  const { event, counted } = await reporter.end(outcome);
+  if (!counted) return 'running';
+  const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
+  log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
+  deliverCallback(job, event, deliveries);
+  return event.state;
+}
+
+/**
+ * Publishes an event; resolves with whether it counted. Progress that cannot be published is dropped. The end of a
+ * build, or that it goes back, is tried until it succeeds; but a worker that is stopping does not wait for that: the
+ * lease brings the job to another one, which finds the image.
+ */
+async function publish(
+  { submission }: BuildJob,
+  event: BuildEvent,
+  stopping: AbortSignal,
+  { broker, log }: AttemptOptions,
+): Promise<boolean> {
+  for (;;) {
+    try {
+      const patienceMs = stopping.aborted ? stoppingPatienceMs : undefined;
+      return (await broker.publishEvent(event, { submission, patienceMs })) === 'applied';
+    } catch (error) {
+      log.warn('event not sent', { state: event.state, sequence: event.sequence, error });
+      if (event.state === 'running' || stopping.aborted) return false;
+      await sleep(1_000);
+    }
+  }
+}

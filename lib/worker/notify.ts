@@ -1,0 +1,13 @@
+import type { BuildEvent } from '../api/event.ts';
+import type { BuildJob } from '../queue/job.ts';
+import type { Deliveries } from './deliveries.ts';
+
+/** Has the end of a build delivered to the callback of its job, where it has one. The worker does not wait for that. */
+export function deliverCallback(job: BuildJob, event: BuildEvent, deliveries: Pick<Deliveries, 'add'>): void {
+  if (job.callback === null) return;
+  deliveries.add({
+    callback: { url: job.callback.url, callId: job.callback.call_id },
+    event,
+    durationSeconds: (Date.parse(event.time) - Date.parse(job.submitted_at)) / 1000,
+  });
+}
