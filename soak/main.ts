@@ -13,9 +13,9 @@ import { type Fleet, startFleet } from '../test/system/faults/fleet.ts';
 import { assertNothingLeft, observe } from '../test/system/leaks.ts';
 import { type Callers, startCallers } from './callers.ts';
 import { createInjector } from './inject.ts';
-import { type Account, type Ledger, openLedger } from './ledger.ts';
 import { makePlan, plainPackages, submitters } from './plan.ts';
 import { type Dealing, submit } from './submit.ts';
+import { type Account, openTally, type Tally } from './tally.ts';
 
 /**
  * `npm run soak`: many small builds from many submitters on a fleet of workers, while everything that can break does,
@@ -71,15 +71,15 @@ const injector = createInjector({ fleet, callers, startWorker });
 
 const dealings: Dealing[] = [];
 const { broker, storeDirectory } = fleet;
-const ledger = openLedger({ dealings, projection: broker.projection, storeDirectory });
+const tally = openTally({ dealings, ledger: broker.ledger, storeDirectory });
 const faults = new Map<string, number>();
 const beganAt = Date.now();
 
 await submitAll();
-const unended = await drain(fleet, ledger, callers);
+const unended = await drain(fleet, tally, callers);
 await stopWorkers();
 if (options.logs !== undefined) await keepLogs(options.logs);
-const account = await ledger.account(await callers.read(), callers.calledBack);
+const account = await tally.account(await callers.read(), callers.calledBack);
 report(
   account,
   [...account.leaked, ...(await leaks())],
@@ -93,7 +93,7 @@ async function submitAll(): Promise<void> {
   let toldAt = 0;
   for (const submission of plan.submissions) {
     for (;;) {
-      const unfinished = await ledger.look();
+      const unfinished = await tally.look();
       if (Date.now() - toldAt > progressMs) {
         toldAt = Date.now();
         say(`${submission.index} of ${plan.submissions.length} submitted, ${unfinished} builds under way`);
@@ -137,11 +137,11 @@ async function cancelWhereWanted({ submission, accepted }: Dealing): Promise<voi
 }
 
 /** Waits until every build has ended and its caller knows; resolves with what is still missing when the time is over. */
-async function drain(fleet: Fleet, ledger: Ledger, callers: Callers): Promise<string[]> {
+async function drain(fleet: Fleet, tally: Tally, callers: Callers): Promise<string[]> {
   say('every submission and every fault has been; waiting for the rest');
   for (const end = Date.now() + drainLimitMs; ; await sleep(500)) {
-    const unended = await ledger.look();
-    const untold = ledger.untold(await callers.read(), callers.calledBack);
+    const unended = await tally.look();
+    const untold = tally.untold(await callers.read(), callers.calledBack);
     const jobs = await waitingJobs(fleet);
     if (unended === 0 && untold.length === 0 && jobs === 0) return [];
     if (Date.now() > end) return jobs === 0 ? [] : [`${jobs} jobs are still in the queues`];

@@ -10,7 +10,7 @@ import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
-import { type BuildView, isSameRequest, type Verdict } from '#lib/queue/projection.ts';
+import { type BuildView, isSameRequest, type Verdict } from '#lib/queue/ledger.ts';
 import { toBuildStatus } from '#lib/queue/status.ts';
 import { digestRequest } from '#lib/queue/submission.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
@@ -29,7 +29,7 @@ export interface BuildImageDependencies {
 /** What the function answers: submit with POST, one build with GET, cancel with DELETE. */
 export function buildImage(dependencies: BuildImageDependencies): Handler {
   const { log, callers } = dependencies;
-  const admission = createAdmission(dependencies.broker.projection);
+  const admission = createAdmission(dependencies.broker.ledger);
   return (event, context) => {
     const [buildId, ...more] = event.path.split('/').filter((part) => part !== '');
     const path = buildId === undefined ? '/' : more.length === 0 ? '/{build_id}' : 'other';
@@ -69,10 +69,10 @@ async function submit(
       status_url: `${publicUrl}/api/v1/imagebuilder/status?build_id=${buildId}`,
     };
   };
-  await broker.projection.ready(readyPatienceMs);
+  await broker.ledger.ready(readyPatienceMs);
   const now = new Date();
   const key = { caller: caller.name, ticketId: request.ticket_id, progressTrigger: request.progress_trigger };
-  const known = broker.projection.unfinished(key, now);
+  const known = broker.ledger.unfinished(key, now);
   const digest = digestRequest(request, callback?.url ?? null);
   if (known !== undefined) {
     if (!isSameRequest(known, digest)) throw conflict(known.buildId);
@@ -93,7 +93,7 @@ async function submit(
     throw error;
   });
   if (verdict === 'superseded') {
-    const { supersededBy, conflicting } = broker.projection.get(job.build_id) ?? {};
+    const { supersededBy, conflicting } = broker.ledger.get(job.build_id) ?? {};
     if (typeof supersededBy === 'string' && conflicting === false) return accepted(200, supersededBy);
     throw conflict(supersededBy);
   }
@@ -127,7 +127,7 @@ async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
 
 async function show({ broker }: BuildImageDependencies, buildId: string, call: Call): Promise<BuildStatus> {
   if (!isBuildId(buildId)) throw notFound(buildId);
-  await broker.projection.ready(readyPatienceMs);
+  await broker.ledger.ready(readyPatienceMs);
   const build = await find(broker, buildId, call);
   return toBuildStatus(build, new Date(), { logTail: true });
 }
@@ -139,7 +139,7 @@ async function cancel(
 ): Promise<{ cancelling: true; build_id: string; ticket_id: string | number }> {
   requireChange(call);
   if (!isBuildId(path)) throw notFound(path);
-  await broker.projection.ready(readyPatienceMs);
+  await broker.ledger.ready(readyPatienceMs);
   const build = await find(broker, path, call);
   const verdict = await broker.requestCancel(path);
   if (verdict === 'finished') {
@@ -152,8 +152,8 @@ async function cancel(
 }
 
 /** The build, where the caller may know of it. Another's is as unknown as one that does not exist. */
-async function find({ projection }: Broker, buildId: string, { caller, note }: Call): Promise<BuildView> {
-  const build = await projection.find(buildId, (known) => maySee(caller, known.caller));
+async function find({ ledger }: Broker, buildId: string, { caller, note }: Call): Promise<BuildView> {
+  const build = await ledger.find(buildId, (known) => maySee(caller, known.caller));
   if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
   note({ ticket_id: build.ticketId });
   return build;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Caller } from '#lib/callers.ts';
 import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
-import type { Projection } from '#lib/queue/projection.ts';
+import type { Ledger } from '#lib/queue/ledger.ts';
 
 /**
  * Holds callers to their limits. What counts are the builds in the events stream and, until they are there, those that
@@ -20,13 +20,13 @@ export interface Admission {
 const unfinishedRetrySeconds = 30;
 const hourMs = 3_600_000;
 
-export function createAdmission(projection: Pick<Projection, 'get' | 'usage'>): Admission {
+export function createAdmission(ledger: Pick<Ledger, 'get' | 'usage'>): Admission {
   /** Name of the caller, by build. */
   const underWay = new Map<string, string>();
   return {
     admit({ name, limits }, buildId, now) {
-      const usage = projection.usage(name, now);
-      const own = [...underWay].filter(([id, caller]) => caller === name && projection.get(id) === undefined).length;
+      const usage = ledger.usage(name, now);
+      const own = [...underWay].filter(([id, caller]) => caller === name && ledger.get(id) === undefined).length;
       const { unfinished_builds = Number.POSITIVE_INFINITY, builds_an_hour = Number.POSITIVE_INFINITY } = limits;
       if (usage.unfinished + own >= unfinished_builds) {
         throw new ImageBuilderError(

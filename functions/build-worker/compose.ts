@@ -70,7 +70,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       post: async (url, body, headers, { signal }) => (await client.postJson(url, body, { headers, signal })).status,
       signingKey: config.callbackSigningKey,
       timeoutMs: config.callbackTimeoutMs,
-      settled: (buildId) => broker.recordTold(buildId, 'callback'),
+      settled: (buildId) => broker.recordNotified(buildId, 'callback'),
       log,
     }),
   );

@@ -8,7 +8,7 @@ import { type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
@@ -54,8 +54,8 @@ export function status(dependencies: StatusDependencies): Handler {
 async function report(broker: Broker, query: Query, { caller }: Call): Promise<Status> {
   const problem = await brokerProblem(broker);
   const visible = (build: BuildView) => maySee(caller, build.caller);
-  if (query.build_id !== undefined && problem === null) await broker.projection.find(query.build_id, visible);
-  const lists = toBuildLists(broker.projection, new Date(), {
+  if (query.build_id !== undefined && problem === null) await broker.ledger.find(query.build_id, visible);
+  const lists = toBuildLists(broker.ledger, new Date(), {
     visible,
     filter: (build) => matches(build, query),
     logTail: query.build_id !== undefined,
@@ -77,18 +77,18 @@ async function report(broker: Broker, query: Query, { caller }: Call): Promise<S
   };
 }
 
-/** Why the projection may be behind the truth, or null when it is not. */
+/** Why the ledger may be behind the truth, or null when it is not. */
 async function brokerProblem(broker: Broker): Promise<string | null> {
-  if (broker.projection.caughtUp && broker.reachable().reachable) return null;
+  if (broker.ledger.caughtUp && broker.reachable().reachable) return null;
   try {
     // A short wait bridges a blip; a long one only makes sense while the past is being read.
-    await broker.projection.ready(awayPatienceMs);
+    await broker.ledger.ready(awayPatienceMs);
     return null;
   } catch (error) {
     if (!broker.reachable().reachable) return error instanceof Error ? error.message : String(error);
   }
   try {
-    await broker.projection.ready(readyPatienceMs);
+    await broker.ledger.ready(readyPatienceMs);
     return null;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

@@ -2,32 +2,32 @@ import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import type { Log } from '../log.ts';
 import { openConnection } from './connection.ts';
-import { followEvents, type LiveProjection } from './follower.ts';
+import { followEvents, type LiveLedger } from './follower.ts';
 import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
+import type { NotificationWay, Verdict } from './ledger.ts';
 import { openProgress } from './progress.ts';
-import type { ToldWay, Verdict } from './projection.ts';
 import type { Submission } from './submission.ts';
 import { declareTopology } from './topology.ts';
 
 /** Everything that Image Builder does with RabbitMQ, on one connection that comes back by itself. */
 export interface Broker extends AsyncDisposable {
   readonly jobs: Jobs;
-  /** What the events so far say of every build. */
-  readonly projection: LiveProjection;
+  /** The builds as the events so far describe them. */
+  readonly ledger: LiveLedger;
   /**
-   * Tells an event everywhere: appends it to the stream and, when it counted there, sends it to the caller's exchange.
-   * Events of a build go in the order of the calls. Anything but `applied` means that the sender has no say in this
-   * build any more, and nobody has been told. Throws `broker.unreachable` when an outage outlasts `patienceMs`; the
-   * next event then tells the newer state, but a terminal one has to be sent again, the same.
+   * Publishes an event: appends it to the stream and, when it counted there, sends it to the caller's exchange. Events
+   * of a build keep the order of the calls. Any verdict but `applied` means that the sender does not own the build any
+   * more, and that no caller has received the event. Throws `broker.unreachable` when an outage outlasts `patienceMs`:
+   * the next event supersedes this one, but a terminal event has to be published again, unchanged.
    */
   publishEvent(event: BuildEvent, options?: PublishEventOptions): Promise<Verdict>;
   /** Starts the next attempt at a build for a worker: `attempt` is the last known one plus one. */
   claim(job: BuildJob, by: ClaimedBy): Promise<Claim>;
   /** Sends a terminal event that counted to the caller's exchange once more, and records it where that succeeds. */
-  tellEnd(event: BuildEvent): Promise<void>;
-  /** Records that the caller was told of a build in this way. Never throws: in doubt, the caller is told again. */
-  recordTold(buildId: string, way: ToldWay): Promise<void>;
+  notifyEnd(event: BuildEvent): Promise<void>;
+  /** Records that the caller was notified in this way. Never throws: in doubt, the caller is notified again. */
+  recordNotified(buildId: string, way: NotificationWay): Promise<void>;
   /**
    * Takes back a submission that is answered with an error: parts of it may have arrived, or may still. Returns at
    * once; goes on trying while this process lives.
@@ -69,11 +69,11 @@ export interface BrokerOptions {
   readonly name?: string;
 }
 
-/** For what a caller waits for: a call is answered with 503 rather than late. */
+/** Limit for what an HTTP call waits for: it is answered with 503 rather than late. */
 const callPatienceMs = 6_000;
-/** For what a build tells: it has time, but the next event tells more. */
+/** Limit for publishing progress. A lost event is superseded by the next one. */
 const eventPatienceMs = 10_000;
-/** For a submission that is just being told of. Its process may be dead. */
+/** How long a worker's first event waits for the `queued` event, whose process may have died. */
 const queuedPatienceMs = 2_000;
 const withdrawalPatienceMs = 10_000;
 
@@ -95,9 +95,9 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   });
   const progress = openProgress(connection, {
     isOvertaken({ build_id, sequence, time }) {
-      // The worker that has the build waits for this one to be told.
+      // The worker that has the build waits until this one has been delivered.
       if (sequence === 0 && Date.now() - Date.parse(time) < queuedPatienceMs) return false;
-      return (follower.projection.get(build_id)?.sequence ?? 0) > sequence;
+      return (follower.ledger.get(build_id)?.sequence ?? 0) > sequence;
     },
     log,
   });
@@ -115,7 +115,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       const first = await follower.append(record, patienceMs);
       // Sent again because nobody knew whether it had arrived; it had, and may not have gone further.
       const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
-      if (verdict === 'applied') await tell(event);
+      if (verdict === 'applied') await notify(event);
       else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
       return verdict;
     })();
@@ -127,25 +127,25 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     }
   };
 
-  const recordTold = async (buildId: string, way: ToldWay) => {
+  const recordNotified = async (buildId: string, way: NotificationWay) => {
     try {
       await follower.append({ kind: 'told', id: randomUUID(), build_id: buildId, way }, callPatienceMs);
     } catch (error) {
-      log.warn('not recorded what the caller was told', { build_id: buildId, way, error });
+      log.warn('notification of the caller not recorded', { build_id: buildId, way, error });
     }
   };
 
-  const tell = async (event: BuildEvent) => {
-    if (event.state === 'running' && event.sequence === 1) await queuedTold(event.build_id);
+  const notify = async (event: BuildEvent) => {
+    if (event.state === 'running' && event.sequence === 1) await queuedDelivered(event.build_id);
     const sent = await progress.send(event);
-    // Whether or not it was sent: nothing of it comes any more.
-    if (event.state === 'queued' && event.attempt === 0) void recordTold(event.build_id, 'queued');
-    if (sent && isTerminal(event.state)) await recordTold(event.build_id, 'progress_trigger');
+    // Delivered or given up: no `queued` event follows.
+    if (event.state === 'queued' && event.attempt === 0) void recordNotified(event.build_id, 'queued');
+    if (sent && isTerminal(event.state)) await recordNotified(event.build_id, 'progress_trigger');
   };
 
-  /** Who submits a build tells of it while a worker may have it already, whose first event must not come before that. */
-  const queuedTold = (buildId: string) =>
-    follower.projection.when(buildId, ({ told }) => told.includes('queued'), queuedPatienceMs);
+  /** `queued` is published concurrently with the worker's first event: hold the latter back until it is delivered. */
+  const queuedDelivered = (buildId: string) =>
+    follower.ledger.when(buildId, ({ notified }) => notified.includes('queued'), queuedPatienceMs);
 
   const withdraw = async (buildId: string) => {
     const record = { kind: 'withdrawn', id: randomUUID(), build_id: buildId } as const;
@@ -161,10 +161,10 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
 
   return {
     jobs,
-    projection: follower.projection,
+    ledger: follower.ledger,
     publishEvent,
-    tellEnd: tell,
-    recordTold,
+    notifyEnd: notify,
+    recordNotified,
     withdraw: (buildId) => void withdraw(buildId),
     async claim(job, { worker, attempt, sequence }) {
       const event: BuildEvent = {
@@ -188,7 +188,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     },
     async requestCancel(buildId) {
       // Calls that change nothing append nothing: enough of them would fill the stream.
-      const build = follower.projection.get(buildId);
+      const build = follower.ledger.get(buildId);
       if (build !== undefined && isTerminal(build.state)) return 'finished';
       if (build?.cancelling === true) return 'duplicate';
       const time = new Date().toISOString();

@@ -4,13 +4,13 @@ import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, within } from './connection.ts';
-import { type BuildView, createProjection, type Projection, type Verdict } from './projection.ts';
+import { type BuildView, createLedger, type Ledger, type Verdict } from './ledger.ts';
 import { decodeRecord, encodeRecord, type StreamRecord } from './record.ts';
 import { createRefresh } from './refresh.ts';
 import { queues } from './topology.ts';
 
 /** What the events stream says, read from its beginning and followed. It always answers; `caughtUp` says how well. */
-export interface LiveProjection extends Omit<Projection, 'apply'> {
+export interface LiveLedger extends Omit<Ledger, 'apply'> {
   /** True while everything that was in the stream at the newest connection has been read. */
   readonly caughtUp: boolean;
   /** Resolves when `caughtUp`; costs nothing while it is. Throws `broker.unreachable`. */
@@ -37,7 +37,7 @@ export interface LiveProjection extends Omit<Projection, 'apply'> {
 }
 
 export interface Follower extends AsyncDisposable {
-  readonly projection: LiveProjection;
+  readonly ledger: LiveLedger;
   /**
    * Appends a record and resolves with what it did, once it has come back through the stream: everything before it has
    * been read then. Throws `broker.unreachable` when `patienceMs` is over; the record may be in the stream all the same.
@@ -72,13 +72,13 @@ const appearanceMs = 1_000;
 /** Starts following. Returns at once; `ready` tells when the past has been read. */
 export function followEvents(connection: BrokerConnection, options: FollowerOptions): Follower {
   const { log } = options;
-  const newProjection = () => createProjection({ forgetAfterSeconds: options.forgetAfterSeconds });
+  const newLedger = () => createLedger({ forgetAfterSeconds: options.forgetAfterSeconds });
   const stopping = new AbortController();
   const listeners = new Map<string, Set<(build: BuildView) => void>>();
   const waiting = new Map<string, (verdict: Verdict) => void>();
   let readyWaiters: (() => void)[] = [];
-  let projection = newProjection();
-  const newRefresh = () => createRefresh({ projection, ...options });
+  let ledger = newLedger();
+  const newRefresh = () => createRefresh({ ledger, ...options });
   let refresh = newRefresh();
   let refreshing = false;
   let caughtUp = false;
@@ -90,13 +90,13 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   let received = 0;
 
   const take = (record: StreamRecord, bytes: number) => {
-    const verdict = projection.apply(record);
+    const verdict = ledger.apply(record);
     refresh.note(record, verdict, bytes);
     waiting.get(record.id)?.(verdict);
     if (verdict !== 'applied' || record.kind === 'marker') return;
     const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
-    const build = projection.get(buildId);
-    if (projection.isOver(buildId)) heardAt.delete(buildId);
+    const build = ledger.get(buildId);
+    if (ledger.isOver(buildId)) heardAt.delete(buildId);
     else if (record.kind === 'event') heardAt.set(buildId, Date.now());
     if (build === undefined) return;
     for (const listener of listeners.get(buildId) ?? []) {
@@ -160,7 +160,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     const verdict = await append(record, refreshPatienceMs);
     if (record.kind !== 'event' || verdict !== 'finished') return;
     // It ended in this very moment: a reader that finds the one event must find the other behind it.
-    const end = projection.get(record.event.build_id);
+    const end = ledger.get(record.event.build_id);
     if (end !== undefined) await append({ ...record, id: randomUUID(), event: end.event }, refreshPatienceMs);
   };
 
@@ -209,7 +209,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
         if (!open || stopping.signal.aborted || received !== before || !connection.reachable().reachable) continue;
         log.warn('the events stream is not the one that was read before; it is read anew', { offset: next });
         next = null;
-        projection = newProjection();
+        ledger = newLedger();
         refresh = newRefresh();
         heardAt.clear();
         await closeQuietly(channel);
@@ -237,14 +237,14 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   };
   const running = run();
 
-  const live: LiveProjection = {
-    get: (buildId) => projection.get(buildId),
-    isOver: (buildId) => projection.isOver(buildId),
-    builds: (now) => projection.builds(now),
-    unfinished: (key, now) => projection.unfinished(key, now),
-    usage: (caller, now) => projection.usage(caller, now),
-    owns: (buildId, worker, attempt) => projection.owns(buildId, worker, attempt),
-    workers: () => projection.workers(),
+  const live: LiveLedger = {
+    get: (buildId) => ledger.get(buildId),
+    isOver: (buildId) => ledger.isOver(buildId),
+    builds: (now) => ledger.builds(now),
+    unfinished: (key, now) => ledger.unfinished(key, now),
+    usage: (caller, now) => ledger.usage(caller, now),
+    owns: (buildId, worker, attempt) => ledger.owns(buildId, worker, attempt),
+    workers: () => ledger.workers(),
     get caughtUp() {
       return caughtUp;
     },
@@ -263,7 +263,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     },
     async find(buildId, wanted) {
       await live.when(buildId, wanted, appearanceMs);
-      const build = projection.get(buildId);
+      const build = ledger.get(buildId);
       return build !== undefined && wanted(build) ? build : undefined;
     },
     quietMs(buildId) {
@@ -272,7 +272,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
       return Date.now() - Math.max(usableSince, caughtUpAt, heardAt.get(buildId) ?? 0);
     },
     async when(buildId, wanted, patienceMs) {
-      const known = projection.get(buildId);
+      const known = ledger.get(buildId);
       if (known !== undefined && wanted(known)) return;
       const come = Promise.withResolvers<void>();
       const unfollow = live.onChange(buildId, (build) => wanted(build) && come.resolve());
@@ -292,7 +292,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   };
 
   return {
-    projection: live,
+    ledger: live,
     append,
     async [Symbol.asyncDispose]() {
       stopping.abort();

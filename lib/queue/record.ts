@@ -11,7 +11,7 @@ export const StreamRecord = z.discriminatedUnion('kind', [
   /** The submission was answered with an error although its job or its event may have arrived: it must not be built. */
   z.object({ kind: z.literal('withdrawn'), id: z.uuid(), build_id: z.uuid() }),
   /**
-   * The caller has been told of the end of a build in this way, or need not be told any more; `queued`: that it waits.
+   * The caller has been notified of the end of a build in this way, or need not be any more; `queued`: of its beginning.
    */
   z.object({
     kind: z.literal('told'),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
-import type { BuildView, Projection, Verdict } from './projection.ts';
+import type { BuildView, Ledger, Verdict } from './ledger.ts';
 import type { StreamRecord } from './record.ts';
 
 /**
@@ -10,7 +10,7 @@ import type { StreamRecord } from './record.ts';
  * that know the build change nothing by it; those that do not register it so.
  */
 export interface Refresh {
-  /** Takes note of a record that was read, after the projection has taken it. `bytes`: of its message. */
+  /** Takes note of a record that was read, after the ledger has taken it. `bytes`: of its message. */
   note(record: StreamRecord, verdict: Verdict, bytes: number): void;
   /** True where `next` may have something. Costs next to nothing. */
   isDue(): boolean;
@@ -19,7 +19,7 @@ export interface Refresh {
 }
 
 export interface RefreshOptions {
-  readonly projection: Pick<Projection, 'get' | 'isOver'>;
+  readonly ledger: Pick<Ledger, 'get' | 'isOver'>;
   /** Size of the stream beyond which RabbitMQ drops the oldest records. */
   readonly retentionBytes: number;
   /** An unfinished build that was not heard of for this long counts as lost. */
@@ -36,7 +36,7 @@ const share = 1 / 4;
 const maximumTwins = 100;
 
 /** Starts with a stream of which nothing was read. */
-export function createRefresh({ projection, retentionBytes, forgetAfterSeconds }: RefreshOptions): Refresh {
+export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: RefreshOptions): Refresh {
   const dueAfterBytes = retentionBytes / 4;
   const longestAllowance = dueAfterBytes / 4;
   /** Unfinished builds, the one whose newest event is oldest first, with where in the stream that stands. */
@@ -59,8 +59,8 @@ export function createRefresh({ projection, retentionBytes, forgetAfterSeconds }
       allowance = Math.min(longestAllowance, allowance + size * share);
       if (record.kind === 'marker') return;
       const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
-      const build = projection.get(buildId);
-      if (projection.isOver(buildId)) {
+      const build = ledger.get(buildId);
+      if (ledger.isOver(buildId)) {
         unfinished.delete(buildId);
         twins.delete(buildId);
         const winner = build?.supersededBy ?? null;
@@ -81,7 +81,7 @@ export function createRefresh({ projection, retentionBytes, forgetAfterSeconds }
     next(now) {
       for (const [buildId, { position: at, submission }] of unfinished) {
         if (position - at < dueAfterBytes) return null;
-        const build = projection.get(buildId);
+        const build = ledger.get(buildId);
         if (build === undefined || now.getTime() - Date.parse(build.updatedAt) > forgetAfterSeconds * 1000) {
           unfinished.delete(buildId);
           continue;

@@ -1,6 +1,6 @@
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
-import type { BuildView, Projection } from './projection.ts';
+import type { BuildView, Ledger } from './ledger.ts';
 
 /** A build as `status` shows it. */
 export function toBuildStatus(build: BuildView, now: Date, options: { readonly logTail?: boolean } = {}): BuildStatus {
@@ -32,11 +32,11 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
 }
 
 /**
- * The builds and workers of a projection, sorted as `status` shows them. Builds that are not `visible` are nowhere in it;
+ * The builds and workers of a ledger, sorted as `status` shows them. Builds that are not `visible` are nowhere in it;
  * `filter` narrows the lists of builds.
  */
 export function toBuildLists(
-  projection: Pick<Projection, 'builds' | 'workers'>,
+  ledger: Pick<Ledger, 'builds' | 'workers'>,
   now: Date,
   options: {
     readonly visible?: (build: BuildView) => boolean;
@@ -44,7 +44,7 @@ export function toBuildLists(
     readonly logTail?: boolean;
   } = {},
 ): Pick<Status, 'running' | 'queued' | 'finished' | 'workers'> {
-  const all = projection.builds(now).filter(options.visible ?? (() => true));
+  const all = ledger.builds(now).filter(options.visible ?? (() => true));
   const shown = all.filter(options.filter ?? (() => true));
   const select = (wanted: (build: BuildView) => boolean) =>
     shown.filter(wanted).map((build) => toBuildStatus(build, now, { logTail: options.logTail ?? false }));
@@ -52,7 +52,7 @@ export function toBuildLists(
     running: select((build) => build.state === 'running'),
     queued: select((build) => build.state === 'queued'),
     finished: select((build) => isTerminal(build.state)).reverse(),
-    workers: projection.workers().map(({ name, lastSeenAt, guest }) => ({
+    workers: ledger.workers().map(({ name, lastSeenAt, guest }) => ({
       name,
       last_seen: lastSeenAt,
       builds: all.filter((build) => build.owner === name).map((build) => build.buildId),

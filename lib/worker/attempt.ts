@@ -106,7 +106,7 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
     buildId: job.build_id,
     worker: name,
     attempt,
-    projection: broker.projection,
+    ledger: broker.ledger,
     cancelUrl: job.request.cancel_url ?? null,
     getJson: options.getJson,
     cancelPollMs: settings.cancelPollMs,

@@ -1,6 +1,6 @@
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import type { BuildJob } from '../queue/job.ts';
-import type { BuildView } from '../queue/projection.ts';
+import type { BuildView } from '../queue/ledger.ts';
 import type { Outcome } from './reporter.ts';
 
 /** Decisions of a worker, as functions of what it knows. They do nothing themselves. */
@@ -62,8 +62,8 @@ export function decide(situation: JobSituation, settings: DecisionSettings): Job
 function decideNotification({ job, build, nowMs }: JobSituation, settings: DecisionSettings): JobDecision {
   if (build === undefined || build.finishedAt === null) return { do: 'drop' };
   const sinceMs = nowMs - Date.parse(build.finishedAt);
-  const exchange = !build.told.includes('progress_trigger');
-  const callback = job.callback !== null && !build.told.includes('callback');
+  const exchange = !build.notified.includes('progress_trigger');
+  const callback = job.callback !== null && !build.notified.includes('callback');
   if (sinceMs > notifyForMs || (!exchange && !callback)) return { do: 'drop' };
   return {
     do: 'notify',

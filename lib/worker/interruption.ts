@@ -17,7 +17,7 @@ export interface InterruptionOptions {
   readonly buildId: string;
   readonly worker: string;
   readonly attempt: number;
-  readonly projection: Broker['projection'];
+  readonly ledger: Broker['ledger'];
   readonly cancelUrl: string | null;
   readonly getJson: CancelUrlOptions['getJson'];
   readonly cancelPollMs: number;
@@ -29,7 +29,7 @@ export interface InterruptionOptions {
 
 /** Watches until disposed. */
 export function watchInterruptions(options: InterruptionOptions): Interruption {
-  const { buildId, projection, stopping, timeoutMs } = options;
+  const { buildId, ledger, stopping, timeoutMs } = options;
   const abort = new AbortController();
   const cancel = (how: string) => abort.abort(new ImageBuilderError('build.cancelled', `cancelled ${how}`));
 
@@ -41,10 +41,10 @@ export function watchInterruptions(options: InterruptionOptions): Interruption {
   const timer = setTimeout(() => abort.abort(new ImageBuilderError('build.timeout', tooLong)), timeoutMs);
 
   const look = () => {
-    if (!projection.owns(buildId, options.worker, options.attempt)) abort.abort(lostOwnership);
-    else if (projection.get(buildId)?.cancelling === true) cancel('by request');
+    if (!ledger.owns(buildId, options.worker, options.attempt)) abort.abort(lostOwnership);
+    else if (ledger.get(buildId)?.cancelling === true) cancel('by request');
   };
-  const unfollow = projection.onChange(buildId, look);
+  const unfollow = ledger.onChange(buildId, look);
   look();
 
   const cancelUrl =

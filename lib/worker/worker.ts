@@ -39,7 +39,7 @@ export function createWorker(options: WorkerOptions): Worker {
   return {
     async takeBuilds({ stopping, deadline }) {
       const summaries: BuildSummary[] = [];
-      await broker.projection.ready();
+      await broker.ledger.ready();
       while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
         const taken = await broker.jobs.take();
         if (taken === null) break;
@@ -57,9 +57,9 @@ export function createWorker(options: WorkerOptions): Worker {
   async function decideAndLease(taken: TakenJob): Promise<JobDecision> {
     const { job } = taken;
     try {
-      await broker.projection.sync();
-      if (!broker.projection.isOver(job.build_id)) {
-        await broker.projection.when(job.build_id, () => true, appearancePatienceMs);
+      await broker.ledger.sync();
+      if (!broker.ledger.isOver(job.build_id)) {
+        await broker.ledger.when(job.build_id, () => true, appearancePatienceMs);
       }
       if (decideNow(job).do === 'drop') {
         await taken.drop();
@@ -77,10 +77,10 @@ export function createWorker(options: WorkerOptions): Worker {
   }
 
   function decideNow(job: BuildJob): JobDecision {
-    const build = broker.projection.get(job.build_id);
+    const build = broker.ledger.get(job.build_id);
     const situation = {
-      ...{ job, build, over: broker.projection.isOver(job.build_id), inWork: inWork.has(job.build_id) },
-      quietMs: broker.projection.quietMs(job.build_id),
+      ...{ job, build, over: broker.ledger.isOver(job.build_id), inWork: inWork.has(job.build_id) },
+      quietMs: broker.ledger.quietMs(job.build_id),
       nowMs: Date.now(),
     };
     return decide(situation, settings);
@@ -94,8 +94,8 @@ export function createWorker(options: WorkerOptions): Worker {
     log: Log,
   ): Promise<BuildEvent['state'] | null> {
     if (decision.do === 'notify') {
-      const { event } = broker.projection.get(job.build_id) ?? {};
-      if (event !== undefined && decision.exchange) await broker.tellEnd(event);
+      const { event } = broker.ledger.get(job.build_id) ?? {};
+      if (event !== undefined && decision.exchange) await broker.notifyEnd(event);
       if (event !== undefined && decision.callback) deliverCallback(job, event, options.deliveries);
     }
     if (decision.do !== 'claim') return null;

@@ -13,7 +13,7 @@ import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { findRoot } from '#lib/image/layout.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import type { Docker } from '../servers/docker.ts';
 import {
   buildFunctionImage,
@@ -116,7 +116,7 @@ function run(docker: Docker): void {
   /** The build, once it is as `wanted` says. */
   async function when(worker: Worker, buildId: string, wanted: (build: BuildView) => boolean): Promise<BuildView> {
     for (const end = Date.now() + patienceMs; ; await sleep(50)) {
-      const build = fleet.broker.projection.get(buildId);
+      const build = fleet.broker.ledger.get(buildId);
       if (build !== undefined && wanted(build)) return build;
       if ((build !== undefined && isTerminal(build.state)) || Date.now() > end) {
         assert.unreachable(`${JSON.stringify(build?.event)}\n${await containerLogs(docker, worker.id)}`);
@@ -136,7 +136,7 @@ function run(docker: Docker): void {
 
   /** What the caller was told of how its image was opened. */
   async function guestOf(buildId: string): Promise<unknown> {
-    const events = await fleet.told(buildId);
+    const events = await fleet.notifications(buildId);
     const { kind, accelerator } = events.find(({ guest }) => guest !== undefined)?.guest ?? {};
     return { kind, accelerator };
   }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import { call, type FunctionProcess } from '../servers/function.ts';
 import { type Fleet, startFleet } from './faults/fleet.ts';
 import { smallImage } from './faults/small-image.ts';
@@ -121,7 +121,7 @@ scenario('a package that writes without end is stopped, and fills neither memory
   const usual = await peak();
   const failed = await build('babbles');
   assertFailed(failed, 'guest.limit', 'request', /more than 8\.0 MiB of output.*; it was at "install: .*babbles/);
-  const events = await fleet.told(failed.buildId);
+  const events = await fleet.notifications(failed.buildId);
   const lengths = events.map((event) => JSON.stringify(event).length);
   assert.ok(Math.max(...lengths) < 100_000, `an event of ${Math.max(...lengths)} characters`);
   assert.ok(events.length < 200, `${events.length} events`);
@@ -180,7 +180,7 @@ scenario(
     const second = await submit(['libfoo']);
     assert.is((await call(worker.address, '/', { method: 'POST', body: '' })).status, 429);
     await fleet.when(second, ({ state }) => state === 'queued');
-    assert.is(fleet.broker.projection.get(second)?.state, 'queued');
+    assert.is(fleet.broker.ledger.get(second)?.state, 'queued');
     fleet.gate.open();
     const [one, other] = [await fleet.ended(first), await fleet.ended(second)];
     assert.equal([one.state, other.state], ['completed', 'completed']);
@@ -198,10 +198,10 @@ scenario('a receiver of callbacks that never answers keeps no build waiting', { 
     const { buildId } = await fleet.submit(request);
     await called.promise;
     await assertBuilds();
-    assert.not(fleet.broker.projection.get(buildId)?.told.includes('callback'));
+    assert.not(fleet.broker.ledger.get(buildId)?.notified.includes('callback'));
     worker.child.kill('SIGTERM');
     assert.is(await worker.exited, 0);
-    assert.not(fleet.broker.projection.get(buildId)?.told.includes('callback'), 'another worker goes on');
+    assert.not(fleet.broker.ledger.get(buildId)?.notified.includes('callback'), 'another worker goes on');
   } finally {
     receiver.closeAllConnections();
     receiver.close();

@@ -209,7 +209,7 @@ test('a valid request is answered 202, its job is in the queue, its build is tol
   assert.equal(taken?.job.callback, { url: 'http://caller.example.org/done', call_id: 'c-1' });
   assert.equal(taken?.job.request, body);
   await taken?.drop();
-  assert.is(context.broker.projection.get(accepted.build_id)?.state, 'queued');
+  assert.is(context.broker.ledger.get(accepted.build_id)?.state, 'queued');
   await until('the wake', () => context.wakes.length > 0);
   assert.equal(context.wakes[0], { path: '/async-function/build-worker', authorization: undefined });
 });
@@ -223,26 +223,24 @@ test('50 submissions of the same request at once make one build', async (context
   assert.is(answers.filter((answer) => answer.status === 200).length, 49);
   // Also as seen by a replica that was not there, and with the ticket as text.
   await using fresh = await open(context.rabbitmq);
-  await fresh.projection.ready();
+  await fresh.ledger.ready();
   assert.is(
-    fresh.projection.unfinished(
-      { caller: 'anonymous', ticketId: '77', progressTrigger: body.progress_trigger },
-      new Date(),
-    )?.buildId,
+    fresh.ledger.unfinished({ caller: 'anonymous', ticketId: '77', progressTrigger: body.progress_trigger }, new Date())
+      ?.buildId,
     [...ids][0],
   );
   const again = await submit(context, { ...body, ticket_id: '77' });
   assert.is(again.status, 200);
   // Jobs of the others are in the queue, and whoever takes them sees that they are not to be built.
   const jobs = await drain(context.broker);
-  assert.is(jobs.filter((id) => fresh.projection.get(id)?.supersededBy === null).length, 1);
+  assert.is(jobs.filter((id) => fresh.ledger.get(id)?.supersededBy === null).length, 1);
 });
 
 test('another request with the ticket and progress trigger of one in work is answered 409, whichever replica gets it', async (context) => {
   const body = request();
   const accepted = Accepted.parse((await submit(context, body)).body);
   await using replica = await open(context.rabbitmq);
-  await replica.projection.ready();
+  await replica.ledger.ready();
   for (const broker of [context.broker, replica]) {
     const elsewhere = { ...context, broker };
     for (const [other, headers] of [
@@ -263,7 +261,7 @@ test('another request with the ticket and progress trigger of one in work is ans
 
 test('of two requests with one key that are submitted at once, one is built and everybody else hears of the conflict', async (context) => {
   await using replica = await open(context.rabbitmq);
-  await replica.projection.ready();
+  await replica.ledger.ready();
   const body = request();
   const other = { ...body, package_list: ['other-package'] };
   const answers = await Promise.all(
@@ -282,7 +280,7 @@ test('of two requests with one key that are submitted at once, one is built and 
   const jobs = await drain(context.broker);
   assert.ok(jobs.length > 1, 'some were submitted before the winner was known');
   assert.equal(
-    jobs.filter((id) => !context.broker.projection.isOver(id)),
+    jobs.filter((id) => !context.broker.ledger.isOver(id)),
     [buildId],
   );
 });
@@ -361,7 +359,7 @@ test('a caller sees and cancels its own builds, read sees all, and operate may d
   const { build_id } = accepted;
   await context.broker.publishEvent(running(accepted, body.progress_trigger, { worker: 'w-roles' }), { submission });
   await using replica = await open(context.rabbitmq);
-  await replica.projection.ready();
+  await replica.ledger.ready();
   for (const at of [near, service(replica, [...trio, { name: 'stranger' }])]) {
     const unknown = [
       at.show('stranger', build_id),
@@ -381,7 +379,7 @@ test('a caller sees and cancels its own builds, read sees all, and operate may d
     }
     assert.equal(codeOf(await at.submit('monitor', request())), [403, 'request.forbidden']);
     assert.equal(codeOf(await at.cancel('monitor', build_id)), [403, 'request.forbidden']);
-    assert.is(context.broker.projection.get(build_id)?.cancelling, at !== near);
+    assert.is(context.broker.ledger.get(build_id)?.cancelling, at !== near);
     for (const name of ['lander', 'boss']) assert.is((await at.cancel(name, build_id)).status, 202);
   }
   assert.equal(await drain(context.broker), []);
@@ -404,7 +402,7 @@ test('one caller’s ticket in work neither blocks another caller’s nor is giv
 
 test('a caller at its limits is answered 429 with Retry-After, exactly at one replica and within bounds at two', async (context) => {
   await using replica = await open(context.rabbitmq);
-  await replica.projection.ready();
+  await replica.ledger.ready();
   const name = `limited-${randomUUID()}`;
   const holders = [{ name, limits: { unfinished_builds: 2, builds_an_hour: 5, packages: 2 } }, { name: 'other' }];
   const services = [service(context.broker, holders), service(replica, holders)];
@@ -430,7 +428,7 @@ test('a caller at its limits is answered 429 with Retry-After, exactly at one re
     return accepted.length - before;
   };
   assert.is(await submitMany(10, [near]), 2);
-  await replica.projection.sync();
+  await replica.ledger.sync();
   assert.is(await submitMany(4, services), 0);
   assert.is((await near.submit('other', at(1))).status, 202, 'others are not held back');
   const again = await far.submit(name, at(Number(accepted[0]?.ticket_id)));
@@ -440,7 +438,7 @@ test('a caller at its limits is answered 429 with Retry-After, exactly at one re
     for (const build of accepted) {
       await context.broker.publishEvent(running(build, trigger, { state: 'completed' }), { submission });
     }
-    await replica.projection.sync();
+    await replica.ledger.sync();
   };
   await endAll();
   const more = await submitMany(20, services);
@@ -506,9 +504,9 @@ test('DELETE asks for the end of a build, once it is known and not ended', async
   const accepted = Accepted.parse((await submit(context, body)).body);
   const path = `/${accepted.build_id}`;
   await using other = await open(context.rabbitmq);
-  await other.projection.ready();
+  await other.ledger.ready();
   let told = false;
-  other.projection.onChange(accepted.build_id, (view) => {
+  other.ledger.onChange(accepted.build_id, (view) => {
     told ||= view.cancelling;
   });
   const answer = await call(build(context), { method: 'DELETE', path });
@@ -532,7 +530,7 @@ test('calls that change nothing append nothing to the stream, however many come'
     const accepted = Accepted.parse((await submit(context, body)).body);
     ids.push(accepted.build_id);
     await broker.publishEvent(running(accepted, body.progress_trigger, { attempt: 1, sequence: 1 }));
-    await broker.projection.when(accepted.build_id, ({ told }) => told.includes('queued'), 30_000);
+    await broker.ledger.when(accepted.build_id, ({ notified }) => notified.includes('queued'), 30_000);
     const end = { attempt: 1, sequence: 2, state: 'failed' } as const;
     if (body === ended) await broker.publishEvent(running(accepted, body.progress_trigger, end));
   }
@@ -576,7 +574,7 @@ test('calls that change nothing append nothing to the stream, however many come'
     ...ids.flatMap((id) => take30(() => call(build(context), { method: 'DELETE', path: `/${id}` }))),
     ...take30(() => worker.takeBuilds({ stopping: new AbortController().signal, deadline: Infinity })),
   ]);
-  await broker.projection.sync();
+  await broker.ledger.sync();
   await until('the end of the stream', () => kinds.includes('imagebuilder.marker'));
   assert.equal(kinds, ['imagebuilder.marker']);
   await client.close();

@@ -150,7 +150,7 @@ test('a message that is no job goes to the dead queue as it is, and the next job
   const job = newJob();
   const client = await connect(context.rabbitmq.url);
   const channel = await client.createConfirmChannel();
-  await broker.projection.ready();
+  await broker.ledger.ready();
   channel.sendToQueue(queues.builds, Buffer.from('{"nonsense":'), { messageId: 'odd' });
   await channel.waitForConfirms();
   await broker.jobs.submit(job);
@@ -175,7 +175,7 @@ test('a job that is held across a short consumer_timeout is not lost, and leases
   await held?.drop();
   await again.lease();
   await broker.publishEvent(eventOf(job, {}));
-  assert.is(broker.projection.get(job.build_id)?.state, 'queued');
+  assert.is(broker.ledger.get(job.build_id)?.state, 'queued');
   await (await until('the lease is over', () => broker.jobs.take())).drop();
   await context.rabbitmq.setConsumerTimeout(1_800_000);
 });
@@ -194,8 +194,8 @@ test('of many claims on many connections exactly one wins, and only its owner is
   );
   assert.is(claims.filter((claim) => claim === 'won').length, 1);
   assert.is(claims.filter((claim) => claim === 'lost').length, 3);
-  await two.projection.sync();
-  const owner = two.projection.get(job.build_id)?.owner;
+  await two.ledger.sync();
+  const owner = two.ledger.get(job.build_id)?.owner;
   const stranger = owner === 'worker-0' ? 'worker-1' : 'worker-0';
   const verdict = await one.publishEvent(
     eventOf(job, { state: 'completed', worker: stranger, attempt: 1, sequence: 9 }),
@@ -209,10 +209,10 @@ test('of many claims on many connections exactly one wins, and only its owner is
 });
 
 /** Fills up with the sequence number of every event of the build that counts from now on; other records have none. */
-function sequencesOf({ projection }: Broker, job: BuildJob): readonly number[] {
+function sequencesOf({ ledger }: Broker, job: BuildJob): readonly number[] {
   const sequences: number[] = [];
   let newest: BuildEvent | undefined;
-  projection.onChange(job.build_id, ({ event }) => {
+  ledger.onChange(job.build_id, ({ event }) => {
     if (event !== newest) sequences.push(event.sequence);
     newest = event;
   });
@@ -225,7 +225,7 @@ test('a broker that is stopped and comes back keeps jobs and events in their ord
   await emptyQueues(broker);
   const job = newJob();
   const seen = sequencesOf(follower, job);
-  await Promise.all([broker.projection.ready(), follower.projection.ready()]);
+  await Promise.all([broker.ledger.ready(), follower.ledger.ready()]);
   await broker.jobs.submit(job);
   await broker.publishEvent(eventOf(job, {}));
   assert.is(await broker.claim(job, { worker: 'w', attempt: 1, sequence: 1 }), 'won');
@@ -241,7 +241,7 @@ test('a broker that is stopped and comes back keeps jobs and events in their ord
   }
   await restart;
   assert.equal(new Set(await Promise.all(sent)), new Set(['applied']));
-  await follower.projection.sync(20_000);
+  await follower.ledger.sync(20_000);
   assert.equal(
     seen,
     Array.from({ length: 22 }, (_, sequence) => sequence),
@@ -259,8 +259,8 @@ test('a power cut of the broker loses nothing that was confirmed', async (contex
   await broker.publishEvent(eventOf(job, {}));
   await context.rabbitmq.restart({ kill: true });
   await using fresh = await open(context);
-  await fresh.projection.ready();
-  assert.is(fresh.projection.get(job.build_id)?.state, 'queued');
+  await fresh.ledger.ready();
+  assert.is(fresh.ledger.get(job.build_id)?.state, 'queued');
   const taken = await until('the job', () => fresh.jobs.take());
   assert.is(taken.job.build_id, job.build_id);
   await taken.drop();
@@ -303,14 +303,14 @@ test('while the broker is away calls fail soon and say so, and the last known bu
     assert.is((error as ImageBuilderError).code, 'broker.unreachable');
     assert.type((error as ImageBuilderError).retryAfterSeconds, 'number');
     assert.is(broker.reachable().reachable, false);
-    assert.is(broker.projection.get(job.build_id)?.state, 'queued');
+    assert.is(broker.ledger.get(job.build_id)?.state, 'queued');
     await using cold = await open(context);
     assert.is(cold.reachable().reachable, false);
   } finally {
     await context.rabbitmq.start();
   }
   await broker.jobs.submit(job);
-  await broker.projection.ready();
+  await broker.ledger.ready();
   await emptyQueues(broker);
 });
 
@@ -323,11 +323,11 @@ test('a new process knows every build from the stream, and superseded ones as su
   await broker.claim(job, { worker: 'w', attempt: 1, sequence: 1 });
   assert.is(await broker.requestCancel(job.build_id), 'applied');
   await using fresh = await open(context);
-  await fresh.projection.ready();
-  const build = fresh.projection.get(job.build_id);
+  await fresh.ledger.ready();
+  const build = fresh.ledger.get(job.build_id);
   assert.is(build?.owner, 'w');
   assert.is(build?.cancelling, true);
-  assert.is(fresh.projection.get(twin.build_id)?.supersededBy, job.build_id);
+  assert.is(fresh.ledger.get(twin.build_id)?.supersededBy, job.build_id);
   assert.is(await fresh.claim(twin, { worker: 'w', attempt: 1, sequence: 1 }), 'superseded');
 });
 
@@ -338,12 +338,12 @@ test('a stream that was deleted is declared and followed anew', async (context) 
   await context.rabbitmq.control(['delete_queue', queues.events]);
   const job = newJob();
   assert.is(await broker.publishEvent(eventOf(job, {}), { patienceMs: 60_000 }), 'applied');
-  assert.is(broker.projection.get(job.build_id)?.state, 'queued');
+  assert.is(broker.ledger.get(job.build_id)?.state, 'queued');
 });
 
 test('records that are not understood are skipped', async (context) => {
   await using broker = await open(context, { log: createLog({ level: 'error', write: () => {} }) });
-  await broker.projection.ready();
+  await broker.ledger.ready();
   const client = await connect(context.rabbitmq.url);
   const channel = await client.createConfirmChannel();
   for (const body of ['no json', '{"kind":"tomorrow"}', '{"kind":"event","id":1}']) {
@@ -432,7 +432,7 @@ test('an exchange that refuses every message holds up only those who named it, a
 test('a worker that is faster than who submits a build does not tell of it first', async (context) => {
   await using submitter = await open(context);
   await using worker = await open(context);
-  await Promise.all([submitter.projection.ready(), worker.projection.ready()]);
+  await Promise.all([submitter.ledger.ready(), worker.ledger.ready()]);
   const model = await connect(context.rabbitmq.url);
   const channel = await model.createChannel();
   for (let count = 0; count < 10; count += 1) {
@@ -446,7 +446,7 @@ test('a worker that is faster than who submits a build does not tell of it first
     await worker.publishEvent(eventOf(other, {}));
 
     const submitted = submitter.publishEvent(eventOf(job, {}));
-    await worker.projection.when(job.build_id, () => true, 30_000);
+    await worker.ledger.when(job.build_id, () => true, 30_000);
     assert.is(await worker.claim(job, { worker: 'w', attempt: 1, sequence: 1 }), 'won');
     assert.is(await submitted, 'applied');
     const told: string[] = [];
@@ -511,17 +511,17 @@ test('a function that starts after the head of the stream is cut off knows every
   for (let round = 0; round < 10; round += 1) await write(40);
 
   await using fresh = await open(context, small);
-  await fresh.projection.ready();
-  assert.is(fresh.projection.get(ended.build_id), undefined, 'the head is cut off');
+  await fresh.ledger.ready();
+  assert.is(fresh.ledger.get(ended.build_id), undefined, 'the head is cut off');
   for (const { build_id } of [waiting, cancelled, handedBack, at]) {
-    const shown = ({ projection }: Broker) => {
-      const { state, attempt, owner, cancelling } = projection.get(build_id) ?? {};
+    const shown = ({ ledger }: Broker) => {
+      const { state, attempt, owner, cancelling } = ledger.get(build_id) ?? {};
       return { state, attempt, owner, cancelling };
     };
     assert.equal(shown(fresh), shown(broker));
   }
-  assert.is(fresh.projection.get(handedBack.build_id)?.handBacks, 3, 'no attempt counts as lost');
-  assert.is(fresh.projection.get(twin.build_id)?.supersededBy, waiting.build_id);
+  assert.is(fresh.ledger.get(handedBack.build_id)?.handBacks, 3, 'no attempt counts as lost');
+  assert.is(fresh.ledger.get(twin.build_id)?.supersededBy, waiting.build_id);
   // Neither is a request built twice, nor a build by two workers, nor one given up.
   const again = newJob(waiting.request.progress_trigger);
   assert.is(await fresh.publishEvent(eventOf(again, {})), 'superseded');
@@ -536,8 +536,8 @@ test('a function that starts after the head of the stream is cut off knows every
   assert.is(await fresh.claim(at, { worker: 'n', attempt: 2, sequence: 2 }), 'lost');
   const end = { state: 'completed', worker: 'n', attempt: 1, sequence: 2 } as const;
   assert.is(await fresh.publishEvent(eventOf(waiting, end)), 'applied');
-  await broker.projection.sync();
-  assert.is(broker.projection.get(waiting.build_id)?.state, 'completed');
+  await broker.ledger.sync();
+  assert.is(broker.ledger.get(waiting.build_id)?.state, 'completed');
 });
 
 test('a queue of another kind under one of our names is refused with its name', async (context) => {

@@ -171,7 +171,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const run = async (changes: Partial<BuildRequestInput>) => {
     const { buildId } = await submit({ base_image: baseImage(`${fleet.images.url}?${signed}`), ...changes });
     const { event } = await fleet.ended(buildId);
-    await fleet.told(buildId);
+    await fleet.notifications(buildId);
     return { buildId, event };
   };
   /** Ends with the code, and a word of the message where one is given. */

@@ -91,7 +91,7 @@ for (const [what, on, off] of [
       });
       // What was refused is built by nobody, also not later.
       await sleep(2 * leaseSeconds * 1000);
-      const built = fleet.broker.projection.builds(new Date()).map(({ ticketId, state }) => `${ticketId} ${state}`);
+      const built = fleet.broker.ledger.builds(new Date()).map(({ ticketId, state }) => `${ticketId} ${state}`);
       assert.equal(
         built.filter((line) => refused.some((ticket) => line.startsWith(ticket))),
         [],

@@ -38,7 +38,7 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
   fleet.gate.open();
   const { event } = await fleet.ended(buildId);
   assert.is(event.state, 'completed', event.error?.message);
-  assertInOrder(await fleet.told(buildId));
+  assertInOrder(await fleet.notifications(buildId));
   fleet.timer(true);
 });
 
@@ -61,7 +61,7 @@ scenario(
     fleet.gate.open();
     const { event } = await fleet.ended(buildId);
     assert.is(event.state, 'completed', event.error?.message);
-    assertInOrder(await fleet.told(buildId));
+    assertInOrder(await fleet.notifications(buildId));
   },
 );
 
@@ -81,7 +81,7 @@ scenario('one submission, woken twenty times on each of two workers: one build',
   assert.ok(built.length <= 1);
   const { event } = await fleet.ended(buildId);
   assert.equal([event.state, event.attempt], ['completed', 1]);
-  assertInOrder(await fleet.told(buildId));
+  assertInOrder(await fleet.notifications(buildId));
   assert.is((await readdir(fleet.storeDirectory)).length, images + 1);
 });
 
@@ -98,7 +98,7 @@ scenario('the same request fifty times at once: one build, one image', async (fl
   assert.equal([(await fleet.ended(buildId)).event.state], ['completed']);
   // The jobs that lost are dropped, also when their leases would be over.
   await sleep(1.5 * leaseSeconds * 1000);
-  const builds = fleet.broker.projection.builds(new Date()).filter(({ ticketId }) => ticketId === request.ticket_id);
+  const builds = fleet.broker.ledger.builds(new Date()).filter(({ ticketId }) => ticketId === request.ticket_id);
   assert.is(builds.length, 1);
   assert.is((await readdir(fleet.storeDirectory)).length, images + 1);
   const ends = (await fleet.mailbox.read()).filter(
@@ -117,7 +117,7 @@ scenario('a lease that comes back again and again while its build lives starts n
   fleet.gate.open();
   const { event } = await fleet.ended(buildId);
   assert.equal([event.state, event.attempt], ['completed', 1]);
-  assertInOrder(await fleet.told(buildId));
+  assertInOrder(await fleet.notifications(buildId));
 });
 
 scenario(
@@ -137,7 +137,7 @@ scenario(
     fleet.gate.open();
     const { event } = await fleet.ended(buildId);
     assert.equal([event.state, event.attempt, event.worker === owner], ['completed', 2, false], event.error?.message);
-    assertInOrder(await fleet.told(buildId));
+    assertInOrder(await fleet.notifications(buildId));
   },
 );
 
@@ -173,7 +173,7 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       const event = await delivered.promise;
       assert.equal([event.build_id, event.state, event.attempt], [buildId, 'completed', 1]);
       // Nor does a lease that is still out bring another one.
-      while (fleet.broker.projection.get(buildId)?.told.includes('callback') !== true) await sleep(50);
+      while (fleet.broker.ledger.get(buildId)?.notified.includes('callback') !== true) await sleep(50);
       await sleep(1.5 * leaseSeconds * 1000);
       assert.is(calls, 1);
     } finally {

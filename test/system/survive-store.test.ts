@@ -113,7 +113,7 @@ async function giveUp(fleet: Fleet, settings: Record<string, string>, fault: typ
   await startNext(fleet, once);
   const { event } = await fleet.ended(buildId);
   assert.equal([event.state, event.error?.code], ['failed', 'build.attempts_exhausted']);
-  assertInOrder(await fleet.told(buildId));
+  assertInOrder(await fleet.notifications(buildId));
   return buildId;
 }
 

@@ -9,7 +9,7 @@ import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import type { BuildRequestInput } from '#lib/api/request.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type BaseImage, makeBaseImage } from '../../images/base-image.ts';
 import { call, type FunctionProcess, startFunction } from '../../servers/function.ts';
@@ -67,8 +67,8 @@ export interface Fleet extends AsyncDisposable {
   /** The build, once it is as `wanted` says. */
   when(buildId: string, wanted: (build: BuildView) => boolean): Promise<BuildView>;
   ended(buildId: string): Promise<BuildView>;
-  /** The build's events that the caller was sent, once its end is among them: the caller is told after the stream. */
-  told(buildId: string): Promise<BuildEvent[]>;
+  /** The events of a build that its caller has received, once the end is among them: they come after the stream. */
+  notifications(buildId: string): Promise<BuildEvent[]>;
   /** Ids of the builds whose jobs lie in the dead queue, which is empty then. */
   deadBuilds(): Promise<string[]>;
   /** Processes of RabbitMQ as it runs now: after a restart they are others. */
@@ -194,18 +194,18 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       log: createLog({ level: 'error' }),
     }),
   );
-  await broker.projection.ready();
+  await broker.ledger.ready();
   const started = services.move();
   let tickets = 0;
 
   const when: Fleet['when'] = async (buildId, wanted) => {
     for (const end = Date.now() + patienceMs; Date.now() < end; await sleep(5)) {
-      const build = broker.projection.get(buildId);
+      const build = broker.ledger.get(buildId);
       if (build === undefined) continue;
       if (wanted(build)) return build;
       if (isTerminal(build.state)) throw new Error(`ended before that: ${build.state} ${build.event.message}`);
     }
-    const { event } = broker.projection.get(buildId) ?? {};
+    const { event } = broker.ledger.get(buildId) ?? {};
     const log = [...workers.keys()].map(({ lines }) => lines.slice(-15).join('\n')).join('\n\n');
     throw new Error(`waited ${patienceMs / 1000} s in vain; newest: ${JSON.stringify(event)}\n${log}`);
   };
@@ -270,7 +270,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     },
     when,
     ended: (buildId) => when(buildId, ({ state }) => isTerminal(state)),
-    async told(buildId) {
+    async notifications(buildId) {
       for (const end = Date.now() + patienceMs; ; await sleep(100)) {
         const events = (await mailbox.read()).filter((event) => event.build_id === buildId);
         if (events.some(({ state }) => isTerminal(state)) || Date.now() > end) return events;

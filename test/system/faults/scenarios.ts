@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildStep } from '#lib/api/event.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import type { FunctionProcess } from '../../servers/function.ts';
 import { assertNothingLeft, type Observation, observe } from '../leaks.ts';
 import { assertInOrder } from './events.ts';
@@ -75,7 +75,7 @@ export async function buildOver(
 export async function assertEndedWell(fleet: Fleet, { buildId, event }: BuildView, attempt: number): Promise<void> {
   assert.is(event.state, 'completed', `${event.error?.message}\n${event.error?.log_tail?.join('\n')}`);
   assert.is(event.attempt, attempt);
-  assertInOrder(await fleet.told(buildId));
+  assertInOrder(await fleet.notifications(buildId));
 }
 
 export const isIn = (step: BuildStep) => (build: BuildView) => build.event.step === step;

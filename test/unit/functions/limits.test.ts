@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { BuildEvent } from '#lib/api/event.ts';
 import type { Caller, CallerLimits } from '#lib/callers.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
-import { createProjection } from '#lib/queue/projection.ts';
+import { createLedger } from '#lib/queue/ledger.ts';
 import { createAdmission, packageFaults } from '../../../functions/build-image/limits.ts';
 import { buildEvent } from '../queue/build-event.ts';
 
@@ -13,10 +13,10 @@ const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStar
 const callerWith = (limits: CallerLimits, name = 'lander'): Caller => ({ name, role: 'submit', limits });
 
 function create() {
-  const projection = createProjection({ forgetAfterSeconds: 86_400 });
-  const admission = createAdmission(projection);
+  const ledger = createLedger({ forgetAfterSeconds: 86_400 });
+  const admission = createAdmission(ledger);
   const record = (index: number, minutes: number, values: Partial<BuildEvent> = {}, caller = 'lander') =>
-    projection.apply({
+    ledger.apply({
       kind: 'event',
       id: idOf(index),
       event: buildEvent({ build_id: idOf(index), ticket_id: index, time: at(minutes).toISOString(), ...values }),

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
-import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
+import { createLedger, type Ledger, type Verdict } from '#lib/queue/ledger.ts';
 import type { StreamRecord } from '#lib/queue/record.ts';
 import { createRefresh } from '#lib/queue/refresh.ts';
 import { buildEvent } from './build-event.ts';
@@ -27,21 +27,21 @@ const bytesOf = (record: StreamRecord) => Buffer.byteLength(JSON.stringify(recor
 function openStream() {
   const kept: { readonly record: StreamRecord; readonly size: number }[] = [];
   let size = 0;
-  const projection = createProjection({ forgetAfterSeconds });
-  const refresh = createRefresh({ projection, retentionBytes, forgetAfterSeconds });
+  const ledger = createLedger({ forgetAfterSeconds });
+  const refresh = createRefresh({ ledger, retentionBytes, forgetAfterSeconds });
 
   const append = (record: StreamRecord): Verdict => {
     const added = bytesOf(record) + 250;
     kept.push({ record, size: added });
     size += added;
     while (size > retentionBytes) size -= kept.shift()?.size ?? 0;
-    const verdict = projection.apply(record);
+    const verdict = ledger.apply(record);
     refresh.note(record, verdict, bytesOf(record));
     return verdict;
   };
 
   return {
-    projection,
+    ledger,
     refresh,
     append,
     /** Appends and then does what is due. Returns how many records that were. */
@@ -55,8 +55,8 @@ function openStream() {
       return again;
     },
     /** A function that starts now. */
-    start(): Projection {
-      const fresh = createProjection({ forgetAfterSeconds });
+    start(): Ledger {
+      const fresh = createLedger({ forgetAfterSeconds });
       for (const { record } of kept) fresh.apply(record);
       return fresh;
     },
@@ -74,7 +74,7 @@ function fill(stream: ReturnType<typeof openStream>, build: number): number {
   return again;
 }
 
-const shown = ({ get }: Projection, build: number) => {
+const shown = ({ get }: Ledger, build: number) => {
   const view = get(idOf(build));
   return view && [view.state, view.attempt, view.owner, view.cancelling, view.sequence, view.queuedAt];
 };
@@ -99,12 +99,11 @@ test('a function that starts later knows every unfinished build, and forgets tho
   for (const other of [100, 101, 102]) fill(stream, other);
 
   const fresh = stream.start();
-  for (const build of [1, 2, 3, 4])
-    assert.equal(shown(fresh, build), shown(stream.projection, build), `build ${build}`);
+  for (const build of [1, 2, 3, 4]) assert.equal(shown(fresh, build), shown(stream.ledger, build), `build ${build}`);
   assert.is(fresh.get(idOf(5)), undefined);
   // The same request once more is not built twice, and none of the four hand-backs counts as a lost worker.
   const again = eventOf(1, { build_id: idOf(9) });
-  assert.equal([stream.projection.apply(again), fresh.apply(again)], ['superseded', 'superseded']);
+  assert.equal([stream.ledger.apply(again), fresh.apply(again)], ['superseded', 'superseded']);
   assert.is(fresh.get(idOf(3))?.handBacks, 4);
 });
 
@@ -167,7 +166,7 @@ test('whenever a function starts, it agrees with those that were there before on
       const stream = openStream();
       let next = 1_000;
       for (const { build, what } of steps) {
-        const view = stream.projection.get(idOf(build));
+        const view = stream.ledger.get(idOf(build));
         const attempt = view?.attempt ?? 0;
         const sequence = (view?.sequence ?? 0) + 1;
         const working = view?.owner != null;
@@ -185,13 +184,13 @@ test('whenever a function starts, it agrees with those that were there before on
         }
       }
       const fresh = stream.start();
-      const old = stream.projection.builds(now).filter(({ state }) => !isTerminal(state));
+      const old = stream.ledger.builds(now).filter(({ state }) => !isTerminal(state));
       for (const { buildId, attempt, handBacks } of old) {
         const build = Number(buildId.slice(-12));
-        assert.equal(shown(fresh, build), shown(stream.projection, build));
+        assert.equal(shown(fresh, build), shown(stream.ledger, build));
         assert.ok(attempt - (fresh.get(buildId)?.handBacks ?? 0) <= attempt - handBacks);
         const twin = eventOf(build, { build_id: idOf(next++) });
-        assert.equal([fresh.apply(twin), stream.projection.apply(twin)], ['superseded', 'superseded']);
+        assert.equal([fresh.apply(twin), stream.ledger.apply(twin)], ['superseded', 'superseded']);
       }
       const known = fresh.builds(now).filter(({ state }) => !isTerminal(state));
       assert.equal(known.map(({ buildId }) => buildId).sort(), old.map(({ buildId }) => buildId).sort());

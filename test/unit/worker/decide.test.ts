@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import {
   type AttemptDecision,
   decide,
@@ -32,12 +32,12 @@ const build = (changes: Partial<BuildView>): BuildView => ({
   ...{ buildId, ticketId: 'T-77', progressTrigger: 'testbuild-1-imagebuilder', caller: 'anonymous' },
   ...{ state: 'running', event: buildEvent({}), sequence: 7, queuedAt: ago(60_000), startedAt: ago(50_000) },
   ...{ updatedAt: ago(1_000), finishedAt: null, attempt: 1, handBacks: 0, owner: 'worker-a', cancelling: false },
-  ...{ supersededBy: null, conflicting: false, requestDigest: null, told: ['queued'], logTail: [] },
+  ...{ supersededBy: null, conflicting: false, requestDigest: null, notified: ['queued'], logTail: [] },
   ...changes,
 });
 const waiting = build({ state: 'queued', owner: null, attempt: 0, sequence: 0 });
-const ended = (sinceMs: number, ...told: BuildView['told']) =>
-  build({ state: 'completed', owner: null, finishedAt: ago(sinceMs), told: ['queued', ...told] });
+const ended = (sinceMs: number, ...notified: BuildView['notified']) =>
+  build({ state: 'completed', owner: null, finishedAt: ago(sinceMs), notified: ['queued', ...notified] });
 
 const over = (view: BuildView): Partial<JobSituation> => ({ build: view, over: true });
 const claim = (attempt: number, sequence: number, losses: number): JobDecision => ({

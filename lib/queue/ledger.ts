@@ -4,11 +4,11 @@ import type { StreamRecord } from './record.ts';
 import type { Submission } from './submission.ts';
 import { createSubmissionCount } from './submission-count.ts';
 
-/** A way in which a caller is told of the end of a build; `queued`: it has been told of the beginning. */
-export type ToldWay = Extract<StreamRecord, { kind: 'told' }>['way'];
+/** A way in which a caller is notified of the end of a build; `queued`: it was notified of the beginning. */
+export type NotificationWay = Extract<StreamRecord, { kind: 'told' }>['way'];
 
 /**
- * What the events stream means, as a function of its records in order. Every replica reads the same records in the
+ * The ledger of builds: what the events stream means, as a function of its records in order. Every replica reads the same records in the
  * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
  *
  * - The first record of a build registers it. When its (caller, ticket_id, progress_trigger) belongs to an unfinished
@@ -54,8 +54,8 @@ export interface BuildView {
   readonly conflicting: boolean;
   /** Digest of its request; null for a build that a version without digests has submitted. */
   readonly requestDigest: string | null;
-  /** How the caller has been told of its end, and before that, whether of its beginning. */
-  readonly told: readonly ToldWay[];
+  /** How the caller has been notified of its end, and before that, whether of its beginning. */
+  readonly notified: readonly NotificationWay[];
   /** The newest lines of its log, oldest first. */
   readonly logTail: readonly string[];
 }
@@ -68,7 +68,7 @@ export interface SeenWorker {
   readonly guest: GuestReport | null;
 }
 
-export interface Projection {
+export interface Ledger {
   /** Takes the next record of the stream. */
   apply(record: StreamRecord): Verdict;
   /** A build, also a superseded one. */
@@ -97,7 +97,7 @@ export interface Usage {
   readonly submittedAtMs: readonly number[];
 }
 
-export interface ProjectionOptions {
+export interface LedgerOptions {
   /**
    * An unfinished build that was not heard of for this long has fallen out of the stream, its job lost: the same
    * request starts a new one.
@@ -113,7 +113,7 @@ const maximumLogLines = 60;
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 type State = Writable<BuildView>;
 
-export function createProjection(options: ProjectionOptions): Projection {
+export function createLedger(options: LedgerOptions): Ledger {
   const builds = new Map<string, State>();
   /** Unfinished builds by their request. */
   const byRequest = new Map<string, State>();
@@ -149,7 +149,7 @@ export function createProjection(options: ProjectionOptions): Projection {
     supersededBy: null,
     conflicting: false,
     requestDigest: submission?.request_sha256 ?? null,
-    told: [],
+    notified: [],
     logTail: [],
   });
 
@@ -262,11 +262,11 @@ export function createProjection(options: ProjectionOptions): Projection {
     return 'applied';
   };
 
-  const applyTold = (buildId: string, way: ToldWay): Verdict => {
+  const applyNotified = (buildId: string, way: NotificationWay): Verdict => {
     const build = builds.get(buildId);
     if (build === undefined) return 'unknown';
-    if (build.told.includes(way)) return 'duplicate';
-    build.told = [...build.told, way];
+    if (build.notified.includes(way)) return 'duplicate';
+    build.notified = [...build.notified, way];
     return 'applied';
   };
 
@@ -280,7 +280,7 @@ export function createProjection(options: ProjectionOptions): Projection {
         case 'withdrawn':
           return applyWithdrawn(record.build_id);
         case 'told':
-          return applyTold(record.build_id, record.way);
+          return applyNotified(record.build_id, record.way);
         case 'marker':
           return 'applied';
       }

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { maximumBuildsAnHour } from '#lib/callers.ts';
-import { createProjection, type Projection, type Verdict } from '#lib/queue/projection.ts';
+import { createLedger, type Ledger, type Verdict } from '#lib/queue/ledger.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import type { Submission } from '#lib/queue/submission.ts';
 import { buildEvent } from './build-event.ts';
@@ -11,18 +11,18 @@ import { buildEvent } from './build-event.ts';
 const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
 const [first = '', second = ''] = ids;
 const startOfTime = Date.parse('2026-01-01T00:00:00Z');
-const create = () => createProjection({ forgetAfterSeconds: 3_600 });
+const create = () => createLedger({ forgetAfterSeconds: 3_600 });
 
 const eventOf = (values: Partial<BuildEvent>): BuildEvent =>
   buildEvent({ build_id: first, ticket_id: 'T-1', progress_trigger: 'lander', ...values });
 
 const submission = { caller: 'lander', request_sha256: '1'.repeat(64) };
-const apply = (projection: Projection, values: Partial<BuildEvent>, submitted?: Submission): Verdict =>
-  projection.apply({ kind: 'event', id: first, event: eventOf(values), submission: submitted });
-const cancel = (projection: Projection, buildId = first): Verdict =>
-  projection.apply({ kind: 'cancel', id: first, build_id: buildId, time: new Date(startOfTime).toISOString() });
-const withdraw = (projection: Projection, buildId = first): Verdict =>
-  projection.apply({ kind: 'withdrawn', id: first, build_id: buildId });
+const apply = (ledger: Ledger, values: Partial<BuildEvent>, submitted?: Submission): Verdict =>
+  ledger.apply({ kind: 'event', id: first, event: eventOf(values), submission: submitted });
+const cancel = (ledger: Ledger, buildId = first): Verdict =>
+  ledger.apply({ kind: 'cancel', id: first, build_id: buildId, time: new Date(startOfTime).toISOString() });
+const withdraw = (ledger: Ledger, buildId = first): Verdict =>
+  ledger.apply({ kind: 'withdrawn', id: first, build_id: buildId });
 const key = { caller: 'anonymous', ticketId: 'T-1', progressTrigger: 'lander' };
 const running = (worker: string, attempt: number, sequence: number): Partial<BuildEvent> => ({
   state: 'running',
@@ -32,60 +32,60 @@ const running = (worker: string, attempt: number, sequence: number): Partial<Bui
 });
 
 test('the first claim of an attempt wins and a later one changes nothing', () => {
-  const projection = create();
-  assert.is(apply(projection, {}), 'applied');
-  assert.is(apply(projection, running('a', 1, 1)), 'applied');
-  assert.is(apply(projection, running('b', 1, 1)), 'not_owner');
-  assert.is(projection.owns(first, 'a', 1), true);
-  assert.is(projection.owns(first, 'b', 1), false);
-  assert.is(projection.get(first)?.owner, 'a');
+  const ledger = create();
+  assert.is(apply(ledger, {}), 'applied');
+  assert.is(apply(ledger, running('a', 1, 1)), 'applied');
+  assert.is(apply(ledger, running('b', 1, 1)), 'not_owner');
+  assert.is(ledger.owns(first, 'a', 1), true);
+  assert.is(ledger.owns(first, 'b', 1), false);
+  assert.is(ledger.get(first)?.owner, 'a');
 });
 
 test('a worker that was taken over is not heard any more, whatever it sends', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  assert.is(apply(projection, running('b', 2, 2)), 'applied');
-  assert.is(projection.owns(first, 'a', 1), false);
-  assert.is(apply(projection, running('a', 1, 3)), 'not_owner');
-  assert.is(apply(projection, { ...running('a', 1, 4), state: 'completed' }), 'not_owner');
-  assert.is(projection.get(first)?.state, 'running');
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  assert.is(apply(ledger, running('b', 2, 2)), 'applied');
+  assert.is(ledger.owns(first, 'a', 1), false);
+  assert.is(apply(ledger, running('a', 1, 3)), 'not_owner');
+  assert.is(apply(ledger, { ...running('a', 1, 4), state: 'completed' }), 'not_owner');
+  assert.is(ledger.get(first)?.state, 'running');
 });
 
 test('only the first terminal event counts; the same one again is known as such', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  assert.is(apply(projection, { ...running('a', 1, 2), state: 'completed' }), 'applied');
-  assert.is(apply(projection, { ...running('a', 1, 2), state: 'completed' }), 'duplicate');
-  assert.is(apply(projection, { ...running('a', 1, 3), state: 'failed' }), 'finished');
-  assert.is(apply(projection, running('b', 2, 4)), 'finished');
-  assert.is(projection.get(first)?.state, 'completed');
-  assert.is(projection.get(first)?.owner, null);
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  assert.is(apply(ledger, { ...running('a', 1, 2), state: 'completed' }), 'applied');
+  assert.is(apply(ledger, { ...running('a', 1, 2), state: 'completed' }), 'duplicate');
+  assert.is(apply(ledger, { ...running('a', 1, 3), state: 'failed' }), 'finished');
+  assert.is(apply(ledger, running('b', 2, 4)), 'finished');
+  assert.is(ledger.get(first)?.state, 'completed');
+  assert.is(ledger.get(first)?.owner, null);
 });
 
 test('a build that is handed back waits for the next attempt, and the hand-back is counted', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  assert.is(apply(projection, { ...running('b', 1, 2), state: 'queued' }), 'not_owner');
-  assert.is(apply(projection, { ...running('a', 1, 2), state: 'queued' }), 'applied');
-  const build = projection.get(first);
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  assert.is(apply(ledger, { ...running('b', 1, 2), state: 'queued' }), 'not_owner');
+  assert.is(apply(ledger, { ...running('a', 1, 2), state: 'queued' }), 'applied');
+  const build = ledger.get(first);
   assert.equal([build?.state, build?.owner, build?.attempt, build?.handBacks], ['queued', null, 1, 1]);
-  assert.is(apply(projection, running('a', 1, 3)), 'not_owner');
-  assert.is(apply(projection, running('c', 2, 3)), 'applied');
+  assert.is(apply(ledger, running('a', 1, 3)), 'not_owner');
+  assert.is(apply(ledger, running('c', 2, 3)), 'applied');
 });
 
 test('a request whose build is not finished supersedes later equal ones, ticket 1 and "1" being equal', () => {
-  const projection = create();
-  apply(projection, { ticket_id: 1 });
-  assert.is(apply(projection, { build_id: second, ticket_id: '1' }), 'superseded');
-  assert.is(projection.get(second)?.supersededBy, first);
-  assert.is(projection.builds(new Date(startOfTime)).length, 1);
+  const ledger = create();
+  apply(ledger, { ticket_id: 1 });
+  assert.is(apply(ledger, { build_id: second, ticket_id: '1' }), 'superseded');
+  assert.is(ledger.get(second)?.supersededBy, first);
+  assert.is(ledger.builds(new Date(startOfTime)).length, 1);
   // Not even after the end of the winner: whoever submitted it was told the winner's id.
-  apply(projection, { ...running('a', 1, 1), ticket_id: 1, state: 'failed' });
-  assert.is(apply(projection, { ...running('a', 1, 1), build_id: second, ticket_id: 1 }), 'superseded');
-  assert.is(cancel(projection, second), 'superseded');
+  apply(ledger, { ...running('a', 1, 1), ticket_id: 1, state: 'failed' });
+  assert.is(apply(ledger, { ...running('a', 1, 1), build_id: second, ticket_id: 1 }), 'superseded');
+  assert.is(cancel(ledger, second), 'superseded');
 });
 
 test('of a second submission with the same key it is known whether its request differs, whichever record came first', () => {
@@ -98,44 +98,44 @@ test('of a second submission with the same key it is known whether its request d
     [{ ...other, caller: 'anonymous' }, undefined, true],
   ] as const) {
     for (const record of [{}, running('a', 1, 1)]) {
-      const projection = create();
-      apply(projection, {}, registered);
-      assert.is(apply(projection, { ...record, build_id: second }, submitted), 'superseded');
-      assert.is(projection.get(second)?.conflicting, conflicting);
-      assert.is(projection.get(first)?.requestDigest, registered?.request_sha256 ?? null);
+      const ledger = create();
+      apply(ledger, {}, registered);
+      assert.is(apply(ledger, { ...record, build_id: second }, submitted), 'superseded');
+      assert.is(ledger.get(second)?.conflicting, conflicting);
+      assert.is(ledger.get(first)?.requestDigest, registered?.request_sha256 ?? null);
     }
   }
 });
 
 test('a stream that begins in the middle of a build still says whose it is and of which request', () => {
-  const projection = create();
-  apply(projection, running('a', 1, 7), submission);
-  const build = projection.get(first);
+  const ledger = create();
+  apply(ledger, running('a', 1, 7), submission);
+  const build = ledger.get(first);
   assert.equal([build?.caller, build?.requestDigest], [submission.caller, submission.request_sha256]);
 });
 
 test('a ticket in work with one caller says nothing to another caller', () => {
-  const projection = create();
-  apply(projection, {}, submission);
-  assert.is(apply(projection, { build_id: second }, { ...submission, caller: 'other' }), 'applied');
+  const ledger = create();
+  apply(ledger, {}, submission);
+  assert.is(apply(ledger, { build_id: second }, { ...submission, caller: 'other' }), 'applied');
   const now = new Date(startOfTime);
-  const buildOf = (caller: string) => projection.unfinished({ ...key, caller }, now)?.buildId;
+  const buildOf = (caller: string) => ledger.unfinished({ ...key, caller }, now)?.buildId;
   assert.equal([buildOf('lander'), buildOf('other'), buildOf('anonymous')], [first, second, undefined]);
-  apply(projection, { ...running('a', 1, 1), state: 'completed' }, submission);
+  apply(ledger, { ...running('a', 1, 1), state: 'completed' }, submission);
   assert.equal([buildOf('lander'), buildOf('other')], [undefined, second]);
 });
 
 test('what a caller has in work, and what it submitted within an hour, is counted for each by itself', () => {
-  const projection = create();
+  const ledger = create();
   const at = (minutes: number) => new Date(startOfTime + minutes * 60_000);
   const submit = (index: number, minutes: number, caller = 'lander') =>
     apply(
-      projection,
+      ledger,
       { build_id: ids[index] ?? '', ticket_id: index, time: at(minutes).toISOString() },
       { ...submission, caller },
     );
   const usage = (caller: string, minutes: number) => {
-    const { unfinished, submittedAtMs } = projection.usage(caller, at(minutes));
+    const { unfinished, submittedAtMs } = ledger.usage(caller, at(minutes));
     return [unfinished, submittedAtMs.map((time) => (time - startOfTime) / 60_000)];
   };
   submit(0, 0);
@@ -144,56 +144,56 @@ test('what a caller has in work, and what it submitted within an hour, is counte
   assert.equal(usage('lander', 30), [2, [0, 20]]);
   assert.equal(usage('other', 30), [1, [30]]);
   assert.equal(usage('nobody', 30), [0, []]);
-  apply(projection, { ...running('a', 1, 1), ticket_id: 0, state: 'completed', time: at(40).toISOString() });
+  apply(ledger, { ...running('a', 1, 1), ticket_id: 0, state: 'completed', time: at(40).toISOString() });
   assert.equal(usage('lander', 40), [1, [0, 20]], 'an ended build still counts for its hour');
   assert.equal(usage('lander', 60), [1, [20]]);
-  withdraw(projection, second);
+  withdraw(ledger, second);
   assert.equal(usage('lander', 60), [0, []], 'a submission that was answered with an error does not count');
 });
 
 test('ended builds count for their hour also when their details are dropped, up to the highest limit', () => {
-  const projection = create();
+  const ledger = create();
   for (let index = 0; index < maximumBuildsAnHour + 5; index += 1) {
     const build_id = `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
-    apply(projection, { build_id, ticket_id: index }, submission);
-    apply(projection, { ...running('a', 1, 1), build_id, ticket_id: index, state: 'completed' }, submission);
+    apply(ledger, { build_id, ticket_id: index }, submission);
+    apply(ledger, { ...running('a', 1, 1), build_id, ticket_id: index, state: 'completed' }, submission);
   }
-  const { unfinished, submittedAtMs } = projection.usage(submission.caller, new Date(startOfTime));
+  const { unfinished, submittedAtMs } = ledger.usage(submission.caller, new Date(startOfTime));
   assert.equal([unfinished, submittedAtMs.length], [0, maximumBuildsAnHour]);
 });
 
 test('a withdrawn submission is not built for the sake of one that it conflicts with', () => {
-  const projection = create();
-  apply(projection, {}, submission);
-  apply(projection, { build_id: second }, { ...submission, request_sha256: '2'.repeat(64) });
-  assert.is(withdraw(projection), 'applied');
-  assert.is(projection.isOver(first), true);
+  const ledger = create();
+  apply(ledger, {}, submission);
+  apply(ledger, { build_id: second }, { ...submission, request_sha256: '2'.repeat(64) });
+  assert.is(withdraw(ledger), 'applied');
+  assert.is(ledger.isOver(first), true);
 });
 
 test('a request equal to a finished one is a build of its own', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, { ...running('a', 1, 1), state: 'cancelled' });
-  assert.is(apply(projection, { build_id: second }), 'applied');
-  assert.is(projection.unfinished(key, new Date(startOfTime))?.buildId, second);
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, { ...running('a', 1, 1), state: 'cancelled' });
+  assert.is(apply(ledger, { build_id: second }), 'applied');
+  assert.is(ledger.unfinished(key, new Date(startOfTime))?.buildId, second);
 });
 
 test('a build that was not heard of for the whole retention does not block its request for ever', () => {
-  const projection = create();
-  apply(projection, {});
+  const ledger = create();
+  apply(ledger, {});
   const later = new Date(startOfTime + 3_601_000);
-  assert.is(projection.unfinished(key, later), undefined);
-  assert.is(apply(projection, { build_id: second, time: later.toISOString() }), 'applied');
+  assert.is(ledger.unfinished(key, later), undefined);
+  assert.is(apply(ledger, { build_id: second, time: later.toISOString() }), 'applied');
   assert.equal(
-    projection.builds(later).map((build) => build.buildId),
+    ledger.builds(later).map((build) => build.buildId),
     [second],
   );
 });
 
 test('a stream that begins in the middle of a build is taken at its word', () => {
-  const projection = create();
-  assert.is(apply(projection, running('a', 2, 40)), 'applied');
-  assert.is(projection.owns(first, 'a', 2), true);
+  const ledger = create();
+  assert.is(apply(ledger, running('a', 2, 40)), 'applied');
+  assert.is(ledger.owns(first, 'a', 2), true);
   const handedBack = create();
   assert.is(apply(handedBack, { ...running('a', 2, 40), state: 'queued' }), 'applied');
   assert.is(apply(handedBack, running('b', 3, 41)), 'applied');
@@ -203,25 +203,25 @@ test('a stream that begins in the middle of a build is taken at its word', () =>
 });
 
 test('a cancel marks a build that is not finished, and nothing else', () => {
-  const projection = create();
-  assert.is(cancel(projection), 'unknown');
-  apply(projection, {});
-  assert.is(cancel(projection), 'applied');
-  assert.is(cancel(projection), 'duplicate');
-  assert.is(projection.get(first)?.cancelling, true);
-  apply(projection, { ...running('a', 1, 1), state: 'cancelled' });
-  assert.is(cancel(projection), 'finished');
+  const ledger = create();
+  assert.is(cancel(ledger), 'unknown');
+  apply(ledger, {});
+  assert.is(cancel(ledger), 'applied');
+  assert.is(cancel(ledger), 'duplicate');
+  assert.is(ledger.get(first)?.cancelling, true);
+  apply(ledger, { ...running('a', 1, 1), state: 'cancelled' });
+  assert.is(cancel(ledger), 'finished');
 });
 
 test('the log keeps its newest 60 lines and finished builds their newest 200', () => {
-  const projection = create();
-  apply(projection, {});
+  const ledger = create();
+  apply(ledger, {});
   for (let sequence = 1; sequence <= 5; sequence += 1) {
     const log = Array.from({ length: 20 }, (_, line) => `${sequence}.${line}`);
-    apply(projection, { ...running('a', 1, sequence), log });
+    apply(ledger, { ...running('a', 1, sequence), log });
   }
-  assert.is(projection.get(first)?.logTail.length, 60);
-  assert.is(projection.get(first)?.logTail.at(-1), '5.19');
+  assert.is(ledger.get(first)?.logTail.length, 60);
+  assert.is(ledger.get(first)?.logTail.at(-1), '5.19');
   const many = create();
   const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
   for (let index = 0; index < 300; index += 1) {
@@ -247,17 +247,17 @@ const anyEvent = fc.record({
 test('whatever is appended in whatever order: one build per request, one owner per attempt, one end, and no way back', () => {
   fc.assert(
     fc.property(fc.array(anyEvent, { maxLength: 60 }), (events) => {
-      const projection = create();
+      const ledger = create();
       const owners = new Map<string, string | null>();
       const ends = new Map<string, number>();
       const highest = new Map<string, number>();
       for (const values of events) {
-        const verdict = apply(projection, values);
-        const unfinished = projection.builds(new Date(startOfTime)).filter((build) => !isTerminal(build.state));
+        const verdict = apply(ledger, values);
+        const unfinished = ledger.builds(new Date(startOfTime)).filter((build) => !isTerminal(build.state));
         assert.ok(unfinished.length <= 1);
         if (verdict !== 'applied') continue;
         const event = eventOf(values);
-        const build = projection.get(event.build_id);
+        const build = ledger.get(event.build_id);
         assert.is(build?.state, event.state);
         assert.ok((build?.attempt ?? 0) >= (highest.get(event.build_id) ?? 0));
         highest.set(event.build_id, build?.attempt ?? 0);
@@ -286,7 +286,7 @@ test('two replicas that read the same records agree, also when one of them reads
         if (twice && before !== undefined) apply(two, values);
       }
       const now = new Date(startOfTime);
-      const view = (projection: Projection) => projection.builds(now).map((build) => [build.buildId, build.state]);
+      const view = (ledger: Ledger) => ledger.builds(now).map((build) => [build.buildId, build.state]);
       assert.equal(view(one), view(two));
     }),
     { numRuns: 300 },
@@ -303,32 +303,32 @@ test('any interleaving of two workers that claim, work, and end leaves exactly o
   fc.assert(
     fc.property(fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }), (choices) => {
       const lives = { a: life('a'), b: life('b') };
-      const projection = create();
-      apply(projection, {});
+      const ledger = create();
+      apply(ledger, {});
       let winner: string | null | undefined;
       for (const choice of choices) {
         const next = (choice ? lives.a : lives.b).shift() ?? lives.a.shift() ?? lives.b.shift();
         if (next === undefined) continue;
-        const verdict = apply(projection, next);
+        const verdict = apply(ledger, next);
         winner ??= next.worker;
         assert.is(verdict === 'applied', next.worker === winner);
       }
-      assert.is(projection.get(first)?.event.worker, winner);
-      assert.is(projection.get(first)?.state, 'completed');
+      assert.is(ledger.get(first)?.event.worker, winner);
+      assert.is(ledger.get(first)?.state, 'completed');
     }),
   );
 });
 
 test('an attempt that was given back with an error counts as lost, one in good order does not', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  apply(projection, { ...running('a', 1, 2), state: 'queued' });
-  assert.is(projection.get(first)?.handBacks, 1);
-  apply(projection, running('a', 2, 3));
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  apply(ledger, { ...running('a', 1, 2), state: 'queued' });
+  assert.is(ledger.get(first)?.handBacks, 1);
+  apply(ledger, running('a', 2, 3));
   const error = { code: 'guest.failed', message: '', step: null, fault: 'service', retryable: true } as const;
-  apply(projection, { ...running('a', 2, 4), state: 'queued', error });
-  assert.is(projection.get(first)?.handBacks, 1);
+  apply(ledger, { ...running('a', 2, 4), state: 'queued', error });
+  assert.is(ledger.get(first)?.handBacks, 1);
 });
 
 test('a withdrawn submission is over, whether its event came before, after or never', () => {
@@ -347,45 +347,45 @@ test('a withdrawn submission is over, whether its event came before, after or ne
 });
 
 test('a withdrawn submission that another caller was given as its own is built', () => {
-  const projection = create();
-  apply(projection, {}, submission);
-  assert.is(apply(projection, { build_id: second }, submission), 'superseded');
-  assert.is(withdraw(projection), 'duplicate');
-  assert.equal([projection.isOver(first), projection.isOver(second)], [false, true]);
+  const ledger = create();
+  apply(ledger, {}, submission);
+  assert.is(apply(ledger, { build_id: second }, submission), 'superseded');
+  assert.is(withdraw(ledger), 'duplicate');
+  assert.equal([ledger.isOver(first), ledger.isOver(second)], [false, true]);
 });
 
 test('a withdrawn submission that a worker has begun is cancelled', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  withdraw(projection);
-  assert.equal([projection.get(first)?.cancelling, projection.isOver(first)], [true, false]);
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  withdraw(ledger);
+  assert.equal([ledger.get(first)?.cancelling, ledger.isOver(first)], [true, false]);
 });
 
-test('it is known how the caller was told of the end', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  apply(projection, { ...running('a', 1, 2), state: 'completed' });
-  const told = () => projection.apply({ kind: 'told', id: first, build_id: first, way: 'progress_trigger' });
-  assert.equal([told(), told()], ['applied', 'duplicate']);
-  assert.equal(projection.get(first)?.told, ['progress_trigger']);
+test('the ledger knows how the caller was notified of the end', () => {
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  apply(ledger, { ...running('a', 1, 2), state: 'completed' });
+  const notify = () => ledger.apply({ kind: 'told', id: first, build_id: first, way: 'progress_trigger' });
+  assert.equal([notify(), notify()], ['applied', 'duplicate']);
+  assert.equal(ledger.get(first)?.notified, ['progress_trigger']);
 });
 
 test('how a worker opens images is known from the event that said so, whatever came after it', () => {
-  const projection = create();
-  apply(projection, {});
-  apply(projection, running('a', 1, 1));
-  assert.equal(projection.workers()[0]?.guest, null);
+  const ledger = create();
+  apply(ledger, {});
+  apply(ledger, running('a', 1, 1));
+  assert.equal(ledger.workers()[0]?.guest, null);
   const guest = { kind: 'vm', accelerator: 'tcg', reason: '/dev/kvm cannot be opened' } as const;
-  apply(projection, { ...running('a', 1, 2), guest });
-  apply(projection, running('a', 1, 3));
+  apply(ledger, { ...running('a', 1, 2), guest });
+  apply(ledger, running('a', 1, 3));
   const time = new Date(startOfTime).toISOString();
-  assert.equal(projection.workers(), [{ name: 'a', lastSeenAt: time, guest }]);
+  assert.equal(ledger.workers(), [{ name: 'a', lastSeenAt: time, guest }]);
   const host = { kind: 'host', accelerator: null, reason: 'the setting says so' } as const;
-  apply(projection, { ...running('a', 1, 4), guest: host });
-  assert.equal(projection.workers()[0]?.guest, host, 'the newest word counts');
-  assert.equal(toBuildLists(projection, new Date(startOfTime)).workers[0]?.guest, host);
+  apply(ledger, { ...running('a', 1, 4), guest: host });
+  assert.equal(ledger.workers()[0]?.guest, host, 'the newest word counts');
+  assert.equal(toBuildLists(ledger, new Date(startOfTime)).workers[0]?.guest, host);
 });
 
 test.run();

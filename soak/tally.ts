@@ -4,12 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import type { Broker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/projection.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import type { SubmissionKind } from './plan.ts';
 import type { Dealing } from './submit.ts';
 
 /** What became of every build, and what is wrong with that. */
-export interface Ledger {
+export interface Tally {
   /** Takes down what has happened since the last time; resolves with how many accepted builds have not ended. */
   look(): Promise<number>;
   /** What is left to be told: ids of builds whose callers have not been told of the end. */
@@ -44,12 +44,12 @@ const attemptsLostCodes = ['build.attempts_exhausted', 'guest.failed'];
 /** Default of IMAGEBUILDER_MAXIMUM_ATTEMPTS. */
 const maximumAttempts = 3;
 
-export function openLedger(options: {
+export function openTally(options: {
   readonly dealings: readonly Dealing[];
-  readonly projection: Broker['projection'];
+  readonly ledger: Broker['ledger'];
   readonly storeDirectory: string;
-}): Ledger {
-  const { dealings, projection, storeDirectory } = options;
+}): Tally {
+  const { dealings, ledger, storeDirectory } = options;
   const ended = new Map<string, BuildView>();
   const doubled: string[] = [];
   const accepted = () => dealings.flatMap((dealing) => [...dealing.accepted]);
@@ -68,7 +68,7 @@ export function openLedger(options: {
 
   return {
     async look() {
-      for (const build of projection.builds(new Date())) {
+      for (const build of ledger.builds(new Date())) {
         if (!isTerminal(build.state) || ended.has(build.buildId)) continue;
         ended.set(build.buildId, build);
         if (build.state === 'completed') await verify(build);
@@ -100,7 +100,7 @@ export function openLedger(options: {
       const unexpected = dealings.flatMap(({ accepted, submission }) =>
         [...accepted].flatMap((id) => unexpectedFailure(ended.get(id), submission.kind)),
       );
-      const all = [...ended.values(), ...projection.builds(new Date()).filter(({ buildId }) => !ended.has(buildId))];
+      const all = [...ended.values(), ...ledger.builds(new Date()).filter(({ buildId }) => !ended.has(buildId))];
       for (const dealing of dealings) {
         const builds = all.filter(({ ticketId }) => ticketId === dealing.ticketId);
         doubled.push(...overlapping(builds));
