@@ -3,15 +3,16 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
 import { reach } from './runner/reach.ts';
-import { add, type Counts, countTests, noTests, summaryLine } from './runner/summary.ts';
+import { add, type Counts, countProgram, countTests, noTests, summaryLine } from './runner/summary.ts';
 import { assertNothingLeft, type Observation, observe } from './system/leaks.ts';
 
 /**
  * node test/run.ts [check] [unit] [system] [filter …]
  *
- * Runs the checks (types, formatter and linter), the unit tests and the system tests; all three when none is named. A
- * filter is a part of a test file's path. Every file runs in a process of its own, so that a hang or a leak in one
- * cannot hide in another. The last line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
+ * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. A
+ * filter is a part of a test file's path or of a check's name. Every file runs in a process of its own, so that a hang
+ * or a leak in one cannot hide in another. The last line is `N passed, N failed`, and the exit code is 0 only when
+ * nothing failed.
  *
  * System tests break real servers on a machine that others may keep busy. Where at most three of their files fail, these
  * run once more at the end; those that then pass count as passed, and are named, with what failed at first, as unsteady.
@@ -32,6 +33,15 @@ const words = process.argv.slice(2);
 const chosen = words.some(isKind) ? words.filter(isKind) : kinds;
 const filters = words.filter((word) => !isKind(word));
 
+const matches = (name: string): boolean => filters.every((filter) => name.includes(filter));
+
+/** Each a name and the program that checks, with its arguments. */
+const checks = [
+  ['types (tsc)', 'node_modules/typescript/bin/tsc', '-p', '.'],
+  ['format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
+  ['lint of scripts (shellcheck, perl)', 'test/runner/lint-scripts.ts'],
+] as const;
+
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => interrupted.abort(new Error(`stopped by ${signal}`)));
@@ -40,13 +50,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 let counts = noTests;
 const failures: string[] = [];
 const unsteady: string[] = [];
-if (chosen.includes('check') && filters.length === 0) {
-  await runProgram('types (tsc)', 'node_modules/typescript/bin/tsc', ['-p', '.']);
-  await runProgram('format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', [
-    'check',
-    '--error-on-warnings',
-    '.',
-  ]);
+if (chosen.includes('check')) {
+  for (const [name, ...command] of checks.filter(([name]) => matches(name))) await runProgram(name, command);
 }
 for (const kind of ['unit', 'system'] as const) {
   if (!chosen.includes(kind)) continue;
@@ -68,8 +73,8 @@ if (interrupted.signal.aborted) {
   console.log('Stopped before the end.');
   counts = add(counts, { ...noTests, failed: 1 });
 }
-if (counts.passed + counts.failed === 0) {
-  console.log(`No test file matches ${filters.join(' ')}.`);
+if (counts.passed + counts.failed + counts.skipped === 0) {
+  console.log(`No check or test file matches ${filters.join(' ')}.`);
   counts = add(counts, { ...noTests, failed: 1 });
 }
 // Again, for whoever reads only the end of an hour's output.
@@ -80,7 +85,7 @@ process.exitCode = counts.failed === 0 ? 0 : 1;
 
 async function testFiles(kind: Kind): Promise<string[]> {
   const found = await Array.fromAsync(glob(`test/${kind}/**/*.test.ts`, { cwd: root }));
-  return found.filter((file) => filters.every((filter) => file.includes(filter))).sort();
+  return found.filter(matches).sort();
 }
 
 interface FileRun {
@@ -126,11 +131,10 @@ async function findLeft(before: Observation, directory: string): Promise<string 
 }
 
 /** A program counts as one test. */
-async function runProgram(name: string, program: string, args: readonly string[]): Promise<void> {
+async function runProgram(name: string, command: readonly string[]): Promise<void> {
   if (interrupted.signal.aborted) return;
-  const { exitCode, output, seconds } = await runNode('check', [program, ...args]);
-  const passed = exitCode === 0;
-  const run = { name, seconds, counts: { passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 }, output };
+  const { exitCode, output, seconds } = await runNode('check', command);
+  const run = { name, seconds, counts: countProgram(exitCode), output };
   print(run);
   count(run);
 }
@@ -167,12 +171,13 @@ async function runNode(kind: Kind, args: readonly string[], extra: Record<string
 }
 
 function lineOf({ name, seconds, counts }: FileRun): string {
-  return `${counts.failed === 0 ? 'ok  ' : 'FAIL'} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(counts)}`;
+  const end = counts.failed > 0 ? 'FAIL' : counts.passed > 0 ? 'ok  ' : 'skip';
+  return `${end} ${name}  ${seconds.toFixed(1)} s  ${summaryLine(counts)}`;
 }
 
 function print(run: FileRun): void {
   console.log(lineOf(run));
-  if (run.counts.failed > 0) console.log(run.output.replace(/^/gm, '     | '));
+  if (run.counts.failed > 0 || run.counts.passed === 0) console.log(run.output.replace(/^/gm, '     | '));
 }
 
 function count(run: FileRun): void {

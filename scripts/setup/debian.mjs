@@ -13,7 +13,10 @@ const policyDenies = 101;
 
 const groups = JSON.parse(readFileSync(new URL('../debian-packages.json', import.meta.url), 'utf8'));
 
-/** Which groups of scripts/debian-packages.json an entry file needs, given its arguments. */
+/** Groups that a run does without where they cannot be installed: what needs them counts as skipped. */
+const optionalGroups = ['lint'];
+
+/** Which groups of scripts/debian-packages.json an entry file uses, given its arguments. */
 export function packageGroups(entry, args) {
   if (args.includes('--help') || args.includes('-h')) return [];
   const quickstart = ['run', 'quickstart'];
@@ -24,7 +27,11 @@ export function packageGroups(entry, args) {
   if (entry === 'bench/main.ts') return [...quickstart, 'vm', 'openstack', 'bench'];
   if (entry === 'test/run.ts') {
     const chosen = args.filter((arg) => ['check', 'unit', 'system'].includes(arg));
-    return chosen.length === 0 || chosen.includes('system') ? [...quickstart, 'vm', 'boot', 'openstack', 'test'] : [];
+    const uses = (kind) => chosen.length === 0 || chosen.includes(kind);
+    return [
+      ...(uses('system') ? [...quickstart, 'vm', 'boot', 'openstack', 'test'] : []),
+      ...(uses('check') ? ['lint'] : []),
+    ];
   }
   return [];
 }
@@ -42,8 +49,19 @@ export function missingPackages(wanted, installed, known) {
   return [...new Set(missing)];
 }
 
-/** Makes sure that all packages of the groups are installed. Returns false, having said why, where that failed. */
+/**
+ * Makes sure that all packages of the groups are installed. Returns false, having said why, where that failed; true all
+ * the same where only packages of optional groups are missing.
+ */
 export async function ensureDebianPackages(groupNames, say) {
+  const isOptional = (name) => optionalGroups.includes(name);
+  const needed = groupNames.filter((name) => !isOptional(name));
+  if (!(await ensurePackages(needed, say))) return false;
+  if (process.getuid() === 0) await ensurePackages(groupNames.filter(isOptional), say);
+  return true;
+}
+
+async function ensurePackages(groupNames, say) {
   const wanted = groupNames.flatMap((name) => groups[name]);
   if (wanted.length === 0) return true;
   if (!existsSync('/usr/bin/dpkg-query') || !existsSync('/usr/bin/apt-get')) {

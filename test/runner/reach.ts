@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 /** Lays an open folder with nothing but the repository `$2` over the closed one, `$1`. */
 const script = `
 exec 9<"$2"
+# shellcheck disable=SC2164 # where this fails, the command runs all the same
 mount -t tmpfs -o mode=755 none "$1" && mkdir -p "$2" && mount --no-canonicalize --bind /proc/self/fd/9 "$2" && cd "$2"
 exec 9<&-
 shift 2

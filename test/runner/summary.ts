@@ -8,6 +8,9 @@ export interface Counts {
 
 export const noTests: Counts = { passed: 0, failed: 0, skipped: 0 };
 
+/** A program that exits with this has checked nothing, or not all, and has said why. As in Automake's test suites. */
+export const skippedExitCode = 77;
+
 export function add(a: Counts, b: Counts): Counts {
   return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
 }
@@ -36,6 +39,12 @@ export function countTests({ output, exitCode }: FileEnd): Counts {
   const failed = total - passed;
   const silent = failed === 0 && (exitCode !== 0 || total + skipped === 0);
   return { passed, failed: silent ? 1 : failed, skipped };
+}
+
+/** The counts of a program that counts as one test. */
+export function countProgram(exitCode: number | null): Counts {
+  if (exitCode === 0) return { ...noTests, passed: 1 };
+  return exitCode === skippedExitCode ? { ...noTests, skipped: 1 } : { ...noTests, failed: 1 };
 }
 
 /** The last line of a run: `12 passed, 0 failed`, with `, 1 skipped` when there are any. */

@@ -21,4 +21,5 @@ for file in /var/lib/dpkg/updates/[0-9]*; do
 done
 # By one script: each is run in namespaces of its own, which takes longer than what it does.
 echo '== packages'
+# shellcheck source=packages.sh
 . "$JOB/packages"

@@ -33,7 +33,7 @@ const connectionDescriptor = 9;
  * namespace it does not get the signal before it listens.
  */
 const storageScript = `
-parent= ending=
+parent='' ending=''
 end() {
   ending=yes
   # A process that has ended, and is only to be waited for, has no program.

@@ -60,7 +60,7 @@ mount --rbind dev /dev
 # With all of the image's mounts, or with none: what belongs to root on one without would be nobody's inside.
 map() {
   [ -n "$first" ] || return 0
-  # Without quotes, as several arguments: the paths are ours.
+  # shellcheck disable=SC2086 # several arguments; the paths are ours
   reason=$(perl "$program" "$first" $opened 2>&1 </dev/null) || { echo "unmapped: $reason" && first=; }
 }
 

@@ -24,7 +24,7 @@ fi
 mkdir -p /run/imagebuilder-borrowed
 [ ! -f /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old /run/imagebuilder-borrowed/
 for file in /usr/bin/systemd-detect-virt /sbin/initctl; do
-  [ -x "$file" ] && [ ! -L "$file" ] && command -v dpkg-divert >/dev/null || continue
+  if [ ! -x "$file" ] || [ -L "$file" ] || ! command -v dpkg-divert >/dev/null; then continue; fi
   said=$(dpkg-divert --quiet --local --rename --divert "$file.imagebuilder" --add "$file" 2>&1) || {
     echo "corrupt: in the image, dpkg-divert fails: $(echo "$said" | head -n 1)" >&2
     exit 65

@@ -5,8 +5,8 @@ export LC_ALL=C
 echo begin
 
 # Folders of the worker may lie over these two; what is in them is not the image's.
-lists= cache=
-while read -r id parent device root target rest; do
+lists='' cache=''
+while read -r _id _parent _device _root target _rest; do
   case $target in
     /var/lib/apt/lists) lists=covered ;;
     /var/cache/apt) cache=covered ;;

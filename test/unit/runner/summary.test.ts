@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import { countTests, summaryLine } from '../../runner/summary.ts';
+import { countProgram, countTests, skippedExitCode, summaryLine } from '../../runner/summary.ts';
 
 const summary = (total: number, passed: number, skipped: number) =>
   `• •   (${passed} / ${total})\n\n  Total:     ${total}\n  Passed:    ${passed}\n  Skipped:   ${skipped}\n  Duration:  4.20ms\n`;
@@ -48,6 +48,13 @@ test('what a test prints that looks like a summary is not the summary', () => {
 test('the last line of a run names skipped tests only when there are any', () => {
   assert.is(summaryLine({ passed: 3, failed: 0, skipped: 0 }), '3 passed, 0 failed');
   assert.is(summaryLine({ passed: 3, failed: 1, skipped: 2 }), '3 passed, 1 failed, 2 skipped');
+});
+
+test('a program counts as one test, as a skipped one when it says so', () => {
+  assert.equal(countProgram(0), { passed: 1, failed: 0, skipped: 0 });
+  assert.equal(countProgram(1), { passed: 0, failed: 1, skipped: 0 });
+  assert.equal(countProgram(null), { passed: 0, failed: 1, skipped: 0 });
+  assert.equal(countProgram(skippedExitCode), { passed: 0, failed: 0, skipped: 1 });
 });
 
 test.run();

@@ -2,6 +2,7 @@
 # line, counted from 0.
 set -eu
 export LC_ALL=C
+# shellcheck source=records.sh
 . "$JOB/records"
 number=0
 while read -r path; do

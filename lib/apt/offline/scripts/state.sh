@@ -2,6 +2,7 @@
 # Changes nothing.
 set -eu
 export LC_ALL=C
+# shellcheck source=records.sh
 . "$JOB/records"
 
 records() {

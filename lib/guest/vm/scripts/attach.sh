@@ -21,6 +21,7 @@ done <"$JOB/folders"
 # First process of the namespaces in which everything of the image runs. It only waits; whenever an orphan that it has
 # inherited ends, `jobs` collects it.
 mkfifo never
+# shellcheck disable=SC2016 # expanded by the shell inside
 unshare -p -i -u -f sh -c '
   trap jobs CHLD
   read -r id rest </proc/self/stat

@@ -15,7 +15,7 @@ mount --make-rprivate /
 tries=0
 while [ $tries -lt 100 ]; do
   targets=
-  while read -r id parent device root target rest; do
+  while read -r _id _parent _device _root target _rest; do
     case $target in /guest/root | /guest/root/*) targets="$target $targets" ;; esac
   done </proc/self/mountinfo
   [ -n "$targets" ] || exit 0
