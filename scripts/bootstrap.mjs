@@ -1,6 +1,6 @@
-// node scripts/bootstrap.mjs ENTRY.ts [arguments]
+// node scripts/bootstrap.mjs [options of Node] ENTRY [arguments]
 //
-// Does all set-up that ENTRY.ts needs (npm packages, Debian packages), then runs it on the Node that package-lock.json
+// Does all set-up that ENTRY needs (npm packages, Debian packages), then runs it on the Node that package-lock.json
 // pins. Says what it does; is silent when there is nothing to do. Needs nothing but a Node from 18 on, and npm.
 
 import { spawn } from 'node:child_process';
@@ -13,12 +13,15 @@ import { ensureNpmPackages, nodeBinary } from './setup/npm.mjs';
 import { withLock } from './setup/run.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const [entry, ...args] = process.argv.slice(2);
+const words = process.argv.slice(2);
+const entryIndex = words.findIndex((word) => !word.startsWith('-'));
+const nodeOptions = words.slice(0, Math.max(entryIndex, 0));
+const [entry, ...args] = words.slice(nodeOptions.length);
 const say = (line) => process.stderr.write(`${line}\n`);
 const isRoot = process.getuid?.() === 0;
 
-if (entry === undefined) {
-  say('usage: node scripts/bootstrap.mjs ENTRY.ts [arguments]');
+if (entryIndex < 0) {
+  say('usage: node scripts/bootstrap.mjs [options of Node] ENTRY [arguments]');
   process.exit(2);
 }
 if (Number(process.versions.node.split('.')[0]) < 18) {
@@ -53,7 +56,7 @@ function start(node) {
     process.exitCode = 1;
     return;
   }
-  child = spawn(node, [join(root, entry), ...args], { stdio: 'inherit' });
+  child = spawn(node, [...nodeOptions, join(root, entry), ...args], { stdio: 'inherit' });
   child.on('error', (error) => {
     say(`cannot start ${node}: ${error.message}`);
     process.exitCode = 1;

@@ -10,7 +10,7 @@ import { assertNothingLeft, type Observation, observe } from './system/leaks.ts'
  * node test/run.ts [check] [unit] [system] [filter …]
  *
  * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. A
- * filter is a part of a test file's path or of a check's name. Every file runs in a process of its own, so that a hang
+ * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs in a process of its own, so that a hang
  * or a leak in one cannot hide in another. The last line is `N passed, N failed`, and the exit code is 0 only when
  * nothing failed.
  *
@@ -33,7 +33,11 @@ const words = process.argv.slice(2);
 const chosen = words.some(isKind) ? words.filter(isKind) : kinds;
 const filters = words.filter((word) => !isKind(word));
 
-const matches = (name: string): boolean => filters.every((filter) => name.includes(filter));
+const isTestFile = (word: string): boolean => word.startsWith('test/') && word.endsWith('.test.ts');
+const namedFiles = filters.filter(isTestFile);
+const matches = (name: string): boolean =>
+  (namedFiles.length === 0 || namedFiles.includes(name)) &&
+  filters.every((filter) => isTestFile(filter) || name.includes(filter));
 
 /** Each a name and the program that checks, with its arguments. */
 const checks = [

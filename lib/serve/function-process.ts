@@ -150,9 +150,12 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
 /**
  * The child is in a session of its own, so that Ctrl-C in a terminal reaches only the gateway, which then drains. When
  * the gateway dies without a word, the kernel sends the child SIGTERM (setpriv execs it, so the process id is its own).
+ * With `--inspect=0` on the gateway, a debugger can reach each function too.
  */
 function spawn(options: FunctionProcessOptions, socketPath: string) {
-  return execa('setpriv', ['--pdeathsig', 'TERM', '--', process.execPath, options.entryPoint, options.handler], {
+  const inspect = process.execArgv.filter((option) => option.startsWith('--inspect'));
+  const command = [process.execPath, ...inspect, options.entryPoint, options.handler];
+  return execa('setpriv', ['--pdeathsig', 'TERM', '--', ...command], {
     cwd: options.workingDirectory,
     env: { ...options.environment, LISTEN_SOCKET: socketPath },
     extendEnv: false,

@@ -23,6 +23,7 @@ export function packageGroups(entry, args) {
   if (entry === 'quickstart/main.ts') {
     return [...quickstart, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
   }
+  if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;
   if (entry === 'bench/main.ts') return [...quickstart, 'vm', 'openstack', 'bench'];
   if (entry === 'test/run.ts') {

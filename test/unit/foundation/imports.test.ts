@@ -1,23 +1,14 @@
-import { globSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { importsOf } from '../../runner/imports.ts';
 
 /** What imports what, types included: the direction that docs/architecture.md describes. */
 
 const repository = join(import.meta.dirname, '../../..');
 const files = globSync(['lib/**/*.ts', 'bin/*.ts', 'functions/**/*.ts'], { cwd: repository });
-const graph = new Map(files.map((file) => [file, importsOf(file)]));
-
-/** The project's own files that a file imports, relative to the repository. */
-function importsOf(file: string): string[] {
-  const text = readFileSync(join(repository, file), 'utf8');
-  return [...text.matchAll(/(?:from|import) '([.#][^']*\.ts)'/g)].map(([, target = '']) =>
-    target.startsWith('#lib/')
-      ? join('lib', target.slice('#lib/'.length))
-      : relative(repository, join(repository, dirname(file), target)),
-  );
-}
+const graph = new Map(files.map((file) => [file, importsOf(repository, file)]));
 
 /** The first circle of imports, as the files along it; null where there is none. */
 function findCycle(): string[] | null {

@@ -3,9 +3,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
 import { missingPackages, packageGroups } from '../../../scripts/setup/debian.mjs';
 import { ensureNpmPackages, isInstalled, nodeBinary } from '../../../scripts/setup/npm.mjs';
 
@@ -34,6 +35,7 @@ test('system tests, the quickstart and the benchmark ask for what they use', () 
   assert.not.ok(packageGroups('quickstart/main.ts', []).includes('boot'));
   assert.ok(packageGroups('quickstart/main.ts', ['--boot']).includes('boot'));
   assert.ok(packageGroups('bench/main.ts', []).includes('bench'));
+  assert.ok(packageGroups('bin/imagebuilder.ts', ['serve']).includes('vm'));
 });
 
 test('every group that is asked for is in the list of packages', async () => {
@@ -118,6 +120,17 @@ test('a registry that does not serve Node ends the set-up, though npm goes on wi
       registry.close();
     }
     assert.match(said.join('\n'), /did not fetch everything/);
+  }));
+
+test('what stands before the entry file are options of Node', () =>
+  inFolder(async (folder, write) => {
+    await write('entry.mjs', 'console.log(JSON.stringify([process.execArgv, process.argv.slice(2)]))');
+    const root = join(import.meta.dirname, '../../..');
+    const entry = relative(root, join(folder, 'entry.mjs'));
+    const { stdout } = await exec(process.execPath, ['scripts/bootstrap.mjs', '--no-warnings', entry, '--watch', 'b'], {
+      cwd: root,
+    });
+    assert.equal(JSON.parse(stdout), [['--no-warnings'], ['--watch', 'b']]);
   }));
 
 test('npm verifies every package by the digest in the lock file, and runs no script of any', async () => {
