@@ -1,4 +1,4 @@
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { type InstallOptions, installPackages } from './install.ts';
 import { type InstalledPackage, readPackages } from './packages.ts';
 import type { InstallPlan } from './resolve.ts';
@@ -19,7 +19,7 @@ export interface Installation {
 }
 
 /** The image's own apt, for a session that has a network. */
-export function aptInside(session: GuestSession): Apt {
+export function aptInside(session: ScriptRunner): Apt {
   return {
     updateLists: (options) => updateLists(session, options),
     installPackages: async (specifications, options) => ({

@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../errors.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
 import { databaseError, type InstalledPackage, parsePackages } from './packages.ts';
 import { runScript, texts } from './script.ts';
@@ -28,7 +28,7 @@ export interface ImageFacts {
  * Reads the facts of an opened image. Throws `image.unsupported` where it is not a system with dpkg and apt, and
  * `image.corrupt` where dpkg was interrupted or left packages half installed: nothing can be added to such an image.
  */
-export async function readImageFacts(session: GuestSession): Promise<ImageFacts> {
+export async function readImageFacts(session: ScriptRunner): Promise<ImageFacts> {
   const lines = await runScript(session, 'facts', {
     files: { packages: texts.packages },
     timeoutMs: 120_000,

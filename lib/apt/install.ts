@@ -1,5 +1,5 @@
 import { type ErrorCode, errorTable, ImageBuilderError, safeUrl } from '../errors.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
@@ -29,7 +29,7 @@ export interface InstallOptions extends ResolveOptions, KnownRepositories {
  * changed since, and apt downloads everything before it changes anything.
  */
 export async function installPackages(
-  session: GuestSession,
+  session: ScriptRunner,
   specifications: readonly string[],
   options: InstallOptions,
 ): Promise<InstallPlan> {
@@ -52,7 +52,7 @@ interface InstallResult {
 }
 
 async function install(
-  session: GuestSession,
+  session: ScriptRunner,
   specifications: readonly string[],
   options: InstallOptions & { readonly anew?: boolean },
 ): Promise<InstallResult> {

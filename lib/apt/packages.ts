@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { runScript } from './script.ts';
 
 /** A package in the image's dpkg database that is unpacked or more: removed ones are left out. */
@@ -21,7 +21,7 @@ export interface PackageChange {
 }
 
 /** Reads which packages an image has. An image without dpkg has none. Throws `image.corrupt` where dpkg cannot tell. */
-export async function readPackages(session: GuestSession): Promise<InstalledPackage[]> {
+export async function readPackages(session: ScriptRunner): Promise<InstalledPackage[]> {
   try {
     return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
   } catch (error) {

@@ -1,5 +1,5 @@
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { upTo } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { parseMessages, repositoryFault } from './message.ts';
@@ -25,7 +25,7 @@ export interface ResolveOptions {
  * the image's own packages do not fit together.
  */
 export async function resolvePackages(
-  session: GuestSession,
+  session: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
 ): Promise<InstallPlan> {
@@ -69,7 +69,7 @@ interface Round {
 }
 
 async function simulate(
-  session: GuestSession,
+  session: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
 ): Promise<Round> {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
-import type { GuestScript, GuestSession } from '../guest/guest.ts';
+import type { GuestScript, ScriptRunner } from '../guest/guest.ts';
 
 /**
  * The scripts that run inside images. They are plain POSIX shell, the same for every release; whatever varies comes in
@@ -28,7 +28,7 @@ const urlCredentials = /:\/\/[^\s/@'"]+@/g;
  * Throws what `session.run` throws.
  */
 export async function runScript(
-  session: GuestSession,
+  session: ScriptRunner,
   name: ScriptName,
   options: Omit<GuestScript, 'name' | 'text'> = {},
 ): Promise<string[]> {
@@ -69,7 +69,7 @@ export interface AptRun {
  * killed.
  */
 export async function runApt(
-  session: GuestSession,
+  session: ScriptRunner,
   name: ScriptName,
   options: Omit<GuestScript, 'name' | 'text'> = {},
 ): Promise<AptRun> {

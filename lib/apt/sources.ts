@@ -1,6 +1,6 @@
 import { formatPpa } from '../api/ppa.ts';
 import { ImageBuilderError } from '../errors.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import type { ImageFacts } from './facts.ts';
 import type { PpaSource } from './launchpad.ts';
 import { runScript } from './script.ts';
@@ -42,7 +42,7 @@ export function renderSources(source: PpaSource, facts: ImageFacts, series: stri
 
 /** Writes the sources of all PPAs into an image. Doing it twice is the same as doing it once. */
 export async function addSources(
-  session: GuestSession,
+  session: ScriptRunner,
   facts: ImageFacts,
   sources: readonly PpaSource[],
   series: string,

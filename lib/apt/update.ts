@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, errorTable, ImageBuilderError } from '../errors.ts';
-import type { GuestSession } from '../guest/guest.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { parseMessages, type RepositoryFault, repositoryFault, repositorySuite, repositoryUrl } from './message.ts';
 import { describeRepository, type KnownRepositories, ppaAt, proxyFailureOf } from './repository.ts';
@@ -35,7 +35,7 @@ const retryPausesMs: readonly number[] = [5_000, 20_000];
  * `upstream.*`, naming every such PPA or repository and why. Where all that is wrong is that lists are damaged
  * or do not fit together, they are fetched again first: that is what a mirror in the middle of its own update looks like.
  */
-export async function updateLists(session: GuestSession, options: UpdateOptions): Promise<void> {
+export async function updateLists(session: ScriptRunner, options: UpdateOptions): Promise<void> {
   const pausesMs = options.retryPausesMs ?? retryPausesMs;
   for (let attempt = 0; ; attempt += 1) {
     const anew = options.anew === true || attempt > 0;
@@ -50,7 +50,7 @@ export async function updateLists(session: GuestSession, options: UpdateOptions)
   }
 }
 
-function update(session: GuestSession, options: UpdateOptions): Promise<AptRun> {
+function update(session: ScriptRunner, options: UpdateOptions): Promise<AptRun> {
   return runApt(session, 'update', {
     files: { 'apt.conf': renderAptConfiguration(options) },
     onLine: options.onLog,

@@ -89,6 +89,9 @@ export interface GuestSession extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** Runs scripts, inside an image or in its place: all that most functions need of a session. */
+export type ScriptRunner = Pick<GuestSession, 'run'>;
+
 export interface GuestScript {
   /** Short name for logs, such as `install`. */
   readonly name: string;

@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import { lineAfter } from '../text.ts';
-import type { GuestSession } from './guest.ts';
+import type { ScriptRunner } from './guest.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
 
@@ -14,7 +14,7 @@ export interface Pristine {
  * Takes down the state of a freshly opened image. Changes nothing. Throws `image.unsupported` where there is more of it
  * than is kept of a script's output: what is not known to have been there would be taken for new, and removed.
  */
-export async function beforeChange(session: GuestSession): Promise<Pristine> {
+export async function beforeChange(session: ScriptRunner): Promise<Pristine> {
   const { stdout } = await session.run({ name: 'snapshot', text: guestScripts.snapshot, timeoutMs: ownLimitMs });
   if (!stdout.startsWith('begin\n')) {
     throw new ImageBuilderError('image.unsupported', 'the image has too many files in /var/log or in its caches');
@@ -28,7 +28,7 @@ export async function beforeChange(session: GuestSession): Promise<Pristine> {
  * or removed where they are new, and GRUB's configuration names the root file system as it always has. Throws
  * `guest.failed` where that configuration names a device which exists only during the build.
  */
-export async function sealImage(session: GuestSession, pristine: Pristine): Promise<void> {
+export async function sealImage(session: ScriptRunner, pristine: Pristine): Promise<void> {
   try {
     await session.run({
       name: 'seal',

@@ -2,7 +2,7 @@ import type { ImageResult } from '../api/event.ts';
 import { type Apt, aptInside } from '../apt/apt.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
-import { openOfflineApt } from '../apt/offline/offline-apt.ts';
+import { openAptOutside } from '../apt/outside/apt-outside.ts';
 import { comparePackages } from '../apt/packages.ts';
 import type { InstallPlan } from '../apt/resolve.ts';
 import { addSources } from '../apt/sources.ts';
@@ -32,7 +32,7 @@ export async function addPpas(change: Change, { settings }: BuildTools, context:
     const apt = image.use(
       session.network
         ? aptInside(session)
-        : await openOfflineApt(session, {
+        : await openAptOutside(session, {
             ...{ facts, binds: caches.binds, workDirectory: change.workDirectory },
             ...{ unprivilegedIds, signal: context.signal },
           }),

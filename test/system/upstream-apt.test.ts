@@ -6,7 +6,7 @@ import { openAptCaches } from '#lib/apt/caches.ts';
 import { readImageFacts } from '#lib/apt/facts.ts';
 import { type InstallOptions, installPackages } from '#lib/apt/install.ts';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
-import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
+import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import { type UpdateOptions, updateLists } from '#lib/apt/update.ts';
 import { loadConfig } from '#lib/config.ts';
@@ -18,7 +18,7 @@ import { type Fault, type FaultyServer, startFaultyServer } from '../servers/fau
 import { type Launchpad, startLaunchpad } from '../servers/launchpad.ts';
 import { temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
-import { offlineSession } from './apt-offline-session.ts';
+import { sessionWithoutNetwork } from './apt-outside-session.ts';
 
 /**
  * What becomes of a build when a PPA goes wrong under apt's hands: real apt through the proxy, once as the image's own
@@ -104,14 +104,14 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
     onLog: (line) => log.push(line),
     onProgress: () => {},
   };
-  const session = who === 'the image’s apt' ? chroot.session({ binds: caches.binds }) : offlineSession(chroot);
+  const session = who === 'the image’s apt' ? chroot.session({ binds: caches.binds }) : sessionWithoutNetwork(chroot);
   const facts = await readImageFacts(session);
   await addSources(session, facts, [source], system.series);
-  const offline =
+  const outside =
     who === 'the image’s apt'
       ? null
       : opened.use(
-          await openOfflineApt(session, {
+          await openAptOutside(session, {
             ...{ facts, binds: caches.binds, workDirectory: work },
             ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
           }),
@@ -121,11 +121,11 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
     log,
     proxy,
     update: (more: Partial<UpdateOptions> = {}) =>
-      offline === null ? updateLists(session, { ...options, ...more }) : offline.updateLists({ ...options, ...more }),
+      outside === null ? updateLists(session, { ...options, ...more }) : outside.updateLists({ ...options, ...more }),
     install: (more: Partial<InstallOptions> = {}) =>
-      offline === null
+      outside === null
         ? installPackages(session, ['hello-one'], { ...options, ...more })
-        : offline.installPackages(['hello-one'], { ...options, ...more }),
+        : outside.installPackages(['hello-one'], { ...options, ...more }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -1,7 +1,7 @@
 import { deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseRecords } from '#lib/apt/offline/records.ts';
+import { parseRecords } from '#lib/apt/outside/records.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { decompressCluster } from '#lib/image/qcow2/decompress.ts';
 

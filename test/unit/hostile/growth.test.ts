@@ -11,14 +11,14 @@ import { parseFacts } from '#lib/apt/facts.ts';
 import { installError } from '#lib/apt/install.ts';
 import { parseInstalledSize } from '#lib/apt/installed-size.ts';
 import { parseMessages, repositoryFault, repositorySuite, repositoryUrl } from '#lib/apt/message.ts';
-import { parseArchiveName } from '#lib/apt/offline/archives.ts';
-import { choosingOptions } from '#lib/apt/offline/configuration.ts';
-import { explainNetworkFailure } from '#lib/apt/offline/network-failure.ts';
-import { readPreferences } from '#lib/apt/offline/preferences.ts';
-import { parseRecords } from '#lib/apt/offline/records.ts';
-import { parseDeb822, parseOneLine } from '#lib/apt/offline/source-format.ts';
-import { readOfflineSources, renderOfflineSource } from '#lib/apt/offline/sources.ts';
-import { createStanzaReader, renderStanza } from '#lib/apt/offline/stanzas.ts';
+import { parseArchiveName } from '#lib/apt/outside/archives.ts';
+import { choosingOptions } from '#lib/apt/outside/configuration.ts';
+import { explainNetworkFailure } from '#lib/apt/outside/network-failure.ts';
+import { readPreferences } from '#lib/apt/outside/preferences.ts';
+import { parseRecords } from '#lib/apt/outside/records.ts';
+import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
+import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
+import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { parsePlan, roundProblems } from '#lib/apt/resolve.ts';
@@ -227,7 +227,7 @@ const parsers: readonly Growing[] = [
     name: 'sources on one line',
     run: (text) => {
       parseOneLine(text, 'a.list');
-      return readOfflineSources([{ name: 'a.list', content: Buffer.from(text) }]).map(render);
+      return readOutsideSources([{ name: 'a.list', content: Buffer.from(text) }]).map(render);
     },
     frames: [
       ['deb http://x/ ', ' main'],
@@ -241,7 +241,7 @@ const parsers: readonly Growing[] = [
     name: 'sources in deb822',
     run: (text) => {
       parseDeb822(text, 'a.sources');
-      return readOfflineSources([{ name: 'a.sources', content: Buffer.from(text) }]).map(render);
+      return readOutsideSources([{ name: 'a.sources', content: Buffer.from(text) }]).map(render);
     },
     frames: [
       ['Types: deb\nURIs: http://x/\nSuites: noble\nComponents: main\nSigned-By:\n -----BEGIN\n ', ''],
@@ -377,8 +377,8 @@ function openStack(text: string, type: string): unknown {
   });
 }
 
-function render(source: Parameters<typeof renderOfflineSource>[0]): string {
-  return renderOfflineSource(source, (path) => path);
+function render(source: Parameters<typeof renderOutsideSource>[0]): string {
+  return renderOutsideSource(source, (path) => path);
 }
 
 function bytesOf(text: string): unknown {

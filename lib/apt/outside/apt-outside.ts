@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
-import type { GuestBind, GuestSession } from '../../guest/guest.ts';
+import type { GuestBind, ScriptRunner } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
 import { giveTo, readForeignFile } from '../../unprivileged.ts';
 import type { Apt, Installation } from '../apt.ts';
@@ -12,15 +12,15 @@ import type { InstallPlan } from '../resolve.ts';
 import { updateLists } from '../update.ts';
 import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';
-import { installOffline } from './install.ts';
+import { installDownloaded } from './install.ts';
 import { readRecords } from './records.ts';
-import { readOfflineSources } from './sources.ts';
+import { readOutsideSources } from './sources.ts';
 import { type AptState, readAptState } from './state.ts';
 import { type Keyrings, writeWorkerFiles } from './worker-files.ts';
 import { openWorkerPlace, type WorkerPlace } from './worker-place.ts';
-import { createWorkerSession } from './worker-session.ts';
+import { createWorkerRunner } from './worker-runner.ts';
 
-export interface OfflineAptOptions {
+export interface AptOutsideOptions {
   readonly facts: Pick<ImageFacts, 'aptVersion' | 'architecture' | 'foreignArchitectures'>;
   /** Folders of apt's lists and cache on the worker: the binds of `openAptCaches`. */
   readonly binds: readonly GuestBind[];
@@ -39,19 +39,19 @@ export interface OfflineAptOptions {
  * Reads what the image's apt goes by. Call it after `addSources`. Throws `apt.repository` for sources that cannot be
  * used from outside the image, `image.too_large`, `guest.failed`, and `tool.failed` where the worker has no apt.
  */
-export async function openOfflineApt(session: GuestSession, options: OfflineAptOptions): Promise<Apt> {
+export async function openAptOutside(session: ScriptRunner, options: AptOutsideOptions): Promise<Apt> {
   const { facts, binds, workDirectory, signal } = options;
   const lists = folderFor(binds, '/var/lib/apt/lists');
   const cache = folderFor(binds, '/var/cache/apt');
   const archives = join(cache, 'archives');
   const state = await readAptState(session, facts);
-  const sources = readOfflineSources(state.sources);
+  const sources = readOutsideSources(state.sources);
   const keyrings = await readKeyrings(
     session,
     sources.flatMap((source) => source.signedBy?.paths ?? []),
   );
   await using opened = new AsyncDisposableStack();
-  const directory = await mkdtemp(join(workDirectory, 'offline-apt-'));
+  const directory = await mkdtemp(join(workDirectory, 'apt-outside-'));
   opened.defer(() => rm(directory, { recursive: true, force: true }));
   const place = opened.use(await openWorkerPlace(workDirectory, options.unprivilegedIds));
   const { user } = place;
@@ -79,7 +79,7 @@ export async function openOfflineApt(session: GuestSession, options: OfflineAptO
   for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await giveTo(user, path);
   if (user !== null)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
-  const worker = createWorkerSession({ place, directory, configuration, signal });
+  const worker = createWorkerRunner({ place, directory, configuration, signal });
   const { architecture } = facts;
   const parts = { session, worker, place, directory, archives, state, architecture, signal };
   const kept = opened.move();
@@ -91,8 +91,8 @@ export async function openOfflineApt(session: GuestSession, options: OfflineAptO
 }
 
 interface InstallParts {
-  readonly session: GuestSession;
-  readonly worker: GuestSession;
+  readonly session: ScriptRunner;
+  readonly worker: ScriptRunner;
   readonly place: WorkerPlace;
   readonly directory: string;
   /** apt's Dir::Cache::archives. */
@@ -126,7 +126,7 @@ async function install(
   const archives = await takeArchives(described, parts.archives, folder, signal);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const total = 2 * archives.length;
-  const packages = await installOffline(
+  const packages = await installDownloaded(
     session,
     {
       folder,
@@ -159,7 +159,7 @@ function assertDownloaded(plan: InstallPlan, count: number): void {
   );
 }
 
-async function readKeyrings(session: GuestSession, named: readonly string[]): Promise<Keyrings> {
+async function readKeyrings(session: ScriptRunner, named: readonly string[]): Promise<Keyrings> {
   const paths = [...new Set(named)];
   if (paths.length === 0) return new Map();
   const records = await readRecords(session, 'keyrings', { files: { paths: `${paths.join('\n')}\n` } });

@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../../errors.ts';
-import type { GuestSession } from '../../guest/guest.ts';
+import type { ScriptRunner } from '../../guest/guest.ts';
 import { renderAptConfiguration } from '../configuration.ts';
 import { installError } from '../install.ts';
 import { type InstalledPackage, readPackages } from '../packages.ts';
@@ -8,7 +8,7 @@ import { type AptStatus, parseStatusLine } from '../status-line.ts';
 import type { AptProgress } from '../update.ts';
 import { type Archive, qualifiedName } from './archives.ts';
 import { explainNetworkFailure } from './network-failure.ts';
-import { runOfflineScript } from './script.ts';
+import { runOutsideScript } from './script.ts';
 
 /** Packages that were resolved and downloaded outside an image, to be installed in it. */
 export interface HandIn {
@@ -23,14 +23,14 @@ export interface HandIn {
   readonly extendedStates: Buffer | null;
 }
 
-export interface OfflineInstallOptions {
+export interface DownloadedInstallOptions {
   readonly onLog: (line: string) => void;
   /** In packages. */
   readonly onProgress: (progress: AptProgress) => void;
 }
 
 /** Where scripts/install.sh puts its repository. Apt gets to see nothing else, and no pin or hold-back of the image. */
-const offlineConfiguration = `
+const outsideConfiguration = `
 Dir::Etc::sourcelist "/run/imagebuilder-packages/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";
@@ -50,20 +50,20 @@ APT::Get::AutomaticRemove "false";
  * `installPackages` does, and `apt.install` with what to do about it where a package's script failed for want of a
  * network.
  */
-export async function installOffline(
-  session: GuestSession,
+export async function installDownloaded(
+  session: ScriptRunner,
   handIn: HandIn,
-  options: OfflineInstallOptions,
+  options: DownloadedInstallOptions,
 ): Promise<InstalledPackage[]> {
   const { folder, archives, remove, extendedStates } = handIn;
   if (archives.length === 0 && remove.length === 0 && extendedStates === null) return await readPackages(session);
   const lines: string[] = [];
   const failures: AptStatus[] = [];
   let exitCode: number | undefined;
-  await runOfflineScript(session, 'install', {
+  await runOutsideScript(session, 'install', {
     folder,
     files: {
-      'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${offlineConfiguration}`,
+      'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${outsideConfiguration}`,
       Packages: archives.map(({ stanza }) => `${stanza}\n`).join(''),
       wanted: [...archives.map((archive) => wanted(archive, handIn)), ...remove.map((name) => `${name}-`)].join('\n'),
       ...(extendedStates === null ? {} : { extended_states: extendedStates }),

@@ -3,7 +3,7 @@ import { link, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import type { GuestSession } from '../../guest/guest.ts';
+import type { ScriptRunner } from '../../guest/guest.ts';
 import { openForeignFile } from '../../unprivileged.ts';
 import { readStanzas, renderStanza, type Stanza } from './stanzas.ts';
 
@@ -30,7 +30,7 @@ export interface DescribedArchive extends Omit<Archive, 'stanza'> {
  */
 export async function describeArchives(
   archives: string,
-  { worker, architecture: own }: { readonly worker: GuestSession; readonly architecture: string },
+  { worker, architecture: own }: { readonly worker: ScriptRunner; readonly architecture: string },
 ): Promise<DescribedArchive[]> {
   const files = (await readdir(archives)).filter((name) => name.endsWith('.deb')).sort();
   const named = files.map((file) => ({ file, ...parseArchiveName(file) }));

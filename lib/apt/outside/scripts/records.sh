@@ -6,7 +6,7 @@ newline='
 '
 kinds='' paths='' count=0
 
-# $1 kind, $2 name, $3 path, in which there is no newline. More files than lib/apt/offline/records.ts takes, which would
+# $1 kind, $2 name, $3 path, in which there is no newline. More files than lib/apt/outside/records.ts takes, which would
 # make the lists below long to build, are not sent, but for one that says so.
 record() {
   [ -f "$3" ] && [ "$count" -le 2000 ] || return 0

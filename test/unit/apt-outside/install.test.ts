@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { assertInstalled } from '#lib/apt/offline/install.ts';
-import { explainNetworkFailure } from '#lib/apt/offline/network-failure.ts';
+import { assertInstalled } from '#lib/apt/outside/install.ts';
+import { explainNetworkFailure } from '#lib/apt/outside/network-failure.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
 const error = new ImageBuilderError('apt.install', 'the installation failed in foo: exit status 1', { logTail: ['x'] });

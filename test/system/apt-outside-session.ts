@@ -2,7 +2,7 @@ import type { GuestSession } from '#lib/guest/guest.ts';
 import type { Chroot } from './apt-chroot.ts';
 
 /** A session in a chroot whose scripts have no network, not even a loopback interface that is up. */
-export function offlineSession(chroot: Chroot): GuestSession {
+export function sessionWithoutNetwork(chroot: Chroot): GuestSession {
   return {
     ...chroot.session(),
     network: false,
@@ -10,8 +10,8 @@ export function offlineSession(chroot: Chroot): GuestSession {
       const binds = script.folder === undefined ? [] : [{ source: script.folder, target: '/mnt' }];
       return await chroot.session({ binds }).run({
         ...script,
-        text: 'ln -s /mnt "$JOB/folder"; exec unshare --net /bin/sh "$JOB/offline-script" "$@"',
-        files: { ...script.files, 'offline-script': script.text },
+        text: 'ln -s /mnt "$JOB/folder"; exec unshare --net /bin/sh "$JOB/script-without-network" "$@"',
+        files: { ...script.files, 'script-without-network': script.text },
       });
     },
   };

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readOfflineSources, renderOfflineSource } from '#lib/apt/offline/sources.ts';
+import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
-const read = (text: string, name = 'sources.list') => readOfflineSources([{ name, content: Buffer.from(text) }]);
+const read = (text: string, name = 'sources.list') => readOutsideSources([{ name, content: Buffer.from(text) }]);
 const render = (text: string, name?: string) =>
-  read(text, name).map((source) => renderOfflineSource(source, (path) => `/keys${path}`));
+  read(text, name).map((source) => renderOutsideSource(source, (path) => `/keys${path}`));
 
 function refusal(text: string, name?: string): string {
   try {

@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../../errors.ts';
-import type { GuestSession } from '../../guest/guest.ts';
-import { runOfflineScript } from './script.ts';
+import type { ScriptRunner } from '../../guest/guest.ts';
+import { runOutsideScript } from './script.ts';
 
 /**
  * The stanzas of packages in the package lists. They are taken from there, where a signature covers it, and never out of the
@@ -45,10 +45,10 @@ const lineCharacters = 16;
  * The stanzas of all versions of these packages, `name` or `name:architecture`. Throws `apt.repository` where the lists
  * say more than can be taken in, `tool.failed` where they have none of a package.
  */
-export async function readStanzas(worker: GuestSession, names: readonly string[]): Promise<Stanza[]> {
+export async function readStanzas(worker: ScriptRunner, names: readonly string[]): Promise<Stanza[]> {
   if (names.length === 0) return [];
   const reader = createStanzaReader();
-  await runOfflineScript(worker, 'stanzas', {
+  await runOutsideScript(worker, 'stanzas', {
     files: { names: names.join('\n') },
     timeoutMs: 300_000,
     onLine: (line, stream) => {

@@ -1,8 +1,8 @@
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
-import type { GuestSession } from '../../guest/guest.ts';
-import { type OfflineScriptOptions, offlineTexts, runOfflineScript } from './script.ts';
+import type { ScriptRunner } from '../../guest/guest.ts';
+import { type OutsideScriptOptions, outsideTexts, runOutsideScript } from './script.ts';
 
 /** One file out of an image, as scripts/records.sh frames it. */
 export interface ImageRecord {
@@ -24,16 +24,16 @@ const unzip = promisify(gunzip);
 
 /** Runs a script that prints records, and returns them. What comes out of an image is parsed as untrusted. */
 export async function readRecords(
-  session: GuestSession,
+  session: ScriptRunner,
   name: 'state' | 'keyrings',
-  options: OfflineScriptOptions = {},
+  options: OutsideScriptOptions = {},
 ): Promise<ImageRecord[]> {
   const lines: string[] = [];
   let characters = 0;
-  await runOfflineScript(session, name, {
+  await runOutsideScript(session, name, {
     timeoutMs: 300_000,
     ...options,
-    files: { ...options.files, records: offlineTexts.records },
+    files: { ...options.files, records: outsideTexts.records },
     onLine: (line, stream) => {
       characters += line.length + lineCharacters;
       if (stream === 'stdout' && characters <= maximumEncodedCharacters) lines.push(line);

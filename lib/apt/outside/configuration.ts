@@ -71,7 +71,7 @@ export function architecturesOf(state: AptState, own: string, foreign: readonly 
 }
 
 export interface WorkerAptFolders {
-  /** apt's Dir::Etc, of the layout that lib/apt/offline/worker-files.ts makes. */
+  /** apt's Dir::Etc, of the layout that lib/apt/outside/worker-files.ts makes. */
   readonly etc: string;
   readonly state: string;
   readonly log: string;

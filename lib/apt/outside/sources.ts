@@ -7,7 +7,7 @@ import type { StateFile } from './state.ts';
  * known here gets through. Package lists are fetched by http and https alone, so that nothing of the worker is read,
  * and signatures are always demanded.
  */
-export interface OfflineSource {
+export interface OutsideSource {
   readonly uris: readonly string[];
   readonly suites: readonly string[];
   readonly components: readonly string[];
@@ -46,7 +46,7 @@ const no = /^(no|false|off|without|disable|0)$/i;
  * Reads the source files of an image. Throws `apt.repository` for a source that cannot be used from outside the image,
  * such as one that lies in the image itself, or that is not written as apt wants it.
  */
-export function readOfflineSources(files: readonly StateFile[]): OfflineSource[] {
+export function readOutsideSources(files: readonly StateFile[]): OutsideSource[] {
   const sources = files.flatMap(({ name, content }) => {
     const text = content.toString('utf8').replaceAll('\r', '');
     const found = name.endsWith('.sources') ? parseDeb822(text, name) : parseOneLine(text, name);
@@ -66,7 +66,7 @@ function isWanted(fields: SourceFields): boolean {
   return split(fields.get('types')).includes('deb') && !no.test(fields.get('enabled') ?? 'yes');
 }
 
-function checkSource(fields: SourceFields, file: string): OfflineSource {
+function checkSource(fields: SourceFields, file: string): OutsideSource {
   const refuse = (what: string) => new ImageBuilderError('apt.repository', `the image's own source in ${file} ${what}`);
   const uris = split(fields.get('uris'));
   for (const uri of uris) {
@@ -122,7 +122,7 @@ function checkSource(fields: SourceFields, file: string): OfflineSource {
 }
 
 /** One source as a deb822 stanza. `keyring` tells where on the worker the copy of a keyring of the image lies. */
-export function renderOfflineSource(source: OfflineSource, keyring: (path: string) => string): string {
+export function renderOutsideSource(source: OutsideSource, keyring: (path: string) => string): string {
   const { uris, suites, components, fields, signedBy } = source;
   const lines: string[] = [
     'Types: deb',

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { architecturesOf, choosingOptions, renderWorkerConfiguration } from '#lib/apt/offline/configuration.ts';
-import { readPreferences } from '#lib/apt/offline/preferences.ts';
-import { stateOf } from '#lib/apt/offline/state.ts';
+import { architecturesOf, choosingOptions, renderWorkerConfiguration } from '#lib/apt/outside/configuration.ts';
+import { readPreferences } from '#lib/apt/outside/preferences.ts';
+import { stateOf } from '#lib/apt/outside/state.ts';
 
 test('options that decide about packages are taken over, whatever the case of their letters', () => {
   const lines = [

@@ -1,25 +1,25 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { GuestScript, GuestSession } from '../../guest/guest.ts';
+import type { GuestScript, ScriptRunner } from '../../guest/guest.ts';
 
 /**
  * The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is part of others, and
  * `stanzas` is for the worker's own apt.
  */
 const names = ['state', 'keyrings', 'install', 'records', 'stanzas'] as const;
-type OfflineScriptName = (typeof names)[number];
+type OutsideScriptName = (typeof names)[number];
 
-export const offlineTexts = Object.fromEntries(
+export const outsideTexts = Object.fromEntries(
   names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
-) as Readonly<Record<OfflineScriptName, string>>;
+) as Readonly<Record<OutsideScriptName, string>>;
 
-export type OfflineScriptOptions = Omit<GuestScript, 'name' | 'text'>;
+export type OutsideScriptOptions = Omit<GuestScript, 'name' | 'text'>;
 
 /** Runs one of our scripts. Throws what `session.run` throws. */
-export async function runOfflineScript(
-  session: GuestSession,
-  name: OfflineScriptName,
-  options: OfflineScriptOptions,
+export async function runOutsideScript(
+  session: ScriptRunner,
+  name: OutsideScriptName,
+  options: OutsideScriptOptions,
 ): Promise<void> {
-  await session.run({ ...options, name: `offline-${name}`, text: offlineTexts[name] });
+  await session.run({ ...options, name: `outside-${name}`, text: outsideTexts[name] });
 }

@@ -23,7 +23,7 @@ import { type AptCaches, openAptCaches } from '#lib/apt/caches.ts';
 import { readImageFacts } from '#lib/apt/facts.ts';
 import { installPackages } from '#lib/apt/install.ts';
 import { type PpaSource, resolvePpa } from '#lib/apt/launchpad.ts';
-import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
+import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
 import { comparePackages, readPackages } from '#lib/apt/packages.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import { type AptProgress, updateLists } from '#lib/apt/update.ts';
@@ -36,7 +36,7 @@ import { createEgress } from '#lib/fetch/egress.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../servers/launchpad.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
-import { offlineSession } from './apt-offline-session.ts';
+import { sessionWithoutNetwork } from './apt-outside-session.ts';
 import { asNobody, nobody } from './other-user.ts';
 import { assertUnprivileged, unprivilegedIds } from './unprivileged.ts';
 
@@ -158,9 +158,9 @@ const openCaches = (chroot: Chroot): Promise<AptCaches> =>
     signal,
   });
 
-async function openOffline(chroot: Chroot, caches: AptCaches, session: GuestSession): Promise<Apt> {
+async function openOutside(chroot: Chroot, caches: AptCaches, session: GuestSession): Promise<Apt> {
   const facts = await readImageFacts(session);
-  return await openOfflineApt(session, {
+  return await openAptOutside(session, {
     ...{ facts, binds: caches.binds, workDirectory: chroot.directory },
     ...{ unprivilegedIds, signal },
   });
@@ -204,10 +204,10 @@ const marks = async ({ root }: Chroot) =>
 
 test('without a network a system becomes what its own apt makes of it with one', async () => {
   await using online = await openChroot(system.tar);
-  await using offline = await openChroot(system.tar);
+  await using outside = await openChroot(system.tar);
   const source = await resolve('c++');
   const configuration = `APT::Install-Recommends "true";\nAPT::Default-Release "${system.series}";\n`;
-  for (const chroot of [online, offline]) {
+  for (const chroot of [online, outside]) {
     await writeFile(join(chroot.root, 'etc/apt/apt.conf.d/99test'), configuration);
     await writeFile(join(chroot.root, 'etc/hello.conf'), 'old\n');
   }
@@ -225,8 +225,8 @@ test('without a network a system becomes what its own apt makes of it with one',
     { wanted: ['libonig5'], installed: [] },
   ]) {
     const outcomes = [];
-    for (const chroot of [online, offline]) {
-      const session = chroot === online ? online.session() : offlineSession(offline);
+    for (const chroot of [online, outside]) {
+      const session = chroot === online ? online.session() : sessionWithoutNetwork(outside);
       const facts = await readImageFacts(session);
       if (wanted.includes('hello-two')) await addSources(session, facts, [source], system.series);
       else await setSource(chroot, source);
@@ -247,7 +247,7 @@ test('without a network a system becomes what its own apt makes of it with one',
         await installPackages(session, wanted, options);
       } else {
         await using caches = await openCaches(chroot);
-        await using apt = await openOffline(chroot, caches, session);
+        await using apt = await openOutside(chroot, caches, session);
         await apt.updateLists(options);
         await caches.publish([source]);
         progress.length = 0;
@@ -277,21 +277,21 @@ test('without a network a system becomes what its own apt makes of it with one',
       left.filter((line) => !right.includes(line));
     assert.equal(differing(without?.tree, withNetwork?.tree), differing(withNetwork?.tree, without?.tree));
   }
-  assert.is(await readFile(join(offline.root, 'etc/hello.conf'), 'utf8'), 'old\n', 'a changed conffile is not kept');
-  assert.equal(await readdir(join(offline.root, 'var/cache/apt')), ['archives']);
+  assert.is(await readFile(join(outside.root, 'etc/hello.conf'), 'utf8'), 'old\n', 'a changed conffile is not kept');
+  assert.equal(await readdir(join(outside.root, 'var/cache/apt')), ['archives']);
   assert.equal(
-    await readdir(join(offline.root, 'var/cache/apt/archives')),
+    await readdir(join(outside.root, 'var/cache/apt/archives')),
     await readdir(join(shared.root, 'var/cache/apt/archives')),
   );
-  assert.equal(await readdir(join(offline.root, 'run')), await readdir(join(shared.root, 'run')));
-  const left = (await readdir(offline.directory)).sort();
+  assert.equal(await readdir(join(outside.root, 'run')), await readdir(join(shared.root, 'run')));
+  const left = (await readdir(outside.directory)).sort();
   assert.equal(left, ['cache', 'root'], 'something is left on the worker');
 });
 
 test('one error names every package that cannot be had and why', async () => {
   await setSource(shared, await resolve('c++'));
   await using caches = await openCaches(shared);
-  await using apt = await openOffline(shared, caches, offlineSession(shared));
+  await using apt = await openOutside(shared, caches, sessionWithoutNetwork(shared));
   await apt.updateLists({ ...quiet, sources: [] });
   const error = await failure(
     apt.installPackages(['missing-a', 'hello-one', 'hello-extra=9', 'needs-nothing-there'], quiet),
@@ -310,7 +310,7 @@ for (const flaw of ['unsigned', 'wrong-signature'] as const) {
     const source = await resolve(flaw);
     await setSource(shared, source);
     await using caches = await openCaches(shared);
-    await using apt = await openOffline(shared, caches, offlineSession(shared));
+    await using apt = await openOutside(shared, caches, sessionWithoutNetwork(shared));
     const error = await failure(apt.updateLists({ ...quiet, sources: [source] }));
     assert.is(error.code, 'apt.signature', error.message);
     assert.match(error.message, `ppa:project/${flaw}`);
@@ -335,7 +335,7 @@ test('only the image’s own keys count: without the one that a source names, up
     await rm(path, { force: true });
     if (key !== null) await writeFile(path, key);
     await writeFile(join(shared.root, 'etc/apt/sources.list'), line(options));
-    await using apt = await openOffline(shared, caches, offlineSession(shared));
+    await using apt = await openOutside(shared, caches, sessionWithoutNetwork(shared));
     const update = apt.updateLists({ ...quiet, sources: [source] });
     if (code === null) await update;
     else assert.is((await failure(update)).code, code, options);
@@ -368,7 +368,7 @@ test('a TLS server is judged by the image’s certificates, not by the worker’
     await writeFile(join(chroot.root, 'etc/apt/sources.list'), `deb ${url} ${system.series} main\n`);
     await using caches = await openCaches(chroot);
     const update = async () => {
-      await using apt = await openOffline(chroot, caches, offlineSession(chroot));
+      await using apt = await openOutside(chroot, caches, sessionWithoutNetwork(chroot));
       await apt.updateLists({ ...quiet, sources: [] });
     };
     const refused = await failure(update());
@@ -391,14 +391,14 @@ test('a source that lies in the image, or would be a file of the worker, is refu
     await setSource(shared, null);
     await writeFile(join(shared.root, 'etc/apt/sources.list'), text);
     await using caches = await openCaches(shared);
-    const error = await failure(openOffline(shared, caches, offlineSession(shared)));
+    const error = await failure(openOutside(shared, caches, sessionWithoutNetwork(shared)));
     assert.is(error.code, 'apt.repository');
     assert.match(error.message, 'only http and https');
   }
 });
 
 test('no command of an image’s apt.conf runs on the worker, and none of its files are taken', async () => {
-  const touched = await mkdtemp(join(tmpdir(), 'apt-offline-touched-'));
+  const touched = await mkdtemp(join(tmpdir(), 'apt-outside-touched-'));
   await chmod(touched, 0o777);
   await using chroot = await openChroot(system.tar);
   await setSource(chroot, await resolve('sound'));
@@ -417,9 +417,9 @@ test('no command of an image’s apt.conf runs on the worker, and none of its fi
     'APT::Get::AllowUnauthenticated "true";',
   ];
   await writeFile(join(chroot.root, 'etc/apt/apt.conf.d/99hostile'), `${conf.join('\n')}\n`);
-  const session = offlineSession(chroot);
+  const session = sessionWithoutNetwork(chroot);
   await using caches = await openCaches(chroot);
-  await using apt = await openOffline(chroot, caches, session);
+  await using apt = await openOutside(chroot, caches, session);
   const cache = await createAptCache({ client, cacheDirectory: join(chroot.directory, 'cache'), cacheBytes: 1e9 });
   await using proxy = await startAptProxy({ client, cache, signal });
   const options = { ...quiet, proxyUrl: proxy.url };
@@ -435,7 +435,7 @@ test('a package whose script needs the network is named, with the setting that g
   await using chroot = await openChroot(system.tar);
   await setSource(chroot, await resolve('c++'));
   await using caches = await openCaches(chroot);
-  await using apt = await openOffline(chroot, caches, offlineSession(chroot));
+  await using apt = await openOutside(chroot, caches, sessionWithoutNetwork(chroot));
   await apt.updateLists({ ...quiet, sources: [] });
   const log: string[] = [];
   const error = await failure(
@@ -453,7 +453,7 @@ test('a script that fails for another reason is not said to need the network', a
   await using chroot = await openChroot(system.tar);
   await setSource(chroot, await resolve('c++'));
   await using caches = await openCaches(chroot);
-  await using apt = await openOffline(chroot, caches, offlineSession(chroot));
+  await using apt = await openOutside(chroot, caches, sessionWithoutNetwork(chroot));
   await apt.updateLists({ ...quiet, sources: [] });
   const error = await failure(apt.installPackages(['hello-failing'], quiet));
   assert.is(error.code, 'apt.install');
@@ -464,9 +464,9 @@ test('a script that fails for another reason is not said to need the network', a
 test('the worker hands packages in without looking into them: it is the image’s dpkg that refuses one', async () => {
   await using chroot = await openChroot(system.tar);
   await setSource(chroot, await resolve('c++'));
-  const session = offlineSession(chroot);
+  const session = sessionWithoutNetwork(chroot);
   await using caches = await openCaches(chroot);
-  await using apt = await openOffline(chroot, caches, session);
+  await using apt = await openOutside(chroot, caches, session);
   await apt.updateLists({ ...quiet, sources: [] });
   const error = await failure(apt.installPackages(['no-package'], quiet));
   assert.is(error.code, 'apt.install', error.message);
@@ -488,13 +488,13 @@ async function processesIn(directory: string): Promise<Map<string, number>> {
 
 test('the worker’s apt is a user without rights where the worker is root, and nothing of it is left', async () => {
   await setSource(shared, await resolve('c++'));
-  const session = offlineSession(shared);
+  const session = sessionWithoutNetwork(shared);
   await using caches = await openCaches(shared);
   const cancel = new AbortController();
   const facts = await readImageFacts(session);
   launchpad.fault(/InRelease$/, { kind: 'stall' });
   try {
-    await using apt = await openOfflineApt(session, {
+    await using apt = await openAptOutside(session, {
       ...{ facts, binds: caches.binds, workDirectory: shared.directory },
       ...{ unprivilegedIds, signal: cancel.signal },
     });
@@ -515,9 +515,9 @@ test('the worker’s apt is a user without rights where the worker is root, and 
 
 test('packages that cannot be downloaded are a server’s fault, and nothing is installed', async () => {
   await setSource(shared, await resolve('c++'));
-  const session = offlineSession(shared);
+  const session = sessionWithoutNetwork(shared);
   await using caches = await openCaches(shared);
-  await using apt = await openOffline(shared, caches, session);
+  await using apt = await openOutside(shared, caches, session);
   await apt.updateLists({ ...quiet, sources: [] });
   const before = await readPackages(session);
   launchpad.fault(/\/pool\//, { kind: 'status', status: 404 });
@@ -530,10 +530,10 @@ test('packages that cannot be downloaded are a server’s fault, and nothing is 
 
 test('the worker needs no privileges', async () => {
   await setSource(shared, await resolve('c++'));
-  const directory = await mkdtemp(join(tmpdir(), 'apt-offline-unprivileged-'));
+  const directory = await mkdtemp(join(tmpdir(), 'apt-outside-unprivileged-'));
   await chmod(directory, 0o777);
   // What the image says is recorded here, where root is needed for the chroot, and told again to an ordinary user.
-  const session = offlineSession(shared);
+  const session = sessionWithoutNetwork(shared);
   const facts = await readImageFacts(session);
   const told: Record<string, string[]> = {};
   const recording: GuestSession = {
@@ -548,7 +548,7 @@ test('the worker needs no privileges', async () => {
       }),
   };
   await using caches = await openCaches(shared);
-  await using _ = await openOfflineApt(recording, {
+  await using _ = await openAptOutside(recording, {
     facts,
     binds: caches.binds,
     workDirectory: shared.directory,
@@ -556,7 +556,7 @@ test('the worker needs no privileges', async () => {
     signal,
   });
   await writeFile(join(directory, 'told.json'), JSON.stringify({ facts, told }));
-  const script = join(import.meta.dirname, 'apt-offline-unprivileged.ts');
+  const script = join(import.meta.dirname, 'apt-outside-unprivileged.ts');
   const { stdout } = await exec('env', [
     ...asNobody,
     ...[process.execPath, script, directory, 'hello-one', 'hello-extra'],

@@ -1,7 +1,7 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
-import type { GuestSession } from '../../guest/guest.ts';
+import type { ScriptRunner } from '../../guest/guest.ts';
 import type { WorkerPlace } from './worker-place.ts';
 
 /**
@@ -9,21 +9,17 @@ import type { WorkerPlace } from './worker-place.ts';
  * image only supplies data that was checked. Holds them to limits, since the data may be made to cost much, and runs
  * them without rights, since what they parse comes from strangers.
  */
-export function createWorkerSession(options: {
+export function createWorkerRunner(options: {
   readonly place: WorkerPlace;
   /** The folder in it that `writeWorkerFiles` has filled. */
   readonly directory: string;
   /** Path of the file for APT_CONFIG. */
   readonly configuration: string;
   readonly signal: AbortSignal;
-}): GuestSession {
+}): ScriptRunner {
   const { place, directory, configuration, signal } = options;
   const shown = (line: string) => line.replaceAll(directory, '');
   return {
-    kind: 'host',
-    network: true,
-    mounted: [],
-    notMounted: [],
     async run({ text, arguments: args = [], files = {}, env = {}, onLine, onStatusLine, timeoutMs }) {
       const job = await mkdtemp(join(directory, 'job-'));
       try {
@@ -52,8 +48,6 @@ export function createWorkerSession(options: {
         await rm(job, { recursive: true, force: true });
       }
     },
-    close: async () => {},
-    async [Symbol.asyncDispose]() {},
   };
 }
 

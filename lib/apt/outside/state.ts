@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../../errors.ts';
-import type { GuestSession } from '../../guest/guest.ts';
+import type { ScriptRunner } from '../../guest/guest.ts';
 import type { ImageFacts } from '../facts.ts';
 import { compareVersions } from '../version.ts';
 import { type ImageRecord, readRecords } from './records.ts';
@@ -29,7 +29,7 @@ export interface StateFile {
 }
 
 /** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and what `session.run` throws. */
-export async function readAptState(session: GuestSession, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
+export async function readAptState(session: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
   return stateOf(await readRecords(session, 'state'), facts.aptVersion);
 }
 

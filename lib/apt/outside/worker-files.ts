@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readPreferences } from './preferences.ts';
-import { type OfflineSource, renderOfflineSource } from './sources.ts';
+import { type OutsideSource, renderOutsideSource } from './sources.ts';
 import type { AptState, StateFile } from './state.ts';
 
 /** Keyrings that sources name, by their path in the image; those that are not there are missing here too. */
@@ -15,7 +15,7 @@ export async function writeWorkerFiles(
   directory: string,
   given: {
     readonly state: AptState;
-    readonly sources: readonly OfflineSource[];
+    readonly sources: readonly OutsideSource[];
     readonly keyrings: Keyrings;
     readonly aptVersion: string;
   },
@@ -38,7 +38,7 @@ export async function writeWorkerFiles(
     await writeFile(copy, content);
   }
   for (const [index, source] of sources.entries()) {
-    const text = renderOfflineSource(source, (path) => copies.get(path) ?? '/nonexistent');
+    const text = renderOutsideSource(source, (path) => copies.get(path) ?? '/nonexistent');
     await writeFile(join(etc, 'sources.d', `${numbered(index)}.sources`), text);
   }
   await writeAll(

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Archive, describeArchives, parseArchiveName, takeArchives } from '#lib/apt/offline/archives.ts';
-import { createStanzaReader, renderStanza } from '#lib/apt/offline/stanzas.ts';
+import { type Archive, describeArchives, parseArchiveName, takeArchives } from '#lib/apt/outside/archives.ts';
+import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 

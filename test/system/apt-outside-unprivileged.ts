@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openAptCaches } from '#lib/apt/caches.ts';
-import { openOfflineApt } from '#lib/apt/offline/offline-apt.ts';
+import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
 import { loadConfig } from '#lib/config.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 
@@ -42,7 +42,7 @@ await using caches = await openAptCaches({
   workDirectory,
   signal,
 });
-await using apt = await openOfflineApt(session, {
+await using apt = await openAptOutside(session, {
   ...{ facts, binds: caches.binds, workDirectory },
   ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
 });

@@ -2,8 +2,8 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseRecords } from '#lib/apt/offline/records.ts';
-import { stateOf } from '#lib/apt/offline/state.ts';
+import { parseRecords } from '#lib/apt/outside/records.ts';
+import { stateOf } from '#lib/apt/outside/state.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
 const encode = (text: string | Buffer) =>
