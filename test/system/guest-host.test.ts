@@ -324,6 +324,14 @@ test('cancelling while the image is being opened leaves nothing', async () => {
   });
 });
 
+test('root inside may listen on every port of the guest’s own network', async () => {
+  await withDisk(plainImage, async (disk) => {
+    await using session = await disk.open();
+    // It waits for a connection until it is ended.
+    assert.not.match(await output(session, 'timeout 1 nc -l -p 80 2>&1 || :'), 'bind');
+  });
+});
+
 test('a script that runs out of time is ended', async () => {
   await withDisk(plainImage, async (disk) => {
     await using session = await disk.open();

@@ -121,6 +121,8 @@ unshare --mount sh -c 'mount -t sysfs sysfs /sys && echo 1 >/sys/class/net/lo/fl
   echo 'no network can be made for the guest, which needs CAP_NET_ADMIN' >&2
   exit 1
 }
+# The network belongs to the worker's user namespace: root in that of a container may use no port below this number.
+echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start || :
 exec "$@"`;
 
 /**

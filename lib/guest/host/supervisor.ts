@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { type FromSupervisor, type FromWorker, proxyPort, type SupervisorSettings } from './messages.ts';
 import { removeGroup } from './remove-group.ts';
@@ -143,7 +144,7 @@ async function takeDown(): Promise<void> {
     await abortConnection();
     return await waitFor(done, stopLimitMs);
   };
-  signal(initId ?? namespaces?.pid, 'SIGKILL');
+  await killNamespaces();
   await orForce(() => hasEnded(namespaces));
   lastWill?.stdin?.end();
   if (lastWill === undefined) signal(storage?.pid, 'SIGTERM');
@@ -155,6 +156,31 @@ async function takeDown(): Promise<void> {
     else resolve();
   });
   process.exit(0);
+}
+
+/**
+ * Kills the namespaces' first process, with which all others in them end. Before that one is known, `unshare` may have
+ * started it a moment ago and not have tied it to itself yet: it is stopped, so that its child can be found.
+ */
+async function killNamespaces(): Promise<void> {
+  const id = namespaces?.pid;
+  if (initId !== undefined || id === undefined || hasEnded(namespaces)) return signal(initId, 'SIGKILL');
+  signal(id, 'SIGSTOP');
+  const stopped = /^State:\sT/m;
+  await waitFor(() => hasEnded(namespaces) || stopped.test(readNow(`/proc/${id}/status`)), stopLimitMs);
+  for (const child of readNow(`/proc/${id}/task/${id}/children`).split(' ')) {
+    if (child !== '') signal(Number(child), 'SIGKILL');
+  }
+  signal(id, 'SIGKILL');
+}
+
+/** A file of /proc; empty when its process has ended. */
+function readNow(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 async function abortConnection(): Promise<void> {
