@@ -2,8 +2,8 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { orAborted } from '#lib/async.ts';
 import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
-import { orAborted } from '#lib/guest/or-aborted.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import type { Measurement, Times } from './measure.ts';
 import { withPeakMemory } from './memory.ts';
@@ -80,7 +80,7 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
     await ended;
   };
   const answer = async (): Promise<FromBuilder> => {
-    const [message] = (await orAborted(once(child, 'message'), [signal, gone.signal])) as [FromBuilder];
+    const [message] = (await orAborted(once(child, 'message'), signal, gone.signal)) as [FromBuilder];
     if (message.type !== 'failed') return message;
     throw new ImageBuilderError(message.code, `${guest} guest: ${message.message}`, { logTail: message.logTail });
   };

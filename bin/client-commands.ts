@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogUpdate } from 'log-update';
 import type { BuildStatus } from '#lib/api/status.ts';
+import { pause } from '#lib/async.ts';
 import { type Client, createClient } from '#lib/client/client.ts';
 import { followBuild } from '#lib/client/follow.ts';
 import { presentBuild, presentJson } from '#lib/client/present.ts';
@@ -89,7 +89,7 @@ export async function status(
       if (redraw === undefined) process.stderr.write(`${notice}\n`);
       else redraw(`${shown}\n\n${notice}`);
     }
-    await sleep(statusIntervalMs, undefined, { signal: interrupt.signal }).catch(() => {});
+    await pause(statusIntervalMs, interrupt.signal);
   }
   redraw?.done();
   return interrupted;

@@ -1,4 +1,5 @@
 import { requireCaller } from '#lib/api/respond.ts';
+import { whenAborted } from '#lib/async.ts';
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
 import { egressOf } from '#lib/fetch/egress.ts';
@@ -53,7 +54,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       `Image Builder listens on ${running.url} with the functions ${running.functions.join(', ')}\n`,
     );
     if (config.token === null && process.geteuid?.() === 0) log.warn(openToAll, { url: running.url });
-    await aborted(stop.signal);
+    await whenAborted(stop.signal);
     const graceOver = AbortSignal.timeout(options.grace * 1000);
     await running.stop(AbortSignal.any([force.signal, graceOver]));
     log.info('stopped');
@@ -64,11 +65,4 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }
   return force.signal.aborted ? 1 : 0;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

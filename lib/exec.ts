@@ -1,4 +1,5 @@
 import { type Options as ExecaOptions, execa } from 'execa';
+import { onAbort } from './async.ts';
 import { ImageBuilderError } from './errors.ts';
 import { privilegeArguments, type UnprivilegedUser } from './privileges.ts';
 
@@ -137,7 +138,7 @@ export async function exec(file: string, args: readonly string[], options: ExecO
       for (const stream of child.stdio) stream?.destroy();
     }, killGraceMs + hearingMs);
   };
-  signal?.addEventListener('abort', stop, { once: true });
+  using _listener = onAbort(signal, stop);
   const timer =
     timeoutMs === undefined
       ? undefined
@@ -164,7 +165,6 @@ export async function exec(file: string, args: readonly string[], options: ExecO
   } finally {
     clearTimeout(timer);
     clearTimeout(giveUp);
-    signal?.removeEventListener('abort', stop);
   }
 }
 

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../async.ts';
 import { type ErrorCode, errorTable, ImageBuilderError } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
@@ -45,8 +45,7 @@ export async function updateLists(session: ScriptRunner, options: UpdateOptions)
     const pauseMs = pausesMs[attempt];
     if (pauseMs === undefined || !isPassing(run.lines)) throw error;
     options.onLog(`${error.message}; trying again in ${Math.round(pauseMs / 1000)} seconds`);
-    await sleep(pauseMs, undefined, { signal: options.signal }).catch(() => undefined);
-    options.signal.throwIfAborted();
+    await sleep(pauseMs, options.signal);
   }
 }
 

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isTerminal } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
+import { pause } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Client } from './client.ts';
 
@@ -49,7 +49,7 @@ export async function* followBuild(
       if (performance.now() - lastSeen >= patience) throw error;
       yield { kind: 'waiting', message: error.message };
     }
-    await sleep(pollMs, undefined, signal === undefined ? {} : { signal }).catch(() => {});
+    await pause(pollMs, signal);
   }
 }
 

@@ -1,3 +1,4 @@
+import { within } from '../async.ts';
 import { toImageBuilderError } from '../errors.ts';
 
 /** One thing that was looked at. */
@@ -20,22 +21,11 @@ export async function withinLimit<Found>(
   look: (signal: AbortSignal) => Promise<Found>,
 ): Promise<{ readonly found: Found } | { readonly failure: string }> {
   const timeLimit = new AbortController();
-  const seconds = Math.round(limitMs / 1000);
-  let timer: NodeJS.Timeout | undefined;
-  const over = new Promise<{ failure: string }>((resolve) => {
-    timer = setTimeout(() => {
-      const failure = `no answer within ${seconds} seconds`;
-      timeLimit.abort(new Error(failure));
-      resolve({ failure });
-    }, limitMs);
-  });
-  const looked = look(timeLimit.signal).then(
-    (found) => ({ found }),
-    (error: unknown) => ({ failure: toImageBuilderError(error).message }),
-  );
+  const failure = `no answer within ${Math.round(limitMs / 1000)} seconds`;
   try {
-    return await Promise.race([looked, over]);
-  } finally {
-    clearTimeout(timer);
+    return { found: await within(look(timeLimit.signal), limitMs, failure) };
+  } catch (error) {
+    timeLimit.abort(error);
+    return { failure: toImageBuilderError(error).message };
   }
 }

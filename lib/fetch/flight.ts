@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
+import { orAborted } from '../async.ts';
 import type { HttpClient } from './client.ts';
 import { type Download, download } from './download.ts';
 
@@ -119,7 +120,7 @@ export function startFlight(options: FlightOptions): Flight {
         if (failure !== null) throw failure;
         return;
       } else {
-        await unlessAborted(change.promise, signal);
+        await orAborted(change.promise, signal);
       }
     }
   }
@@ -144,7 +145,7 @@ export function startFlight(options: FlightOptions): Flight {
     async join(signal) {
       readers += 1;
       try {
-        const { file, etag, lastModified, sizeBytes } = await unlessAborted(head.promise, signal);
+        const { file, etag, lastModified, sizeBytes } = await orAborted(head.promise, signal);
         return {
           source: 'upstream',
           etag,
@@ -166,16 +167,4 @@ async function hashFile(path: string, algorithm: 'sha256' | 'sha512'): Promise<s
   await using file = await open(path, 'r');
   for await (const chunk of file.createReadStream({ autoClose: false })) hash.update(chunk as Buffer);
   return hash.digest('hex');
-}
-
-async function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

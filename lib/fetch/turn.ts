@@ -1,5 +1,5 @@
 import { rm, stat } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../async.ts';
 import { isNodeError } from '../errors.ts';
 import type { FileCache } from './cache.ts';
 
@@ -64,14 +64,14 @@ async function watch(partPath: string, { patienceMs, onWait }: TurnOptions, sign
   try {
     const noticeMs = Math.min(noticeableMs, patienceMs);
     let bytes = await sizeOf(partPath);
-    await sleep(noticeMs, undefined, { signal });
+    await sleep(noticeMs, signal);
     onWait();
-    await sleep(patienceMs - noticeMs, undefined, { signal });
+    await sleep(patienceMs - noticeMs, signal);
     for (;;) {
       const newBytes = await sizeOf(partPath);
       if (newBytes - bytes < fairBytes) return true;
       bytes = newBytes;
-      await sleep(patienceMs, undefined, { signal });
+      await sleep(patienceMs, signal);
     }
   } catch (error) {
     if (signal.aborted) return false;

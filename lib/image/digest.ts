@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Checksums } from '../api/event.ts';
+import { onAbort } from '../async.ts';
 
 export interface HashOptions {
   readonly signal?: AbortSignal;
@@ -48,17 +49,13 @@ async function digestInThread(
 ): Promise<{ readonly sizeBytes: number; readonly digest: string }> {
   const thread = new Worker(join(import.meta.dirname, 'digest-thread.ts'), { workerData: job });
   const stop = () => void thread.terminate();
-  signal?.addEventListener('abort', stop, { once: true });
-  try {
-    return await new Promise((resolve, reject) => {
-      thread.on('message', ({ currentBytes, digest }: FromDigestThread) => {
-        onBytes?.(currentBytes);
-        if (digest !== null) resolve({ sizeBytes: currentBytes, digest });
-      });
-      thread.once('error', reject);
-      thread.once('exit', () => reject(signal?.reason ?? new Error(`${job.algorithm} has not been computed`)));
+  using _listener = onAbort(signal, stop);
+  return await new Promise((resolve, reject) => {
+    thread.on('message', ({ currentBytes, digest }: FromDigestThread) => {
+      onBytes?.(currentBytes);
+      if (digest !== null) resolve({ sizeBytes: currentBytes, digest });
     });
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
+    thread.once('error', reject);
+    thread.once('exit', () => reject(signal?.reason ?? new Error(`${job.algorithm} has not been computed`)));
+  });
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause, sleep } from '../async.ts';
 import { ImageBuilderError, isNodeError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { formatBytes } from '../text.ts';
@@ -151,7 +151,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
   const watching = (async () => {
     while (!closing.signal.aborted && !exhausted.signal.aborted) {
       await watch().catch((error: unknown) => log.warn('the disk space cannot be watched', { error }));
-      await sleep(lookMs, undefined, { signal: closing.signal }).catch(() => {});
+      await pause(lookMs, closing.signal);
     }
   })();
 
@@ -166,7 +166,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
       if (hopeless || claimed !== null) throw refusal(shortage);
       if (!told) options.onNotice(`waiting for disk space: ${refusal(shortage).message}`);
       told = true;
-      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await sleep(waitMs, signal);
     }
   }
 

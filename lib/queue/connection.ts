@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Channel, type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
+import { sleep, within } from '../async.ts';
 import { ImageBuilderError, safeUrl, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
@@ -163,7 +163,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
           if (Date.now() + retryDelayMs >= deadline) throw unreachable(error);
           log.debug('publishing again', { queue: message.queue, reason: reasonOf(error) });
         }
-        await delay(retryDelayMs);
+        await sleep(retryDelayMs);
       }
     },
 
@@ -222,21 +222,6 @@ export function sendConfirmed(
       (error: unknown) => (error === null || error === undefined ? resolve() : reject(error)),
     );
   });
-}
-
-/** `promise`, or an error after `timeoutMs`. */
-export async function within<Value>(promise: Promise<Value>, timeoutMs: number): Promise<Value> {
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await Promise.race([
-      promise,
-      new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error('no answer in time')), Math.max(timeoutMs, 0));
-      }),
-    ]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Keeps events that nobody listens to, and listeners that throw, from ending the process or the connection. */

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import { onAbort, pause, sleep, within } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { type BrokerConnection, closeQuietly, within } from './connection.ts';
+import { type BrokerConnection, closeQuietly } from './connection.ts';
 import { type BuildView, createLedger, type Ledger, type Verdict } from './ledger.ts';
 import { decodeRecord, encodeRecord, type StreamRecord } from './record.ts';
 import { createRefresh } from './refresh.ts';
@@ -145,7 +145,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   const refreshBuilds = async () => {
     refreshing = true;
     try {
-      await delay(Math.random() * options.refreshSpreadMs, undefined, { signal: stopping.signal });
+      await sleep(Math.random() * options.refreshSpreadMs, stopping.signal);
       for (let records = refresh.next(new Date()); records !== null; records = refresh.next(new Date())) {
         for (const record of records) await appendAgain(record);
       }
@@ -166,14 +166,9 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
 
   /** Reads until the channel closes. */
   const readOnce = async (channel: ConfirmChannel) => {
-    const closed = new Promise<void>((resolve) => {
-      const end = () => {
-        stopping.signal.removeEventListener('abort', end);
-        resolve();
-      };
-      channel.once('close', end);
-      stopping.signal.addEventListener('abort', end);
-    });
+    const ended = Promise.withResolvers<void>();
+    channel.once('close', ended.resolve);
+    using _listener = onAbort(stopping.signal, ended.resolve);
     await channel.prefetch(prefetch);
     await channel.consume(
       queues.events,
@@ -190,7 +185,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
       { arguments: { 'x-stream-offset': next ?? 'first' } },
     );
     void catchUp(channel);
-    await closed;
+    await ended.promise;
   };
 
   /** Marks the end of the past, and notices when it never comes: an offset beyond the end of a new stream stays silent. */
@@ -232,7 +227,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
       }
       caughtUp = false;
       if (channel !== undefined) await closeQuietly(channel);
-      await delay(reconnectDelayMs, undefined, { signal: stopping.signal }).catch(() => {});
+      await pause(reconnectDelayMs, stopping.signal);
     }
   };
   const running = run();
@@ -276,9 +271,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
       if (known !== undefined && wanted(known)) return;
       const come = Promise.withResolvers<void>();
       const unfollow = live.onChange(buildId, (build) => wanted(build) && come.resolve());
-      const timer = setTimeout(come.resolve, patienceMs);
-      await come.promise;
-      clearTimeout(timer);
+      await within(come.promise, patienceMs).catch(() => {});
       unfollow();
     },
     onChange(buildId, listener) {

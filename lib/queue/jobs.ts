@@ -1,6 +1,7 @@
 import type { ConfirmChannel, GetMessage } from 'amqplib';
+import { within } from '../async.ts';
 import type { Log } from '../log.ts';
-import { type BrokerConnection, closeQuietly, type QueueMessage, within } from './connection.ts';
+import { type BrokerConnection, closeQuietly, type QueueMessage } from './connection.ts';
 import { type BuildJob, decodeJob, encodeJob } from './job.ts';
 import { queues } from './topology.ts';
 

@@ -1,7 +1,8 @@
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import { ExchangeName } from '../api/request.ts';
+import { sleep, within } from '../async.ts';
 import type { Log } from '../log.ts';
-import { type BrokerConnection, closeQuietly, sendConfirmed, within } from './connection.ts';
+import { type BrokerConnection, closeQuietly, sendConfirmed } from './connection.ts';
 import { toShortString } from './short-string.ts';
 import { amqpCode } from './topology.ts';
 
@@ -165,7 +166,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
           });
           return false;
         }
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await sleep(100);
       }
     }
     return false;

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { toProblem } from '../api/problem.ts';
+import { sleep } from '../async.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { callFunction } from './call.ts';
@@ -135,7 +135,7 @@ async function answerOf(served: ServedFunction, call: AsyncCall, force: AbortSig
         return { ...answer, durationMs: performance.now() - startedAt };
       }
       refusals += 1;
-      await sleep(retryDelayMs, undefined, { signal: force });
+      await sleep(retryDelayMs, force);
     }
   } finally {
     release();

@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
+import { onAbort, orAborted, pause, waitFor } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { accepts } from './socket.ts';
@@ -95,7 +95,7 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
       );
       if (performance.now() - startedAt > healthyAfterMs) backoffMs = firstBackoffMs;
       log.error('function ended', { how, restart_in_seconds: backoffMs / 1000 });
-      await sleep(backoffMs, undefined, { signal: stopping.signal }).catch(() => {});
+      await pause(backoffMs, stopping.signal);
       backoffMs = Math.min(2 * backoffMs, longestBackoffMs);
     }
     started.reject(new ImageBuilderError('worker.stopping', 'the gateway was told to stop'));
@@ -122,14 +122,9 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
     },
     async whenReady(signal) {
       while (!ready) {
-        signal.throwIfAborted();
         const { promise, resolve: wake } = Promise.withResolvers<void>();
-        const onAbort = () => wake();
         waiting.add(wake);
-        signal.addEventListener('abort', onAbort, { once: true });
-        await promise;
-        waiting.delete(wake);
-        signal.removeEventListener('abort', onAbort);
+        await orAborted(promise, signal).finally(() => waiting.delete(wake));
       }
     },
     async stop(force) {
@@ -139,10 +134,8 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
         if (child !== undefined) log.warn('function killed', { pid: child.pid });
         killGroup(child?.pid, 'SIGKILL');
       };
-      if (force.aborted) kill();
-      force.addEventListener('abort', kill, { once: true });
+      using _listener = onAbort(force, kill);
       await finished;
-      force.removeEventListener('abort', kill);
     },
   };
 }
@@ -172,12 +165,8 @@ function spawn(options: FunctionProcessOptions, socketPath: string) {
 
 /** True once a connection is accepted, false when the child ended or the time is up. */
 async function listens(socketPath: string, exited: AbortSignal): Promise<boolean> {
-  const deadline = performance.now() + startTimeoutMs;
-  while (!exited.aborted && performance.now() < deadline) {
-    if (await accepts(socketPath)) return !exited.aborted;
-    await sleep(pollMs, undefined, { signal: exited }).catch(() => {});
-  }
-  return false;
+  const over = async () => exited.aborted || (await accepts(socketPath));
+  return (await waitFor(over, startTimeoutMs, pollMs)) && !exited.aborted;
 }
 
 function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {

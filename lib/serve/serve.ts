@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { onAbort, orAborted } from '../async.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
 import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
@@ -110,8 +111,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   let stopped: Promise<void> | undefined;
   const stop = (force: AbortSignal): Promise<void> => {
     const forward = () => forced.abort(new ImageBuilderError('worker.stopping', 'the gateway was forced to stop'));
-    if (force.aborted) forward();
-    else force.addEventListener('abort', forward, { once: true });
+    onAbort(force, forward);
     stopped ??= stopAll();
     return stopped;
   };
@@ -119,8 +119,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
     stopping.abort();
     const closed = once(server, 'close');
     server.close();
-    forced.signal.addEventListener('abort', () => server.closeAllConnections(), { once: true });
-    if (forced.signal.aborted) server.closeAllConnections();
+    onAbort(forced.signal, () => server.closeAllConnections());
     const [dropped] = await Promise.all([
       Promise.all([...queues.values()].map((queue) => queue.stop())),
       ...[...functions.values()].map(({ process }) => process.stop(forced.signal)),
@@ -140,7 +139,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
 
   try {
     const started = Promise.all([...functions.values()].map(({ process }) => process.started));
-    await (options.signal === undefined ? started : Promise.race([started, rejection(options.signal)]));
+    await (options.signal === undefined ? started : orAborted(started, options.signal));
   } catch (error) {
     await stop(AbortSignal.abort());
     throw error;
@@ -218,9 +217,4 @@ function scheduleOf(
     entries.push({ schedule, fire });
   }
   return entries;
-}
-
-async function rejection(signal: AbortSignal): Promise<never> {
-  if (!signal.aborted) await once(signal, 'abort');
-  throw signal.reason;
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../async.ts';
 import type { Log } from '../log.ts';
 import { createGlance, type Glance } from './glance/api.ts';
 import {
@@ -151,7 +151,7 @@ async function expectWhole(id: string, image: FinishedImage, glance: Glance, sig
     const found = await glance.get(id, { signal });
     if (found === null) throw new OpenStackError(`the image ${id} has gone from Glance`, { transient: true });
     if (found.status === 'saving' && Date.now() < until) {
-      await sleep(settlePollMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await sleep(settlePollMs, signal);
       continue;
     }
     const fault = faultOf(found, { size: image.sizeBytes, ...image.checksums });

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BuildEvent, ImageResult } from '../api/event.ts';
 import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
+import { sleep } from '../async.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { Log } from '../log.ts';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { pause } from '../async.ts';
 import { safeUrl } from '../errors.ts';
 import type { Log } from '../log.ts';
 
@@ -49,16 +50,4 @@ export function watchCancelUrl(cancelUrl: string, options: CancelUrlOptions): As
     }
     return false;
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

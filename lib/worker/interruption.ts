@@ -1,3 +1,4 @@
+import { onAbort } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Broker } from '../queue/broker.ts';
@@ -34,8 +35,7 @@ export function watchInterruptions(options: InterruptionOptions): Interruption {
   const cancel = (how: string) => abort.abort(new ImageBuilderError('build.cancelled', `cancelled ${how}`));
 
   const stop = () => abort.abort(new ImageBuilderError('worker.stopping', 'the worker stops'));
-  stopping.addEventListener('abort', stop, { once: true });
-  if (stopping.aborted) stop();
+  const stopListener = onAbort(stopping, stop);
 
   const tooLong = `the build took longer than its limit of ${timeoutMs / 1000} seconds`;
   const timer = setTimeout(() => abort.abort(new ImageBuilderError('build.timeout', tooLong)), timeoutMs);
@@ -62,7 +62,7 @@ export function watchInterruptions(options: InterruptionOptions): Interruption {
     signal: abort.signal,
     async [Symbol.asyncDispose]() {
       clearTimeout(timer);
-      stopping.removeEventListener('abort', stop);
+      stopListener[Symbol.dispose]();
       unfollow();
       await cancelUrl?.[Symbol.asyncDispose]();
     },

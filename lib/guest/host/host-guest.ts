@@ -1,5 +1,6 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { onAbort } from '../../async.ts';
 import type { Log } from '../../log.ts';
 import type { IdRange } from '../../privileges.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestPlace, GuestSession, PreparedGuest } from '../guest.ts';
@@ -71,11 +72,8 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
     directory,
   );
   const cancel = () => void supervisor.stop();
-  signal.addEventListener('abort', cancel);
-  undo.defer(async () => {
-    signal.removeEventListener('abort', cancel);
-    await supervisor.stop();
-  });
+  undo.defer(supervisor.stop);
+  undo.use(onAbort(signal, cancel));
   const ending = undo.move();
   const end = () => ending.disposeAsync();
   return {

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { onAbort } from '../../async.ts';
 import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
@@ -69,7 +70,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     abort.throwIfAborted();
     // Nothing but the end of the namespaces stops all that a script may have started.
     const stop = () => void supervision.stop();
-    abort.addEventListener('abort', stop);
+    using _listener = onAbort(abort, stop);
     const look = setInterval(() => {
       void exceeded().then((error) => {
         if (error !== null) stop();
@@ -104,7 +105,6 @@ export function createHostSession(parts: HostSessionParts): HostSession {
       throw await explain(error, script, limit?.aborted === true);
     } finally {
       clearInterval(look);
-      abort.removeEventListener('abort', stop);
       await rm(job, { recursive: true, force: true });
     }
   };

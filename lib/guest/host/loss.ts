@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { waitFor, within } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { execInside } from './namespace.ts';
-import { waitFor } from './storage.ts';
 import type { Supervision } from './supervision.ts';
 
 /** How long the supervisor's word may take to arrive, and the disk to answer: a daemon that hangs never does. */
@@ -23,8 +22,7 @@ export interface OpenGuest {
 export async function explainLoss(error: unknown, { supervision, exportPath, signal }: OpenGuest): Promise<unknown> {
   const { lost, processId } = supervision;
   if (!lost.aborted && !signal.aborted) {
-    const late = sleep(wordLimitMs, false, { ref: false });
-    if (await Promise.race([answers(processId, exportPath), late])) return error;
+    if (await within(answers(processId, exportPath), wordLimitMs).catch(() => false)) return error;
     await waitFor(() => lost.aborted || signal.aborted, wordLimitMs);
   }
   if (signal.aborted) return signal.reason;

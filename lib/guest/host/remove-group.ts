@@ -1,6 +1,6 @@
 import { rmdir } from 'node:fs/promises';
+import { waitFor } from '../../async.ts';
 import { isNodeError } from '../../errors.ts';
-import { waitFor } from './storage.ts';
 
 const limitMs = 5_000;
 

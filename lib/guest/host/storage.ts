@@ -1,6 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { unescapeOctal } from '../../image/octal.ts';
 import { privilegeArguments } from '../../privileges.ts';
 
@@ -142,13 +141,3 @@ for name in $loops; do
 done 2>/dev/null
 kill -s TERM "$1"
 `;
-
-/** Asks `done` every few milliseconds; false where it has not come true within `limitMs`. */
-export async function waitFor(done: () => boolean | Promise<boolean>, limitMs: number): Promise<boolean> {
-  const until = Date.now() + limitMs;
-  while (!(await done())) {
-    if (Date.now() > until) return false;
-    await sleep(5);
-  }
-  return true;
-}

@@ -3,9 +3,9 @@ import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Server } from 'node:net';
 import { join } from 'node:path';
+import { orAborted } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, lastLines } from '../../exec.ts';
-import { orAborted } from '../or-aborted.ts';
 import { type FromSupervisor, type FromWorker, guestVariable, type SupervisorSettings } from './messages.ts';
 import { endGuest } from './sweep.ts';
 
@@ -97,7 +97,7 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
     send({ type: 'begin' });
     try {
       return {
-        ...(await orAborted(started, [signal, lost.signal])),
+        ...(await orAborted(started, signal, lost.signal)),
         lost: lost.signal,
         holdUntilGone: (name) => send({ type: 'loop', name }),
         stop,

@@ -2,9 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { waitFor } from '../../async.ts';
 import { type FromSupervisor, type FromWorker, proxyPort, type SupervisorSettings } from './messages.ts';
 import { removeGroup } from './remove-group.ts';
-import { abortScript, fuseConnection, lastWillScript, storageArguments, waitFor } from './storage.ts';
+import { abortScript, fuseConnection, lastWillScript, storageArguments } from './storage.ts';
 
 /**
  * The process that owns one host guest and outlives the worker's death. When told to, it starts the storage daemon and

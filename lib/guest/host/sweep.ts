@@ -1,10 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { waitFor } from '../../async.ts';
 import { exec } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import { removeCgroup } from './cgroup.ts';
 import { guestName, guestVariable } from './messages.ts';
-import { abortScript, fuseConnection, waitFor } from './storage.ts';
+import { abortScript, fuseConnection } from './storage.ts';
 
 /** Where the host guest of a build keeps what is its own. */
 export function guestDirectory(workDirectory: string): string {

@@ -1,6 +1,6 @@
+import { orAborted } from '../../async.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
-import { orAborted } from '../or-aborted.ts';
 import { guestScripts } from '../script.ts';
 import {
   borrowError,
@@ -58,7 +58,7 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
       });
     let exitCode: number;
     try {
-      exitCode = await orAborted(running.exitCode, signals);
+      exitCode = await orAborted(running.exitCode, ...signals);
     } catch (error) {
       await vm.kill();
       throw error === limit?.reason ? failure(undefined, true) : error;

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import { execa } from 'execa';
+import { orAborted } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, collectLines, lastLines } from '../../exec.ts';
 import { privilegeArguments, type UnprivilegedUser } from '../../privileges.ts';
 import { guestVariable } from '../host/messages.ts';
-import { orAborted } from '../or-aborted.ts';
 import { type Channel, openChannel, portNames } from './channel.ts';
 import { openFiles } from './handed-files.ts';
 import { diedOfMemory, limitMet, type VmLimits } from './limits.ts';
@@ -49,7 +49,7 @@ export async function startVm(options: VmOptions, limitMs: number, signal: Abort
   const vm = await launch(options);
   const limit = AbortSignal.timeout(limitMs);
   try {
-    await orAborted(vm.channel.ready, [signal, vm.lost, limit]);
+    await orAborted(vm.channel.ready, signal, vm.lost, limit);
     return vm;
   } catch (error) {
     await vm.kill();

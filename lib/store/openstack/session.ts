@@ -1,3 +1,4 @@
+import { orAborted } from '../../async.ts';
 import type { Answer } from './answer.ts';
 import { type Endpoint, findEndpoint, type ServiceType, serviceNames } from './catalogue.ts';
 import type { OpenStackConfiguration } from './configuration.ts';
@@ -62,7 +63,7 @@ export function createSession({ configuration, transport, retry }: SessionOption
       .finally(() => {
         renewal = null;
       });
-    return abortable(renewal, signal);
+    return orAborted(renewal, signal);
   }
 
   const patientToken = ({ signal }: CallOptions) => retrying(() => token({ signal }), { signal, policy: retry });
@@ -120,12 +121,3 @@ export function createSession({ configuration, transport, retry }: SessionOption
 }
 
 const never = new AbortController().signal;
-
-function abortable<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  signal.throwIfAborted();
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    signal.addEventListener('abort', stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
-}

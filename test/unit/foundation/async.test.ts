@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { getEventListeners } from 'node:events';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { together } from '#lib/async.ts';
+import { onAbort, orAborted, pause, sleep, together, waitFor, whenAborted, within } from '#lib/async.ts';
 
 const signal = new AbortController().signal;
 
@@ -14,7 +14,7 @@ test('a failure aborts the others, and comes when they have ended', async () => 
   const failure = new Error('no');
   let ended = false;
   const other = async (both: AbortSignal) => {
-    await sleep(60_000, undefined, { signal: both }).catch(() => {});
+    await pause(60_000, both);
     assert.is(both.reason, failure);
     await sleep(5);
     ended = true;
@@ -30,12 +30,72 @@ test('an abort from outside reaches all of them', async () => {
   const controller = new AbortController();
   const reason = new Error('stop');
   const until = async (both: AbortSignal) => {
-    await sleep(60_000, undefined, { signal: both }).catch(() => {});
+    await pause(60_000, both);
     throw both.reason;
   };
   const running = together<[unknown, unknown]>(controller.signal, (both) => [until(both), until(both)]);
   controller.abort(reason);
   assert.is(await running.catch((error: unknown) => error), reason);
+});
+
+const never = new Promise<never>(() => {});
+const reason = new Error('stop');
+const thrownBy = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
+
+test('a listener is called once, also for a signal that has aborted already, and not after it is disposed of', () => {
+  let calls = 0;
+  const controller = new AbortController();
+  onAbort(controller.signal, () => {
+    calls += 1;
+  });
+  const gone = onAbort(controller.signal, () => assert.unreachable());
+  gone[Symbol.dispose]();
+  controller.abort();
+  assert.is(calls, 1);
+  onAbort(controller.signal, () => {
+    calls += 1;
+  });
+  assert.is(calls, 2);
+});
+
+test('a pause ends when its signal aborts, and a sleep throws the reason then', async () => {
+  await pause(0);
+  await sleep(0, signal);
+  const controller = new AbortController();
+  const paused = pause(60_000, controller.signal);
+  const slept = thrownBy(sleep(60_000, controller.signal));
+  controller.abort(reason);
+  await paused;
+  assert.is(await slept, reason);
+  await whenAborted(controller.signal);
+  await pause(60_000, controller.signal);
+  assert.is(await thrownBy(sleep(60_000, controller.signal)), reason);
+});
+
+test('work is waited for until the first of several signals aborts, and no listener is left', async () => {
+  const controller = new AbortController();
+  assert.is(await orAborted(Promise.resolve('done'), signal, controller.signal), 'done');
+  assert.is(await thrownBy(orAborted(Promise.reject(reason), controller.signal)), reason);
+  assert.equal(getEventListeners(controller.signal, 'abort'), []);
+  const cut = thrownBy(orAborted(never, signal, controller.signal));
+  controller.abort(reason);
+  assert.is(await cut, reason);
+  // What fails later, or has failed already, is nobody's unhandled rejection.
+  assert.is(await thrownBy(orAborted(Promise.reject(new Error('late')), controller.signal)), reason);
+});
+
+test('work that takes longer than its limit fails with the message', async () => {
+  assert.is(await within(Promise.resolve(1), 60_000), 1);
+  assert.is(await thrownBy(within(Promise.reject(reason), 60_000)), reason);
+  assert.match(String(await thrownBy(within(never, -5))), 'no answer in time');
+  assert.match(String(await thrownBy(within(never, 5, 'too slow'))), 'too slow');
+});
+
+test('a condition is asked for until it holds or the limit is over', async () => {
+  let asked = 0;
+  assert.ok(await waitFor(async () => ++asked === 3, 60_000, 1));
+  assert.is(asked, 3);
+  assert.not.ok(await waitFor(() => false, 5, 1));
 });
 
 test.run();
