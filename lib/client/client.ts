@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
+import { describeFailure } from '../http-failure.ts';
 import { trimEndOf } from '../text.ts';
 
 /** The API of Image Builder as a caller sees it. */
@@ -107,16 +108,12 @@ function refusal(base: string, response: Response<string>): ImageBuilderError {
 
 const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there; is `imagebuilder serve` running?',
-  ENOTFOUND: 'there is no host of that name',
-  EAI_AGAIN: 'its name cannot be looked up at the moment',
-  ETIMEDOUT: 'no answer came in time',
-  ECONNRESET: 'the connection was cut',
   ERR_INVALID_URL: 'the URL is not valid',
 };
 
 function unreachable(base: string, error: RequestError): ImageBuilderError {
   const code = isNodeError(error) ? error.code : undefined;
-  const reason = reasons[code ?? ''] ?? code ?? error.message;
+  const reason = reasons[code ?? ''] ?? describeFailure(error)?.what ?? code ?? error.message;
   return new ImageBuilderError('upstream.unreachable', `cannot reach ${safeUrl(base)}: ${reason}`, { cause: error });
 }
 

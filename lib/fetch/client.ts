@@ -1,8 +1,8 @@
 import http from 'node:http';
 import https from 'node:https';
-import { setTimeout as sleep } from 'node:timers/promises';
 import got, { type Response as GotResponse, type Request } from 'got';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
+import { type Backoff, backoffMs, retry } from '../retry.ts';
 import type { Egress } from './egress.ts';
 import { answer, type HttpHead, type HttpResponse, readAll, toResponse } from './response.ts';
 import { statusError, UpstreamError } from './upstream-error.ts';
@@ -30,8 +30,8 @@ export interface HttpClient extends Disposable {
   postJson(url: string | URL, body: string, options: PostOptions): Promise<{ readonly status: number }>;
   /** Does it again, after a pause, for as long as another attempt can help. */
   retry<Result>(attemptOnce: () => Promise<Result>, options: RetryOptions): Promise<Result>;
-  /** Waits before attempt `attempt` + 1 (from 1). Throws `error` instead where another attempt cannot help. */
-  backOff(error: unknown, attempt: number, options: RetryOptions): Promise<void>;
+  /** Milliseconds to wait after attempt `attempt` (from 1) failed with `error`; null where another cannot help. */
+  waitMs(error: unknown, attempt: number): number | null;
 }
 
 export interface HttpClientOptions {
@@ -44,13 +44,10 @@ export interface HttpClientOptions {
   readonly retry?: Partial<RetryPolicy>;
 }
 
-export interface RetryPolicy {
+/** What a Retry-After asks for comes on top; a server that asks for more than the longest wait is not tried again. */
+export interface RetryPolicy extends Backoff {
   /** How often one thing is tried, the first time included; three times at most where the server is too slow. */
   readonly attempts: number;
-  /** Longest wait before the second attempt; doubles from there. The wait is random between half of it and all. */
-  readonly delayMs: number;
-  /** No wait is longer; what a Retry-After asks for comes on top, and a server that asks for more is not tried again. */
-  readonly maximumDelayMs: number;
 }
 
 /** Some 10 seconds of waiting altogether, as long as it takes to restart a server. */
@@ -156,39 +153,23 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     return { url, stream, response: await answer(stream, url.href, sendOptions.signal) };
   }
 
-  async function backOff(error: unknown, attempt: number, retryOptions: RetryOptions): Promise<void> {
-    retryOptions.signal?.throwIfAborted();
-    if (!(error instanceof UpstreamError) || !error.transient) throw error;
+  function waitMs(error: unknown, attempt: number, mostAttempts = policy.attempts): number | null {
+    if (!(error instanceof UpstreamError) || !error.transient) return null;
     const askedMs = (error.retryAfterSeconds ?? 0) * 1000;
-    const attempts = Math.min(retryOptions.attempts ?? policy.attempts, error.timedOut ? maximumTimeouts : Infinity);
-    if (attempt >= attempts || askedMs > policy.maximumDelayMs) throw error;
-    const longestMs = Math.min(policy.maximumDelayMs, policy.delayMs * 2 ** (attempt - 1));
-    // Random also on top of what was asked for: whoever was turned away together should not come back together.
-    const waitMs = askedMs + longestMs * (0.5 + Math.random() / 2);
-    await sleep(waitMs, undefined, { signal: retryOptions.signal }).catch(() => undefined);
-    retryOptions.signal?.throwIfAborted();
+    const attempts = error.timedOut ? Math.min(mostAttempts, maximumTimeouts) : mostAttempts;
+    if (attempt >= attempts || askedMs > policy.maximumDelayMs) return null;
+    return askedMs + backoffMs(attempt, policy);
   }
 
-  async function retry<Result>(attemptOnce: () => Promise<Result>, retryOptions: RetryOptions): Promise<Result> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await attemptOnce();
-      } catch (error) {
-        await backOff(error, attempt, retryOptions);
-      }
-    }
-  }
+  const retrying = <Result>(attemptOnce: () => Promise<Result>, { signal, attempts }: RetryOptions) =>
+    retry(attemptOnce, { signal, waitMs: (error, attempt) => waitMs(error, attempt, attempts) });
 
   async function openOnce(url: string | URL, openOptions: OpenOptions): Promise<HttpResponse> {
     const response = await send(url, openOptions);
     const { status } = response;
     if ((status >= 200 && status < 300) || openOptions.okStatuses?.includes(status) === true) return response;
     response[Symbol.dispose]();
-    const retryAfter = response.headers['retry-after'];
-    throw statusError(
-      { ...response, ...(retryAfter === undefined ? {} : { retryAfter }) },
-      openOptions.notFoundCode ?? 'upstream.status',
-    );
+    throw statusError(response, openOptions.notFoundCode ?? 'upstream.status');
   }
 
   async function getTextOnce(url: string | URL, textOptions: TextOptions): Promise<TextResponse> {
@@ -199,16 +180,16 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   }
 
   const getText = (url: string | URL, textOptions: TextOptions) =>
-    retry(() => getTextOnce(url, textOptions), textOptions);
+    retrying(() => getTextOnce(url, textOptions), textOptions);
 
   return {
     egress,
     connectTimeoutMs,
     stallTimeoutMs,
     send,
-    retry,
-    backOff,
-    open: (url, openOptions = {}) => retry(() => openOnce(url, openOptions), openOptions),
+    retry: retrying,
+    waitMs,
+    open: (url, openOptions = {}) => retrying(() => openOnce(url, openOptions), openOptions),
     getText,
     async getJson(url, textOptions) {
       const { text, status } = await getText(url, textOptions);
@@ -219,7 +200,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       }
     },
     async head(url, openOptions = {}) {
-      using response = await retry(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
+      using response = await retrying(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
       const { status, statusText, headers, secure } = response;
       return { status, statusText, headers, url: response.url, secure };
     },

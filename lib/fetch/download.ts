@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { sleep } from '../async.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { HttpClient } from './client.ts';
 import { openPart, type Part, parseLength } from './part.ts';
@@ -78,7 +79,9 @@ export async function download(options: DownloadOptions): Promise<Download> {
     } catch (error) {
       signal.throwIfAborted();
       if (part.bytes - before >= worthwhileBytes) attempt = 0;
-      await client.backOff(error, Math.max(attempt, 1), { signal });
+      const waitMs = client.waitMs(error, Math.max(attempt, 1));
+      if (waitMs === null) throw error;
+      await sleep(waitMs, signal);
       const place = part.bytes === 0 ? 'starting again' : `going on at byte ${part.bytes}`;
       options.onNotice?.(`${error instanceof Error ? error.message : 'the download failed'}; ${place}`);
     }
@@ -97,8 +100,7 @@ async function transfer(part: Part, url: string, options: DownloadOptions): Prom
     throw new UpstreamError('upstream.status', `${safeUrl(url)} cannot be resumed`, { transient: true });
   }
   if (response.status !== 200 && response.status !== 206) {
-    const retryAfter = response.headers['retry-after'];
-    throw statusError({ ...response, ...(retryAfter === undefined ? {} : { retryAfter }) }, notFoundCode);
+    throw statusError(response, notFoundCode);
   }
   const totalBytes = await align(part, response, url, options);
   if (totalBytes !== null && totalBytes > maximumBytes) throw tooLarge(url, totalBytes, maximumBytes);

@@ -4,6 +4,7 @@ import { execa } from 'execa';
 import { onAbort, orAborted, pause, waitFor } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { type Backoff, backoffMs } from '../retry.ts';
 import { accepts } from './socket.ts';
 
 /**
@@ -41,9 +42,8 @@ export interface FunctionProcessOptions {
   readonly log: Log;
 }
 
-const firstBackoffMs = 250;
-const longestBackoffMs = 30_000;
-/** A function that lived for so long has its backoff forgiven. */
+const restarts = { delayMs: 250, maximumDelayMs: 30_000 } as const satisfies Backoff;
+/** Once a function has lived for so long, its earlier ends no longer count. */
 const healthyAfterMs = 60_000;
 const startTimeoutMs = 60_000;
 const pollMs = 25;
@@ -67,7 +67,7 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
   };
 
   const run = async (): Promise<void> => {
-    let backoffMs = firstBackoffMs;
+    let ends = 0;
     while (!stopping.signal.aborted) {
       const startedAt = performance.now();
       await mkdir(options.runtimeDirectory, { recursive: true, mode: 0o700 });
@@ -93,10 +93,10 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
       started.reject(
         new ImageBuilderError('function.unavailable', `function ${name} did not start (${how}); its log says why`),
       );
-      if (performance.now() - startedAt > healthyAfterMs) backoffMs = firstBackoffMs;
-      log.error('function ended', { how, restart_in_seconds: backoffMs / 1000 });
-      await pause(backoffMs, stopping.signal);
-      backoffMs = Math.min(2 * backoffMs, longestBackoffMs);
+      ends = performance.now() - startedAt > healthyAfterMs ? 1 : ends + 1;
+      const waitMs = backoffMs(ends, restarts, [1, 1]);
+      log.error('function ended', { how, restart_in_seconds: waitMs / 1000 });
+      await pause(waitMs, stopping.signal);
     }
     started.reject(new ImageBuilderError('worker.stopping', 'the gateway was told to stop'));
   };

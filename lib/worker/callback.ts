@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
+import { isTransientStatus } from '../http-failure.ts';
 
 export interface Callback {
   readonly url: string;
@@ -28,8 +29,8 @@ export type CallbackAnswer =
 
 /**
  * Sends the terminal event of a build to the caller's callback URL once, with OpenFaaS's headers and our signature
- * (`X-Signature: sha256=<hex HMAC-SHA256 of the body>`). No answer, 408, 429 and 5xx are worth another attempt. Never
- * throws.
+ * (`X-Signature: sha256=<hex HMAC-SHA256 of the body>`). No answer, 408, 425, 429 and 5xx are worth another attempt.
+ * Never throws.
  */
 export async function sendCallback(
   callback: Callback,
@@ -50,7 +51,7 @@ export async function sendCallback(
   try {
     const status = await options.post(callback.url, body, headers, { signal: options.signal });
     if (status < 300) return { outcome: 'taken' };
-    const transient = status === 408 || status === 429 || status >= 500;
+    const transient = isTransientStatus(status) || status >= 500;
     return { outcome: transient ? 'failed' : 'refused', reason: `it answered ${status}` };
   } catch (error) {
     return { outcome: 'failed', reason: error instanceof Error ? error.message : String(error) };

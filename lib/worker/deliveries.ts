@@ -1,6 +1,7 @@
 import type { BuildEvent } from '../api/event.ts';
 import { safeUrl } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { type Backoff, backoffMs } from '../retry.ts';
 import { type Callback, type CallbackOptions, sendCallback } from './callback.ts';
 
 /**
@@ -52,15 +53,13 @@ const defaultLimits = {
   keptPerReceiver: 100,
 } as const satisfies DeliveryLimits;
 
-const firstPauseMs = 1_000;
-const longestPauseMs = 60_000;
+const pauses = { delayMs: 1_000, maximumDelayMs: 60_000 } as const satisfies Backoff;
 
 interface Waiting extends Delivery {
   /** The host of the URL: its ports are not told apart. */
   readonly receiver: string;
   readonly deadline: number;
   attempts: number;
-  pauseMs: number;
   dueAt: number;
 }
 
@@ -107,8 +106,8 @@ export function createDeliveries(options: DeliveriesOptions): Deliveries {
       work.add(attempt);
     }
     const now = Date.now();
-    const pauses = [...waiting.values()].map(({ dueAt }) => dueAt - now).filter((pauseMs) => pauseMs > 0);
-    if (pauses.length > 0) timer = setTimeout(startDue, Math.min(...pauses));
+    const left = [...waiting.values()].map(({ dueAt }) => dueAt - now).filter((leftMs) => leftMs > 0);
+    if (left.length > 0) timer = setTimeout(startDue, Math.min(...left));
   }
 
   async function tryOnce(delivery: Waiting): Promise<void> {
@@ -139,14 +138,13 @@ export function createDeliveries(options: DeliveriesOptions): Deliveries {
       log.info('callback left to another worker', fields);
       return false;
     }
-    const waitMs = Math.round(delivery.pauseMs * (0.75 + Math.random() / 2));
+    const waitMs = Math.round(backoffMs(delivery.attempts, pauses, [0.75, 1.25]));
     if (Date.now() + waitMs > delivery.deadline) {
       log.warn('callback given up', fields);
       return true;
     }
     log.info('callback failed, trying again', { ...fields, wait_ms: waitMs });
     delivery.dueAt = Date.now() + waitMs;
-    delivery.pauseMs = Math.min(longestPauseMs, delivery.pauseMs * 2);
     waiting.set(event.build_id, delivery);
     return false;
   }
@@ -165,7 +163,7 @@ export function createDeliveries(options: DeliveriesOptions): Deliveries {
       }
       const now = Date.now();
       const deadline = now + options.timeoutMs;
-      waiting.set(buildId, { ...delivery, receiver, deadline, attempts: 0, pauseMs: firstPauseMs, dueAt: now });
+      waiting.set(buildId, { ...delivery, receiver, deadline, attempts: 0, dueAt: now });
       startDue();
     },
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,12 @@
-import { RequestError, TimeoutError } from 'got';
+import { RequestError } from 'got';
 import { ImageBuilderError, isNodeError, safeUrl } from '../../errors.ts';
+import {
+  describeFailure,
+  firstLine,
+  type HttpFailure,
+  isTransientStatus,
+  parseRetryAfter,
+} from '../../http-failure.ts';
 import type { Answer } from './answer.ts';
 
 /** A failure of Keystone, Glance or Swift, with what decides whether to try again. */
@@ -32,12 +39,10 @@ export class OpenStackError extends ImageBuilderError {
 }
 
 /**
- * Statuses after which the same request may succeed. 401 is one: a token may have been revoked, and Glance and Swift
- * answer it as well while they cannot reach Keystone (measured: Glance 2023.1 after 3.5 s).
+ * The error of an answer that is not what was asked for. `server` is its name: Keystone, Glance, Swift. 401 may pass: a
+ * token may have been revoked, and Glance and Swift answer it as well while they cannot reach Keystone (measured: Glance
+ * 2023.1 after 3.5 s).
  */
-const transientStatuses: ReadonlySet<number> = new Set([401, 408, 429, 500, 502, 503, 504]);
-
-/** The error of an answer that is not what was asked for. `server` is its name: Keystone, Glance, Swift. */
 export function answerError(
   server: string,
   answer: Answer,
@@ -46,11 +51,10 @@ export function answerError(
   const { status, statusText } = answer;
   const reason = reasonOf(answer);
   const message = `${server} at ${safeUrl(answer.url)} answered ${status}${statusText === '' ? '' : ` ${statusText}`}`;
-  const retryAfter = String(answer.headers['retry-after'] ?? '');
   return new OpenStackError(reason === '' ? message : `${message}: ${reason}`, {
-    transient: transientStatuses.has(status) || options.alsoTransient?.includes(status) === true,
+    transient: isTransientStatus(status) || status === 401 || options.alsoTransient?.includes(status) === true,
     upstreamStatus: status,
-    retryAfterSeconds: /^[0-9]{1,4}$/.test(retryAfter) ? Number(retryAfter) : undefined,
+    retryAfterSeconds: parseRetryAfter(answer.headers['retry-after']),
   });
 }
 
@@ -69,24 +73,13 @@ export function connectionError(
   });
 }
 
-function describe(error: unknown): { what: string; transient: boolean } {
-  if (error instanceof TimeoutError) {
-    const what =
-      error.event === 'response' || error.event === 'request' ? 'no answer in time' : 'no connection in time';
-    return { what, transient: true };
-  }
+/** As anywhere, but for certificates, which the configuration may name; what is not known may pass. */
+function describe(error: unknown): HttpFailure {
   const code = isNodeError(error) ? (error.code ?? '') : '';
-  const message = (error instanceof Error ? error.message : String(error)).split('\n', 1)[0] ?? '';
-  if (code === 'ENOTFOUND') return { what: 'DNS knows no such host', transient: false };
-  if (code === 'ECONNREFUSED') return { what: 'the connection was refused', transient: true };
-  if (code === 'ECONNRESET' || code === 'EPIPE') return { what: 'the connection was cut', transient: true };
-  if (/CERT|SELF_SIGNED|UNABLE_TO_/.test(code)) {
+  if (/CERT|UNABLE_TO_/.test(code)) {
     return { what: `the certificate is not trusted (${code}); name its CA with OS_CACERT or cacert`, transient: false };
   }
-  if (code === 'EPROTO' || code.startsWith('ERR_TLS_') || code.startsWith('ERR_SSL_')) {
-    return { what: `TLS failed: ${message}`, transient: false };
-  }
-  return { what: message, transient: true };
+  return describeFailure(error) ?? { what: firstLine(error), transient: true };
 }
 
 const maximumReasonCharacters = 300;

@@ -1,12 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { type Backoff, backoffMs, retry } from '../../retry.ts';
 import { OpenStackError } from './error.ts';
 
-/** Trying again what failed for a reason that may pass. */
-
-export interface RetryPolicy {
-  /** Longest wait before the second attempt; doubles from there. The wait is random between half of it and all. */
-  readonly delayMs: number;
-  readonly maximumDelayMs: number;
+/** How long Keystone, Glance and Swift are tried again. */
+export interface RetryPolicy extends Backoff {
   /** Gives up when all waits together would take longer. */
   readonly patienceMs: number;
   /** How often at most, the first time included. */
@@ -32,25 +28,21 @@ export async function retrying<Result>(
   { signal, policy, onRetry }: RetryOptions,
 ): Promise<Result> {
   let waitedMs = 0;
-  for (let attempt = 1; ; attempt += 1) {
-    signal.throwIfAborted();
-    try {
-      return await action(attempt);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof OpenStackError) || !error.transient) throw error;
+  return await retry(action, {
+    signal,
+    waitMs(error, attempt) {
+      if (!(error instanceof OpenStackError) || !error.transient) return null;
       const waitMs = delay(error, attempt, policy);
       waitedMs += waitMs;
-      if (waitedMs > policy.patienceMs || attempt >= (policy.attempts ?? Number.POSITIVE_INFINITY)) throw error;
+      if (waitedMs > policy.patienceMs || attempt >= (policy.attempts ?? Number.POSITIVE_INFINITY)) return null;
       onRetry?.(error, attempt);
-      await sleep(waitMs, undefined, { signal }).catch(() => undefined);
-    }
-  }
+      return waitMs;
+    },
+  });
 }
 
 function delay(error: OpenStackError, attempt: number, policy: RetryPolicy): number {
   // A token that ran out is replaced at once.
   if (error.upstreamStatus === 401 && attempt === 1) return 0;
-  const longestMs = Math.min(policy.maximumDelayMs, policy.delayMs * 2 ** (attempt - 1));
-  return Math.max((error.retryAfterSeconds ?? 0) * 1000, longestMs * (0.5 + Math.random() / 2));
+  return Math.max((error.retryAfterSeconds ?? 0) * 1000, backoffMs(attempt, policy));
 }

@@ -39,6 +39,7 @@ import { parseFstab, planMounts } from '#lib/guest/fstab.ts';
 import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
 import { borrowError } from '#lib/guest/script-run.ts';
 import { readErrorCount } from '#lib/guest/vm/attach.ts';
+import { parseRetryAfter } from '#lib/http-failure.ts';
 import { detectFormat } from '#lib/image/format.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
@@ -279,6 +280,7 @@ const parsers: readonly Growing[] = [
     ],
   },
   { name: 'lengths in headers', run: parseLength },
+  { name: 'Retry-After', run: parseRetryAfter },
   { name: 'bodies of calls', run: (text) => parseBody(Buffer.from(text), text) },
   { name: 'JSON bodies of calls', run: (text) => parseBody(Buffer.from(text), 'application/json; charset=utf-8') },
   { name: 'records', run: (text) => parseRecords(lines(text)) },

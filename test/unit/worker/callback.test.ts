@@ -61,14 +61,14 @@ test('the terminal event arrives once, with the headers of OpenFaaS and a signat
 
 test('a receiver that is overloaded may be tried again, one that refuses may not', async () => {
   const outcomes: [number, string][] = [];
-  for (const status of [408, 429, 500, 503, 302, 400, 404]) {
+  for (const status of [408, 425, 429, 500, 501, 503, 302, 400, 404]) {
     await withReceiver([status], async (url) => {
       const answer = await sendCallback({ url, callId: 'call-1' }, event, options);
       outcomes.push([status, answer.outcome]);
       assert.match('reason' in answer ? answer.reason : '', `it answered ${status}`);
     });
   }
-  const failed = [408, 429, 500, 503].map((status) => [status, 'failed']);
+  const failed = [408, 425, 429, 500, 501, 503].map((status) => [status, 'failed']);
   assert.equal(outcomes, [...failed, ...[302, 400, 404].map((status) => [status, 'refused'])]);
 });
 
