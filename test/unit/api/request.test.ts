@@ -5,6 +5,7 @@ import { exampleRequest } from '#lib/api/examples.ts';
 import { formatPpa, Ppa } from '#lib/api/ppa.ts';
 import { ExchangeName, HttpUrl, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { holds } from '../holds.ts';
 
 const accepts = (schema: { safeParse(value: unknown): { success: boolean } }, value: unknown) =>
   schema.safeParse(value).success;
@@ -56,7 +57,7 @@ test('all faults of a request are told at once, each with its place', () => {
 test('whatever the body is, it is valid or refused as request.invalid with at least one fault', () => {
   const key = fc.constantFrom(...Object.keys(exampleRequest), '__proto__', 'constructor');
   const broken = fc.tuple(key, fc.jsonValue()).map(([name, value]) => ({ ...exampleRequest, [name]: value }));
-  fc.assert(
+  holds(
     fc.property(fc.oneof(fc.jsonValue(), fc.anything(), broken), (body) => {
       try {
         parseBuildRequest(body);
@@ -72,7 +73,7 @@ test('whatever the body is, it is valid or refused as request.invalid with at le
 
 test('a valid request says the same after it was parsed and written again', () => {
   const name = fc.stringMatching(/^[a-z0-9][a-z0-9+.-]{1,10}$/).filter((text) => text !== 'ubuntu');
-  fc.assert(
+  holds(
     fc.property(fc.array(fc.tuple(name, name), { maxLength: 5 }), (ppas) => {
       const ppa_list = ppas.map(([owner, ppa]) => `ppa:${owner}/${ppa}`);
       const request = parseBuildRequest({ ...exampleRequest, ppa_list });

@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { holds } from '../holds.ts';
 
 const read = (text: string, name = 'sources.list') => readOutsideSources([{ name, content: Buffer.from(text) }]);
 const render = (text: string, name?: string) =>
@@ -176,7 +177,7 @@ test('no text makes anything but a stanza of the known fields, or a refusal', ()
     fc.array(word).map((words) => words.join('')),
   );
   const known = /^(Types|URIs|Suites|Components|Architectures|By-Hash|Signed-By|Trusted): ?/;
-  fc.assert(
+  holds(
     fc.property(text, fc.constantFrom('sources.list', 'a.sources'), (given, name) => {
       let stanzas: string[];
       try {

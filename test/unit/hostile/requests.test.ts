@@ -8,6 +8,7 @@ import { Problem } from '#lib/api/problem.ts';
 import { BuildRequest, ExchangeName, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type Answer, type CallOptions, call, type FunctionProcess, startFunction } from '../../servers/function.ts';
+import { holds } from '../holds.ts';
 import { fromSchema } from './from-schema.ts';
 
 /** Whatever is sent to the functions, they answer 2xx or 4xx and live on. No RabbitMQ is there: checks come first. */
@@ -64,7 +65,7 @@ const exchange = fc.stringMatching(/^[A-Za-z0-9_.:-]{1,60}$/).filter((name) => !
 const request = fromSchema(BuildRequest, { '.ppa_list[]': ppa, '.progress_trigger': exchange });
 
 test('requests made from the schema are valid, and stay what they are when they are written and read again', () => {
-  fc.assert(
+  holds(
     fc.property(request, (input) => {
       const parsed = parseBuildRequest(JSON.parse(JSON.stringify(input)));
       const again = { ...parsed, ppa_list: parsed.ppa_list.map(formatPpa) };
@@ -75,7 +76,7 @@ test('requests made from the schema are valid, and stay what they are when they 
 });
 
 test('every spelling of a PPA has one canonical form, which is its own', () => {
-  fc.assert(
+  holds(
     fc.property(ppa, (text) => {
       const canonical = formatPpa(Ppa.parse(text));
       assert.match(canonical, /^ppa:[^~/]+\/[^/]+$/);
@@ -106,7 +107,7 @@ test('a package is asked for by its name alone: nothing reads as an option, a re
     'é',
   );
   const word = fc.array(fc.oneof(fc.stringMatching(/^[a-z0-9.+-]{1,4}$/), sign), { minLength: 1, maxLength: 6 });
-  fc.assert(
+  holds(
     fc.property(word, (parts) => {
       const text = parts.join('');
       if (!PackageSpecification.safeParse(text).success) return;
@@ -141,7 +142,7 @@ test('no exchange name reaches what is the broker’s or our own, nor what AMQP 
     'é',
     'direct',
   );
-  fc.assert(
+  holds(
     fc.property(fc.array(part, { maxLength: 5 }), (parts) => {
       const name = parts.join('');
       const safe = /^[A-Za-z0-9_.:-]+$/.test(name) && !/^(amq|imagebuilder)\./.test(name);

@@ -6,6 +6,7 @@ import { maximumBuildsAnHour } from '#lib/callers.ts';
 import { createLedger, type Ledger, type Verdict } from '#lib/queue/ledger.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import type { Submission } from '#lib/queue/submission.ts';
+import { holds } from '../holds.ts';
 import { buildEvent } from './build-event.ts';
 
 const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
@@ -245,7 +246,7 @@ const anyEvent = fc.record({
 } satisfies Record<string, fc.Arbitrary<unknown>>) as fc.Arbitrary<Partial<BuildEvent>>;
 
 test('whatever is appended in whatever order: one build per request, one owner per attempt, one end, and no way back', () => {
-  fc.assert(
+  holds(
     fc.property(fc.array(anyEvent, { maxLength: 60 }), (events) => {
       const ledger = create();
       const owners = new Map<string, string | null>();
@@ -274,7 +275,7 @@ test('whatever is appended in whatever order: one build per request, one owner p
 });
 
 test('two replicas that read the same records agree, also when one of them reads some twice', () => {
-  fc.assert(
+  holds(
     fc.property(fc.array(fc.tuple(anyEvent, fc.boolean()), { maxLength: 60 }), (events) => {
       const one = create();
       const two = create();
@@ -300,7 +301,7 @@ test('any interleaving of two workers that claim, work, and end leaves exactly o
     running(worker, 1, 3),
     { ...running(worker, 1, 4), state: 'completed' } as const,
   ];
-  fc.assert(
+  holds(
     fc.property(fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }), (choices) => {
       const lives = { a: life('a'), b: life('b') };
       const ledger = create();

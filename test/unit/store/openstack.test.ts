@@ -10,6 +10,7 @@ import { OpenStackError } from '#lib/store/openstack/error.ts';
 import { retrying } from '#lib/store/openstack/retry.ts';
 import { planSegments } from '#lib/store/swift/limits.ts';
 import { temporaryUrl } from '#lib/store/swift/temporary-url.ts';
+import { holds } from '../holds.ts';
 
 const catalog = [
   { type: 'identity', endpoints: [] },
@@ -86,7 +87,7 @@ test('patience ends by number of attempts and by waiting, with the last error', 
 const limits = { maximumFileBytes: 100, maximumSegments: 10, temporaryUrlDigests: [] };
 
 test('the segments of an image are all of it, in order, within the limits of the cluster', () => {
-  fc.assert(
+  holds(
     fc.property(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 300 }), (size, segmentBytes) => {
       const segments = planSegments(size, segmentBytes, limits);
       let next = 0;
