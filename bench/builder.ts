@@ -10,7 +10,7 @@ import { chooseGuest } from '#lib/guest/choose.ts';
 import { createLog } from '#lib/log.ts';
 import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
-import { createFileStore } from '#lib/store/file.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
 import type { FromBuilder, ToBuilder } from './image-builder.ts';
 import { benchRequest } from './job.ts';
 import { Stopwatch } from './measure.ts';

@@ -44,7 +44,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
   await using opened = new AsyncDisposableStack();
-  const store = chooseStores({ settings: config, openStack, userAgent, log })('cloud');
+  const store = chooseStores({ settings: config, openStack, userAgent, log }).for('cloud');
   const folders = foldersOfBuilds(config, { fileStore: store.kind === 'file' });
   for (const folder of folders) await openPrivateFolder(folder, { log });
   const sweep = () =>

@@ -1,14 +1,14 @@
 import type { Config } from '../config.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { createFileStore } from './file.ts';
-import { createGlanceStore } from './glance.ts';
+import { createFileStore } from './file/file-store.ts';
+import { createGlanceStore } from './glance/glance-store.ts';
 import type { OpenStackConfiguration } from './openstack/configuration.ts';
 import { defaultRetry, type RetryPolicy } from './openstack/retry.ts';
 import { createSession, type Session } from './openstack/session.ts';
 import { createTransport } from './openstack/transport.ts';
-import type { Store } from './store.ts';
-import { createSwiftStore } from './swift.ts';
+import type { Store, StoreCheck } from './store.ts';
+import { createSwiftStore } from './swift/swift-store.ts';
 
 /** Which store an image goes to. */
 
@@ -37,15 +37,29 @@ export interface StoreInputs {
   readonly retry?: RetryPolicy;
 }
 
+/** Where images go. */
+export interface ChosenStores {
+  /** In plain words. */
+  readonly description: string;
+  /** The stores in use. */
+  readonly stores: readonly Store[];
+  /** What all of these need. */
+  readonly checks: readonly StoreCheck[];
+  /** The store for images of a kind (`image_type`). */
+  for(imageType: string): Store;
+}
+
 /**
- * Gives the store for images of a type (`cloud`, and whatever else is built). Nothing is sent. Throws `config.invalid`
- * where OpenStack is asked for and there is none.
+ * Chooses the stores by the settings. Sends nothing. Throws `config.invalid` where OpenStack is asked for and nothing
+ * says where it is.
  */
-export function chooseStores(inputs: StoreInputs): (imageType: string) => Store {
+export function chooseStores(inputs: StoreInputs): ChosenStores {
   const { settings, openStack } = inputs;
   if (settings.store === 'file' || (settings.store === 'auto' && openStack === null)) {
     const store = createFileStore(settings.storeDirectory, settings.storeReaders);
-    return () => store;
+    const why = settings.store === 'file' ? '' : ', as no OpenStack is configured';
+    const description = `images go to the file store ${settings.storeDirectory}${why}`;
+    return { description, stores: [store], checks: [], for: () => store };
   }
   if (openStack === null) {
     throw new ImageBuilderError(
@@ -53,10 +67,24 @@ export function chooseStores(inputs: StoreInputs): (imageType: string) => Store 
       `IMAGEBUILDER_STORE is ${settings.store}, but nothing says where OpenStack is: set OS_CLOUD or OS_AUTH_URL, or the secret openstack-clouds`,
     );
   }
-  const { glance, swift } = createOpenStackStores({ ...inputs, openStack });
-  if (settings.store === 'glance') return () => glance;
-  if (settings.store === 'swift') return () => swift;
-  return (imageType) => (imageType === 'cloud' ? glance : swift);
+  const { session, glance, swift } = createOpenStackStores({ ...inputs, openStack });
+  const checks = [keystoneCheck(session)];
+  const describe = (where: string) => `${openStack.source}; ${where}`;
+  if (settings.store === 'auto') {
+    const description = describe('cloud images go to Glance, all others to Swift');
+    const forType = (imageType: string) => (imageType === 'cloud' ? glance : swift);
+    return { description, stores: [glance, swift], checks, for: forType };
+  }
+  const [store, name] = settings.store === 'glance' ? [glance, 'Glance'] : [swift, 'Swift'];
+  return { description: describe(`images go to ${name}`), stores: [store], checks, for: () => store };
+}
+
+function keystoneCheck(session: Session): StoreCheck {
+  return {
+    what: 'Keystone',
+    changes: false,
+    look: async (signal) => `a token for the project ${await session.projectId({ signal })}`,
+  };
 }
 
 /** Both stores of one OpenStack, and the session that they share. */

@@ -13,6 +13,17 @@ export interface Store {
   put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage>;
   /** Removes what an unfinished `put` of this build left; nothing when there is nothing. */
   discard(buildId: string): Promise<void>;
+  /** What has to hold for `put`, in the order in which it needs that. */
+  readonly checks: readonly StoreCheck[];
+}
+
+export interface StoreCheck {
+  /** What is looked at, such as `Glance quota`. */
+  readonly what: string;
+  /** True for a check that puts something into the store, or makes it ready for that. */
+  readonly changes: boolean;
+  /** Resolves with what was found, in plain words. Throws where finished images would not find their way. */
+  look(signal: AbortSignal): Promise<string>;
 }
 
 export interface FinishedImage {

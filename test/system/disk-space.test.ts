@@ -17,7 +17,7 @@ import { type DiskSpace, type DiskSpaceOptions, openDiskSpace } from '#lib/limit
 import { createLog } from '#lib/log.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { openWorkDirectory } from '#lib/pipeline/work-directory.ts';
-import { createFileStore } from '#lib/store/file.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
 
 /** Disk space, on file systems that are really that small. */
 

@@ -9,7 +9,7 @@ import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { storeModes } from '#lib/folders/settings.ts';
 import { lock } from '#lib/lock.ts';
 import { createLog } from '#lib/log.ts';
-import { createFileStore } from '#lib/store/file.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
 import { attackFolders, nobody } from './other-user.ts';
 import { imagebuilder } from './serve/command.ts';
 

@@ -16,7 +16,7 @@ import { inspectImage } from '#lib/image/inspect.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { createLog } from '#lib/log.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
-import { createFileStore } from '#lib/store/file.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
 import { startReporter } from '#lib/worker/reporter.ts';
 import { makeBaseImage } from '../images/base-image.ts';
 import { serveFile } from '../servers/image-server.ts';

@@ -121,3 +121,8 @@ export function createSession({ configuration, transport, retry }: SessionOption
 }
 
 const never = new AbortController().signal;
+
+/** An endpoint in plain words. */
+export function describeEndpoint({ url, region }: { readonly url: string; readonly region: string }): string {
+  return `${url}${region === '' ? '' : ` in the region ${region}`}`;
+}

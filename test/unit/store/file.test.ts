@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { createFileStore } from '#lib/store/file.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
 import type { FinishedImage } from '#lib/store/store.ts';
 
 const buildId = '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c';

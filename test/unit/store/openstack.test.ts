@@ -142,7 +142,7 @@ test('images go to the store that is configured, by type where OpenStack is ther
       userAgent: 'test',
       log: createLog({ write: () => {} }),
     });
-    return ['cloud', 'touch', 'cd'].map((type) => choose(type).kind);
+    return ['cloud', 'touch', 'cd'].map((type) => choose.for(type).kind);
   };
   assert.equal(kinds('auto', false), ['file', 'file', 'file']);
   assert.equal(kinds('auto', true), ['glance', 'swift', 'swift']);

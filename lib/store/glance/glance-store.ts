@@ -1,6 +1,11 @@
-import { sleep } from '../async.ts';
-import type { Log } from '../log.ts';
-import { createGlance, type Glance } from './glance/api.ts';
+import { sleep } from '../../async.ts';
+import type { Log } from '../../log.ts';
+import { OpenStackError } from '../openstack/error.ts';
+import { type RetryPolicy, retrying } from '../openstack/retry.ts';
+import { describeEndpoint, type Session } from '../openstack/session.ts';
+import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
+import { describeRoom, tryStore } from '../trial.ts';
+import { createGlance, type Glance } from './api.ts';
 import {
   describingProperties,
   faultOf,
@@ -9,11 +14,7 @@ import {
   identifyingProperties,
   newImage,
   toStored,
-} from './glance/image.ts';
-import { OpenStackError } from './openstack/error.ts';
-import { type RetryPolicy, retrying } from './openstack/retry.ts';
-import type { Session } from './openstack/session.ts';
-import type { FinishedImage, Store, StoredImage, StorePutOptions } from './store.ts';
+} from './image.ts';
 
 /**
  * Images in Glance. Glance takes whatever body it is given for an image (measured: empty, short or garbage ones become
@@ -90,6 +91,19 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
         if (!isWhole(image)) await glance.remove(image.id, { signal });
       }
     },
+    checks: [
+      {
+        what: 'Glance',
+        changes: false,
+        look: async (signal) => describeEndpoint(await session.endpoint('image', { signal })),
+      },
+      { what: 'Glance quota', changes: false, look: async (signal) => describeRoom(await glance.room({ signal })) },
+      {
+        what: 'Glance upload',
+        changes: true,
+        look: (signal) => tryStore({ put }, signal, (id) => glance.remove(id, { signal })),
+      },
+    ],
   };
 }
 

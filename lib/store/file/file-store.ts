@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { Checksums } from '../api/event.ts';
-import { ImageBuilderError, isNodeError } from '../errors.ts';
-import { storeModes } from '../folders/settings.ts';
-import type { FinishedImage, Store, StoredImage, StorePutOptions } from './store.ts';
+import { Checksums } from '../../api/event.ts';
+import { ImageBuilderError, isNodeError } from '../../errors.ts';
+import { storeModes } from '../../folders/settings.ts';
+import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
+import { tryStore } from '../trial.ts';
 
 /** What lies beside an image as `image.json`. */
 const Record = z.object({
@@ -106,6 +107,13 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     find,
     put,
     discard,
+    checks: [
+      {
+        what: 'file store',
+        changes: true,
+        look: (signal) => tryStore({ put }, signal, (id) => rm(folder(id), { recursive: true })),
+      },
+    ],
   };
 
   function failed(error: unknown): ImageBuilderError {

@@ -1,14 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { ImageBuilderError } from '../errors.ts';
-import type { Log } from '../log.ts';
-import { OpenStackError } from './openstack/error.ts';
-import { type RetryPolicy, retrying } from './openstack/retry.ts';
-import type { Session } from './openstack/session.ts';
-import type { FinishedImage, Store, StoredImage, StorePutOptions } from './store.ts';
-import { type Container, type ManifestEntry, openContainer } from './swift/api.ts';
-import { planSegments, readLimits, type Segment } from './swift/limits.ts';
-import { fromMetadata, objectName, objectPrefix, segmentName, segmentPrefix, toMetadata } from './swift/object.ts';
-import { temporaryUrl } from './swift/temporary-url.ts';
+import { ImageBuilderError } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import { OpenStackError } from '../openstack/error.ts';
+import { type RetryPolicy, retrying } from '../openstack/retry.ts';
+import { describeEndpoint, type Session } from '../openstack/session.ts';
+import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
+import { describeRoom, tryStore } from '../trial.ts';
+import { type Container, type ManifestEntry, openContainer } from './api.ts';
+import { planSegments, readLimits, type Segment } from './limits.ts';
+import { fromMetadata, objectName, objectPrefix, segmentName, segmentPrefix, toMetadata } from './object.ts';
+import { temporaryUrl } from './temporary-url.ts';
 
 /**
  * Images in Swift, as objects `<container>/<build id>/<name>`; large ones as static large objects, whose manifest comes
@@ -104,6 +105,26 @@ export function createSwiftStore(options: SwiftStoreOptions): Store {
       const signal = AbortSignal.timeout(removalMs);
       await removeAll(await unfinished(buildId, container, signal), container, signal);
     },
+    checks: [
+      {
+        what: 'Swift',
+        changes: false,
+        look: async (signal) => describeEndpoint(await session.endpoint('object-store', { signal })),
+      },
+      {
+        what: 'Swift quota',
+        changes: true,
+        async look(signal) {
+          await container.ensure(options.temporaryUrl?.key ?? null, { signal });
+          return describeRoom(await container.room({ signal }));
+        },
+      },
+      {
+        what: 'Swift upload',
+        changes: true,
+        look: (signal) => tryStore({ put }, signal, (id) => container.remove(id, { signal })),
+      },
+    ],
   };
 }
 
