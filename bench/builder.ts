@@ -3,11 +3,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '#lib/config.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
-import { createAptCache } from '#lib/fetch/apt-cache.ts';
-import { createHttpClient } from '#lib/fetch/client.ts';
-import { egressOf } from '#lib/fetch/egress.ts';
-import { chooseGuest } from '#lib/guest/choose.ts';
 import { createLog } from '#lib/log.ts';
+import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
@@ -33,31 +30,14 @@ try {
 /** Chooses the guest, tells of it, and returns what makes one build. */
 async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
   for (const folder of [config.workDirectory, config.cacheDirectory]) await mkdir(folder, { recursive: true });
-  const guest = await chooseGuest({
-    setting: config.guest,
-    directory: config.workDirectory,
-    vm: config,
-    host: config,
+  const tools = await openBuildTools({
+    settings: config,
+    store: createFileStore(config.storeDirectory),
+    userAgent: 'imagebuilder-bench',
     log,
   });
-  const client = createHttpClient({
-    egress: egressOf(config),
-    connectTimeoutMs: config.connectTimeoutMs,
-    stallTimeoutMs: config.stallTimeoutMs,
-    userAgent: 'imagebuilder-bench',
-  });
-  const tools = {
-    client,
-    aptCache: await createAptCache({
-      client,
-      cacheDirectory: config.cacheDirectory,
-      cacheBytes: config.aptCacheBytes,
-    }),
-    chooseGuest: async () => guest,
-    store: createFileStore(config.storeDirectory),
-    settings: config,
-  };
-  tell({ type: 'ready', accelerator: guest.accelerator });
+  const { accelerator } = await tools.chooseGuest();
+  tell({ type: 'ready', accelerator });
   return async ({ imageUrl, series }) => {
     const build = { buildId: randomUUID(), request: benchRequest(imageUrl, series) };
     const watch = new Stopwatch();

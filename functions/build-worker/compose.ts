@@ -1,14 +1,10 @@
 import { hostname } from 'node:os';
 import { loadConfig } from '#lib/config.ts';
-import { createAptCache } from '#lib/fetch/apt-cache.ts';
-import { createHttpClient } from '#lib/fetch/client.ts';
-import { egressOf } from '#lib/fetch/egress.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
-import { type ChosenGuest, chooseGuest } from '#lib/guest/choose.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { createLog } from '#lib/log.ts';
-import { listsShare } from '#lib/pipeline/open-image.ts';
+import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 import { openBroker } from '#lib/queue/broker.ts';
@@ -50,19 +46,8 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const sweep = () =>
     sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepHostGuest(path, { log }), log });
   await sweep();
-  const client = opened.use(
-    createHttpClient({
-      egress: egressOf(config),
-      connectTimeoutMs: config.connectTimeoutMs,
-      stallTimeoutMs: config.stallTimeoutMs,
-      userAgent,
-    }),
-  );
-  const aptCache = await createAptCache({
-    client,
-    cacheDirectory: config.cacheDirectory,
-    cacheBytes: config.aptCacheBytes * (1 - listsShare),
-  });
+  const tools = opened.use(await openBuildTools({ settings: config, store, userAgent, log }));
+  const { client } = tools;
   const broker = opened.use(await openBroker({ ...config, name: `imagebuilder build-worker ${name}`, log }));
   const wake = opened.use(createWake({ ...config, log }));
   const deliveries = opened.use(
@@ -74,26 +59,6 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       log,
     }),
   );
-  let chosen: Promise<ChosenGuest> | undefined;
-  const tools = {
-    client,
-    aptCache,
-    chooseGuest: () => {
-      chosen ??= chooseGuest({
-        setting: config.guest,
-        directory: config.workDirectory,
-        vm: config,
-        host: config,
-        log,
-      }).catch((error: unknown) => {
-        chosen = undefined;
-        throw error;
-      });
-      return chosen;
-    },
-    store,
-    settings: config,
-  };
   const worker = createWorker({
     name,
     broker,
