@@ -83,7 +83,7 @@ export function digestToken(token: string): string {
 }
 
 /** True for callers who see the builds of others, too. */
-export function seesAll({ role }: Caller): boolean {
+function seesAll({ role }: Caller): boolean {
   return role !== 'submit';
 }
 

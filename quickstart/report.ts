@@ -4,7 +4,7 @@ import { formatBytes, table } from '#lib/text.ts';
 /** The text with which the quickstart ends: what changed, what took how long, what to do with the image. */
 
 /** Seconds of every step of the last attempt, from the times of its events. */
-export function stepSeconds(events: readonly BuildEvent[]): { step: string; seconds: number }[] {
+function stepSeconds(events: readonly BuildEvent[]): { step: string; seconds: number }[] {
   const attempt = Math.max(0, ...events.map((event) => event.attempt));
   const ordered = events.filter((event) => event.attempt === attempt).sort((a, b) => a.sequence - b.sequence);
   const steps: { step: string; seconds: number }[] = [];

@@ -6,7 +6,7 @@ export interface Plan {
 }
 
 /** What a submitter sends and then does. `equal`: the same request several times at once. */
-export const submissionKinds = {
+const submissionKinds = {
   plain: 50,
   equal: 10,
   'cancel by DELETE': 8,
@@ -31,7 +31,7 @@ export interface Submission {
 }
 
 /** Faults by how often each comes, relatively. */
-export const faultKinds = {
+const faultKinds = {
   'worker killed': 10,
   'worker killed with everything that it had started': 8,
   'worker told to stop': 8,

@@ -27,7 +27,7 @@ export const exampleAccepted: Accepted = {
 
 export const exampleStatus: Status = {
   status: 'ok',
-  version: '0.1.0',
+  version: '0.2.0',
   broker: { reachable: true, queue_depth: 0 },
   workers: [
     {

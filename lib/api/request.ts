@@ -49,7 +49,7 @@ export const TicketId = z.union([z.string().min(1).max(256), z.int()], {
   error: 'must be a string of 1 to 256 characters or a whole number',
 });
 
-export const CloudBaseImage = z.strictObject({
+const CloudBaseImage = z.strictObject({
   image_type: z.literal('cloud', { error: 'must be "cloud": other image types are not built yet' }),
   url_list: z
     .array(HttpUrl, { error: 'must be a list of URLs' })

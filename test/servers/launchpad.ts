@@ -153,11 +153,6 @@ WantedBy=multi-user.target
   };
 }
 
-/** A package whose script after installation starts a daemon that would hold the image open. */
-export function daemonPackage(name: string): PackageRecipe {
-  return { name, scripts: { postinst: 'setsid sleep 86400 >/dev/null 2>&1 </dev/null &' } };
-}
-
 /** A package whose script after installation says `message` and fails. */
 export function failingPackage(name: string, message: string): PackageRecipe {
   return { name, scripts: { postinst: `echo '${message}' >&2\nexit 7` } };

@@ -25,8 +25,8 @@ export type FromSupervisor =
   | { readonly type: 'started'; readonly processId: number }
   /** The storage daemon or the namespaces could not be started, or have ended on their own. Teardown follows. */
   | { readonly type: 'failed'; readonly message: string }
-  /** Everything is gone. `forced` where the FUSE connection had to be aborted for it. */
-  | { readonly type: 'stopped'; readonly forced: boolean };
+  /** Everything is gone. */
+  | { readonly type: 'stopped' };
 
 /** The port of 127.0.0.1 at which scripts reach the build's proxy, in the network namespace of the guest. */
 export const proxyPort = 3128;

@@ -138,10 +138,8 @@ function stop(): Promise<void> {
 }
 
 async function takeDown(): Promise<void> {
-  let forced = false;
   const orForce = async (done: () => boolean) => {
     if (await waitFor(done, stopLimitMs)) return true;
-    forced = true;
     await abortConnection();
     return await waitFor(done, stopLimitMs);
   };
@@ -153,7 +151,7 @@ async function takeDown(): Promise<void> {
   if (!(await waitFor(() => hasEnded(lastWill), stopLimitMs))) signal(lastWill?.pid, 'SIGKILL');
   for (const folder of settings.cgroups) await removeGroup(folder);
   await new Promise<void>((resolve) => {
-    if (process.connected) process.send?.({ type: 'stopped', forced } satisfies FromSupervisor, () => resolve());
+    if (process.connected) process.send?.({ type: 'stopped' } satisfies FromSupervisor, () => resolve());
     else resolve();
   });
   process.exit(0);

@@ -22,7 +22,7 @@ interface Scope {
   readonly project: { readonly id: string } | { readonly name: string; readonly domain: Domain };
 }
 
-export const endpointInterfaces = ['public', 'internal', 'admin'] as const;
+const endpointInterfaces = ['public', 'internal', 'admin'] as const;
 export type EndpointInterface = (typeof endpointInterfaces)[number];
 
 export interface OpenStackConfiguration {

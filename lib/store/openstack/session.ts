@@ -16,9 +16,10 @@ export interface Session {
   /** Id of the project that the token is for. */
   projectId(options: CallOptions): Promise<string>;
   endpoint(service: ServiceType, options: CallOptions): Promise<Endpoint>;
-  /** One attempt. Throws OpenStackError for a status that is neither 200 to 299 nor among `okStatuses`. */
-  sendOnce(service: ServiceType, call: Call): Promise<Answer>;
-  /** `sendOnce`, again where that helps and patience lasts. */
+  /**
+   * Tries again where that helps and patience lasts. Throws OpenStackError for a status that is neither 200 to 299 nor
+   * among `okStatuses`.
+   */
   send(service: ServiceType, call: Call): Promise<Answer>;
   /** PUTs a part of a file, one attempt. Throws OpenStackError for any status but 200 to 299. */
   upload(service: ServiceType, call: Omit<Call, 'method' | 'body'> & { readonly body: FilePart }): Promise<Answer>;
@@ -108,7 +109,6 @@ export function createSession({ configuration, transport, retry }: SessionOption
     projectId: async (options) => (await patientToken(options)).projectId,
     endpoint: async (service, options) =>
       findEndpoint((await patientToken(options)).catalog, { ...configuration, type: service }),
-    sendOnce,
     send: (service, call) =>
       retrying(() => sendOnce(service, call), { signal: call.signal, policy: call.retry ?? retry }),
     async upload(service, call) {

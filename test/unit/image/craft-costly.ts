@@ -1,7 +1,7 @@
 import { type CraftedCluster, type CraftedImage, craftQcow2 } from './craft-qcow2.ts';
 import { craftGpt, linuxData } from './craft-table.ts';
 
-export const costly = { clusterBits: 16, partitions: 120, chainClusters: 34, blobs: 16 } as const;
+const costly = { clusterBits: 16, partitions: 120, chainClusters: 34, blobs: 16 } as const;
 
 const clusterBytes = 2 ** costly.clusterBits;
 const fileSystemClusters = costly.chainClusters + 2;
