@@ -38,7 +38,7 @@ import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 import { sessionWithoutNetwork } from './apt-outside-session.ts';
 import { asNobody, nobody } from './other-user.ts';
-import { assertUnprivileged, unprivilegedIds } from './unprivileged.ts';
+import { assertUnprivilegedStatus, unprivilegedIds } from './unprivileged.ts';
 
 /**
  * The worker's real apt in the place of a real system's: real PPAs, the machine's own mirror, and scripts that run
@@ -499,11 +499,15 @@ test('the worker’s apt is a user without rights where the worker is root, and 
       ...{ unprivilegedIds, signal: cancel.signal },
     });
     const update = failure(apt.updateLists({ ...quiet, signal: cancel.signal }));
-    let running = new Map<string, number>();
-    while (!running.has('http')) running = await processesIn(shared.directory);
-    // Only these two last, because the server has stalled: others may end while they are looked at.
-    const lasting = ['apt-get', 'http'].map((name) => running.get(name) ?? assert.unreachable(`${name} does not run`));
-    const users = await Promise.all(lasting.map((id) => assertUnprivileged(Number(id))));
+    // A method of apt is started twice: the first, which only says what it can do, may end while it is looked at.
+    const statusesOf = async () => {
+      const running = await processesIn(shared.directory);
+      const read = (name: string) => readFile(`/proc/${running.get(name)}/status`, 'utf8').catch(() => '');
+      return await Promise.all(['apt-get', 'http'].map(read));
+    };
+    let statuses = await statusesOf();
+    while (statuses.includes('')) statuses = await statusesOf();
+    const users = statuses.map(assertUnprivilegedStatus);
     assert.is(new Set(users).size, 1);
     cancel.abort(new ImageBuilderError('build.cancelled', 'enough'));
     assert.is((await update).message, 'enough');

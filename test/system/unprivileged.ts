@@ -6,7 +6,11 @@ export const { unprivilegedIds } = loadConfig({});
 
 /** Fails unless a process is of a user of `unprivilegedIds`, without any right; resolves with the user's id. */
 export async function assertUnprivileged(processId: number): Promise<number> {
-  const status = await readFile(`/proc/${processId}/status`, 'utf8');
+  return assertUnprivilegedStatus(await readFile(`/proc/${processId}/status`, 'utf8'));
+}
+
+/** The same by the text of `/proc/PID/status`. */
+export function assertUnprivilegedStatus(status: string): number {
   const field = (name: string) => new RegExp(`^${name}:[\\t ]*(.*)$`, 'm').exec(status)?.[1]?.trim() ?? '';
   const { first, last } = unprivilegedIds;
   const [userId = 0] = field('Uid').split(/\s+/).map(Number);
