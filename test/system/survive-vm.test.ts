@@ -31,8 +31,7 @@ scenario('killed while a package is being installed in the vm, and again while i
   const { buildId } = await fleet.submit(fleet.request({ package_list: ['takes-long'] }));
   await stopInInstallation(fleet, buildId);
   await kill(first);
-  // It is opened for the vm first.
-  const second = await startNext(fleet, holdAt(fleet, /\/overlay\.qcow2$/, { skip: 1 }));
+  const second = await startNext(fleet, holdAt(fleet, /\/image\.qcow2\.partial$/));
   await fleet.gate.reached();
   await fleet.when(buildId, isIn('repack'));
   await kill(second);

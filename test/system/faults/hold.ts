@@ -5,21 +5,16 @@ import { connect } from 'node:net';
 
 /**
  * Loaded into a worker before its own code (`node --import`): makes it wait at the gate whenever it is about to touch a
- * file whose path matches HOLD_AT, but for the first HOLD_SKIP times, so that a test can have its fault in a step that
- * otherwise takes milliseconds. A path that is about to be removed is matched with ` removed` after it. A program of the
- * name STOPPED_PROGRAM stops itself as soon as it has been started.
+ * file whose path matches HOLD_AT, so that a test can have its fault in a step that otherwise takes milliseconds. A path
+ * that is about to be removed is matched with ` removed` after it. A program of the name STOPPED_PROGRAM stops itself as
+ * soon as it has been started.
  */
 
 const at = new RegExp(process.env.HOLD_AT ?? '^$');
 const port = Number(process.env.HOLD_PORT);
-let skip = Number(process.env.HOLD_SKIP ?? 0);
 
 async function pass(path: unknown): Promise<void> {
   if (!at.test(String(path))) return;
-  if (skip > 0) {
-    skip -= 1;
-    return;
-  }
   const socket = connect(port, '127.0.0.1').resume();
   await new Promise((resolve) => socket.once('close', resolve).on('error', () => {}));
 }

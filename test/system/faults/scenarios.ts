@@ -81,11 +81,10 @@ export async function assertEndedWell(fleet: Fleet, { buildId, event }: BuildVie
 export const isIn = (step: BuildStep) => (build: BuildView) => build.event.step === step;
 
 /** Settings of a worker that waits at the gate when it is about to touch a file whose path matches (hold.ts). */
-export function holdAt(fleet: Fleet, path: RegExp, { skip = 0 } = {}): Record<string, string> {
+export function holdAt(fleet: Fleet, path: RegExp): Record<string, string> {
   return {
     ...withHold,
     HOLD_AT: path.source,
-    HOLD_SKIP: String(skip),
     HOLD_PORT: String(fleet.gate.port),
   };
 }
