@@ -34,6 +34,7 @@ import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
+import { failure } from '../failure.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../servers/launchpad.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 import { sessionWithoutNetwork } from './apt-outside-session.ts';
@@ -129,15 +130,6 @@ const resolve = (name: string): Promise<PpaSource> =>
       signal,
     },
   );
-
-async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  const error: unknown = await promise.then(
-    () => new Error('nothing was thrown'),
-    (thrown: unknown) => thrown,
-  );
-  assert.instance(error, ImageBuilderError, String(error));
-  return error as ImageBuilderError;
-}
 
 const quiet = {
   sources: [],

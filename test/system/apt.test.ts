@@ -12,10 +12,10 @@ import { addSources, renderSources } from '#lib/apt/sources.ts';
 import { type AptProgress, updateLists } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
 import { loadConfig } from '#lib/config.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
+import { failure } from '../failure.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../servers/launchpad.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 
@@ -91,15 +91,6 @@ const resolve = (name: string): Promise<PpaSource> =>
       signal,
     },
   );
-
-async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  const error: unknown = await promise.then(
-    () => new Error('nothing was thrown'),
-    (thrown: unknown) => thrown,
-  );
-  assert.instance(error, ImageBuilderError, String(error));
-  return error as ImageBuilderError;
-}
 
 const quiet = {
   sources: [],

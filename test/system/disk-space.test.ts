@@ -18,6 +18,7 @@ import { createLog } from '#lib/log.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { openWorkDirectory } from '#lib/pipeline/work-directory.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
+import { failure } from '../failure.ts';
 
 /** Disk space, on file systems that are really that small. */
 
@@ -74,16 +75,6 @@ const work = (sizeMiB: number) => ({ work: sizeMiB * MiB, cache: 0, store: 0 });
 
 async function write(path: string, sizeMiB: number): Promise<void> {
   await writeFile(path, Buffer.alloc(sizeMiB * MiB));
-}
-
-async function failure(running: Promise<unknown>): Promise<ImageBuilderError> {
-  try {
-    await running;
-  } catch (error) {
-    if (error instanceof ImageBuilderError) return error;
-    throw error;
-  }
-  throw new Error('nothing was refused');
 }
 
 async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {

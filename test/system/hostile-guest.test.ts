@@ -14,6 +14,7 @@ import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
+import { failure } from '../failure.ts';
 import { makeBaseImage } from '../images/base-image.ts';
 import { assertNothingLeft, observe } from './leaks.ts';
 import { baseImageCache } from './service.ts';
@@ -68,15 +69,6 @@ async function withDisk(body: (disk: OpenedDisk) => Promise<void>): Promise<void
 /** What a script prints. */
 async function output(session: GuestSession, text: string, ...rest: readonly string[]): Promise<string> {
   return (await session.run({ name: 'test', text, arguments: rest })).stdout.trim();
-}
-
-async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  const error: unknown = await promise.then(
-    () => assert.unreachable('it should have failed'),
-    (thrown: unknown) => thrown,
-  );
-  assert.instance(error, ImageBuilderError, String(error));
-  return error as ImageBuilderError;
 }
 
 async function addTestSource(session: GuestSession, facts: ImageFacts): Promise<void> {

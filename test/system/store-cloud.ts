@@ -1,9 +1,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 import { createOpenStackStores, type StoreSettings } from '#lib/store/choose.ts';
 import { createGlance, type Glance } from '#lib/store/glance/api.ts';
@@ -108,17 +106,6 @@ export function afterBytes(bytes: number, action: () => void): (current: number)
     called = true;
     action();
   };
-}
-
-/** The error that the promise rejects with. */
-export async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.instance(error, ImageBuilderError, String(error));
-    return error as ImageBuilderError;
-  }
-  throw new Error('did not fail');
 }
 
 /** Everything that an error says anywhere, its causes included. */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { failure } from '../failure.ts';
 import { type OpenStack, startOpenStack } from '../servers/openstack/openstack.ts';
 import { projects } from '../servers/openstack/template.ts';
 import {
@@ -12,7 +13,6 @@ import {
   allText,
   type Client,
   connect,
-  failure,
   finishedImage,
   MiB,
   never,

@@ -2,18 +2,20 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Apt, aptInside } from '#lib/apt/apt.ts';
 import { openAptCaches } from '#lib/apt/caches.ts';
 import { readImageFacts } from '#lib/apt/facts.ts';
-import { type InstallOptions, installPackages } from '#lib/apt/install.ts';
+import type { InstallOptions } from '#lib/apt/install.ts';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
 import { addSources } from '#lib/apt/sources.ts';
-import { type UpdateOptions, updateLists } from '#lib/apt/update.ts';
+import type { UpdateOptions } from '#lib/apt/update.ts';
 import { loadConfig } from '#lib/config.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
+import { failure } from '../failure.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../servers/faulty.ts';
 import { type Launchpad, startLaunchpad } from '../servers/launchpad.ts';
 import { temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
@@ -107,36 +109,22 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
   const session = who === 'the image’s apt' ? chroot.session({ binds: caches.binds }) : sessionWithoutNetwork(chroot);
   const facts = await readImageFacts(session);
   await addSources(session, facts, [source], system.series);
-  const outside =
+  const apt: Apt = opened.use(
     who === 'the image’s apt'
-      ? null
-      : opened.use(
-          await openAptOutside(session, {
-            ...{ facts, binds: caches.binds, workDirectory: work },
-            ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
-          }),
-        );
+      ? aptInside(session)
+      : await openAptOutside(session, {
+          ...{ facts, binds: caches.binds, workDirectory: work },
+          ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
+        }),
+  );
   const kept = opened.move();
   return {
     log,
     proxy,
-    update: (more: Partial<UpdateOptions> = {}) =>
-      outside === null ? updateLists(session, { ...options, ...more }) : outside.updateLists({ ...options, ...more }),
-    install: (more: Partial<InstallOptions> = {}) =>
-      outside === null
-        ? installPackages(session, ['hello-one'], { ...options, ...more })
-        : outside.installPackages(['hello-one'], { ...options, ...more }),
+    update: (more: Partial<UpdateOptions> = {}) => apt.updateLists({ ...options, ...more }),
+    install: (more: Partial<InstallOptions> = {}) => apt.installPackages(['hello-one'], { ...options, ...more }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
-}
-
-async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  const error: unknown = await promise.then(
-    () => new Error('nothing was thrown'),
-    (thrown: unknown) => thrown,
-  );
-  assert.instance(error, ImageBuilderError, String(error));
-  return error as ImageBuilderError;
 }
 
 const installed = async (): Promise<boolean> => {

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
 import type { RetryPolicy } from '#lib/fetch/client.ts';
+import { failure } from '../failure.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../servers/faulty.ts';
 import { startFileServer, temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 
@@ -53,15 +54,6 @@ async function workshop(options: { readonly stallTimeoutMs?: number; readonly re
       await folder[Symbol.asyncDispose]();
     },
   };
-}
-
-async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  const error: unknown = await promise.then(
-    () => new Error('nothing was thrown'),
-    (thrown: unknown) => thrown,
-  );
-  assert.instance(error, ImageBuilderError, String(error));
-  return error as ImageBuilderError;
 }
 
 const imageRequests = ({ requests }: FaultyServer) => requests.filter((request) => request.endsWith('/image.img'));

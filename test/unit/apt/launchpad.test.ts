@@ -5,9 +5,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { loadConfig } from '#lib/config.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
+import { failure } from '../../failure.ts';
 import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../servers/launchpad.ts';
 
 const recipe = (name: string, flaw?: PpaRecipe['flaw'], key: PpaRecipe['key'] = 'ed25519'): PpaRecipe => ({
@@ -63,15 +63,6 @@ const resolve = (name: string, series = 'noble', owner = 'project') =>
       signal: new AbortController().signal,
     },
   );
-
-async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  const error: unknown = await promise.then(
-    () => new Error('nothing was thrown'),
-    (thrown: unknown) => thrown,
-  );
-  assert.instance(error, ImageBuilderError, String(error));
-  return error as ImageBuilderError;
-}
 
 test('a PPA is found with its archive and its key, in both forms', async () => {
   for (const name of ['tools', 'c++']) {
