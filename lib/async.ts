@@ -62,8 +62,8 @@ export async function within<Value>(
 }
 
 /**
- * What several pieces of work resolve with that are done at the same time. Where one fails the others are aborted, and
- * have ended before its error is thrown.
+ * Does several pieces of work at the same time, and resolves with their results. Where one fails, the others are aborted,
+ * and have ended before its error is thrown.
  */
 export async function together<Values extends readonly unknown[]>(
   signal: AbortSignal,

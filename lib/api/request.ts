@@ -70,7 +70,7 @@ export const BuildRequest = z.strictObject({
 });
 /** A request as it is after validation: PPAs are parsed, defaults filled in. */
 export type BuildRequest = z.infer<typeof BuildRequest>;
-/** What names a kind of image in a request. */
+/** The name of a kind of image in a request. */
 export type ImageType = BuildRequest['base_image']['image_type'];
 /** A request as a caller writes it. */
 export type BuildRequestInput = z.input<typeof BuildRequest>;

@@ -44,7 +44,7 @@ export interface HttpClientOptions {
   readonly retry?: Partial<RetryPolicy>;
 }
 
-/** What a Retry-After asks for comes on top; a server that asks for more than the longest wait is not tried again. */
+/** The wait of a Retry-After comes on top; a server that asks for more than the longest wait is not tried again. */
 export interface RetryPolicy extends Backoff {
   /** How often one thing is tried, the first time included; three times at most where the server is too slow. */
   readonly attempts: number;

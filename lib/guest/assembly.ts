@@ -11,7 +11,7 @@ export interface Assembly {
   readonly devices: readonly { readonly partition: Partition; readonly major: number; readonly minor: number }[];
   /** Parents before children, the root first. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** What a file system is mounted as, where that is another one. */
+  /** Gives the type that a file system is mounted as; missing where that is always its own. */
   readonly driver?: (type: FileSystem['type']) => FileSystem['type'];
   readonly mountOptions: MountOptions;
   readonly binds: readonly GuestBind[];

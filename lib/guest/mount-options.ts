@@ -14,7 +14,7 @@ export const hostMountOptions: MountOptions = {
   vfat: 'noatime,nodev,umask=0077',
 };
 
-/** What a host mounts a file system as: only as ext4 the kernel gives ext2 and ext3, which its driver reads too, an id map. */
+/** The type that the host mounts a file system as. The kernel gives ext2 and ext3 an id map only where its ext4 driver reads them. */
 export function hostDriver(type: FileSystem['type']): FileSystem['type'] {
   return type === 'ext2' || type === 'ext3' ? 'ext4' : type;
 }

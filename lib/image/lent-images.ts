@@ -17,7 +17,7 @@ export interface ImageFile {
 }
 
 export interface LentImages<Name extends string> extends AsyncDisposable {
-  /** What a process that has inherited the descriptors can open each file by. */
+  /** The path by which a process that has inherited the descriptors opens each file. */
   readonly names: Readonly<Record<Name, string>>;
   readonly descriptors: readonly number[];
 }

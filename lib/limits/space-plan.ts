@@ -1,4 +1,4 @@
-/** What a build writes where, as far as can be told beforehand. */
+/** The disk space that a build needs in each folder, as far as it is known beforehand. */
 
 export interface SpaceFolders {
   readonly work: string;

@@ -64,7 +64,7 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
       output,
     });
   } catch (error) {
-    // What fails while a build is being stopped is a consequence.
+    // A failure while a build is being stopped is a consequence of that.
     throw signal.aborted ? signal.reason : space.explain(error);
   }
 }

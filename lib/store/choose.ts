@@ -43,7 +43,7 @@ export interface ChosenStores {
   readonly description: string;
   /** The stores in use. */
   readonly stores: readonly Store[];
-  /** What all of these need. */
+  /** Conditions that all of these share. */
   readonly checks: readonly StoreCheck[];
   /** The store for images of a kind (`image_type`). */
   for(imageType: string): Store;

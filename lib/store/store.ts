@@ -13,7 +13,7 @@ export interface Store {
   put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage>;
   /** Removes what an unfinished `put` of this build left; nothing when there is nothing. */
   discard(buildId: string): Promise<void>;
-  /** What has to hold for `put`, in the order in which it needs that. */
+  /** Conditions of `put`, in the order in which it needs them. */
   readonly checks: readonly StoreCheck[];
 }
 

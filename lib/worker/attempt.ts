@@ -121,7 +121,7 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
     const image = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
     return { do: 'finish', outcome: { state: 'completed', image }, bury: false };
   } catch (thrown) {
-    // What fails while a build is being ended is a consequence; the reason of the end is the cause.
+    // A failure while a build is being ended is a consequence; the reason of the end is the cause.
     const error = toImageBuilderError(signal.aborted ? signal.reason : thrown);
     const { step, doing } = reporter;
     const place = step === null ? doing : `${step}: ${doing}`;

@@ -10,7 +10,7 @@ import { prepareProbe, runProbe } from './probe-container.ts';
 import { startSupervisor } from './supervision.ts';
 
 export interface HostProbe {
-  /** What keeps the host guest from working here, one sentence each; nothing where it works. */
+  /** Reasons why the host guest does not work here, one sentence each; none where it works. */
   readonly hindrances: readonly string[];
   /** Why root inside is root on the worker, there being no user namespace; null where there is one. */
   readonly unmapped: string | null;
