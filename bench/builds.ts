@@ -10,9 +10,10 @@ import { createEgress } from '#lib/fetch/egress.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { probeVm } from '#lib/guest/vm/probe.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
-import { makeBaseImage } from '../test/images/base-image.ts';
-import { serveFile } from '../test/servers/image-server.ts';
-import { type Launchpad, startLaunchpad } from '../test/servers/launchpad.ts';
+import { makeBaseImage } from '../lab/images/base-image.ts';
+import { baseImageCache } from '../lab/images/cache.ts';
+import { serveFile } from '../lab/servers/image-server.ts';
+import { type Launchpad, startLaunchpad } from '../lab/servers/launchpad.ts';
 import { type Builder, type GuestKind, startBuilder } from './image-builder.ts';
 import { benchPpa, packages, ppaName } from './job.ts';
 import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
@@ -53,7 +54,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   // The builder of the vm guest is nobody.
   await chmod(directory, 0o755);
 
-  const image = await makeBaseImage({ cacheDirectory: join(root, '.cache/base-images'), onLine, signal });
+  const image = await makeBaseImage({ cacheDirectory: baseImageCache, onLine, signal });
   const series = image.codename;
   const site = cleanup.use(await serveFile(image.path));
   const launchpad = cleanup.use(await startLaunchpad({ ppas: [benchPpa(series)], directory: join(directory, 'ppa') }));

@@ -1,5 +1,5 @@
 import { parseBuildRequest } from '#lib/api/request.ts';
-import type { PpaRecipe } from '../test/servers/launchpad.ts';
+import type { PpaRecipe } from '../lab/servers/launchpad.ts';
 
 /** The job that both ways do: one PPA with a package of its own, and three of the archive that bring a dozen more. */
 

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import type { FinishedImage } from '#lib/store/store.ts';
-import { startOpenStack } from '../test/servers/openstack/openstack.ts';
+import { startOpenStack } from '../lab/servers/openstack/openstack.ts';
 import { median } from './measure.ts';
 
 /** Uploads of one file to one real Glance, by Image Builder and by curl, in turns. */

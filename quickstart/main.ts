@@ -9,14 +9,15 @@ import { secretFiles } from '#lib/config.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { tryLock } from '#lib/lock.ts';
 import { formatSeconds } from '#lib/text.ts';
-import { makeBaseImage } from '../test/images/base-image.ts';
-import { bootImage } from '../test/images/boot.ts';
-import { startCaller } from '../test/servers/caller.ts';
-import { serveFile } from '../test/servers/image-server.ts';
-import { startLaunchpad } from '../test/servers/launchpad.ts';
-import { type OpenStack, startOpenStack } from '../test/servers/openstack/openstack.ts';
-import { startRabbitMq } from '../test/servers/rabbitmq.ts';
-import { startServeProcess } from '../test/servers/serve-process.ts';
+import { makeBaseImage } from '../lab/images/base-image.ts';
+import { bootImage } from '../lab/images/boot.ts';
+import { baseImageCache } from '../lab/images/cache.ts';
+import { startCaller } from '../lab/servers/caller.ts';
+import { serveFile } from '../lab/servers/image-server.ts';
+import { startLaunchpad } from '../lab/servers/launchpad.ts';
+import { type OpenStack, startOpenStack } from '../lab/servers/openstack/openstack.ts';
+import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
+import { startServeProcess } from '../lab/servers/serve-process.ts';
 import { readOptions } from './options.ts';
 import { bootMarker, examplePpa } from './packages.ts';
 import { describeResult } from './report.ts';
@@ -26,7 +27,6 @@ import { describeResult } from './report.ts';
 const root = dirname(import.meta.dirname);
 const directory = join(root, '.cache', 'quickstart');
 /** Shared with the tests: a base image takes a minute and a half to make. */
-const baseImages = join(root, '.cache', 'base-images');
 const storeDirectory = join(directory, 'store');
 const progressTrigger = 'testbuild-1-imagebuilder';
 const appearsWithinMs = 60_000;
@@ -71,7 +71,7 @@ async function run(): Promise<void> {
 
   const base = await step('The base image', async () => {
     if (options.baseImage !== undefined) return { url: options.baseImage, series: options.series ?? '', path: null };
-    const image = await makeBaseImage({ cacheDirectory: baseImages, onLine: detail, signal });
+    const image = await makeBaseImage({ cacheDirectory: baseImageCache, onLine: detail, signal });
     detail(image.made ? `made ${shown(image.path)}` : `${shown(image.path)}, made earlier this week`);
     return { url: null, series: image.codename, path: image.path };
   });
@@ -149,7 +149,7 @@ async function run(): Promise<void> {
 
   const baseBytes = base.path === null ? null : (await stat(base.path)).size;
   say(`\n${describeResult({ image, imagePath, baseBytes, events: caller.events })}`);
-  const places = base.path === null ? [directory] : [directory, baseImages];
+  const places = base.path === null ? [directory] : [directory, baseImageCache];
   say(`\nEverything that was started has been stopped. What stays, to be used again, can be removed with`);
   say(`  rm -r ${places.map(shown).join(' ')}`);
 }

@@ -1,4 +1,4 @@
-import { markerPackage, type PpaRecipe } from '../test/servers/launchpad.ts';
+import { markerPackage, type PpaRecipe } from '../lab/servers/launchpad.ts';
 
 /** The PPA of the specification's own example, with the two packages that its request names. */
 

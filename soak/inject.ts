@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FunctionProcess } from '../test/servers/function.ts';
-import { type Fleet, leaseSeconds } from '../test/system/faults/fleet.ts';
-import { processesIn } from '../test/system/faults/processes.ts';
+import { type Fleet, leaseSeconds } from '../lab/fleet/fleet.ts';
+import { processesIn } from '../lab/fleet/processes.ts';
+import type { FunctionProcess } from '../lab/servers/function.ts';
 import type { Callers } from './callers.ts';
 import { type FaultKind, type PlannedFault, submitters } from './plan.ts';
 

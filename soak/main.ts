@@ -1,16 +1,17 @@
 import { randomInt } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import { Command, InvalidArgumentError } from 'commander';
 import { queues } from '#lib/queue/topology.ts';
 import { table } from '#lib/text.ts';
-import { makeSmallImage } from '../test/images/small-image.ts';
-import { call } from '../test/servers/function.ts';
-import { failingPackage } from '../test/servers/launchpad.ts';
-import { type Fleet, startFleet } from '../test/system/faults/fleet.ts';
-import { assertNothingLeft, observe } from '../test/system/leaks.ts';
+import { type Fleet, startFleet } from '../lab/fleet/fleet.ts';
+import { baseImageCache } from '../lab/images/cache.ts';
+import { makeSmallImage } from '../lab/images/small-image.ts';
+import { assertNothingLeft, observe } from '../lab/leaks.ts';
+import { call } from '../lab/servers/function.ts';
+import { failingPackage } from '../lab/servers/launchpad.ts';
 import { type Callers, startCallers } from './callers.ts';
 import { createInjector } from './inject.ts';
 import { makePlan, plainPackages, submitters } from './plan.ts';
@@ -32,7 +33,6 @@ const options = new Command('npm run soak --')
   .parse()
   .opts<{ builds: number; minutes: number; workers: number; seed?: number; logs?: string }>();
 
-const root = dirname(import.meta.dirname);
 /** Submissions under way at once, for each worker. */
 const submissionsPerWorker = 3;
 /** After the last fault every build ends, and is told of, within this. */
@@ -47,7 +47,7 @@ if (process.geteuid?.() !== 0) {
   process.exit(1);
 }
 
-const base = await makeSmallImage(join(root, '.cache', 'base-images'), say);
+const base = await makeSmallImage(baseImageCache, say);
 await using fleet = await startFleet({
   base,
   packages: () => [

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BuildRequestInput } from '#lib/api/request.ts';
-import type { Fleet, Submitted } from '../test/system/faults/fleet.ts';
+import type { Fleet, Submitted } from '../lab/fleet/fleet.ts';
 import type { Callers } from './callers.ts';
 import type { Submission } from './plan.ts';
 

@@ -2,9 +2,9 @@ import { chmod, glob, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
+import { assertNothingLeft, type Observation, observe } from '../lab/leaks.ts';
 import { reach } from './runner/reach.ts';
 import { add, type Counts, countProgram, countTests, noTests, summaryLine } from './runner/summary.ts';
-import { assertNothingLeft, type Observation, observe } from './system/leaks.ts';
 
 /**
  * node test/run.ts [check] [unit] [system] [filter …]

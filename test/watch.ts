@@ -12,7 +12,19 @@ import { dependentsOf, importsOf } from './runner/imports.ts';
  */
 
 const root = dirname(import.meta.dirname);
-const folders = ['bench', 'bin', 'docs', 'functions', 'lib', 'quickstart', 'scripts', 'soak', 'template', 'test'];
+const folders = [
+  'bench',
+  'bin',
+  'docs',
+  'functions',
+  'lab',
+  'lib',
+  'quickstart',
+  'scripts',
+  'soak',
+  'template',
+  'test',
+];
 const watchedName = /\.(ts|mjs|sh|pl|md|json|yml)$/;
 /** Editors and Git change several files at once. */
 const settleMs = 100;

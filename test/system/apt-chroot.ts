@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { exec } from '#lib/exec.ts';
 import type { GuestBind, GuestSession } from '#lib/guest/guest.ts';
 import { lock } from '#lib/lock.ts';
-import { distributionSources, readAptSources, readRelease } from '../images/apt-sources.ts';
+import { distributionSources, readAptSources, readRelease } from '../../lab/images/apt-sources.ts';
 
 /**
  * A small real system of this machine's own release, and a session that runs scripts in it by chroot, so that apt is

@@ -14,7 +14,8 @@ import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { findRoot } from '#lib/image/layout.ts';
 import type { BuildView } from '#lib/queue/ledger.ts';
-import type { Docker } from '../servers/docker.ts';
+import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
+import type { Docker } from '../../lab/servers/docker.ts';
 import {
   buildFunctionImage,
   containerLogs,
@@ -23,8 +24,7 @@ import {
   importFunctionBases,
   startContainer,
   testWithDocker,
-} from '../servers/function-image.ts';
-import { type Fleet, startFleet } from './faults/fleet.ts';
+} from '../../lab/servers/function-image.ts';
 
 /**
  * The worker as a stock OpenFaaS pod runs it: its real image, with the environment, the limits and the read-only root

@@ -6,8 +6,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildStatus } from '#lib/api/status.ts';
 import { exec } from '#lib/exec.ts';
-import { failingPackage } from '../servers/launchpad.ts';
-import { assertNothingLeft, type Observation, observe } from './leaks.ts';
+import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
+import { failingPackage } from '../../lab/servers/launchpad.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
 
 /** Builds that fail or are cancelled, through the whole service: each says why, and leaves nothing. */

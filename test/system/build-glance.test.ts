@@ -5,10 +5,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { secretFiles } from '#lib/config.ts';
 import { hashFile } from '#lib/image/digest.ts';
-import { bootImage } from '../images/boot.ts';
-import { markerPackage } from '../servers/launchpad.ts';
-import { startOpenStack } from '../servers/openstack/openstack.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
+import { bootImage } from '../../lab/images/boot.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { markerPackage } from '../../lab/servers/launchpad.ts';
+import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { startService } from './service.ts';
 
 const marker = 'baz-utils-was-here';

@@ -7,10 +7,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import type { BuildView } from '#lib/queue/ledger.ts';
-import { call, type FunctionProcess } from '../servers/function.ts';
-import { type Fleet, startFleet } from './faults/fleet.ts';
+import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { call, type FunctionProcess } from '../../lab/servers/function.ts';
 import { smallImage } from './faults/small-image.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
 
 /** Builds that go beyond a limit, through the whole service: each ends with a clear error, and the worker goes on. */
 

@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bootImage } from '../images/boot.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
+import { bootImage } from '../../lab/images/boot.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { startService } from './service.ts';
 
 test('in an image whose /boot is a partition of its own a new kernel lands there, and boots', async () => {

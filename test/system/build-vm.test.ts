@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hashFile } from '#lib/image/digest.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { leftInWorkDirectory, startService } from './service.ts';
 
 test('a whole build in a vm, its packages resolved outside, ends like one on the host', async () => {

@@ -8,9 +8,9 @@ import * as assert from 'uvu/assert';
 import type { BuildEvent } from '#lib/api/event.ts';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
-import { bootImage } from '../images/boot.ts';
-import { markerPackage } from '../servers/launchpad.ts';
-import { assertNothingLeft, type Observation, observe } from './leaks.ts';
+import { bootImage } from '../../lab/images/boot.ts';
+import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
+import { markerPackage } from '../../lab/servers/launchpad.ts';
 import { admitToFolder, attackFolders } from './other-user.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
 

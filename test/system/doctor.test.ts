@@ -8,7 +8,7 @@ import type { Diagnosis } from '#lib/doctor/diagnose.ts';
 import type { Finding } from '#lib/doctor/finding.ts';
 import { exec } from '#lib/exec.ts';
 import { findTool } from '#lib/tools.ts';
-import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
+import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { asNobody, nobody } from './other-user.ts';
 import { eventually } from './serve/command.ts';
 

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Docker } from '../servers/docker.ts';
+import type { Docker } from '../../lab/servers/docker.ts';
 import {
   buildFunctionImage,
   containerLogs,
@@ -14,7 +14,7 @@ import {
   importFunctionBases,
   startContainer,
   testWithDocker,
-} from '../servers/function-image.ts';
+} from '../../lab/servers/function-image.ts';
 
 /**
  * The template's Dockerfile, really built, and its containers run the way a hardened cluster runs them. The worker's

@@ -18,9 +18,9 @@ import { type HostProbe, probeHost } from '#lib/guest/host/probe.ts';
 import { guestDirectory, sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createLog } from '#lib/log.ts';
-import { waitForProcess } from './faults/processes.ts';
+import { waitForProcess } from '../../lab/fleet/processes.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 const log = createLog({ level: 'error' });

@@ -10,8 +10,8 @@ import type { GuestSession } from '#lib/guest/guest.ts';
 import type { GuestLimits } from '#lib/guest/host/cgroup.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
+import { assertNothingLeft, guestGroups, observe } from '../../lab/leaks.ts';
 import { makeTestImage } from './guest-image.ts';
-import { assertNothingLeft, guestGroups, observe } from './leaks.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /** What runs inside an image that the host guest has opened is held to its limits by a cgroup, and leaves none. */

@@ -10,9 +10,9 @@ import { guestDirectory } from '#lib/guest/host/sweep.ts';
 import type { VmSettings } from '#lib/guest/vm/prepare.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
 import { createLog } from '#lib/log.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
 import { becomeNobody } from './guest-vm-worker.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /** Small images opened in vms by a process without privileges. */

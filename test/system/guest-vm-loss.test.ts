@@ -9,9 +9,9 @@ import type { ImageBuilderError } from '#lib/errors.ts';
 import type { GuestScript } from '#lib/guest/guest.ts';
 import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { makeTestImage } from './guest-image.ts';
 import { assertCode, emulator, failure, log, openVmTests } from './guest-vm-disk.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
 
 /** Vms that break, hang or have lost their worker. */
 

@@ -18,13 +18,13 @@ import { createLog } from '#lib/log.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { startReporter } from '#lib/worker/reporter.ts';
-import { makeBaseImage } from '../images/base-image.ts';
-import { serveFile } from '../servers/image-server.ts';
-import { type PackageRecipe, startLaunchpad } from '../servers/launchpad.ts';
+import { makeBaseImage } from '../../lab/images/base-image.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { serveFile } from '../../lab/servers/image-server.ts';
+import { type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
-import { baseImageCache } from './service.ts';
 
 /** All that a package can leave in an image besides plain files. */
 const oddPackage: PackageRecipe = {

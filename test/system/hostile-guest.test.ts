@@ -14,10 +14,9 @@ import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
-import { failure } from '../failure.ts';
-import { makeBaseImage } from '../images/base-image.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
-import { baseImageCache } from './service.ts';
+import { makeBaseImage } from '../../lab/images/base-image.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /** What a package's scripts may try against the worker, in a real system opened by the host guest. */

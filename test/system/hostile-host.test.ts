@@ -11,10 +11,10 @@ import type { GuestDisk, GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
-import { makeBaseImage } from '../images/base-image.ts';
-import { waitForProcess } from './faults/processes.ts';
-import { assertNothingLeft, observe } from './leaks.ts';
-import { baseImageCache } from './service.ts';
+import { waitForProcess } from '../../lab/fleet/processes.ts';
+import { makeBaseImage } from '../../lab/images/base-image.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /**

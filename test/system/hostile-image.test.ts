@@ -7,7 +7,7 @@ import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import type { ImageInspection } from '#lib/image/inspection.ts';
 import { limitsFor, openQemuTools } from '#lib/image/qemu-img.ts';
-import { openDisk } from '../images/open-disk.ts';
+import { openDisk } from '../../lab/images/open-disk.ts';
 import { makeDisk } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
 import { unprivilegedIds } from './unprivileged.ts';

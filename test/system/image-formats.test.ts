@@ -5,7 +5,7 @@ import { toImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { findRoot } from '#lib/image/layout.ts';
-import { openDisk } from '../images/open-disk.ts';
+import { openDisk } from '../../lab/images/open-disk.ts';
 import { makeDisk, rootOffsetBytes, rootUuid } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
 

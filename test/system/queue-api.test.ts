@@ -19,8 +19,8 @@ import { createWake } from '#lib/worker/wake.ts';
 import { createWorker } from '#lib/worker/worker.ts';
 import { buildImage } from '../../functions/build-image/build-image.ts';
 import { status } from '../../functions/status/status.ts';
+import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
-import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
 
 interface Context {
   rabbitmq: RabbitMq;

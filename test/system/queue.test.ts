@@ -11,7 +11,7 @@ import { openConnection } from '#lib/queue/connection.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
 import { openProgress } from '#lib/queue/progress.ts';
 import { queues } from '#lib/queue/topology.ts';
-import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
+import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { buildEvent } from '../unit/queue/build-event.ts';
 
 interface Context {

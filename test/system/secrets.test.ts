@@ -12,11 +12,11 @@ import type { BuildRequestInput } from '#lib/api/request.ts';
 import { secretFiles } from '#lib/config.ts';
 import { exec } from '#lib/exec.ts';
 import { queues } from '#lib/queue/topology.ts';
-import { call, startFunction } from '../servers/function.ts';
-import { serveFile } from '../servers/image-server.ts';
-import { startOpenStack } from '../servers/openstack/openstack.ts';
-import { projects } from '../servers/openstack/template.ts';
-import { type FleetBase, startFleet } from './faults/fleet.ts';
+import { type FleetBase, startFleet } from '../../lab/fleet/fleet.ts';
+import { call, startFunction } from '../../lab/servers/function.ts';
+import { serveFile } from '../../lab/servers/image-server.ts';
+import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
+import { projects } from '../../lab/servers/openstack/template.ts';
 import { smallImage } from './faults/small-image.ts';
 import { scanFor } from './secret-scan.ts';
 

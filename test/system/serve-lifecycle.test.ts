@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
-import { postHead, rawCall } from '../servers/raw-http.ts';
+import { postHead, rawCall } from '../../lab/servers/raw-http.ts';
 import { eventually, imagebuilder, isAlive, serveStack, writeStack } from './serve/command.ts';
 
 const slow = { slow: { handler: 'slow', environment: { max_inflight: '2' } } } as const;

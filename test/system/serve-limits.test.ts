@@ -3,7 +3,7 @@ import { Agent, createServer as createHttpServer, request } from 'node:http';
 import { createServer } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { postHead, rawCall } from '../servers/raw-http.ts';
+import { postHead, rawCall } from '../../lab/servers/raw-http.ts';
 import { eventually, serveStack } from './serve/command.ts';
 import { startReceiver } from './serve/receiver.ts';
 

@@ -5,12 +5,13 @@ import type { BuildRequestInput } from '#lib/api/request.ts';
 import { BuildStatus } from '#lib/api/status.ts';
 import { type Client, createClient } from '#lib/client/client.ts';
 import { followBuild } from '#lib/client/follow.ts';
-import { type BaseImage, makeBaseImage } from '../images/base-image.ts';
-import { type Caller, startCaller } from '../servers/caller.ts';
-import { serveFile } from '../servers/image-server.ts';
-import { type Launchpad, type PpaRecipe, startLaunchpad } from '../servers/launchpad.ts';
-import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
-import { startServeProcess } from '../servers/serve-process.ts';
+import { type BaseImage, makeBaseImage } from '../../lab/images/base-image.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { type Caller, startCaller } from '../../lab/servers/caller.ts';
+import { serveFile } from '../../lab/servers/image-server.ts';
+import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
+import { startServeProcess } from '../../lab/servers/serve-process.ts';
 
 /** The whole service for end-to-end tests: RabbitMQ, `imagebuilder serve`, a base image on a server, PPAs, a caller. */
 export interface Service extends AsyncDisposable {
@@ -35,8 +36,6 @@ export interface Service extends AsyncDisposable {
 
 export const progressTrigger = 'testbuild-1-imagebuilder';
 const root = join(import.meta.dirname, '..', '..');
-/** Shared by every test and the quickstart: a base image takes a minute and a half to make. */
-export const baseImageCache = join(root, '.cache', 'base-images');
 
 export interface ServiceOptions {
   readonly ppas: (series: string) => readonly PpaRecipe[];

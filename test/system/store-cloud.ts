@@ -10,7 +10,7 @@ import type { RetryPolicy } from '#lib/store/openstack/retry.ts';
 import type { Session } from '#lib/store/openstack/session.ts';
 import type { FinishedImage, Store } from '#lib/store/store.ts';
 import { type Container, openContainer } from '#lib/store/swift/api.ts';
-import type { OpenStack } from '../servers/openstack/openstack.ts';
+import type { OpenStack } from '../../lab/servers/openstack/openstack.ts';
 
 /** What the tests of the OpenStack stores share. */
 

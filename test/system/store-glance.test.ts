@@ -5,9 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { failure } from '../failure.ts';
-import { type OpenStack, startOpenStack } from '../servers/openstack/openstack.ts';
-import { projects } from '../servers/openstack/template.ts';
+import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
+import { projects } from '../../lab/servers/openstack/template.ts';
 import {
   afterBytes,
   allText,

@@ -8,10 +8,9 @@ import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { createSession } from '#lib/store/openstack/session.ts';
 import { createTransport, type TransportRequest } from '#lib/store/openstack/transport.ts';
-import { failure } from '../failure.ts';
-import { type OpenStack, startOpenStack } from '../servers/openstack/openstack.ts';
-import { projects } from '../servers/openstack/template.ts';
-import { allText, configurationOf, connect, finishedImage, never, quickRetry, quiet } from './store-cloud.ts';
+import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
+import { projects } from '../../lab/servers/openstack/template.ts';
+import { allText, configurationOf, connect, failure, finishedImage, never, quickRetry, quiet } from './store-cloud.ts';
 
 /** Authentication and catalogue against a real Keystone behind TLS with a CA of its own. */
 

@@ -5,9 +5,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import got from 'got';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { failure } from '../failure.ts';
-import { type OpenStack, startOpenStack } from '../servers/openstack/openstack.ts';
-import { afterBytes, type Client, connect, finishedImage, MiB, never, quickRetry, quiet } from './store-cloud.ts';
+import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
+import {
+  afterBytes,
+  type Client,
+  connect,
+  failure,
+  finishedImage,
+  MiB,
+  never,
+  quickRetry,
+  quiet,
+} from './store-cloud.ts';
 
 /** Images in a real Swift whose largest object is 8 MiB, with a real Keystone before it. */
 

@@ -3,8 +3,8 @@ import { connect } from 'amqplib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { BuildEvent, isTerminal } from '#lib/api/event.ts';
+import { type Fleet, leaseSeconds } from '../../lab/fleet/fleet.ts';
 import { assertInOrder } from './faults/events.ts';
-import { type Fleet, leaseSeconds } from './faults/fleet.ts';
 import { assertEndedWell, scenarios } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 

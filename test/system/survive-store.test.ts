@@ -5,10 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { secretFiles } from '#lib/config.ts';
-import type { FunctionProcess } from '../servers/function.ts';
-import { type OpenStack, startOpenStack } from '../servers/openstack/openstack.ts';
+import type { Fleet } from '../../lab/fleet/fleet.ts';
+import type { FunctionProcess } from '../../lab/servers/function.ts';
+import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { assertInOrder } from './faults/events.ts';
-import type { Fleet } from './faults/fleet.ts';
 import { buildOver, kill, scenarios, startNext } from './faults/scenarios.ts';
 import { type Client, connect, MiB, never } from './store-cloud.ts';
 

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Fleet } from './faults/fleet.ts';
-import { waitForProcess } from './faults/processes.ts';
+import type { Fleet } from '../../lab/fleet/fleet.ts';
+import { waitForProcess } from '../../lab/fleet/processes.ts';
 import { assertEndedWell, buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 

@@ -6,9 +6,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCgroup } from '#lib/guest/host/cgroup.ts';
 import { removeGroup } from '#lib/guest/host/remove-group.ts';
-import type { FunctionProcess } from '../servers/function.ts';
+import { waitForProcess } from '../../lab/fleet/processes.ts';
+import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { assertInOrder } from './faults/events.ts';
-import { waitForProcess } from './faults/processes.ts';
 import {
   assertEndedWell,
   buildOver,

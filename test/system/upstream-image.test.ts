@@ -6,8 +6,7 @@ import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
 import type { RetryPolicy } from '#lib/fetch/client.ts';
-import { failure } from '../failure.ts';
-import { type Fault, type FaultyServer, startFaultyServer } from '../servers/faulty.ts';
+import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { startFileServer, temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 
 /** What becomes of a build's base image when its server goes wrong, from the first look to the last byte. */

@@ -4,8 +4,8 @@ import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { loadConfig } from '#lib/config.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
-import { type Fault, type FaultyServer, startFaultyServer } from '../servers/faulty.ts';
-import { type Launchpad, startLaunchpad } from '../servers/launchpad.ts';
+import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
+import { type Launchpad, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { rejection, testClient } from '../unit/fetch/with-server.ts';
 
 /** What becomes of a build when Launchpad, or the server of PPAs, goes wrong. */

@@ -5,8 +5,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePorts } from '../../servers/openstack/server.ts';
-import type { Fleet } from './fleet.ts';
+import type { Fleet } from '../../../lab/fleet/fleet.ts';
+import { freePorts } from '../../../lab/servers/openstack/server.ts';
 
 /** A worker as it runs in a pod: under the watchdog, which gets the signals and the calls. */
 export interface Pod extends AsyncDisposable {
@@ -24,7 +24,7 @@ export async function startPod(fleet: Fleet): Promise<Pod> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-pod-'));
   const [port = 0, functionPort = 0] = await freePorts(2);
   const at = (path: string) => join(repository, path);
-  const child = spawn(process.execPath, [at('test/servers/watchdog-stand-in.ts')], {
+  const child = spawn(process.execPath, [at('lab/servers/watchdog-stand-in.ts')], {
     env: {
       ...fleet.settings,
       PATH: process.env.PATH ?? '',

@@ -2,10 +2,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildStep } from '#lib/api/event.ts';
 import type { BuildView } from '#lib/queue/ledger.ts';
-import type { FunctionProcess } from '../../servers/function.ts';
-import { assertNothingLeft, type Observation, observe } from '../leaks.ts';
+import { type Fleet, type FleetOptions, startFleet } from '../../../lab/fleet/fleet.ts';
+import { assertNothingLeft, type Observation, observe } from '../../../lab/leaks.ts';
+import type { FunctionProcess } from '../../../lab/servers/function.ts';
 import { assertInOrder } from './events.ts';
-import { type Fleet, type FleetOptions, startFleet } from './fleet.ts';
 
 /** What the tests that break things have in common. */
 

@@ -1,6 +1,6 @@
-import { makeSmallImage } from '../../images/small-image.ts';
-import { baseImageCache } from '../service.ts';
-import type { FleetBase } from './fleet.ts';
+import type { FleetBase } from '../../../lab/fleet/fleet.ts';
+import { baseImageCache } from '../../../lab/images/cache.ts';
+import { makeSmallImage } from '../../../lab/images/small-image.ts';
 
 /** The small base image, for tests in which many builds matter more than what is built. */
 export async function smallImage(): Promise<FleetBase> {

@@ -7,8 +7,7 @@ import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { loadConfig } from '#lib/config.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
-import { failure } from '../../failure.ts';
-import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../servers/launchpad.ts';
+import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../../lab/servers/launchpad.ts';
 
 const recipe = (name: string, flaw?: PpaRecipe['flaw'], key: PpaRecipe['key'] = 'ed25519'): PpaRecipe => ({
   owner: 'project',

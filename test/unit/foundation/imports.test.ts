@@ -54,6 +54,13 @@ test('nothing imports in a circle', () => {
   assert.is(findCycle()?.join('\n imports '), undefined);
 });
 
+test('commands of users and the lab that they share import no test files', () => {
+  for (const file of globSync(['{bench,bin,lab,quickstart,scripts,soak}/**/*.ts'], { cwd: repository })) {
+    for (const target of importsOf(repository, file))
+      assert.not(target.startsWith('test/'), `${file} imports ${target}`);
+  }
+});
+
 test('imports go downwards only', () => {
   for (const [file, targets] of graph) {
     const [, folder = '', ...below] = file.split('/');

@@ -7,7 +7,13 @@ import { formatPpa, Ppa } from '#lib/api/ppa.ts';
 import { Problem } from '#lib/api/problem.ts';
 import { BuildRequest, ExchangeName, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
 import { queues } from '#lib/queue/topology.ts';
-import { type Answer, type CallOptions, call, type FunctionProcess, startFunction } from '../../servers/function.ts';
+import {
+  type Answer,
+  type CallOptions,
+  call,
+  type FunctionProcess,
+  startFunction,
+} from '../../../lab/servers/function.ts';
 import { holds } from '../holds.ts';
 import { fromSchema } from './from-schema.ts';
 

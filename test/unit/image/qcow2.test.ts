@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
-import { openDisk } from '../../images/open-disk.ts';
+import { openDisk } from '../../../lab/images/open-disk.ts';
 import { type CraftedImage, type CraftOptions, craftQcow2, extension } from './craft-qcow2.ts';
 import { withFile } from './temporary.ts';
 

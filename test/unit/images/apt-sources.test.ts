@@ -9,7 +9,7 @@ import {
   parseOneLineSources,
   readAptSources,
   readRelease,
-} from '../../images/apt-sources.ts';
+} from '../../../lab/images/apt-sources.ts';
 
 const bookworm = { distribution: 'debian', version: '12', codename: 'bookworm' };
 const noble = { distribution: 'ubuntu', version: '24.04', codename: 'noble' };

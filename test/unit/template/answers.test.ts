@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Answer, call, type FunctionProcess, startFunction } from '../../servers/function.ts';
+import { type Answer, call, type FunctionProcess, startFunction } from '../../../lab/servers/function.ts';
 
 /** What goes out for what a handler returns or throws. */
 

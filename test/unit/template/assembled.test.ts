@@ -6,8 +6,8 @@ import * as assert from 'uvu/assert';
 import { z } from 'zod';
 import { loadConfig, settings } from '#lib/config.ts';
 import { errorTable } from '#lib/errors.ts';
-import { assemble, linkProductionDependencies, readStackFile } from '../../servers/assemble.ts';
-import { call, startFunction } from '../../servers/function.ts';
+import { assemble, linkProductionDependencies, readStackFile } from '../../../lab/servers/assemble.ts';
+import { call, startFunction } from '../../../lab/servers/function.ts';
 
 /** stack.yml, and the functions run from the tree that faas-cli makes of it. */
 

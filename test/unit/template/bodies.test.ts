@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { call, type FunctionProcess, startFunction } from '../../servers/function.ts';
+import { call, type FunctionProcess, startFunction } from '../../../lab/servers/function.ts';
 
 /** What a handler is given of a request: bodies, paths, queries, headers. */
 

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { errorTable } from '#lib/errors.ts';
+import { call, type FunctionProcess, runFunction, startFunction } from '../../../lab/servers/function.ts';
 import { problems } from '../../../template/node24-ts/problem.ts';
-import { call, type FunctionProcess, runFunction, startFunction } from '../../servers/function.ts';
 
 /** How a function starts, is left by its callers, stops, and fails to start. */
 

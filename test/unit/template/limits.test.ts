@@ -5,9 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { call, type FunctionProcess, startFunction } from '../../../lab/servers/function.ts';
+import { postHead, rawCall } from '../../../lab/servers/raw-http.ts';
 import { readBody } from '../../../template/node24-ts/read-body.ts';
-import { call, type FunctionProcess, startFunction } from '../../servers/function.ts';
-import { postHead, rawCall } from '../../servers/raw-http.ts';
 
 /** Callers who begin a request and do not finish it. */
 

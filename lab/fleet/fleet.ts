@@ -11,11 +11,11 @@ import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/ledger.ts';
 import { queues } from '#lib/queue/topology.ts';
-import { type BaseImage, makeBaseImage } from '../../images/base-image.ts';
-import { call, type FunctionProcess, startFunction } from '../../servers/function.ts';
-import { type Launchpad, type PackageRecipe, startLaunchpad } from '../../servers/launchpad.ts';
-import { type RabbitMq, startRabbitMq } from '../../servers/rabbitmq.ts';
-import { baseImageCache } from '../service.ts';
+import { type BaseImage, makeBaseImage } from '../images/base-image.ts';
+import { baseImageCache } from '../images/cache.ts';
+import { call, type FunctionProcess, startFunction } from '../servers/function.ts';
+import { type Launchpad, type PackageRecipe, startLaunchpad } from '../servers/launchpad.ts';
+import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
 import { type Gate, startGate } from './gate.ts';
 import { type ImageServer, startImageServer } from './image-server.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
@@ -175,7 +175,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     IMAGEBUILDER_HEARTBEAT: String(heartbeatSeconds),
     ...(typeof options.settings === 'function' ? await options.settings(rabbitMq) : options.settings),
   };
-  const handlers = join(import.meta.dirname, '..', '..', '..', 'functions');
+  const handlers = join(import.meta.dirname, '..', '..', 'functions');
   const functions: FunctionProcess[] = [];
   const start = async (name: string, env: Readonly<Record<string, string>> = {}) => {
     const started = await startFunction({ handler: join(handlers, name, 'handler.ts'), env: { ...settings, ...env } });

@@ -46,7 +46,7 @@ export async function importBaseImages(docker: Docker, names: BaseImageNames, ca
 }
 
 async function importWatchdog(docker: Docker, name: string, directory: string): Promise<void> {
-  const source = await readFile(join(repository, 'test/servers/watchdog-stand-in.ts'), 'utf8');
+  const source = await readFile(join(repository, 'lab/servers/watchdog-stand-in.ts'), 'utf8');
   await writeFile(join(directory, 'fwatchdog'), `#!/usr/local/bin/node\n${stripTypeScriptTypes(source)}`);
   await chmod(join(directory, 'fwatchdog'), 0o755);
   const tar = join(directory, 'watchdog.tar');
