@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { loadConfig } from '#lib/config.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
-import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
+import { sweepGuest } from '#lib/guest/sweep.ts';
 import { createLog } from '#lib/log.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
@@ -44,7 +44,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const folders = foldersOfBuilds(config, { fileStore: store.kind === 'file' });
   for (const folder of folders) await openPrivateFolder(folder, { log });
   const sweep = () =>
-    sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepHostGuest(path, { log }), log });
+    sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
   await sweep();
   const tools = opened.use(await openBuildTools({ settings: config, store, userAgent, log }));
   const { client } = tools;

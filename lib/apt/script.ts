@@ -1,19 +1,14 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import type { GuestScript, ScriptRunner } from '../guest/guest.ts';
+import { readShellScripts } from '../shell-scripts.ts';
 
-/**
- * The scripts that run inside images. They are plain POSIX shell, the same for every release; whatever varies comes in
- * as arguments and files, never as shell text.
- */
+/** The scripts that run inside images, the same for every release. */
 const names = ['facts', 'packages', 'add-sources', 'update', 'resolve', 'install'] as const;
 export type ScriptName = (typeof names)[number];
 
 /** Their texts; one that runs another is given that as a file. */
-export const texts = Object.fromEntries(
-  names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
-) as Readonly<Record<ScriptName, string>>;
+export const texts = readShellScripts(join(import.meta.dirname, 'scripts'), names);
 
 /** Kept of what one script writes: far more than apt ever says. */
 const maximumCharacters = 16 * 1024 * 1024;

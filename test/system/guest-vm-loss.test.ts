@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import type { GuestScript } from '#lib/guest/guest.ts';
-import { sweepHostGuest } from '#lib/guest/host/sweep.ts';
+import { sweepGuest } from '#lib/guest/sweep.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { makeTestImage } from './guest-image.ts';
@@ -86,7 +86,7 @@ test('a vm that has outlived its worker is ended by the sweep of the next one', 
     while (!(await isThere())) await sleep(20);
     process.kill(stray.pid ?? 0, 'SIGSTOP');
     const root = join(disk.workDirectory, '..');
-    await sweepWorkDirectories(root, { beforeRemoval: (path) => sweepHostGuest(path, { log }), log });
+    await sweepWorkDirectories(root, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
     assert.equal(await gone, [null, 'SIGKILL']);
     assert.equal(await readdir(root), ['overlay.qcow2']);
   });

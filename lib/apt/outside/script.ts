@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestScript, ScriptRunner } from '../../guest/guest.ts';
+import { readShellScripts } from '../../shell-scripts.ts';
 
 /**
  * The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is part of others, and
@@ -9,9 +9,7 @@ import type { GuestScript, ScriptRunner } from '../../guest/guest.ts';
 const names = ['state', 'keyrings', 'install', 'records', 'stanzas'] as const;
 type OutsideScriptName = (typeof names)[number];
 
-export const outsideTexts = Object.fromEntries(
-  names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
-) as Readonly<Record<OutsideScriptName, string>>;
+export const outsideTexts = readShellScripts(join(import.meta.dirname, 'scripts'), names);
 
 export type OutsideScriptOptions = Omit<GuestScript, 'name' | 'text'>;
 

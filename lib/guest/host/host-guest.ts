@@ -4,6 +4,7 @@ import { onAbort } from '../../async.ts';
 import type { Log } from '../../log.ts';
 import type { IdRange } from '../../privileges.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestPlace, GuestSession, PreparedGuest } from '../guest.ts';
+import { guestDirectory } from '../identity.ts';
 import { attach } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
 import { createHostSession, type HostSessionParts } from './host-session.ts';
@@ -11,7 +12,6 @@ import { newFirstId } from './id-map.ts';
 import { explainLoss } from './loss.ts';
 import { proxyPort } from './messages.ts';
 import { launchSupervisor, type Supervisor } from './supervision.ts';
-import { guestDirectory } from './sweep.ts';
 
 /**
  * The guest for whoever is root on this machine: the overlay as a FUSE file, loop devices on it, mounts in private mount,

@@ -30,11 +30,3 @@ export type FromSupervisor =
 
 /** The port of 127.0.0.1 at which scripts reach the build's proxy, in the network namespace of the guest. */
 export const proxyPort = 3128;
-
-/** Set in the environment of every process that belongs to a guest: the guest's folder. The sweep finds them by it. */
-export const guestVariable = 'IMAGEBUILDER_GUEST_DIRECTORY';
-
-/** How a vm is called on its command line. Unlike its environment, that can be read whoever the vm's user is. */
-export function guestName(directory: string): string {
-  return `guest=${directory.replaceAll(',', ',,')}`;
-}

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { orAborted } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, lastLines } from '../../exec.ts';
-import { type FromSupervisor, type FromWorker, guestVariable, type SupervisorSettings } from './messages.ts';
-import { endGuest } from './sweep.ts';
+import { guestVariable } from '../identity.ts';
+import { endGuest } from '../sweep.ts';
+import type { FromSupervisor, FromWorker, SupervisorSettings } from './messages.ts';
 
 /** The worker's end of a supervisor. */
 export interface Supervision extends AsyncDisposable {

@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import type { BaseFile } from '../guest.ts';
-import { guestName } from '../host/messages.ts';
+import { guestName } from '../identity.ts';
 import { type HandedFile, handOver } from './handed-files.ts';
 
 /** What QEMU is told: the machine by processor architecture, and its devices. */

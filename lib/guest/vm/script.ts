@@ -1,10 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readShellScripts } from '../../shell-scripts.ts';
 
-/** The shell scripts that run inside the vm around the image, by its busybox; those inside the image are the guests'. */
-const names = ['init', 'stage', 'attach', 'detach'] as const;
-export type VmScriptName = (typeof names)[number];
-
-export const vmScripts = Object.fromEntries(
-  names.map((name) => [name, readFileSync(join(import.meta.dirname, 'scripts', `${name}.sh`), 'utf8')]),
-) as Readonly<Record<VmScriptName, string>>;
+/** The shell scripts that run in the vm around the image, by its busybox; those inside the image are the guests'. */
+export const vmScripts = readShellScripts(join(import.meta.dirname, 'scripts'), ['init', 'stage', 'attach', 'detach']);

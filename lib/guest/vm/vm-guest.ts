@@ -2,7 +2,7 @@ import { mkdir, open as openFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../log.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestSession } from '../guest.ts';
-import { guestDirectory } from '../host/sweep.ts';
+import { guestDirectory } from '../identity.ts';
 import { attach, partitionsToOpen } from './attach.ts';
 import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
 import { openPayload } from './payload.ts';

@@ -5,7 +5,7 @@ import { orAborted } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, collectLines, lastLines } from '../../exec.ts';
 import { privilegeArguments, type UnprivilegedUser } from '../../privileges.ts';
-import { guestVariable } from '../host/messages.ts';
+import { guestVariable } from '../identity.ts';
 import { type Channel, openChannel, portNames } from './channel.ts';
 import { openFiles } from './handed-files.ts';
 import { diedOfMemory, limitMet, type VmLimits } from './limits.ts';

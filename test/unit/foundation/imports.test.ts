@@ -76,4 +76,12 @@ test('imports go downwards only', () => {
   }
 });
 
+test('neither guest imports the other', () => {
+  for (const [file, targets] of graph) {
+    const other = /^lib\/guest\/host\//.test(file) ? 'lib/guest/vm/' : 'lib/guest/host/';
+    if (!/^lib\/guest\/(host|vm)\//.test(file)) continue;
+    for (const target of targets) assert.not(target.startsWith(other), `${file} imports ${target}`);
+  }
+});
+
 test.run();

@@ -1,27 +1,22 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { waitFor } from '../../async.ts';
-import { exec } from '../../exec.ts';
-import type { Log } from '../../log.ts';
-import { removeCgroup } from './cgroup.ts';
-import { guestName, guestVariable } from './messages.ts';
-import { abortScript, fuseConnection } from './storage.ts';
-
-/** Where the host guest of a build keeps what is its own. */
-export function guestDirectory(workDirectory: string): string {
-  return join(workDirectory, 'guest');
-}
+import { waitFor } from '../async.ts';
+import { exec } from '../exec.ts';
+import type { Log } from '../log.ts';
+import { removeCgroup } from './host/cgroup.ts';
+import { abortScript, fuseConnection } from './host/storage.ts';
+import { guestDirectory, guestName, guestVariable } from './identity.ts';
 
 /** A supervisor whose worker has died takes its guest down by itself; it may need this long. */
 const supervisorLimitMs = 30_000;
 const stepLimitMs = 5_000;
 
 /**
- * Ends what a dead worker's host guest has left running on `workDirectory`: first what its supervisor does by itself
+ * Ends what a dead worker's guest has left running on `workDirectory`: first what its supervisor does by itself
  * is awaited; where that is dead too, namespaces, loop devices and storage daemon are taken down in this order.
  * Returns when nothing is left; throws nothing for what cannot be ended, but says so in the log.
  */
-export async function sweepHostGuest(workDirectory: string, options: { readonly log: Log }): Promise<void> {
+export async function sweepGuest(workDirectory: string, options: { readonly log: Log }): Promise<void> {
   const directory = guestDirectory(workDirectory);
   if ((await processesOf(directory)).length > 0) {
     options.log.info('ending what a dead worker left running', { work_directory: workDirectory });
@@ -31,7 +26,7 @@ export async function sweepHostGuest(workDirectory: string, options: { readonly 
   await removeCgroup(directory);
 }
 
-/** Ends the guest whose folder this is, as `sweepHostGuest` does; answers with the processes that it could not end. */
+/** Ends the guest whose folder this is, as `sweepGuest` does; answers with the processes that it could not end. */
 export async function endGuest(directory: string): Promise<GuestProcess[]> {
   const exportPath = join(directory, 'disk.raw');
   const processes = async (role?: string) => {
