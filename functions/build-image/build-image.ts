@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { answerCall, type Call } from '#lib/api/call.ts';
-import { formatPpa } from '#lib/api/ppa.ts';
-import { type BuildRequest, type BuildRequestInput, HttpUrl, parseBuildRequest } from '#lib/api/request.ts';
+import { type BuildRequest, HttpUrl, parseBuildRequest } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import type { Accepted, BuildStatus } from '#lib/api/status.ts';
 import { type Callers, mayChange, maySee } from '#lib/callers.ts';
@@ -10,9 +9,9 @@ import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
-import { type BuildView, isSameRequest, type Verdict } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/ledger.ts';
 import { toBuildStatus } from '#lib/queue/status.ts';
-import { digestRequest } from '#lib/queue/submission.ts';
+import { readyPatienceMs, submit as submitBuild } from '#lib/queue/submit.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { type Admission, createAdmission, packageFaults } from './limits.ts';
 
@@ -58,71 +57,19 @@ async function submit(
   requireJson(event);
   const request = parseBuildRequest(event.body, [...headerFaults(event), ...packageFaults(caller, event.body)]);
   call.note({ ticket_id: request.ticket_id });
-  const callback = callbackOf(event, request);
-  const accepted = (status: 200 | 202, buildId: string): Accepted => {
-    call.status(status);
-    call.note({ build_id: buildId });
-    return {
-      building: true,
-      build_id: buildId,
-      ticket_id: request.ticket_id,
-      status_url: `${publicUrl}/api/v1/imagebuilder/status?build_id=${buildId}`,
-    };
-  };
-  await broker.ledger.ready(readyPatienceMs);
-  const now = new Date();
-  const key = { caller: caller.name, ticketId: request.ticket_id, progressTrigger: request.progress_trigger };
-  const known = broker.ledger.unfinished(key, now);
-  const digest = digestRequest(request, callback?.url ?? null);
-  if (known !== undefined) {
-    if (!isSameRequest(known, digest)) throw conflict(known.buildId);
-    return accepted(200, known.buildId);
-  }
-
-  const job: BuildJob = {
-    build_id: randomUUID(),
-    request: toInput(request),
-    callback,
-    submitted_at: now.toISOString(),
-    submission: { caller: caller.name, request_sha256: digest },
-  };
-  using _place = admission.admit(caller, job.build_id, now);
-  const verdict = await enqueue(broker, job).catch((error: unknown) => {
-    // What RabbitMQ did not confirm it may have all the same, or still get: a refused build must not be built.
-    broker.withdraw(job.build_id);
-    throw error;
+  const { buildId, isNew } = await submitBuild(broker, {
+    ...{ request, callback: callbackOf(event, request), caller: caller.name },
+    admit: (id, now) => admission.admit(caller, id, now),
   });
-  if (verdict === 'superseded') {
-    const { supersededBy, conflicting } = broker.ledger.get(job.build_id) ?? {};
-    if (typeof supersededBy === 'string' && conflicting === false) return accepted(200, supersededBy);
-    throw conflict(supersededBy);
-  }
-  wake();
-  return accepted(202, job.build_id);
-}
-
-async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
-  const { ticket_id, progress_trigger } = job.request;
-  // The job first: an event without a job would announce a build that never starts.
-  await broker.jobs.submit(job);
-  return await broker.publishEvent(
-    {
-      build_id: job.build_id,
-      ticket_id,
-      progress_trigger,
-      sequence: 0,
-      attempt: 0,
-      time: job.submitted_at,
-      worker: null,
-      state: 'queued',
-      step: null,
-      message: 'Waiting for a worker',
-      current: null,
-      total: null,
-      progress: 0,
-    },
-    { submission: job.submission, patienceMs: eventPatienceMs },
-  );
+  if (isNew) wake();
+  call.status(isNew ? 202 : 200);
+  call.note({ build_id: buildId });
+  return {
+    building: true,
+    build_id: buildId,
+    ticket_id: request.ticket_id,
+    status_url: `${publicUrl}/api/v1/imagebuilder/status?build_id=${buildId}`,
+  };
 }
 
 async function show({ broker }: BuildImageDependencies, buildId: string, call: Call): Promise<BuildStatus> {
@@ -177,29 +124,13 @@ function requireJson({ headers, rawBody }: FunctionEvent): void {
   );
 }
 
-/** A caller waits: rather a 503 soon than an answer late. */
-const readyPatienceMs = 10_000;
-const eventPatienceMs = 6_000;
-
-/** What is none needs no RabbitMQ to say so. */
+/** Malformed ids are rejected without asking RabbitMQ. */
 function isBuildId(text: string): boolean {
   return z.uuid().safeParse(text).success;
 }
 
-function conflict(buildId: string | null | undefined): ImageBuilderError {
-  return new ImageBuilderError(
-    'request.conflict',
-    `another request with this ticket_id and progress_trigger is in work${buildId ? `, as build ${buildId}` : ''}`,
-  );
-}
-
 function notFound(buildId: string): ImageBuilderError {
   return new ImageBuilderError('build.not_found', `no build ${JSON.stringify(buildId.slice(0, 64))} is known`);
-}
-
-/** The request as it goes into the job: what was validated, nothing else, PPAs in their canonical spelling. */
-function toInput(request: BuildRequest): BuildRequestInput {
-  return { ...request, ppa_list: request.ppa_list.map(formatPpa) };
 }
 
 function headerFaults({ headers }: FunctionEvent): RequestFault[] {

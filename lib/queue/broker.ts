@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import type { Log } from '../log.ts';
 import { openConnection } from './connection.ts';
+import { eventOf } from './event.ts';
 import { followEvents, type LiveLedger } from './follower.ts';
 import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
@@ -167,21 +168,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     recordNotified,
     withdraw: (buildId) => void withdraw(buildId),
     async claim(job, { worker, attempt, sequence }) {
-      const event: BuildEvent = {
-        build_id: job.build_id,
-        ticket_id: job.request.ticket_id,
-        progress_trigger: job.request.progress_trigger,
-        sequence,
-        attempt,
-        time: new Date().toISOString(),
-        worker,
-        state: 'running',
-        step: null,
-        message: attempt === 1 ? 'started' : `started again, attempt ${attempt}`,
-        current: null,
-        total: null,
-        progress: 0,
-      };
+      const message = attempt === 1 ? 'started' : `started again, attempt ${attempt}`;
+      const event = eventOf(job, { sequence, attempt, worker, state: 'running', message });
       const verdict = await publishEvent(event, { submission: job.submission });
       if (verdict === 'applied') return 'won';
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';

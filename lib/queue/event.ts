@@ -1,0 +1,20 @@
+import type { BuildEvent } from '../api/event.ts';
+import type { BuildJob } from './job.ts';
+
+/** An event of a build outside its steps: `values` say what it is, and the rest is empty. */
+export function eventOf(
+  { build_id, request }: Pick<BuildJob, 'build_id' | 'request'>,
+  values: Pick<BuildEvent, 'sequence' | 'attempt' | 'worker' | 'state' | 'message'> & { readonly time?: string },
+): BuildEvent {
+  return {
+    build_id,
+    ticket_id: request.ticket_id,
+    progress_trigger: request.progress_trigger,
+    time: new Date().toISOString(),
+    step: null,
+    current: null,
+    total: null,
+    progress: 0,
+    ...values,
+  };
+}

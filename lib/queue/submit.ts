@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto';
+import { formatPpa } from '../api/ppa.ts';
+import type { BuildRequest, BuildRequestInput } from '../api/request.ts';
+import { ImageBuilderError } from '../errors.ts';
+import type { Broker } from './broker.ts';
+import { eventOf } from './event.ts';
+import type { BuildJob } from './job.ts';
+import { isSameRequest, type Verdict } from './ledger.ts';
+import { digestRequest } from './submission.ts';
+
+export interface SubmitOptions {
+  readonly request: BuildRequest;
+  readonly callback: BuildJob['callback'];
+  /** Name of the caller. */
+  readonly caller: string;
+  /** Takes a place for the build, or throws where the caller may have no further one. Disposing it gives the place up. */
+  readonly admit: (buildId: string, now: Date) => Disposable;
+}
+
+export interface Submitted {
+  readonly buildId: string;
+  /** False where the same request is being built already: then this is that build. */
+  readonly isNew: boolean;
+}
+
+/** How long a call waits until the past has been read from the events stream. */
+export const readyPatienceMs = 10_000;
+const eventPatienceMs = 6_000;
+
+/**
+ * Submits a build. Of equal requests that are submitted before the first one's build has ended, only that one is built.
+ * Throws `request.conflict` where a build with the same ticket_id and progress_trigger is in work for another request,
+ * `broker.unreachable`, and what `admit` throws; then nothing is built.
+ */
+export async function submit(broker: Broker, options: SubmitOptions): Promise<Submitted> {
+  const { request, callback, caller } = options;
+  await broker.ledger.ready(readyPatienceMs);
+  const now = new Date();
+  const key = { caller, ticketId: request.ticket_id, progressTrigger: request.progress_trigger };
+  const known = broker.ledger.unfinished(key, now);
+  const digest = digestRequest(request, callback?.url ?? null);
+  if (known !== undefined) {
+    if (!isSameRequest(known, digest)) throw conflict(known.buildId);
+    return { buildId: known.buildId, isNew: false };
+  }
+  const job: BuildJob = {
+    build_id: randomUUID(),
+    request: toInput(request),
+    callback,
+    submitted_at: now.toISOString(),
+    submission: { caller, request_sha256: digest },
+  };
+  using _place = options.admit(job.build_id, now);
+  const verdict = await enqueue(broker, job).catch((error: unknown) => {
+    // What RabbitMQ did not confirm it may have all the same, or still get: a refused build must not be built.
+    broker.withdraw(job.build_id);
+    throw error;
+  });
+  if (verdict !== 'superseded') return { buildId: job.build_id, isNew: true };
+  const { supersededBy, conflicting } = broker.ledger.get(job.build_id) ?? {};
+  if (typeof supersededBy === 'string' && conflicting === false) return { buildId: supersededBy, isNew: false };
+  throw conflict(supersededBy);
+}
+
+async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
+  // The job first: an event without a job would announce a build that never starts.
+  await broker.jobs.submit(job);
+  const queued = { sequence: 0, attempt: 0, worker: null, state: 'queued', message: 'Waiting for a worker' } as const;
+  return await broker.publishEvent(eventOf(job, { ...queued, time: job.submitted_at }), {
+    submission: job.submission,
+    patienceMs: eventPatienceMs,
+  });
+}
+
+function conflict(buildId: string | null | undefined): ImageBuilderError {
+  return new ImageBuilderError(
+    'request.conflict',
+    `another request with this ticket_id and progress_trigger is in work${buildId ? `, as build ${buildId}` : ''}`,
+  );
+}
+
+/** The request as it goes into the job: what was validated, nothing else, PPAs in their canonical spelling. */
+function toInput(request: BuildRequest): BuildRequestInput {
+  return { ...request, ppa_list: request.ppa_list.map(formatPpa) };
+}
