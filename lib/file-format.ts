@@ -1,29 +1,42 @@
 import { upTo } from './text.ts';
 
-/** What files begin with, in one place: for what is downloaded and for what is opened. */
+/** The one place that says what a file is, by its first and last bytes: for downloads and for images to be opened. */
 
-/** A kind of file that is no disk image that can be changed. */
-export interface KnownFormat {
+/**
+ * What a file is.
+ *
+ * - `qcow2`: a qcow2 image of version 2 or 3.
+ * - `raw`: a raw disk with a partition table.
+ * - `checksums`: a list of SHA-256 digests.
+ * - `other`: something else that is known.
+ * - `unknown`: nothing that is known. It may be a raw disk with a partition table that is not in its first sector.
+ */
+export interface FileFormat {
+  readonly format: 'qcow2' | 'raw' | 'checksums' | 'other' | 'unknown';
   /** For people: `a VMDK image`. */
   readonly name: string;
-  /** What to do about it. */
+  /** What to do about it where an image was expected. */
   readonly advice: string;
 }
 
-interface Signature extends KnownFormat {
+interface Signature extends Pick<FileFormat, 'name' | 'advice'> {
   /** What stands at `offset` from the start: text as latin1, or bytes in hexadecimal. */
   readonly offset?: number;
   readonly text?: string;
   readonly hex?: string;
 }
 
-/** How many bytes from the start of a file `knownFormat` wants to see: an ISO 9660 image is known by its 32nd KiB. */
-export const signatureBytes = 36 * 1024;
+/** How many bytes from the start of a file `recognise` wants to see: an ISO 9660 image is known by its 32nd KiB. */
+export const headBytes = 36 * 1024;
+/** How many bytes from its end: VHD and DMG keep their mark there. */
+export const tailBytes = 512;
+/** Most of a file that has to be text for the file to be one. */
+const textBytes = 4096;
 
 const convert = 'convert it with qemu-img convert -O qcow2';
 const decompress = 'it must be decompressed first';
 const extract = 'unpack it first and give the URL of the disk image inside';
-export const notDisk = 'give the URL of a qcow2 or raw disk image';
+const notDisk = 'give the URL of a qcow2 or raw disk image';
 
 const signatures: readonly Signature[] = [
   { name: 'an ISO 9660 image', advice: notDisk, offset: 0x8001, text: 'CD001' },
@@ -57,20 +70,105 @@ const signatures: readonly Signature[] = [
   { name: 'an OpenPGP signature or key', advice: notDisk, text: '-----BEGIN PGP' },
 ];
 
-/** What a file is, told by its first `signatureBytes` bytes, or all there are; null where they say nothing. */
-export function knownFormat(head: Buffer): KnownFormat | null {
-  const known = signatures.find((signature) => matches(head, signature));
-  if (known !== undefined) return known;
+export interface FileEnds {
+  /** The first `headBytes` bytes, or all there are. */
+  readonly head: Buffer;
+  /** The last `tailBytes` bytes; missing where they are not known. */
+  readonly tail?: Buffer;
+  /** Its name, which decides where the bytes say too little; missing where it is not known. */
+  readonly name?: string;
+}
+
+/** Says what a file is. Takes time and memory in step with the bytes that it is given. */
+export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
+  if (head.length === 0) return other('an empty file');
+  if (head.toString('latin1', 0, 4) === 'QFI\xfb') return qcow(head);
+  const known = signatures.find((signature) => matches(head, signature)) ?? archive(head);
+  if (known !== null) return other(known.name, known.advice);
+  const footer = tail === undefined ? null : recogniseFooter(tail);
+  if (footer !== null) return footer;
+  if (hasPartitionTable(head)) {
+    // A VHD of fixed size is a raw disk with a footer: without that, only its name tells.
+    return /\.(vhd|vpc)$/i.test(name)
+      ? other('a VHD image', convert)
+      : { format: 'raw', name: 'a raw disk image', advice: '' };
+  }
+  if (head.toString('latin1', 1080, 1082) === '\x53\xef') {
+    return other('a bare ext file system without a partition table');
+  }
+  if (/\.(gpg|sig|asc)$/i.test(name)) return other('a signature');
+  if (isText(head)) return recogniseText(head, name);
+  return { format: 'unknown', name: 'a file of no known kind', advice: notDisk };
+}
+
+function other(name: string, advice = notDisk): FileFormat {
+  return { format: 'other', name, advice };
+}
+
+/** Version 1 shares the magic number and nothing else. */
+function qcow(head: Buffer): FileFormat {
+  const version = head.length >= 8 ? head.readUInt32BE(4) : 0;
+  return version === 2 || version === 3
+    ? { format: 'qcow2', name: 'a qcow2 image', advice: '' }
+    : other(`a qcow image of version ${version}`, convert);
+}
+
+function archive(head: Buffer): Pick<FileFormat, 'name' | 'advice'> | null {
   if (head.toString('latin1', 257, 262) !== 'ustar') return null;
   const firstMember = upTo(head.toString('latin1', 0, 100), '\0');
   return { name: firstMember.endsWith('.ovf') ? 'an OVA archive' : 'a tar archive', advice: extract };
 }
 
-/** A fixed VHD and a DMG are raw disks with a footer, told by its last 512 bytes; null for any other. */
-export function knownFooter(tail: Buffer): KnownFormat | null {
-  if (tail.toString('latin1', 0, 8) === 'conectix') return { name: 'a VHD image', advice: convert };
-  if (tail.toString('latin1', 0, 4) === 'koly') return { name: 'a DMG image', advice: convert };
+/** A fixed VHD and a DMG are raw disks with a footer. */
+function recogniseFooter(tail: Buffer): FileFormat | null {
+  if (tail.toString('latin1', 0, 8) === 'conectix') return other('a VHD image', convert);
+  if (tail.toString('latin1', 0, 4) === 'koly') return other('a DMG image', convert);
   return null;
+}
+
+/**
+ * A GPT, or an MBR with a partition that can be one: the signature 55 AA alone also ends the first sector of kernels
+ * and of single file systems.
+ */
+function hasPartitionTable(head: Buffer): boolean {
+  if (head.length < 512 || head.readUInt16LE(510) !== 0xaa55) return false;
+  const entries = [446, 462, 478, 494].map((offset) => ({
+    status: head.readUInt8(offset),
+    type: head.readUInt8(offset + 4),
+    firstSector: head.readUInt32LE(offset + 8),
+    sectors: head.readUInt32LE(offset + 12),
+  }));
+  return (
+    entries.every(({ status }) => (status & 0x7f) === 0) &&
+    entries.some(({ type, firstSector, sectors }) => type !== 0 && firstSector > 0 && sectors > 0)
+  );
+}
+
+/** A disk has zero bytes within its first blocks, a text has none. */
+function isText(head: Buffer): boolean {
+  return !head
+    .subarray(0, textBytes)
+    .some((byte) => byte < 9 || (byte > 13 && byte < 32 && byte !== 27) || byte === 127);
+}
+
+function recogniseText(head: Buffer, name: string): FileFormat {
+  const text = head
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .trimStart();
+  const beginning = text.slice(0, 200).toLowerCase();
+  if (/^<(!doctype html|html|head|body|!--)/.test(beginning)) {
+    return other('a web page', 'the server may have answered with an error or a login page');
+  }
+  if (beginning.startsWith('<')) return other('an XML document');
+  if (/^[{[]/.test(beginning)) return other('a JSON document');
+  const firstLine = upTo(text, '\n');
+  if (/^[0-9a-f]{64} [ *]\S/i.test(firstLine) || name === 'SHA256SUMS') {
+    return { format: 'checksums', name: 'a list of SHA-256 digests', advice: notDisk };
+  }
+  if (/^([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{128}) [ *]\S/i.test(firstLine)) return other('a list of other digests');
+  if (/^[a-z0-9][a-z0-9+.:-]+[\t ]+[0-9]\S*$/.test(firstLine)) return other('a package manifest');
+  return other('a text file');
 }
 
 function matches(head: Buffer, { offset = 0, text = '', hex = '' }: Signature): boolean {

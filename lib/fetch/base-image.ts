@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { VerifiedBy } from '../api/event.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { type CacheEntry, openCache } from './cache.ts';
-import { chooseImage } from './choose-image.ts';
+import { chooseImage, type WantedFile } from './choose-image.ts';
 import type { HttpClient } from './client.ts';
 import { download } from './download.ts';
 import { assertNoneMissing, digestBeside, type ExpectedDigest, readListedDigests } from './expected-digest.ts';
@@ -15,6 +15,7 @@ import { verificationOf } from './verification.ts';
 export interface BaseImageOptions {
   /** Every URL of the request: the image and its mirrors, and whatever stands beside it. */
   readonly urlList: readonly string[];
+  readonly wanted: WantedFile;
   readonly client: HttpClient;
   /** Images are cached in its folder `images`. */
   readonly cacheDirectory: string;
@@ -64,7 +65,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
   const onNotice = options.onNotice ?? (() => undefined);
   const probes = await Promise.all([...new Set(urlList)].map((url) => probe(url, client, signal)));
   const listed = await readListedDigests(probes, client, signal);
-  const mirrors = chooseImage(probes, listed, onNotice);
+  const mirrors = chooseImage(probes, listed, options.wanted, onNotice);
   const expected = listed.get(mirrors[0].fileName) ?? (await digestBeside(mirrors, client, signal));
   if (expected === undefined) assertNoneMissing(probes);
 

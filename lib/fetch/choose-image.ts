@@ -1,5 +1,13 @@
 import { ImageBuilderError, safeUrl } from '../errors.ts';
+import type { FileFormat } from '../file-format.ts';
 import type { FailedProbe, Probe } from './probe.ts';
+
+/** The files that may be the base image. */
+export interface WantedFile {
+  readonly formats: readonly FileFormat['format'][];
+  /** For people: `qcow2, or a raw disk with a partition table`. */
+  readonly description: string;
+}
 
 /**
  * The URLs that serve the base image: mirrors of one image, in the order of the request.
@@ -11,12 +19,13 @@ import type { FailedProbe, Probe } from './probe.ts';
 export function chooseImage(
   probes: readonly (Probe | FailedProbe)[],
   digests: ReadonlyMap<string, unknown>,
+  wanted: WantedFile,
   onNotice: (message: string) => void,
 ): readonly [Probe, ...Probe[]] {
   const failed = probes.filter((found) => 'error' in found);
-  const looked = probes.filter((found) => 'kind' in found);
-  const [image, ...others] = looked.filter(({ kind }) => kind.role === 'image');
-  if (image === undefined) throw noImage(looked, failed);
+  const looked = probes.filter((found) => 'format' in found);
+  const [image, ...others] = looked.filter(({ format }) => wanted.formats.includes(format.format));
+  if (image === undefined) throw noImage(looked, failed, wanted);
   for (const { error } of failed) onNotice(`passed over: ${error.message}`);
   const different = others.find((candidate) => !areMirrors(image, candidate, digests));
   if (different !== undefined) {
@@ -36,7 +45,7 @@ function areMirrors(one: Probe, other: Probe, digests: ReadonlyMap<string, unkno
 }
 
 /** No URL is an image: a server's failure comes first, since trying again may help there; then what is there instead. */
-function noImage(looked: readonly Probe[], failed: readonly FailedProbe[]): ImageBuilderError {
+function noImage(looked: readonly Probe[], failed: readonly FailedProbe[], wanted: WantedFile): ImageBuilderError {
   const found = [...failed.map(({ error }) => error.message), ...looked.map(describe)].join('; ');
   const telling =
     failed.find(({ error }) => error.retryable) ??
@@ -46,11 +55,11 @@ function noImage(looked: readonly Probe[], failed: readonly FailedProbe[]): Imag
   if (failed.length === 1 && looked.length === 0 && telling !== undefined) return telling.error;
   return new ImageBuilderError(
     telling?.error.code ?? 'image.unsupported',
-    `no URL of url_list serves a base image (qcow2, or a raw disk with a partition table): ${found}`,
+    `no URL of url_list serves a base image (${wanted.description}): ${found}`,
     { cause: telling?.error },
   );
 }
 
-function describe({ url, kind, sizeBytes }: Probe): string {
-  return `${safeUrl(url)} (${kind.name}${sizeBytes === null ? '' : `, ${sizeBytes} bytes`})`;
+function describe({ url, format, sizeBytes }: Probe): string {
+  return `${safeUrl(url)} (${format.name}${sizeBytes === null ? '' : `, ${sizeBytes} bytes`})`;
 }

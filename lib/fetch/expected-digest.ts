@@ -25,7 +25,7 @@ export async function readListedDigests(
 ): Promise<Map<string, ExpectedDigest>> {
   const digests = new Map<string, ExpectedDigest>();
   for (const found of probes) {
-    if ('error' in found || found.kind.role !== 'checksums') continue;
+    if ('error' in found || found.format.format !== 'checksums') continue;
     const { url } = found;
     const { text, secure } = await client.getText(url, { maximumBytes, signal });
     for (const [name, sha256] of parseChecksums(text)) {

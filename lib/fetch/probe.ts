@@ -1,7 +1,7 @@
 import { createByteBuffer } from '../byte-buffer.ts';
 import { ImageBuilderError, isNodeError, safeUrl, toImageBuilderError } from '../errors.ts';
+import { type FileFormat, headBytes, recognise } from '../file-format.ts';
 import type { HttpClient } from './client.ts';
-import { type ContentKind, contentKind, sniffBytes } from './content-kind.ts';
 import { parseLength } from './part.ts';
 import type { HttpResponse } from './response.ts';
 import { UpstreamError } from './upstream-error.ts';
@@ -11,7 +11,7 @@ export interface Probe {
   readonly url: string;
   /** Last part of the path. */
   readonly fileName: string;
-  readonly kind: ContentKind;
+  readonly format: FileFormat;
   /** Null where the server does not tell. */
   readonly sizeBytes: number | null;
   readonly etag: string | null;
@@ -20,7 +20,7 @@ export interface Probe {
   readonly origin: string;
   /** True when the URL and every redirect from it were https. */
   readonly secure: boolean;
-  /** The first bytes, at most `sniffBytes`. */
+  /** The first bytes, at most `headBytes`. */
   readonly firstBytes: Buffer;
 }
 
@@ -45,16 +45,16 @@ export async function probe(url: string, client: HttpClient, signal: AbortSignal
 
 async function look(url: string, client: HttpClient, signal: AbortSignal): Promise<Probe> {
   const fileName = fileNameOf(url);
-  const headers = { range: `bytes=0-${sniffBytes - 1}` };
+  const headers = { range: `bytes=0-${headBytes - 1}` };
   // Only an empty file cannot satisfy a range that begins at its first byte.
   const options = { headers, signal, notFoundCode: 'image.not_found', okStatuses: [416], attempts: 1 } as const;
   using response = await client.open(url, options);
   const empty = response.status === 416;
-  const firstBytes = empty ? Buffer.alloc(0) : await readFirst(response, sniffBytes);
+  const firstBytes = empty ? Buffer.alloc(0) : await readFirst(response, headBytes);
   return {
     url,
     fileName,
-    kind: contentKind(firstBytes, fileName),
+    format: recognise({ head: firstBytes, name: fileName }),
     sizeBytes: empty ? 0 : wholeSize(response),
     etag: response.headers.etag ?? null,
     lastModified: response.headers['last-modified'] ?? null,

@@ -1,8 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
+import { headBytes, recognise, tailBytes } from '../file-format.ts';
 import { createBudget } from './budget.ts';
 import { type Disk, rawDisk } from './disk.ts';
-import { detectFormat, formatHeadBytes, formatTailBytes } from './format.ts';
 import type { ImageInspection } from './inspection.ts';
 import { readPartitions } from './partition-table.ts';
 import { qcow2Disk } from './qcow2/disk.ts';
@@ -30,22 +30,15 @@ export async function inspectImage(path: string, options: InspectOptions): Promi
   options.signal?.throwIfAborted();
   await using handle = await open(path, 'r');
   const { size: fileSizeBytes } = await handle.stat();
-  const head = await readAt(handle, 0, Math.min(fileSizeBytes, formatHeadBytes));
-  const tail = await readAt(
-    handle,
-    Math.max(0, fileSizeBytes - formatTailBytes),
-    Math.min(fileSizeBytes, formatTailBytes),
-  );
-  const detected = detectFormat(head, tail);
-  if (detected.format === 'other') {
-    throw new ImageBuilderError(
-      'image.unsupported',
-      `the file is ${detected.name}, no qcow2 or raw image: ${detected.advice}`,
-    );
+  const head = await readAt(handle, 0, Math.min(fileSizeBytes, headBytes));
+  const tail = await readAt(handle, Math.max(0, fileSizeBytes - tailBytes), Math.min(fileSizeBytes, tailBytes));
+  const { format, name, advice } = recognise({ head, tail });
+  if (format === 'other' || format === 'checksums') {
+    throw new ImageBuilderError('image.unsupported', `the file is ${name}, no qcow2 or raw image: ${advice}`);
   }
   // A file larger than its disk by more than tables and leftovers is no image that anybody made in good faith.
   if (fileSizeBytes > 2 * options.maximumVirtualBytes) throw tooLarge(fileSizeBytes, options.maximumVirtualBytes);
-  return detected.format === 'qcow2'
+  return format === 'qcow2'
     ? await inspectQcow2(handle, fileSizeBytes, options)
     : await inspectRaw(handle, fileSizeBytes, options);
 }

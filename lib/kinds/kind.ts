@@ -1,5 +1,6 @@
 import type { BuildStep, ImageResult } from '../api/event.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
+import type { WantedFile } from '../fetch/choose-image.ts';
 import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
 import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
 import type { IdRange } from '../privileges.ts';
@@ -9,6 +10,8 @@ import type { IdRange } from '../privileges.ts';
  * PPAs and packages, progress, cancelling, limits, stores) is the same for all kinds.
  */
 export interface ImageKind {
+  /** The files that may be a base image of this kind. */
+  readonly baseFile: WantedFile;
   /** The steps of a build, in their order. */
   readonly steps: readonly StepPlan[];
   readonly planSpace: SpacePlanner;

@@ -4,6 +4,7 @@ import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { together } from '../async.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
 import { verificationTexts } from '../fetch/verification.ts';
+import type { ImageKind } from '../kinds/kind.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 
 export interface BuildInputs {
@@ -14,6 +15,7 @@ export interface BuildInputs {
 /** Fetches the base image and looks the PPAs up at the same time, so that a wrong PPA costs no download. */
 export async function fetchInputs(
   request: BuildRequest,
+  kind: ImageKind,
   workDirectory: string,
   { client, settings }: BuildTools,
   { signal, reporter, space }: LimitedContext,
@@ -22,6 +24,7 @@ export async function fetchInputs(
   const [base, sources] = await together<[BaseImage, PpaSource[]]>(signal, (both) => [
     fetchBaseImage({
       urlList: request.base_image.url_list,
+      wanted: kind.baseFile,
       client,
       cacheDirectory: settings.cacheDirectory,
       cacheBytes: settings.imageCacheBytes,

@@ -91,7 +91,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
 
   const { base, sources } = await step('fetch', 'fetching the base image and looking up the PPAs', () =>
-    fetchInputs(request, workDirectory, tools, context),
+    fetchInputs(request, kind, workDirectory, tools, context),
   );
 
   return await forgettingDamage(base, settings, async () => {

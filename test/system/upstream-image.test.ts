@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
 import type { RetryPolicy } from '#lib/fetch/client.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { startFileServer, temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 
@@ -39,6 +40,7 @@ async function workshop(options: { readonly stallTimeoutMs?: number; readonly re
         urlList: [`${server.url}/image.img`],
         client,
         cacheDirectory: join(folder.path, 'cache'),
+        wanted: imageKinds.cloud.baseFile,
         cacheBytes: 10_000_000,
         maximumBytes: 10_000_000,
         workDirectory: work,

@@ -41,11 +41,6 @@ const extension = {
   dataFile: 0x44415441,
 } as const;
 
-/** True for a file that begins like a qcow or qcow2 image of any version. */
-export function isQcow(head: Buffer): boolean {
-  return head.length >= 8 && head.readUInt32BE(0) === magic;
-}
-
 /**
  * Parses the header from the first bytes of a file (`headerAreaBytes` of them, or the whole file where it is shorter).
  * Throws `image.unsafe` for backing files and external data files, `image.unsupported` for versions, encryption,
@@ -57,7 +52,7 @@ export function parseHeader(
   head: Buffer,
   options: { readonly maximumVirtualBytes: number; readonly allowBackingFile?: boolean },
 ): Qcow2Header {
-  if (!isQcow(head)) throw unsupported('the file is not a qcow2 image');
+  if (head.length < 8 || head.readUInt32BE(0) !== magic) throw unsupported('the file is not a qcow2 image');
   const version = head.readUInt32BE(4);
   if (version === 1)
     throw unsupported('the image is a qcow image of version 1; convert it with qemu-img convert -O qcow2');

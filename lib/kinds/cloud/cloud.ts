@@ -10,6 +10,7 @@ import { planSpace } from './space.ts';
 
 /** Cloud images: one disk with a partition table, as qcow2 or raw. The finished image is a compressed qcow2. */
 export const cloud = {
+  baseFile: { formats: ['qcow2', 'raw'], description: 'qcow2, or a raw disk with a partition table' },
   // Measured on a build of a few packages with a cold cache.
   steps: [
     { name: 'fetch', weight: 20 },

@@ -1,5 +1,7 @@
 /** Run as a process of its own: fetches argv[2] with the cache argv[3] into argv[4], and prints the result as JSON. */
+
 import { fetchBaseImage } from '#lib/fetch/base-image.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
 import { testClient } from './with-server.ts';
 
 const [, , url = '', cacheDirectory = '', workDirectory = ''] = process.argv;
@@ -8,6 +10,7 @@ const result = await fetchBaseImage({
   urlList: [url],
   client,
   cacheDirectory,
+  wanted: imageKinds.cloud.baseFile,
   cacheBytes: 10_000_000,
   maximumBytes: 10_000_000,
   workDirectory,

@@ -5,6 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { type BaseImageOptions, fetchBaseImage, forgetDamagedImage } from '#lib/fetch/base-image.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
 import {
   type ServedFile,
   serveFile,
@@ -56,6 +57,7 @@ async function workshop() {
         urlList,
         client,
         cacheDirectory: join(folder.path, 'cache'),
+        wanted: imageKinds.cloud.baseFile,
         cacheBytes: 10_000_000,
         maximumBytes: 10_000_000,
         workDirectory,

@@ -30,17 +30,15 @@ import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
 import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
 import { parseChecksums } from '#lib/fetch/checksums.ts';
-import { contentKind } from '#lib/fetch/content-kind.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { parseLength } from '#lib/fetch/part.ts';
-import { knownFormat } from '#lib/file-format.ts';
+import { recognise } from '#lib/file-format.ts';
 import { assemblyError } from '#lib/guest/assembly.ts';
 import { parseFstab, planMounts } from '#lib/guest/fstab.ts';
 import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
 import { borrowError } from '#lib/guest/script-run.ts';
 import { readErrorCount } from '#lib/guest/vm/attach.ts';
 import { parseRetryAfter } from '#lib/http-failure.ts';
-import { detectFormat } from '#lib/image/format.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
@@ -385,7 +383,7 @@ function render(source: Parameters<typeof renderOutsideSource>[0]): string {
 
 function bytesOf(text: string): unknown {
   const bytes = Buffer.from(text);
-  return [contentKind(bytes, text), detectFormat(bytes, bytes), knownFormat(bytes)];
+  return [recognise({ head: bytes, name: text }), recognise({ head: bytes, tail: bytes })];
 }
 
 /** Parsers that need no row. */

@@ -125,7 +125,7 @@ const refusals: Record<string, { bytes: () => Buffer; expected: RegExp }> = {
   },
   'version 4': {
     bytes: () => changed(({ bytes }) => bytes.writeUInt32BE(4, 4)),
-    expected: /^image\.unsupported: .*unknown version 4/,
+    expected: /^image\.unsupported: .*qcow image of version 4/,
   },
   'clusters of 2^40 bytes': {
     bytes: () => changed(({ bytes }) => bytes.writeUInt32BE(40, 20)),
