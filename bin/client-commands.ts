@@ -10,13 +10,14 @@ import { presentBuild, presentJson } from '#lib/client/present.ts';
 import { describeStatus } from '#lib/client/report.ts';
 import { requestFromFlags } from '#lib/client/request.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { type BuildHereOptions, buildHere } from './build-here.ts';
 
 export interface GatewayOptions {
   readonly url: string;
   readonly tokenFile?: string;
 }
 
-export interface BuildOptions extends GatewayOptions {
+export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly imageUrl?: readonly string[];
   readonly series?: string;
   readonly ppa?: readonly string[];
@@ -29,6 +30,7 @@ export interface BuildOptions extends GatewayOptions {
   readonly follow: boolean;
   readonly cancelOnInterrupt?: boolean;
   readonly json?: boolean;
+  readonly here?: boolean;
 }
 
 const interrupted = 130;
@@ -38,8 +40,9 @@ const statusIntervalMs = 2_000;
 
 /** Each command resolves with its exit code. */
 export async function build(options: BuildOptions): Promise<number> {
-  const client = await openClient(options);
   const request = options.request === undefined ? fromFlags(options) : await readRequest(options);
+  if (options.here) return await buildHere(request, options);
+  const client = await openClient(options);
   const { accepted, created } = await client.submit(request);
   const buildId = accepted.build_id;
   if (!options.follow) {

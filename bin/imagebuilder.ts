@@ -95,6 +95,16 @@ withGateway(program.command('build'))
   .option('--no-follow', 'only submit')
   .option('--cancel-on-interrupt', 'Ctrl-C cancels the build instead of only leaving it')
   .option('--json', 'write one JSON object per change; the last one is the result')
+  .option('--here', 'build in this process, without a service; takes the settings of a worker')
+  .addOption(new Option('--until <step>', 'with --here: end after this step').implies({ here: true }))
+  .addOption(
+    new Option('--keep <folder>', 'with --here: leave the work directory in this folder').implies({ here: true }),
+  )
+  .addOption(
+    new Option('--shell', 'with --here: a shell inside the image after --until or install, or a failure').implies({
+      here: true,
+    }),
+  )
   .addHelpText(
     'after',
     `
@@ -103,7 +113,8 @@ Ctrl-C leaves the build running and says how to return to it.
 Examples:
   $ imagebuilder build --image-url http://images.example/noble.img --series noble hello cowsay
   $ imagebuilder build --request request.json --json
-  $ generate-request | imagebuilder build --request - --no-follow`,
+  $ generate-request | imagebuilder build --request - --no-follow
+  $ IMAGEBUILDER_STORE=file imagebuilder build --request request.json --until install --shell`,
   )
   .action((packages: string[], options: BuildOptions) =>
     finish(build({ ...options, package: [...(options.package ?? []), ...packages] })),

@@ -1,7 +1,9 @@
+import type { BuildStep } from '../api/event.ts';
 import type { Config } from '../config.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
 import type { HttpClient } from '../fetch/client.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import type { DiskSpace } from '../limits/disk-space.ts';
 import type { OutputLimit } from '../limits/output-limit.ts';
 import type { Log } from '../log.ts';
@@ -41,6 +43,25 @@ export interface BuildContext {
   readonly signal: AbortSignal;
   readonly reporter: BuildReporter;
   readonly log: Log;
+  /** A person that looks into this build; missing for builds of a worker. */
+  readonly visitor?: Visitor;
+}
+
+/** A person's looks into a build while it runs. */
+export interface Visitor {
+  /** True to leave the work directory, with the overlay in it, where it is. */
+  readonly keepWorkDirectory: boolean;
+  /** Called after each step, and the build goes on when it resolves. Throwing ends the build. */
+  visit(stop: Stop): Promise<void>;
+}
+
+/** A place in a build where it waits for its visitor. */
+export interface Stop {
+  readonly step: BuildStep;
+  /** Runs scripts inside the image; null while no image is open. */
+  readonly inside: ScriptRunner | null;
+  /** True for a step that has failed. The build ends with its error after the visit. */
+  readonly failed: boolean;
 }
 
 /** The same with what holds the attempt to its limits; the signal is aborted by those, too. */

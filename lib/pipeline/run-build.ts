@@ -5,6 +5,7 @@ import { together } from '../async.ts';
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
 import { type FileDigests, hashFile } from '../image/digest.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { ImageKind } from '../kinds/kind.ts';
@@ -38,7 +39,9 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
 
   const kind: ImageKind = imageKinds[build.request.base_image.image_type];
   const chosen = await tools.chooseGuest();
-  await using work = await openWorkDirectory(settings.workDirectory, build.buildId);
+  await using work = await openWorkDirectory(settings.workDirectory, build.buildId, {
+    keep: context.visitor?.keepWorkDirectory ?? false,
+  });
   await using space = await openDiskSpace({
     folders: {
       work: settings.workDirectory,
@@ -84,8 +87,16 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   const { signal, reporter, space } = context;
   const { maximumVirtualBytes, unprivilegedIds, compression } = settings;
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
-  const step = <Value>(name: BuildStep, message: string, work: () => Promise<Value>) =>
-    runStep(context, name, message, work);
+  let inside: ScriptRunner | null = null;
+  const step = async <Value>(name: BuildStep, message: string, work: () => Promise<Value>): Promise<Value> => {
+    const visit = async (failed: boolean) => await context.visitor?.visit({ step: name, inside, failed });
+    const value = await runStep(context, name, message, work).catch(async (error: unknown) => {
+      if (!signal.aborted) await visit(true);
+      throw error;
+    });
+    await visit(false);
+    return value;
+  };
 
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
@@ -104,7 +115,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const disk = await inspected.open(place, { signal });
       const { guest, accelerator, reason } = chosen;
       reporter.guest({ kind: guest.kind, accelerator, reason });
-      return { disk, image: await openImage({ disk, opener: prepared ?? guest, base, series }, tools, context) };
+      const image = await openImage({ disk, opener: prepared ?? guest, base, series }, tools, context);
+      inside = image.session;
+      return { disk, image };
     });
     await using _ = image;
     const change = { image, size: inspected.size, workDirectory, series, sources };
@@ -120,7 +133,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       () => install(wanted, apt, change, tools, context),
     );
 
-    await step('seal', 'cleaning up inside the image', () => image.seal());
+    await step('seal', 'cleaning up inside the image', async () => {
+      inside = null;
+      await image.seal();
+    });
 
     const path = join(workDirectory, `image.${inspected.format}`);
     await step('repack', 'packing the image again', async () => {

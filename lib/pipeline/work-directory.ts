@@ -11,9 +11,14 @@ export interface WorkDirectory extends AsyncDisposable {
 
 /**
  * Creates the empty work directory `<root>/<build id>.<random>`, one for each attempt: an earlier one may not have
- * noticed yet that it was given up. The lock on the folder itself says that its worker lives.
+ * noticed yet that it was given up. The lock on the folder itself says that its worker lives. With `keep`, disposing
+ * leaves the folder, for the next sweep.
  */
-export async function openWorkDirectory(root: string, buildId: string): Promise<WorkDirectory> {
+export async function openWorkDirectory(
+  root: string,
+  buildId: string,
+  { keep = false }: { readonly keep?: boolean } = {},
+): Promise<WorkDirectory> {
   await mkdir(root, { recursive: true, mode: 0o711 });
   for (;;) {
     const path = await mkdtemp(join(root, `${buildId}.`));
@@ -23,7 +28,7 @@ export async function openWorkDirectory(root: string, buildId: string): Promise<
       return {
         path,
         async [Symbol.asyncDispose]() {
-          await rm(path, { recursive: true, force: true });
+          if (!keep) await rm(path, { recursive: true, force: true });
           await held[Symbol.asyncDispose]();
         },
       };

@@ -1,0 +1,128 @@
+import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type BuildStep, buildSteps } from '#lib/api/event.ts';
+import { parseBuildRequest } from '#lib/api/request.ts';
+import { loadConfig } from '#lib/config.ts';
+import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
+import { ExecError } from '#lib/exec.ts';
+import { openPrivateFolder } from '#lib/folders/private-folder.ts';
+import { foldersOfBuilds } from '#lib/folders/settings.ts';
+import type { ScriptRunner } from '#lib/guest/guest.ts';
+import { createLog } from '#lib/log.ts';
+import type { Stop, Visitor } from '#lib/pipeline/context.ts';
+import { openBuildTools } from '#lib/pipeline/open-tools.ts';
+import type { BuildReporter } from '#lib/pipeline/reporter.ts';
+import { runBuild } from '#lib/pipeline/run-build.ts';
+import { chooseStores } from '#lib/store/choose.ts';
+import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { plain } from '#lib/text.ts';
+import { version } from '#lib/version.ts';
+
+/** One build in this process, without RabbitMQ: for a look into what goes wrong in it. */
+
+export interface BuildHereOptions {
+  /** The last step that runs. */
+  readonly until?: string;
+  /** Folder that gets the work directory, which stays. */
+  readonly keep?: string;
+  /** Runs lines of standard input inside the image, after `until` or `install`, and after a step that has failed. */
+  readonly shell?: boolean;
+  readonly json?: boolean;
+}
+
+const interrupted = 130;
+
+/** Ends a build that has come as far as it was to come. */
+class EnoughSteps extends Error {}
+
+/** Resolves with the exit code. Throws `request.invalid` for a wrong request or step. */
+export async function buildHere(body: unknown, options: BuildHereOptions): Promise<number> {
+  const request = parseBuildRequest(body);
+  const until = options.until === undefined ? null : stepOf(options.until);
+  const config = loadConfig();
+  const settings = options.keep === undefined ? config : { ...config, workDirectory: resolve(options.keep) };
+  const openStack = await readOpenStackConfiguration({
+    environment: process.env,
+    clouds: config.openstackClouds,
+    password: config.openstackPassword,
+    applicationCredentialSecret: config.openstackApplicationCredentialSecret,
+  });
+  const log = createLog({ level: 'warn', secrets: [...config.secrets, ...(openStack?.secrets ?? [])] });
+  const userAgent = `imagebuilder/${version}`;
+  const store = chooseStores({ settings, openStack, userAgent, log }).for(request.base_image.image_type);
+  const folders = foldersOfBuilds(settings, { fileStore: store.kind === 'file' });
+  for (const folder of folders) await openPrivateFolder(folder, { log });
+  await using tools = await openBuildTools({ settings, store, userAgent, log });
+  const interrupt = new AbortController();
+  process.once('SIGINT', () => interrupt.abort(new ImageBuilderError('build.cancelled', 'interrupted')));
+  const visitor = createVisitor(until, options);
+  const context = { signal: interrupt.signal, reporter: consoleReporter(), log, visitor };
+  try {
+    const image = await runBuild({ buildId: randomUUID(), request }, tools, context);
+    process.stdout.write(options.json ? `${JSON.stringify(image)}\n` : `The image is at ${image.location}\n`);
+    return 0;
+  } catch (error) {
+    if (error instanceof EnoughSteps) return 0;
+    if (interrupt.signal.aborted) return interrupted;
+    const { code, message } = toImageBuilderError(error);
+    process.stderr.write(`The build failed: ${plain(message)} (${code})\n`);
+    return 1;
+  } finally {
+    if (options.keep !== undefined) process.stderr.write(`The work directory is in ${settings.workDirectory}\n`);
+  }
+}
+
+function stepOf(name: string): BuildStep {
+  const step = buildSteps.find((known) => known === name);
+  if (step !== undefined) return step;
+  throw new ImageBuilderError('request.invalid', `there is no step ${name}; steps are ${buildSteps.join(', ')}`);
+}
+
+function createVisitor(until: BuildStep | null, { keep, shell = false }: BuildHereOptions): Visitor {
+  const isWanted = ({ step, failed }: Stop) => failed || step === (until ?? 'install');
+  return {
+    keepWorkDirectory: keep !== undefined,
+    async visit(stop) {
+      if (shell && stop.inside !== null && isWanted(stop)) await runShell(stop.inside);
+      if (stop.step === until && !stop.failed) throw new EnoughSteps(`the build ends after the step ${until}`);
+    },
+  };
+}
+
+/** Runs lines of standard input inside the image, each by a shell of its own, until its end or `exit`. */
+async function runShell(inside: ScriptRunner): Promise<void> {
+  process.stderr.write('A shell for each line, as root inside the image; `exit` or Ctrl-D goes on with the build.\n');
+  const input = createInterface({ input: process.stdin, output: process.stderr, prompt: 'image# ' });
+  try {
+    input.prompt();
+    for await (const text of input) {
+      if (text.trim() === 'exit') return;
+      await runLine(inside, text);
+      input.prompt();
+    }
+  } finally {
+    input.close();
+  }
+}
+
+async function runLine(inside: ScriptRunner, text: string): Promise<void> {
+  const write = (line: string) => process.stderr.write(`${plain(line)}\n`);
+  try {
+    await inside.run({ name: 'shell', text, onLine: write });
+  } catch (error) {
+    if (!(error instanceof ExecError)) throw error;
+    write(`exit code ${error.exitCode ?? error.signalName}`);
+  }
+}
+
+function consoleReporter(): BuildReporter {
+  const write = (line: string) => process.stderr.write(`${plain(line)}\n`);
+  return {
+    begin: (step, message) => write(`${step}: ${message}`),
+    progress() {},
+    notice: (message) => write(`  ${message}`),
+    log: (line) => write(`  ${line}`),
+    guest: ({ kind, reason }) => write(`  the image is opened by the ${kind} guest: ${reason}`),
+  };
+}

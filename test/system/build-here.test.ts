@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { makeSmallImage } from '../../lab/images/small-image.ts';
+import { serveFile } from '../../lab/servers/image-server.ts';
+import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
+
+/** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
+
+const root = join(import.meta.dirname, '..', '..');
+const services = new AsyncDisposableStack();
+const directory = await mkdtemp(join(tmpdir(), 'build-here-'));
+services.defer(() => rm(directory, { recursive: true, force: true }));
+const base = await makeSmallImage(baseImageCache, (line) => process.stderr.write(`  ${line}\n`));
+const images = services.use(await serveFile(base.path));
+const packages = [{ name: 'libfoo' }, failingPackage('broken', 'nothing works')];
+const ppa = { owner: 'project', name: 'ppaname', series: [base.codename], packages };
+const launchpad = services.use(await startLaunchpad({ ppas: [ppa] }));
+
+interface Ended {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function buildHere(words: readonly string[], input = ''): Promise<Ended> {
+  const about = ['--image-url', images.url, '--series', base.codename, '--ppa', 'ppa:project/ppaname'];
+  const child = spawn(process.execPath, [join(root, 'bin/imagebuilder.ts'), 'build', '--here', ...about, ...words], {
+    env: {
+      PATH: process.env.PATH,
+      TMPDIR: process.env.TMPDIR,
+      IMAGEBUILDER_GUEST: 'host',
+      IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+      IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
+      IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+      IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
+      IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+      IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+    },
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  child.stdin.end(input);
+  const [exitCode] = (await once(child, 'close')) as [number];
+  return { exitCode, stdout, stderr };
+}
+
+test('a build runs from the fetch to the store, without RabbitMQ', async () => {
+  const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo']);
+  assert.is(exitCode, 0, stderr);
+  const image = JSON.parse(stdout) as { readonly location: string; readonly packages: { readonly name: string }[] };
+  assert.match(image.location, /^file:/);
+  assert.ok(image.packages.some(({ name }) => name === 'libfoo'));
+  for (const step of ['fetch', 'install', 'upload']) assert.match(stderr, new RegExp(`^${step}: `, 'm'));
+  assert.equal(await readdir(join(directory, 'work')), []);
+});
+
+test('it ends after the step that --until names, and leaves the work directory where --keep says', async () => {
+  const kept = join(directory, 'kept');
+  const { exitCode, stdout, stderr } = await buildHere(['--until', 'install', '--keep', kept, 'libfoo']);
+  assert.equal([exitCode, stdout], [0, ''], stderr);
+  assert.not.match(stderr, /^seal: /m);
+  const [name = ''] = await readdir(kept);
+  assert.ok((await readdir(join(kept, name))).includes('overlay.qcow2'));
+});
+
+test('lines of standard input run inside the image', async () => {
+  const { exitCode, stderr } = await buildHere(
+    ['--until', 'install', '--shell', 'libfoo'],
+    'dpkg -s libfoo\nfalse\nexit\n',
+  );
+  assert.is(exitCode, 0, stderr);
+  assert.match(stderr, /^Status: install ok installed$/m);
+  assert.match(stderr, /^exit code 1$/m);
+});
+
+test('after a step that has failed, the shell shows the image as it is', async () => {
+  const { exitCode, stderr } = await buildHere(['--shell', 'broken'], 'dpkg -s broken\n');
+  assert.is(exitCode, 1);
+  assert.match(stderr, /^Status: install ok half-configured$/m);
+  assert.match(stderr, /The build failed: .*broken.*\(apt\.install\)/);
+});
+
+test('a step that does not exist is refused with the names of those that do', async () => {
+  const { exitCode, stderr } = await buildHere(['--until', 'bake', 'libfoo']);
+  assert.is(exitCode, 2);
+  assert.match(stderr, /there is no step bake; steps are fetch, inspect, open/);
+});
+
+test.after(() => services.disposeAsync());
+
+test.run();
