@@ -21,14 +21,14 @@ export interface CallOptions {
   readonly log: Log;
   readonly event: { readonly method: string; readonly headers: Readonly<Record<string, string>> };
   readonly context: Answer;
-  /** Below the function, with `{build_id}` for a build's; `other` for one that a caller made up. */
+  /** Path below the function, with `{build_id}` for a build's; `other` for a path that the function does not have. */
   readonly path: string;
   readonly about?: About;
 }
 
 /**
- * Does the work of a call for the caller whose token it carries, as `respond` does, and writes one audit line when it is
- * answered: who called, for what, and with which answer; never a token or a query. Never throws.
+ * Does the work of a call for the caller whose token it carries, as `respond` does, and writes one audit line when it
+ * is answered, with caller, purpose and answer; never with a token or a query. Never throws.
  */
 export async function answerCall(
   { callers, log, event, context, path, ...options }: CallOptions,

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../errors.ts';
 import { ExchangeName, TicketId } from './request.ts';
 
-/** The one event that tells of a build, everywhere: to the caller's exchange, to the events stream, to the callback. */
+/** The one event about a build. The caller's exchange, the events stream and the callback all receive it. */
 
 /** The steps of a build, in order, with their names as users see them. */
 export const buildSteps = [
@@ -55,7 +55,7 @@ export const BaseImageReport = z.object({
 });
 export type BaseImageReport = z.infer<typeof BaseImageReport>;
 
-/** Where the finished image is and what it is. */
+/** The finished image: its place, name, size and digests. */
 export const ImageResult = z.object({
   /** The store's own identifier of the image; in the file store, the build id. */
   id: z.string(),
@@ -70,11 +70,11 @@ export const ImageResult = z.object({
   /** A signed URL from which the image can be had without a token, where the store makes one, and its end. */
   download_url: z.url().optional(),
   download_url_expires: z.iso.datetime().optional(),
-  /** What was put in: packages new or changed against the base, with their versions. */
+  /** Packages that were added or upgraded in comparison with the base image, with their versions. */
   packages: z
     .array(z.object({ name: z.string(), version: z.string(), previous_version: z.string().optional() }))
     .optional(),
-  /** How many more there were, where an event has no room for all. */
+  /** Number of further packages, where an event has no room for all. */
   packages_omitted: z.int().positive().optional(),
   base_image_sha256: z.string().optional(),
   base_image: BaseImageReport.optional(),
@@ -85,16 +85,18 @@ export type ImageResult = z.infer<typeof ImageResult>;
 export const GuestReport = z.object({
   /** `host` mounts them, `vm` opens them in a small virtual machine. */
   kind: z.enum(['host', 'vm']),
-  /** What runs the virtual machine: the processor (`kvm`), or the emulator (`tcg`), which is slow; null for `host`. */
+  /**
+   * How the virtual machine runs: on the processor (`kvm`) or in the emulator (`tcg`), which is slow. Null for `host`.
+   */
   accelerator: z.enum(['kvm', 'tcg']).nullable(),
-  /** Why so, for people. */
+  /** Reason of the choice, for people. */
   reason: z.string(),
 });
 export type GuestReport = z.infer<typeof GuestReport>;
 
 const errorCodes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
 
-/** Why a build failed or was cancelled. */
+/** The reason why a build failed or was cancelled. */
 export const BuildErrorReport = z.object({
   code: z.enum(errorCodes),
   message: z.string(),

@@ -1,7 +1,7 @@
 import type { BuildRequestInput } from './request.ts';
 import type { Accepted, Status } from './status.ts';
 
-/** Examples of the API's description. */
+/** Examples for the description of the API. */
 
 const buildId = '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55';
 

@@ -3,7 +3,7 @@ import { type Answer, respond } from './respond.ts';
 
 /**
  * The two exports of a handler module, over a composition that is built by the first call and kept. A composition that
- * fails, for a fault in the configuration say, fails this call and is tried again by the next.
+ * fails, such as for a fault in the configuration, fails this call and is tried again by the next.
  */
 export function handlerModule<Event, Context extends Answer, Dependencies extends AsyncDisposable>(
   compose: () => Promise<Dependencies>,

@@ -13,8 +13,8 @@ export interface Ppa {
 }
 
 /**
- * What `add-apt-repository` takes: `ppa:owner/name`, `ppa:owner` (the PPA called `ppa`), `ppa:owner/ubuntu/name`; the
- * prefix in any case, the owner with or without `~`.
+ * The forms that `add-apt-repository` takes: `ppa:owner/name`, `ppa:owner` (the PPA called `ppa`),
+ * `ppa:owner/ubuntu/name`; the prefix in any case, the owner with or without `~`.
  */
 export const Ppa = z
   .string()

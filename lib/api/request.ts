@@ -3,7 +3,8 @@ import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { Ppa } from './ppa.ts';
 
 /**
- * The body of `POST /api/v1/build_image/`: what is accepted, checked whole, so that one answer names every fault.
+ * The schema of the body of `POST /api/v1/build_image/`. It checks the whole body, so that one answer names every
+ * fault.
  */
 
 /** An absolute http or https URL without credentials in it. */
@@ -20,9 +21,9 @@ export const Series = z.string().regex(/^[a-z][a-z0-9-]{1,31}$/, {
 });
 
 /**
- * What apt-get install takes: a package name by Debian policy 5.6.1 (at least two characters, lower case), optionally
- * `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`. No package's name ends with "-", by which
- * apt-get would take it for one to remove.
+ * A package as apt-get install takes it: a package name by Debian policy 5.6.1 (at least two characters, lower case),
+ * optionally `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`. No package's name ends with "-",
+ * by which apt-get would take it for one to remove.
  */
 export const PackageSpecification = z
   .string()
@@ -75,12 +76,12 @@ export type ImageType = BuildRequest['base_image']['image_type'];
 /** A request as a caller writes it. */
 export type BuildRequestInput = z.input<typeof BuildRequest>;
 
-/** More are counted but not told: a small body must not get a large answer. */
+/** Further faults are counted but not listed: a small body must not get a large answer. */
 const maximumFaults = 100;
 
 /**
- * Checks a parsed JSON body. Throws `request.invalid` with every fault (the first 100) and its JSONPath, `others` among
- * them: faults of the same call that are not in its body.
+ * Checks a parsed JSON body. Throws `request.invalid` with every fault (the first 100) and its JSONPath, including
+ * `others`: faults of the same call that are not in its body.
  */
 export function parseBuildRequest(body: unknown, others: readonly RequestFault[] = []): BuildRequest {
   const result = BuildRequest.safeParse(body);
@@ -107,7 +108,7 @@ export function toFaults(error: z.ZodError): RequestFault[] {
   });
 }
 
-/** As much of a member's name as a path shows. */
+/** Longest part of a member's name that a path shows. */
 const maximumNameCharacters = 64;
 
 function jsonPath(path: readonly PropertyKey[]): string {

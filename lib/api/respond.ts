@@ -9,7 +9,7 @@ export interface Answer {
   headers(values: Readonly<Record<string, string>>): unknown;
 }
 
-/** Does the work of a call; what it throws becomes an RFC 9457 problem with the right status. Never throws. */
+/** Does the work of a call; an error of it becomes an RFC 9457 problem with the right status. Never throws. */
 export async function respond(answer: Answer, log: Log, work: () => Promise<unknown>): Promise<unknown> {
   try {
     return await work();

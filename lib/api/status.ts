@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { BuildEvent, BuildState, BuildStep, GuestReport } from './event.ts';
 import { TicketId } from './request.ts';
 
-/** What `GET /api/v1/imagebuilder/status` answers. */
+/** The answers of `GET /api/v1/imagebuilder/status`. */
 
-/** One build as the newest events tell it. */
+/** One build, as of its newest events. */
 export const BuildStatus = z.object({
   build_id: z.uuid(),
   ticket_id: TicketId,
@@ -45,7 +45,7 @@ export const Status = z.object({
       name: z.string(),
       last_seen: z.iso.datetime(),
       builds: z.array(z.uuid()),
-      /** How it opens images; not there before it has opened one. */
+      /** How it opens images; missing before it has opened one. */
       guest: GuestReport.optional(),
     }),
   ),
@@ -56,7 +56,7 @@ export const Status = z.object({
 });
 export type Status = z.infer<typeof Status>;
 
-/** Answer to a submission: 202 for a new build, 200 when the same request is in work already. */
+/** Answer to a submission: 202 for a new build, 200 when an unfinished build has the same request already. */
 export const Accepted = z.object({
   building: z.literal(true),
   build_id: z.uuid(),
