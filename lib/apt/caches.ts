@@ -15,8 +15,8 @@ import type { PpaSource } from './launchpad.ts';
  *     <cacheDirectory>/apt-lists/<sha256 of the base image>/   files as in /var/lib/apt/lists
  *     <cacheDirectory>/apt-lists/lock                           shared while reading, exclusive while changing
  *
- * Lists are kept by base image, and only those of the base's own sources: apt inside the image wrote them, so what a
- * hostile base or PPA puts there must reach no other base and no build without that PPA.
+ * Lists are kept by base image, and only those of the base's own sources: apt inside the image wrote them, and files
+ * that a hostile base or PPA puts there must reach no other base and no build without that PPA.
  */
 export interface AptCaches extends AsyncDisposable {
   /** For `Guest.open`. */
@@ -33,13 +33,13 @@ export interface AptCachesOptions {
   /** Lists of all base images together; those used least recently are dropped first. */
   readonly cacheBytes: number;
   readonly baseImageSha256: string;
-  /** A folder of this build alone. */
+  /** A folder that only this build uses. */
   readonly workDirectory: string;
   readonly signal: AbortSignal;
 }
 
 const MiB = 1024 * 1024;
-/** Age after which an unfinished publication belongs to nobody: milliseconds. */
+/** Age after which an unfinished publication has no publisher any more: milliseconds. */
 const abandonedMs = 24 * 60 * 60 * 1000;
 
 /** Makes the folders of a build and fills them from the cache. Disposing removes them. */
@@ -51,7 +51,7 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
   const lists = join(scratch, 'lists');
   const cache = join(scratch, 'cache');
   try {
-    // As dpkg makes them; apt gives the partial folders to its own user, _apt, where it has one.
+    // With the modes that dpkg gives them; apt gives the partial folders to its own user, _apt, where it has one.
     await mkdir(join(lists, 'partial'), { recursive: true, mode: 0o755 });
     await mkdir(join(cache, 'archives', 'partial'), { recursive: true, mode: 0o755 });
     await makeOwnFolder(root);
@@ -105,13 +105,13 @@ async function isPublished({ root, published, lists, accept, signal }: PublishOp
   return (await describeLists(lists, accept)) === (await describeLists(published, () => true));
 }
 
-/** Names of lists; apt's lock, its partial folder and whatever does not belong there are left out. */
+/** Names of lists; apt's lock, its partial folder and foreign files are left out. */
 async function listNames(folder: string, accept: (name: string) => boolean): Promise<string[]> {
   const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
   return names.filter((name) => isListName(name) && accept(name)).sort();
 }
 
-/** `server_path_file`, as apt names them. The server's name may have signs that the file's has not. */
+/** `server_path_file`, as apt names them. The server's name may have characters that the file's may not. */
 function isListName(name: string): boolean {
   const mark = name.lastIndexOf('_', name.length - 2);
   return (
@@ -130,7 +130,10 @@ async function describeLists(folder: string, accept: (name: string) => boolean):
   return (await Promise.all(lines)).join('\n');
 }
 
-/** Copies what `publishLists` has put there, with its times; the kernel does it, and shares the blocks where it can. */
+/**
+ * Copies the lists that `publishLists` has put there, with their times. The kernel copies, and shares the blocks where
+ * it can.
+ */
 async function takeLists(published: string, lists: string, signal: AbortSignal): Promise<void> {
   for (const name of await listNames(published, () => true)) {
     signal.throwIfAborted();
@@ -169,7 +172,7 @@ async function copyLists(
       total += size;
       if (total > options.maximumBytes) return false;
       const target = join(to, name);
-      // Opened once and read from there: the path may have become something else since.
+      // Opened once and read from there: the path may lead to another file by now.
       const source = file.createReadStream({
         autoClose: false,
         start: 0,
@@ -185,7 +188,7 @@ async function copyLists(
   return true;
 }
 
-/** Drops the lists of the base images used least recently, and what publishers that died have left. */
+/** Drops the lists of the base images used least recently, and leftovers of publishers that died. */
 async function evict(root: string, cacheBytes: number): Promise<void> {
   const entries = await Promise.all(
     (await readdir(root, { withFileTypes: true }))

@@ -52,8 +52,8 @@ export function renderAptConfiguration({ proxyUrl, anew = false }: AptConfigurat
     (scheme) =>
       `#clear Acquire::${scheme}::Proxy;\n#clear Acquire::${scheme}::Proxy-Auto-Detect;\n#clear Acquire::${scheme}::ProxyAutoDetect;\nAcquire::${scheme}::Proxy "${url}";\n`,
   );
-  // The proxy waits for servers, and tries again, by itself and more cleverly: apt's own time limit would break that off,
-  // and its one retry is for what was cut after it had begun. Of https the proxy sees nothing.
+  // The proxy waits for servers and retries by itself, and knows more than apt: apt's own time limit would cut that
+  // short. apt's one retry is for downloads that broke off in the middle. The proxy cannot see into https.
   const patience = 'Acquire::Retries "1";\nAcquire::http::Timeout "900";\nAcquire::https::Timeout "60";\n';
   const cache = anew ? 'Acquire::http::No-Cache "true";\n' : '';
   return `${fixed.trimStart()}\n${patience}${cache}${proxy.join('')}`;

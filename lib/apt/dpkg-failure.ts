@@ -1,6 +1,6 @@
 /** The line in which dpkg says that it cannot go on with a package. */
 export interface DpkgFailure {
-  /** Of the package, possibly with `:architecture`, or the path of an archive. */
+  /** The package's name, possibly with `:architecture`, or the path of an archive. */
   readonly name: string;
   /** The reason; empty where dpkg gives it on the next line. */
   readonly message: string;

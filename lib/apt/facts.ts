@@ -4,13 +4,13 @@ import { someOf } from '../text.ts';
 import { databaseError, type InstalledPackage, parsePackages } from './packages.ts';
 import { runScript, texts } from './script.ts';
 
-/** What an image is and what its apt can do, as far as adding sources and packages depends on it. */
+/** Facts about an image and its apt that decide how sources and packages can be added. */
 export interface ImageFacts {
   /** `ID` of os-release: `ubuntu`, `debian`. */
   readonly distribution: string;
   /** `VERSION_ID` of os-release, such as `14.04`; empty where there is none (Debian testing). */
   readonly distributionVersion: string;
-  /** Name of the release that PPAs are built for, such as `trusty`; null where the image does not tell. */
+  /** Name of the release that PPAs are built for, such as `trusty`; null where the image does not say. */
   readonly series: string | null;
   /** dpkg's own architecture: `amd64`. */
   readonly architecture: string;
@@ -88,7 +88,7 @@ export function assertSeries(facts: ImageFacts, series: string): void {
   );
 }
 
-/** Where releases tell their name: since 2015 in os-release, Ubuntu before that in lsb-release (trusty has no more). */
+/** Finds the release's name: in os-release since 2015, in lsb-release in older Ubuntu (trusty has no other). */
 function seriesOf(
   osRelease: ReadonlyMap<string, string>,
   lsbRelease: ReadonlyMap<string, string>,

@@ -15,18 +15,19 @@ export interface InstallOptions extends ResolveOptions, KnownRepositories {
   readonly onLog: (line: string) => void;
   /** In packages, each counted twice: fetched and installed. */
   readonly onProgress: (progress: AptProgress) => void;
-  /** Told of what will be done before anything is downloaded; what it throws ends the installation. */
+  /** Called with the plan before anything is downloaded; an error that it throws ends the installation. */
   readonly onPlan?: (plan: InstallPlan) => void;
 }
 
 /**
- * Installs packages in an image, with apt's own semantics: what is installed already is brought to its newest version.
- * All of them are checked first, so that an error names every one that cannot be had (`apt.package`). Throws
- * `apt.install` where a package's own scripts or files fail, `image.full`, `disk.full`, `image.corrupt`, and
- * `egress.refused` or `upstream.*` where packages could not be downloaded. The image is then half changed: throw it away.
+ * Installs packages in an image, with apt's own semantics: a package that is installed already is brought to its newest
+ * version. All of them are checked first, so that one error (`apt.package`) names every package that cannot be had.
+ * Throws `apt.install` where a package's own scripts or files fail, `image.full`, `disk.full`, `image.corrupt`, and
+ * `egress.refused` or `upstream.*` where packages could not be downloaded. The image is then half changed: throw it
+ * away.
  *
- * Packages that are not, or not any more, what the lists say are tried once more with new lists: a repository may have
- * changed since, and apt downloads everything before it changes anything.
+ * Where packages differ from their entries in the lists, the installation is tried once more with new lists: the
+ * repository may have changed since. The retry is safe, because apt downloads everything before it changes anything.
  */
 export async function installPackages(
   session: ScriptRunner,
@@ -47,7 +48,7 @@ export async function installPackages(
 interface InstallResult {
   readonly plan: InstallPlan;
   readonly error: ImageBuilderError | null;
-  /** The error is that packages are not what the lists say; nothing was changed. */
+  /** True where packages differ from their entries in the lists; nothing was changed then. */
   readonly outOfStep: boolean;
 }
 
@@ -81,7 +82,7 @@ async function install(
   };
 }
 
-/** What a failed `apt-get install` died of; null where it did not fail. */
+/** The reason why `apt-get install` failed; null where it did not fail. */
 export function installError(
   { exitCode, lines }: AptRun,
   failures: readonly AptStatus[],
@@ -121,14 +122,14 @@ function failedDownloads(lines: readonly string[]): string[] {
   );
 }
 
-/** Packages are fetched before anything is unpacked: these failures are a server's. */
+/** The error of the downloads. Packages are fetched before anything is unpacked, so the failure is a server's. */
 function downloadError(
   failed: readonly string[],
   logTail: readonly string[],
   known: KnownRepositories,
 ): ImageBuilderError | null {
   const described = failed.map((text) => describeDownload(text, known));
-  // What cannot pass by itself comes first: trying again would not help.
+  // Errors that a retry cannot help come first.
   const first = described.find(({ code }) => !errorTable[code].retryable) ?? described[0];
   if (first === undefined) return null;
   const reasons = [first, ...described.filter((other) => other !== first)].map(({ message }) => message);
@@ -154,7 +155,7 @@ function withSafeUrls(text: string): string {
     .join(' ');
 }
 
-/** What apt itself refuses: held packages, removal of essential ones, packages that nobody has signed. */
+/** An error of apt itself: held packages, removal of essential ones, unsigned packages. */
 function aptError(messages: readonly AptMessage[], exitCode: number, logTail: readonly string[]): ImageBuilderError {
   const reason = messages.map(({ text }) => text).join('; ') || `apt-get ended with code ${exitCode}`;
   if (repositoryFault(reason) === 'signature') return new ImageBuilderError('apt.signature', reason, { logTail });
@@ -162,7 +163,10 @@ function aptError(messages: readonly AptMessage[], exitCode: number, logTail: re
   return new ImageBuilderError(code, `the packages cannot be installed: ${reason}`, { logTail });
 }
 
-/** What dpkg says has failed, where its status lines do not: `dpkg: error processing package NAME (--configure):`. */
+/**
+ * The failures that dpkg's output names and its status lines do not: `dpkg: error processing package NAME
+ * (--configure):`.
+ */
 function dpkgFailures(lines: readonly string[]): Pick<AptStatus, 'name' | 'message'>[] {
   return lines.flatMap((line, index) => {
     const failure = parseDpkgFailure(line);

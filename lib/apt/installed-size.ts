@@ -1,7 +1,7 @@
 /**
- * What apt-get says, before it downloads anything, that a file system will hold more afterwards, in bytes; null for any
- * other line. `After this operation, 5,678 kB of additional disk space will be used.` up to apt 2, `Space needed: 5,678
- * kB / 18.4 GB available` since apt 2.9; decimal units (apt-pkg's SizeToStr).
+ * The growth of the file system in bytes, which apt-get announces before it downloads anything; null for any other
+ * line. `After this operation, 5,678 kB of additional disk space will be used.` up to apt 2, `Space needed: 5,678 kB /
+ * 18.4 GB available` since apt 2.9; decimal units (apt-pkg's SizeToStr).
  */
 export function parseInstalledSize(line: string): number | null {
   const match =

@@ -21,9 +21,9 @@ export interface LaunchpadOptions {
   readonly ppaUrl: string;
   readonly series: string;
   readonly client: Pick<HttpClient, 'getJson' | 'head'>;
-  /** An existing folder of this build alone. */
+  /** An existing folder that only this build uses. */
   readonly workDirectory: string;
-  /** Whom gpg runs as where this process is root. */
+  /** The user ids for gpg where this process is root. */
   readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
@@ -41,9 +41,9 @@ const SigningKeyData = z.string().min(1);
 const maximumAnswerBytes = 1024 * 1024;
 
 /**
- * Looks a PPA up in Launchpad and fetches its signing key. Asked anew for every build: Launchpad replaces weak keys.
+ * Looks a PPA up in Launchpad and fetches its signing key. Every build asks anew, because Launchpad replaces weak keys.
  * The key comes from Launchpad's API alone: no keyserver has a part in it. Throws `ppa.not_found`, `ppa.series`,
- * `ppa.key`, `upstream.forbidden` for private PPAs, or what the client throws, with the name of the PPA.
+ * `ppa.key`, `upstream.forbidden` for private PPAs, or the client's errors, with the name of the PPA added.
  */
 export async function resolvePpa(ppa: Ppa, options: LaunchpadOptions): Promise<PpaSource> {
   const name = formatPpa(ppa);
@@ -82,7 +82,10 @@ async function ask<Output>(
   );
 }
 
-/** Every PPA publishes InRelease today; archives of long ago may have only Release. */
+/**
+ * Throws unless the PPA is published for the series. Every PPA publishes InRelease today; archives of long ago may have
+ * only Release.
+ */
 async function assertPublished(url: string, name: string, options: LaunchpadOptions): Promise<void> {
   const look = (file: string) =>
     options.client.head(`${url}/dists/${options.series}/${file}`, {
@@ -99,7 +102,7 @@ async function assertPublished(url: string, name: string, options: LaunchpadOpti
   }
 }
 
-/** The same error in terms of the PPA. `failure` says what has failed where the server's status does not. */
+/** The same error in terms of the PPA. `failure` describes the failed step where the server's status does not. */
 function explain(error: unknown, name: string, failure: string, { series }: LaunchpadOptions): unknown {
   if (isCode(error, 'ppa.not_found')) {
     const message = `Launchpad knows no ${name}: check the spelling of owner and name, and that the PPA is public`;

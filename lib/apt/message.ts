@@ -1,6 +1,6 @@
 import { trimEndOf, upTo } from '../text.ts';
 
-/** apt's own words, parsed. Its wording has hardly changed since 2010; every generation met is in the tests. */
+/** Parses apt's own words. Their wording has hardly changed since 2010; the tests have every generation met. */
 
 export interface AptMessage {
   readonly level: 'error' | 'warning' | 'notice';
@@ -17,7 +17,7 @@ const levels: Readonly<Record<string, AptMessage['level']>> = {
   Notice: 'notice',
 };
 
-/** apt says one or two for each source; of more than this the newest count. */
+/** apt writes one or two for each source; beyond this number only the newest count. */
 const maximumMessages = 200;
 
 /**
@@ -48,7 +48,7 @@ function tidy(text: string): string {
   return text.replace(/\s+/g, ' ').trim();
 }
 
-/** What kind of failure a message about a repository or a download tells of. */
+/** The kind of failure that a message about a repository or a download reports. */
 export type RepositoryFault =
   | 'garbled'
   | 'signature'
@@ -59,7 +59,7 @@ export type RepositoryFault =
   | 'unreachable'
   | 'configuration';
 
-/** In the order in which they are tried: what comes first explains what comes later. */
+/** In the order in which they are tried: an earlier one explains a later one. */
 const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
   ['garbled', /Clearsigned file isn't valid|Splitting up \S+ into data and signature/i],
   [
@@ -83,10 +83,11 @@ const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
   ],
 ];
 
-/** Classifies a message; null where it does not tell of a repository that cannot be used. */
+/** Classifies a message; null where it does not report a repository that cannot be used. */
 export function repositoryFault(text: string): RepositoryFault | null {
   if (harmless.test(text)) return null;
-  // What stands in a URL is nothing that apt says, except that a file named by its digest can only be out of step.
+  // Words inside a URL are not apt's own words. Exception: a file named by its digest fails only where lists are out of
+  // step.
   const said = text.split(' ').map(withoutUrl).join(' ');
   return patterns.find(([, pattern]) => pattern.test(said))?.[0] ?? null;
 }
@@ -100,7 +101,7 @@ function withoutUrl(word: string): string {
   return `${word.slice(0, start)}${word.includes('/by-hash/') ? '(by-hash)' : '(URL)'}`;
 }
 
-/** Warnings that are about tomorrow, or that repeat what another message says in full. */
+/** Warnings about the future, and those that repeat another message which says it in full. */
 const harmless =
   /^Some index files failed to download|Policy will reject signature|uses weak (digest )?algorithm|legacy trusted\.gpg keyring|^Skipping acquire of configured file|is configured multiple times|^Conflicting distribution/i;
 

@@ -12,7 +12,7 @@ export interface InstalledPackage {
   readonly state: 'installed' | 'unfinished';
 }
 
-/** One package that a build has put in, with the version it replaced where there was one. */
+/** One package that a build has added or upgraded, with the version it replaced where there was one. */
 export interface PackageChange {
   /** The bare name, or `name:architecture` where that is not the image's own. */
   readonly name: string;
@@ -20,7 +20,7 @@ export interface PackageChange {
   readonly previous_version?: string;
 }
 
-/** Reads which packages an image has. An image without dpkg has none. Throws `image.corrupt` where dpkg cannot tell. */
+/** Reads which packages an image has; none where it has no dpkg. Throws `image.corrupt` where dpkg cannot list them. */
 export async function readPackages(session: ScriptRunner): Promise<InstalledPackage[]> {
   try {
     return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
@@ -59,7 +59,7 @@ export interface PackageDifference {
   readonly removed: readonly { readonly name: string; readonly version: string }[];
 }
 
-/** What differs between two readings of an image's packages. `architecture` is the image's own. */
+/** The differences between two readings of an image's packages. `architecture` is the image's own. */
 export function comparePackages(
   before: readonly InstalledPackage[],
   after: readonly InstalledPackage[],

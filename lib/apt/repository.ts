@@ -4,15 +4,15 @@ import type { AptProxyFailure } from '../fetch/apt-failure.ts';
 import { trimEndOf } from '../text.ts';
 import type { PpaSource } from './launchpad.ts';
 
-/** What is known of the repositories that apt's messages are about. */
+/** Facts about the repositories that apt's messages name. */
 export interface KnownRepositories {
   /** The PPAs that were added, for messages to name. */
   readonly sources: readonly PpaSource[];
-  /** What the proxy knows of requests that have failed, which is more than apt can tell. */
+  /** The proxy's record of failed requests, which says more than apt's messages. */
   readonly proxyFailures?: (() => readonly AptProxyFailure[]) | undefined;
 }
 
-/** The PPA at this URL, or of which this is a file; null where it is none of ours. */
+/** The PPA that has this URL, or a file with it; null for any other URL. */
 export function ppaAt(url: string | null, sources: readonly PpaSource[]): PpaSource | null {
   return sources.find((source) => url !== null && isWithin(url, source.url)) ?? null;
 }
@@ -29,7 +29,7 @@ export function describeRepository(
   return `the image's own source ${place}${suite === null ? '' : ` for "${suite}"`}`;
 }
 
-/** The newest failure of the proxy over a file of this repository that says more than that it is not there. */
+/** The newest failure of the proxy over a file of this repository, unless it only says that the file is missing. */
 export function proxyFailureOf(url: string | null, { proxyFailures }: KnownRepositories): AptProxyFailure | null {
   if (url === null) return null;
   const concerns = (failure: AptProxyFailure) =>
@@ -37,7 +37,7 @@ export function proxyFailureOf(url: string | null, { proxyFailures }: KnownRepos
   return proxyFailures?.().findLast(concerns) ?? null;
 }
 
-/** Of a tunnel the proxy knows where it leads, and nothing else. */
+/** Of a tunnel the proxy knows only the server. */
 function isTunnelTo(failure: AptProxyFailure, url: string): boolean {
   return failure.url.startsWith('https:') && URL.parse(url)?.host === URL.parse(failure.url)?.host;
 }

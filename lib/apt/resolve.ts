@@ -5,11 +5,11 @@ import { renderAptConfiguration } from './configuration.ts';
 import { parseMessages, repositoryFault } from './message.ts';
 import { runApt } from './script.ts';
 
-/** What apt would do. */
+/** The changes that apt would make. */
 export interface InstallPlan {
   /** Packages to install or upgrade, by name. */
   readonly install: readonly string[];
-  /** Packages to remove, because they conflict with what was asked for. */
+  /** Packages to remove, because they conflict with the requested ones. */
   readonly remove: readonly string[];
 }
 
@@ -90,12 +90,12 @@ export function recommendsOption(recommends: boolean): string {
 
 /**
  * Which of `specifications` a round found to be impossible, and why. Throws `image.corrupt` or `apt.signature` where
- * the reason is none of them.
+ * the reason lies in none of them.
  */
 export function roundProblems(round: Round, specifications: readonly string[]): Map<string, string> {
   const problems = new Map<string, string>();
-  // Where a name is not known as it is, apt-get would take `name-` as a removal and `a+b` as a pattern: such a round
-  // has simulated something else, and only what is unknown counts.
+  // apt-get takes an unknown name `name-` as a removal and `a+b` as a pattern: such a round has simulated something
+  // else, and only its unknown names count.
   const named = parsePolicyNames(round.policy);
   const known = new Set([...named, ...named.map(withoutArchitecture)]);
   const exactly = new Set(named);
@@ -134,7 +134,7 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
     if (reasons.length > 0) problems.set(specification, reasons.join(', '));
   }
   if (problems.size > 0) return problems;
-  // The solver of apt 3 tells one contradiction at a time, as a numbered derivation, and nothing else.
+  // The solver of apt 3 reports one contradiction at a time, as a numbered derivation, and nothing else.
   const contradiction = messages.find(({ text }) => text.startsWith('Unable to satisfy dependencies'));
   const involved = selectedNames(contradiction?.text ?? '');
   for (const specification of specifications) {

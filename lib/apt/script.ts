@@ -7,20 +7,20 @@ import { readShellScripts } from '../shell-scripts.ts';
 const names = ['facts', 'packages', 'add-sources', 'update', 'resolve', 'install'] as const;
 export type ScriptName = (typeof names)[number];
 
-/** Their texts; one that runs another is given that as a file. */
+/** Their texts; a script that runs another one gets that one as a file. */
 export const texts = readShellScripts(join(import.meta.dirname, 'scripts'), names);
 
-/** Kept of what one script writes: far more than apt ever says. */
+/** Limit of the kept output of one script: far more than apt ever writes. */
 const maximumCharacters = 16 * 1024 * 1024;
-/** What a line costs beside its characters. */
+/** The cost of a line beside its characters. */
 const lineCharacters = 64;
 
 /** A base image may have sources with a password in their URL, and apt shows them. */
 const urlCredentials = /:\/\/[^\s/@'"]+@/g;
 
 /**
- * Runs one of our scripts and returns every line it wrote, oldest first, without the credentials of URLs.
- * Throws what `session.run` throws.
+ * Runs one of our scripts and returns every line it wrote, oldest first, without the credentials of URLs. Throws as
+ * `session.run` does.
  */
 export async function runScript(
   session: ScriptRunner,
@@ -37,8 +37,8 @@ export async function runScript(
       const line = raw.replace(urlCredentials, '://');
       lines.push(line);
       characters += line.length + lineCharacters;
-      // A script of a package may write without end; the newest lines tell how it went. Many are dropped at a time,
-      // since each time moves all others.
+      // A script of a package may write without end; only the newest lines are needed, as they show how it went. Many
+      // are dropped at a time, since each drop moves all others.
       if (characters > 2 * maximumCharacters) {
         const kept = lines.findIndex((older) => {
           characters -= older.length + lineCharacters;
@@ -87,8 +87,8 @@ export async function runApt(
 }
 
 /**
- * Throws `guest.failed` for an exit code by which a shell tells of a signal: apt does not end so by itself. Memory has run
- * out, or somebody has killed it.
+ * Throws `guest.failed` for an exit code by which a shell reports a signal: apt does not end so by itself. Memory has
+ * run out, or somebody has killed it.
  */
 export function assertNotKilled(exitCode: number, lines: readonly string[]): void {
   if (exitCode <= 128) return;

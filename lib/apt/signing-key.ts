@@ -14,14 +14,14 @@ export interface SigningKey {
   readonly armored: string;
   /** OpenPGP packets; every apt. */
   readonly binary: Uint8Array;
-  /** What a user should know of, such as a key that new releases of apt refuse; null when there is nothing. */
+  /** A warning for the user, such as about a key that new releases of apt refuse; null when there is nothing to say. */
   readonly weakness: string | null;
 }
 
 export interface SigningKeyOptions {
-  /** For what gpg writes meanwhile. */
+  /** A folder for gpg's temporary files. */
   readonly workDirectory: string;
-  /** Whom gpg runs as where this process is root. */
+  /** The user ids for gpg where this process is root. */
   readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
@@ -32,8 +32,8 @@ const limits = ['--cpu=30', `--data=${512 * MiB}`, `--fsize=${64 * MiB}`, '--cor
 const gpgOptions = ['--batch', '--no-tty', '--no-autostart'];
 
 /**
- * Takes the key with this fingerprint, and nothing else, out of key material that came from outside. Throws `ppa.key`
- * where the material is no key or holds another one. `owner` names the repository in messages.
+ * Takes only the key with this fingerprint out of untrusted key material. Throws `ppa.key` where the material is no key
+ * or holds another one. `owner` names the repository in messages.
  */
 export async function readSigningKey(
   material: string,
@@ -44,8 +44,8 @@ export async function readSigningKey(
   const home = await mkdtemp(join(workDirectory, 'key-'));
   const user = newUnprivilegedUser(unprivilegedIds);
   await giveTo(user, home);
-  // A home of its own: no key of the worker's is seen, and no agent is needed for public keys. Its user may be one whom
-  // the folders above do not let through.
+  // gpg gets a home of its own: it sees no key of the worker's, and needs no agent for public keys. Its user may be
+  // unable to pass the folders above.
   const gpg = (args: readonly string[], options: Pick<ExecOptions, 'input' | 'okExitCodes'> = {}) =>
     exec('prlimit', [...limits, 'gpg', '--homedir', '/proc/self/cwd', ...gpgOptions, ...args], {
       user,
@@ -55,8 +55,8 @@ export async function readSigningKey(
       ...options,
     });
   try {
-    // It ends with 2, though the key is there, where the path of the agent's socket would be too long. What counts is
-    // what the listing shows.
+    // gpg ends with 2 although it has imported the key, where the path of the agent's socket would be too long. The
+    // listing decides.
     await gpg(['--import'], { input: material, okExitCodes: [0, 2] });
     const listing = await gpg(['--with-colons', '--fixed-list-mode', '--list-keys']);
     const keys = parseKeyListing(listing.stdout);

@@ -80,7 +80,7 @@ function fileStem({ ppa }: PpaSource, series: string): string {
 }
 
 /**
- * http instead of https where the image's apt cannot speak it: before 1.5 it needs apt-transport-https, and always CA
+ * http instead of https where the image's apt cannot use https: before 1.5 it needs apt-transport-https, and always CA
  * certificates. The repository's signature protects both alike.
  */
 function usableUrl(url: string, facts: ImageFacts): string {

@@ -1,6 +1,6 @@
 import { upTo } from '../text.ts';
 
-/** What apt tells on its status file descriptor (apt's doc/progress-reporting.md). */
+/** One report of apt on its status file descriptor (apt's doc/progress-reporting.md). */
 export interface AptStatus {
   /** `download`: fetching. `package`: dpkg at work on `name`. `failure`: dpkg could not go on with `name`. */
   readonly kind: 'download' | 'package' | 'failure';
@@ -16,7 +16,7 @@ const kinds: Readonly<Record<string, AptStatus['kind']>> = {
   pmerror: 'failure',
 };
 
-/** Parses one line; null for what is of no interest. Package names may hold a colon, percentages never do. */
+/** Parses one line; null for lines of no interest. Package names may hold a colon, percentages never do. */
 export function parseStatusLine(line: string): AptStatus | null {
   const kind = kinds[upTo(line, ':')];
   if (kind === undefined) return null;

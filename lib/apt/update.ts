@@ -20,20 +20,20 @@ export interface UpdateOptions extends KnownRepositories {
   readonly onLog: (line: string) => void;
   /** In percent. */
   readonly onProgress: (progress: AptProgress) => void;
-  /** Take nothing from the proxy's cache. Default false, but for what is tried again. */
+  /** Take nothing from the proxy's cache. Default false; a retry always does so. */
   readonly anew?: boolean;
   /** Pauses before lists that are out of step are fetched again. */
   readonly retryPausesMs?: readonly number[];
 }
 
-/** A mirror that is being synchronised is well again within seconds where it is done as archives recommend it. */
+/** A mirror in the middle of its update is consistent again within seconds, where it is run as archives recommend. */
 const retryPausesMs: readonly number[] = [5_000, 20_000];
 
 /**
- * Fetches the package lists of every source of the image. One repository that fails, fails it, as the packages wanted
- * from it would be missing or old: throws `ppa.series`, `apt.repository`, `apt.signature`, `egress.refused` or
- * `upstream.*`, naming every such PPA or repository and why. Where all that is wrong is that lists are damaged
- * or do not fit together, they are fetched again first: that is what a mirror in the middle of its own update looks like.
+ * Fetches the package lists of every source of the image. One failing repository makes the update fail, as the packages
+ * wanted from it would be missing or old: throws `ppa.series`, `apt.repository`, `apt.signature`, `egress.refused` or
+ * `upstream.*`, naming every such PPA or repository and why. Where the only fault is that lists are damaged or do not
+ * fit together, they are fetched again first: a mirror in the middle of its own update looks like that.
  */
 export async function updateLists(session: ScriptRunner, options: UpdateOptions): Promise<void> {
   const pausesMs = options.retryPausesMs ?? retryPausesMs;
@@ -70,8 +70,8 @@ interface RepositoryFailure {
 }
 
 /**
- * What `apt-get update` says has failed; null where nothing has. The exit code alone does not tell: apt before 2.1
- * ends with 0 when it could not verify or reach a repository and old lists, or none, are used instead.
+ * The failure that `apt-get update` reports; null where there is none. The exit code alone is not enough: apt before
+ * 2.1 ends with 0 when it could not verify or reach a repository and uses old lists, or none, instead.
  */
 export function updateError(
   lines: readonly string[],
@@ -88,13 +88,13 @@ export function updateError(
     return new ImageBuilderError(code, `the package lists cannot be fetched: ${reason}`, { logTail });
   }
   const described = failures.map((failure) => describe(failure, known));
-  // What the caller has to change comes before what may mend itself: trying again would not help.
+  // Errors that the caller has to mend come before those that may pass: for the former a retry would not help.
   const first = described.find(({ code }) => !errorTable[code].retryable) ?? described[0];
   const message = [first, ...described.filter((other) => other !== first)].map((entry) => entry?.message).join('; ');
   return new ImageBuilderError(first?.code ?? 'apt.repository', message, { logTail });
 }
 
-/** Whether everything that has failed is of the kind that passes when a mirror has finished its own update. */
+/** Whether every failure is of the kind that passes when a mirror has finished its own update. */
 function isPassing(lines: readonly string[]): boolean {
   const failures = repositoryFailures(lines);
   return failures.length > 0 && failures.every(({ fault }) => fault === 'out-of-step' || fault === 'garbled');
@@ -109,7 +109,7 @@ function repositoryFailures(lines: readonly string[]): RepositoryFailure[] {
   );
 }
 
-/** Order in which causes of the same repository explain each other: the later ones follow from the earlier. */
+/** Order in which causes of the same repository explain each other: the earlier cause the later ones. */
 const precedence: readonly RepositoryFault[] = [
   'configuration',
   'unreachable',
@@ -168,7 +168,9 @@ function describe(failure: RepositoryFailure, known: KnownRepositories): { code:
   }
 }
 
-/** A server that cannot be had: what the proxy has met on the way to it, or else what apt makes of it. */
+/**
+ * Describes a server that cannot be had: by the error that the proxy has met on the way to it, or else by apt's words.
+ */
 function describeRefusal(
   { fault, url }: RepositoryFailure,
   who: string,

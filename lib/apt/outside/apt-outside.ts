@@ -26,7 +26,7 @@ export interface AptOutsideOptions {
   readonly binds: readonly GuestBind[];
   /** The folder of this build alone that these lie in. */
   readonly workDirectory: string;
-  /** Whom apt runs as where this process is root. */
+  /** The user ids for apt where this process is root. */
   readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
@@ -34,10 +34,11 @@ export interface AptOutsideOptions {
 /**
  * Apt for an image whose scripts have no network. The worker's own apt-get stands in for the image's: it works with the
  * image's state, sources, keys, pins and choices, fetches through the same proxy, and verifies with the image's
- * keyrings; what it downloads is handed in and installed by the image's apt. No privileges are needed.
+ * keyrings. The downloaded packages are handed in, and the image's apt installs them. No privileges are needed.
  *
- * Reads what the image's apt goes by. Call it after `addSources`. Throws `apt.repository` for sources that cannot be
- * used from outside the image, `image.too_large`, `guest.failed`, and `tool.failed` where the worker has no apt.
+ * Reads the state that the image's apt works with. Call it after `addSources`. Throws `apt.repository` for sources that
+ * cannot be used from outside the image, `image.too_large`, `guest.failed`, and `tool.failed` where the worker has no
+ * apt.
  */
 export async function openAptOutside(session: ScriptRunner, options: AptOutsideOptions): Promise<Apt> {
   const { facts, binds, workDirectory, signal } = options;
@@ -75,7 +76,7 @@ export async function openAptOutside(session: ScriptRunner, options: AptOutsideO
       state,
     }),
   );
-  // The folders above these stay the worker's, so that none of these can become a link to elsewhere.
+  // The folders above these stay the worker's, so that apt's user cannot replace one of these by a link.
   for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await giveTo(user, path);
   if (user !== null)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
@@ -108,7 +109,7 @@ async function install(
   options: InstallOptions,
 ): Promise<Installation> {
   const { session, worker, place, directory, state, architecture, signal } = parts;
-  // The worker's apt "installs" with a dpkg that does nothing. What it downloads is the first half of the way.
+  // The worker's apt "installs" with a dpkg that does nothing: for it, the download is the whole work.
   const plan = await installPackages(worker, specifications, {
     ...options,
     onLog: (line) => {
@@ -146,7 +147,7 @@ async function install(
 /** Some 100 bytes for each package. */
 const maximumStatesBytes = 64 * 1024 * 1024;
 
-/** apt's own words about a dpkg that has done nothing. */
+/** apt's own words about the dpkg that does nothing. */
 function isAboutDpkg(line: string): boolean {
   return /^W: APT had planned for dpkg to do more|^ {3}Affected packages:/.test(line);
 }

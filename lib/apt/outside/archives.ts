@@ -19,14 +19,14 @@ export interface Archive {
   readonly stanza: string;
 }
 
-/** A file that apt has downloaded, with what the package lists say of packages of its name and version. */
+/** A file that apt has downloaded, with the entry that the package lists have for its name and version. */
 export interface DescribedArchive extends Omit<Archive, 'stanza'> {
   readonly stanzas: readonly Stanza[];
 }
 
 /**
- * The files that apt has downloaded into `archives` (its Dir::Cache::archives), described by the lists of `worker`, the worker's
- * own apt. The files are not looked into: that is for the image's dpkg. Throws `apt.repository`.
+ * The files that apt has downloaded into `archives` (its Dir::Cache::archives), described by the lists of `worker`, the
+ * worker's own apt. The files are not opened: the image's dpkg does that. Throws `apt.repository`.
  */
 export async function describeArchives(
   archives: string,
@@ -40,8 +40,8 @@ export async function describeArchives(
 }
 
 /**
- * Takes files out of `archives` over into `folder`, which is created. Nobody may change them any more. Throws
- * `tool.failed` for what is no file, and for packages that the lists do not know.
+ * Moves downloaded files from `archives` into `folder`, which it creates and where nobody may change them any more.
+ * Throws `tool.failed` for entries that are not files, and for packages that the lists do not contain.
  */
 export async function takeArchives(
   described: readonly DescribedArchive[],
@@ -56,7 +56,7 @@ export async function takeArchives(
     const path = join(folder, file);
     await link(join(archives, file), path);
     const { sizeBytes, sha256 } = await digest(path, signal);
-    // Two repositories may have the same version, made otherwise.
+    // Two repositories may have the same version, built differently.
     const stanza = stanzas.find((each) => each.get('SHA256') === sha256) ?? stanzas[0];
     if (stanza === undefined)
       throw new ImageBuilderError('tool.failed', `apt does not know what it has downloaded: ${file}`);
@@ -66,7 +66,7 @@ export async function takeArchives(
   return taken;
 }
 
-/** How apt is asked for a package on an image whose own architecture is `own`. */
+/** The name by which apt is asked for a package on an image whose own architecture is `own`. */
 export function qualifiedName(name: string, architecture: string, own: string): string {
   return architecture === 'all' || architecture === own ? name : `${name}:${architecture}`;
 }
@@ -80,12 +80,12 @@ function identity(stanza: Stanza): string {
   return identityOf({ name: field('Package'), version: field('Version'), architecture: field('Architecture') });
 }
 
-/** `name_version_arch.deb` as apt writes it: what has a meaning in file names or URLs stands as `%3a`. */
+/** Parses `name_version_arch.deb` as apt writes it: characters with a meaning in file names or URLs stand as `%3a`. */
 export function parseArchiveName(file: string): Pick<Archive, 'name' | 'version' | 'architecture'> {
   const match = /^([a-z0-9][a-z0-9+.-]*)_([A-Za-z0-9%+.:~-]+)_([a-z0-9-]+)\.deb$/.exec(file);
   const [, name = '', escaped = '', architecture = ''] = match ?? [];
   const version = escaped.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
-  // Debian policy 5.6.12: nothing else may stand in a version.
+  // Debian policy 5.6.12: a version has no other characters.
   if (match === null || !/^[A-Za-z0-9.+:~-]+$/.test(version)) {
     throw new ImageBuilderError('apt.repository', `a repository has a package whose name or version is none: ${file}`);
   }

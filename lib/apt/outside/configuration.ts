@@ -3,8 +3,8 @@ import type { AptState } from './state.ts';
 
 /**
  * The configuration of the worker's own apt while it works out what an image's apt would do. An image's apt.conf can
- * name commands to run and files to read and write, so nothing of it is taken over but what is listed here: options
- * that decide which packages are chosen and which of them count as automatic, with values that are checked.
+ * name commands to run and files to read and write, so only the options listed here are taken over, with checked
+ * values: those that decide which packages are chosen and which of them count as automatic.
  */
 const truth = /^(yes|true|on|with|enable|1|no|false|off|without|disable|0)$/i;
 const number = /^[0-9]{1,9}$/;
@@ -57,7 +57,7 @@ export function choosingOptions(dump: readonly string[]): string[] {
   });
 }
 
-/** More than Debian has; apt takes longer with each. */
+/** More than Debian has; apt gets slower with each. */
 const maximumArchitectures = 32;
 
 /** Architectures that the image's apt installs packages of, its own first, at most 32. */
@@ -114,19 +114,19 @@ export function renderWorkerConfiguration(given: WorkerAptOptions): string {
     `Dir::State::lists "${folders.lists}";`,
     `Dir::Cache "${folders.cache}";`,
     'Dir::Cache::archives "archives";',
-    // Where apt may write: in the folder of its cache that is only the one of the archives.
+    // Folders where apt may write: its archives, but nothing else in its cache.
     `Dir::Cache::pkgcache "${folders.state}/pkgcache.bin";`,
     `Dir::Cache::srcpkgcache "${folders.state}/srcpkgcache.bin";`,
     `Dir::Log "${folders.log}";`,
-    // "Installing" then downloads, and notes in extended_states what would count as automatic: nothing else.
+    // "Installing" then only downloads, and notes in extended_states which packages would count as automatic.
     'Dir::Bin::dpkg "/bin/true";',
     `APT::Architecture "${architectures[0]}";`,
     `APT::Architectures { ${architectures.map((name) => `"${name}";`).join(' ')} };`,
     'APT::Sandbox::User "";',
     'Debug::NoLocking "true";',
     `APT::Get::Upgrade-By-Source-Package "${bySource}";`,
-    // Whom the image trusts in TLS, so that the worker needs no certificates of its own; an image without any has no
-    // https sources that work.
+    // The TLS authorities that the image trusts, so that the worker needs no certificates of its own. An image without
+    // any has no https sources that work.
     ...(state.certificates.length === 0 ? [] : [`Acquire::https::CaInfo "${folders.etc}/certificates.pem";`]),
     ...choosingOptions(state.configuration),
     ...solver(state.configuration, workerAptVersion),
@@ -134,8 +134,8 @@ export function renderWorkerConfiguration(given: WorkerAptOptions): string {
 }
 
 /**
- * The solver that the image's apt takes, where the worker's has it; otherwise the one that every apt has. Before 2.9.3
- * any other name would be that of an external program.
+ * The image's own solver, where the worker's apt has it; otherwise the one that every apt has. Before 2.9.3 any other
+ * name would be that of an external program.
  */
 function solver(dump: readonly string[], workerAptVersion: string): string[] {
   if (compareVersions(workerAptVersion, '2.9.3~') < 0) return [];

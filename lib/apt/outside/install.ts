@@ -19,7 +19,7 @@ export interface HandIn {
   readonly remove: readonly string[];
   /** The image's own architecture. */
   readonly architecture: string;
-  /** What apt's extended_states is to hold afterwards; null where it stays as it is. */
+  /** The new content of apt's extended_states; null where it stays as it is. */
   readonly extendedStates: Buffer | null;
 }
 
@@ -29,7 +29,7 @@ export interface DownloadedInstallOptions {
   readonly onProgress: (progress: AptProgress) => void;
 }
 
-/** Where scripts/install.sh puts its repository. Apt gets to see nothing else, and no pin or hold-back of the image. */
+/** Where scripts/install.sh puts its repository. Apt sees no other source, and no pin or hold of the image. */
 const outsideConfiguration = `
 Dir::Etc::sourcelist "/run/imagebuilder-packages/sources.list";
 Dir::Etc::sourceparts "/dev/null";
@@ -45,10 +45,10 @@ APT::Get::AutomaticRemove "false";
 `;
 
 /**
- * Installs packages in an image whose scripts have no network, and resolves with what the image has then. The image's
- * own apt unpacks, configures and removes exactly what is handed in, in the order that it finds right. Throws as
- * `installPackages` does, and `apt.install` with what to do about it where a package's script failed for want of a
- * network.
+ * Installs packages in an image whose scripts have no network, and resolves with the packages that the image has
+ * afterwards. The image's own apt unpacks, configures and removes exactly the packages handed in, in the order that it
+ * finds right. Throws as `installPackages` does, and `apt.install` with advice where a package's script failed for want
+ * of a network.
  */
 export async function installDownloaded(
   session: ScriptRunner,
@@ -100,12 +100,12 @@ export async function installDownloaded(
   return packages;
 }
 
-/** How apt-get is asked for exactly this version. */
+/** The argument by which apt-get is asked for exactly this version. */
 function wanted({ name, version, architecture }: Archive, { architecture: own }: HandIn): string {
   return `${qualifiedName(name, architecture, own)}=${version}`;
 }
 
-/** Throws `guest.failed` unless the image now has what was resolved for it. */
+/** Throws `guest.failed` unless the image now has the packages that were resolved for it. */
 export function assertInstalled(
   { archives, remove, architecture: own }: Pick<HandIn, 'archives' | 'remove' | 'architecture'>,
   packages: readonly InstalledPackage[],

@@ -2,13 +2,13 @@ import { ImageBuilderError } from '../../errors.ts';
 import { someOf, upTo } from '../../text.ts';
 import { packageOf, parseDpkgFailure } from '../dpkg-failure.ts';
 
-/** What programs say where there is no network: resolvers, curl, wget, Python, Node, git, and the kernel's own words. */
+/** Messages of programs without a network: resolvers, curl, wget, Python, Node, git, and the kernel's own words. */
 const withoutNetwork =
   /Temporary failure (in name resolution|resolving)|(Could not|Couldn't|unable to|failed to|cannot) (resolve|look ?up)|Name or service not known|nodename nor servname|Network is unreachable|getaddrinfo|EAI_AGAIN|ENETUNREACH|Failed to connect to|No address associated with hostname|No route to host/i;
 
 /**
- * Says what to do where a package's script failed for want of a network: the log of that package, from the line with
- * which dpkg begins on it to the one that says that it failed, shows it. Other errors stay as they are.
+ * Adds advice where a package's script failed for want of a network. The log of that package shows it, from the line
+ * with which dpkg begins on the package to the one that reports the failure. Other errors stay as they are.
  */
 export function explainNetworkFailure(error: ImageBuilderError, lines: readonly string[]): ImageBuilderError {
   if (error.code !== 'apt.install') return error;

@@ -3,8 +3,8 @@ import { compareVersions } from '../version.ts';
 const field = 'package:';
 
 /**
- * Pins as the image's apt understands them. Before 2.1 it takes `src:name`, a source package, for the name of a binary
- * package, of which there is none.
+ * Pins as the image's apt understands them. Before 2.1 it takes `src:name`, a source package, for a binary package's
+ * name, which no package has.
  */
 export function readPreferences(text: string, aptVersion: string): string {
   if (compareVersions(aptVersion, '2.1~') >= 0) return text;
@@ -21,7 +21,7 @@ export function readPreferences(text: string, aptVersion: string): string {
   return `${stanzas.join('\n\n')}\n`;
 }
 
-/** The stanza of these lines; none where it pins source packages alone. */
+/** The stanza of these lines; empty where it pins source packages alone. */
 function withoutSourcePackages(lines: readonly string[]): string[] {
   const place = lines.findIndex((line) => line.slice(0, field.length).toLowerCase() === field);
   const names = (lines[place] ?? '').slice(field.length).trim().split(/\s+/);

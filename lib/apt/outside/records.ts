@@ -22,7 +22,9 @@ const lineCharacters = 16;
 
 const unzip = promisify(gunzip);
 
-/** Runs a script that prints records, and returns them. What comes out of an image is parsed as untrusted. */
+/**
+ * Runs a script that prints records, and returns them. The output comes from an image, so it is parsed as untrusted.
+ */
 export async function readRecords(
   session: ScriptRunner,
   name: 'state' | 'keyrings',

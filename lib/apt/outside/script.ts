@@ -3,8 +3,8 @@ import type { GuestScript, ScriptRunner } from '../../guest/guest.ts';
 import { readShellScripts } from '../../shell-scripts.ts';
 
 /**
- * The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is part of others, and
- * `stanzas` is for the worker's own apt.
+ * The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is included by others,
+ * and `stanzas` is for the worker's own apt.
  */
 const names = ['state', 'keyrings', 'install', 'records', 'stanzas'] as const;
 type OutsideScriptName = (typeof names)[number];
@@ -13,7 +13,7 @@ export const outsideTexts = readShellScripts(join(import.meta.dirname, 'scripts'
 
 export type OutsideScriptOptions = Omit<GuestScript, 'name' | 'text'>;
 
-/** Runs one of our scripts. Throws what `session.run` throws. */
+/** Runs one of our scripts. Throws as `session.run` does. */
 export async function runOutsideScript(
   session: ScriptRunner,
   name: OutsideScriptName,

@@ -2,8 +2,8 @@ import { ImageBuilderError } from '../../errors.ts';
 import { upTo } from '../../text.ts';
 
 /**
- * The two formats of sources.list(5), read into the same: fields by name in lower case, those of deb822, not checked.
- * Lines of a value are parted by newlines.
+ * The two formats of sources.list(5), read into one form: the fields of deb822 by name in lower case, not checked.
+ * Newlines separate the lines of a value.
  */
 export type SourceFields = ReadonlyMap<string, string>;
 
@@ -14,7 +14,7 @@ const optionNames: Readonly<Record<string, string>> = {
   'arch-': 'architectures-remove',
 };
 
-/** `deb [option=value …] URI suite [component …]` lines. Throws `apt.repository` for a line that is none. */
+/** Parses `deb [option=value …] URI suite [component …]` lines. Throws `apt.repository` for any other line. */
 export function parseOneLine(text: string, file: string): SourceFields[] {
   return text.split('\n').flatMap((raw, index): SourceFields[] => {
     const line = upTo(raw, '#').trim();
@@ -46,7 +46,10 @@ function splitOptions(text: string): [options: string, rest: string] {
   return text.startsWith('[') && end > 0 ? [text.slice(1, end), text.slice(end + 1).trim()] : ['', text];
 }
 
-/** Stanzas of `Field: value`, continued on indented lines, parted by empty ones; `#` at the start is a comment. */
+/**
+ * Parses stanzas of `Field: value`, continued on indented lines, separated by empty ones; `#` at the start is a
+ * comment.
+ */
 export function parseDeb822(text: string, file: string): SourceFields[] {
   const stanzas: Map<string, string>[] = [];
   let fields: Map<string, string> | null = null;

@@ -3,15 +3,15 @@ import { parseDeb822, parseOneLine, type SourceFields } from './source-format.ts
 import type { StateFile } from './state.ts';
 
 /**
- * An image's sources for the worker's own apt, which runs with the worker's files and network around it: only what is
- * known here gets through. Package lists are fetched by http and https alone, so that nothing of the worker is read,
- * and signatures are always demanded.
+ * An image's sources for the worker's own apt, which runs with the worker's files and network around it, so only known
+ * types and fields get through. Package lists are fetched by http and https alone, so that nothing of the worker is
+ * read, and signatures are always demanded.
  */
 export interface OutsideSource {
   readonly uris: readonly string[];
   readonly suites: readonly string[];
   readonly components: readonly string[];
-  /** deb822 fields that change what is fetched or trusted, checked. */
+  /** deb822 fields that change which files are fetched or trusted, checked. */
   readonly fields: ReadonlyMap<string, string>;
   readonly signedBy: SignedBy | null;
 }
@@ -24,7 +24,7 @@ export interface SignedBy {
   readonly armor: readonly string[];
 }
 
-/** Fields that are passed on, as apt names them, and what their values must look like. */
+/** Fields that are passed on, as apt names them, with the form that their values must have. */
 const words = /^[A-Za-z0-9 ,.:_~+-]*$/;
 const passed: readonly (readonly [string, RegExp])[] = [
   ['Architectures', words],
@@ -38,13 +38,13 @@ const passed: readonly (readonly [string, RegExp])[] = [
   ['Date-Max-Future', words],
   ['InRelease-Path', /^[A-Za-z0-9._~+/-]*$/],
 ];
-/** Fields without which a source would mean something else, and that are not supported here. */
+/** Fields that change the meaning of a source and are not supported here. */
 const unsupported = ['Snapshot', 'Include', 'Exclude'];
 const no = /^(no|false|off|without|disable|0)$/i;
 
 /**
  * Reads the source files of an image. Throws `apt.repository` for a source that cannot be used from outside the image,
- * such as one that lies in the image itself, or that is not written as apt wants it.
+ * such as one in the image itself, or one with wrong syntax.
  */
 export function readOutsideSources(files: readonly StateFile[]): OutsideSource[] {
   const sources = files.flatMap(({ name, content }) => {
@@ -99,7 +99,8 @@ function checkSource(fields: SourceFields, file: string): OutsideSource {
     if (!pattern.test(value)) throw refuse(`has a value of "${field}" that apt would not take`);
     kept.set(field, value);
   }
-  // A source that asks not to be trusted is not; that it asks to be trusted without a signature counts for nothing.
+  // A source that asks not to be trusted is not trusted. One that asks to be trusted without a signature is ignored in
+  // that.
   if (no.test(fields.get('trusted') ?? '')) kept.set('Trusted', 'no');
   const signedBy = fields.get('signed-by');
   return { uris, suites, components, fields: kept, signedBy: signedBy === undefined ? null : readSignedBy(signedBy) };
@@ -121,7 +122,7 @@ function checkSource(fields: SourceFields, file: string): OutsideSource {
   }
 }
 
-/** One source as a deb822 stanza. `keyring` tells where on the worker the copy of a keyring of the image lies. */
+/** One source as a deb822 stanza. `keyring` returns the path on the worker of the copy of an image's keyring. */
 export function renderOutsideSource(source: OutsideSource, keyring: (path: string) => string): string {
   const { uris, suites, components, fields, signedBy } = source;
   const lines: string[] = [

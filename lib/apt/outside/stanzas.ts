@@ -3,8 +3,8 @@ import type { ScriptRunner } from '../../guest/guest.ts';
 import { runOutsideScript } from './script.ts';
 
 /**
- * The stanzas of packages in the package lists. They are taken from there, where a signature covers it, and never out of the
- * packages' own files: whatever opens those has to unpack what a stranger has packed.
+ * The stanzas of packages in the package lists. They come from there, where a signature covers them, and never from the
+ * packages' own files: reading one of those means unpacking an archive that a stranger has packed.
  */
 
 /** Fields of a package (deb-control(5)), by name; a value that goes over several lines keeps them. */
@@ -42,8 +42,8 @@ const maximumCharacters = 64 * MiB;
 const lineCharacters = 16;
 
 /**
- * The stanzas of all versions of these packages, `name` or `name:architecture`. Throws `apt.repository` where the lists
- * say more than can be taken in, `tool.failed` where they have none of a package.
+ * The stanzas of all versions of these packages, `name` or `name:architecture`. Throws `apt.repository` where the
+ * stanzas are larger than the limit, `tool.failed` where a package has none.
  */
 export async function readStanzas(worker: ScriptRunner, names: readonly string[]): Promise<Stanza[]> {
   if (names.length === 0) return [];
@@ -60,15 +60,15 @@ export async function readStanzas(worker: ScriptRunner, names: readonly string[]
 
 export interface StanzaReader {
   add(line: string): void;
-  /** Throws `apt.repository` where there was more than can be taken in. */
+  /** Throws `apt.repository` where the stanzas were larger than the limit. */
   end(): Stanza[];
 }
 
-/** Reads stanzas line by line, and keeps of them the fields that matter here. Of a field given twice, the first counts. */
+/** Reads stanzas line by line, and keeps the fields that matter here. Of a field given twice, the first counts. */
 export function createStanzaReader(limitCharacters = maximumCharacters): StanzaReader {
   const stanzas: Stanza[] = [];
   let stanza = new Map<string, string[]>();
-  /** Lines of the field that continuation lines belong to; null for one that is not kept. */
+  /** Lines of the field that continuation lines belong to; null for a field that is not kept. */
   let field: string[] | null = null;
   let characters = 0;
   const finish = () => {
@@ -103,7 +103,10 @@ export function createStanzaReader(limitCharacters = maximumCharacters): StanzaR
   };
 }
 
-/** The text of a stanza for a Packages index, without what a package's file decides: its place, size and hash. */
+/**
+ * The text of a stanza for a Packages index, without the fields that depend on a package's file: its place, size and
+ * hash.
+ */
 export function renderStanza(stanza: Stanza): string {
   return installFields
     .flatMap((name) => {

@@ -4,7 +4,7 @@ import type { ImageFacts } from '../facts.ts';
 import { compareVersions } from '../version.ts';
 import { type ImageRecord, readRecords } from './records.ts';
 
-/** What an image's apt goes by: everything that decides which packages it would install, and from where. */
+/** The state of an image's apt: everything that decides which packages it would install, and from where. */
 export interface AptState {
   /** Lines of `apt-config dump`. */
   readonly configuration: readonly string[];
@@ -18,7 +18,7 @@ export interface AptState {
   readonly preferences: readonly StateFile[];
   readonly trusted: readonly StateFile[];
   readonly credentials: readonly StateFile[];
-  /** Certificate authorities that its TLS trusts, in PEM; empty where it has none. */
+  /** Certificate authorities that the image's TLS trusts, in PEM; empty where it has none. */
   readonly certificates: Buffer;
 }
 
@@ -28,12 +28,12 @@ export interface StateFile {
   readonly content: Buffer;
 }
 
-/** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and what `session.run` throws. */
+/** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and as `session.run` does. */
 export async function readAptState(session: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
   return stateOf(await readRecords(session, 'state'), facts.aptVersion);
 }
 
-/** Records that are read as text here; the others are only handed on as they are. */
+/** Records that are read as text here; the others are passed on unread. */
 const textKinds: ReadonlySet<string> = new Set([
   'configuration',
   'source',
@@ -55,8 +55,8 @@ function assertShort(records: readonly ImageRecord[]): void {
 }
 
 /**
- * Sorts records by what they are. Files that the image's apt would not look at are left out: by their names, and by
- * what its version knows (apt's changelog): `.sources` since 1.1, `.asc` keys since 1.4, auth.conf.d since 1.5.
+ * Sorts records by kind. Leaves out files that the image's apt would not read, because of their names or because its
+ * version is too old for them (apt's changelog): `.sources` since 1.1, `.asc` keys since 1.4, auth.conf.d since 1.5.
  */
 export function stateOf(records: readonly ImageRecord[], aptVersion: string): AptState {
   const has = (version: string) => compareVersions(aptVersion, version) >= 0;

@@ -4,12 +4,12 @@ import { readPreferences } from './preferences.ts';
 import { type OutsideSource, renderOutsideSource } from './sources.ts';
 import type { AptState, StateFile } from './state.ts';
 
-/** Keyrings that sources name, by their path in the image; those that are not there are missing here too. */
+/** Keyrings that sources name, by their path in the image; without those that the image lacks. */
 export type Keyrings = ReadonlyMap<string, Buffer>;
 
 /**
  * Writes an image's apt state into a folder of the worker, in the layout that `renderWorkerConfiguration` names. Every
- * file gets a name of ours or one that was checked; nothing in the folder is a link.
+ * file gets one of our names or a checked one; nothing in the folder is a link.
  */
 export async function writeWorkerFiles(
   directory: string,
@@ -59,7 +59,7 @@ export async function writeWorkerFiles(
   );
 }
 
-/** Numbered, so that the order stays; each name is only an extension. */
+/** Numbered, so that the order stays; only the extension of each name is kept. */
 async function writeAll(folder: string, files: readonly StateFile[], mode = 0o644): Promise<void> {
   for (const [index, { name, content }] of files.entries()) {
     await writeFile(join(folder, `${numbered(index)}${name}`), content, { mode });
@@ -70,7 +70,7 @@ function numbered(index: number): string {
   return String(index).padStart(4, '0');
 }
 
-/** apt tells the two forms of keys apart by their extension, and some systems call theirs `.pgp`. */
+/** apt distinguishes the two forms of keys by their extension, and some systems call theirs `.pgp`. */
 function keyExtension(content: Buffer): '.asc' | '.gpg' {
   return content.subarray(0, 200).toString('latin1').includes('-----BEGIN PGP') ? '.asc' : '.gpg';
 }

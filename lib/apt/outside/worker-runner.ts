@@ -7,7 +7,7 @@ import type { WorkerPlace } from './worker-place.ts';
 /**
  * Runs the scripts of lib/apt on the worker itself, so that its apt stands in for an image's. They are ours, and the
  * image only supplies data that was checked. Holds them to limits, since the data may be made to cost much, and runs
- * them without rights, since what they parse comes from strangers.
+ * them without rights, since they parse data of strangers.
  */
 export function createWorkerRunner(options: {
   readonly place: WorkerPlace;
@@ -52,5 +52,5 @@ export function createWorkerRunner(options: {
 }
 
 const GiB = 2 ** 30;
-/** For each process. Lists of all of Debian need some 200 MiB of memory and a few seconds. */
+/** Limits of each process. Lists of all of Debian need some 200 MiB of memory and a few seconds. */
 const limits = ['--cpu=900', `--data=${2 * GiB}`, `--fsize=${8 * GiB}`, '--core=0', '--'];

@@ -1,5 +1,5 @@
-# What would be installed, and what cannot be? $1 is the apt-get option about recommends, the rest are package
-# specifications for apt-get; the file `names` holds their bare names for apt-cache.
+# Simulates an installation, to show its packages and problems. $1 is the apt-get option about recommends, the rest are
+# package specifications for apt-get; the file `names` holds their bare names for apt-cache.
 export LC_ALL=C.UTF-8
 recommends=$1
 shift

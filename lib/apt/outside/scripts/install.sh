@@ -1,6 +1,6 @@
 # Installs packages that were resolved and downloaded elsewhere, without the network and without asking anything.
 # $JOB/folder holds the packages, $JOB/Packages their index, $JOB/wanted what apt-get is to install and remove,
-# $JOB/extended_states, where it is there, what apt knows of them afterwards.
+# $JOB/extended_states, where it exists, the new content of the extended_states of apt.
 exec 2>&1
 export LC_ALL=C.UTF-8
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
@@ -8,12 +8,12 @@ export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=
 # Nothing of the image runs yet, so there is nothing to restart.
 export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
 
-# The only repository that apt gets to see: apt.conf names these places. Its list is put where an update would put it.
+# The only repository that apt sees: apt.conf names these places. Its list lies where an update would put it.
 place=/run/imagebuilder-packages
 rm -rf "$place"
 trap 'rm -rf "$place"' EXIT
 mkdir -p "$place/lists/partial" "$place/archives/partial"
-# As if apt had downloaded them: what it finds in a repository it would hash, which the worker has done.
+# As if apt had downloaded them: it would hash packages of a repository, which the worker has done already.
 if [ -s "$JOB/Packages" ]; then ln -s "$JOB"/folder/*.deb "$place/archives/"; fi
 ln -s "$JOB/folder" "$place/pool"
 cat "$JOB/Packages" >"$place/lists/_run_imagebuilder-packages_pool_._Packages"

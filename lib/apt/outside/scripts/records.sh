@@ -1,5 +1,5 @@
 # For the scripts that print files of the image: one gzip stream in base64. In it are lines "SIZE KIND NAME", one for
-# each file and "0 end -" after the last, and then what the files hold, in that order. Links are followed here, where
+# each file and "0 end -" after the last, then the content of the files, in that order. Links are followed here, where
 # they lead nowhere but into the image. A few processes for all of them: an emulated processor takes tens of
 # milliseconds to start one.
 newline='
@@ -7,7 +7,7 @@ newline='
 kinds='' paths='' count=0
 
 # $1 kind, $2 name, $3 path, in which there is no newline. More files than lib/apt/outside/records.ts takes, which would
-# make the lists below long to build, are not sent, but for one that says so.
+# make the lists below slow to build, are not sent; one more shows that there are too many.
 record() {
   [ -f "$3" ] && [ "$count" -le 2000 ] || return 0
   count=$((count + 1))
@@ -22,7 +22,7 @@ send() {
   set -- $paths
   {
     if [ $# -gt 0 ]; then
-      # What comes after the last file is their sum.
+      # The line after the last file is their sum.
       wc -c -- "$@" | while IFS=' ' read -r size rest && [ -n "$kinds" ]; do
         echo "$size ${kinds%%"$newline"*}"
         kinds=${kinds#*"$newline"}

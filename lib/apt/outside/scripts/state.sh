@@ -1,4 +1,4 @@
-# Prints what the image's apt goes by, so that it can be worked out elsewhere what that apt would do, as records.sh does.
+# Prints the state of the image's apt, as records.sh does, so that the worker can find out what that apt would do.
 # Changes nothing.
 set -eu
 export LC_ALL=C
