@@ -8,7 +8,7 @@ import { trimEndOf } from '../text.ts';
 
 /** The API of Image Builder as a caller sees it. */
 export interface Client {
-  /** Submits a build. `created` is false where the same request is in work already. */
+  /** Submits a build. `created` is false where an unfinished build has the same request already. */
   submit(request: unknown): Promise<{ accepted: Accepted; created: boolean }>;
   status(filter?: StatusFilter): Promise<Status>;
   /** Asks for the build to be cancelled; it ends a little later. */
@@ -21,7 +21,7 @@ export interface StatusFilter {
 }
 
 export interface ClientOptions {
-  /** Where the gateway is, such as `http://127.0.0.1:8000`. */
+  /** Address of the gateway, such as `http://127.0.0.1:8000`. */
   readonly url: string;
   /** Sent as `Authorization: Bearer`. */
   readonly token?: string;
@@ -31,7 +31,7 @@ export interface ClientOptions {
 const requestTimeoutMs = 30_000;
 
 /**
- * Every method throws an ImageBuilderError: what the API answers as a problem comes back as the error it was, with its
+ * Every method throws an ImageBuilderError: a problem that the API answers becomes the error that it was, with its
  * faults; `upstream.unreachable` when there is no answer; `upstream.status` when the answer is not Image Builder's.
  */
 export function createClient(options: ClientOptions): Client {

@@ -12,17 +12,17 @@ export type Update =
 export interface FollowOptions {
   /** Milliseconds between two looks. Default 1 second. */
   readonly pollMs?: number;
-  /** How long the gateway may be away, or the build unknown again once it was known. Default 2 minutes. */
+  /** Longest absence of the gateway, or of a build that was known. Default 2 minutes. */
   readonly patienceMs?: number;
-  /** How long the build may be unknown at first: right after its submission a moment is normal. Default 0. */
+  /** Time that the build may be unknown at first: right after its submission a moment is normal. Default 0. */
   readonly appearsWithinMs?: number;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Looks at a build until it has ended; the last update is its end. Restarts of the gateway and of its functions are
- * waited out. Throws `build.not_found`, the error of the last look when patience is at its end, what the API refuses
- * (a missing token), and the signal's reason.
+ * Looks at a build until it has ended, and yields its end last. Waits out restarts of the gateway and of its functions.
+ * Throws `build.not_found`, the error of the last look when patience is at its end, refusals of the API (a missing
+ * token), and the signal's reason.
  */
 export async function* followBuild(
   client: Client,

@@ -6,11 +6,11 @@ import type { Update } from './follow.ts';
 import { describeChange, describeEnd } from './report.ts';
 import { advance, renderView, type View } from './view.ts';
 
-/** How a build that is being followed is shown. */
+/** The output for a build that is being followed. */
 export interface Output {
-  /** Where progress goes; a terminal gets a view that is redrawn, anything else a line per change. */
+  /** Stream for the progress; a terminal gets a view that is redrawn, any other stream a line per change. */
   readonly progress: NodeJS.WriteStream;
-  /** Where the result goes. */
+  /** Stream for the result. */
   readonly result: NodeJS.WritableStream;
   readonly color: boolean;
   readonly unicode: boolean;

@@ -3,11 +3,11 @@ import type { BuildStatus, Status } from '../api/status.ts';
 import { formatBytes, formatSeconds, plain, table, truncate } from '../text.ts';
 import { percent, stepFraction } from './view.ts';
 
-/** A build in plain lines: what has changed since the last look, how it ended, and tables of many. */
+/** A build in plain lines: its news since the last look, its end, and tables of many builds. */
 
 /**
- * The lines that say what is new: state, step, message, every tenth of a step, and new lines of the log. Empty when
- * nothing is.
+ * The lines about news: state, step, message, every tenth of a step, and new lines of the log. Empty when nothing is
+ * new.
  */
 export function describeChange(previous: BuildStatus | undefined, build: BuildStatus): string[] {
   const lines: string[] = [];
@@ -36,7 +36,7 @@ export function describeChange(previous: BuildStatus | undefined, build: BuildSt
   return lines;
 }
 
-/** What `current` holds beyond `previous`, where both are the last lines of one growing log. */
+/** The lines that `current` holds beyond `previous`, where both are the last lines of one growing log. */
 export function newLines(previous: readonly string[], current: readonly string[]): readonly string[] {
   for (let overlap = Math.min(previous.length, current.length); overlap > 0; overlap -= 1) {
     const end = previous.slice(previous.length - overlap);
@@ -45,7 +45,7 @@ export function newLines(previous: readonly string[], current: readonly string[]
   return current;
 }
 
-/** How a build ended, with what to do next. */
+/** How a build ended, with advice about the next step. */
 export function describeEnd(build: BuildStatus): string {
   const took = formatSeconds(build.elapsed_seconds);
   const { image, error } = build;
@@ -80,7 +80,7 @@ const advice = {
   service: 'a fault of the service: its operator has to look.',
 } as const;
 
-/** `worker-1 (vm with KVM)`; why it is slow, where it is. */
+/** `worker-1 (vm with KVM)`, with the reason where it is slow. */
 function describeWorker({ name, guest }: Status['workers'][number]): string {
   return guest === undefined ? plain(name) : `${plain(name)} (${plain(describeGuest(guest))})`;
 }
@@ -90,7 +90,7 @@ function describeGuest({ kind, accelerator, reason }: GuestReport): string {
   return accelerator === 'kvm' ? `${kind} with KVM` : `${kind} without KVM: ${truncate(reason, 120)}`;
 }
 
-/** Everything `status` knows, for people. */
+/** The whole status, for people. */
 export function describeStatus(status: Status): string {
   const { broker } = status;
   const queue = broker.queue_depth === null ? 'queue depth unknown' : `${broker.queue_depth} in the queue`;

@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 
-/** A build request from what a person types. */
+/** The parts of a build request as a person types them. */
 export interface RequestFlags {
   readonly imageUrls: readonly string[];
   readonly series?: string;
@@ -12,12 +12,12 @@ export interface RequestFlags {
   readonly callbackUrl?: string;
 }
 
-/** Where events go when nobody names an exchange; it need not exist. */
+/** Exchange for events when the user names none; it need not exist. */
 const defaultProgressTrigger = 'imagebuilder-command';
 
 /**
- * Makes the body of a submission. What the API checks is left to it; only what it could not name in the terms of the
- * command line is checked here, with `request.invalid`.
+ * Makes the body of a submission. The API checks most of it. Only faults that the API could not name in the terms of
+ * the command line are checked here, with `request.invalid`.
  */
 export function requestFromFlags(flags: RequestFlags, newTicket: () => string): Record<string, unknown> {
   const missing = [

@@ -3,11 +3,11 @@ import { type BuildStep, buildSteps } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
 import { formatSeconds, plain, truncate } from '../text.ts';
 
-/** A build as a terminal shows it while it goes on: a line per step with a bar, and the tail of the log. */
+/** The view of a running build in a terminal: a line per step with a bar, and the tail of the log. */
 
 export interface View {
   readonly build: BuildStatus;
-  /** When each step of this attempt was first seen, in milliseconds; a step of no length was seen by nobody. */
+  /** When each step of this attempt was first seen, in milliseconds. A very short step may never be seen. */
   readonly stepsSeenMs: Readonly<Partial<Record<BuildStep, number>>>;
   readonly seenMs: number;
 }
@@ -77,13 +77,13 @@ function stepLine(view: View, step: BuildStep, screen: Screen): string {
   return `${style('cyan', screen.unicode ? '▸' : '>')} ${fit(`${name}${progress}${plain(build.message)}`, screen, 2)}`;
 }
 
-/** How far the step is, 0 to 1; undefined where nobody knows. */
+/** How far the step is, 0 to 1; undefined where that is not known. */
 export function stepFraction(build: BuildStatus): number | undefined {
   if (build.current === null || build.total === null || build.total <= 0) return undefined;
   return Math.min(1, build.current / build.total);
 }
 
-/** `  7 %`: always as wide, so that what follows does not jump. */
+/** `  7 %`: always of the same width, so that the text after it does not jump. */
 export function percent(fraction: number): string {
   return `${String(Math.floor(fraction * 100)).padStart(3)} %`;
 }
