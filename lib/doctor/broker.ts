@@ -4,10 +4,13 @@ import { openConnection } from '../queue/connection.ts';
 import { amqpCode, queues } from '../queue/topology.ts';
 import type { Finding } from './finding.ts';
 
-/** RabbitMQ, only looked at: what a function would declare with its own settings is not declared here. */
+/**
+ * Looks at RabbitMQ without changing it: the queues, which a function would declare with its own settings, are not
+ * declared here.
+ */
 
 const patienceMs = 5_000;
-/** Of the versions before, quorum queues do not have what the leases need. */
+/** The oldest version whose quorum queues have the features that leases need. */
 const leastVersion = [3, 10] as const;
 const what = 'RabbitMQ';
 
@@ -45,7 +48,7 @@ export async function lookAtBroker(amqpUrl: string): Promise<Finding> {
   return { what, ok: true, detail: `${found}, ${waiting}` };
 }
 
-/** Whether a version such as `3.9.13` is older than what is needed; one that is not understood is not. */
+/** Whether a version such as `3.9.13` is older than the needed one; false for a version that cannot be parsed. */
 export function isTooOld(version: string): boolean {
   const [, major, minor] = (/^([0-9]+)\.([0-9]+)/.exec(version) ?? []).map(Number);
   if (major === undefined || minor === undefined) return false;

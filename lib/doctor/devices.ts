@@ -2,7 +2,7 @@ import { access, constants, stat } from 'node:fs/promises';
 import { isNodeError } from '../errors.ts';
 import type { Finding } from './finding.ts';
 
-/** The kernel's devices by which images may be opened. Whether that works is for the guests to try. */
+/** The kernel's devices by which images may be opened. The guests try whether that works. */
 
 const devices = [
   { what: 'loop devices', path: '/dev/loop-control', use: 'the host guest needs them' },
@@ -20,7 +20,7 @@ export async function lookAtDevices(): Promise<Finding[]> {
   );
 }
 
-/** Whether this process can open a device for reading and writing; where not, whose it is. */
+/** Whether this process can open a device for reading and writing; where it cannot, the device's owner. */
 export type DeviceState =
   | { readonly state: 'usable' }
   | { readonly state: 'missing' }

@@ -13,10 +13,13 @@ import { lookAtStore } from './store.ts';
 import { lookAtToolUser } from './tool-user.ts';
 import { lookAtTools, toolFindings } from './tools.ts';
 
-/** Everything that this machine or pod can do for builds, looked at side by side; nothing of it can hang the whole. */
+/**
+ * Looks at everything that decides about builds on this machine or in this pod, side by side; a look that hangs does
+ * not hang the whole.
+ */
 
 export interface DoctorInputs {
-  /** As a worker here would have it. */
+  /** The configuration that a worker here would have. */
   readonly config: Config;
   readonly store: StoreInputs;
 }
@@ -24,15 +27,15 @@ export interface DoctorInputs {
 export interface Diagnosis {
   /** Whether builds can run here. */
   readonly ok: boolean;
-  /** How they would open images; null where they cannot. */
+  /** How builds would open images; null where they cannot. */
   readonly guest: GuestReport | null;
-  /** What to do, so that builds can run or are faster, most urgent first. */
+  /** Advice, most urgent first: it makes builds run, or run faster. */
   readonly todo: readonly string[];
 }
 
 const limitsMs = { quick: 15_000, folder: 10_000, broker: 15_000, store: 20_000, guests: 90_000 };
 
-/** Yields what it finds, always in the same order, and returns what that comes to. Throws nothing. */
+/** Yields findings, always in the same order, and returns the diagnosis. Never throws. */
 export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator<Finding, Diagnosis> {
   const findings: Finding[] = [];
   const tell = (told: readonly Finding[]) => {
@@ -71,7 +74,7 @@ export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator
   return { ok: findings.every(({ ok }) => ok), guest, todo: todoOf(findings) };
 }
 
-/** The same where the settings have faults: what needs none of them, and the faults. */
+/** The same where the settings have faults: the findings that need no settings, and the faults. */
 export async function* diagnoseUnsettled(error: ImageBuilderError): AsyncGenerator<Finding, Diagnosis> {
   yield* findingsOf('machine', await withinLimit(limitsMs.quick, lookAtMachine));
   yield* findingsOf('devices', await withinLimit(limitsMs.quick, lookAtDevices));
@@ -103,7 +106,7 @@ function isWritable(looked: Looked<FolderState> | undefined, path: string): bool
   return looked.found.existing === path && looked.found.refusal === null;
 }
 
-/** What the findings ask for: what keeps builds from running before what makes them better, each thing once. */
+/** The advice of the findings, each piece once: that for hindrances of builds comes before that for improvements. */
 export function todoOf(findings: readonly Finding[]): string[] {
   const urgentFirst = [...findings.filter(({ ok }) => !ok), ...findings.filter(({ ok }) => ok)];
   const packages = new Set(urgentFirst.flatMap((finding) => finding.packages ?? []));

@@ -1,21 +1,21 @@
 import { within } from '../async.ts';
 import { toImageBuilderError } from '../errors.ts';
 
-/** One thing that was looked at. */
+/** The result of looking at one subject. */
 export interface Finding {
-  /** What was looked at. */
+  /** The subject, such as a tool or a folder. */
   readonly what: string;
   /** False: no build can run here because of it. */
   readonly ok: boolean;
-  /** What was found, or what is wrong, in plain words. */
+  /** The state or the fault of it, in plain words. */
   readonly detail: string;
-  /** What to do, so that builds can run or are faster. */
+  /** Advice that makes builds run, or run faster. */
   readonly todo?: string;
-  /** Debian packages to install for the same. */
+  /** Debian packages to install, as part of the advice. */
   readonly packages?: readonly string[];
 }
 
-/** What `look` finds, or why it cannot be looked at, also where it takes longer than `limitMs`. Never throws. */
+/** The findings of `look`, or the reason why it failed, also where it takes longer than `limitMs`. Never throws. */
 export async function withinLimit<Found>(
   limitMs: number,
   look: (signal: AbortSignal) => Promise<Found>,

@@ -9,14 +9,17 @@ import { type FolderOfBuilds, foldersOfBuilds } from '../folders/settings.ts';
 import { formatBytes, lineAfter } from '../text.ts';
 import type { Finding } from './finding.ts';
 
-/** The folders that builds use: whether they can be written, what room they have, and who else may change them. */
+/**
+ * Looks at the folders that builds use: whether they can be written, how much room they have, and who else may change
+ * them.
+ */
 
 export interface FolderState {
   /** The folder itself, or the nearest one above it that exists. */
   readonly existing: string;
   readonly freeBytes: number;
   readonly totalBytes: number;
-  /** Why nothing can be written there; null where it can. */
+  /** The reason why nothing can be written there; null where it can. */
   readonly refusal: string | null;
 }
 
@@ -51,7 +54,7 @@ export interface Folder extends FolderOfBuilds {
   readonly leastFreeBytes: number;
   /** With less than this free, builds of large images fail. */
   readonly enoughBytes: number;
-  /** What a cache may grow to. */
+  /** The size that a cache may grow to. */
   readonly keptBytes?: number;
 }
 
@@ -71,7 +74,10 @@ export function foldersOf(settings: FolderSettings, options: { readonly fileStor
   return foldersOfBuilds(settings, options).map((folder) => ({ ...folder, ...needs[folder.name] }));
 }
 
-/** Finding about other users who may change the folder, in the words with which a worker refuses it; null for none. */
+/**
+ * Finding about other users who may change the folder, in the words with which a worker refuses it; null where there
+ * are none.
+ */
 export async function ownershipFinding(folder: Folder, container: boolean = isInContainer()): Promise<Finding | null> {
   const state = await inspectPrivateFolder(folder);
   const [fault] = state.faults;
@@ -90,7 +96,7 @@ function wideFinding({ path, mode }: Folder, state: FolderInspection, what: stri
   return { what, ok: true, detail, todo: `chmod ${octal(mode)} ${path}` };
 }
 
-/** What a folder's state means for builds of this user. */
+/** Judges the state of a folder for builds of this user. */
 export function folderFinding(folder: Folder, state: FolderState, userId: number): Finding {
   const { name, path, variable, leastFreeBytes, enoughBytes, keptBytes } = folder;
   const what = `${name} folder`;

@@ -14,7 +14,7 @@ import { createLog } from '../log.ts';
 import { type DeviceState, describeDevice, lookAtDevice } from './devices.ts';
 import type { Finding } from './finding.ts';
 
-/** How images can be opened here: each guest is tried as far as its own probe does, and the worker's choice is made. */
+/** How images can be opened here: tries each guest as its own probe does, and makes the worker's choice. */
 
 export type GuestSettings = Pick<Config, 'guest'> & VmSettings & GuestLimits;
 
@@ -24,15 +24,15 @@ export interface GuestState {
   readonly kernel: { readonly release: string; readonly imagePath: string } | { readonly missing: string };
   readonly vm: VmProbe;
   readonly host: HostProbe;
-  /** What a worker here would take, or why none can be taken. */
+  /** The guest that a worker would choose here, or why it could choose none. */
   readonly choice: GuestReport | { readonly unavailable: string };
 }
 
 const kvmPath = '/dev/kvm';
 
 /**
- * Tries the guests. What is written goes to a temporary folder of its own, and for the host guest to `workDirectory`
- * where that is given: what a worker keeps is neither used nor left in another user's name.
+ * Tries the guests. All files go to a temporary folder of its own, and for the host guest to `workDirectory` where that
+ * is given: the files that a worker keeps are neither used nor left in another user's name.
  */
 export async function lookAtGuests(settings: GuestSettings, workDirectory: string | null): Promise<GuestState> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-doctor-'));
@@ -60,14 +60,14 @@ export async function lookAtGuests(settings: GuestSettings, workDirectory: strin
   }
 }
 
-/** The guests that matter here: the one that the setting means, and the host guest where it would be faster than that. */
+/** The guests that matter here: the one of the setting, and the host guest where it would be faster than that. */
 export function relevantGuests({ setting, choice }: Pick<GuestState, 'setting' | 'choice'>): Set<'host' | 'vm'> {
   if (setting !== 'auto') return new Set([setting]);
   if ('unavailable' in choice || choice.accelerator === 'tcg') return new Set(['host', 'vm']);
   return new Set(['vm']);
 }
 
-/** What was found, the choice last. */
+/** The findings about the guests, the choice last. */
 export function guestFindings(state: GuestState): Finding[] {
   const { kernel, vm, choice } = state;
   const { hindrances, unmapped } = state.host;
@@ -120,7 +120,7 @@ function kvmFinding({ kvmDevice, vm }: GuestState, matters: boolean): Finding {
   return { what, ok: true, detail: vm.reason, ...todo('let guests start with KVM on this machine') };
 }
 
-/** Errors of Node's own, such as a folder that cannot be written, are about this machine too. */
+/** Errors of Node's own, such as about a folder that cannot be written, are about this machine too. */
 function asUnusable(error: unknown): VmProbe {
   if (!(error instanceof ImageBuilderError) && !isNodeError(error)) throw error;
   return { usable: false, missing: [messageOf(error)] };

@@ -3,9 +3,9 @@ import { arch, release } from 'node:os';
 import { lineAfter } from '../text.ts';
 import type { Finding } from './finding.ts';
 
-/** The machine or container, and who this process is in it. */
+/** Looks at the machine or container, and at the user of this process in it. */
 
-/** The system, and the user with what the kernel lets it do. */
+/** Describes the system, and the user with the rights that the kernel gives it. */
 export async function lookAtMachine(): Promise<Finding[]> {
   const [osRelease, status] = await Promise.all(
     ['/etc/os-release', '/proc/self/status'].map((path) => readFile(path, 'utf8').catch(() => '')),
@@ -20,7 +20,7 @@ export async function lookAtMachine(): Promise<Finding[]> {
 /** CAP_SYS_ADMIN, which mounting needs: capabilities(7), linux/capability.h. */
 const sysAdmin = 1n << 21n;
 
-/** Who the process is, from the text of its /proc/PID/status. */
+/** Describes the user of the process, from the text of its /proc/PID/status. */
 export function describeUser(userId: number, status: string): string {
   const field = (key: string) => lineAfter(status, `${key}:`)?.trim();
   const effective = BigInt(`0x${field('CapEff') ?? '0'}`);

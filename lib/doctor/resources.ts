@@ -8,22 +8,22 @@ import type { Finding } from './finding.ts';
 
 export interface Resources {
   readonly processors: number;
-  /** Those that this process may use at a time. */
+  /** Processors that this process may use at a time. */
   readonly usableProcessors: number;
   readonly memoryBytes: number;
-  /** What the machine and the container leave at the moment. */
+  /** Memory that the machine and the container leave at the moment. */
   readonly availableBytes: number;
 }
 
 export type ResourceSettings = Pick<Config, 'vmMemoryBytes' | 'vmCpus'>;
 
 const MiB = 1024 ** 2;
-/** What a worker and its tools take, and what QEMU takes beside the memory of its vm. */
+/** Memory of a worker and its tools, and of QEMU beside the memory of its vm. */
 const workerBytes = 500 * MiB;
 const emulatorBytes = 400 * MiB;
 
 export function readResources(): Resources {
-  // Where nothing limits it, the kernel says a number beyond all memory, or Node none.
+  // Where nothing limits it, the kernel reports a number beyond all memory, or Node no number.
   const limit = process.constrainedMemory();
   const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
   return {
@@ -34,7 +34,7 @@ export function readResources(): Resources {
   };
 }
 
-/** What they mean for the guest that builds take; null where there is none. */
+/** Judges the resources for the guest that builds use; null where there is none. */
 export function resourceFindings(
   resources: Resources,
   settings: ResourceSettings,

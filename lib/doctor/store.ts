@@ -2,7 +2,7 @@ import { glanceAtStores } from '../store/check.ts';
 import type { StoreInputs } from '../store/choose.ts';
 import type { Finding } from './finding.ts';
 
-/** Where images go, looked at without putting anything there: that is for `imagebuilder store check`. */
+/** Looks at the store without putting anything there: `imagebuilder store check` does that. */
 export async function lookAtStore(inputs: StoreInputs, signal: AbortSignal): Promise<Finding[]> {
   const todo = 'see docs/openstack.md; `imagebuilder store check` tries an upload as well';
   const findings: Finding[] = [];

@@ -2,7 +2,7 @@ import type { Config } from '../config.ts';
 import { whyToolsStayRoot } from '../unprivileged.ts';
 import type { Finding } from './finding.ts';
 
-/** Whom the tools of a worker that is root run as; nothing where this process is not root. */
+/** Finds the user for the tools of a worker that is root; no findings where this process is not root. */
 export async function lookAtToolUser(config: Pick<Config, 'unprivilegedIds' | 'workDirectory'>): Promise<Finding[]> {
   if (process.geteuid?.() !== 0) return [];
   const { first, last } = config.unprivilegedIds;

@@ -6,22 +6,22 @@ import type { Finding } from './finding.ts';
 /** The programs that a worker calls. */
 
 export interface ToolState extends Tool {
-  /** Where it is, null where it is not. */
+  /** Path of the program; null where it is missing. */
   readonly path: string | null;
-  /** What it says of its version; null where it says none. */
+  /** Version by its own output; null where it prints none. */
   readonly version: string | null;
 }
 
 const busybox: Tool = { name: 'busybox', package: 'busybox-static', users: ['vm'] };
 
-/** All that any build on a machine of this architecture (Node's name of it) calls. */
+/** All programs that builds on a machine of this architecture (Node's name of it) call. */
 export function toolsFor(architecture: string): readonly Tool[] {
   const emulator = emulators[architecture];
   const ofVm: Tool[] = emulator === undefined ? [] : [{ ...emulator, users: ['vm'] }];
   return [...tools, ...ofVm, busybox];
 }
 
-/** Looks for each, in `searchPath` or where builds do, and asks it for its version. */
+/** Looks for each program, in `searchPath` or where builds do, and asks it for its version. */
 export async function lookAtTools(signal: AbortSignal, searchPath?: string): Promise<ToolState[]> {
   return await Promise.all(
     toolsFor(process.arch).map(async (tool) => {
@@ -31,7 +31,7 @@ export async function lookAtTools(signal: AbortSignal, searchPath?: string): Pro
   );
 }
 
-/** Busybox says it when it is called without a command, all others when asked. */
+/** Busybox prints it when it is called without a command, all others with an option. */
 async function versionOf(path: string, { name }: Tool, signal: AbortSignal): Promise<string | null> {
   try {
     const { stdout } = await exec(path, name === busybox.name ? [] : ['--version'], { signal });
@@ -49,7 +49,9 @@ export function parseVersion(output: string): string | null {
   return word === undefined ? null : word.replace(/^[^0-9]+/, '');
 }
 
-/** One finding for those that are there, and one for each that is missing. `guests` are the ones that matter here. */
+/**
+ * One finding for the programs that are there, and one for each missing one. `guests` are the ones that matter here.
+ */
 export function toolFindings(states: readonly ToolState[], guests: ReadonlySet<'host' | 'vm'>): Finding[] {
   const present = states.filter(({ path }) => path !== null);
   const said = present.map(({ name, version }) => (version === null ? name : `${name} ${version}`));
