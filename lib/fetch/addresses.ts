@@ -2,8 +2,8 @@ import { BlockList, isIP, isIPv4 } from 'node:net';
 import { upTo } from '../text.ts';
 
 /**
- * What kind of place an IP address is. Ranges: IANA's special-purpose address registries (RFC 6890), and the metadata
- * services of the clouds, each at the address its documentation gives.
+ * The kind of place that an IP address leads to. Ranges: IANA's special-purpose address registries (RFC 6890), and the
+ * metadata services of the clouds, each at the address its documentation gives.
  */
 export type AddressKind =
   | 'public'
@@ -89,7 +89,7 @@ export function addressKind(address: string): AddressKind {
 }
 
 /**
- * The address without its zone, and every IPv4 address that an IPv6 address carries inside. None for what is no
+ * The address without its zone, and every IPv4 address that an IPv6 address carries inside. Empty for text that is no
  * address.
  */
 export function allAddresses(address: string): string[] {
@@ -97,12 +97,12 @@ export function allAddresses(address: string): string[] {
   return isIP(plain) === 0 ? [] : [plain, ...embeddedIpv4(plain)];
 }
 
-/** As `BlockList` names it. */
+/** The family as `BlockList` names it. */
 export function addressFamily(address: string): 'ipv4' | 'ipv6' {
   return isIPv4(address) ? 'ipv4' : 'ipv6';
 }
 
-/** The addresses and ranges, such as `10.1.2.3` and `fd12::/64`, as a list to look addresses up in. */
+/** Makes a list for look-ups from addresses and ranges, such as `10.1.2.3` and `fd12::/64`. */
 export function rangeList(ranges: readonly string[]): BlockList {
   const list = new BlockList();
   for (const range of ranges) {
@@ -136,7 +136,7 @@ function embeddedIpv4(address: string): string[] {
 
 const dotted = (high: number, low: number) => `${high >> 8}.${high & 0xff}.${low >> 8}.${low & 0xff}`;
 
-/** The eight 16-bit groups; the URL parser does away with the spellings (`::`, dotted tails, leading zeros). */
+/** The eight 16-bit groups; the URL parser normalises the spellings (`::`, dotted tails, leading zeros). */
 function ipv6Groups(address: string): number[] {
   const [head = '', tail] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split('::');
   const parse = (text: string) => (text === '' ? [] : text.split(':').map((part) => Number.parseInt(part, 16)));

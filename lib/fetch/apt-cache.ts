@@ -7,22 +7,25 @@ import type { SilenceMemory } from './silence.ts';
 import { UpstreamError } from './upstream-error.ts';
 
 /**
- * What apt fetches, cached for all builds and processes; parallel builds of one process that want the same object
- * share one download of it. Make one per process. Only this module writes to the cache, and only what came from the
- * server that the URL names, so nothing that runs inside an image can put anything there.
+ * Caches apt's files for all builds and processes; parallel builds of one process that want the same object share one
+ * download of it. Make one per process. Only this module writes to the cache, and only content from the server that the
+ * URL names, so programs inside an image can put nothing there.
  */
 export interface AptCache {
-  /** Opens the object at `url`. Throws what `download` throws, with `upstream.status` for 404. */
+  /** Opens the object at `url`. Throws as `download` does, with `upstream.status` for 404. */
   open(url: string, options: AptObjectOptions): Promise<AptObject>;
-  /** Drops what was used least recently until the size limit holds. Costs nothing when nothing has come in since. */
+  /** Drops the least recently used files until the size limit holds. Costs nothing when nothing has come in since. */
   evict(): Promise<void>;
 }
 
 export interface AptObjectOptions {
   readonly signal: AbortSignal;
-  /** Have the server send it again, whatever is here: a server may vouch for what it never meant to send. */
+  /** Have the server send it again, even if it is cached: a server may vouch for a file that it sent by mistake. */
   readonly anew: boolean;
-  /** Of the build that asks: what it has found silent may well answer another, whose URLs lead elsewhere in the end. */
+  /**
+   * The memory of the build that asks. Another build may reach a server that was silent for this one, since its URLs
+   * may lead elsewhere.
+   */
   readonly silence: SilenceMemory;
 }
 
@@ -31,7 +34,7 @@ export interface AptCacheOptions {
   /** Objects are cached in its folder `packages`. */
   readonly cacheDirectory: string;
   readonly cacheBytes: number;
-  /** For how long a package is served without asking the server. Default one hour. */
+  /** Time for which a package is served without asking the server. Default one hour. */
   readonly revalidateAfterMs?: number;
 }
 
@@ -75,7 +78,7 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
   }
 
   function flightTo(url: string, known: CacheEntry | null): Flight {
-    // Only those who know the same copy can share an answer of "not modified".
+    // Only requests that know the same copy can share an answer of "not modified".
     const key = `${known?.sha256 ?? ''} ${url}`;
     const underWay = flights.get(key);
     if (underWay !== undefined) return underWay;

@@ -5,7 +5,7 @@ import { UpstreamError } from './upstream-error.ts';
 export interface AptProxyFailure {
   /** Without credentials. A tunnel's is `https://host:port/`. */
   readonly url: string;
-  /** Status that apt was told. */
+  /** HTTP status of the answer to apt. */
   readonly status: number;
   readonly code: ErrorCode;
   /** `request` for 404 and 410: the server is well, and there is no such file. */
@@ -13,7 +13,7 @@ export interface AptProxyFailure {
   readonly message: string;
 }
 
-/** What was thrown over a URL, and how apt is to be answered. */
+/** Describes the error that a request for a URL ended with, with the status to answer apt. */
 export function describeFailure(url: string, thrown: unknown): AptProxyFailure {
   const error = toImageBuilderError(thrown);
   const status = statusOf(error);

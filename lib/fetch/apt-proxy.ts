@@ -15,13 +15,13 @@ import { UpstreamError } from './upstream-error.ts';
 /**
  * The HTTP proxy through which apt inside an image reaches its repositories: one for each build, on a loopback port,
  * with a password of its own. Every request is under the egress rules, plain http is cached, https is tunnelled
- * (CONNECT) and so cannot be. What fails is told to apt in the status line, which apt prints, and kept in `failures`.
+ * (CONNECT) and so cannot be. A failure goes to apt in the status line, which apt prints, and is kept in `failures`.
  */
 export interface AptProxy extends AsyncDisposable {
   /** For `Acquire::http::Proxy` and `Acquire::https::Proxy`; holds the password. */
   readonly url: string;
   readonly password: string;
-  /** Serves what connects to another socket, too, and asks it for no password. The socket remains the caller's. */
+  /** Serves connections of another socket, too, and asks them for no password. The socket remains the caller's. */
   serve(listener: Server): void;
   /** URLs whose last request failed, the oldest first. */
   readonly failures: readonly AptProxyFailure[];
@@ -40,23 +40,23 @@ export interface AptProxyOptions {
   readonly client: HttpClient;
   /** Shared by all proxies of the process. */
   readonly cache: AptCache;
-  /** Ends what is under way when the build does. */
+  /** Aborted at the end of the build; ends the requests under way. */
   readonly signal: AbortSignal;
 }
 
-/** What runs inside an image can ask for anything, any number of times. */
+/** Programs inside an image can ask for anything, any number of times. */
 const maximumFailures = 1000;
 /** apt keeps its connections between the phases of one run. */
 const keepAliveMs = 120_000;
 
 /**
  * Header fields of apt's that go on to the server, and of the server's that go back. Ranges do not: apt would wait for
- * all that a Content-Range promises, however little the server sends.
+ * all bytes that a Content-Range promises, however few the server sends.
  */
 const forwarded = ['accept', 'authorization', 'cache-control', 'if-modified-since', 'if-none-match'];
 const returned = ['cache-control', 'content-length', 'content-type', 'date', 'etag', 'expires', 'last-modified'];
 
-/** Starts the proxy on a free port of 127.0.0.1. Disposing it breaks off whatever is under way. */
+/** Starts the proxy on a free port of 127.0.0.1. Disposing it breaks off requests under way. */
 export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy> {
   const { client, cache } = options;
   const password = randomBytes(18).toString('base64url');
@@ -76,7 +76,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     );
   }
 
-  /** Notes the failure of a URL, and tells how apt is to be answered. */
+  /** Notes the failure of a URL, and returns the status and message to answer apt with. */
   function failed(url: string, thrown: unknown): AptProxyFailure {
     const failure = describeFailure(url, thrown);
     failures.delete(url);
@@ -99,9 +99,9 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       if (isCacheable(request, url)) await sendObject(request, response, url, requestSignal);
       else await relay(request, response, url, requestSignal);
     } catch (error) {
-      // What a server's answer dies of closes the connection to apt as well.
+      // A failure in the middle of a server's answer closes the connection to apt as well.
       if (signal.aborted || (gone.signal.aborted && !(error instanceof UpstreamError))) {
-        // apt hangs up on whatever it still wants when it fails elsewhere; only a long wait is the server's doing.
+        // apt drops its other connections when one fails; only a long wait is the server's fault.
         const waited = !response.headersSent && performance.now() - startedMs > client.connectTimeoutMs;
         if (waited && !signal.aborted) failed(text, silent(text));
         response.destroy();
@@ -147,7 +147,10 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     });
   }
 
-  /** What is not cached: HEAD, requests with conditions of apt's own, and those that carry a user's credentials. */
+  /**
+   * Passes on the requests that are not cached: HEAD, conditional ones of apt's own, and those with a user's
+   * credentials.
+   */
   async function relay(
     request: IncomingMessage,
     response: ServerResponse,
@@ -237,8 +240,8 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
 /**
- * Private repositories are left alone: what one build may read, another may not. Of conditional requests only those for
- * the rest of what apt began earlier are answered from the cache.
+ * Private repositories are not cached: another build may lack the right to read them. Of conditional requests only
+ * those for the rest of a file that apt has in part are answered from the cache.
  */
 function isCacheable({ method, headers }: IncomingMessage, url: URL): boolean {
   if (method !== 'GET' || headers.authorization !== undefined) return false;
@@ -246,7 +249,7 @@ function isCacheable({ method, headers }: IncomingMessage, url: URL): boolean {
   return headers['if-modified-since'] === undefined && headers['if-none-match'] === undefined;
 }
 
-/** Where the answer is to begin: 0 unless apt asks for the rest of the very object it has a part of. */
+/** Where the answer has to begin: 0 unless apt asks for the rest of the very object it has a part of. */
 function rangeStart({ headers }: IncomingMessage, { etag, lastModified, sizeBytes }: AptObject): number {
   const range = /^bytes=([0-9]{1,15})-$/.exec(headers.range ?? '');
   const condition = headers['if-range'];

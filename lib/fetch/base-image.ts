@@ -13,26 +13,28 @@ import { ownTurn, waitForTurn } from './turn.ts';
 import { verificationOf } from './verification.ts';
 
 export interface BaseImageOptions {
-  /** Every URL of the request: the image and its mirrors, and whatever stands beside it. */
+  /** Every URL of the request: the image, its mirrors, and files beside it. */
   readonly urlList: readonly string[];
   readonly wanted: WantedFile;
   readonly client: HttpClient;
   /** Images are cached in its folder `images`. */
   readonly cacheDirectory: string;
-  /** Size that the cache of images is to stay below. */
+  /** The limit of the cache of images. */
   readonly cacheBytes: number;
   /** Largest image that is downloaded. */
   readonly maximumBytes: number;
-  /** An existing folder of this build alone; best on the cache's file system, where the image costs no copy. */
+  /** An existing folder that only this build uses; best on the cache's file system, where the image costs no copy. */
   readonly workDirectory: string;
   readonly signal: AbortSignal;
-  /** How long another build's download of the image may bring next to nothing before this one downloads it itself. */
+  /**
+   * Time for which another build's download of the image may bring next to nothing before this one downloads it itself.
+   */
   readonly patienceMs?: number;
-  /** Called before a download, which waits for it; `sizeBytes` is null where the server does not tell. */
+  /** Called before a download, which waits for it; `sizeBytes` is null where the server does not say. */
   readonly beforeDownload?: (sizeBytes: number | null) => Promise<void>;
-  /** At most four times a second, and at the end. `totalBytes` is null where the server does not tell. */
+  /** At most four times a second, and at the end. `totalBytes` is null where the server does not say. */
   readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
-  /** Told of what users should know: a mirror that failed, a download that was resumed. */
+  /** Called with news for users: a mirror that failed, a download that was resumed. */
   readonly onNotice?: (message: string) => void;
 }
 
@@ -54,11 +56,11 @@ const defaultPatienceMs = 10_000;
 
 /**
  * Finds the base image among the URLs by content, and puts it into the work directory, from the cache where that has
- * what the server has (see `isServed`). The signature of a SHA256SUMS (`.gpg`) is not checked: that takes a keyring that
- * the operator trusts.
+ * the server's present content (see `isServed`). The signature of a SHA256SUMS (`.gpg`) is not checked: that would take
+ * a keyring that the operator trusts.
  *
- * Throws `image.not_found` or `image.unsupported` when no URL is an image or several are different ones, `image.checksum`
- * when no mirror has the right content, and whatever `download` throws.
+ * Throws `image.not_found` or `image.unsupported` when no URL is an image or several are different ones,
+ * `image.checksum` when no mirror has the right content, and the errors of `download`.
  */
 export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseImage> {
   const { urlList, client, signal, workDirectory } = options;
@@ -73,7 +75,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
   const target = join(workDirectory, 'base-image');
   await rm(target, { force: true });
 
-  /** The image as it is used; null when it is not in the cache (any more). */
+  /** The image for a build; null when it is not in the cache (any more). */
   async function take(entry: CacheEntry, fromCache: boolean): Promise<BaseImage | null> {
     if (!(await cache.linkTo(entry.sha256, target))) return null;
     const { sizeBytes, sha256, url } = entry;
@@ -96,7 +98,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
     const recognisable = expected !== undefined || etag !== null || lastModified !== null;
     const onWait = () => onNotice('another build is downloading the base image; waiting for it');
     const { patienceMs = defaultPatienceMs } = options;
-    // Only those who want the same of the URL wait for each other.
+    // Only builds that want the same content of the URL wait for each other.
     const key = `${url} ${expected?.sha256 ?? ''}`;
     await using turn = recognisable ? await waitForTurn(cache, key, { signal, patienceMs, onWait }) : ownTurn(cache);
     const cachedMeanwhile = await fromCache();
@@ -126,8 +128,8 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
 }
 
 /**
- * Lets the next build fetch an image anew that has proved to be damaged. One that a SHA256SUMS names stays: its server
- * has it so.
+ * Makes the next build fetch a damaged image anew. An image that a SHA256SUMS names stays: it is as damaged on the
+ * server.
  */
 export async function forgetDamagedImage(
   { url, sha256sumsUrl }: BaseImage,
@@ -139,10 +141,10 @@ export async function forgetDamagedImage(
 }
 
 /**
- * Whether the cached copy that this URL once served is what it serves now. Only a URL that has served the content gets
- * it from the cache: a digest alone is no claim, for anybody can write a SHA256SUMS that names somebody else's image.
- * Where there is a digest, it decides; otherwise the answer's origin, after redirects, and what the origin says of the
- * file, as a conditional request would, have to be those recorded with the copy.
+ * Whether this URL still serves the content of the cached copy. Only a URL that has served the content gets it from the
+ * cache: a digest alone is no claim, for anybody can write a SHA256SUMS that names somebody else's image. Where there
+ * is a digest, it decides; otherwise the answer's origin, after redirects, and its validators of the file have to equal
+ * those recorded with the copy, as in a conditional request.
  */
 function isServed(entry: CacheEntry, now: Probe, expected: ExpectedDigest | undefined): boolean {
   if (now.sizeBytes !== null && now.sizeBytes !== entry.sizeBytes) return false;

@@ -33,12 +33,12 @@ import { lock } from '../lock.ts';
  * Everything appears by rename, so a reader sees all of a file or none. Users take a hard link (across file systems a
  * reflink or copy) or an open file, so dropping an entry never takes a file from under a build.
  *
- * Content is hashed once, on its way in. A blob's time of modification is then set to `intactTime`: whatever writes to
- * it afterwards, a build through its hard link included, moves that time, and the blob is dropped at its next use.
- * Hashing a base image anew at every hit would cost a second or more of each build and find only what the disk lost.
+ * Content is hashed once, on its way in. A blob's time of modification is then set to `intactTime`: any later write,
+ * also by a build through its hard link, moves that time, and the blob is dropped at its next use. Hashing a base image
+ * anew at every hit would cost a second or more of each build and find only errors of the disk.
  */
 export interface FileCache {
-  /** What the URL served when it was last fetched, if the content is still here. */
+  /** The URL's content as it was last fetched, if it is still here. */
   find(url: string): Promise<CacheEntry | null>;
   /** Puts the content at `target`, a path that does not exist. False when it is not here (any more). */
   linkTo(sha256: string, target: string): Promise<boolean>;
@@ -46,19 +46,22 @@ export interface FileCache {
   open(sha256: string): Promise<FileHandle | null>;
   /** A path under `parts/`: always the same for the same key, a fresh one without. */
   partPath(key?: string): string;
-  /** Takes over the file at `partPath`, whose digest and size are the entry's, and records what its URL served. */
+  /**
+   * Moves the file at `partPath` into the cache; its digest and size are the entry's. Records that the entry's URL
+   * served it.
+   */
   add(partPath: string, entry: CacheEntry): Promise<void>;
-  /** Records what a URL serves, for content that is here. */
+  /** Records that a URL serves this content, which is here already. */
   record(entry: CacheEntry): Promise<void>;
-  /** Forgets what the URL served. */
+  /** Forgets the content of the URL. */
   forget(url: string): Promise<void>;
   /** Holds the lock of `key` until disposed. */
   lock(key: string, signal: AbortSignal): Promise<AsyncDisposable>;
-  /** Drops what was used least recently until the size limit holds, and sweeps leftovers. */
+  /** Drops the least recently used entries until the size limit holds, and sweeps leftovers. */
   evict(): Promise<void>;
   /**
-   * Drops what was used least recently, and is not in use, until so many bytes are free that were not; tells how many
-   * there are.
+   * Drops the least recently used entries that are not in use until `bytes` more are free, and returns how many were
+   * freed.
    */
   makeRoom(bytes: number): Promise<number>;
 }
@@ -74,20 +77,20 @@ export const CacheEntry = z.object({
   origin: z.string(),
   /** True when the URL and every redirect from it were https. */
   secure: z.boolean(),
-  /** When the URL was last known to serve this: milliseconds since 1970. */
+  /** When the URL was last known to serve this content: milliseconds since 1970. */
   validatedAtMs: z.number(),
 });
 export type CacheEntry = z.infer<typeof CacheEntry>;
 
-/** What lies on the disk: not the URL, since a query may be a signature. */
+/** The entry as it lies on the disk: without the URL, since a query may be a signature. */
 const StoredEntry = CacheEntry.omit({ url: true });
 type StoredEntry = z.infer<typeof StoredEntry>;
 
-/** Time of modification of a blob that nothing has written to: seconds since 1970. */
+/** Time of modification of a blob that no process has written to: seconds since 1970. */
 const intactTime = 1;
 const leftoverAgeMs = 24 * 60 * 60 * 1000;
 
-/** Opens (and creates) the cache in `directory`, which is to stay below `maximumBytes` of content. */
+/** Opens (and creates) the cache in `directory`, whose content stays below `maximumBytes`. */
 export async function openCache(directory: string, maximumBytes: number): Promise<FileCache> {
   const folder = (name: string) => join(directory, name);
   await makeOwnFolder(directory);
@@ -159,7 +162,7 @@ export async function openCache(directory: string, maximumBytes: number): Promis
         await link(blobPath(sha256), target);
       } catch (error) {
         if (isNodeError(error) && error.code === 'ENOENT') return false;
-        // EXDEV: another file system. EPERM, EMLINK, ENOTSUP: one that has no (more) hard links to give.
+        // EXDEV: another file system. EPERM, EMLINK, ENOTSUP: a file system that cannot make this hard link.
         if (!isNodeError(error) || !['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(error.code ?? '')) throw error;
         return (await orNull(copyFile(blobPath(sha256), target, constants.COPYFILE_FICLONE))) !== null;
       }
@@ -171,7 +174,7 @@ export async function openCache(directory: string, maximumBytes: number): Promis
     async add(path, entry) {
       await chmod(path, 0o444);
       await utimes(path, Date.now() / 1000, intactTime);
-      // The record first: one without its content is no entry, while content without a record would not be found.
+      // The record first: a record without its content is no entry, while content without a record would not be found.
       await record(entry);
       await rename(path, blobPath(entry.sha256));
     },
@@ -206,7 +209,7 @@ export async function openCache(directory: string, maximumBytes: number): Promis
 
 const digest = (text: string) => createHash('sha256').update(text).digest('hex');
 
-/** An index file that is missing or damaged is no entry: it is written anew with the next download. */
+/** An index file that is missing or damaged is no entry: the next download writes it anew. */
 async function readEntry(path: string): Promise<StoredEntry | null> {
   const text = await orNull(readFile(path, 'utf8'));
   if (text === null) return null;

@@ -1,7 +1,7 @@
 /**
  * The digests in a SHA256SUMS file as sha256sum(1) writes it: `digest  file` (text) or `digest *file` (binary), one a
  * line. Keys are file names without folder, values lower-case hexadecimal. Other lines, such as the frame of an inline
- * signature, are passed over; a name that stands there with two digests is left out, since neither can be trusted.
+ * signature, are skipped; a name with two digests is left out, since neither can be trusted.
  */
 export function parseChecksums(text: string): Map<string, string> {
   const digests = new Map<string, string>();

@@ -2,10 +2,10 @@ import { ImageBuilderError, safeUrl } from '../errors.ts';
 import type { FileFormat } from '../file-format.ts';
 import type { FailedProbe, Probe } from './probe.ts';
 
-/** The files that may be the base image. */
+/** The formats of which the base image may be. */
 export interface WantedFile {
   readonly formats: readonly FileFormat['format'][];
-  /** For people: `qcow2, or a raw disk with a partition table`. */
+  /** In words: `qcow2, or a raw disk with a partition table`. */
   readonly description: string;
 }
 
@@ -13,7 +13,7 @@ export interface WantedFile {
  * The URLs that serve the base image: mirrors of one image, in the order of the request.
  *
  * URLs are mirrors of one image when their file name and size are the same; where `digests` (of a SHA256SUMS in the
- * list) names the file, the name is enough, since the digest tells a stale mirror; and where size and first bytes are
+ * list) names the file, the name is enough, since the digest reveals a stale mirror; and where size and first bytes are
  * the same, the name may differ. Throws the errors of `fetchBaseImage` when there is no image, or more than one.
  */
 export function chooseImage(
@@ -44,7 +44,10 @@ function areMirrors(one: Probe, other: Probe, digests: ReadonlyMap<string, unkno
   return sameSize && (sameName || (one.sizeBytes !== null && one.firstBytes.equals(other.firstBytes)));
 }
 
-/** No URL is an image: a server's failure comes first, since trying again may help there; then what is there instead. */
+/**
+ * The error where no URL is an image: a server's failure comes first, since trying again may help there; then the files
+ * that are there instead.
+ */
 function noImage(looked: readonly Probe[], failed: readonly FailedProbe[], wanted: WantedFile): ImageBuilderError {
   const found = [...failed.map(({ error }) => error.message), ...looked.map(describe)].join('; ');
   const telling =

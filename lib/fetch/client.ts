@@ -9,8 +9,9 @@ import { statusError, UpstreamError } from './upstream-error.ts';
 
 /**
  * The HTTP client for every server that a request, or the operator, names: egress rules at every hop, time limits on
- * connection, first byte, stall and drip, retries where they help, errors that say what happened. Nothing is decompressed:
- * what a server stores is what arrives. One per process, for its connections are kept alive and shared.
+ * connection, first byte, stall and drip, retries where they help, errors that say what happened. Nothing is
+ * decompressed: the body arrives as the server stores it. Make one per process, for its connections are kept alive and
+ * shared.
  */
 export interface HttpClient extends Disposable {
   readonly egress: Egress;
@@ -18,19 +19,21 @@ export interface HttpClient extends Disposable {
   readonly stallTimeoutMs: number;
   /** One attempt. Resolves at the head of the answer, whatever its status, with redirects followed. */
   send(url: string | URL, options?: SendOptions): Promise<HttpResponse>;
-  /** `send` with retries, for a status of 200 to 299; any other is thrown. */
+  /** `send` with retries, for a status of 200 to 299; any other status is an error. */
   open(url: string | URL, options?: OpenOptions): Promise<HttpResponse>;
   /** The body as text, at most `maximumBytes`. */
   getText(url: string | URL, options: TextOptions): Promise<TextResponse>;
-  /** The body parsed as JSON, to be checked by a schema. Throws `upstream.unusable` for what is not JSON. */
+  /** The body parsed as JSON, to be checked by a schema. Throws `upstream.unusable` for a body that is not JSON. */
   getJson(url: string | URL, options: TextOptions): Promise<unknown>;
   /** The head of the answer to HEAD. */
   head(url: string | URL, options?: OpenOptions): Promise<HttpHead>;
   /** POSTs JSON once and resolves with the status, whatever it is. Only 307 and 308 are followed. */
   postJson(url: string | URL, body: string, options: PostOptions): Promise<{ readonly status: number }>;
-  /** Does it again, after a pause, for as long as another attempt can help. */
+  /** Repeats `attemptOnce`, with pauses, for as long as another attempt can help. */
   retry<Result>(attemptOnce: () => Promise<Result>, options: RetryOptions): Promise<Result>;
-  /** Milliseconds to wait after attempt `attempt` (from 1) failed with `error`; null where another cannot help. */
+  /**
+   * Milliseconds to wait after attempt `attempt` (from 1) failed with `error`; null where another attempt cannot help.
+   */
   waitMs(error: unknown, attempt: number): number | null;
 }
 
@@ -38,21 +41,24 @@ export interface HttpClientOptions {
   readonly egress: Egress;
   /** For each of DNS, TCP and TLS. */
   readonly connectTimeoutMs: number;
-  /** Without a byte for this long, first byte included, an answer is given up. */
+  /** Longest wait for the next byte, first byte included, before an answer is given up. */
   readonly stallTimeoutMs: number;
   readonly userAgent: string;
   readonly retry?: Partial<RetryPolicy>;
 }
 
-/** The wait of a Retry-After comes on top; a server that asks for more than the longest wait is not tried again. */
+/**
+ * The wait that a Retry-After asks for comes on top; a server that asks for more than the longest wait is not tried
+ * again.
+ */
 export interface RetryPolicy extends Backoff {
-  /** How often one thing is tried, the first time included; three times at most where the server is too slow. */
+  /** Number of attempts, the first one included; three at most where the server is too slow. */
   readonly attempts: number;
 }
 
 /** Some 10 seconds of waiting altogether, as long as it takes to restart a server. */
 const defaultRetry = { attempts: 5, delayMs: 1000, maximumDelayMs: 60_000 } as const satisfies RetryPolicy;
-/** A server that was too slow is waited for less often: every attempt takes minutes. */
+/** Fewer attempts where the server was too slow: each takes minutes. */
 const maximumTimeouts = 3;
 const maximumRedirects = 5;
 
@@ -64,14 +70,14 @@ export interface RetryOptions {
 
 export interface SendOptions {
   readonly method?: 'GET' | 'HEAD' | 'POST';
-  /** Names in lower case. Those that carry credentials go to the first origin only. */
+  /** Names in lower case. Headers with credentials go to the first origin only. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface OpenOptions extends SendOptions, RetryOptions {
-  /** What 404 and 410 become. Default `upstream.status`. */
+  /** Error code for 404 and 410. Default `upstream.status`. */
   readonly notFoundCode?: ErrorCode;
   /** Statuses beyond 200 to 299 that are results rather than errors. */
   readonly okStatuses?: readonly number[];
@@ -145,7 +151,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
   }
 
-  /** One request, and the head of its answer, a redirect perhaps. */
+  /** Sends one request, and resolves with the head of its answer, which may be a redirect. */
   async function hop(target: string | URL, sendOptions: SendOptions, headers: Readonly<Record<string, string>>) {
     sendOptions.signal?.throwIfAborted();
     const url = egress.checkUrl(target);
@@ -216,7 +222,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   };
 }
 
-/** Whether the answer is a redirect that is followed. A POST is only where RFC 9110 has it repeated as a POST. */
+/** Whether the answer is a redirect to follow. For a POST only where RFC 9110 has it repeated as a POST. */
 function isRedirect(response: GotResponse, method: string): boolean {
   const followed = method === 'POST' ? [307, 308] : [301, 302, 303, 307, 308];
   return followed.includes(response.statusCode) && response.headers.location !== undefined;
@@ -228,7 +234,10 @@ function redirectTarget(response: GotResponse, url: URL): URL {
   throw unusable(`${safeUrl(url)} redirects to what is not a URL`, response.statusCode);
 }
 
-/** Whoever reads of a refused address has not written it: the server that was asked has. */
+/**
+ * Adds the URL that was asked for to a refusal: the server, not the reader of the error, has written the refused
+ * address.
+ */
 function afterRedirect(error: unknown, start: string | URL): unknown {
   if (!(error instanceof ImageBuilderError) || error.code !== 'egress.refused') return error;
   return new ImageBuilderError(error.code, `${safeUrl(start)} redirects elsewhere, and ${error.message}`, {

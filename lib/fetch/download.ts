@@ -10,13 +10,13 @@ import { statusError, UpstreamError } from './upstream-error.ts';
 /**
  * Downloads one file, resuming where a connection was cut or stalled.
  *
- * A part is only ever continued when the server vouches, by If-Range with a strong validator, that the file is still
- * the one the part is of; otherwise it starts anew. The part survives the process, so a build that is taken over on
- * the same machine goes on where its dead predecessor was.
+ * A part is continued only when the server confirms, by If-Range with a strong validator, that the file has not
+ * changed; otherwise the download starts anew. The part survives the process, so another attempt on the same machine
+ * goes on where the dead one stopped.
  */
 export interface DownloadOptions {
   readonly url: string;
-  /** Where the file grows. On success it is whole and the caller's; on failure what is there can be resumed. */
+  /** Where the file grows. On success it is whole and the caller's; on failure the part there can be resumed. */
   readonly partPath: string;
   readonly client: HttpClient;
   readonly signal: AbortSignal;
@@ -24,23 +24,23 @@ export interface DownloadOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Lower-case hexadecimal digest that the file must have. */
   readonly expectedSha256?: string | undefined;
-  /** What 404 and 410 become. Default `image.not_found`. */
+  /** Error code for 404 and 410. Default `image.not_found`. */
   readonly notFoundCode?: ErrorCode;
-  /** False when what has come in may be in use already and cannot be taken back: then a changed file is an error. */
+  /** False when the bytes so far may be in use already and cannot be taken back: then a changed file is an error. */
   readonly mayRestart?: boolean;
   /** Called once per answer that brings content; the part's file is there by then. */
   readonly onHead?: (head: HttpHead, totalBytes: number | null) => Promise<void>;
-  /** Called for every chunk, of some tens of KB. `totalBytes` is null where the server does not tell. */
+  /** Called for every chunk, of some tens of KB. `totalBytes` is null where the server does not say. */
   readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   readonly onNotice?: (message: string) => void;
 }
 
 export interface Download {
-  /** As given. */
+  /** The URL as given. */
   readonly url: string;
-  /** Where the end of it came from, after redirects: scheme, host and port. */
+  /** Where the end of the file came from, after redirects: scheme, host and port. */
   readonly origin: string;
-  /** True when the URL and every redirect from it were https, for all of it. */
+  /** True when the URL and every redirect from it were https, for all of the file. */
   readonly secure: boolean;
   readonly sizeBytes: number;
   readonly sha256: string;
@@ -50,7 +50,7 @@ export interface Download {
 
 /** An attempt that brought this much resets the count of attempts. */
 const worthwhileBytes = 1024 * 1024;
-/** Left free on the disk, so that the last byte of it is never taken. */
+/** Left free on the disk, so that a download never fills it. */
 const reserveBytes = 64 * 1024 * 1024;
 
 /**
@@ -125,7 +125,7 @@ async function transfer(part: Part, url: string, options: DownloadOptions): Prom
   return response;
 }
 
-/** Makes the part end where the body of the answer begins, and tells how long the file is. */
+/** Makes the part end where the body of the answer begins, and returns the length of the file. */
 async function align(
   part: Part,
   response: HttpResponse,

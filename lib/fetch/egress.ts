@@ -6,17 +6,17 @@ import { type AddressKind, addressFamily, addressKind, allAddresses, rangeList }
 import { ownAddresses } from './own-addresses.ts';
 
 /**
- * The egress rules: which servers URLs of a request may lead to. `checkUrl` looks at what is written (scheme, host
- * name, literal address) and must be called for every hop of a redirect; `lookup` is given to the socket and looks at
- * what DNS answers. Since the socket connects to the very addresses that were checked, an answer that changes between
+ * The egress rules: which servers URLs of a request may lead to. `checkUrl` checks the text of the URL (scheme, host
+ * name, literal address) and must be called for every hop of a redirect; `lookup` is given to the socket and checks the
+ * answers of DNS. Since the socket connects to the very addresses that were checked, an answer that changes between
  * check and connect (DNS rebinding) changes nothing.
  */
 export interface Egress {
-  /** The parsed URL. Throws `egress.refused`, or `request.invalid` for what is no URL. */
+  /** The parsed URL. Throws `egress.refused`, or `request.invalid` for text that is no URL. */
   checkUrl(url: string | URL): URL;
-  /** The same for a tunnel to the server of a https URL, which carries whatever its two ends say: its port counts, too. */
+  /** The same for a tunnel to the server of a https URL. Its content cannot be checked, so its port counts, too. */
   checkTunnel(url: string | URL): URL;
-  /** Throws `egress.refused` for a redirect from https to http: anybody on the way can change what comes from there. */
+  /** Throws `egress.refused` for a redirect from https to http: anybody on the way could change the answer. */
   checkRedirect(from: URL, to: URL): void;
   /** The `lookup` of sockets: resolves, and fails with `egress.refused` when any of the addresses is refused. */
   readonly lookup: LookupFunction;
@@ -27,7 +27,10 @@ export interface EgressOptions {
   readonly allowLoopback: boolean;
   /** Private addresses and ranges that may be reached, such as `10.1.2.0/24`. Default: all. */
   readonly allowedPrivate?: readonly string[];
-  /** When not empty, only these: host names, `*.example.org` (its subdomains), or literal addresses. */
+  /**
+   * When not empty, only these servers may be reached: host names, `*.example.org` (its subdomains), or literal
+   * addresses.
+   */
   readonly allowedHosts: readonly string[];
   /** Ports that tunnels may lead to. Default: that of https alone. */
   readonly tunnelPorts?: readonly number[];
@@ -37,7 +40,7 @@ export interface EgressOptions {
   readonly resolve?: (hostname: string) => Promise<readonly LookupAddress[]>;
 }
 
-/** Names of metadata services; refused by name as well, since what answers to them is up to the network. */
+/** Names of metadata services; refused by name as well, since the network decides which addresses they have. */
 const metadataNames: ReadonlySet<string> = new Set([
   'metadata',
   'metadata.google.internal',
@@ -176,7 +179,7 @@ function refused(host: string, rule: string, setting: string | null): ImageBuild
   return new ImageBuilderError('egress.refused', `${host} is refused by the egress rules: ${rule}; ${remedy}`);
 }
 
-/** A host name as it is compared: lower case, without brackets and without the root's dot, however often. */
+/** A host name in the form for comparisons: lower case, without brackets and without the root's dots. */
 function normalHost(host: string): string {
   return trimEndOf(host.toLowerCase().replace(/^\[(.*)\]$/, '$1'), '.');
 }

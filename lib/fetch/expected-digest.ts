@@ -6,9 +6,9 @@ import type { FailedProbe, Probe } from './probe.ts';
 export interface ExpectedDigest {
   /** Lower-case hexadecimal. */
   readonly sha256: string;
-  /** The SHA256SUMS. */
+  /** The URL of the SHA256SUMS. */
   readonly url: string;
-  /** True when that came over https, redirects included. */
+  /** True when the SHA256SUMS came over https, redirects included. */
   readonly secure: boolean;
 }
 
@@ -36,7 +36,7 @@ export async function readListedDigests(
   return digests;
 }
 
-/** A request that lists a SHA256SUMS wants the image verified by it: without it, the image is not taken. */
+/** A request that lists a SHA256SUMS wants the image verified by it: without that file, the image is refused. */
 export function assertNoneMissing(probes: readonly (Probe | FailedProbe)[]): void {
   for (const found of probes) {
     if ('error' in found && found.fileName === 'SHA256SUMS') throw found.error;
@@ -44,8 +44,8 @@ export function assertNoneMissing(probes: readonly (Probe | FailedProbe)[]): voi
 }
 
 /**
- * The digest in a SHA256SUMS in the folder of one of the mirrors, those over https first. That there is none, or it
- * cannot be had, is fine.
+ * The digest in a SHA256SUMS in the folder of one of the mirrors, those over https first. Null where there is none, or
+ * it cannot be had.
  */
 export async function digestBeside(
   mirrors: readonly Probe[],

@@ -4,27 +4,30 @@ import { orAborted } from '../async.ts';
 import type { HttpClient } from './client.ts';
 import { type Download, download } from './download.ts';
 
-/** An object that can be read, perhaps while it still comes in. */
+/** An object that can be read, possibly while it is still being downloaded. */
 export interface AptObject extends AsyncDisposable {
   readonly source: 'cache' | 'upstream';
   readonly etag: string | null;
   readonly lastModified: string | null;
-  /** Null while the server has not told. */
+  /** Null before the server has sent it. */
   readonly sizeBytes: number | null;
   /** The bytes from `start` up to, not including, `end`. */
   read(start: number, end: number): AsyncIterable<Buffer>;
 }
 
-/** One download that any number of readers follow while it grows. It is given up when the last of them has left. */
+/** One download that any number of readers follow while it grows. It is given up when its last reader has left. */
 export interface Flight {
-  /** Resolves as soon as the server has answered. It, and reading, throw the download's error or the signal's reason. */
+  /**
+   * Resolves as soon as the server has answered. `join`, and reading, throw the download's error or the signal's
+   * reason.
+   */
   join(signal: AbortSignal): Promise<AptObject>;
 }
 
 export interface FlightOptions {
   readonly url: string;
   readonly client: HttpClient;
-  /** A path of this flight alone; removed at its end unless `onArrival` moved it away. */
+  /** A path that only this flight uses; removed at its end unless `onArrival` moved it away. */
   readonly partPath: string;
   /** If-None-Match or If-Modified-Since: the flight then fails with status 304 when nothing has changed. */
   readonly conditions: Readonly<Record<string, string>>;
@@ -71,7 +74,7 @@ export function startFlight(options: FlightOptions): Flight {
       partPath,
       client,
       signal: stop.signal,
-      // Disk space is checked all the same, and what apt installs has to fit into the image.
+      // The download checks the disk space all the same, and the packages have to fit into the image.
       maximumBytes: Number.MAX_SAFE_INTEGER,
       headers: options.conditions,
       notFoundCode: 'upstream.status',
@@ -128,7 +131,8 @@ export function startFlight(options: FlightOptions): Flight {
   async function leave(): Promise<void> {
     readers -= 1;
     if (readers > 0) return;
-    // A reader has its last byte a moment before the download has ended and is cached: that one is not given up.
+    // A reader may leave with its last byte, a moment before the download has ended and is cached: do not give it up
+    // then.
     if (!ended && availableBytes !== totalBytes) {
       options.onEnd();
       stop.abort();

@@ -28,7 +28,7 @@ export async function tryMirrors<Mirror, Result>(
   const [first, ...others] = failures;
   if (first === undefined) throw new ImageBuilderError('internal', 'a download needs at least one URL');
   if (others.length === 0) throw first;
-  // A failure that trying again can help with decides, so that a dead mirror does not hide one that is only down.
+  // A failure that a retry can help with decides, so that a dead mirror does not hide one that is only down.
   const telling = failures.find((failure) => failure.retryable) ?? first;
   const every = failures.map(({ message }) => message).join('; ');
   throw new ImageBuilderError(telling.code, `no mirror has the file: ${every}`, { cause: telling });

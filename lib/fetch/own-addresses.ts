@@ -7,10 +7,10 @@ import { isNodeError } from '../errors.ts';
 const localRoute = 0x8000_0000;
 
 /**
- * The addresses of this machine, as its network namespace has them. Beside those of its interfaces there are addresses
- * that the kernel delivers here all the same: of an interface without a carrier, such as Docker's bridge while no
- * container runs, which `networkInterfaces` leaves out, and ranges routed here (`ip route add local`). The kernel's
- * routing tables, in /proc/net, have all of them. Read anew at each call, for addresses come and go.
+ * The addresses of this machine, as its network namespace has them. Beside those of its interfaces, the kernel delivers
+ * further addresses here: of an interface without a carrier, such as Docker's bridge while no container runs, which
+ * `networkInterfaces` leaves out, and ranges routed here (`ip route add local`). The kernel's routing tables, in
+ * /proc/net, have all of them. Read anew at each call, for addresses come and go.
  */
 export function ownAddresses(): BlockList {
   const own = new BlockList();

@@ -6,30 +6,31 @@ import { isNodeError } from '../errors.ts';
 import type { HttpHead } from './response.ts';
 
 /**
- * A file that is being downloaded, its running digest, and beside it (`<path>.json`) what it is a part of, so that
- * another process can go on with it. Disposing it keeps a part that can be resumed and removes one that cannot.
+ * A file that is being downloaded, with its running digest. A description beside it (`<path>.json`) names the whole
+ * file, so that another process can go on with it. Disposing it keeps a part that can be resumed and removes one that
+ * cannot.
  */
 export interface Part extends AsyncDisposable {
-  /** How much is there. */
+  /** Bytes so far. */
   readonly bytes: number;
   /** Strong validator for If-Range; null when the part cannot be resumed. */
   readonly validator: string | null;
-  /** Length of the whole file where the server told it. */
+  /** Length of the whole file where the server sent it. */
   readonly totalBytes: number | null;
   append(chunk: Buffer): Promise<void>;
-  /** Throws away what is there. */
+  /** Throws away the bytes so far. */
   restart(): Promise<void>;
-  /** Notes what the answer says about the file. */
+  /** Notes the answer's validators of the file. */
   describe(head: HttpHead): Promise<void>;
-  /** Whether an answer is about the same file, as far as its validators tell, and came as securely. */
+  /** Whether an answer is about the same file, by its validators, and came as securely. */
   isOf(head: HttpHead): boolean;
-  /** Digest of what is there, lower-case hexadecimal. */
+  /** Digest of the bytes so far, lower-case hexadecimal. */
   sha256(): string;
-  /** The file is whole: flushes it and forgets what it was a part of. */
+  /** The file is whole: flushes it and removes its description. */
   finish(): Promise<void>;
 }
 
-/** What lies on the disk. Not the URL itself, since a query may be a signature. */
+/** The description as it lies on the disk: without the URL, since a query may be a signature. */
 const Description = z.object({
   urlSha256: z.string(),
   secure: z.boolean(),
@@ -38,7 +39,7 @@ const Description = z.object({
 });
 type Description = z.infer<typeof Description>;
 
-/** Opens the part at `path`; what is there of another URL, or cannot be resumed, is thrown away. */
+/** Opens the part at `path`. Throws away bytes that came from another URL or cannot be resumed. */
 export async function openPart(path: string, url: string): Promise<Part> {
   const descriptionPath = `${path}.json`;
   let description = await readDescription(descriptionPath, url);
@@ -50,7 +51,7 @@ export async function openPart(path: string, url: string): Promise<Part> {
   let hash = createHash('sha256');
   let bytes = 0;
   let finished = false;
-  // What a dead process left is hashed again, so that the digest is of what is on the disk.
+  // The leftover of a dead process is hashed again, so that the digest is that of the bytes on the disk.
   for await (const chunk of file.createReadStream({ start: 0, autoClose: false }) as AsyncIterable<Buffer>) {
     hash.update(chunk);
     bytes += chunk.length;
@@ -113,7 +114,7 @@ export function parseLength(value: string | undefined): number | null {
 }
 
 /**
- * What If-Range may carry (RFC 9110, 8.8.1 and 13.1.5): a strong entity tag, otherwise a modification time that is
+ * The validator for If-Range (RFC 9110, 8.8.1 and 13.1.5): a strong entity tag, otherwise a modification time that is
  * older than the answer by a second or more, since a file may change twice within one.
  */
 function strongValidator({ etag, 'last-modified': lastModified, date }: IncomingHttpHeaders): string | null {

@@ -6,13 +6,13 @@ import { parseLength } from './part.ts';
 import type { HttpResponse } from './response.ts';
 import { UpstreamError } from './upstream-error.ts';
 
-/** What is found at one URL of a request's `url_list`. */
+/** The file found at one URL of a request's `url_list`. */
 export interface Probe {
   readonly url: string;
   /** Last part of the path. */
   readonly fileName: string;
   readonly format: FileFormat;
-  /** Null where the server does not tell. */
+  /** Null where the server does not say. */
   readonly sizeBytes: number | null;
   readonly etag: string | null;
   readonly lastModified: string | null;
@@ -24,7 +24,7 @@ export interface Probe {
   readonly firstBytes: Buffer;
 }
 
-/** Why a URL could not be looked at. */
+/** The failure of looking at a URL. */
 export interface FailedProbe {
   readonly url: string;
   /** Last part of the path. */
@@ -64,7 +64,7 @@ async function look(url: string, client: HttpClient, signal: AbortSignal): Promi
   };
 }
 
-/** The request has named the host, so that it is wrong is the request's fault. */
+/** The request has named the host, so a wrong name is the request's fault. */
 function isUnknownHost(error: unknown): boolean {
   return error instanceof UpstreamError && isNodeError(error.cause) && error.cause.code === 'ENOTFOUND';
 }

@@ -9,7 +9,7 @@ const windowStalls = 4;
 export interface RateGuard {
   /** Counts `bytes` that came after `waitedMs` of waiting for them; true when the server is too slow. */
   isTooSlow(waitedMs: number, bytes: number): boolean;
-  /** Begins anew. */
+  /** Starts measuring anew. */
   reset(): void;
 }
 

@@ -17,13 +17,13 @@ export interface HttpHead {
   readonly secure: boolean;
 }
 
-/** Disposing it breaks the connection off when the body was not read to its end. */
+/** An answer with its body. Disposing it breaks the connection off when the body was not read to its end. */
 export interface HttpResponse extends HttpHead, Disposable {
   /** To be iterated at most once. Throws when the connection is cut or stalls, or the signal's reason. */
   readonly body: AsyncIterable<Buffer>;
 }
 
-/** Resolves at the head of the answer. Throws what `toUpstreamError` makes of a failure, or the signal's reason. */
+/** Resolves at the head of the answer. Throws failures as `toUpstreamError` converts them, or the signal's reason. */
 export function answer(stream: Request, url: string, signal: AbortSignal | undefined): Promise<GotResponse> {
   return new Promise((resolve, reject) => {
     stream.once('response', resolve);

@@ -1,16 +1,16 @@
 import { UpstreamError } from './upstream-error.ts';
 
 /**
- * Remembers servers that were silent, or all but, to the end of all attempts. Waiting for one takes minutes, and apt
- * has more to ask of it: file after file, and each a second time.
+ * Remembers servers that stayed silent, or nearly so, through all attempts. Waiting for one takes minutes, and apt asks
+ * it for file after file, and for each a second time.
  */
 export interface SilenceMemory {
   /**
-   * Does what asks the server, unless that was silent within the time that waiting once more would take: then throws
-   * what it threw then.
+   * Calls `ask`, which asks the server. Throws the server's last error instead, where the server was silent less than
+   * `stallTimeoutMs` ago: waiting once more would take that long.
    */
   watch<Result>(url: URL, ask: () => Promise<Result>): Promise<Result>;
-  /** Takes note of what a server's answer died of after it had begun. */
+  /** Notes the error by which a server's answer broke off after it had begun. */
   note(url: URL, error: unknown): void;
 }
 

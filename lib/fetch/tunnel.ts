@@ -10,7 +10,7 @@ import { toUpstreamError, UpstreamError } from './upstream-error.ts';
 export interface TunnelOptions {
   /** Checked by the egress rules; only its host and port matter. */
   readonly url: URL;
-  /** The connection of who asked for the tunnel, and what it has sent already. */
+  /** apt's connection, and the bytes that it has sent already. */
   readonly socket: Duplex;
   readonly head: Buffer;
   readonly client: HttpClient;
@@ -19,8 +19,8 @@ export interface TunnelOptions {
 }
 
 /**
- * Connects to the server, says so to who asked, and passes bytes both ways until one side is done or the
- * server only drips. Throws `egress.refused` or `upstream.*` while nothing has been answered yet.
+ * Connects to the server, confirms that to apt, and passes bytes both ways until one side is done or the server only
+ * drips. Throws `egress.refused` or `upstream.*` while nothing has been answered yet.
  */
 export async function openTunnel(options: TunnelOptions): Promise<void> {
   const { url, socket, head, client, signal } = options;
@@ -33,15 +33,15 @@ export async function openTunnel(options: TunnelOptions): Promise<void> {
   });
   socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
   if (head.length > 0) upstream.write(head);
-  // How a tunnel ends is the business of the two that talk through it.
+  // Errors at the end of a tunnel concern only its two ends.
   await Promise.allSettled([pipeline(socket, upstream, { signal }), pipeline(upstream, socket, { signal })]);
   upstream.destroy();
   socket.destroy();
 }
 
 /**
- * Tells of a server that drips. What goes on inside a tunnel cannot be seen, so a pause of the length of a stall counts
- * as the end of an answer: the two may have nothing to say to each other.
+ * Recognises a server that drips. The bytes inside a tunnel are encrypted, so a pause of the length of a stall counts
+ * as the end of an answer: the two sides may have nothing to say to each other.
  */
 function createTunnelGuard(stallTimeoutMs: number): (bytes: number) => boolean {
   const rate = createRateGuard(stallTimeoutMs);

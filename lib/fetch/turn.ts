@@ -3,30 +3,32 @@ import { sleep } from '../async.ts';
 import { isNodeError } from '../errors.ts';
 import type { FileCache } from './cache.ts';
 
-/** The right to download a file into the cache. Disposing it lets the next build have its turn. */
+/** The right to download a file into the cache. Disposing it gives the next build its turn. */
 export interface Turn extends AsyncDisposable {
-  /** Where the file is to grow. */
+  /** Path at which the file has to grow. */
   readonly partPath: string;
 }
 
 export interface TurnOptions {
   readonly signal: AbortSignal;
-  /** Over so long another's download has to bring `fairBytes`, or it is not waited for: milliseconds. */
+  /**
+   * Milliseconds within which another build's download has to bring `fairBytes`; otherwise this build stops waiting.
+   */
   readonly patienceMs: number;
-  /** Called once, when another's download is waited for. */
+  /** Called once, when the wait for another build's download begins. */
   readonly onWait: () => void;
 }
 
-/** Bytes that another's download has to bring within the patience: less is not worth waiting for. */
+/** Bytes that another build's download has to bring within the patience: fewer are not worth waiting for. */
 const fairBytes = 1024 * 1024;
-/** A wait that is shorter than this is not worth a word: milliseconds. */
+/** A shorter wait is not reported: milliseconds. */
 const noticeableMs = 1000;
 
 /**
- * Waits while another build, of another process too, downloads the file of this key, so that it is downloaded once;
- * but only for as long as that comes on. Otherwise a build whose server drips, or one that holds the same lock for
- * another file, would hold up everybody: then this build downloads for itself, into a part of its own. A part under the
- * lock outlives its process, and the next to have the lock goes on with it.
+ * Waits while another build, of another process too, downloads the file of this key, so that it is downloaded once; but
+ * only for as long as that download advances. Otherwise a build whose server drips, or one that holds the same lock for
+ * another file, would hold up all others: this build then downloads for itself, into a part of its own. A part under
+ * the lock outlives its process, and the next holder of the lock goes on with it.
  */
 export async function waitForTurn(cache: FileCache, key: string, options: TurnOptions): Promise<Turn> {
   const partPath = cache.partPath(key);
@@ -48,7 +50,9 @@ export async function waitForTurn(cache: FileCache, key: string, options: TurnOp
   }
 }
 
-/** A turn that needs no waiting, since nobody else can use what it brings, or nobody's download comes on. */
+/**
+ * A turn that needs no waiting: either no other build can use this download, or no download of another build advances.
+ */
 export function ownTurn(cache: FileCache): Turn {
   const partPath = cache.partPath();
   return {

@@ -3,9 +3,9 @@ import { TimeoutError } from 'got';
 import { type ErrorCode, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
 import { describeFailure, firstLine, isTransientStatus, parseRetryAfter } from '../http-failure.ts';
 
-/** A failure of a server, with what a caller needs to decide whether to try again. */
+/** A failure of a server, with the facts by which a caller decides whether to try again. */
 export class UpstreamError extends ImageBuilderError {
-  /** True where the same request may well succeed in a moment. */
+  /** True where the same request may succeed in a moment. */
   readonly transient: boolean;
   /** Status the server answered with; null when there was no answer. */
   readonly upstreamStatus: number | null;
@@ -33,7 +33,7 @@ export class UpstreamError extends ImageBuilderError {
   }
 }
 
-/** The error of an answer whose status is not what was asked for. `notFoundCode` is the code for 404 and 410. */
+/** The error of an answer with an unexpected status. `notFoundCode` is the code for 404 and 410. */
 export function statusError(
   response: {
     readonly url: string;

@@ -2,8 +2,8 @@ import type { VerifiedBy } from '../api/event.ts';
 import type { ExpectedDigest } from './expected-digest.ts';
 
 /**
- * The best that vouches for a file: a digest that came over https, the way of its bytes themselves (`secure`: over
- * https, redirects included), a digest that anybody on the way could have changed, or nothing.
+ * The best evidence for a file: a digest that came over https, https for its bytes themselves (`secure`: redirects
+ * included), a digest that anybody on the way could have changed, or nothing.
  */
 export function verificationOf(expected: ExpectedDigest | undefined, secure: boolean): VerifiedBy {
   if (expected?.secure === true) return 'sha256sums_over_https';
@@ -11,7 +11,7 @@ export function verificationOf(expected: ExpectedDigest | undefined, secure: boo
   return expected === undefined ? 'nothing' : 'sha256sums_over_http';
 }
 
-/** For people. */
+/** The same in words. */
 export const verificationTexts: Readonly<Record<VerifiedBy, string>> = {
   sha256sums_over_https: 'verified by a SHA256SUMS over https',
   https: 'verified by https alone: its server vouches for it',
