@@ -8,7 +8,7 @@ import type { Trust } from './trust.ts';
 export interface FolderFault {
   /** The problem, as a clause: `/home/bob belongs to user 1001 (bob)`. */
   readonly problem: string;
-  /** The remedy that an operator has beside naming another folder; null where there is nothing else. */
+  /** The operator's other remedy, beside naming another folder; null where there is none. */
   readonly remedy: string | null;
 }
 
@@ -29,10 +29,10 @@ const othersWrite = 0o002;
 const sticky = 0o1000;
 
 /**
- * Looks at the absolute `path` and at every folder and link on the way to it, from the root on, so that nothing that
- * was found safe can be exchanged afterwards. `mode` are the permission bits that the folder is to have: nobody else may
- * write to it, and it is this user's, or root's with no more for others than `mode` gives. A `shared` one, such as /tmp,
- * only has to keep others from replacing what this user puts there.
+ * Looks at the absolute `path` and at every folder and link on the way to it, from the root on, so that no part that
+ * was found safe can be exchanged afterwards. `mode` are the permission bits that the folder should have: no other user
+ * may write to it, and its owner is this user, or root with no more rights for others than `mode` gives. A `shared`
+ * one, such as /tmp, only has to keep others from replacing what this user puts there.
  */
 export async function inspectFolder(path: string, mode: number | 'shared', trust: Trust): Promise<FolderInspection> {
   const faults: FolderFault[] = [];
@@ -106,7 +106,7 @@ async function faultsOfOwn(
     ];
   }
   const writers = writersOf(mode, gid, trust);
-  // A file system that was just mounted for it is often everybody's. Where nothing lies in it, closing it will do.
+  // A file system that was just mounted for it is often writable by everybody. Closing it is enough where it is empty.
   if (writers !== null && !(uid === trust.userId && (await readdir(path)).length === 0)) {
     const problem = `${writers.who} may write to ${path} (mode ${octal(mode)}) and may have put something there`;
     return [{ problem, remedy: `remove ${path}, or chmod ${writers.remedy} ${path} if you trust what lies in it` }];

@@ -11,15 +11,15 @@ export interface PrivateFolder {
   readonly path: string;
   /** The variable that names it. */
   readonly variable: string;
-  /** Its permission bits; `shared` for a folder such as /tmp, which is only looked at. */
+  /** Its permission bits; `shared` for a folder such as /tmp, which is only inspected. */
   readonly mode: number | 'shared';
 }
 
 export interface PrivateFolderOptions {
   readonly log: Log;
   /**
-   * Default: looked up. Faults are only logged in a container: it has no other users, and what Kubernetes mounts at /tmp
-   * can be written by everybody.
+   * Default: looked up. In a container faults are only logged: it has no other users, and the folder that Kubernetes
+   * mounts at /tmp can be written by everybody.
    */
   readonly container?: boolean;
 }
@@ -37,15 +37,15 @@ export async function openPrivateFolder(folder: PrivateFolder, options: PrivateF
     await mkdir(path, { mode }).catch((error: unknown) => {
       if (!isNodeError(error) || error.code !== 'EEXIST') throw error;
     });
-    // Another user may have been faster in a folder where everybody may make some, such as /tmp.
+    // Where everybody may make folders, as in /tmp, another user may have been faster.
     state = await requirePrivateFolder(folder, options);
   }
   if (state.mode === null || state.ownerId !== process.geteuid?.() || (state.mode & 0o777) === mode) return;
-  // The bits beyond 0777 stay: with them an operator gives what is made there to a group.
+  // The bits beyond 0777 stay: with them an operator gives new files in the folder to a group.
   await chmod(path, (state.mode & 0o7000) | mode);
   if ((state.mode & ~mode & 0o777) === 0) return;
   if (state.othersMayWrite && (await readdir(path)).length > 0) {
-    // Somebody has put something into a folder that had been empty.
+    // Another user has put something into a folder that had been empty.
     await chmod(path, state.mode);
     await requirePrivateFolder(folder, options);
   }
@@ -71,7 +71,7 @@ export async function requirePrivateFolder(
   throw new ImageBuilderError('config.invalid', message, { faults });
 }
 
-/** The faults that `requirePrivateFolder` throws about, as data. */
+/** The faults that make `requirePrivateFolder` throw, as data. */
 export async function inspectPrivateFolder({ path, mode }: PrivateFolder): Promise<FolderInspection> {
   return await inspectFolder(path, mode, await readTrust());
 }

@@ -10,8 +10,8 @@ export interface FolderOfBuilds extends PrivateFolder {
 }
 
 /**
- * Others may pass through the folders for work and caches, to files that are theirs and that they know the path of, but
- * can neither list nor lock them: a program that a worker starts as another user has its own files below.
+ * Other users may pass through the folders for work and caches, to files of their own whose path they know, but can
+ * neither list nor lock them: a program that a worker starts as another user has its own files below.
  */
 const passable = 0o711;
 

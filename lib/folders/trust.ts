@@ -1,18 +1,18 @@
 import { readFile, stat } from 'node:fs/promises';
 
-/** Users who may change a folder of ours: they can do to this process whatever they like anyway. */
+/** Users who may change a folder of ours, because they can control this process anyway. */
 export interface Trust {
   /** This process. */
   readonly userId: number;
   /** Root, the user of this process, and the owner of its program (who may have started it with sudo). */
   isTrusted(userId: number): boolean;
-  /** Whether nobody but trusted users is in the group. False for groups that /etc/group does not name. */
+  /** Whether all members of the group are trusted users. False for groups that /etc/group does not name. */
   isTrustedGroup(groupId: number): boolean;
   /** The user as `user 1000 (alice)`. */
   describe(userId: number): string;
 }
 
-/** Reads who is trusted, from the owners of this program and from /etc/passwd and /etc/group. */
+/** Reads the trusted users, from the owners of this program and from /etc/passwd and /etc/group. */
 export async function readTrust(userId: number = process.geteuid?.() ?? 0): Promise<Trust> {
   const { uid: programOwner } = await stat(import.meta.dirname);
   const users = (await readTable('/etc/passwd')).map(([name = '', , uid, gid]) => ({ name, uid, gid }));
@@ -37,7 +37,7 @@ export async function readTrust(userId: number = process.geteuid?.() ?? 0): Prom
   };
 }
 
-/** The lines of passwd(5) or group(5), split into their fields; none where there is no such file. */
+/** The lines of passwd(5) or group(5), split into their fields; empty where there is no such file. */
 async function readTable(path: string): Promise<string[][]> {
   const text = await readFile(path, 'utf8').catch(() => '');
   return text.split('\n').flatMap((line) => (line.includes(':') ? [line.split(':')] : []));
