@@ -5,13 +5,13 @@ import { lineAfter } from '../text.ts';
 import type { GuestBind } from './guest.ts';
 import type { MountOptions } from './mount-options.ts';
 
-/** What scripts/assemble.sh, which puts together what scripts inside an image see, is told and says. */
+/** The input and output of scripts/assemble.sh, which puts together the file tree that scripts inside an image see. */
 export interface Assembly {
-  /** Partitions that are open, with the device numbers that they have there. */
+  /** Open partitions, with their device numbers in the place where assemble.sh runs. */
   readonly devices: readonly { readonly partition: Partition; readonly major: number; readonly minor: number }[];
   /** Parents before children, the root first. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Gives the type that a file system is mounted as; missing where that is always its own. */
+  /** The driver that mounts a type of file system, where that is another one. */
   readonly driver?: (type: FileSystem['type']) => FileSystem['type'];
   readonly mountOptions: MountOptions;
   readonly binds: readonly GuestBind[];
@@ -37,12 +37,12 @@ export function renderAssembly({ devices, mounts, driver, mountOptions, binds }:
   return lines.map((line) => `${line.join('\t')}\n`).join('');
 }
 
-/** A label or UUID, as the name of a link in /dev/disk; those that make no good name have no link. */
+/** A label or UUID, as the name of a link in /dev/disk; empty where it cannot be a file name. */
 function field(value: string | null | undefined): string {
   return value !== null && value !== undefined && /^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(value) ? value : '-';
 }
 
-/** `image.unsupported` where that is what assemble.sh died of; any other error as it is. */
+/** `image.unsupported` where assemble.sh has failed because of that; any other error as it is. */
 export function assemblyError(error: unknown): unknown {
   const reason = error instanceof ExecError ? lineAfter(error.stderr, 'unsupported: ') : undefined;
   return reason === undefined ? error : new ImageBuilderError('image.unsupported', reason, { cause: error });

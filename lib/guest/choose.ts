@@ -12,20 +12,20 @@ import { createVmGuest } from './vm/vm-guest.ts';
 
 export interface ChosenGuest {
   readonly guest: Guest;
-  /** What runs the vm; null for the host guest. */
+  /** How the vm runs: `kvm` or `tcg`; null for the host guest. */
   readonly accelerator: Accelerator | null;
-  /** Why this one, for logs and for people. */
+  /** The reason of the choice, for logs and for people. */
   readonly reason: string;
 }
 
 export interface ChooseGuestOptions {
   readonly setting: 'auto' | 'host' | 'vm';
-  /** For the files of trials. */
+  /** Folder for the files of trials. */
   readonly directory: string;
   readonly vm: VmSettings;
   readonly host: GuestLimits & { readonly unprivilegedIds: IdRange };
   readonly log: Log;
-  /** Looks for what either guest needs. Default: the real ones, tried as far as the choice needs them. */
+  /** Look for the needs of either guest. Default: the real probes, run as far as the choice needs them. */
   readonly probes?: GuestProbes;
 }
 
@@ -35,9 +35,9 @@ export interface GuestProbes {
 }
 
 /**
- * The way in which this machine can open images, tried and not assumed: a vm, emulated where KVM does not work, unless
- * the operator has named the host guest. That one trusts base images and packages, which callers choose, so it is never
- * taken by itself. Throws `guest.unavailable`, naming all that is missing and how to get it.
+ * Chooses the guest by trying, without assumptions: a vm, emulated where KVM does not work, unless the operator has
+ * named the host guest. The host guest trusts base images and packages, which callers choose, so it is never the
+ * default. Throws `guest.unavailable`, naming all that is missing and how to get it.
  */
 export async function chooseGuest(options: ChooseGuestOptions): Promise<ChosenGuest> {
   return options.setting === 'host' ? await chooseHost(options) : await chooseVm(options);

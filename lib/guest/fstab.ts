@@ -4,7 +4,7 @@ import { unescapeOctal } from '../image/octal.ts';
 import type { Partition } from '../image/partition.ts';
 import { trimEndOf } from '../text.ts';
 
-/** What an image's own fstab (fstab(5)) says of its partitions. */
+/** Reads an image's own fstab (fstab(5)), for its mount points and their partitions. */
 
 export interface FstabEntry {
   readonly spec: string;
@@ -16,19 +16,19 @@ export interface FstabEntry {
 export interface MountPlan {
   /** Partitions beside the root, parents before children. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Mount points that stay closed, with what the user should know of it; null where there is nothing to know. */
+  /** Mount points that stay closed, with the reason for the user; null where the user need not know. */
   readonly closed: readonly { readonly target: string; readonly reason: string | null }[];
 }
 
-/** Folders that are the guest's own while the image is open (assemble.sh). */
+/** Folders inside that belong to the guest while the image is open (assemble.sh). */
 const ownFolders = /^\/(dev|proc|run|sys|tmp)(\/|$)/;
-/** As many mounts, and loop devices for them, as an image may ask of the worker. */
+/** Limit of mounts, and loop devices for them, that an image may ask of the worker. */
 const maximumEntries = 64;
 
-/** Two paths of the longest kind that the kernel takes (PATH_MAX), and options. */
+/** Two paths of the greatest length that the kernel takes (PATH_MAX), and options. */
 const maximumLineCharacters = 3 * 4096;
 
-/** The entries of an fstab that mount something at boot from a block device. Lines that make no sense are left out. */
+/** The entries of an fstab that mount a block device at boot. Malformed lines are left out. */
 export function parseFstab(text: string): FstabEntry[] {
   const entries: FstabEntry[] = [];
   for (const line of text.split('\n')) {
@@ -46,7 +46,7 @@ export function parseFstab(text: string): FstabEntry[] {
 }
 
 /**
- * What to mount beside the root partition, in order: each partition once, since two loop devices on the same file
+ * Plans the mounts beside the root partition, in order: each partition once, since two loop devices on the same file
  * system would destroy it. Throws `image.unsupported` for more mount points than any image has.
  */
 export function planMounts(fstab: string, partitions: readonly Partition[], root: Partition): MountPlan {

@@ -2,32 +2,32 @@ import type { Server } from 'node:net';
 import type { Partition } from '../image/partition.ts';
 
 /**
- * A guest gives root inside the file system of an image. Two ways implement it, `host` (mount and chroot in
- * namespaces) and `vm`; what runs inside is the same.
+ * A guest gives root inside the file system of an image. It has two implementations, `host` (mount and chroot in
+ * namespaces) and `vm`; scripts see no difference.
  */
 export interface Guest {
   readonly kind: 'host' | 'vm';
-  /** Most that it writes to the work directory beside the overlay, in bytes, while it has an image open. */
+  /** Most bytes that it writes to the work directory beside the overlay while it has an image open. */
   readonly scratchBytes: number;
   /**
-   * Opens a qcow2 overlay for change. Throws `guest.unavailable` where this machine cannot, `image.unsupported` where
-   * the image has no root file system that can be opened.
+   * Opens a qcow2 overlay for change. Throws `guest.unavailable` where this machine cannot do that, `image.unsupported`
+   * where the image has no root file system that can be opened.
    */
   open(disk: GuestDisk, options: GuestOptions): Promise<GuestSession>;
   /**
-   * Starts what takes a while and needs no image, before there is one; its `open` goes on from there. Missing where
-   * there is no such thing.
+   * Starts the slow parts that need no image, before there is one; its `open` goes on from there. Missing where the
+   * guest has no such parts.
    */
   prepare?(place: GuestPlace, signal: AbortSignal): Promise<PreparedGuest>;
 }
 
-/** To be opened once, or else disposed, which ends what was started. */
+/** A guest that is ready. Open it once, or else dispose it, which ends the processes started for it. */
 export type PreparedGuest = AsyncDisposable & Pick<Guest, 'open'>;
 
 export interface GuestPlace {
-  /** Where the overlay (qcow2, writable, its backing file the base image) is, or will be. */
+  /** Path of the overlay (qcow2, writable, its backing file the base image), which may not be there yet. */
   readonly overlayPath: string;
-  /** An empty folder of this build alone, for whatever the guest needs on the worker's side. */
+  /** An empty folder that only this build uses, for the guest's files on the worker's side. */
   readonly workDirectory: string;
   readonly buildId: string;
 }
@@ -45,51 +45,51 @@ export interface BaseFile {
 
 export interface GuestOptions {
   readonly signal: AbortSignal;
-  /** Told of what users should know, such as a partition that this kernel cannot mount. */
+  /** Called with news for users, such as a partition that this kernel cannot mount. */
   readonly onNotice: (message: string) => void;
   /** Folders of the worker that appear inside the image while it is open and are not part of it (apt's caches). */
   readonly binds: readonly GuestBind[];
-  /** All of the network that scripts may be given; missing for none. */
+  /** The proxy through which scripts reach the network; missing for no network. */
   readonly proxy?: GuestProxy;
 }
 
 /** The worker's http proxy. */
 export interface GuestProxy {
-  /** Where it listens on the worker, such as `http://user:password@127.0.0.1:41234`. */
+  /** Its address on the worker, such as `http://user:password@127.0.0.1:41234`. */
   readonly url: string;
-  /** Serves what connects to another socket, too, without asking for a password: nobody but this build reaches that. */
+  /** Serves connections of another socket, too, without asking for a password: only this build reaches that socket. */
   serve(listener: Server): void;
 }
 
 export interface GuestBind {
   /** Folder on the worker. */
   readonly source: string;
-  /** Absolute folder inside the image; must be there already. */
+  /** Absolute folder inside the image, which must exist. */
   readonly target: string;
 }
 
-/** An opened image. Disposing it discards nothing that `close` has not been called for: it only gives back. */
+/** An opened image. Disposing it without `close` saves nothing: it only frees the resources. */
 export interface GuestSession extends AsyncDisposable {
   readonly kind: 'host' | 'vm';
   /** True when scripts reach the network: http and https, through the worker's proxy (`http_proxy`, `https_proxy`). */
   readonly network: boolean;
-  /** Where scripts reach the worker's proxy, when that is not at its own URL. */
+  /** Address of the worker's proxy for scripts, when it differs from the proxy's own URL. */
   readonly proxyUrl?: string;
-  /** Mount points that are open, such as `/`, `/boot`; and those of the fstab that could not be. */
+  /** Mount points that are open, such as `/`, `/boot`, and those of the fstab that could not be opened. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly string[];
   /**
-   * Runs a POSIX shell script as root inside the image, with /bin/sh of the image; one at a time. What it leaves
-   * running is ended with it. Throws ExecError when it fails, or the reason of the signal; `guest.failed` when the
+   * Runs a POSIX shell script as root inside the image, with /bin/sh of the image; one at a time. Processes that it
+   * leaves running end with it. Throws ExecError when it fails, or the reason of the signal; `guest.failed` when the
    * guest is lost meanwhile, `disk.full` when the worker has no room. After a cancelled script or one that ran out of
    * time, the session can only be disposed.
    */
   run(script: GuestScript): Promise<GuestOutput>;
-  /** Stops whatever still runs inside, flushes, trims and detaches: afterwards the overlay holds every change. */
+  /** Stops all processes inside, flushes, trims and detaches: afterwards the overlay holds every change. */
   close(): Promise<void>;
 }
 
-/** Runs scripts, inside an image or in its place: all that most functions need of a session. */
+/** Runs scripts, inside an image or in its place: the only part of a session that most functions need. */
 export type ScriptRunner = Pick<GuestSession, 'run'>;
 
 export interface GuestScript {
@@ -102,7 +102,7 @@ export interface GuestScript {
   readonly files?: Readonly<Record<string, string | Uint8Array>>;
   /**
    * A folder of the worker whose regular files (not its subfolders) the script finds under `$JOB/folder/`, read-only:
-   * for what is too large for `files`, such as downloaded packages. It must not change while the script runs.
+   * for content too large for `files`, such as downloaded packages. It must not change while the script runs.
    */
   readonly folder?: string;
   readonly env?: Readonly<Record<string, string>>;

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 
-/** The marks by which everything that runs for a build is found, after its worker has died too. */
+/** The marks by which all processes of a build can be found, even after its worker has died. */
 
-/** Where the guest of a build keeps its own files. */
+/** Folder for the own files of a build's guest. */
 export function guestDirectory(workDirectory: string): string {
   return join(workDirectory, 'guest');
 }
 
-/** Set in the environment of every process that belongs to a guest: the guest's folder. The sweep finds them by it. */
+/** Set in the environment of every process of a guest, to the guest's folder. The sweep finds them by it. */
 export const guestVariable = 'IMAGEBUILDER_GUEST_DIRECTORY';
 
 /** The name of a vm on its command line, which the sweep can read as any user, unlike the vm's environment. */

@@ -3,8 +3,9 @@ import type { FileSystem } from '../image/partition.ts';
 export type MountOptions = Partial<Record<FileSystem['type'], string>>;
 
 /**
- * Options by file system. What a host can mount is what two builds of one base can mount there at the same time: XFS
- * refuses a UUID that is there already unless told otherwise, and btrfs would take one device for the other.
+ * Options by file system. A host can mount only file systems of which it can mount two builds' copies of one base at
+ * the same time: XFS refuses a UUID that is there already unless `nouuid` is given, and btrfs would take one device for
+ * the other.
  */
 export const hostMountOptions: MountOptions = {
   ext2: 'noatime,nodev',
@@ -14,12 +15,15 @@ export const hostMountOptions: MountOptions = {
   vfat: 'noatime,nodev,umask=0077',
 };
 
-/** The type that the host mounts a file system as. The kernel gives ext2 and ext3 an id map only where its ext4 driver reads them. */
+/**
+ * The driver by which a host mounts a file system: the ext4 driver reads ext2 and ext3 too, and only ext4 supports id
+ * maps.
+ */
 export function hostDriver(type: FileSystem['type']): FileSystem['type'] {
   return type === 'ext2' || type === 'ext3' ? 'ext4' : type;
 }
 
-/** In a vm there is only one image. */
+/** Mount options in a vm, which has only one image and can therefore mount btrfs, too. */
 export const vmMountOptions: MountOptions = {
   ...hostMountOptions,
   btrfs: 'noatime,nodev',

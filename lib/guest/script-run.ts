@@ -7,7 +7,7 @@ import { lineAfter } from '../text.ts';
 import type { GuestDisk, GuestScript } from './guest.ts';
 import { guestScripts } from './script.ts';
 
-/** What running a script inside an image has in common, whichever guest does it. */
+/** The parts of running a script inside an image that all guests share. */
 
 /**
  * The whole environment of a script; the worker's own does not reach it. `proxyUrl` is the proxy as it is reached
@@ -26,7 +26,7 @@ export function scriptEnvironment({ partitions }: GuestDisk, proxyUrl: string | 
     TERM: 'dumb',
     DEBIAN_FRONTEND: 'noninteractive',
     DEBCONF_NONINTERACTIVE_SEEN: 'true',
-    // update-grub cannot see the partition table from here, so it is told what grub.cfg has to load for it.
+    // update-grub cannot see the partition table from here, so this names the module that grub.cfg has to load for it.
     GRUB_PRELOAD_MODULES: isMbr ? 'part_msdos' : 'part_gpt',
     GRUB_DISABLE_OS_PROBER: 'true',
     ...(proxyUrl === null ? {} : { http_proxy: proxyUrl, https_proxy: proxyUrl }),
@@ -42,7 +42,7 @@ export interface ScriptFailure {
   readonly cause?: unknown;
 }
 
-/** The error of a script that failed, under its own name; `image.full` where the image had no room for what it wrote. */
+/** The error of a script that failed, with its name; `image.full` where the image had no room for its files. */
 export function scriptError({ name }: GuestScript, failure: ScriptFailure): ImageBuilderError {
   const error = new ExecError({
     cause: undefined,
@@ -57,16 +57,18 @@ export function scriptError({ name }: GuestScript, failure: ScriptFailure): Imag
   });
 }
 
-/** Our own scripts take seconds. What keeps one busy for longer is taken for hostile. */
+/** Our own scripts take seconds. An image that keeps one busy for longer counts as hostile. */
 export const ownLimitMs = 10 * 60_000;
 
-/** The script that puts into the image what it needs while it is open. */
+/** The script that puts files into the image that it needs while it is open. */
 export const borrowScript: GuestScript = { name: 'borrow', text: guestScripts.borrow, timeoutMs: ownLimitMs };
 
-/** What a failed `borrowScript` says of the image: `image.corrupt` or `image.unsupported`; other errors as they are. */
+/**
+ * The error of the image when `borrowScript` fails: `image.corrupt` or `image.unsupported`; other errors as they are.
+ */
 export function borrowError(error: unknown): unknown {
   if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
-  // The first program of the image that anybody starts.
+  // The first program of the image that is started.
   if (/exec format error/i.test(error.stderr)) {
     const message = `the image is for another processor than this worker’s, which is ${machine()}`;
     return new ImageBuilderError('image.unsupported', message, { cause: error });
@@ -91,7 +93,7 @@ export async function diskFull({ overlayPath }: GuestDisk): Promise<ImageBuilder
   return new ImageBuilderError('disk.full', 'the worker has no room left for the changes to the image');
 }
 
-/** What to say when what runs inside an image took `tooMuch`, such as `memory than the 64 MiB that SETTING allows`. */
+/** The error when processes inside an image took `tooMuch`, such as `memory than the 64 MiB that SETTING allows`. */
 export function limitError(tooMuch: string, logTail: readonly string[] = []): ImageBuilderError {
   return new ImageBuilderError('guest.limit', `what runs inside the image took more ${tooMuch}`, { logTail });
 }
@@ -101,7 +103,7 @@ export function tooManyProcesses(limit: number): string {
   return `processes than the ${limit} that IMAGEBUILDER_GUEST_PROCESSES allows`;
 }
 
-/** What to say of an image whose file system found itself damaged while it was changed. */
+/** The error of an image whose file system found itself damaged while it was changed. */
 export function fileSystemErrors(): ImageBuilderError {
   return new ImageBuilderError(
     'image.corrupt',
@@ -109,7 +111,7 @@ export function fileSystemErrors(): ImageBuilderError {
   );
 }
 
-/** Names of the regular files in a folder of the worker: what `folder` of a script hands over. */
+/** Names of the regular files in a folder of the worker, for the `folder` of a script. */
 export async function fileNames(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map(({ name }) => name);

@@ -5,14 +5,14 @@ import type { ScriptRunner } from './guest.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
 
-/** What an image had, before anything was changed, of what `sealImage` looks after. Opaque. */
+/** The state of an image, before anything was changed, as far as `sealImage` restores it. Opaque. */
 export interface Pristine {
   readonly lines: string;
 }
 
 /**
- * Takes down the state of a freshly opened image. Changes nothing. Throws `image.unsupported` where there is more of it
- * than is kept of a script's output: what is not known to have been there would be taken for new, and removed.
+ * Records the state of a freshly opened image. Changes nothing. Throws `image.unsupported` where that state is larger
+ * than the kept output of a script: a file missing from the record would count as new, and be removed.
  */
 export async function beforeChange(session: ScriptRunner): Promise<Pristine> {
   const { stdout } = await session.run({ name: 'snapshot', text: guestScripts.snapshot, timeoutMs: ownLimitMs });
@@ -23,9 +23,9 @@ export async function beforeChange(session: ScriptRunner): Promise<Pristine> {
 }
 
 /**
- * Leaves the image as pristine as its base was, apart from what was asked for; the last script before `close`. Machine
- * identity (machine-id, ssh host keys, random seeds), logs, caches and backups of apt, dpkg and debconf are put back
- * or removed where they are new, and GRUB's configuration names the root file system as it always has. Throws
+ * Leaves the image as pristine as its base was, apart from the requested changes; the last script before `close`.
+ * Machine identity (machine-id, ssh host keys, random seeds), logs, caches and backups of apt, dpkg and debconf are put
+ * back or removed where they are new, and GRUB's configuration names the root file system as it always has. Throws
  * `guest.failed` where that configuration names a device which exists only during the build.
  */
 export async function sealImage(session: ScriptRunner, pristine: Pristine): Promise<void> {

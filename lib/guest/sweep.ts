@@ -7,14 +7,14 @@ import { removeCgroup } from './host/cgroup.ts';
 import { abortScript, fuseConnection } from './host/storage.ts';
 import { guestDirectory, guestName, guestVariable } from './identity.ts';
 
-/** A supervisor whose worker has died takes its guest down by itself; it may need this long. */
+/** Time that a supervisor whose worker has died may need to take its guest down by itself. */
 const supervisorLimitMs = 30_000;
 const stepLimitMs = 5_000;
 
 /**
- * Ends what a dead worker's guest has left running on `workDirectory`: first what its supervisor does by itself
- * is awaited; where that is dead too, namespaces, loop devices and storage daemon are taken down in this order.
- * Returns when nothing is left; throws nothing for what cannot be ended, but says so in the log.
+ * Ends the processes and mounts that a dead worker's guest has left on `workDirectory`. First it waits for the
+ * supervisor's own clean-up; where the supervisor is dead too, it takes down namespaces, loop devices and storage
+ * daemon in this order. Returns when nothing is left. Never throws: it logs leftovers that cannot be ended.
  */
 export async function sweepGuest(workDirectory: string, options: { readonly log: Log }): Promise<void> {
   const directory = guestDirectory(workDirectory);
@@ -26,7 +26,7 @@ export async function sweepGuest(workDirectory: string, options: { readonly log:
   await removeCgroup(directory);
 }
 
-/** Ends the guest whose folder this is, as `sweepGuest` does; answers with the processes that it could not end. */
+/** Ends the guest of this folder, as `sweepGuest` does; returns the processes that it could not end. */
 export async function endGuest(directory: string): Promise<GuestProcess[]> {
   const exportPath = join(directory, 'disk.raw');
   const processes = async (role?: string) => {

@@ -17,21 +17,21 @@ import { idMapProgram } from './id-map.ts';
 import { execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
 
-/** Mounting an image inside the namespaces: its partitions, and what scripts need around them. */
+/** Mounts an image inside the namespaces: its partitions, and the folders that scripts need around them. */
 
 export interface Attachment {
   /** Mount points, `/` first. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly string[];
-  /** Names of the loop devices under them, such as `loop3`. */
+  /** Names of the loop devices below the mounts, such as `loop3`. */
   readonly loops: readonly string[];
   /** Their names in /dev inside, as in the mount table. */
   readonly devices: readonly Device[];
-  /** Where the worker reaches them, by paths that the image has no say in. */
+  /** Paths by which the worker reaches the mounts, and that the image cannot influence. */
   readonly stages: readonly string[];
-  /** The worker's id that root inside is; null where it is root. */
+  /** The worker's id for root inside; null where it is root. */
   readonly firstId: number | null;
-  /** Why it is root though another id was asked for; null where that is not so. */
+  /** The reason why root inside is root although another id was asked for; null otherwise. */
   readonly unmapped: string | null;
 }
 
@@ -41,14 +41,14 @@ export interface AttachOptions {
   readonly exportPath: string;
   readonly partitions: readonly Partition[];
   readonly binds: readonly GuestBind[];
-  /** The worker's id that root inside shall be, with others after it; null for root. */
+  /** The worker's id for root inside, which others follow; null for root. */
   readonly firstId: number | null;
   readonly onNotice: (message: string) => void;
 }
 
 /**
- * Mounts the root partition and all that its fstab names. Throws `image.unsupported` or `image.corrupt` where the
- * root, or a partition that is there and should be mountable, is not.
+ * Mounts the root partition and all others that its fstab names. Throws `image.unsupported` or `image.corrupt` where
+ * the root cannot be mounted, or a present partition of a known file system cannot.
  */
 export async function attach(supervision: Supervision, options: AttachOptions): Promise<Attachment> {
   const { directory, partitions, onNotice } = options;
@@ -83,7 +83,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   );
   const firstId = unmapped === null ? options.firstId : null;
   if (firstId !== null) {
-    // Of the worker's folders, those for root inside; nothing of the image has been able to reach them yet.
+    // The worker's folders for root inside. The image has not been able to reach them yet.
     const folders = [join(directory, 'jobs'), ...options.binds.map(({ source }) => source)];
     for (const folder of folders) await giveTo({ id: firstId, groups: [] }, folder);
   }
@@ -99,7 +99,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
 }
 
 /**
- * Runs assemble.sh for containers, which prints why they cannot have a user namespace; null where they can, or where
+ * Runs assemble.sh for containers. Returns the reason why they cannot have a user namespace; null where they can, or
  * none is asked for.
  */
 export async function assemble(
@@ -119,7 +119,7 @@ interface Loop {
   readonly minor: number;
 }
 
-/** The kernel has no driver for a file system; the message says which. */
+/** The kernel has no driver for a file system, which the message names. */
 class UnknownFileSystem extends ImageBuilderError {
   constructor(type: string, cause: unknown) {
     super('image.unsupported', `this machine’s kernel cannot open ${type}`, { cause });
@@ -180,8 +180,8 @@ function stagePath(directory: string, partition: Partition): string {
 }
 
 /**
- * Text of the image's fstab; empty where there is none. Nothing of the image runs yet, so that what is looked at here
- * does not change underneath; a link is not followed, since from here it would lead to the worker's own files.
+ * Text of the image's fstab; empty where there is none. Nothing of the image runs yet, so the file cannot change during
+ * the checks. A link is not followed, since from here it would lead to the worker's own files.
  */
 async function readFstab(processId: number, root: string): Promise<string> {
   const base = `/proc/${processId}/root${root}`;

@@ -7,17 +7,17 @@ import { type Controller, controllers, findHierarchies, type Hierarchy } from '.
 import { removeGroup } from './remove-group.ts';
 
 /**
- * The control group of a host guest: what its scripts start is held to limits together, whatever it forks. The storage
- * daemon and the supervisor stay outside: the disk must not be what has to go when memory is short.
+ * The control group of a host guest: it limits its scripts and all their processes together. The storage daemon and the
+ * supervisor stay outside: the disk must not go first when memory is short.
  */
 export interface Cgroup extends AsyncDisposable {
-  /** Whoever writes `0` to each of these files is in the group, with all that it starts from then on. */
+  /** `cgroup.procs` files. A process joins by writing `0`; its children follow. */
   readonly doors: readonly string[];
-  /** To remove when all that is in it is gone. */
+  /** Folders to remove when all processes in them are gone. */
   readonly folders: readonly string[];
-  /** Limits that do not hold, and why. */
+  /** Limits that do not hold, with the reason. */
   readonly missing: Readonly<Partial<Record<Controller, string>>>;
-  /** How often something was killed for want of memory, and how often no process could be started, so far. */
+  /** How often processes were killed for want of memory, and how often no process could be started, so far. */
   hits(): Promise<CgroupHits>;
 }
 
@@ -35,7 +35,10 @@ export interface GuestLimits {
 }
 
 const periodMicroseconds = 100_000;
-/** Where processes of this container or service go, since only groups without processes hand limits on (version 2). */
+/**
+ * Cgroup for the processes of this container or service, since only groups without processes pass limits on (version
+ * 2).
+ */
 const ownLeaf = 'imagebuilder.worker';
 const longestName = 200;
 
@@ -82,8 +85,8 @@ interface Place {
 }
 
 /**
- * Removes what there is of the group of a guest whose processes are gone; the kernel may need a moment to agree. Never
- * throws: a group without processes is only a name, which goes with the container.
+ * Removes the group of a guest whose processes are gone, as far as it exists; the kernel may need a moment to agree.
+ * Never throws: a group without processes is only a name, which goes with the container.
  */
 export async function removeCgroup(directory: string): Promise<void> {
   for (const hierarchy of await readHierarchies()) {
@@ -96,12 +99,12 @@ async function readHierarchies(): Promise<Hierarchy[]> {
   return findHierarchies(await text('/proc/self/mountinfo'), await text('/proc/self/cgroup'));
 }
 
-/** Says whose it is; of a path that is too long for a name, the end, which is what differs. */
+/** A name with the guest's folder in it. Of a path that is too long, the end, which is the part that differs. */
 function groupName(directory: string): string {
   return `imagebuilder-${directory.replaceAll('/', '-').slice(-longestName)}`;
 }
 
-/** The group that those of guests lie in. */
+/** The group that contains the groups of guests. */
 function parentOf({ folder }: Hierarchy): string {
   return basename(folder) === ownLeaf ? dirname(folder) : folder;
 }
@@ -118,19 +121,20 @@ async function makeGroup(hierarchy: Hierarchy, controller: Controller, directory
 }
 
 /**
- * A systemd unit that does not delegate its cgroup is not ours to rearrange, and is stopped whole, the worker with it,
- * as soon as anything in it has been killed for want of memory (OOMPolicy=, systemd.service(5)).
+ * Throws for a systemd unit that does not delegate its cgroup. We must not rearrange that, and systemd stops the whole
+ * unit, the worker included, as soon as a process in it has been killed for want of memory (OOMPolicy=,
+ * systemd.service(5)).
  */
 async function assertDelegated(parent: string): Promise<void> {
   const unit = basename(parent);
   if (!/\.(service|scope)$/.test(unit)) return;
   const shown = await exec('systemctl', ['show', '--property=Delegate', '--value', '--', unit]).catch(() => null);
-  // Without systemd it is the name that a container's manager has given.
+  // Without systemd it is a name that a container's manager has given.
   if (shown?.stdout.trim() === 'no')
     throw new Error(`the systemd unit ${unit} keeps it to itself: Delegate=yes is missing`);
 }
 
-/** Hands a controller on to the groups below `parent` (cgroup v2: `cgroup.subtree_control`). */
+/** Enables a controller in the groups below `parent` (cgroup v2: `cgroup.subtree_control`). */
 async function enable(parent: string, controller: Controller): Promise<void> {
   const words = async (file: string) => (await readFile(join(parent, file), 'utf8')).split(/\s+/);
   if (!(await words('cgroup.controllers')).includes(controller)) {
@@ -160,7 +164,7 @@ function settingsOf(
   const quota = guestCpus === null ? null : String(Math.round(guestCpus * periodMicroseconds));
   switch (controller) {
     case 'memory':
-      // Swapping would only draw it out.
+      // Swapping would only delay the end.
       return version === 2
         ? [
             ['memory.max', bytes, true],

@@ -12,15 +12,15 @@ export interface Container {
   readonly environment: Readonly<Record<string, string>>;
   /** Block devices that appear in /dev. */
   readonly devices: readonly Device[];
-  /** Folders of the worker that appear read-only, by the path that they have inside. */
+  /** Folders of the worker that appear read-only, by their path inside. */
   readonly folders?: Readonly<Record<string, string>>;
   /** Limit for each single process (RLIMIT_DATA), in bytes; null for none. */
   readonly dataBytes: number | null;
-  /** The worker's id that root inside is, further ids after it; null without a user namespace, where it is root. */
+  /** The worker's id for root inside, which further ids follow; null without a user namespace, where root is root. */
   readonly firstId: number | null;
 }
 
-/** Where assemble.sh puts what containers are made of, in the namespaces that they are started in. */
+/** Folder, in the namespaces that containers start in, where assemble.sh puts the parts of containers. */
 export const containerRoot = '/dev/root';
 const containerSys = '/dev/sys';
 const containerDeviceLinks = '/dev/disk';
@@ -33,15 +33,17 @@ export interface Device {
 }
 
 /**
- * The capabilities that root keeps inside: those of a container (Docker's default), without making
- * devices and raw sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each lead out of the image.
+ * The capabilities that root keeps inside: those of a container (Docker's default), without making devices and raw
+ * sockets. CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH would each allow an escape from the image.
  */
 const capabilities = [
   ...['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_FSETID', 'CAP_KILL', 'CAP_SETGID', 'CAP_SETUID'],
   ...['CAP_SETPCAP', 'CAP_SETFCAP', 'CAP_SYS_CHROOT', 'CAP_NET_BIND_SERVICE', 'CAP_AUDIT_WRITE'],
 ];
 
-/** Paths that tell of the worker's machine, or of other processes: as container engines hide them. */
+/**
+ * Paths that reveal facts about the worker's machine, or about other processes. Container engines hide the same ones.
+ */
 const masked = [
   ...['/proc/acpi', '/proc/asound', '/proc/interrupts', '/proc/kcore', '/proc/key-users', '/proc/keys', '/proc/kmsg'],
   ...['/proc/latency_stats', '/proc/pressure', '/proc/sched_debug', '/proc/scsi', '/proc/slabinfo'],
@@ -57,8 +59,9 @@ const bind = (destination: string, source: string, ...options: readonly string[]
 });
 
 /**
- * The text of a config.json. /dev and /proc are new for every container: what a script does to them, no later one and
- * nothing of the worker meets. /sys cannot be changed. Programs of the image may gain privileges by their files (sudo).
+ * The text of a config.json. /dev and /proc are new for every container: a script's changes to them reach no later
+ * script and nothing of the worker. /sys cannot be changed. Programs of the image may gain privileges by their files
+ * (sudo).
  */
 export function renderContainer(container: Container): string {
   const { command, environment, devices, folders = {}, dataBytes, firstId } = container;

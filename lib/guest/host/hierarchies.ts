@@ -1,23 +1,23 @@
 import { join, relative } from 'node:path';
 import { unescapeOctal } from '../../image/octal.ts';
 
-/** What limits what: the names of the controllers that a guest is held by. */
+/** The names of the cgroup controllers that hold a guest to its limits. */
 export const controllers = ['memory', 'pids', 'cpu'] as const;
 export type Controller = (typeof controllers)[number];
 
-/** A folder of a cgroup hierarchy in which this process may find itself. */
+/** A folder of a cgroup hierarchy that may contain this process. */
 export interface Hierarchy {
   readonly version: 1 | 2;
-  /** Of a hierarchy of version 2, those it may have; its `cgroup.controllers` says which it has. */
+  /** For version 2, the controllers that it may have; its `cgroup.controllers` says which it has. */
   readonly controllers: readonly Controller[];
   /** The cgroup of this process. */
   readonly folder: string;
 }
 
 /**
- * Where this process stands in the cgroup hierarchies that are mounted here, by the texts of /proc/self/mountinfo
- * (proc_pid_mountinfo(5)) and /proc/self/cgroup (cgroups(7)). Hierarchies in which its cgroup cannot be seen, as from
- * some containers, are left out.
+ * Finds the cgroups of this process in the hierarchies that are mounted here, by the texts of /proc/self/mountinfo
+ * (proc_pid_mountinfo(5)) and /proc/self/cgroup (cgroups(7)). Leaves out hierarchies in which its cgroup cannot be
+ * seen, as from some containers.
  */
 export function findHierarchies(mountinfo: string, selfCgroup: string): Hierarchy[] {
   const own = new Map<string, string>();

@@ -14,10 +14,10 @@ import { proxyPort } from './messages.ts';
 import { launchSupervisor, type Supervisor } from './supervision.ts';
 
 /**
- * The guest for whoever is root on this machine: the overlay as a FUSE file, loop devices on it, mounts in private mount,
- * process, IPC, UTS and network namespaces, and a container for each script, which sees nothing but the image and
- * reaches nothing but the build's proxy. This machine's kernel reads the image's file systems: for trusted images and
- * PPAs.
+ * The guest for a worker that is root on this machine: the overlay as a FUSE file, loop devices on it, mounts in
+ * private mount, process, IPC, UTS and network namespaces, and a container for each script, which sees nothing but the
+ * image and reaches nothing but the build's proxy. This machine's kernel reads the image's file systems: for trusted
+ * images and PPAs.
  */
 export function createHostGuest({ log, limits, ids }: HostGuestSettings): Guest {
   let told = false;
@@ -43,9 +43,9 @@ export function createHostGuest({ log, limits, ids }: HostGuestSettings): Guest 
 
 export interface HostGuestSettings {
   readonly log: Log;
-  /** What scripts inside may take, by a cgroup where one can be had, which the log tells otherwise. */
+  /** Limits for scripts inside, held by a cgroup where one can be had; otherwise the log says so. */
   readonly limits: GuestLimits;
-  /** Of the worker's ids, those that root and users inside may be, see `id-map.ts`; null for root and users themselves. */
+  /** The worker's ids for root and users inside, see `id-map.ts`; null where they are root and the users themselves. */
   readonly ids: IdRange | null;
 }
 

@@ -34,23 +34,25 @@ export interface HostSessionParts {
   readonly directory: string;
   readonly exportPath: string;
   readonly disk: GuestDisk;
-  /** Holds whatever scripts start. */
+  /** Holds all processes of scripts. */
   readonly cgroup: Cgroup;
   readonly limits: GuestLimits;
   readonly log: Log;
   readonly signal: AbortSignal;
-  /** Where scripts reach the worker's proxy; null without a network. */
+  /** Address of the worker's proxy for scripts; null without a network. */
   readonly proxyUrl: string | null;
   /** Takes the guest down and removes its folder; may be called again. */
   readonly end: () => Promise<void>;
 }
 
 export interface HostSession extends GuestSession {
-  /** Puts into the image what it needs while it is open; `close` takes it out. */
+  /** Puts files into the image that it needs while it is open; `close` takes them out. */
   borrow(): Promise<void>;
 }
 
-/** How often a running script is looked at: one that forks without end must not go on for as long as a build may. */
+/**
+ * Pause between two looks at a running script: one that forks without end must not go on until the build's time limit.
+ */
 const limitsLookMs = 500;
 
 export function createHostSession(parts: HostSessionParts): HostSession {
@@ -60,7 +62,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   const openedAt = Math.floor(Date.now() / 1000);
   const errorsAtStart = countErrors(attachment.loops);
 
-  // Without a cgroup, at least no single process takes it all. The number of root's processes has no such limit.
+  // Without a cgroup, at least no single process takes all memory. The number of root's processes has no such limit.
   const dataBytes = cgroup.missing.memory === undefined ? null : limits.guestMemoryBytes;
   const exceeded = async () => exceededLimit(await cgroup.hits(), limits);
 
@@ -68,7 +70,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
     const abort = AbortSignal.any([signal, supervision.lost, ...(limit === undefined ? [] : [limit])]);
     abort.throwIfAborted();
-    // Nothing but the end of the namespaces stops all that a script may have started.
+    // Only the end of the namespaces stops every process that a script may have started.
     const stop = () => void supervision.stop();
     using _listener = onAbort(abort, stop);
     const look = setInterval(() => {
@@ -97,7 +99,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
         },
       );
       abort.throwIfAborted();
-      // Whatever its exit code, something in it has not been done.
+      // A script that met a limit has left something undone, whatever its exit code.
       const error = await exceeded();
       if (error !== null) throw error;
       return { stdout, stderr };
@@ -140,7 +142,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
       throw (await diskFull(disk)) ?? fileSystemErrors();
     }
-    // Lazily: with the root goes what is mounted below it, by whatever path that is by now.
+    // Lazily: this unmounts the root together with everything mounted below it, by whatever path that is by now.
     await execInside(processId, ['umount', '--lazy', containerRoot, join(directory, 'root'), ...stages]);
     supervision.lost.throwIfAborted();
   };
@@ -160,7 +162,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   };
 }
 
-/** What to say of a guest that went beyond its limits; null where it has not. */
+/** The error of a guest that went beyond its limits; null where it has not. */
 function exceededLimit(hits: CgroupHits, limits: GuestLimits): ImageBuilderError | null {
   const { guestMemoryBytes, guestProcesses } = limits;
   if (hits.memory > 0) {
@@ -186,7 +188,7 @@ async function writeJob(jobs: string, script: GuestScript, owner: number | null)
   return job;
 }
 
-/** Copies, which cost nothing where the file system can share blocks: what is inside must not get at the originals. */
+/** Copies a folder, at no cost where the file system can share blocks: scripts inside must not get at the originals. */
 async function copyFolder(source: string, target: string): Promise<void> {
   await mkdir(target);
   for (const name of await fileNames(source)) {
@@ -196,7 +198,7 @@ async function copyFolder(source: string, target: string): Promise<void> {
   }
 }
 
-/** Errors that ext4 has counted on these devices; other file systems do not count. */
+/** Number of errors that ext4 has counted on these devices; other file systems do not count them. */
 async function countErrors(loops: readonly string[]): Promise<number> {
   let sum = 0;
   for (const name of loops) {

@@ -3,21 +3,21 @@ import { ImageBuilderError } from '../../errors.ts';
 import { execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
 
-/** How long the supervisor's word may take to arrive, and the disk to answer: a daemon that hangs never does. */
+/** Longest wait for the supervisor's message, and for the disk to answer: a daemon that hangs never does. */
 const wordLimitMs = 10_000;
 
 export interface OpenGuest {
   readonly supervision: Supervision;
   readonly exportPath: string;
-  /** Aborted when the build is to end. */
+  /** Aborted when the build has to end. */
   readonly signal: AbortSignal;
 }
 
 /**
- * What `error` of work inside the guest comes of. With its disk gone under it, work fails in ways that read like a
- * damaged image or a bad package, and may do so before the supervisor's word arrives. So the disk itself is asked:
- * where it does not answer, or the namespaces are gone, the result is the reason of `supervision.lost`. Where the
- * build is to end, it is the reason for that; otherwise `error`.
+ * Finds the cause of `error`, which work inside the guest has thrown. When its disk is lost, work fails in ways that
+ * look like a damaged image or a bad package, and may do so before the supervisor's message arrives. So this asks the
+ * disk itself: where it does not answer, or the namespaces are gone, the result is the reason of `supervision.lost`.
+ * Where the build has to end, it is the reason for that; otherwise `error`.
  */
 export async function explainLoss(error: unknown, { supervision, exportPath, signal }: OpenGuest): Promise<unknown> {
   const { lost, processId } = supervision;
@@ -30,7 +30,10 @@ export async function explainLoss(error: unknown, { supervision, exportPath, sig
   return new ImageBuilderError('guest.failed', 'the image cannot be kept open: its disk is gone', { cause: error });
 }
 
-/** Opening the disk asks the storage daemon, unlike looking at what the kernel remembers of it. */
+/**
+ * Whether the disk can be opened. Opening it asks the storage daemon; reading its attributes would ask only the
+ * kernel's memory.
+ */
 async function answers(processId: number, exportPath: string): Promise<boolean> {
   return await execInside(processId, ['sh', '-c', ': <"$1"', 'open', exportPath]).then(
     () => true,

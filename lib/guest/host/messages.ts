@@ -1,4 +1,4 @@
-/** What the worker and the supervisor of one guest tell each other, over Node's IPC channel. */
+/** The messages between the worker and the supervisor of one guest, over Node's IPC channel. */
 
 /** The only argument of the supervisor, as JSON. */
 export interface SupervisorSettings {
@@ -6,7 +6,7 @@ export interface SupervisorSettings {
   readonly overlayPath: string;
   /** An empty file, over which the disk appears as a raw one inside the namespaces. */
   readonly exportPath: string;
-  /** The cgroups of what runs in the namespaces, to be removed after them. */
+  /** The cgroups of the processes in the namespaces, to be removed after them. */
   readonly cgroups: readonly string[];
 }
 
@@ -19,9 +19,9 @@ export type FromWorker =
   | { readonly type: 'stop' };
 
 export type FromSupervisor =
-  /** With the socket that listens for the build's proxy in the network of the guest; comes before `started`. */
+  /** Sent with the socket that listens for the build's proxy in the network of the guest; comes before `started`. */
   | { readonly type: 'listening' }
-  /** The disk is there and the namespaces are: `processId` is their first process, as seen on the worker's side. */
+  /** The disk and the namespaces are there: `processId` is their first process, as seen on the worker's side. */
   | { readonly type: 'started'; readonly processId: number }
   /** The storage daemon or the namespaces could not be started, or have ended on their own. Teardown follows. */
   | { readonly type: 'failed'; readonly message: string }

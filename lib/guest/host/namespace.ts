@@ -11,25 +11,25 @@ export async function execInside(
   command: readonly string[],
   options: InsideOptions = {},
 ): Promise<ExecResult> {
-  // No signal or time limit here: killing nsenter would leave its child to run on. Ending the namespaces ends both.
+  // No signal or time limit here: killing nsenter would leave its child running. Ending the namespaces ends both.
   return await exec('nsenter', [...enterArguments(processId), ...command], options);
 }
 
 export interface ContainerPlace {
   /** First process of the namespaces. */
   readonly processId: number;
-  /** A folder for what the runtime keeps, which nothing inside sees. */
+  /** A folder for the runtime's own files, invisible inside. */
   readonly directory: string;
-  /** Unlike that of any other container of the folder. */
+  /** Unique among the containers of the folder. */
   readonly name: string;
-  /** Files of the cgroups that it is to be in. */
+  /** `cgroup.procs` files of the cgroups that it joins. */
   readonly doors: readonly string[];
 }
 
 /**
- * Runs the command of a container, by crun, inside the namespaces of process `processId`; all of it ends with its first
- * process, and with the namespaces. Besides standard input and output it gets descriptor 3. Throws ExecError as `exec`;
- * what crun itself complains of, it writes to standard error and ends with exit code 1.
+ * Runs the command of a container, by crun, inside the namespaces of process `processId`; all its processes end with
+ * the first one, and with the namespaces. Besides standard input and output it gets descriptor 3. Throws ExecError as
+ * `exec`; crun writes its own errors to standard error and ends with exit code 1.
  */
 export async function execContainer(
   place: ContainerPlace,
@@ -44,12 +44,12 @@ export async function execContainer(
       'sh',
       [
         ...['-c', joinScript, 'join', ...place.doors, '--', 'nsenter', ...enterArguments(place.processId)],
-        // Its cgroup is the one that it is started in.
+        // The container stays in the cgroup that it is started in.
         ...['crun', '--cgroup-manager=disabled', '--root', join(place.directory, 'state'), 'run'],
-        // No call about keys gets through, and Docker's own filter refuses the one for a new keyring.
+        // The filter refuses every call about keys, and Docker's own filter refuses the one for a new keyring.
         ...['--bundle', bundle, '--preserve-fds', '1', '--no-new-keyring', place.name],
       ],
-      // Not the worker's /dev/null, which root inside could change the mode of.
+      // Not the worker's /dev/null, whose mode root inside could change.
       { ...options, input: '' },
     );
   } finally {
@@ -57,7 +57,7 @@ export async function execContainer(
   }
 }
 
-/** Goes through each door, and then becomes the command after `--`. */
+/** Joins the cgroup of each `cgroup.procs` file, and then becomes the command after `--`. */
 const joinScript = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 70; shift; done; shift; exec "$@"';
 
 function enterArguments(processId: number): string[] {

@@ -4,12 +4,18 @@ import { assemble } from './attach.ts';
 import { mappedIds } from './id-map.ts';
 import { execContainer } from './namespace.ts';
 
-/** Whether the installed crun holds what runs in its containers, by running a few programs of the worker in one. */
+/**
+ * Tests whether the installed crun confines the processes in its containers, by running a few programs of the worker in
+ * one.
+ */
 
-/** The folders of the worker that its programs lie in; those that are links on merged systems become links. */
+/** The folders of the worker that hold its programs; those that are links on merged systems become links. */
 const programFolders = ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32', 'usr'];
 
-/** Says `held` in the end; $1 is a file of the worker that is not to be seen, $2 the map of ids, if there is to be one. */
+/**
+ * Prints `held` at its end; $1 is a file of the worker that must be invisible, $2 the map of ids, if there should be
+ * one.
+ */
 const script = `
 say() { echo "$1" >&2; exit 1; }
 if [ -e "$1" ] || [ -e "/proc/1/root$1" ]; then say 'the files of the worker are seen'; fi
@@ -25,7 +31,7 @@ echo held
 
 /**
  * Prepares the namespaces of process `processId`, with files in `directory`, which the caller removes, for `runProbe`.
- * Returns why there can be no user namespace there whose root is `firstId`; null where there can be.
+ * Returns the reason why no user namespace there can have `firstId` as its root; null where one can.
  */
 export async function prepareProbe(processId: number, directory: string, firstId: number | null) {
   const root = join(directory, 'root');
@@ -39,7 +45,7 @@ export async function prepareProbe(processId: number, directory: string, firstId
   return await assemble(processId, { directory, firstId }, '');
 }
 
-/** Runs the programs. Throws with the reason where crun cannot start a container, or does not hold it. */
+/** Runs the programs. Throws with the reason where crun cannot start a container, or does not confine it. */
 export async function runProbe(processId: number, directory: string, firstId: number | null): Promise<void> {
   const canary = join(directory, 'canary');
   await writeFile(canary, '');

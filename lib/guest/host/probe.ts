@@ -10,16 +10,16 @@ import { prepareProbe, runProbe } from './probe-container.ts';
 import { startSupervisor } from './supervision.ts';
 
 export interface HostProbe {
-  /** Reasons why the host guest does not work here, one sentence each; none where it works. */
+  /** Reasons why the host guest cannot work here, one sentence each; empty where it works. */
   readonly hindrances: readonly string[];
-  /** Why root inside is root on the worker, there being no user namespace; null where there is one. */
+  /** The reason why root inside is root on the worker, without a user namespace; null where there is one. */
   readonly unmapped: string | null;
 }
 
 /**
- * When all that the host guest needs seems to be there, an empty disk is really exported, a loop device really put on
- * it inside the namespaces, and programs really run in a container, whose user namespace has ids out of `ids`. There is
- * no weaker host guest for where a container does not hold; but one without a user namespace there is.
+ * Looks for the needs of the host guest and then tries them: exports an empty disk, puts a loop device on it inside the
+ * namespaces, and runs programs in a container whose user namespace has ids out of `ids`. Where a container does not
+ * confine its processes, there is no host guest. Without a user namespace there is one.
  */
 export async function probeHost(directory: string, ids: IdRange): Promise<HostProbe> {
   const missing: string[] = [];
@@ -44,7 +44,7 @@ function unusable(...hindrances: readonly string[]): HostProbe {
 async function tryOut(parent: string, ids: IdRange): Promise<HostProbe> {
   await mkdir(parent, { recursive: true });
   const directory = await mkdtemp(join(parent, 'probe-'));
-  // The lock keeps the sweep of another worker from taking the folder for a dead one's.
+  // The lock keeps the sweep of another worker from removing the folder as a dead worker's.
   await using _held = await lock(directory);
   try {
     const overlayPath = join(directory, 'empty.qcow2');
@@ -66,7 +66,7 @@ async function tryOut(parent: string, ids: IdRange): Promise<HostProbe> {
   }
 }
 
-/** With a user namespace if there can be one, else without. */
+/** With a user namespace if possible, else without. */
 async function tryContainers(processId: number, directory: string, ids: IdRange): Promise<HostProbe> {
   const hindrance = rangeHindrance(ids);
   const firstId = hindrance === null ? newFirstId(ids) : null;

@@ -4,7 +4,10 @@ import { isNodeError } from '../../errors.ts';
 
 const limitMs = 5_000;
 
-/** Removes a cgroup whose processes are gone, for which the kernel may need a moment; one that is not there is fine. */
+/**
+ * Removes a cgroup whose processes are gone, for which the kernel may need a moment. Does nothing where it does not
+ * exist.
+ */
 export async function removeGroup(folder: string): Promise<void> {
   await waitFor(async () => {
     try {

@@ -7,8 +7,8 @@ import { privilegeArguments } from '../../privileges.ts';
 
 /**
  * Arguments of `unshare` that start the daemon, below a shell that ends with it. The shell has a mount namespace of its
- * own, so that the export is seen by the guest's namespace alone, which descends from it: no other build's namespace can
- * hold on to the mount, and with the daemon it is gone.
+ * own, so that only the guest's namespace, which descends from it, sees the export: no other build's namespace can keep
+ * the mount busy, and it is gone with the daemon.
  */
 export function storageArguments(overlayPath: string, exportPath: string): string[] {
   // In QEMU's option syntax a comma in a value is doubled. The overlay is thrown away after a crash, so nothing is gained
@@ -26,10 +26,10 @@ export function storageArguments(overlayPath: string, exportPath: string): strin
 const connectionDescriptor = 9;
 
 /**
- * Shell text that mounts the export `$2` itself, so that the daemon, which strangers' data may take over, needs no right
- * to mount; libfuse takes over a connection where the mount point is called /dev/fd/9. The daemon is the one child of
- * the process that this shell waits for. SIGTERM is passed on to it until it has ended: as the first process of its PID
- * namespace it does not get the signal before it listens.
+ * Shell text that mounts the export `$2` itself, so that the daemon, which strangers' data may take over, needs no
+ * right to mount; libfuse takes over a connection where the mount point is called /dev/fd/9. The daemon is the only
+ * child of the process that this shell waits for. The shell passes SIGTERM on to it until it has ended: as the first
+ * process of its PID namespace, the daemon does not get the signal before it handles it.
  */
 const storageScript = `
 parent='' ending=''
@@ -57,10 +57,10 @@ while kill -s 0 "$parent" 2>/dev/null; do wait "$parent"; done
 `;
 
 /**
- * Shell text that becomes the daemon of the export `$1`: root by name, without capabilities, and in a room that holds
- * nothing but programs, the overlay `$2` and, to be read, the base `$3` of the overlay; `$4` describes the disk, and
- * what follows are arguments of setpriv. No process but its own is in its PID namespace. The room is put up over the
- * guest's folder, which only this mount namespace sees so. QEMU wants the mount point of an export to be a file.
+ * Shell text that becomes the daemon of the export `$1`: root by name, without capabilities, in a root folder that
+ * holds only programs, the overlay `$2` and, read-only, the base `$3` of the overlay. `$4` describes the disk; further
+ * arguments are those of setpriv. Its PID namespace has only its own processes. The root folder is mounted over the
+ * guest's folder, in this mount namespace only. QEMU wants the mount point of an export to be a file.
  */
 const roomScript = `
 set -e
@@ -102,15 +102,15 @@ function readBackingPath(overlayPath: string): string {
   } finally {
     closeSync(file);
   }
-  // docs/interop/qcow2.txt of QEMU: the place and the length of the name.
+  // docs/interop/qcow2.txt of QEMU: offset and length of the name.
   const offset = Number(head.readBigUInt64BE(8));
   const path = head.toString('utf8', offset, offset + head.readUInt32BE(16));
   return path.startsWith('/') ? path : '';
 }
 
 /**
- * The number of the FUSE connection that process `processId` sees mounted over `exportPath`, which fusectl knows it
- * by; null where nothing is mounted there. Only reads the mount table: asking the mount itself could hang.
+ * The number of the FUSE connection that is mounted over `exportPath` for process `processId`, which is its name in
+ * fusectl; null where nothing is mounted there. Only reads the mount table: asking the mount itself could hang.
  */
 export async function fuseConnection(processId: number, exportPath: string): Promise<string | null> {
   const table = await readFile(`/proc/${processId}/mountinfo`, 'utf8').catch(() => '');
@@ -122,8 +122,8 @@ export async function fuseConnection(processId: number, exportPath: string): Pro
 }
 
 /**
- * Shell text that aborts the FUSE connection `$1`: whoever waits for its server gets an I/O error. It mounts fusectl
- * itself, in a namespace of its own, since containers have none.
+ * Shell text that aborts the FUSE connection `$1`: processes that wait for its server get an I/O error. It mounts
+ * fusectl itself, in a namespace of its own, since containers have none.
  */
 export const abortScript =
   'mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null; echo 1 >"/sys/fs/fuse/connections/$1/abort"';

@@ -12,26 +12,26 @@ import type { FromSupervisor, FromWorker, SupervisorSettings } from './messages.
 
 /** The worker's end of a supervisor. */
 export interface Supervision extends AsyncDisposable {
-  /** First process of the namespaces, to enter them by. */
+  /** First process of the namespaces, by which they are entered. */
   readonly processId: number;
   /** Listens for scripts that want the worker's proxy; it is closed with the guest. */
   readonly listener: Server;
   /** Aborted, with the error as its reason, when the disk or the namespaces are lost. */
   readonly lost: AbortSignal;
-  /** Says that a loop device lies on the disk, which therefore has to stay until the device is gone. */
+  /** Notes a loop device on the disk: the disk has to stay until the device is gone. */
   holdUntilGone(loop: string): void;
   /** Takes everything down; resolves when it is gone. Further calls wait for the first. */
   stop(): Promise<void>;
 }
 
-/** A supervisor that is starting, or waits to be told that the overlay is there. */
+/** A supervisor that is starting, or waits for `begin`, which says that the overlay is there. */
 export interface Supervisor {
   /**
    * Exports the disk and makes the namespaces. Throws `guest.failed` where that cannot be done, or the reason of
    * `signal`; nothing is left running then.
    */
   begin(signal: AbortSignal): Promise<Supervision>;
-  /** Takes everything down, whatever there is by now; resolves when it is gone. */
+  /** Takes down everything that exists by now; resolves when it is gone. */
   stop(): Promise<void>;
 }
 
@@ -45,7 +45,7 @@ export async function startSupervisor(
   return await launchSupervisor(settings, directory).begin(signal);
 }
 
-/** Starts the supervisor of one guest, which takes a moment; nobody has to wait for it. `directory` is for its log. */
+/** Starts the supervisor of one guest, which takes a moment, without waiting for it. `directory` is for its log. */
 export function launchSupervisor(settings: SupervisorSettings, directory: string): Supervisor {
   const logPath = join(directory, 'supervisor.log');
   const child = launch(settings, directory, logPath);
@@ -114,8 +114,9 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
 }
 
 /**
- * Brings up the loopback interface of a new network namespace and becomes the command. By the kernel's files: `ip` need
- * not be installed. They are seen in a mount namespace of their own, since the supervisor wants those of the worker.
+ * Brings up the loopback interface of a new network namespace and becomes the command. It uses the kernel's files,
+ * since `ip` need not be installed. These files are mounted in a mount namespace of their own, since the supervisor
+ * needs the worker's.
  */
 const networkScript = `
 unshare --mount sh -c 'mount -t sysfs sysfs /sys && echo 1 >/sys/class/net/lo/flags' || {
@@ -127,8 +128,8 @@ echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start || :
 exec "$@"`;
 
 /**
- * In a session and a network namespace of its own, tied to this process by nothing but the IPC channel. All of the guest
- * is in that namespace, where nothing answers but what this process serves on the listener.
+ * Starts the supervisor in a session and a network namespace of its own, tied to this process only by the IPC channel.
+ * The whole guest is in that namespace, where only this process answers, on the listener.
  */
 function launch(settings: SupervisorSettings, directory: string, logPath: string): ChildProcess {
   const log = openSync(logPath, 'a');

@@ -8,23 +8,23 @@ import { removeGroup } from './remove-group.ts';
 import { abortScript, fuseConnection, lastWillScript, storageArguments } from './storage.ts';
 
 /**
- * The process that owns one host guest and outlives the worker's death. When told to, it starts the storage daemon and
- * the namespaces, and takes them down in the one order that is safe: namespaces, loop devices, daemon. That happens when
- * the worker says so, when the worker dies (its IPC channel closes), and when the daemon dies.
+ * The process that owns one host guest and outlives the worker's death. On `begin`, it starts the storage daemon and
+ * the namespaces, and takes them down in the one order that is safe: namespaces, loop devices, daemon. It does so on
+ * `stop`, when the worker dies (its IPC channel closes), and when the daemon dies.
  *
- * Killed itself, the kernel kills the namespaces with it (parent-death signals), and the daemon's last will ends the
- * daemon. It uses child_process directly and imports next to nothing: it has to start fast and to survive.
+ * When it is killed itself, the kernel kills the namespaces with it (parent-death signals), and the daemon's last will
+ * ends the daemon. It uses child_process directly and imports almost nothing: it has to start fast and to survive.
  */
 
 const startLimitMs = 30_000;
-/** How long each step of the teardown may take before the FUSE connection is aborted. */
+/** Time limit of each step of the teardown, before the FUSE connection is aborted. */
 const stopLimitMs = 5_000;
 
 const settings = JSON.parse(process.argv[2] ?? '') as SupervisorSettings;
 /**
- * Prints the number by which the worker's side knows the namespaces' first process, which then only sleeps; with
- * SIGCHLD ignored, the kernel reaps the orphans that it inherits. Where /sys/fs/cgroup is not of version 2, crun would
- * refuse to start: it gets to see the one that is, or an empty one.
+ * Prints the process id of the namespaces' first process on the worker's side, then only sleeps. With SIGCHLD ignored,
+ * the kernel reaps the orphans that it inherits. Where /sys/fs/cgroup is not of version 2, crun would refuse to start,
+ * so a hierarchy of version 2, or an empty one, is mounted there.
  */
 const initScript = `
 read -r id rest </proc/self/stat
@@ -51,7 +51,7 @@ process.on('message', (message: FromWorker) => {
 process.on('disconnect', () => void stop());
 for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => void stop());
 
-/** Hands a socket over to the worker that listens in this process's network namespace, which is the guest's. */
+/** Sends the worker a socket that listens in this process's network namespace, which is the guest's. */
 async function handOver(): Promise<void> {
   const server = createServer();
   server.listen(proxyPort, '127.0.0.1');
@@ -158,8 +158,8 @@ async function takeDown(): Promise<void> {
 }
 
 /**
- * Kills the namespaces' first process, with which all others in them end. Before that one is known, `unshare` may have
- * started it a moment ago and not have tied it to itself yet: it is stopped, so that its child can be found.
+ * Kills the namespaces' first process, with which all others in them end. While its id is not known, `unshare` may have
+ * started it a moment ago without having tied it to itself yet: `unshare` is stopped, so that its child can be found.
  */
 async function killNamespaces(): Promise<void> {
   const id = namespaces?.pid;
@@ -192,7 +192,7 @@ async function abortConnection(): Promise<void> {
   await waitFor(() => hasEnded(aborted), stopLimitMs);
 }
 
-/** Every child has a session of its own: a signal to a terminal's or a service's group does not reach it. */
+/** Every child has a session of its own, so that a signal to the group of a terminal or a service does not reach it. */
 function begin(
   file: string,
   commandArguments: readonly string[],

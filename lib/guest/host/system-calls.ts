@@ -1,7 +1,7 @@
 /**
- * The system calls that scripts in a host guest are refused, as the `linux.seccomp` part of the OCI runtime
- * configuration (config-linux.md of the runtime specification): what container engines deny, and the rest of what only
- * an attack on the kernel wants. A list of refusals, since a list of the 400 calls that are allowed takes 16 ms to
+ * The system calls that a host guest refuses to its scripts, as the `linux.seccomp` part of the OCI runtime
+ * configuration (config-linux.md of the runtime specification): those that container engines refuse, and others that
+ * only an attack on the kernel needs. A list of refusals, since a list of the 400 calls that are allowed takes 16 ms to
  * compile, for every script. Names and numbers are those of linux/*.h.
  */
 
@@ -9,7 +9,7 @@ interface Argument {
   readonly index: number;
   readonly value: number;
   readonly op: 'SCMP_CMP_EQ' | 'SCMP_CMP_NE' | 'SCMP_CMP_GT' | 'SCMP_CMP_MASKED_EQ';
-  /** For MASKED_EQ: `value` is the mask then, and this the result. */
+  /** For MASKED_EQ: `value` is then the mask, and this the result. */
   readonly valueTwo?: number;
 }
 
@@ -59,15 +59,15 @@ const refuse = (name: string, errnoRet: number, ...args: readonly Argument[]): R
 
 const rules: readonly Rule[] = [
   { names: refused, action: 'SCMP_ACT_ERRNO', errnoRet: errors.EPERM },
-  // Its flags lie in memory, where they cannot be looked at; who is told that it does not exist takes clone.
+  // The flags of clone3 lie in memory, where a filter cannot read them. Programs that get ENOSYS use clone instead.
   { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: errors.ENOSYS },
   ...namespaceFlags.map((flag) => refuse('clone', errors.EPERM, masked(0, flag, flag))),
-  // Those of loop devices (LOOP_…, 0x4Cxx), and keystrokes pushed into a terminal (TIOCSTI, TIOCLINUX). The kernel
-  // ignores the upper half of the register, so the filter has to as well.
+  // The ioctls of loop devices (LOOP_…, 0x4Cxx), and those that push keystrokes into a terminal (TIOCSTI, TIOCLINUX).
+  // The kernel ignores the upper half of the register, so the filter has to as well.
   refuse('ioctl', errors.EPERM, masked(1, 0xff00, 0x4c00)),
   ...[0x5412, 0x541c].map((command) => refuse('ioctl', errors.EPERM, masked(1, 0xffff_ffff, command))),
-  // All families but these (of netlink, NETLINK_ROUTE): above all AF_VSOCK, AF_PACKET and AF_ALG. By another error
-  // programs that ask for the audit give up; for this one they do without.
+  // All families but these (of netlink, NETLINK_ROUTE) are refused: above all AF_VSOCK, AF_PACKET and AF_ALG. With this
+  // error, programs that ask for the audit continue without it; with another they would give up.
   ...lowFamilies
     .filter((family) => !allowedFamilies.includes(family))
     .map((family) => refuse('socket', errors.EAFNOSUPPORT, equal(0, family))),
@@ -76,7 +76,7 @@ const rules: readonly Rule[] = [
   refuse('socketpair', errors.EAFNOSUPPORT, { index: 0, value: families.unix, op: 'SCMP_CMP_NE' }),
 ];
 
-/** Instruction sets of a processor, by Node's name of it; a call by any other ends its process. */
+/** Instruction sets of a processor, by Node's name of it; a call of any other set ends its process. */
 const architectures: Readonly<Record<string, readonly string[]>> = {
   x64: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86', 'SCMP_ARCH_X32'],
   arm64: ['SCMP_ARCH_AARCH64', 'SCMP_ARCH_ARM'],

@@ -1,8 +1,8 @@
-# Puts together what scripts see, on the worker's side of the namespaces and before anything of the image has run.
+# Puts together the file tree that scripts see, on the worker's side and before anything of the image has run.
 # $1 folder of the guest, which holds: dev jobs root stage/NUMBER (partitions, mounted)
 # $2 whose /dev, /proc and /sys scripts see: `own` of a container that each of them gets, or `these`, laid here for all.
 #    Containers find their root, /sys and /dev/disk as /dev/root, /dev/sys and /dev/disk here: root inside, which may be
-#    nobody outside, could not search the folders above the guest's.
+#    a user without rights outside, could not search the folders above the guest's.
 # $3 id of the worker that root is to be, if containers have a user namespace; $4 path of idmap.pl then
 # Lines on standard input, fields parted by tabs, in this order:
 #   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
@@ -57,7 +57,7 @@ ln -s pts/ptmx dev/ptmx
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
 mount --rbind dev /dev
 
-# With all of the image's mounts, or with none: what belongs to root on one without would be nobody's inside.
+# With all of the image's mounts, or with none: on one without it, files of root would have no known owner inside.
 map() {
   [ -n "$first" ] || return 0
   # shellcheck disable=SC2086 # several arguments; the paths are ours
@@ -129,7 +129,7 @@ done
 if [ "$whose" = own ]; then
   [ -n "$mounted_root" ] || map
   mount --rbind root /dev/root
-  # Of the guest's network. A user namespace whose network it is not could not mount one.
+  # The /sys of the guest's network. A user namespace that does not own the network could not mount it.
   mount -t sysfs -o ro,nosuid,nodev,noexec sysfs /dev/sys
 fi
 

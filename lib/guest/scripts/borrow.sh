@@ -1,8 +1,8 @@
-# Puts into the image what it needs while it is being changed; give-back.sh takes it out again. Paths end in
-# .imagebuilder while they hold what was there before.
+# Puts the files into the image that it needs while it is being changed; give-back.sh takes them out. Paths end in
+# .imagebuilder while they hold the former file.
 set -eu
 
-# What waits for a writer, or never ends, would keep dpkg and apt waiting: such files are nobody's.
+# A file that waits for a writer, or never ends, would keep dpkg and apt waiting: no package has such files.
 odd=$(find -L /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg \( -type p -o -type c ! -samefile /dev/null \) 2>/dev/null | head -n 1)
 if [ -n "$odd" ]; then
   echo "unsupported: $odd in the image is no plain file" >&2

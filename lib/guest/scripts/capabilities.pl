@@ -1,9 +1,9 @@
-# Writes the capabilities of files anew as the kernel writes them without a user namespace and an id map: in the second
-# revision of their format, which every kernel reads. Those that were set inside are of the third, with 0 as the id of
-# root, which mean the same, but only to Linux 4.14 and later (capabilities(7), File capability extended attribute
-# versioning). Of files of packages that were installed or upgraded: to look at every file would take seconds.
-# On the worker's side, when nothing of the image runs any more. Arguments: where the root of the image is mounted, the
-# second since when, and the machine's architecture as Node calls it.
+# Rewrites the capabilities of files as the kernel writes them without a user namespace and an id map: in the second
+# revision of their format, which every kernel reads. Those set inside are of the third revision, with 0 as the id of
+# root. They mean the same, but only to Linux 4.14 and later (capabilities(7), File capability extended attribute
+# versioning). Only for files of packages that were installed or upgraded: reading every file would take seconds.
+# Runs on the worker's side, after all processes of the image. Arguments: the mount point of the image's root, the
+# second from which changes count, and the machine's architecture as Node calls it.
 use strict;
 use warnings;
 use Fcntl;

@@ -1,4 +1,4 @@
-# Takes out of the image what borrow.sh has put in. What a package has replaced in the meantime stays as the package
+# Takes the files of borrow.sh out of the image. A file that a package has replaced in the meantime stays as the package
 # wants it.
 set -eu
 

@@ -1,5 +1,5 @@
-# Puts an idmapped copy in the place of mounts, on the worker's side of the namespaces and while nothing uses them: what
-# belongs to id N in the file system belongs to id FIRST + N for processes, and the other way round.
+# Puts an idmapped copy in the place of mounts, on the worker's side of the namespaces and while nothing uses them: a
+# file of id N in the file system belongs to id FIRST + N for processes, and the other way round.
 # Arguments: FIRST, and mount points. Changes nothing where it fails, and says why.
 # By system calls, since mount(8) has X-mount.idmap only from util-linux 2.39 on, and by perl, which perl-base brings to
 # every Debian and Ubuntu.

@@ -6,11 +6,11 @@ umask 022
 ulimit -c 0
 # Programs that close every possible descriptor one by one take minutes under a container's huge limit.
 ulimit -S -n 1024
-# When memory runs out, this is what has to go, not the worker or the disk under it.
+# When memory runs out, the kernel has to kill this, not the worker or the disk under it.
 echo 500 2>/dev/null >/proc/self/oom_score_adj
 /bin/sh "$JOB/script" "$@"
 code=$?
-# Whatever still runs has been left behind by the script: services are not to be started, and no change to the image
+# The script has left these processes behind. They end: services must not be started, and no change to the image
 # may come later. Processes 1 and this one are not reached by -1.
 if kill -0 -1 2>/dev/null; then
   kill -TERM -1 2>/dev/null

@@ -1,5 +1,5 @@
-# Takes out of the image what does not belong into an image, and was not there before. $JOB/before is what
-# $JOB/snapshot printed then.
+# Removes from the image new files that do not belong into an image. $JOB/before is the output of
+# $JOB/snapshot before the changes.
 set -eu
 export LC_ALL=C
 

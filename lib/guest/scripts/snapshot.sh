@@ -1,10 +1,10 @@
-# Prints what an image has of all that installing packages leaves behind without being asked to, and of what makes a
-# machine that machine: one line each, kind first. Run before and after; seal.sh acts on the difference.
+# Prints the files of an image that installing packages leaves behind without need, and those that identify a
+# machine: one line each, kind first. Runs before and after the changes; seal.sh acts on the difference.
 export LC_ALL=C
-# What has lost its first line is not whole.
+# Output without its first line is not whole.
 echo begin
 
-# Folders of the worker may lie over these two; what is in them is not the image's.
+# Folders of the worker may lie over these two; their files are not the image's.
 lists='' cache=''
 while read -r _id _parent _device _root target _rest; do
   case $target in

@@ -8,10 +8,10 @@ import { openPayload } from './payload.ts';
 import { startVm } from './vm.ts';
 import { kvmDevice, kvmGroups, vmUser } from './vm-user.ts';
 
-/** Whether KVM works here: tried and not assumed, since a /dev/kvm on which no guest ever starts exists. */
+/** Whether KVM works here. It is tried, since a /dev/kvm may exist on which no guest ever starts. */
 export interface AcceleratorChoice {
   readonly accelerator: Accelerator;
-  /** Why, for logs and for people. */
+  /** The reason, for logs and for people. */
   readonly reason: string;
 }
 
@@ -19,16 +19,16 @@ export interface AcceleratorProbe {
   readonly machine: Machine;
   readonly kernelPath: string;
   readonly initramfsPath: string;
-  /** Where the verdict is kept. */
+  /** Folder in which the verdict is kept. */
   readonly directory: string;
-  /** Whom QEMU runs as where this process is root. */
+  /** The user ids for QEMU where this process is root. */
   readonly unprivilegedIds: IdRange;
 }
 
 /** A guest that KVM runs is ready in well under a second. */
 const startLimitMs = 10_000;
 const memoryBytes = 256 * 1024 ** 2;
-/** A verdict against KVM is asked for again after this time: milliseconds. */
+/** Age at which a verdict against KVM is checked again: milliseconds. */
 const refusalMs = 24 * 60 * 60 * 1000;
 
 const verdictSchema = z.object({
@@ -41,7 +41,7 @@ type Verdict = z.output<typeof verdictSchema>;
 
 const verdicts = new Map<string, Promise<Verdict>>();
 
-/** Asks once per process, and once per start of this machine and its versions of kernels and QEMU. */
+/** Tries KVM once per process, and once per start of this machine and its versions of kernels and QEMU. */
 export async function chooseAccelerator(probe: AcceleratorProbe): Promise<AcceleratorChoice> {
   const usable = await access(kvmDevice, constants.R_OK | constants.W_OK).then(
     () => true,
@@ -90,7 +90,7 @@ async function tryKvm(probe: AcceleratorProbe): Promise<AcceleratorChoice> {
       disks,
       directory,
       user: vmUser(probe.unprivilegedIds, 'kvm'),
-      // No script is run in it.
+      // It runs no script.
       limits: { vmMemoryBytes: memoryBytes, vmSwapBytes: 0, guestProcesses: 0 },
     };
     const signal = new AbortController().signal;

@@ -13,13 +13,13 @@ import { canOpen, type GuestKernel } from './kernel.ts';
 import { guestAddress } from './machine.ts';
 import { vmScripts } from './script.ts';
 
-/** Mounting an image in the vm: its partitions, and what scripts need around them. */
+/** Mounts an image in the vm: its partitions, and the folders that scripts need around them. */
 
 export interface Attachment {
   /** Mount points, `/` first. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly string[];
-  /** Errors that the file systems have counted before they were opened this time. */
+  /** Errors that the file systems had counted before they were opened this time. */
   readonly errorCount: number;
 }
 
@@ -34,7 +34,7 @@ export interface AttachOptions {
   readonly run: (script: GuestScript) => Promise<GuestOutput>;
 }
 
-/** The partitions that become disks of the vm: those whose file system its kernel can open. */
+/** The partitions that become disks of the vm: those with a file system that its kernel can open. */
 export function partitionsToOpen(kernel: GuestKernel, partitions: readonly Partition[]): Partition[] {
   return partitions.filter(
     ({ fileSystem }) =>
@@ -42,7 +42,7 @@ export function partitionsToOpen(kernel: GuestKernel, partitions: readonly Parti
   );
 }
 
-/** As the host guest's: throws `image.unsupported` or `image.corrupt`. */
+/** Mounts the image as the host guest does: throws `image.unsupported` or `image.corrupt`. */
 export async function attach(options: AttachOptions): Promise<Attachment> {
   const { kernel, partitions, run, onNotice, processes } = options;
   const root = findRoot(partitions);
@@ -153,7 +153,10 @@ function cannotMount({ number, fileSystem }: Partition, error: unknown): ImageBu
   );
 }
 
-/** `name` and its subfolders: apt wants some to be there, and old ones do not make them. What is in them stays out. */
+/**
+ * `name` and its subfolders: apt wants some of them to be there, and old versions do not make them. Their files stay
+ * out.
+ */
 async function listFolders(folder: string, name: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   const below = entries.filter((entry) => entry.isDirectory() && /^[A-Za-z0-9._-]+$/.test(entry.name));

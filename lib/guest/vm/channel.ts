@@ -7,13 +7,13 @@ import { collectLines } from '../../exec.ts';
 import type { Limited } from './limits.ts';
 
 /**
- * The ports between the worker and init in the vm (scripts/init.sh says how they talk). Whatever comes in is taken for
+ * The ports between the worker and init in the vm (scripts/init.sh describes the protocol). All input counts as
  * hostile: control lines are few and short, and output is only ever text that people read.
  */
 export interface Channel {
   /** Resolves when init waits for its first command. */
   readonly ready: Promise<void>;
-  /** Has the payload run; one at a time. */
+  /** Has init run the payload; one at a time. */
   run(handlers: RunHandlers): Run;
 }
 
@@ -23,23 +23,23 @@ export interface RunHandlers {
 }
 
 export interface Run {
-  /** The exit code, 0 to 255, when all output is there. Stays open for ever when the vm is lost. */
+  /** The exit code, 0 to 255, when all output is there. Never settles when the vm is lost. */
   readonly exitCode: Promise<number>;
   /** Output so far, at most the last 1 MiB of characters of each. */
   readonly stdout: () => string;
   readonly stderr: () => string;
 }
 
-/** The names of the ports; the order is that of their file descriptors. */
+/** The names of the ports, in the order of their file descriptors. */
 export const portNames = ['control', 'stdout', 'stderr', 'status'] as const;
 export type Ports = Readonly<Record<(typeof portNames)[number], Duplex>>;
 
 const maximumControlCharacters = 128;
 
 export interface ChannelEvents {
-  /** Told of what no honest vm does; the vm has to be ended then. */
+  /** Called when the vm breaks the protocol; the vm has to be ended then. */
   readonly onFault: (error: ImageBuilderError) => void;
-  /** Told, before the script in progress ends, that what runs has met a limit; maybe more than once. */
+  /** Called, before the script in progress ends, when processes have met a limit; possibly more than once. */
   readonly onLimit: (limited: Limited) => void;
 }
 
@@ -49,7 +49,7 @@ export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): 
     stderr: createOutputPort(ports.stderr),
     status: createOutputPort(ports.status),
   };
-  // A vm that has ended is heard of by its process; its ports only fall silent.
+  // The worker notices the end of a vm by its process; its ports only fall silent.
   for (const name of portNames) ports[name].on('error', () => {});
 
   let onReady = () => {};
@@ -100,7 +100,7 @@ export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): 
   };
 }
 
-/** Calls `onLine` with each line, or with null where one is longer than any can be. */
+/** Calls `onLine` with each line, or with null for a line that is longer than any valid one. */
 function readControl(port: Readable, onLine: (line: string | null) => void): void {
   let partial = '';
   port.setEncoding('latin1');
@@ -115,11 +115,11 @@ function readControl(port: Readable, onLine: (line: string | null) => void): voi
 }
 
 interface OutputPort {
-  /** What comes from now on up to `mark`, which is left out. */
+  /** The bytes from now on up to `mark`, which is left out. */
   until(mark: Buffer): Readable;
 }
 
-/** Always reads, so that the vm never has to wait for us; what belongs to no script is dropped. */
+/** Always reads, so that the vm never has to wait for us; output outside a script is dropped. */
 function createOutputPort(port: Readable): OutputPort {
   let mark: Buffer = Buffer.alloc(0);
   let sink: PassThrough | null = null;
@@ -133,7 +133,7 @@ function createOutputPort(port: Readable): OutputPort {
       sink = null;
       return;
     }
-    // The mark may have come in part.
+    // The mark may have arrived in part.
     const start = bytes.lastIndexOf(0, bytes.length - 1);
     const from = start >= 0 && bytes.length - start < mark.length ? start : bytes.length;
     held = bytes.subarray(from);

@@ -1,5 +1,5 @@
 /**
- * Writer of the cpio archive that Linux unpacks as its first root file system: the format `newc`, as in the kernel's
+ * Writes the cpio archive that Linux unpacks as its first root file system: the format `newc`, as in the kernel's
  * Documentation/driver-api/early-userspace/buffer-format.rst.
  */
 
@@ -13,8 +13,8 @@ export type CpioEntry = { readonly path: string; readonly mode: number } & (
 const typeBits = { folder: 0o040000, file: 0o100000, link: 0o120000, device: 0o020000 } as const;
 
 /**
- * The archive of `entries`, all root's and without times, so that equal entries give equal bytes. A folder has to
- * come before what is in it. `device` is a character device.
+ * The archive of `entries`, all root's and without times, so that equal entries give equal bytes. A folder has to come
+ * before its content. `device` is a character device.
  */
 export function writeCpio(entries: readonly CpioEntry[]): Buffer {
   const parts: Buffer[] = [];
@@ -48,7 +48,7 @@ function record(entry: CpioEntry, inode: number): Buffer[] {
   return [padded(Buffer.concat([header, name])), padded(content)];
 }
 
-/** Everything begins at a multiple of four bytes. */
+/** Every part begins at a multiple of four bytes. */
 function padded(bytes: Buffer): Buffer {
   const missing = -bytes.length & 3;
   return missing === 0 ? bytes : Buffer.concat([bytes, Buffer.alloc(missing)]);

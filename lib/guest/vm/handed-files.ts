@@ -3,17 +3,19 @@ import { join } from 'node:path';
 import type { UnprivilegedUser } from '../../privileges.ts';
 
 /**
- * Files that QEMU gets as open descriptors, so that its user need not be able to reach them by their paths, nor to open
- * them at all.
+ * Files that QEMU gets as open descriptors, so that its user needs neither access to their paths nor the right to open
+ * them.
  */
 export interface HandedFile {
   readonly path: string;
   readonly writable: boolean;
-  /** QEMU opens it once more by its descriptor, for which it has to be readable by QEMU's user. */
+  /** QEMU opens the file once more by its descriptor, for which QEMU's user has to be able to read it. */
   readonly reopened: boolean;
 }
 
-/** Collects them while the arguments of QEMU are put together; `firstDescriptor` is the number of the first one. */
+/**
+ * Collects the files while the arguments of QEMU are put together; `firstDescriptor` is the number of the first one.
+ */
 export function handOver(firstDescriptor: number) {
   const files: HandedFile[] = [];
   const add = (file: HandedFile): number => firstDescriptor + files.push(file) - 1;
@@ -24,7 +26,7 @@ export function handOver(firstDescriptor: number) {
       `/dev/fdset/${add({ path, writable, reopened: false })}`,
     /** Names any other file. */
     plain: (path: string): string => `/proc/self/fd/${add({ path, writable: false, reopened: true })}`,
-    /** The arguments by which QEMU learns of the descriptors of disks. */
+    /** The arguments that name the descriptors of disks to QEMU. */
     arguments: (): string[] =>
       files.flatMap(({ reopened }, index) => {
         const descriptor = firstDescriptor + index;
@@ -38,7 +40,7 @@ export interface OpenedFiles extends AsyncDisposable {
   readonly descriptors: readonly number[];
 }
 
-/** Opens them. Disposing closes them, which a process that has inherited them does not notice. */
+/** Opens the files. Disposing closes them, without effect on a process that has inherited them. */
 export async function openFiles(
   files: readonly HandedFile[],
   { user, directory }: { readonly user: UnprivilegedUser | null; readonly directory: string },
@@ -59,7 +61,7 @@ export async function openFiles(
   return { descriptors, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-/** Ubuntu's kernels, for one, are not. */
+/** Not true of Ubuntu's kernels, for example. */
 async function isReadableByAll(file: FileHandle): Promise<boolean> {
   return ((await file.stat()).mode & 0o004) !== 0;
 }

@@ -12,10 +12,10 @@ import { vmScripts } from './script.ts';
 
 /**
  * The first root file system of the vm: busybox, the kernel modules that this image needs, and our init. It is not
- * compressed: a few MB are copied faster than a processor that is emulated unpacks them.
+ * compressed: copying a few MB is faster than unpacking them on an emulated processor.
  */
 
-/** The commands of init and of the scripts on that side, all of busybox. */
+/** The commands of init and of the scripts around the image, all of busybox. */
 const applets = [
   ...['[', 'blockdev', 'cat', 'chmod', 'chroot', 'date', 'echo', 'env', 'fstrim', 'head', 'hostname', 'insmod', 'ip'],
   ...[
@@ -44,11 +44,13 @@ export interface InitramfsOptions {
   readonly kernel: GuestKernel;
   readonly modules: readonly string[];
   readonly optionalModules: readonly string[];
-  /** Where initramfs are kept, by what they are made from. */
+  /** Folder of initramfs, whose names derive from their parts. */
   readonly directory: string;
 }
 
-/** Path of the initramfs, made where it is not there yet. Throws `guest.unavailable` where a part of it is missing. */
+/**
+ * Path of the initramfs, which is made where it is missing. Throws `guest.unavailable` where a part of it is missing.
+ */
 export async function prepareInitramfs(options: InitramfsOptions): Promise<string> {
   const { kernel, directory } = options;
   const modulePaths = modulesToLoad(kernel, options.modules, options.optionalModules);
@@ -103,7 +105,7 @@ export async function readBusybox(): Promise<Buffer> {
   throw new ImageBuilderError('guest.unavailable', 'the vm needs a static busybox: apt-get install busybox-static');
 }
 
-/** ELF with program headers of which none asks for an interpreter (PT_INTERP); 64 bits, little endian. */
+/** ELF without a program header that asks for an interpreter (PT_INTERP); 64 bits, little endian. */
 function isStatic(elf: Buffer): boolean {
   if (elf.length < 64 || elf.toString('latin1', 0, 6) !== '\x7fELF\x02\x01') return false;
   const start = Number(elf.readBigUInt64LE(32));
@@ -114,7 +116,7 @@ function isStatic(elf: Buffer): boolean {
   );
 }
 
-/** A module without the compression that distributions store it in. */
+/** A module, decompressed where the distribution stores it compressed. */
 async function readModule(path: string): Promise<Buffer> {
   const content = await readFile(path);
   if (path.endsWith('.gz')) return await promisify(gunzip)(content);

@@ -3,18 +3,20 @@ import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
 
 /**
- * Writer of the read-only file system through which the worker hands files to the vm: ISO 9660 (ECMA-119) with the
- * names of Rock Ridge (`NM` of IEEE P1282, over the `SP` of IEEE P1281), and of both only what Linux reads: there are
- * no path tables, and no owners and modes, which the mount gives.
+ * Writes the read-only file system through which the worker hands files to the vm: ISO 9660 (ECMA-119) with the names
+ * of Rock Ridge (`NM` of IEEE P1282, over the `SP` of IEEE P1281), and of both only the parts that Linux reads: it has
+ * no path tables, and no owners and modes, which the mount sets.
  */
 
-/** What is in the file system, by path such as `files/script`: bytes, or a file of the worker. Folders follow from it. */
+/**
+ * The files of the file system, by path such as `files/script`: bytes, or a file of the worker. Folders follow from it.
+ */
 export type IsoFiles = ReadonlyMap<string, IsoContent>;
 export type IsoContent = Uint8Array | { readonly copyOf: string };
 
 const sectorBytes = 2048;
 const firstExtent = 18;
-/** A directory record has at most 255 bytes, and the name shares it with what is fixed. */
+/** A directory record has at most 255 bytes; the name shares it with fixed fields. */
 const maximumNameBytes = 200;
 const maximumFileBytes = 2 ** 32 - 1;
 const copyBytes = 1024 * 1024;
@@ -34,7 +36,7 @@ interface File extends Node {
 
 /**
  * Writes the file system of `files` to the beginning of `target` and returns its size in bytes. Throws `internal` for
- * names and files that do not fit in, and the reason of `signal`.
+ * names and files that are too long, and the reason of `signal`.
  */
 export async function writeIso(target: FileHandle, files: IsoFiles, signal?: AbortSignal): Promise<number> {
   const root = await buildTree(files);
@@ -103,7 +105,7 @@ function renderFolder(folder: Folder): Buffer {
   const own = directoryRecord(folder, '\0', folder.parent === null ? sharingProtocol : Buffer.alloc(0));
   const parent = directoryRecord(folder.parent ?? folder, '\x01', Buffer.alloc(0));
   const records = [...folder.children.values()].map((child, index) =>
-    // Names proper are in the NM entry; identifiers only have to differ.
+    // The NM entry has the real name; identifiers only have to differ.
     directoryRecord(child, index.toString(16).toUpperCase().padStart(8, '0'), alternateName(child.name)),
   );
   const sectors: Buffer[] = [];
@@ -140,7 +142,7 @@ function directoryRecord(node: Folder | File, identifier: string, systemUse: Buf
   return record;
 }
 
-/** `SP`, in the first record of the root: there are entries such as `NM` behind each identifier. */
+/** `SP`, in the first record of the root: it announces entries such as `NM` behind each identifier. */
 const sharingProtocol = Buffer.from([0x53, 0x50, 7, 1, 0xbe, 0xef, 0]);
 
 function alternateName(name: string): Buffer {

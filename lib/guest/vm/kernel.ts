@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
 import type { FileSystem } from '../../image/partition.ts';
 
-/** The kernel that the vm runs: one that a distribution has packaged, taken from its files, never from what runs. */
+/** The kernel of the vm: a packaged kernel of a distribution, taken from its files, not the running one. */
 export interface GuestKernel {
   readonly imagePath: string;
   /** As in `/lib/modules/<release>`. */
@@ -26,7 +26,7 @@ export const kernelPackages: Readonly<Record<string, string>> = {
 
 /**
  * The kernel at `path`, or where that is empty the newest in /boot whose modules are there. Throws `guest.unavailable`
- * with what to install.
+ * with the package to install.
  */
 export async function findKernel(path: string, root = '/'): Promise<GuestKernel> {
   const paths = path === '' ? await kernelsIn(join(root, 'boot')) : [path];
@@ -85,8 +85,8 @@ function moduleName(path: string): string {
 }
 
 /**
- * Paths of the modules `names` and of all that they need, in the order in which to load them. Built-in ones need
- * nothing; those in `optional` may be missing altogether. Throws `guest.unavailable` for others.
+ * Paths of the modules `names` and of all modules that they need, in loading order. Built-in ones need no file; those
+ * in `optional` may be missing altogether. Throws `guest.unavailable` for others.
  */
 export function modulesToLoad(
   { modules, release }: GuestKernel,
@@ -112,13 +112,13 @@ export function modulesToLoad(
 
 interface FileSystemModules {
   readonly names: readonly string[];
-  /** What the kernel asks for by itself where a module does not depend on it: character sets and checksums. */
+  /** Modules that the kernel asks for by itself where no module depends on them: character sets and checksums. */
   readonly optional: readonly string[];
 }
 
 const checksums = ['crc32c_generic', 'crc32c_cryptoapi'];
 
-/** The modules that each file system needs; those which are not here are not opened. */
+/** The modules that each file system needs; other file systems are not opened. */
 export const fileSystemModules: Partial<Record<FileSystem['type'], FileSystemModules>> = {
   ext2: { names: ['ext4'], optional: checksums },
   ext3: { names: ['ext4'], optional: checksums },

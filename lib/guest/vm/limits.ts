@@ -1,17 +1,17 @@
 import type { ImageBuilderError } from '../../errors.ts';
 import { limitError, tooManyProcesses } from '../script-run.ts';
 
-/** What all that runs in a vm is held to together. */
+/** Limits on everything that runs in a vm together. */
 export interface VmLimits {
   /** Memory of the vm; QEMU itself takes up to some 400 MiB more. */
   readonly vmMemoryBytes: number;
-  /** What it may take of the work directory for what does not fit into that. */
+  /** Room in the work directory for memory that does not fit into that. */
   readonly vmSwapBytes: number;
   /** Most processes and threads in the vm. */
   readonly guestProcesses: number;
 }
 
-/** The limits that init tells of when they are met. */
+/** The limits that init reports when they are met. */
 export type Limited = 'memory' | 'processes';
 
 /** `guest.limit`; `console` are the last lines of the vm's. */
@@ -22,7 +22,7 @@ export function limitMet(limited: Limited, limits: VmLimits, console: readonly s
   return limitError(`memory than ${allowed}: raise IMAGEBUILDER_VM_MEMORY`, console);
 }
 
-/** Of the panic of a kernel that has nothing left to kill, or was told not to try (mm/oom_kill.c). */
+/** Last words of a kernel that has nothing left to kill, or is configured not to try (mm/oom_kill.c). */
 const outOfMemory = /Kernel panic - not syncing: (System is deadlocked on memory|Out of memory: )/;
 
 /** True where these were a vm's last words because its memory was used up. */

@@ -5,24 +5,24 @@ import type { BaseFile } from '../guest.ts';
 import { guestName } from '../identity.ts';
 import { type HandedFile, handOver } from './handed-files.ts';
 
-/** What QEMU is told: the machine by processor architecture, and its devices. */
+/** The arguments of QEMU: the machine by processor architecture, and its devices. */
 
 export type Accelerator = 'kvm' | 'tcg';
 
 export interface Machine {
   /** The emulator, such as `qemu-system-x86_64`. */
   readonly emulator: string;
-  /** What the emulator says of its version. */
+  /** The emulator's version, in its own words. */
   readonly version: string;
   /** As in QEMU's `-machine`. */
   readonly type: string;
-  /** The processor that the emulator makes, in QEMU's terms; with KVM it is the host's own. */
+  /** The processor to emulate, in QEMU's terms; with KVM it is the host's own. */
   readonly cpu: string;
-  /** How virtio devices are attached: names end in it. */
+  /** How virtio devices are attached: the end of their names. */
   readonly bus: 'device' | 'pci';
-  /** Firmware in place of QEMU's own; null for that. */
+  /** Firmware in place of QEMU's own; null for QEMU's. */
   readonly firmware: string | null;
-  /** Where the kernel's messages go. */
+  /** Device for the kernel's messages. */
   readonly console: string;
   /** Modules that find the virtio devices on this machine. */
   readonly modules: readonly string[];
@@ -31,7 +31,7 @@ export interface Machine {
 export interface Disk {
   /** Name of a block node, or the path of a raw file. */
   readonly source: { readonly node: string } | { readonly rawPath: string; readonly readOnly: boolean };
-  /** What the guest knows it by, at most 20 characters. */
+  /** Serial number by which the guest finds the disk, at most 20 characters. */
   readonly serial: string;
 }
 
@@ -42,15 +42,15 @@ export interface MachineOptions {
   readonly initramfsPath: string;
   readonly memoryBytes: number;
   readonly cpus: number;
-  /** The qcow2 overlay, what it lies on, and the parts of it that become disks; null for a vm without an image. */
+  /** The qcow2 overlay, its base, and the parts of it that become disks; null for a vm without an image. */
   readonly overlay: OverlayDisk | null;
   readonly disks: readonly Disk[];
-  /** The worker's proxy, which the guest then reaches at `guestProxyUrl`; null for no network device at all. */
+  /** The worker's proxy, which the guest then reaches at `guestProxyUrl`; null for no network device. */
   readonly proxy: { readonly host: string; readonly port: number } | null;
   /** Names of the ports in the order of their file descriptors, the first of which is `firstPort`. */
   readonly ports: readonly string[];
   readonly firstPort: number;
-  /** The guest's folder, by which a later worker finds what this one has left running. */
+  /** The guest's folder, by which a later worker finds processes that this one has left running. */
   readonly directory: string;
 }
 
@@ -82,11 +82,11 @@ export const networkModules = ['virtio_net'];
 
 /**
  * Memory for translated code. QEMU's own default is an eighth of the memory of the machine up to 1 GiB, which counts
- * against the limit of a container and buys nothing for builds.
+ * against the limit of a container without making builds faster.
  */
 const translationMiB = 256;
 
-/** The emulators by the architecture that Node calls so, and the Debian packages that have them. */
+/** The emulators by Node's name of the architecture, and the Debian packages that have them. */
 export const emulators: Readonly<Record<string, { readonly name: string; readonly package: string }>> = {
   x64: { name: 'qemu-system-x86_64', package: 'qemu-system-x86' },
   arm64: { name: 'qemu-system-aarch64', package: 'qemu-system-arm' },
@@ -123,8 +123,9 @@ export async function findMachine(architecture: string = process.arch): Promise<
   return {
     emulator: emulator.name,
     version,
-    // Not the microvm: its only clock to measure the processor's by is one that Linux gives up on when the emulator
-    // gets too little processor time, and then it waits for ever. This one has others, and starts a second later.
+    // Not the microvm: Linux measures the processor's clock by its only other clock, and gives up on that one when the
+    // emulator gets too little processor time; then it waits for ever. This machine has other clocks, and starts a
+    // second later.
     type: 'q35,usb=off,sata=off,smbus=off,vmport=off',
     cpu: emulatedCpu,
     bus: 'pci',
@@ -138,8 +139,8 @@ export async function findMachine(architecture: string = process.arch): Promise<
 }
 
 /**
- * All that the emulator can do but fast string instructions: Linux would copy memory by them, and they are emulated byte
- * by byte.
+ * All features of the emulator but fast string instructions: Linux would copy memory by them, and they are emulated
+ * byte by byte.
  */
 const emulatedCpu = 'max,-erms,-fsrm';
 
@@ -149,9 +150,9 @@ const quickFirmware = '/usr/share/qemu/qboot.rom';
 /** Modules that every vm needs: its disks, ports, randomness, and the file system of the payload. */
 export const deviceModules = ['virtio_blk', 'virtio_console', 'virtio_rng', 'isofs'];
 
-/** System calls that QEMU gives up before the guest runs. */
+/** Groups of system calls that QEMU gives up before the guest runs. */
 const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
-/** With a network it starts a process per connection, each in a session of its own, which counts as a privilege. */
+/** With a network QEMU starts a process per connection, each in a session of its own, which counts as a privilege. */
 const sandboxWithChildren = 'on,obsolete=deny,resourcecontrol=deny';
 
 export interface MachineCommand {
@@ -205,12 +206,13 @@ function describe(options: MachineOptions, files: Files): string[] {
 }
 
 /**
- * An oops ends the vm as a panic does, and a panic restarts it, which `-no-reboot` makes its end. The other settings
- * save time: init.sh starts the other processors, whose counters are in step, the kernel's code is the one for several
- * from the beginning rather than patched twice, and its ciphers need no test.
- * How fast the counters run it measures as it starts, which on a busy machine goes wrong under emulation (clocks at
- * several times the speed were seen): there, time is what a device says, and that its timer is slow to answer is no
- * reason to panic.
+ * Settings of the kernel. An oops ends the vm as a panic does; a panic restarts it, and `-no-reboot` turns a restart
+ * into its end. The other settings save time: init.sh starts the other processors, whose counters are in step; the
+ * kernel starts with its code for several processors instead of patching twice; its ciphers need no test.
+ *
+ * The kernel measures the speed of the counters as it starts. On a busy machine that goes wrong under emulation (clocks
+ * at several times the speed were seen): there, a device gives the time, and a slow answer of its timer is no reason to
+ * panic.
  */
 function kernelCommandLine({ console }: Machine, accelerator: Accelerator): string {
   const fast = 'maxcpus=1 noreplace-smp mitigations=off random.trust_cpu=on tsc=reliable cryptomgr.notests edd=off';
@@ -219,8 +221,8 @@ function kernelCommandLine({ console }: Machine, accelerator: Accelerator): stri
 }
 
 /**
- * Each partition is a disk of its own, cut out of the overlay: there is no partition table inside to be read another
- * way than it was outside, nothing outside the partitions can be written, and devices are as on a host's loops.
+ * Each partition is a disk of its own, cut out of the overlay: the vm has no partition table that it could read
+ * differently from the worker, nothing outside the partitions can be written, and devices are as on a host's loops.
  */
 function overlayArguments({ path, base, parts }: OverlayDisk, bus: string, files: Files): string[] {
   // The overlay is thrown away after a crash, so nothing is gained by flushing it to the disk.
@@ -237,7 +239,9 @@ function overlayArguments({ path, base, parts }: OverlayDisk, bus: string, files
   ];
 }
 
-/** Errors are told to the guest: QEMU would stop it, and the worker wait, when the worker's disk is full. */
+/**
+ * Errors are reported to the guest: otherwise QEMU would stop it, and the worker wait, when the worker's disk is full.
+ */
 function diskArguments(source: Disk['source'], serial: string, bus: string, files: Files): string[] {
   const device = `virtio-blk-${bus},drive=${'node' in source ? source.node : serial},serial=${serial},share-rw=on,werror=report,rerror=report`;
   if ('node' in source) return ['-device', device];
@@ -250,7 +254,7 @@ function diskArguments(source: Disk['source'], serial: string, bus: string, file
   ];
 }
 
-/** Nothing is reached but the proxy, by one process per connection: QEMU itself forwards only to fixed partners. */
+/** Only the proxy can be reached, by one process per connection: QEMU itself forwards only to fixed partners. */
 function networkArguments({ host, port }: NonNullable<MachineOptions['proxy']>, bus: string): string[] {
   const forward = `guestfwd=tcp:${proxyAddress}:${proxyPort}-cmd:busybox nc ${host} ${port}`;
   const device = `virtio-net-${bus},netdev=network${bus === 'pci' ? ',romfile=' : ''}`;

@@ -6,11 +6,11 @@ import { type IsoContent, writeIso } from './iso9660.ts';
 
 /**
  * The disk by which the worker hands a script and its files to the vm. Its size is that of a sparse file, fixed when
- * the vm starts; each script is written to its beginning, and what it took is given back afterwards.
+ * the vm starts; each script is written to its beginning, and its room is freed afterwards.
  */
 export interface Payload extends AsyncDisposable {
   readonly path: string;
-  /** Puts `start`, which init runs, and the files of a script beside it in `files/`. */
+  /** Writes `start`, which init runs, and beside it the files of a script in `files/`. */
   write(start: string, script: Pick<GuestScript, 'text' | 'files' | 'folder'>, signal: AbortSignal): Promise<void>;
   /** Empties it. */
   clear(): Promise<void>;

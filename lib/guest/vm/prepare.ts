@@ -9,10 +9,10 @@ import { fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
 import type { VmLimits } from './limits.ts';
 import { deviceModules, findMachine, type Machine } from './machine.ts';
 
-/** What a vm is made of on this machine. */
+/** The parts of a vm on this machine. */
 
 export interface VmSettings extends VmLimits {
-  /** Where initramfs and the verdict on KVM are kept: the worker's cache, of which this takes the folder `vm`. */
+  /** Folder of the worker's cache; its folder `vm` keeps initramfs and the verdict on KVM. */
   readonly cacheDirectory: string;
   /** Path of the kernel, its modules in /lib/modules; empty: the newest in /boot. */
   readonly vmKernelPath: string;
@@ -20,7 +20,7 @@ export interface VmSettings extends VmLimits {
   readonly vmNetwork: boolean;
   /** Processors of the vm. */
   readonly vmCpus: number;
-  /** Whom QEMU runs as where this process is root. */
+  /** The user ids for QEMU where this process is root. */
   readonly unprivilegedIds: IdRange;
 }
 
@@ -30,7 +30,7 @@ export interface VmParts extends AcceleratorChoice {
   readonly directory: string;
 }
 
-/** Finds the parts, and whether KVM works. Throws `guest.unavailable` with all that is missing and what to install. */
+/** Finds the parts, and whether KVM works. Throws `guest.unavailable` with all missing parts and their packages. */
 export async function prepareVm(settings: VmSettings): Promise<VmParts> {
   const directory = join(settings.cacheDirectory, 'vm');
   const found = await Promise.allSettled([findMachine(), findKernel(settings.vmKernelPath), readBusybox()]);
@@ -50,7 +50,7 @@ export async function prepareVm(settings: VmSettings): Promise<VmParts> {
   return { ...parts, ...choice };
 }
 
-/** One error for several parts that are missing, each with what to install. */
+/** One error for several missing parts, each with its package. */
 function allOf(errors: readonly unknown[]): unknown {
   const [first, ...more] = errors;
   const missing = errors.filter((error) => error instanceof ImageBuilderError && error.code === 'guest.unavailable');

@@ -3,23 +3,23 @@ import { missingPackages, toolsOf } from '../../tools.ts';
 import type { Accelerator } from './machine.ts';
 import { prepareVm, type VmSettings } from './prepare.ts';
 
-/** What the vm guest finds here. */
+/** The result of looking for the vm guest here. */
 export type VmProbe =
   | {
       readonly usable: true;
       readonly accelerator: Accelerator;
-      /** Why this accelerator. */
+      /** The reason for this accelerator. */
       readonly reason: string;
-      /** What QEMU says of itself. */
+      /** QEMU's version, in its own words. */
       readonly emulator: string;
-      /** The kernel that it runs, such as `6.1.0-40-cloud-amd64`. */
+      /** The kernel of the vm, such as `6.1.0-40-cloud-amd64`. */
       readonly kernel: string;
     }
   | { readonly usable: false; readonly missing: readonly string[] };
 
 /**
- * Whether vms can be started here, with what, and what is missing, one sentence each. Whether KVM works is tried, at
- * most once per start of the machine.
+ * Whether vms can be started here, with which programs, and what is missing, one sentence each. KVM is tried at most
+ * once per start of the machine.
  */
 export async function probeVm(settings: VmSettings): Promise<VmProbe> {
   const missing: string[] = [];

@@ -15,12 +15,12 @@ export interface VmGuestOptions extends VmSettings {
   readonly log: Log;
 }
 
-/** A vm that takes longer than this to start does not start at all, however slow the machine. */
+/** A vm that takes longer than this to start will not start at all, even on a slow machine. */
 const startLimitMs = 300_000;
 
 /**
  * The guest that needs no privileges: a small QEMU machine opens the overlay, and its kernel reads the image's file
- * systems. What is hostile in an image, or in a package, has the vm to itself.
+ * systems. A hostile image or package has only the vm to attack.
  */
 export function createVmGuest(options: VmGuestOptions): Guest {
   return {

@@ -16,11 +16,11 @@ import type { Payload } from './payload.ts';
 import { vmScripts } from './script.ts';
 import type { Vm } from './vm.ts';
 
-/** Running scripts in a vm, around the image and inside it. */
+/** Runs scripts in a vm, around the image and inside it. */
 export interface ScriptRunner {
-  /** With the tools of the vm, as its root. */
+  /** Runs it with the tools of the vm, as its root. */
   around(script: GuestScript): Promise<GuestOutput>;
-  /** In the image, with its own shell. */
+  /** Runs it in the image, with the image's own shell. */
   inside(script: GuestScript): Promise<GuestOutput>;
 }
 
@@ -29,7 +29,7 @@ export interface ScriptRunnerParts {
   readonly payload: Payload;
   readonly disk: GuestDisk;
   readonly signal: AbortSignal;
-  /** As inside; null without a network. */
+  /** The proxy's address inside; null without a network. */
   readonly proxyUrl: string | null;
 }
 
@@ -107,7 +107,7 @@ export interface VmSessionParts {
 }
 
 export interface VmSession extends GuestSession {
-  /** Puts into the image what it needs while it is open; `close` takes it out. */
+  /** Puts files into the image that it needs while it is open; `close` takes them out. */
   borrow(): Promise<void>;
 }
 

@@ -11,21 +11,21 @@ import { openFiles } from './handed-files.ts';
 import { diedOfMemory, limitMet, type VmLimits } from './limits.ts';
 import { type MachineOptions, machineCommand } from './machine.ts';
 
-/** A running QEMU. It is killed with this process, however that dies. */
+/** A running QEMU. It is killed when this process dies, in whatever way. */
 export interface Vm extends AsyncDisposable {
   readonly channel: Channel;
   /**
-   * Aborted, with the error as its reason, when the vm has ended without being asked to, or has been ended because what
-   * runs in it went beyond a limit (`guest.limit`). Root in the vm can have it say the latter, and gains nothing by it.
+   * Aborted, with the error as its reason, when the vm has ended by itself, or was ended because its processes went
+   * beyond a limit (`guest.limit`). Root in the vm can pretend the latter, and gains nothing by it.
    */
   readonly lost: AbortSignal;
   /** The last lines of the kernel's console and of QEMU's own messages. */
   console(): readonly string[];
-  /** Most memory that QEMU has had so far, in bytes; null where it is not known. */
+  /** Most memory that QEMU has had so far, in bytes; null where that is not known. */
   peakMemoryBytes(): Promise<number | null>;
   /**
-   * Ends QEMU with all that it has written in its file; the image must be unmounted. Throws `guest.failed` where that
-   * takes longer than `limitMs`, and kills it.
+   * Ends QEMU once its file has everything that it has written; the image must be unmounted. Throws `guest.failed`
+   * where that takes longer than `limitMs`, and kills it.
    */
   end(limitMs: number): Promise<void>;
   /** Kills it and waits until it is gone. */
@@ -33,9 +33,9 @@ export interface Vm extends AsyncDisposable {
 }
 
 export interface VmOptions extends Omit<MachineOptions, 'ports' | 'firstPort'> {
-  /** Whom QEMU runs as. */
+  /** The user for QEMU; null for the worker's own. */
   readonly user: UnprivilegedUser | null;
-  /** What the vm's init is told to hold what runs to, for what is said of it. */
+  /** The limits that the vm's init enforces, to be named in errors. */
   readonly limits: VmLimits;
 }
 
@@ -43,7 +43,10 @@ const consoleLines = 60;
 const maximumConsoleLineCharacters = 400;
 const firstPort = 3;
 
-/** Starts QEMU and resolves when its init is ready, which is what `lost` and `signal` may prevent: throws their reason. */
+/**
+ * Starts QEMU and resolves when its init is ready. Throws the reason of `lost` or `signal` where one of them is aborted
+ * before that.
+ */
 export async function startVm(options: VmOptions, limitMs: number, signal: AbortSignal): Promise<Vm> {
   signal.throwIfAborted();
   const vm = await launch(options);
@@ -67,11 +70,12 @@ async function launch(options: VmOptions): Promise<Vm> {
     ...['prlimit', '--core=0', '--', options.machine.emulator, ...words],
   ];
   await using opened = await openFiles(files, options);
-  // Node's pipes are socket pairs, which QEMU takes over by their descriptors: no paths, nobody else to connect.
+  // Node's pipes are socket pairs, which QEMU gets as descriptors: they have no paths to which another process could
+  // connect.
   const child = execa('setpriv', command, {
     env: { ...cleanEnvironment, [guestVariable]: options.directory },
     extendEnv: false,
-    // Descriptors, too, are what it takes, though its types do not have them in these places.
+    // execa takes descriptors, too, although its types do not have them in these places.
     stdio: [
       'ignore',
       'pipe',

@@ -1,4 +1,4 @@
-# Mounts the other partitions and puts together what scripts inside the image see, by the same script as on a host.
+# Mounts the other partitions and puts together the file tree of scripts inside, by the script of the host guest.
 # In $JOB: `partitions` (NUMBER TYPE OPTIONS), `folders` (paths below /guest/binds, the upper ones first), `assemble` and
 # its input `plan`.
 set -eu

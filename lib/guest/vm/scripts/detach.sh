@@ -1,4 +1,4 @@
-# Ends what runs inside the image, flushes, trims and unmounts it. $@ are its mount points, the root first.
+# Ends all processes inside the image, flushes, trims and unmounts it. $@ are its mount points, the root first.
 # Prints `untrimmed TARGET` and `errors COUNT`.
 set -u
 kill -KILL "$(cat /guest/process)"
@@ -11,7 +11,7 @@ echo "errors $(cat /sys/fs/ext4/*/errors_count 2>/dev/null | { sum=0; while read
 
 # This script lies where scripts inside the image would find it.
 mount --make-rprivate /
-# The latest first; a second time for what processes that were still ending held on to.
+# The latest first; a second time for mounts that ending processes still used.
 tries=0
 while [ $tries -lt 100 ]; do
   targets=

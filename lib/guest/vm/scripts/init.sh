@@ -1,9 +1,9 @@
 #!/bin/sh
-# First process of the vm. Loads the modules, opens the ports and then does what the worker says on the control port,
-# a line at a time:
+# First process of the vm. Loads the modules, opens the ports and then follows the worker's lines on the control port,
+# one at a time:
 #   run NONCE   runs the file `start` of the payload disk as it is now; standard output, standard error and
 #               descriptor 3 go to their ports, each followed by a NUL and the nonce; then `done NONCE CODE` to control
-# `limit memory` or `limit processes` goes to control as soon as what runs has met that limit, and before `done`.
+# `limit memory` or `limit processes` goes to control as soon as processes have met that limit, and before `done`.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -56,7 +56,7 @@ for processor in /sys/devices/system/cpu/cpu[0-9]*/online; do
   [ ! -e "$processor" ] || echo 1 >"$processor"
 done &
 
-# All that runs is in this control group once stage.sh has made it, and with it limits.
+# All processes of the image are in this control group, with its limits, once stage.sh has made it.
 group=/sys/fs/cgroup/image
 say_limits() {
   [ -e $group ] || return
@@ -67,7 +67,7 @@ say_limits() {
   done <$group/memory.events
 }
 mkfifo /never
-# The shell itself can wait only for what does not come; `sleep` would be a process each time.
+# The shell can pause only by reading input that does not come; `sleep` would be a process each time.
 while :; do
   # shellcheck disable=SC3045 # the shell of the vm is busybox, whose read has -t
   read -r -t 1 _line

@@ -9,7 +9,7 @@ if [ -e /sys/class/net/eth0 ]; then
   ip link set eth0 up
   ip addr add "$5" dev eth0
 fi
-# What is killed for want of memory, and what cannot be started, is counted there; init looks.
+# This control group counts processes killed for want of memory, and failed starts of processes; init reads the counts.
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo '+memory +pids' >/sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/image
