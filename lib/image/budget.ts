@@ -1,17 +1,17 @@
 import { ImageBuilderError } from '../errors.ts';
 
-/** Takes note of bytes that are about to be read or decompressed. Throws where there have been too many. */
+/** Counts bytes that are about to be read or decompressed. Throws where there have been too many. */
 export type Spend = (bytes: number) => void;
 
 const MiB = 2 ** 20;
-/** Partitions of the largest clusters, as many as are looked at, and then some. */
+/** Room for partitions of the largest clusters, as many as are looked at, with some to spare. */
 const baseBytes = 256 * MiB;
 const bytesPerFileByte = 8;
 
 /**
- * The cost that looking for partitions in a file may have. Compressed clusters can be shared, so that a small file holds a disk
- * on which there is no end of blocks to read; what is read is therefore held to the size of the file. The function
- * throws `image.unsupported` beyond that, and the reason of `signal`.
+ * The cost that looking for partitions in a file may have. Compressed clusters can be shared, so that a small file
+ * holds a disk on which there is no end of blocks to read. The bytes read are therefore limited by the size of the
+ * file. The function throws `image.unsupported` beyond that, and the reason of `signal`.
  */
 export function createBudget(fileSizeBytes: number, signal: AbortSignal | undefined): Spend {
   const limitBytes = baseBytes + bytesPerFileByte * fileSizeBytes;

@@ -4,16 +4,16 @@ import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 export interface RepackOptions {
   readonly basePath: string;
-  /** What the inspection of the base said. */
+  /** The inspection of the base. */
   readonly base: ImageInspection;
-  /** The overlay over the base, with every change in it; nothing else has it open. */
+  /** The overlay over the base, with every change in it; no process has it open. */
   readonly overlayPath: string;
   readonly outputPath: string;
   /** Method of a full conversion. zlib can be read by every QEMU, zstd by QEMU 5.1 or later. */
   readonly compression: 'zlib' | 'zstd';
   readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
-  /** Told how far it is, 0 to 1. */
+  /** Called with the finished part, 0 to 1. */
   readonly onProgress: (fraction: number) => void;
 }
 

@@ -11,7 +11,7 @@ const maximumRequestBytes = 2 ** 30;
 
 /**
  * Why the changes of an overlay should not be appended to a copy of its base, in words; null where they should.
- * Appending compresses only what was changed, with the base's own method.
+ * Appending compresses only the changed clusters, with the base's own method.
  */
 export function obstacleToDeltaAppend(
   base: ImageInspection,
@@ -26,22 +26,23 @@ export function obstacleToDeltaAppend(
   if (compressedBytes < allocatedBytes / 2) return 'the base is not compressed';
   if (delta.virtualSizeBytes !== base.virtualSizeBytes) return 'the disk was resized';
   if (delta.clusterSizeBytes % clusterSizeBytes !== 0) return 'the overlay has smaller clusters than the base';
-  // zstd compresses several times faster than zlib: converting all with it overtakes appending much with zlib.
+  // zstd compresses several times faster than zlib: converting everything with zstd overtakes appending much with zlib.
   const slower = base.qcow2.compression === 'zlib' && compression === 'zstd';
   if (delta.dataBytes > allocatedBytes / (slower ? 4 : 1)) return 'the changes are too large against the base';
   return null;
 }
 
 /**
- * Writes the changed disk as a copy of the base in which the changed clusters are replaced, compressed. The result
- * has no backing file and is checked. Throws what QEMU’s tools and `exec` throw, `image.output` where the check fails.
+ * Writes the changed disk as a copy of the base in which the changed clusters are replaced, compressed. The result has
+ * no backing file and is checked. Throws the errors of QEMU’s tools and of `exec`, `image.output` where the check
+ * fails.
  */
 export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<void> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
   const limits = limitsFor(Math.max(base.virtualSizeBytes, base.fileSizeBytes));
-  // Keeps holes, clones where the file system can, and can be killed, which no copy within this process can. Not the
-  // mode: the base is read-only, and a worker that is not root could not write to such a copy.
+  // cp keeps holes, clones where the file system can, and can be killed, unlike a copy within this process. It does not
+  // keep the mode: the base is read-only, and a worker that is not root could not write to such a copy.
   await exec('cp', ['--no-preserve=mode', '--reflink=auto', '--sparse=auto', '--', resolve(basePath), output], {
     signal,
   });
@@ -70,7 +71,7 @@ export async function deltaAppend(options: RepackOptions, delta: Delta): Promise
   if (refused !== undefined) throw new ImageBuilderError('tool.failed', `qemu-io discard failed: ${refused}`);
 
   if (delta.dataBytes > 0) {
-    // Without its backing file the overlay has only the changes; and what it has not is not written (no -S 0).
+    // Without its backing file the overlay has only the changes; unallocated clusters are not written (no -S 0).
     const changes = { driver: 'qcow2', backing: null, file: { driver: 'file', filename: names.overlay } };
     const args = ['convert', '-p', '-n', '-c', '-m', '8', '-W', '--target-is-zero', '-t', 'unsafe', '-O', 'qcow2'];
     await tools.run('qemu-img', [...args, `json:${JSON.stringify(changes)}`, names.output], {

@@ -3,7 +3,7 @@ import { headerAreaBytes, parseHeader } from './qcow2/header.ts';
 import { forEachCluster } from './qcow2/tables.ts';
 import { readAt } from './read-at.ts';
 
-/** What an overlay changes of its base. */
+/** The differences between an overlay and its base. */
 export interface Delta {
   readonly virtualSizeBytes: number;
   readonly clusterSizeBytes: number;
@@ -19,7 +19,7 @@ export interface DiskExtent {
 }
 
 /**
- * Reads off an overlay's tables what it changes. Throws `image.corrupt` or `image.truncated` where they are damaged,
+ * Reads the changes from the tables of an overlay. Throws `image.corrupt` or `image.truncated` where they are damaged,
  * `image.unsupported` where the overlay has features that overlays of ours do not have.
  */
 export async function readDelta(overlayPath: string, signal: AbortSignal): Promise<Delta> {

@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { FromDigestThread, ToDigestThread } from './digest.ts';
 
-/** The thread in which a file is hashed by one algorithm: started by digest.ts. */
+/** The thread that hashes a file by one algorithm; digest.ts starts it. */
 
 const { path, algorithm } = workerData as ToDigestThread;
 const tell = (message: FromDigestThread) => parentPort?.postMessage(message);

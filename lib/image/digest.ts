@@ -6,7 +6,7 @@ import { onAbort } from '../async.ts';
 
 export interface HashOptions {
   readonly signal?: AbortSignal;
-  /** Told now and then how many bytes are done. */
+  /** Called now and then with the number of bytes that are done. */
   readonly onProgress?: (currentBytes: number, totalBytes: number) => void;
 }
 
@@ -33,7 +33,7 @@ export interface FromDigestThread {
 export async function hashFile(path: string, { signal, onProgress }: HashOptions = {}): Promise<FileDigests> {
   signal?.throwIfAborted();
   const { size: totalBytes } = await stat(path);
-  // The slower one tells how far it is.
+  // The slower digest reports the progress.
   const onBytes = (currentBytes: number) => onProgress?.(currentBytes, totalBytes);
   const [sha256, sha512] = await Promise.all([
     digestInThread({ path, algorithm: 'sha256' }, signal),

@@ -12,7 +12,7 @@ export interface Disk {
   read(offset: number, length: number): Promise<Buffer>;
 }
 
-/** A raw file as the disk that it is. The handle stays the caller's. What `spend` throws ends a read. */
+/** A raw file as a disk. The handle stays the caller's. An error thrown by `spend` ends a read. */
 export function rawDisk(handle: FileHandle, sizeBytes: number, spend: Spend = () => {}): Disk {
   return {
     sizeBytes,

@@ -1,7 +1,7 @@
 import type { Disk } from './disk.ts';
 import type { FileSystem } from './partition.ts';
 
-/** FAT12, FAT16 and FAT32, after Microsoft's "FAT: General Overview of On-Disk Format" and what libblkid looks at. */
+/** FAT12, FAT16 and FAT32, after Microsoft's "FAT: General Overview of On-Disk Format" and the checks of libblkid. */
 
 interface FatLayout {
   readonly bits: 12 | 16 | 32;
@@ -9,7 +9,7 @@ interface FatLayout {
   readonly clusterBytes: number;
   readonly fatOffset: number;
   readonly rootOffset: number;
-  /** Bytes of the root folder where it has a place of its own (FAT12 and FAT16). */
+  /** Bytes of the root folder where it has a fixed place (FAT12 and FAT16). */
   readonly rootBytes: number;
   readonly dataOffset: number;
   readonly rootCluster: number;
@@ -23,7 +23,7 @@ const longNameAttributes = 0x0f;
 const entryBytes = 32;
 /** A folder has at most 65,536 entries. */
 const maximumRootBytes = 65_536 * entryBytes;
-/** Read at a time: folders end where an entry begins with zero, mostly early. */
+/** Bytes read at a time: folders end where an entry begins with zero, mostly early. */
 const pieceBytes = 32 * 1024;
 
 /** The layout that a boot sector describes; null where it is not one of FAT. */
@@ -71,7 +71,7 @@ export async function readFat(disk: Disk, offset: number, sizeBytes: number): Pr
   };
 }
 
-/** The label in the root folder, which counts before the one in the boot sector. */
+/** The label in the root folder, which wins over the one in the boot sector. */
 async function rootLabel(disk: Disk, offset: number, sizeBytes: number, layout: FatLayout): Promise<string | null> {
   const inside = (start: number, length: number) => start + length <= sizeBytes;
   if (layout.bits !== 32) {

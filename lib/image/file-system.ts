@@ -4,8 +4,8 @@ import type { FileSystem } from './partition.ts';
 import { readText } from './read-at.ts';
 
 /**
- * What file system begins at a place of a disk, by its superblock: the same marks, labels and UUIDs that libblkid
- * reports. The superblocks are only read, never followed (but for the label of a FAT).
+ * Recognises the file system that begins at a place of a disk by its superblock: the same marks, labels and UUIDs that
+ * libblkid reports. The superblocks are only read, never followed (but for the label of a FAT).
  */
 export async function detectFileSystem(disk: Disk, offset: number, sizeBytes: number): Promise<FileSystem | null> {
   const head = await disk.read(offset, Math.min(sizeBytes, headBytes));
@@ -24,7 +24,7 @@ type Reader = (head: Buffer) => FileSystem | null;
 const hasAt = (head: Buffer, offset: number, mark: string): boolean =>
   head.toString('latin1', offset, offset + mark.length) === mark;
 
-/** Canonical form of a UUID, stored in the order it is written; null for one that was never set. */
+/** Canonical form of a UUID, stored in the order it is written; null for a UUID that was never set. */
 function readUuid(head: Buffer, offset: number): string | null {
   const hex = head.toString('hex', offset, offset + 16);
   if (/^0*$/.test(hex)) return null;
@@ -72,7 +72,7 @@ const readSwap: Reader = (head) => {
   return marked ? { type: 'swap', label: readText(head, 1052, 16), uuid: readUuid(head, 1036) } : null;
 };
 
-/** Feature bits by which ext2, ext3 and ext4 differ; ext4 is what needs any feature that ext3 does not know. */
+/** Feature bits by which ext2, ext3 and ext4 differ; a file system with any feature that ext3 does not know is ext4. */
 const ext = {
   magic: 0xef53,
   compatHasJournal: 0x4,

@@ -10,7 +10,7 @@ import { readLittle } from './read-at.ts';
 const signature = 'EFI PART';
 const minimumHeaderBytes = 92;
 const minimumEntryBytes = 128;
-/** 128 entries are usual; what claims more than this many is not a table that anybody made. */
+/** 128 entries are usual; a table that claims more than this many is not genuine. */
 const maximumEntries = 1024;
 const maximumEntryBytes = 4096;
 
@@ -23,7 +23,7 @@ interface Header {
 
 /**
  * The partitions of the GPT for sectors of `sectorBytes`, from the backup at the end of the disk where the primary
- * table is damaged; null where there is no GPT. Throws `image.corrupt` where there is one and neither copy is whole.
+ * table is damaged; null where there is no GPT. Throws `image.corrupt` where there is one but both copies are damaged.
  */
 export async function readGpt(disk: Disk, sectorBytes: number): Promise<readonly TableEntry[] | null> {
   const sectors = Math.floor(disk.sizeBytes / sectorBytes);
@@ -39,7 +39,7 @@ export async function readGpt(disk: Disk, sectorBytes: number): Promise<readonly
   );
 }
 
-/** One copy of the table: its partitions, or what is wrong with it, or null where none is there. */
+/** Reads one copy of the table: returns its partitions, or what is wrong with it, or null where none is there. */
 async function readCopy(disk: Disk, sector: number, sectorBytes: number): Promise<TableEntry[] | string | null> {
   const block = await disk.read(sector * sectorBytes, sectorBytes);
   if (block.toString('latin1', 0, 8) !== signature) return null;

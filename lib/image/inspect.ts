@@ -17,14 +17,14 @@ export interface InspectOptions {
 }
 
 /**
- * Looks into a file that nobody vouches for, byte by byte and without any tool, and says what image it is. What it
- * lets pass makes QEMU open no other file and allocate nothing beyond its size limits.
+ * Recognises the image in an untrusted file, byte by byte and without any tool. A file that passes makes QEMU open no
+ * other file and allocate nothing beyond its size limits.
  *
  * Throws `image.unsafe` (backing file, external data file), `image.unsupported` (another format, by name; encryption,
  * snapshots, features that are not known), `image.too_large`, `image.truncated`, `image.corrupt`, the reason of
  * `signal`, and Node's own errors where the file cannot be read. Time and memory are bounded by the size of the file:
- * no table is checked twice, and what is read of the disk has a budget (`createBudget`). Never busy for long: between
- * any two clusters, other work is done and `signal` looked at.
+ * no table is checked twice, and reading from the disk has a budget (`createBudget`). Never busy for long: between any
+ * two clusters, other work is done and `signal` looked at.
  */
 export async function inspectImage(path: string, options: InspectOptions): Promise<ImageInspection> {
   options.signal?.throwIfAborted();
@@ -36,7 +36,7 @@ export async function inspectImage(path: string, options: InspectOptions): Promi
   if (format === 'other' || format === 'checksums') {
     throw new ImageBuilderError('image.unsupported', `the file is ${name}, no qcow2 or raw image: ${advice}`);
   }
-  // A file larger than its disk by more than tables and leftovers is no image that anybody made in good faith.
+  // A file larger than its disk by more than tables and leftovers was not made in good faith.
   if (fileSizeBytes > 2 * options.maximumVirtualBytes) throw tooLarge(fileSizeBytes, options.maximumVirtualBytes);
   return format === 'qcow2'
     ? await inspectQcow2(handle, fileSizeBytes, options)

@@ -1,6 +1,6 @@
 import type { Partition } from './partition.ts';
 
-/** What an image is, as its own bytes say. Plain data: it can be kept as JSON beside a cached image. */
+/** The facts about an image that its own bytes state. Plain data: it can be kept as JSON beside a cached image. */
 export interface ImageInspection {
   readonly format: 'qcow2' | 'raw';
   /** Size of the disk that a machine sees. */
@@ -25,6 +25,6 @@ export interface Qcow2Details {
   readonly allocatedBytes: number;
   /** Part of `allocatedBytes` that is compressed. */
   readonly compressedBytes: number;
-  /** What only a full conversion should handle, in words; empty for images as qemu-img makes them. */
+  /** Features that only a full conversion should handle, in words; empty for images as qemu-img makes them. */
   readonly unusual: readonly string[];
 }

@@ -2,7 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import { unescapeOctal } from './octal.ts';
 import type { FileSystem, Partition } from './partition.ts';
 
-/** Which partition is what: by label and type, never by number, since numbers differ from series to series. */
+/** Finds the roles of partitions: by label and type, never by number, since numbers differ from series to series. */
 
 /** Root partitions by architecture: UAPI Group's Discoverable Partitions Specification. */
 const rootTypes: readonly string[] = [
@@ -17,13 +17,13 @@ const rootTypes: readonly string[] = [
 ];
 const linuxData: readonly (string | null)[] = ['0fc63daf-8483-4772-8e79-3d69d8477de4', 'mbr:83', null];
 const rootFileSystems: readonly FileSystem['type'][] = ['ext2', 'ext3', 'ext4', 'xfs', 'btrfs'];
-/** Labels of partitions that a root file system lies beside. */
+/** Labels of partitions beside a root file system. */
 const notRoot = /^(boot|\/boot|efi|uefi|esp|home|var|srv|swap|data)$/i;
 
 /**
  * The root partition: the one labelled `cloudimg-rootfs`, else that of a root type, else the one whose label or name
  * contains "root", else the only Linux file system that is not another partition's by its label. Throws
- * `image.unsupported`, listing what there is, where none or more than one fits.
+ * `image.unsupported`, listing the partitions, where none or more than one fits.
  */
 export function findRoot(partitions: readonly Partition[]): Partition {
   const candidates = partitions.filter(

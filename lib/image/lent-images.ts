@@ -3,8 +3,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { UnprivilegedUser } from '../privileges.ts';
 
 /**
- * Files that QEMU's image tools get as open descriptors and open once more by these: they need no folder to find a file
- * in, and can put nothing in its place.
+ * Files that QEMU's image tools get as open descriptors and open once more by these: the tools need no folder to find a
+ * file in, and can put nothing in its place.
  */
 
 /** `exec` hands over the first file that it is given as this descriptor. */
@@ -12,20 +12,20 @@ const firstDescriptor = 3;
 
 export interface ImageFile {
   readonly path: string;
-  /** A file that is to be written to is made where it is missing. */
+  /** A file to write to is made where it is missing. */
   readonly writable: boolean;
 }
 
 export interface LentImages<Name extends string> extends AsyncDisposable {
-  /** The path by which a process that has inherited the descriptors opens each file. */
+  /** The name by which a process that has inherited the descriptors can open each file. */
   readonly names: Readonly<Record<Name, string>>;
   readonly descriptors: readonly number[];
 }
 
 /**
- * Opens the files and lets `user` open them too: their group becomes that user's, their owner stays. Files that
- * everybody may read, such as base images in the cache, which other builds use at the same time, are not touched for
- * reading. Disposing takes them back; by then the user must have no process left.
+ * Opens the files and lets `user` open them too: their group becomes that user's, their owner stays. To be read, files
+ * that everybody may read stay untouched, such as base images in the cache, which other builds use at the same time.
+ * Disposing takes the files back; by then the user must have no process left.
  */
 export async function lendImages<Name extends string>(
   files: Readonly<Record<Name, ImageFile>>,
@@ -48,7 +48,7 @@ export async function lendImages<Name extends string>(
   };
 }
 
-/** Resolves with what takes the file back. */
+/** Resolves with the function that takes the file back. */
 async function lend(file: FileHandle, user: UnprivilegedUser, writable: boolean): Promise<() => Promise<void>> {
   const { uid, gid, mode } = await file.stat();
   if (!writable && (mode & 0o004) !== 0) return async () => {};

@@ -12,13 +12,13 @@ const bootSignature = 0xaa55;
 const protectiveType = 0xee;
 const extendedTypes: readonly number[] = [0x05, 0x0f, 0x85];
 const firstLogicalNumber = 5;
-/** As many as Linux has names for on most disks; also what ends a chain that never would. */
+/** Linux has no more names for partitions on most disks. The limit also ends a chain that would never end. */
 const maximumLogical = 128;
 
 export interface Mbr {
   /** True where the table only says that the disk has a GPT. */
   readonly protective: boolean;
-  /** Primary and logical partitions; the extended one, which only holds others, is not among them. */
+  /** Primary and logical partitions, without the extended one, which only holds others. */
   readonly entries: readonly TableEntry[];
 }
 
@@ -29,7 +29,7 @@ interface RawEntry {
 }
 
 /**
- * The MBR of a disk; null where there is none, also where the first sector is a file system's boot sector. Throws
+ * The MBR of a disk; null where there is none, such as where the first sector is a file system's boot sector. Throws
  * `image.corrupt` for chains of logical partitions that loop, leave their extended partition or do not end.
  */
 export async function readMbr(disk: Disk): Promise<Mbr | null> {

@@ -16,15 +16,15 @@ const defaultClusterBytes = 64 * 1024;
 
 /**
  * Creates an empty qcow2 file that reads as the base and takes all changes. Its clusters are never smaller than those
- * of the base, so that each change is of whole clusters of the base (what appending the changes to it relies on).
- * Throws `tool.failed`, `disk.full` or the reason of `signal`.
+ * of the base, so that each change covers whole clusters of the base, on which appending the changes relies. Throws
+ * `tool.failed`, `disk.full` or the reason of `signal`.
  */
 export async function createOverlay(options: OverlayOptions): Promise<void> {
   const { basePath, base, overlayPath, unprivilegedIds, signal } = options;
   await using tools = await openQemuTools({ overlay: { path: overlayPath, writable: true } }, unprivilegedIds);
   const clusterBytes = Math.max(defaultClusterBytes, base.qcow2?.clusterSizeBytes ?? 0);
   const args = ['create', '-q', '-f', 'qcow2', '-o', `compat=1.1,cluster_size=${clusterBytes}`];
-  // The overlay keeps the base's path, which is not opened here (-u). An absolute one is never taken for a URL.
+  // The overlay keeps the base's path, without opening it here (-u). QEMU never takes an absolute path for a URL.
   args.push('-u', '-F', base.format, '-b', resolve(basePath), tools.names.overlay, String(base.virtualSizeBytes));
   await tools.run('qemu-img', args, {
     limits: limitsFor(base.virtualSizeBytes),

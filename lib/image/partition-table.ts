@@ -11,7 +11,7 @@ export interface PartitionTable {
 }
 
 export interface PartitionTableOptions {
-  /** The error for partitions beyond the end of the disk: a raw file was cut off, a qcow2 file lies. */
+  /** The error for partitions beyond the end of the disk: a raw file was cut off, a qcow2 file is wrong. */
   readonly beyondEnd: 'image.corrupt' | 'image.truncated';
 }
 
@@ -23,8 +23,9 @@ const sectorSizes = [512, 4096] as const;
 
 /**
  * The partitions of a disk, with their file systems: from its GPT, else from its MBR, else the whole disk where it is
- * one file system; none where nothing is recognised. Throws `image.corrupt` for tables that contradict themselves
- * (checksums, overlaps, loops), `image.unsupported` for more than 128 partitions, the code `beyondEnd` for partitions outside the disk, and what `disk.read` throws.
+ * one file system; empty where nothing is recognised. Throws `image.corrupt` for tables that contradict themselves
+ * (checksums, overlaps, loops), `image.unsupported` for more than 128 partitions, the code `beyondEnd` for partitions
+ * outside the disk, and the errors of `disk.read`.
  */
 export async function readPartitions(disk: Disk, { beyondEnd }: PartitionTableOptions): Promise<PartitionTable> {
   const { table, entries } = await readTable(disk, beyondEnd);

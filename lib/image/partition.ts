@@ -1,4 +1,6 @@
-/** A partition, or the whole disk where there is no partition table, with what its first blocks say of its content. */
+/**
+ * A partition, or the whole disk where there is no partition table, with its file system as far as it was recognised.
+ */
 export interface Partition {
   /** 1-based number in its table; 0 where the whole disk is one file system. */
   readonly number: number;
@@ -10,11 +12,11 @@ export interface Partition {
   readonly name: string | null;
   /** GPT partition GUID in lower case (PARTUUID); null where there is none. */
   readonly partitionUuid: string | null;
-  /** What the superblock says; null where none was recognised. */
+  /** The file system by its superblock; null where none was recognised. */
   readonly fileSystem: FileSystem | null;
 }
 
-/** A partition as its table has it, before anybody looked at its content. */
+/** A partition as its table has it, before its content was read. */
 export type TableEntry = Omit<Partition, 'fileSystem'>;
 
 export interface FileSystem {

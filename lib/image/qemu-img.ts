@@ -5,11 +5,11 @@ import { endProcesses } from '../unprivileged.ts';
 import { type ImageFile, lendImages } from './lent-images.ts';
 
 /**
- * The one door to QEMU's image tools. Callers name every format explicitly (`-f`, `-F`, `driver`), since a guessed
- * format lets the content of an image choose how it is read, and every file by its name in `QemuTools`.
+ * The one way to call QEMU's image tools. Callers name every format explicitly (`-f`, `-F`, `driver`), since with a
+ * guessed format the content of an image would choose how it is read. They name every file by its name in `QemuTools`.
  */
 
-/** QEMU's image tools as one user, and the files that it may use. Disposing ends what is left of its processes. */
+/** QEMU's image tools as one user, and the files that it may use. Disposing ends the rest of its processes. */
 export interface QemuTools<Name extends string> extends AsyncDisposable {
   /** The tools know each file by this name only: absolute, and without a character that QEMU takes for syntax. */
   readonly names: Readonly<Record<Name, string>>;
@@ -24,7 +24,7 @@ export interface QemuRunOptions extends Pick<ExecOptions, 'signal' | 'onLine' | 
   readonly limits: QemuLimits;
 }
 
-/** What the kernel holds a tool to: an image made for it can cost no more than this. */
+/** Limits that the kernel enforces on a tool: an image made to be costly can cost no more than this. */
 export interface QemuLimits {
   readonly cpuSeconds: number;
   /** Size beyond which no file can be written. */
@@ -32,8 +32,8 @@ export interface QemuLimits {
 }
 
 /**
- * Memory that can be written, which is what the stacks of 64 threads and eight clusters of 2 MiB stay far below.
- * Address space is no measure: malloc reserves it by the number of CPUs.
+ * Limit of writable memory, far above the stacks of 64 threads and eight clusters of 2 MiB. Address space is no
+ * measure: malloc reserves it by the number of CPUs.
  */
 const memoryBytes = 2 * 2 ** 30;
 
@@ -47,8 +47,8 @@ export function limitsFor(sizeBytes: number): QemuLimits {
 
 /**
  * Opens the files of one use of the tools. Where this process is root, the tools of each use have a user of their own,
- * without any right but on those files: they read what strangers have made. One use is one step of a build (such as
- * packing), whose runs work on the same output one after another: a user for each run would protect nothing more.
+ * without any right but on those files: they read files that strangers have made. One use is one step of a build (such
+ * as packing), whose runs work on the same output one after another: a user for each run would protect nothing more.
  */
 export async function openQemuTools<Name extends string>(
   files: Readonly<Record<Name, ImageFile>>,
@@ -90,7 +90,7 @@ function limitArguments({ cpuSeconds, fileSizeBytes }: QemuLimits): string[] {
   ];
 }
 
-/** `byPath` puts the paths of files in place of their names. */
+/** `byPath` replaces the names of files by their paths. */
 function explain(what: string, failure: ExecError, byPath: (text: string) => string): ImageBuilderError {
   const options = { cause: failure, logTail: failure.logTail.map(byPath) };
   if (/No space left on device/.test(failure.stderr + failure.stdout)) {

@@ -2,8 +2,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
 
 /**
- * Reads exactly `length` bytes at `offset` of a file. Throws `image.truncated` when the file ends before them, which a
- * caller that has checked its offsets sees only where the file shrinks while it is read.
+ * Reads exactly `length` bytes at `offset` of a file. Throws `image.truncated` when the file ends before them. Where
+ * the caller has checked its offsets, that happens only when the file shrinks while it is read.
  */
 export async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
@@ -21,12 +21,12 @@ export async function readAt(handle: FileHandle, offset: number, length: number)
   return buffer;
 }
 
-/** The big-endian unsigned 64-bit number at `offset`; Infinity where it exceeds what a number holds exactly. */
+/** The big-endian unsigned 64-bit number at `offset`; Infinity where a number cannot hold it exactly. */
 export function readBig(buffer: Buffer, offset: number): number {
   return exact(buffer.readBigUInt64BE(offset));
 }
 
-/** The little-endian unsigned 64-bit number at `offset`; Infinity where it exceeds what a number holds exactly. */
+/** The little-endian unsigned 64-bit number at `offset`; Infinity where a number cannot hold it exactly. */
 export function readLittle(buffer: Buffer, offset: number): number {
   return exact(buffer.readBigUInt64LE(offset));
 }

@@ -9,14 +9,14 @@ export type { RepackOptions } from './convert.ts';
 
 export interface RepackResult {
   readonly method: 'delta-append' | 'convert';
-  /** Why everything was converted, in words; only with `convert`. */
+  /** The reason why everything was converted, in words; only with `convert`. */
   readonly reason?: string;
   readonly sizeBytes: number;
 }
 
 /**
  * Makes one finished, compressed qcow2 file out of a base and the overlay over it: by appending the changes to a copy
- * of the base where that is possible, else, and where that fails, by converting everything. The file appears under
+ * of the base where that is possible, otherwise, and where that fails, by converting everything. The file appears under
  * `outputPath` whole, synced to the disk, or not at all.
  *
  * Throws `disk.full`, `tool.failed`, `image.corrupt` or `image.truncated` for a damaged overlay, the reason of
@@ -45,7 +45,7 @@ export async function repack(options: RepackOptions): Promise<RepackResult> {
   }
 }
 
-/** Null where it worked, else why not. What a conversion would suffer as well is thrown. */
+/** Returns the reason why delta-append failed, or null. Throws errors that would break a full conversion too. */
 async function tryDeltaAppend(options: RepackOptions, delta: Delta): Promise<string | null> {
   try {
     await deltaAppend(options, delta);

@@ -13,13 +13,12 @@ export interface VerifyOptions {
   readonly signal: AbortSignal;
 }
 
-/** Leaked clusters waste space and harm nothing; a base that came with some passes them on. */
+/** Leaked clusters waste space and harm nothing; a base that has some passes them on. */
 const checkPassed: readonly number[] = [0, 3];
 
 /**
- * Looks at a finished image as strictly as at one that came from outside: inspection, `qemu-img check`, and that its
- * disk is as large and as partitioned as the base's. Throws `image.output` where it does not pass, or the reason of
- * `signal`.
+ * Checks a finished image as strictly as one from outside: by inspection, by `qemu-img check`, and by comparing size
+ * and partitions of its disk with the base's. Throws `image.output` where it does not pass, or the reason of `signal`.
  */
 export async function verifyImage(path: string, options: VerifyOptions): Promise<ImageInspection> {
   const { base, maximumVirtualBytes, signal } = options;
@@ -48,7 +47,7 @@ export async function verifyImage(path: string, options: VerifyOptions): Promise
   }
 }
 
-/** The partition table without what the partitions contain: a build may well change a label. */
+/** The partition table without the content of the partitions: a build may well change a label. */
 function tableOf({ partitionTable, partitions }: ImageInspection): string {
   const entries = partitions.map(({ fileSystem: _content, ...entry }: Partition) => entry);
   return JSON.stringify([partitionTable, entries]);

@@ -6,15 +6,15 @@ const inflate = promisify(inflateRaw);
 const decompressZstd = promisify(zstdDecompress);
 
 /**
- * One cluster out of its compressed form, in a thread of its own. `data` may go on with bytes that belong to something else, since qcow2 knows
- * the length of compressed data only in sectors. Throws `image.corrupt` for what does not give exactly one cluster.
+ * Decompresses one cluster, in a thread of its own. `data` may end with foreign bytes, since qcow2 knows the length of
+ * compressed data only in sectors. Throws `image.corrupt` for data that does not give exactly one cluster.
  */
 export async function decompressCluster(
   data: Buffer,
   method: 'zlib' | 'zstd',
   clusterSizeBytes: number,
 ): Promise<Buffer> {
-  // Chunks as large as the result: each is a way to the thread and back.
+  // Chunks as large as the result: each costs a round trip to the thread.
   const limits = { maxOutputLength: clusterSizeBytes, chunkSize: clusterSizeBytes };
   let cluster: Buffer;
   try {

@@ -10,13 +10,13 @@ import { readL1 } from './tables.ts';
 
 const subclustersPerCluster = 32;
 
-/** Of each kind: a walk through a file system goes to and fro between its tables and its data. */
+/** Tables and clusters kept, of each kind: reading a file system alternates between its tables and its data. */
 const keptClusters = 4;
 
 /**
  * The disk of a qcow2 file without a backing file. Keeps the L1 table, four L2 tables and four decompressed clusters in
- * memory. The handle stays the caller's. What `spend` throws ends a read; a cluster that is kept costs only what is
- * copied out of it.
+ * memory. The handle stays the caller's. An error thrown by `spend` ends a read; a cluster in memory costs only the
+ * bytes copied out of it.
  */
 export async function qcow2Disk(
   handle: FileHandle,
@@ -55,7 +55,7 @@ export async function qcow2Disk(
         (await readCompressed(cluster.hostOffset, cluster.maximumBytes)).copy(target, 0, start, start + target.length);
         return;
       case 'data':
-        // A place without one allocated subcluster may be 0, which is no data but the header.
+        // The offset of a cluster without an allocated subcluster may be 0: the header, not data.
         if (cluster.subclusters?.allocated === 0) {
           target.fill(0);
           return;
@@ -97,7 +97,7 @@ function blankSubclusters(target: Buffer, start: number, { allocated }: Subclust
   }
 }
 
-/** Remembers the results that were used last. */
+/** Keeps the most recently used results. */
 function keepNewest(
   load: (offset: number, maximumBytes: number) => Promise<Buffer>,
 ): (offset: number, maximumBytes: number) => Promise<Buffer> {

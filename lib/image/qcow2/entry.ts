@@ -1,6 +1,6 @@
 import type { Qcow2Header } from './header.ts';
 
-/** What one entry of an L2 table says of one cluster of the disk. */
+/** The meaning of one entry of an L2 table, for one cluster of the disk. */
 export type Cluster =
   | { readonly kind: 'unallocated' }
   /** Reads as zeros; `hostOffset` is where room is reserved for it, 0 for none. */
@@ -27,7 +27,7 @@ export function entryBytes(header: Qcow2Header): 8 | 16 {
 
 /**
  * The entry at byte `position` of an L2 table. Offsets are at most 2^62 and are exact wherever they can lie in a file;
- * whether they do is for the caller to check.
+ * the caller checks that they do.
  */
 export function readEntry(table: Buffer, position: number, header: Qcow2Header): Cluster {
   const high = table.readUInt32BE(position);

@@ -4,7 +4,7 @@ const incompatible = { dirty: 1n, corrupt: 2n, dataFile: 4n, compressionType: 8n
 const knownIncompatible = 31n;
 const knownCompatible = 1n;
 
-/** What the header says beyond sizes and places. */
+/** The fields of the header beyond sizes and places. */
 export interface Features {
   readonly headerLength: number;
   readonly refcountBits: number;
@@ -14,9 +14,9 @@ export interface Features {
 }
 
 /**
- * Reads the fields that only version 3 has; version 2 is what it is without them. Throws `image.unsafe` for an
- * external data file, `image.unsupported` for what is not known here, `image.corrupt` for images marked as damaged or
- * not closed and for contradictions, `image.truncated` where the file ends within its header.
+ * Reads the fields that only version 3 has; version 2 equals their defaults. Throws `image.unsafe` for an external data
+ * file, `image.unsupported` for unknown features, `image.corrupt` for images marked as damaged or not closed and for
+ * contradictions, `image.truncated` where the file ends within its header.
  */
 export function readFeatures(head: Buffer, version: 2 | 3): Features {
   if (version === 2) return { headerLength: 72, refcountBits: 16, compression: 'zlib', extendedL2: false, unusual: [] };

@@ -4,8 +4,8 @@ import { readFeatures } from './features.ts';
 import { corrupt, cutOff, externalDataFile, unsafe, unsupported } from './refusals.ts';
 
 /**
- * The header of a qcow2 file, as QEMU's docs/interop/qcow2.txt describes it. What would make QEMU open another file,
- * or what Image Builder does not understand, is refused here, before any tool sees the file.
+ * The header of a qcow2 file, as QEMU's docs/interop/qcow2.txt describes it. Features that would make QEMU open another
+ * file, or that Image Builder does not understand, are refused here, before any tool sees the file.
  */
 export interface Qcow2Header {
   readonly version: 2 | 3;
@@ -20,11 +20,11 @@ export interface Qcow2Header {
   readonly l1Offset: number;
   readonly refcountTableOffset: number;
   readonly refcountTableClusters: number;
-  /** What only a full conversion should handle, in words; empty for images as qemu-img makes them. */
+  /** Features that only a full conversion should handle, in words; empty for images as qemu-img makes them. */
   readonly unusual: readonly string[];
 }
 
-/** Bytes to read from the start of the file: the largest cluster, within which header and extensions must end. */
+/** Bytes to read from the start of the file: the largest cluster. Header and extensions must end within it. */
 export const headerAreaBytes = 2 * 1024 * 1024;
 
 const magic = 0x514649fb;

@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../../errors.ts';
 
-/** The ways in which a qcow2 image is refused. */
+/** The errors by which a qcow2 image is refused. */
 
 export function unsafe(message: string): ImageBuilderError {
   return new ImageBuilderError('image.unsafe', message);
@@ -14,7 +14,7 @@ export function corrupt(message: string): ImageBuilderError {
   return new ImageBuilderError('image.corrupt', `the qcow2 image is damaged: ${message}`);
 }
 
-/** For a file of this size, which is too short to hold its own header. */
+/** The error for a file of this size, too short to hold its own header. */
 export function cutOff(sizeBytes: number): ImageBuilderError {
   return new ImageBuilderError('image.truncated', `the image ends after ${sizeBytes} bytes, within its qcow2 header`);
 }

@@ -7,7 +7,7 @@ import type { Qcow2Header } from './header.ts';
 import { corrupt } from './refusals.ts';
 import { createUsage, type Usage } from './usage.ts';
 
-/** What the tables of a sound qcow2 file say in sum. */
+/** The sums over the tables of a sound qcow2 file. */
 export interface TableSummary {
   /** Bytes of the disk that are stored in the file, before compression. */
   readonly allocatedBytes: number;
@@ -20,12 +20,12 @@ export interface TableOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Entries looked at in one go, some milliseconds; other work is done in between. */
+/** Entries visited in one go, some milliseconds; other work is done in between. */
 const entriesAtATime = 2 ** 15;
 
 /**
- * Reads the L1 table and returns the offsets of the L2 tables, 0 for those that are not there. Throws
- * `image.truncated` or `image.corrupt` where the table is not a part of the file.
+ * Reads the L1 table and returns the offsets of the L2 tables, 0 for missing ones. Throws `image.truncated` or
+ * `image.corrupt` where the table does not lie within the file.
  */
 export async function readL1(handle: FileHandle, header: Qcow2Header, fileSizeBytes: number): Promise<number[]> {
   expectInside('L1 table', header.l1Offset, header.l1Entries * 8, header, fileSizeBytes);
@@ -38,8 +38,8 @@ export async function readL1(handle: FileHandle, header: Qcow2Header, fileSizeBy
 }
 
 /**
- * Visits every cluster of the disk that has an entry, in the order of the disk. Memory: one L1 and one L2 table.
- * Throws as `readL1`, and `image.corrupt` or `image.truncated` for an L2 table that is not a part of the file.
+ * Visits every cluster of the disk that has an entry, in the order of the disk. Memory: one L1 and one L2 table. Throws
+ * as `readL1`, and `image.corrupt` or `image.truncated` for an L2 table that does not lie within the file.
  */
 export async function forEachCluster(
   handle: FileHandle,
@@ -71,13 +71,13 @@ export async function forEachCluster(
 }
 
 /**
- * Follows every reference of a qcow2 file: that each lies within the file and on its boundary, that nothing is used
- * twice that must not be, and that no reference count is too low (a later write would then overwrite what another
- * part of the disk still needs). Counts that are too high only waste space and are let pass, as QEMU does.
+ * Follows every reference of a qcow2 file, and checks that each lies within the file and on its boundary, that no
+ * cluster has two uses that exclude each other, and that no reference count is too low (a later write would then
+ * overwrite data of another part of the disk). Counts that are too high only waste space and pass, as with QEMU.
  *
  * Bounded: every table is read once at most, and memory is 2 bytes per cluster of the file. Throws `image.truncated`
- * where the file ends before what it refers to, `image.corrupt` for every other contradiction, `image.unsupported`
- * for a file of more clusters than are looked at.
+ * where the file ends before a place that it refers to, `image.corrupt` for every other contradiction,
+ * `image.unsupported` for a file with too many clusters to check.
  */
 export async function checkTables(
   handle: FileHandle,
@@ -115,7 +115,7 @@ export async function checkTables(
         return;
       }
       if (cluster.hostOffset === 0) return;
-      // Of the last cluster only what belongs to the disk has to be there.
+      // Of the last cluster only the bytes of the disk have to be there.
       const needed = Math.max(1, Math.min(clusterSizeBytes, virtualSizeBytes - diskOffset));
       expectBefore(what, cluster.hostOffset, needed, fileSizeBytes, fileSizeBytes);
       usage.takeWhole(what, cluster.hostOffset, clusterSizeBytes);

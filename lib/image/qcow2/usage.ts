@@ -1,12 +1,15 @@
 import { corrupt, unsupported } from './refusals.ts';
 
-/** Who uses which cluster of a qcow2 file, to find references that contradict each other. */
+/** Records the use of each cluster of a qcow2 file, to find references that contradict each other. */
 export interface Usage {
   /** Clusters of the file. */
   readonly clusters: number;
-  /** Takes whole clusters for one use. Throws `image.corrupt` where another has one of them. */
+  /** Takes whole clusters for one use. Throws `image.corrupt` where another use has one of them. */
   takeWhole(what: string, offset: number, length: number): void;
-  /** Takes bytes of clusters that other compressed data may share. Throws `image.corrupt` where another has them whole. */
+  /**
+   * Takes bytes of clusters that other compressed data may share. Throws `image.corrupt` where another use has them
+   * whole.
+   */
   takeShared(what: string, offset: number, length: number): void;
   /** How often a cluster is referred to; numbers above 65534 are given as 65534. */
   references(cluster: number): number;
@@ -28,7 +31,7 @@ export function createUsage(fileSizeBytes: number, clusterSizeBytes: number): Us
   const counts = new Uint16Array(clusters);
   const range = (offset: number, length: number) => ({
     first: Math.floor(offset / clusterSizeBytes),
-    // What a last, partial sector adds beyond the end of the file is nobody's.
+    // A last, partial sector may reach beyond the end of the file; those bytes have no user.
     last: Math.min(clusters - 1, Math.floor((offset + length - 1) / clusterSizeBytes)),
   });
   const clash = (what: string, cluster: number) =>
