@@ -2,5 +2,5 @@ import type { ImageType } from '../api/request.ts';
 import { cloud } from './cloud/cloud.ts';
 import type { ImageKind } from './kind.ts';
 
-/** Every kind of image, by the `image_type` that requests name it by. */
+/** Every kind of image, by its `image_type` in requests. */
 export const imageKinds = { cloud } as const satisfies Record<ImageType, ImageKind>;

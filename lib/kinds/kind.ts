@@ -6,7 +6,7 @@ import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
 import type { IdRange } from '../privileges.ts';
 
 /**
- * One sort of image: how it is looked into, opened for the guest, packed again and checked. Everything else (downloads,
+ * One kind of image: how it is inspected, opened for the guest, packed again and checked. Everything else (downloads,
  * PPAs and packages, progress, cancelling, limits, stores) is the same for all kinds.
  */
 export interface ImageKind {
@@ -16,7 +16,7 @@ export interface ImageKind {
   readonly steps: readonly StepPlan[];
   readonly planSpace: SpacePlanner;
   /**
-   * Looks into a base image, which nobody vouches for. Throws `image.unsafe`, `image.unsupported`, `image.too_large`,
+   * Inspects a base image, which is not trusted. Throws `image.unsafe`, `image.unsupported`, `image.too_large`,
    * `image.truncated`, `image.corrupt`, or the reason of the signal.
    */
   inspect(base: BaseImage, options: InspectOptions): Promise<InspectedImage>;
@@ -50,7 +50,7 @@ export interface InspectedImage {
    * signal.
    */
   pack(disk: GuestDisk, path: string, options: PackOptions): Promise<void>;
-  /** Looks at the finished image as strictly as at a base image. Throws `image.output`, or the reason of the signal. */
+  /** Checks the finished image as strictly as a base image. Throws `image.output`, or the reason of the signal. */
   verify(path: string, options: { readonly signal: AbortSignal }): Promise<void>;
 }
 

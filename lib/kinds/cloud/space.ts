@@ -2,14 +2,15 @@ import type { Needs, SpaceDevices, SpacePlan } from '../../limits/space-plan.ts'
 
 const MiB = 1024 * 1024;
 /**
- * What is assumed of the changes to an image until apt tells: a handful of packages, with their files as they are
+ * The assumed size of the changes to an image until apt reports it: a handful of packages, with their files as they are
  * downloaded, package lists, and a new initial ramdisk.
  */
 const usualChangeBytes = 512 * MiB;
 
 /**
  * A plan for folders on these devices. A base image is linked from the cache where both are one file system, and the
- * new image is renamed into the store; elsewhere they are copied. `scratchBytes` is what the guest may take beside.
+ * new image is renamed into the store; elsewhere they are copied. `scratchBytes` is the room that the guest may take
+ * beside.
  */
 export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePlan {
   const isCopied = devices.work !== devices.cache;
@@ -22,7 +23,7 @@ export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePla
       return needs((isCopied ? base : 0) + scratchBytes + usualChangeBytes + image, base, image);
     },
     beforeChange({ fileBytes, diskBytes }, growthBytes) {
-      // What is unpacked is written twice, as it is downloaded and as it is installed, and dpkg's own files come on top.
+      // A package is written twice, as it is downloaded and as it is installed, and dpkg's own files come on top.
       const changes = Math.min(diskBytes, Math.max(usualChangeBytes, Math.ceil((growthBytes ?? 0) * 1.5)));
       return needs(scratchBytes + changes + fileBytes + changes, 0, fileBytes + changes);
     },
