@@ -7,22 +7,24 @@ import type { Needs, SpaceFolders, SpacePlan, SpacePlanner } from './space-plan.
 import { type Room, readRoom, usedBytes } from './space-usage.ts';
 
 /**
- * The disk space of one build: weighed before it takes any, against what other builds still mean to write, and watched
- * while it runs, so that a build that takes more than it said is stopped before the disk is full for all.
+ * The disk space of one build. It is weighed against the claims of other builds before the build takes any, and watched
+ * while the build runs, so that a build that takes more than its claim is stopped before the disk is full for all.
  */
 export interface DiskSpace extends AsyncDisposable {
-  /** What to claim, step by step. */
+  /** The claims of the build, step by step. */
   readonly plan: SpacePlan;
   /** Aborted with `disk.full` (or `image.too_large`) when this build has to be stopped. */
   readonly exhausted: AbortSignal;
   /**
-   * Says what is still to be written. The first time this waits while other builds hold what is missing. Throws
+   * Claims the room for the rest of the build. The first call waits while other builds hold the missing room. Throws
    * `disk.full`, or `image.too_large` where the file system is too small for this build at any time.
    */
   claim(needs: Needs): Promise<void>;
-  /** The same in the background, for what turns up on the way; `exhausted` is aborted where there is no room for it. */
+  /**
+   * Claims in the background, for needs that turn up on the way; aborts `exhausted` where there is no room for them.
+   */
   expect(needs: Needs): void;
-  /** The error as it is, or `disk.full` with the folders and their room where a full disk is behind it. */
+  /** The error as it is, or `disk.full` with the folders and their room where a full disk has caused it. */
   explain(thrown: unknown): unknown;
 }
 
@@ -32,11 +34,11 @@ export interface DiskSpaceOptions {
   readonly planSpace: SpacePlanner;
   /** The folder of this build in `folders.work`. */
   readonly workDirectory: string;
-  /** What the guest may write to the work directory beside the changes to the image. */
+  /** Bytes that the guest may write to the work directory beside the changes to the image. */
   readonly scratchBytes: number;
   /** Left free on every file system. */
   readonly reserveBytes: number;
-  /** Drops so many bytes from the caches, as far as nobody uses them; tells how many. */
+  /** Drops so many bytes from the caches, as far as no build uses them; returns how many. */
   readonly makeRoom: (bytes: number) => Promise<number>;
   readonly onNotice: (message: string) => void;
   readonly signal: AbortSignal;
@@ -45,12 +47,12 @@ export interface DiskSpaceOptions {
 
 const lookMs = 500;
 const waitMs = 1_000;
-/** With less than this left, whatever fails does so because of it. */
+/** With less than this left, any failure counts as a consequence of it. */
 const fullBytes = 16 * 1024 * 1024;
 
 type Use = keyof Needs;
 
-/** Starts watching; disposing ends that. The claims end with the work directory. */
+/** Starts watching; disposing stops it. The claims end with the work directory. */
 export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpace> {
   const { folders, workDirectory, reserveBytes, signal, log } = options;
   const places = (['work', 'cache', 'store'] as const).flatMap((use): { use: Use; folder: string }[] => {
@@ -83,7 +85,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
     return bytes;
   }
 
-  /** What keeps this build from having what it needs; null where nothing does. */
+  /** The first file system without enough room for this build; null where there is none. */
   async function findShortage(wanted: ReadonlyMap<number, number>): Promise<Shortage | null> {
     const others = await readOtherClaims(folders.work, workDirectory);
     for (const { folder, device, freeBytes, totalBytes } of await look()) {
@@ -134,7 +136,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
       const ownBytes = use === 'work' ? await usedBytes(workDirectory) : 0;
       const beyond =
         device === workDevice && ownBytes > (claimed?.bytes[device] ?? 0) + (claimed?.usedBytes ?? 0) && ownBytes > 0;
-      // Not this build's doing, unless it goes on: then all stop.
+      // Other builds cause this shortage, unless it goes on: then all stop.
       if (!beyond && freeBytes >= reserveBytes / 2) continue;
       const left = `${folder} has only ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} left, and IMAGEBUILDER_DISK_RESERVE keeps ${formatBytes(reserveBytes)} free`;
       const own = ownBytes > 0 ? `; this build has written ${formatBytes(ownBytes)} there` : '';
@@ -214,14 +216,14 @@ interface Shortage {
   readonly totalBytes: number;
 }
 
-/** True where an error, or what caused it, says that there was no space. */
+/** True where an error, or one of its causes, says that there was no space. */
 function isNoSpace(thrown: unknown): boolean {
   if (thrown instanceof ImageBuilderError && thrown.code === 'disk.full') return true;
   if (isNodeError(thrown) && (thrown.code === 'ENOSPC' || thrown.code === 'EDQUOT')) return true;
   return thrown instanceof Error && thrown.cause !== undefined && isNoSpace(thrown.cause);
 }
 
-/** Errors that a full disk of the worker shows itself as, from within an image or a tool. */
+/** Errors that a full disk of the worker causes inside an image or in a tool. */
 function isConsequence(thrown: unknown): boolean {
   const { code } = toImageBuilderError(thrown);
   return [

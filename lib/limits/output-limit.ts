@@ -2,15 +2,15 @@ import { ImageBuilderError } from '../errors.ts';
 import type { GuestScript, GuestSession } from '../guest/guest.ts';
 import { formatBytes } from '../text.ts';
 
-/** Counts what the scripts of a build write. A package whose script writes without end would keep a worker busy. */
+/** Counts the output of the scripts of a build. A package whose script writes without end would keep a worker busy. */
 export interface OutputLimit {
-  /** Aborted with `guest.limit` when it has been too much. */
+  /** Aborted with `guest.limit` when the output was too much. */
   readonly exceeded: AbortSignal;
   /** The session, with its scripts' output counted. */
   around(session: GuestSession): GuestSession;
 }
 
-/** Whatever its length, a line has to be handled. */
+/** A shorter line counts as this many bytes, because handling a line takes time whatever its length. */
 const leastLineBytes = 64;
 
 /** At most `maximumBytes` of standard output, errors and status lines together. */

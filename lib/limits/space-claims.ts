@@ -6,15 +6,15 @@ import { lock, tryLockFolder } from '../lock.ts';
 import { readRoom, usedBytes } from './space-usage.ts';
 
 /**
- * What each build on this machine still means to write, so that parallel builds, of other processes too, do not all
- * count on the same free space: the file `space.json` in its work directory.
+ * The claims of the builds on this machine, so that parallel builds, of other processes too, do not all count on the
+ * same free space: the file `space.json` in each work directory.
  */
 const fileName = 'space.json';
 
 const Claim = z.object({
-  /** By device number: bytes that were still to be written when this was said. */
+  /** By device number: bytes that were still to be written when the claim was made. */
   bytes: z.record(z.string(), z.number()),
-  /** What the work directory took then. */
+  /** Bytes that the work directory took then. */
   usedBytes: z.number(),
 });
 export type Claim = z.infer<typeof Claim>;
@@ -24,7 +24,7 @@ export async function lockClaims(root: string, signal: AbortSignal): Promise<Asy
   return await lock(root, { signal });
 }
 
-/** Says what the build in this work directory still means to write. */
+/** Records the bytes that the build in this work directory still means to write. */
 export async function writeClaim(workDirectory: string, bytes: ReadonlyMap<number, number>): Promise<Claim> {
   const claim = { bytes: Object.fromEntries(bytes), usedBytes: await usedBytes(workDirectory) };
   const path = join(workDirectory, fileName);
@@ -33,7 +33,7 @@ export async function writeClaim(workDirectory: string, bytes: ReadonlyMap<numbe
   return claim;
 }
 
-/** What the other living builds in `root` still mean to write, by device number. */
+/** Bytes that the other living builds in `root` still mean to write, by device number. */
 export async function readOtherClaims(root: string, ownWorkDirectory: string): Promise<Map<number, number>> {
   const outstanding = new Map<number, number>();
   const { device: workDevice } = await readRoom(root);
@@ -60,7 +60,7 @@ async function readClaim(workDirectory: string): Promise<Claim | null> {
   }
 }
 
-/** A living worker holds the lock on its work directory; what a dead one meant to write it will not. */
+/** A living worker holds the lock on its work directory; a dead one will not write the rest of its claim. */
 async function isDead(workDirectory: string): Promise<boolean> {
   const held = await tryLockFolder(workDirectory).catch(() => null);
   await held?.[Symbol.asyncDispose]();

@@ -1,9 +1,9 @@
-/** The disk space that a build needs in each folder, as far as it is known beforehand. */
+/** The bytes that a build writes to each folder, as far as can be said beforehand. */
 
 export interface SpaceFolders {
   readonly work: string;
   readonly cache: string;
-  /** Null where images go somewhere else than to a folder of this machine. */
+  /** Null where images go elsewhere than to a folder of this machine. */
   readonly store: string | null;
 }
 
@@ -17,9 +17,9 @@ export interface BaseSize {
 }
 
 export interface SpacePlan {
-  /** The base image is still to be downloaded; null where its server does not tell how large it is. */
+  /** The base image is still to be downloaded; null where its server does not say how large it is. */
   beforeDownload(downloadBytes: number | null): Needs;
-  /** The base image is there. `growthBytes` is what apt says that the packages take, null before it has. */
+  /** The base image is there. `growthBytes` is apt's figure for the packages, null before apt has given it. */
   beforeChange(base: BaseSize, growthBytes: number | null): Needs;
   /** The overlay has its final size. */
   beforeRepack(baseBytes: number, overlayBytes: number): Needs;
@@ -27,12 +27,15 @@ export interface SpacePlan {
   beforeUpload(imageBytes: number): Needs;
 }
 
-/** The devices of the folders, by which a plan knows what is copied from one to another. */
+/** The devices of the folders, by which a plan knows which files are copied from one to another. */
 export interface SpaceDevices {
   readonly work: number;
   readonly cache: number;
   readonly store: number | null;
 }
 
-/** Makes the plan of a kind of image. `scratchBytes` is what the guest may write beside the changes to the image. */
+/**
+ * Makes the plan of a kind of image. `scratchBytes` is the room that the guest may take beside the changes to the
+ * image.
+ */
 export type SpacePlanner = (devices: SpaceDevices, scratchBytes: number) => SpacePlan;

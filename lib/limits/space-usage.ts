@@ -4,13 +4,13 @@ import { isNodeError } from '../errors.ts';
 
 /** Room on the file system that a folder lies on, in bytes. */
 export interface Room {
-  /** The same for folders of one file system. */
+  /** Number of the file system: equal for two folders on the same one. */
   readonly device: number;
   readonly freeBytes: number;
   readonly totalBytes: number;
 }
 
-/** The room at `folder`, or where it will be made. */
+/** The room at `folder`, or where the folder will be made. */
 export async function readRoom(folder: string): Promise<Room> {
   try {
     const [{ dev: device }, { bavail, blocks, bsize }] = await Promise.all([stat(folder), statfs(folder)]);
@@ -21,7 +21,9 @@ export async function readRoom(folder: string): Promise<Room> {
   }
 }
 
-/** What the files below a folder take on the disk, but for those that are shared with another folder (a cache). */
+/**
+ * Bytes that the files below a folder take on the disk, without those that are shared with another folder (a cache).
+ */
 export async function usedBytes(folder: string): Promise<number> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   const sizes = entries.map(async (entry) => {
