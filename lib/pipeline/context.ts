@@ -10,11 +10,11 @@ import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import type { BuildReporter } from './reporter.ts';
 
-/** What all builds of a process share. */
+/** Tools that all builds of a process share. */
 export interface BuildTools {
   readonly client: HttpClient;
   readonly aptCache: AptCache;
-  /** How images are opened here, and why so. Tried once per process. */
+  /** How images are opened here, with the reason. Tried once per process. */
   readonly chooseGuest: () => Promise<ChosenGuest>;
   readonly store: Store;
   readonly settings: Pick<
@@ -37,7 +37,7 @@ export interface BuildTools {
   >;
 }
 
-/** What one attempt at a build has to itself. */
+/** The means that one attempt at a build has to itself. */
 export interface BuildContext {
   /** Aborted, with the reason, when the build has to end. */
   readonly signal: AbortSignal;
@@ -64,7 +64,7 @@ export interface Stop {
   readonly failed: boolean;
 }
 
-/** The same with what holds the attempt to its limits; the signal is aborted by those, too. */
+/** The same with the limits of the attempt, which can abort the signal too. */
 export interface LimitedContext extends BuildContext {
   readonly space: DiskSpace;
   readonly output: OutputLimit;

@@ -12,7 +12,7 @@ export interface BuildInputs {
   readonly sources: readonly PpaSource[];
 }
 
-/** Fetches the base image and looks the PPAs up at the same time, so that a wrong PPA costs no download. */
+/** Fetches the base image and looks up the PPAs at the same time, so that a wrong PPA costs no download. */
 export async function fetchInputs(
   request: BuildRequest,
   kind: ImageKind,
@@ -32,7 +32,7 @@ export async function fetchInputs(
       workDirectory,
       signal: both,
       async beforeDownload(sizeBytes) {
-        // One that is not allowed is refused as that.
+        // A download that is not allowed is refused as such.
         if ((sizeBytes ?? 0) <= settings.maximumDownloadBytes) await space.claim(space.plan.beforeDownload(sizeBytes));
       },
       onProgress: (current, total) => reporter.progress(current, total),

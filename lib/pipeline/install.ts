@@ -13,7 +13,7 @@ import type { BaseSize } from '../limits/space-plan.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { OpenImage } from './open-image.ts';
 
-/** An opened image and the changes that it is to get. */
+/** An opened image and its changes to come. */
 export interface Change {
   readonly image: OpenImage;
   readonly size: BaseSize;
@@ -22,7 +22,7 @@ export interface Change {
   readonly sources: readonly PpaSource[];
 }
 
-/** Adds the PPAs to the image and updates its package lists. Resolves with the apt that has these, which the image keeps. */
+/** Adds the PPAs to the image and updates its package lists. Resolves with an apt that uses these lists. */
 export async function addPpas(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<Apt> {
   const { image, sources } = change;
   const { session, facts, caches, proxy } = image;
@@ -94,7 +94,7 @@ function assertPackageCount({ install }: InstallPlan, maximumPackages: number): 
   );
 }
 
-/** Apt sees a refusal of our own proxy as one of the server's; the cause is the better error. */
+/** Apt sees a refusal of our own proxy as one of the server's; the proxy's own error is the better one. */
 async function blameProxy<Value>(proxy: AptProxy, work: () => Promise<Value>): Promise<Value> {
   try {
     return await work();

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { openCache } from '../fetch/cache.ts';
 
-/** Drops what nobody uses from the caches in a folder until so many bytes are free; packages go before base images. */
+/** Drops unused files from the caches in a folder until so many bytes are free; packages go before base images. */
 export async function makeRoomInCaches(cacheDirectory: string, bytes: number): Promise<number> {
   let freedBytes = 0;
   for (const name of ['packages', 'images']) {

@@ -9,19 +9,19 @@ import type { BuildTools, LimitedContext } from './context.ts';
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
 export interface OpenImage extends AsyncDisposable {
   readonly session: GuestSession;
-  /** As they were before the change. */
+  /** The facts before the change. */
   readonly facts: ImageFacts;
   readonly proxy: AptProxy;
   readonly caches: AptCaches;
-  /** Keeps what works on the image, to be disposed before the image is closed. */
+  /** Keeps a resource that works on the image, to be disposed before the image is closed. */
   use<Resource extends AsyncDisposable>(resource: Resource): Resource;
-  /** Cleans up inside, and closes the image: afterwards its disk holds every change, and nothing has it open. */
+  /** Cleans up inside, and closes the image: afterwards its disk holds every change, and no process has it open. */
   seal(): Promise<void>;
 }
 
 export interface OpenImageOptions {
   readonly disk: GuestDisk;
-  /** The guest, or what it has prepared for this. */
+  /** The guest, or its prepared form. */
   readonly opener: Pick<Guest, 'open'>;
   readonly base: BaseImage;
   /** The series that the image must be of. */
@@ -31,7 +31,7 @@ export interface OpenImageOptions {
 /** Share of the apt cache's size that package lists may take; packages get the rest. */
 export const listsShare = 0.2;
 
-/** Opens the image, and reads what it is. Throws `image.series` where it is of another series. */
+/** Opens the image and reads its facts. Throws `image.series` where it is of another series. */
 export async function openImage(
   { disk, opener, base, series }: OpenImageOptions,
   { client, aptCache, settings }: BuildTools,

@@ -1,12 +1,12 @@
 import type { BuildStep, GuestReport } from '../api/event.ts';
 
-/** Reports what a build is at. The worker turns it into events. */
+/** Reports the progress of a build. The worker turns the reports into events. */
 export interface BuildReporter {
   /** A new step begins. */
   begin(step: BuildStep, message: string): void;
   /** How far the step is, in its own unit; `total` null where that is not known. */
   progress(current: number, total: number | null, message?: string): void;
-  /** Something that users should read. */
+  /** A message that users should read. */
   notice(message: string): void;
   /** A line of the build's log. */
   log(line: string): void;

@@ -14,7 +14,7 @@ export function describeBase(base: BaseImage): BaseImageReport {
   };
 }
 
-/** A file name that says what the image is: series, ticket, and the first part of the build id. */
+/** A file name that identifies the image: series, ticket, and the first part of the build id. */
 export function imageName(series: string, ticketId: string | number, buildId: string, format: string): string {
   const ticket = String(ticketId)
     .replace(/[^A-Za-z0-9._-]+/g, '-')

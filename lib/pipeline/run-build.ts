@@ -26,14 +26,14 @@ export interface Build {
 }
 
 /**
- * Runs one attempt at one build, from its URLs to its place in the store. Leaves nothing behind but the stored image
- * and warm caches, whatever happens. Throws ImageBuilderError, or the reason of the signal.
+ * Runs one attempt at one build, from its URLs to its place in the store. Leaves only the stored image and warm caches
+ * behind, whatever happens. Throws ImageBuilderError, or the reason of the signal.
  */
 export async function runBuild(build: Build, tools: BuildTools, context: BuildContext): Promise<ImageResult> {
   const { store, settings } = tools;
   const { reporter, log } = context;
 
-  // An attempt before this one may have got as far as the store and died before it could say so.
+  // An earlier attempt may have stored the image and died before its event.
   const present = await store.find(build.buildId, { signal: context.signal });
   if (present !== null) return present;
 
@@ -67,7 +67,7 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
       output,
     });
   } catch (error) {
-    // A failure while a build is being stopped is a consequence of that.
+    // An error while a build is being stopped is a consequence of that.
     throw signal.aborted ? signal.reason : space.explain(error);
   }
 }
@@ -179,7 +179,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   });
 }
 
-/** Lets the next build download a base image again that proves to be damaged. */
+/** Makes the next build download a damaged base image again. */
 async function forgettingDamage<Value>(
   base: BaseImage,
   { cacheDirectory, imageCacheBytes }: BuildTools['settings'],

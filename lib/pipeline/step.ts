@@ -2,8 +2,8 @@ import type { BuildStep } from '../api/event.ts';
 import type { BuildContext } from './context.ts';
 
 /**
- * Runs one step of a build: reports that it begins, and writes to the worker's log how long it took and whether it
- * failed. Resolves with what `work` resolves with, and throws what it throws.
+ * Runs one step of a build: reports its beginning, and writes to the worker's log how long it took and whether it
+ * failed. Resolves, and throws, as `work` does.
  */
 export async function runStep<Value>(
   { reporter, log }: Pick<BuildContext, 'reporter' | 'log'>,

@@ -10,8 +10,8 @@ export interface WorkDirectory extends AsyncDisposable {
 }
 
 /**
- * Creates the empty work directory `<root>/<build id>.<random>`, one for each attempt: an earlier one may not have
- * noticed yet that it was given up. The lock on the folder itself says that its worker lives. With `keep`, disposing
+ * Creates the empty work directory `<root>/<build id>.<random>`, one for each attempt: an earlier attempt may not have
+ * noticed yet that it was given up. The lock on the folder itself shows that its worker lives. With `keep`, disposing
  * leaves the folder, for the next sweep.
  */
 export async function openWorkDirectory(
@@ -23,7 +23,7 @@ export async function openWorkDirectory(
   for (;;) {
     const path = await mkdtemp(join(root, `${buildId}.`));
     const held = await tryLockFolder(path);
-    // A sweep that came between the two has taken the folder for one of a dead worker.
+    // A sweep between the two steps has taken the folder for one of a dead worker.
     if (held !== null && (await isFolder(path))) {
       return {
         path,
@@ -39,8 +39,8 @@ export async function openWorkDirectory(
 }
 
 /**
- * Removes the work directories whose worker is dead. `beforeRemoval` ends what a dead worker left running on one; a
- * folder for which it throws stays for the next sweep.
+ * Removes the work directories whose worker is dead. `beforeRemoval` ends processes that a dead worker left running on
+ * one; a folder for which it throws stays for the next sweep.
  */
 export async function sweepWorkDirectories(
   root: string,
