@@ -11,7 +11,7 @@ import { openProgress } from './progress.ts';
 import type { Submission } from './submission.ts';
 import { declareTopology } from './topology.ts';
 
-/** Everything that Image Builder does with RabbitMQ, on one connection that comes back by itself. */
+/** All of Image Builder's use of RabbitMQ, on one connection that recovers by itself. */
 export interface Broker extends AsyncDisposable {
   readonly jobs: Jobs;
   /** The builds as the events so far describe them. */
@@ -34,13 +34,16 @@ export interface Broker extends AsyncDisposable {
    * once; goes on trying while this process lives.
    */
   withdraw(buildId: string): void;
-  /** Asks for the end of a build. `applied` and `duplicate`: it was asked for; otherwise why there is nothing to end. */
+  /**
+   * Asks for the end of a build. `applied` and `duplicate`: the ledger has the request to cancel; other verdicts say
+   * why there is nothing to end.
+   */
   requestCancel(buildId: string): Promise<Verdict>;
   reachable(): { readonly reachable: boolean; readonly message?: string };
 }
 
 export interface PublishEventOptions {
-  /** Of the build's job. */
+  /** The submission of the build's job. */
   readonly submission?: Submission | undefined;
   readonly patienceMs?: number | undefined;
 }
@@ -48,13 +51,13 @@ export interface PublishEventOptions {
 export interface ClaimedBy {
   readonly worker: string;
   readonly attempt: number;
-  /** Of the event that tells of it: higher than every one of this build before. */
+  /** Sequence number of the event about it: higher than every one of this build before. */
   readonly sequence: number;
 }
 
 /**
- * How a claim ended. `won`: the build is this worker's, also when somebody has asked to cancel it: then to end it.
- * `lost`: another worker has it. `finished`, `superseded`: there is nothing to build, drop the job.
+ * The result of a claim. `won`: the build is this worker's. That is so also after a request to cancel it: the worker
+ * then ends it. `lost`: another worker has it. `finished`, `superseded`: there is nothing to build, drop the job.
  */
 export type Claim = 'won' | 'lost' | 'finished' | 'superseded';
 
@@ -63,14 +66,16 @@ export interface BrokerOptions {
   readonly leaseMs: number;
   readonly eventRetentionSeconds: number;
   readonly eventRetentionBytes: number;
-  /** Within how long after each other processes append again what would fall out of the stream. Default 5 seconds. */
+  /**
+   * Time over which processes spread their refreshing of records that would fall out of the stream. Default 5 seconds.
+   */
   readonly refreshSpreadMs?: number;
   readonly log: Log;
   /** Name of the connection in RabbitMQ. Default `imagebuilder`. */
   readonly name?: string;
 }
 
-/** Limit for what an HTTP call waits for: it is answered with 503 rather than late. */
+/** Limit for everything that an HTTP call waits for: it is answered with 503 rather than late. */
 const callPatienceMs = 6_000;
 /** Limit for publishing progress. A lost event is superseded by the next one. */
 const eventPatienceMs = 10_000;
@@ -78,7 +83,10 @@ const eventPatienceMs = 10_000;
 const queuedPatienceMs = 2_000;
 const withdrawalPatienceMs = 10_000;
 
-/** Opens the broker. Returns at once, also while RabbitMQ is away: what needs it then waits a little and throws `broker.unreachable`. */
+/**
+ * Opens the broker. Returns at once, also while RabbitMQ is away: operations that need it then wait a little and throw
+ * `broker.unreachable`.
+ */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
   const { log } = options;
   const retention = { seconds: options.eventRetentionSeconds, bytes: options.eventRetentionBytes };
@@ -96,7 +104,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   });
   const progress = openProgress(connection, {
     isOvertaken({ build_id, sequence, time }) {
-      // The worker that has the build waits until this one has been delivered.
+      // The worker that has the build waits until this event has been delivered.
       if (sequence === 0 && Date.now() - Date.parse(time) < queuedPatienceMs) return false;
       return (follower.ledger.get(build_id)?.sequence ?? 0) > sequence;
     },
@@ -114,7 +122,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       await before?.catch(() => {});
       const record = { kind: 'event', id: randomUUID(), event, ...(submission && { submission }) } as const;
       const first = await follower.append(record, patienceMs);
-      // Sent again because nobody knew whether it had arrived; it had, and may not have gone further.
+      // The event was sent again because its arrival was uncertain. It had arrived, and may not have gone further.
       const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
       if (verdict === 'applied') await notify(event);
       else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
@@ -175,7 +183,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
     },
     async requestCancel(buildId) {
-      // Calls that change nothing append nothing: enough of them would fill the stream.
+      // A call that changes nothing must append nothing: enough of them would fill the stream.
       const build = follower.ledger.get(buildId);
       if (build !== undefined && isTerminal(build.state)) return 'finished';
       if (build?.cancelling === true) return 'duplicate';

@@ -5,16 +5,16 @@ import { ImageBuilderError, safeUrl, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
 /**
- * One connection to RabbitMQ that comes back by itself, on amqplib's own recovery. Nothing here waits without limit:
+ * One connection to RabbitMQ that recovers by itself, by amqplib's own recovery. Nothing here waits without limit:
  * while the broker is away, every operation ends after its patience with `broker.unreachable`.
  */
 export interface BrokerConnection extends AsyncDisposable {
-  /** Whether the broker can be used now; where not, why, in words without credentials. */
+  /** Whether the broker can be used now; where not, the reason in words without credentials. */
   reachable(): { readonly reachable: boolean; readonly message?: string };
-  /** Since when it could be used without a break, milliseconds since the epoch; null while it cannot. */
+  /** Time since which it could be used without a break, milliseconds since the epoch; null while it cannot. */
   readonly usableSince: number | null;
   /**
-   * Sends a message to a queue and resolves when the broker has it safe. Over an outage the same message is sent
+   * Sends a message to a queue and resolves when the broker has it safe. After an outage the same message is sent
    * again, with the same message id, so it may arrive twice. Throws `broker.unreachable` when `patienceMs` is over.
    */
   publish(message: QueueMessage, patienceMs: number): Promise<void>;
@@ -37,7 +37,9 @@ export interface ConnectionOptions {
   readonly amqpUrl: string;
   /** Shown in RabbitMQ's list of connections. */
   readonly name: string;
-  /** Runs on every new connection before it is used. What it throws is why the broker counts as unreachable. */
+  /**
+   * Runs on every new connection before it is used. An error that it throws is why the broker counts as unreachable.
+   */
   readonly setup: (model: ChannelModel) => Promise<void>;
   readonly log: Log;
 }
@@ -68,7 +70,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
       waitForConnect: false,
       maxDelay: maximumReconnectDelayMs,
       async setup(model: ChannelModel) {
-        // Before amqplib listens itself, an error event without a listener would end the process.
+        // Until amqplib listens itself, an error event without a listener would end the process.
         guard(model, log);
         await options.setup(model);
       },
@@ -156,7 +158,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
           const channel = await within(publishChannel(), deadline - Date.now());
           await within(sendConfirmed(channel, message), deadline - Date.now());
           if (!returned.delete(message.messageId)) return;
-          // Somebody deleted the queue under a running connection.
+          // The queue was deleted while the connection was open.
           if (connected !== null) await within(options.setup(connected), deadline - Date.now());
         } catch (error) {
           if (error instanceof RangeError || error instanceof TypeError) throw toImageBuilderError(error);
@@ -172,7 +174,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
       try {
         return await within(opening, patienceMs);
       } catch (error) {
-        // It may still come up later; nobody would close it then.
+        // It may still open later, and then nothing else would close it.
         opening.then(closeQuietly, () => {});
         throw unreachable(error);
       }
@@ -224,7 +226,7 @@ export function sendConfirmed(
   });
 }
 
-/** Keeps events that nobody listens to, and listeners that throw, from ending the process or the connection. */
+/** Keeps events without a listener, and listeners that throw, from ending the process or the connection. */
 function guard(emitter: EventEmitter, log: Log): void {
   emitter.on('error', (error: Error) =>
     log.debug('RabbitMQ closed a channel or connection', { reason: error.message }),

@@ -1,7 +1,7 @@
 import type { BuildEvent } from '../api/event.ts';
 import type { BuildJob } from './job.ts';
 
-/** An event of a build outside its steps: `values` say what it is, and the rest is empty. */
+/** An event of a build outside its steps: `values` are its content, and all other fields are empty. */
 export function eventOf(
   { build_id, request }: Pick<BuildJob, 'build_id' | 'request'>,
   values: Pick<BuildEvent, 'sequence' | 'attempt' | 'worker' | 'state' | 'message'> & { readonly time?: string },

@@ -9,9 +9,11 @@ import { decodeRecord, encodeRecord, type StreamRecord } from './record.ts';
 import { createRefresh } from './refresh.ts';
 import { queues } from './topology.ts';
 
-/** What the events stream says, read from its beginning and followed. It always answers; `caughtUp` says how well. */
+/**
+ * The ledger of the events stream, read from its beginning and followed. It always answers; `caughtUp` says how well.
+ */
 export interface LiveLedger extends Omit<Ledger, 'apply'> {
-  /** True while everything that was in the stream at the newest connection has been read. */
+  /** True while everything has been read that was in the stream when the newest connection was made. */
   readonly caughtUp: boolean;
   /** Resolves when `caughtUp`; costs nothing while it is. Throws `broker.unreachable`. */
   ready(patienceMs?: number): Promise<void>;
@@ -21,26 +23,27 @@ export interface LiveLedger extends Omit<Ledger, 'apply'> {
    */
   sync(patienceMs?: number): Promise<void>;
   /**
-   * The build, where it is as wanted. One that is not known is waited for a moment, because its caller may be faster than
-   * the stream; so is one that is not as wanted, so that nobody can tell the two apart.
+   * Finds the build, if it is as wanted. Waits a moment for an unknown build, because its caller may be faster than the
+   * stream. Waits as long for a build that is not as wanted, so that a caller cannot tell the two apart.
    */
   find(buildId: string, wanted: (build: BuildView) => boolean): Promise<BuildView | undefined>;
   /**
-   * For how many milliseconds nothing was heard of the build although this process was listening. By its own clock,
-   * and without the time in which RabbitMQ was away: others' clocks differ, and they could not be heard then.
+   * Milliseconds in which nothing was heard of the build although this process was listening. Measured by its own
+   * clock, and without the time in which RabbitMQ was away: other clocks differ, and workers could not be heard then.
    */
   quietMs(buildId: string): number;
   /** Resolves as soon as the build is known to be as wanted, or when patience is over. */
   when(buildId: string, wanted: (build: BuildView) => boolean, patienceMs: number): Promise<void>;
-  /** Calls the listener after every record that has changed the build. Returns what ends that. */
+  /** Calls the listener after every record that has changed the build. Returns the function that ends that. */
   onChange(buildId: string, listener: (build: BuildView) => void): () => void;
 }
 
 export interface Follower extends AsyncDisposable {
   readonly ledger: LiveLedger;
   /**
-   * Appends a record and resolves with what it did, once it has come back through the stream: everything before it has
-   * been read then. Throws `broker.unreachable` when `patienceMs` is over; the record may be in the stream all the same.
+   * Appends a record and resolves with its verdict, once it has come back through the stream: everything before it has
+   * been read then. Throws `broker.unreachable` when `patienceMs` is over; the record may be in the stream all the
+   * same.
    */
   append(record: StreamRecord, patienceMs: number): Promise<Verdict>;
 }
@@ -49,7 +52,7 @@ export interface FollowerOptions {
   readonly forgetAfterSeconds: number;
   /** Size of the stream beyond which RabbitMQ drops the oldest records. */
   readonly retentionBytes: number;
-  /** Processes that follow one stream take their turns at refreshing it within this time. */
+  /** Processes that follow one stream spread their refreshing of it over this time. */
   readonly refreshSpreadMs: number;
   readonly log: Log;
 }
@@ -58,18 +61,20 @@ export interface FollowerOptions {
 const prefetch = 500;
 const reconnectDelayMs = 500;
 const channelPatienceMs = 30_000;
-/** Without a single record for this long after a marker was appended, we are not reading the stream that it is in. */
+/**
+ * Where no record arrives for this long after a marker was appended, we are not reading the stream that has the marker.
+ */
 const silenceMs = 10_000;
 
 const refreshPatienceMs = 10_000;
 
-/** Reading the whole past takes some 150 µs an event. */
+/** Reading the whole past takes some 150 µs per event. */
 const readyPatienceMs = 20_000;
 const syncPatienceMs = 6_000;
 /** A record comes back through the stream within milliseconds. */
 const appearanceMs = 1_000;
 
-/** Starts following. Returns at once; `ready` tells when the past has been read. */
+/** Starts following. Returns at once; `ready` resolves when the past has been read. */
 export function followEvents(connection: BrokerConnection, options: FollowerOptions): Follower {
   const { log } = options;
   const newLedger = () => createLedger({ forgetAfterSeconds: options.forgetAfterSeconds });
@@ -141,7 +146,9 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     }
   };
 
-  /** Appends again what RabbitMQ would drop soon of unfinished builds. As a rule one process does it: the first. */
+  /**
+   * Appends records of unfinished builds again that RabbitMQ would drop soon. As a rule one process does it: the first.
+   */
   const refreshBuilds = async () => {
     refreshing = true;
     try {
@@ -159,7 +166,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
   const appendAgain = async (record: StreamRecord) => {
     const verdict = await append(record, refreshPatienceMs);
     if (record.kind !== 'event' || verdict !== 'finished') return;
-    // It ended in this very moment: a reader that finds the one event must find the other behind it.
+    // The build ended in this very moment: a reader that finds the one event must find the other behind it.
     const end = ledger.get(record.event.build_id);
     if (end !== undefined) await append({ ...record, id: randomUUID(), event: end.event }, refreshPatienceMs);
   };
@@ -188,7 +195,10 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     await ended.promise;
   };
 
-  /** Marks the end of the past, and notices when it never comes: an offset beyond the end of a new stream stays silent. */
+  /**
+   * Marks the end of the past, and notices when the marker never comes: an offset beyond the end of a new stream stays
+   * silent.
+   */
   const catchUp = async (channel: ConfirmChannel) => {
     let open = true;
     channel.once('close', () => {
@@ -290,7 +300,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     async [Symbol.asyncDispose]() {
       stopping.abort();
       readyWaiters = [];
-      // The connection may be away, and with it the end of a wait for a channel: that needs no waiting for.
+      // The connection may be away, and a wait for a channel may last as long: do not wait for that.
       await within(running, 1_000).catch(() => {});
     },
   };

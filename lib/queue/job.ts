@@ -3,7 +3,7 @@ import { BuildRequest, type BuildRequestInput, HttpUrl } from '../api/request.ts
 import { Submission } from './submission.ts';
 
 /**
- * A job as it lies in `imagebuilder.builds`. The request stays as the caller wrote it, checked: `parseBuildRequest`
+ * A job as it lies in `imagebuilder.builds`. The request stays as the caller wrote it, but checked: `parseBuildRequest`
  * gives its parsed form.
  */
 export const BuildJob = z.object({
@@ -11,10 +11,10 @@ export const BuildJob = z.object({
   request: z.custom<BuildRequestInput>((value) => BuildRequest.safeParse(value).success, {
     error: 'must be a valid build request',
   }),
-  /** Who is told of the end by a POST, with the call id that it knows the build by. */
+  /** The server that is notified of the end by a POST, with the call id by which it knows the build. */
   callback: z.object({ url: HttpUrl, call_id: z.string().min(1).max(256) }).nullable(),
   submitted_at: z.iso.datetime(),
-  /** Missing in jobs of versions that knew none. */
+  /** Missing in jobs of versions without submissions. */
   submission: Submission.optional(),
 });
 export type BuildJob = z.infer<typeof BuildJob>;
@@ -23,7 +23,7 @@ export function encodeJob(job: BuildJob): Buffer {
   return Buffer.from(JSON.stringify(job));
 }
 
-/** The job in a message, or in a word why there is none. */
+/** The job in a message, or the reason in words why there is none. */
 export function decodeJob(content: Buffer): BuildJob | string {
   let value: unknown;
   try {

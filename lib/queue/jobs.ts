@@ -9,17 +9,20 @@ import { queues } from './topology.ts';
 export interface Jobs {
   /** Puts a new job in the queue; it is safe there when this resolves. */
   submit(job: BuildJob): Promise<void>;
-  /** The next job, or null when none waits. It is this process's until one of its methods is called: do so within seconds. */
+  /**
+   * The next job, or null when none waits. The job is this process's until one of its methods is called: do so within
+   * seconds.
+   */
   take(): Promise<TakenJob | null>;
   /** Puts a job back at once, for another worker. */
   handBack(job: BuildJob): Promise<void>;
-  /** Puts a job that is given up where an operator can see it. */
+  /** Moves a job that is given up to where an operator can see it. */
   bury(job: BuildJob): Promise<void>;
-  /** How many jobs wait for a worker. */
+  /** Number of jobs that wait for a worker. */
   depth(): Promise<number>;
 }
 
-/** A job in hand, not acknowledged yet. */
+/** A job that this process has, not acknowledged yet. */
 export interface TakenJob {
   readonly job: BuildJob;
   /** Keeps the job safe while it is worked on: a copy comes back to the queue when the lease is over. */
@@ -63,7 +66,7 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
     try {
       return await within(call(opened), patienceMs);
     } catch {
-      // What it may still be given goes back to the queue with it.
+      // Messages that the old channel may still receive go back to the queue when it closes.
       current = undefined;
       void closeQuietly(opened);
       return await within(call(await channel()), patienceMs);
@@ -82,7 +85,8 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
         if (how === 'ack') from.ack(message);
         else from.nack(message, false, true);
       } catch {
-        // The channel is gone and the broker has put the job back: it is seen again, and known by its build id.
+        // The channel is gone and the broker has put the job back: it will be taken again, and recognised by its build
+        // id.
         log.warn('a job could not be acknowledged and will be seen again', { build_id: job.build_id });
       }
     };

@@ -8,8 +8,9 @@ import { createSubmissionCount } from './submission-count.ts';
 export type NotificationWay = Extract<StreamRecord, { kind: 'told' }>['way'];
 
 /**
- * The ledger of builds: what the events stream means, as a function of its records in order. Every replica reads the same records in the
- * same order, so all agree: on which of two equal requests is built, on which worker owns a build, on how it ended.
+ * The ledger of builds: the meaning of the events stream, as a function of its records in order. Every replica reads
+ * the same records in the same order, so all agree: on which of two equal requests is built, on which worker owns a
+ * build, on how it ended.
  *
  * - The first record of a build registers it. When its (caller, ticket_id, progress_trigger) belongs to an unfinished
  *   build at that point, it is superseded by that one: never shown, never built. When the two requests differ, it
@@ -21,10 +22,10 @@ export type NotificationWay = Extract<StreamRecord, { kind: 'told' }>['way'];
  * - A withdrawn submission is never built; where a worker has it already, it is cancelled.
  */
 
-/** What a record did. Only an `applied` one has changed anything. */
+/** The effect of a record. Only an `applied` one has changed anything. */
 export type Verdict = 'applied' | 'duplicate' | 'not_owner' | 'superseded' | 'finished' | 'unknown';
 
-/** A build as the records so far tell it. Times are those of the events. */
+/** A build by the records so far. Times are those of the events. */
 export interface BuildView {
   readonly buildId: string;
   readonly ticketId: string | number;
@@ -34,37 +35,37 @@ export interface BuildView {
   readonly state: BuildState;
   /** The newest event that counted. */
   readonly event: BuildEvent;
-  /** Of the newest event. */
+  /** Sequence number of the newest event. */
   readonly sequence: number;
   readonly queuedAt: string;
   readonly startedAt: string | null;
   readonly updatedAt: string;
   readonly finishedAt: string | null;
-  /** How often a worker has claimed it. */
+  /** Number of claims by workers. */
   readonly attempt: number;
-  /** How many of these attempts their workers gave back in good order; the others ended with a dead worker or guest. */
+  /** Number of these attempts that their workers handed back; the others ended with a dead worker or guest. */
   readonly handBacks: number;
-  /** The worker whose attempt it is; null while it waits and after its end. */
+  /** The worker that owns it; null while it waits and after its end. */
   readonly owner: string | null;
   /** True once a cancel was asked for, also after the end. */
   readonly cancelling: boolean;
-  /** The build that is built in its place; null for most. */
+  /** The build that superseded it; null for most. */
   readonly supersededBy: string | null;
-  /** True when that build is of another request, or nobody knows whether it is. */
+  /** True when that build is of another request, or may be. */
   readonly conflicting: boolean;
-  /** Digest of its request; null for a build that a version without digests has submitted. */
+  /** Digest of its request; null for a build that was submitted by a version without digests. */
   readonly requestDigest: string | null;
-  /** How the caller has been notified of its end, and before that, whether of its beginning. */
+  /** How the caller was notified of its end, or, before that, of its beginning. */
   readonly notified: readonly NotificationWay[];
   /** The newest lines of its log, oldest first. */
   readonly logTail: readonly string[];
 }
 
-/** A worker as its events tell of it. */
+/** A worker by its events. */
 export interface SeenWorker {
   readonly name: string;
   readonly lastSeenAt: string;
-  /** How it opens images; null while it has not said. */
+  /** How it opens images; null while it has not reported that. */
   readonly guest: GuestReport | null;
 }
 
@@ -77,30 +78,32 @@ export interface Ledger {
   isOver(buildId: string): boolean;
   /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 200. */
   builds(now: Date): BuildView[];
-  /** The unfinished build of a request, as a new one at `now` would find it. Ticket ids 1 and "1" are the same. */
+  /**
+   * The unfinished build that a new submission of this request at `now` would find. Ticket ids 1 and "1" are the same.
+   */
   unfinished(key: RequestKey, now: Date): BuildView | undefined;
-  /** Builds that a caller has in work and has submitted of late. */
+  /** Counts the caller's unfinished builds and its recent submissions. */
   usage(caller: string, now: Date): Usage;
   /** True while this worker's attempt is the one that counts: a worker for which it turns false must stop at once. */
   owns(buildId: string, worker: string, attempt: number): boolean;
-  /** Workers heard of, the newest first. */
+  /** Workers with events in the stream, the newest first. */
   workers(): SeenWorker[];
 }
 
-/** By which a request is known until its build has ended. */
+/** The key of a request until its build has ended. */
 export type RequestKey = Pick<BuildView, 'caller' | 'ticketId' | 'progressTrigger'>;
 
 export interface Usage {
   /** Queued and running builds. */
   readonly unfinished: number;
-  /** When it submitted builds within the last hour, oldest first; milliseconds since the epoch. */
+  /** Times of its submissions within the last hour, oldest first; milliseconds since the epoch. */
   readonly submittedAtMs: readonly number[];
 }
 
 export interface LedgerOptions {
   /**
-   * An unfinished build that was not heard of for this long has fallen out of the stream, its job lost: the same
-   * request starts a new one.
+   * Age of the newest event at which an unfinished build counts as fallen out of the stream, its job lost: the same
+   * request then starts a new one.
    */
   readonly forgetAfterSeconds: number;
 }
@@ -119,7 +122,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const byRequest = new Map<string, State>();
   /** Ids of finished builds, oldest first, also of those whose details are dropped: late events must not revive them. */
   const finished = new Set<string>();
-  /** Those of them whose details are kept. */
+  /** Ids of finished builds whose details are kept. */
   const detailed = new Set<string>();
   const superseded = new Map<string, State>();
   const submissions = createSubmissionCount();
@@ -140,8 +143,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     startedAt: null,
     updatedAt: event.time,
     finishedAt: null,
-    // Where the stream begins in the middle of a build, its first record there is taken at its word, and attempts of
-    // which nothing is known are not held against it.
+    // Where the stream begins in the middle of a build, its first record there is believed, and earlier attempts do not
+    // count against it.
     attempt: event.state === 'queued' ? event.attempt : Math.max(event.attempt - 1, 0),
     handBacks: Math.max(0, event.attempt - (event.state === 'queued' && event.error === undefined ? 0 : 1)),
     owner: null,
@@ -199,7 +202,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const finish = (build: State, event: BuildEvent) => {
     build.finishedAt = event.time;
     byRequest.delete(requestKey(build));
-    // To the end of the map: finished builds are kept in the order in which they finished.
+    // Moves it to the end of the map: finished builds are kept in the order in which they finished.
     builds.delete(build.buildId);
     builds.set(build.buildId, build);
     close(build.buildId);
@@ -250,7 +253,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const applyWithdrawn = (buildId: string): Verdict => {
     const build = builds.get(buildId);
     if (superseded.has(buildId) || finished.has(buildId) || (build?.attempt ?? 0) > 0) return applyCancel(buildId);
-    // Another caller was told that this is its build.
+    // Another submission was answered with this build's id.
     const isWinner = ({ supersededBy, conflicting }: State) => supersededBy === buildId && !conflicting;
     if ([...superseded.values()].some(isWinner)) return 'duplicate';
     if (build !== undefined) {
@@ -308,7 +311,7 @@ function sameEvent(one: BuildEvent, other: BuildEvent): boolean {
   return one.worker === other.worker && one.attempt === other.attempt && one.sequence === other.sequence;
 }
 
-/** True when a digest is known to be that of the build's request. */
+/** True when the digest is known and is that of the build's request. */
 export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | null): boolean {
   return build.requestDigest !== null && build.requestDigest === digest;
 }

@@ -11,15 +11,15 @@ export interface Progress extends AsyncDisposable {
   /**
    * Sends an event to the caller's exchange, or to the caller's queue of that name. Events go in the order of the
    * calls. Never throws and never takes long: where neither exists, the broker is away, or progress has been overtaken,
-   * the event is not sent, and the answer is false.
+   * it does not send the event and resolves with false.
    */
   send(event: BuildEvent): Promise<boolean>;
 }
 
 export interface ProgressOptions {
   /**
-   * True for an event of which a newer one of the same build is known. Another process tells that one, and may have
-   * done so already.
+   * True for an event of which a newer one of the same build is known: another process sends the newer one, and may
+   * have done so already.
    */
   readonly isOvertaken: (event: BuildEvent) => boolean;
   readonly log: Log;
@@ -27,18 +27,19 @@ export interface ProgressOptions {
 
 type Target = 'exchange' | 'queue' | 'nowhere';
 
-/** How long a name without exchange and queue is left alone. */
+/** Time for which a name without exchange and queue is not looked up again. */
 const lookAgainMs = 3_000;
-/** How long it is believed that a name is what it was. */
+/** Time for which the kind of a name is remembered. */
 const rememberMs = 60_000;
 const patienceMs = 3_000;
-/** The last event of a build is worth more waiting. */
+/** The last event of a build gets a longer limit. */
 const terminalPatienceMs = 20_000;
 const maximumNames = 1_000;
 
 /**
  * Opens the way to callers' exchanges. Every sending has a channel of its own, because a name that is gone closes the
- * channel it is used on, and every name has a line of its own: an exchange that refuses everything holds up nobody else.
+ * channel it is used on. Every name has a line of its own, so that an exchange that refuses everything holds up no
+ * other.
  */
 export function openProgress(connection: BrokerConnection, { isOvertaken, log }: ProgressOptions): Progress {
   const remembered = new Map<string, { readonly target: Target; readonly until: number }>();
@@ -46,14 +47,14 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
   const lines = new Map<string, Promise<boolean>>();
 
   const exists = async (kind: 'exchange' | 'queue', name: string, patience: number): Promise<boolean> => {
-    // Never declared by us: its type is the caller's business. A name that does not exist closes the channel.
+    // The exchange is never declared by us: the caller chooses its type. A name that does not exist closes the channel.
     const channel = await connection.openChannel(patience);
     try {
       await within<unknown>(kind === 'exchange' ? channel.checkExchange(name) : channel.checkQueue(name), patience);
       return true;
     } catch (error) {
       if (amqpCode(error) === 404) return false;
-      // 403: no permission. 405: an exclusive queue of somebody else. Neither can be sent to.
+      // 403: no permission. 405: an exclusive queue of another connection. Neither can be sent to.
       if (amqpCode(error) === 403 || amqpCode(error) === 405) {
         log.warn('the progress trigger may not be used', { progress_trigger: name, error });
         return false;
@@ -83,8 +84,8 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
   };
 
   /**
-   * Sends once. `gone` when the exchange or queue is there no more, `refused` when we may not write to it, `overtaken`
-   * when it would come after a newer event.
+   * Sends once. `gone` when the exchange or queue has disappeared, `refused` when we may not write to it, `overtaken`
+   * when the event would come after a newer one.
    */
   const sendTo = async (
     target: 'exchange' | 'queue',
@@ -93,7 +94,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
   ): Promise<'sent' | 'gone' | 'refused' | 'overtaken'> => {
     const name = event.progress_trigger;
     const opened = await connection.openChannel(patience);
-    // Here, with nothing more to wait for: a worker may have been stopped for minutes before.
+    // Checked here, after the last wait: a worker may have been stopped for minutes before.
     if (!isTerminal(event.state) && isOvertaken(event)) {
       void closeQuietly(opened);
       return 'overtaken';
@@ -130,7 +131,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     } catch (error) {
       if (!gone && !refused) throw error;
     } finally {
-      // Not waited for: a RabbitMQ that takes no messages does not answer this either.
+      // Not awaited: a RabbitMQ that takes no messages does not answer this either.
       void closeQuietly(opened);
     }
     return refused ? 'refused' : gone ? 'gone' : 'sent';
@@ -138,7 +139,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
 
   const send = async (event: BuildEvent, deadline: number): Promise<boolean> => {
     const name = event.progress_trigger;
-    // A job or an event in RabbitMQ is trusted no more than a request.
+    // A job or an event in RabbitMQ is trusted as little as a request.
     if (!ExchangeName.safeParse(name).success) {
       log.warn('the progress trigger is no name that a caller may use', { build_id: event.build_id });
       return false;
@@ -175,7 +176,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
   return {
     async send(event) {
       const name = event.progress_trigger;
-      // From here on, so that a long line makes nobody wait for longer.
+      // The limit counts from the call, so that a long line makes no call wait longer.
       const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
       const before = lines.get(name) ?? Promise.resolve(true);
       const sent = before.then(() => send(event, deadline));

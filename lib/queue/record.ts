@@ -2,16 +2,20 @@ import { z } from 'zod';
 import { BuildEvent } from '../api/event.ts';
 import { Submission } from './submission.ts';
 
-/** What the events stream holds: events of builds, and the few records by which replicas agree on the order of things. */
+/**
+ * A record of the events stream: an event of a build, or one of the few records by which replicas agree on the order of
+ * things.
+ */
 export const StreamRecord = z.discriminatedUnion('kind', [
   /** `submission` stands in every event of a build, because any of them may be the first that a reader finds. */
   z.object({ kind: z.literal('event'), id: z.uuid(), event: BuildEvent, submission: Submission.optional() }),
-  /** Somebody asked for the end of a build. */
+  /** A caller has asked for the end of a build. */
   z.object({ kind: z.literal('cancel'), id: z.uuid(), build_id: z.uuid(), time: z.iso.datetime() }),
   /** The submission was answered with an error although its job or its event may have arrived: it must not be built. */
   z.object({ kind: z.literal('withdrawn'), id: z.uuid(), build_id: z.uuid() }),
   /**
-   * The caller has been notified of the end of a build in this way, or need not be any more; `queued`: of its beginning.
+   * The caller has been notified of the end of a build in this way, or need not be any more; `queued`: of its
+   * beginning.
    */
   z.object({
     kind: z.literal('told'),
@@ -19,7 +23,7 @@ export const StreamRecord = z.discriminatedUnion('kind', [
     build_id: z.uuid(),
     way: z.enum(['progress_trigger', 'callback', 'queued']),
   }),
-  /** Says nothing: who appended it and reads it has read everything before it. */
+  /** A record without content: when its sender reads it, it has read everything before it. */
   z.object({ kind: z.literal('marker'), id: z.uuid() }),
 ]);
 export type StreamRecord = z.infer<typeof StreamRecord>;
@@ -28,7 +32,9 @@ export function encodeRecord(record: StreamRecord): Buffer {
   return Buffer.from(JSON.stringify(StreamRecord.parse(record)));
 }
 
-/** The record in a message, or why there is none: other versions may write kinds that this one does not know. */
+/**
+ * The record in a message, or the reason why there is none: other versions may write kinds that this one does not know.
+ */
 export function decodeRecord(content: Buffer): StreamRecord | string {
   let value: unknown;
   try {

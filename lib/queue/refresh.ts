@@ -4,17 +4,17 @@ import type { BuildView, Ledger, Verdict } from './ledger.ts';
 import type { StreamRecord } from './record.ts';
 
 /**
- * Keeps builds that have not ended in the stream. RabbitMQ drops the oldest records of a stream that is full, and with
- * them the registration of a build that waits for long: functions that start later would not know it, answer 404 for
- * it, and take the same request for a new one. So the newest event of such a build is appended again in time. Functions
- * that know the build change nothing by it; those that do not register it so.
+ * Keeps builds that have not ended in the stream. RabbitMQ drops the oldest records of a full stream, and with them the
+ * registration of a build that waits for long. Functions that start later would not know that build, answer 404 for it,
+ * and take the same request for a new one. So the newest event of such a build is appended again in time. It changes
+ * nothing for functions that know the build, and registers it with the others.
  */
 export interface Refresh {
-  /** Takes note of a record that was read, after the ledger has taken it. `bytes`: of its message. */
+  /** Takes note of a record that was read, after the ledger has applied it. `bytes`: size of its message. */
   note(record: StreamRecord, verdict: Verdict, bytes: number): void;
-  /** True where `next` may have something. Costs next to nothing. */
+  /** True where `next` may return records. Costs almost nothing. */
   isDue(): boolean;
-  /** The records of one build, which are to be appended again; null where none is due. */
+  /** The records of one build to be appended again; null where none is due. */
   next(now: Date): readonly StreamRecord[] | null;
 }
 
@@ -22,24 +22,26 @@ export interface RefreshOptions {
   readonly ledger: Pick<Ledger, 'get' | 'isOver'>;
   /** Size of the stream beyond which RabbitMQ drops the oldest records. */
   readonly retentionBytes: number;
-  /** An unfinished build that was not heard of for this long counts as lost. */
+  /** An unfinished build without an event for this long counts as lost. */
   readonly forgetAfterSeconds: number;
 }
 
 type EventRecord = Extract<StreamRecord, { kind: 'event' }>;
 
-/** Properties of a message and what a stream adds to it, measured with RabbitMQ 3.10 and 4.0. */
+/** Properties of a message and a stream's own bytes for it, measured with RabbitMQ 3.10 and 4.0. */
 const messageOverheadBytes = 250;
-/** Of what is written to the stream, the part that may be written again. A flood of builds must not feed itself. */
+/** The part of the bytes written to the stream that may be written again. A flood of builds must not feed itself. */
 const share = 1 / 4;
 /** Equal submissions, sent at the same time, that are remembered with the build that won. */
 const maximumTwins = 100;
 
-/** Starts with a stream of which nothing was read. */
+/** Starts with a stream of which nothing has been read. */
 export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: RefreshOptions): Refresh {
   const dueAfterBytes = retentionBytes / 4;
   const longestAllowance = dueAfterBytes / 4;
-  /** Unfinished builds, the one whose newest event is oldest first, with where in the stream that stands. */
+  /**
+   * Unfinished builds, in the order of their newest events, oldest first, with the positions of these in the stream.
+   */
   const unfinished = new Map<string, { readonly position: number; readonly submission: EventRecord['submission'] }>();
   /** By the build that won: first records of builds that it has superseded, whose jobs may wait behind its own. */
   const twins = new Map<string, Map<string, EventRecord>>();
@@ -90,7 +92,7 @@ export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: Re
         const size = records.reduce((sum, record) => sum + sizeOf(record), 0);
         if (size > allowance) return null;
         allowance -= size;
-        // Should it not arrive, there are three more turns before the first one is dropped.
+        // If the record does not arrive, there are three more turns before the first one is dropped.
         unfinished.delete(buildId);
         unfinished.set(buildId, { position, submission });
         return records;
@@ -116,7 +118,7 @@ export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: Re
   }
 }
 
-/** True for the newest event that counted, also when it comes once more. */
+/** True for the newest event that counted, also when it arrives once more. */
 function isNewest(event: BuildEvent, { event: newest }: BuildView): boolean {
   return event.worker === newest.worker && event.attempt === newest.attempt && event.sequence === newest.sequence;
 }

@@ -1,9 +1,12 @@
-/** Bytes of AMQP 0-9-1's type shortstr, which names and most properties of messages are. */
+/** Bytes of AMQP 0-9-1's type shortstr, the type of names and of most properties of messages. */
 const maximumBytes = 255;
 
-/** As much of `text` as an AMQP short string can hold: cut where its UTF-8 grows too long, never within a character. */
+/**
+ * The beginning of `text` that fits into an AMQP short string: cut where its UTF-8 grows too long, never within a
+ * character.
+ */
 export function toShortString(text: string): string {
   const bytes = new TextEncoder().encode(text).subarray(0, maximumBytes);
-  // As a part of a longer stream, an incomplete last character is held back.
+  // The decoder takes the text for a part of a longer stream, so it holds back an incomplete last character.
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes, { stream: true });
 }

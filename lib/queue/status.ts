@@ -23,7 +23,7 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
     started_at: build.startedAt,
     updated_at: build.updatedAt,
     finished_at: build.finishedAt,
-    // Clocks of different machines differ: never less than nothing.
+    // Clocks of different machines differ: the time is never negative.
     elapsed_seconds: Math.max(0, Math.round((end - Date.parse(build.queuedAt)) / 100) / 10),
     cancelling: build.cancelling && !isTerminal(build.state),
     ...(options.logTail === true ? { log_tail: [...build.logTail] } : {}),
@@ -32,8 +32,8 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
 }
 
 /**
- * The builds and workers of a ledger, sorted as `status` shows them. Builds that are not `visible` are nowhere in it;
- * `filter` narrows the lists of builds.
+ * The builds and workers of a ledger, sorted as `status` shows them. Leaves out builds that are not `visible`; `filter`
+ * narrows the lists of builds.
  */
 export function toBuildLists(
   ledger: Pick<Ledger, 'builds' | 'workers'>,

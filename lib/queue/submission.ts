@@ -4,17 +4,19 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { CallerName } from '../callers.ts';
 
-/** Of a submission, in its job and in the records of its build. The events that callers get do not carry it. */
+/**
+ * The facts of a submission in its job and in the records of its build. The events that callers get do not carry them.
+ */
 export const Submission = z.object({
   /** Name of the caller that submitted it. */
   caller: CallerName,
-  /** `digestRequest` of what was submitted. */
+  /** `digestRequest` of the submitted request. */
   request_sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 export type Submission = z.infer<typeof Submission>;
 
 /**
- * SHA-256, as hex, over everything that decides what is built and who hears of it: two submissions are the same request
+ * SHA-256, as hex, over everything that decides what is built and who is notified: two submissions are the same request
  * when their digests are equal. The spelling does not count (order of keys, defaults left out, forms of a PPA, ticket 1
  * or "1"), nor does whether the callback URL came in the header or in the body. The order of lists counts. `X-Call-Id`
  * is left out because gateways make a new one for every call, also when a caller repeats a request.

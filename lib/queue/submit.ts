@@ -13,7 +13,7 @@ export interface SubmitOptions {
   readonly callback: BuildJob['callback'];
   /** Name of the caller. */
   readonly caller: string;
-  /** Takes a place for the build, or throws where the caller may have no further one. Disposing it gives the place up. */
+  /** Takes a place for the build, or throws where the caller has no free one. Disposing it gives the place up. */
   readonly admit: (buildId: string, now: Date) => Disposable;
 }
 
@@ -23,14 +23,14 @@ export interface Submitted {
   readonly isNew: boolean;
 }
 
-/** How long a call waits until the past has been read from the events stream. */
+/** Time that a call waits until the past has been read from the events stream. */
 export const readyPatienceMs = 10_000;
 const eventPatienceMs = 6_000;
 
 /**
- * Submits a build. Of equal requests that are submitted before the first one's build has ended, only that one is built.
- * Throws `request.conflict` where a build with the same ticket_id and progress_trigger is in work for another request,
- * `broker.unreachable`, and what `admit` throws; then nothing is built.
+ * Submits a build. Where equal requests are submitted before the first one's build has ended, only the first is built.
+ * Throws `request.conflict` where an unfinished build for another request has the same ticket_id and progress_trigger,
+ * `broker.unreachable`, and the errors of `admit`; then nothing is built.
  */
 export async function submit(broker: Broker, options: SubmitOptions): Promise<Submitted> {
   const { request, callback, caller } = options;
@@ -52,7 +52,7 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
   };
   using _place = options.admit(job.build_id, now);
   const verdict = await enqueue(broker, job).catch((error: unknown) => {
-    // What RabbitMQ did not confirm it may have all the same, or still get: a refused build must not be built.
+    // RabbitMQ may have the record although it did not confirm it, or still get it: a refused build must not be built.
     broker.withdraw(job.build_id);
     throw error;
   });
@@ -63,7 +63,7 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
 }
 
 async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
-  // The job first: an event without a job would announce a build that never starts.
+  // The job goes first: an event without a job would announce a build that never starts.
   await broker.jobs.submit(job);
   const queued = { sequence: 0, attempt: 0, worker: null, state: 'queued', message: 'Waiting for a worker' } as const;
   return await broker.publishEvent(eventOf(job, { ...queued, time: job.submitted_at }), {
@@ -79,7 +79,7 @@ function conflict(buildId: string | null | undefined): ImageBuilderError {
   );
 }
 
-/** The request as it goes into the job: what was validated, nothing else, PPAs in their canonical spelling. */
+/** The request as it goes into the job: only validated fields, PPAs in their canonical spelling. */
 function toInput(request: BuildRequest): BuildRequestInput {
   return { ...request, ppa_list: request.ppa_list.map(formatPpa) };
 }

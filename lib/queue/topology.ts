@@ -2,11 +2,11 @@ import type { ChannelModel, Options } from 'amqplib';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
-/** The queues of Image Builder. Who may use them needs configure, write and read on `^imagebuilder\.`. */
+/** The queues of Image Builder. A user of RabbitMQ needs configure, write and read on `^imagebuilder\.` for them. */
 export const queues = {
   /** Jobs that wait for a worker. */
   builds: 'imagebuilder.builds',
-  /** Copies of jobs in work; one comes back to `builds` when its lease is over. */
+  /** Copies of the jobs of claimed builds; one comes back to `builds` when its lease is over. */
   leases: 'imagebuilder.leases',
   /** Jobs that were given up. */
   dead: 'imagebuilder.dead',
@@ -22,12 +22,15 @@ export interface Retention {
 const MiB = 1024 * 1024;
 
 /**
- * How often RabbitMQ may deliver a job that nobody acknowledges. A worker holds one for milliseconds only, so what
- * gets here is a broken connection each time; RabbitMQ 4 would drop it after 20 without a word.
+ * Number of times that RabbitMQ may deliver a job without an acknowledgement. A worker holds a job for milliseconds
+ * only, so each such delivery was a broken connection; RabbitMQ 4 would drop the job silently after 20.
  */
 const deliveryLimit = 1000;
 
-/** Both dead-letter ways keep a message until its new queue has confirmed it; that needs reject-publish (RabbitMQ 3.10). */
+/**
+ * Both dead-letter paths keep a message until its new queue has confirmed it; that needs reject-publish (RabbitMQ
+ * 3.10).
+ */
 const deadLettersTo = (queue: string) => ({
   'x-dead-letter-exchange': '',
   'x-dead-letter-routing-key': queue,
@@ -35,11 +38,11 @@ const deadLettersTo = (queue: string) => ({
   'x-overflow': 'reject-publish',
 });
 
-/** The arguments of a stream that an operator may change: they do not change what the stream is. */
+/** The arguments of a stream that an operator may change: they do not change the meaning of the stream. */
 const retentionArguments = ['x-max-age', 'x-max-length-bytes', 'x-stream-max-segment-size-bytes'] as const;
 
 /**
- * Declares every queue. A stream that exists with another retention is used as it is, with a warning: RabbitMQ changes
+ * Declares every queue. A stream that exists with another retention is used unchanged, with a warning: RabbitMQ changes
  * it by policy only. Throws `config.invalid` when a name is taken by a queue of another kind.
  */
 export async function declareTopology(model: ChannelModel, retention: Retention, log: Log): Promise<void> {
@@ -55,7 +58,7 @@ export async function declareTopology(model: ChannelModel, retention: Retention,
       'x-queue-type': 'stream',
       'x-max-age': `${retention.seconds}s`,
       'x-max-length-bytes': retention.bytes,
-      // RabbitMQ drops whole segments only, so the retention is as exact as they are small.
+      // RabbitMQ drops whole segments only: the smaller they are, the more exact is the retention.
       'x-stream-max-segment-size-bytes': Math.round(Math.min(Math.max(retention.bytes / 16, MiB), 100 * MiB)),
     });
   } catch (error) {
@@ -109,7 +112,7 @@ export function amqpCode(error: unknown): number | undefined {
   return typeof code === 'number' ? code : undefined;
 }
 
-/** What the broker itself says in an AMQP error, without amqplib's words around it. */
+/** The broker's own words in an AMQP error, without amqplib's around them. */
 export function brokerText(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const mark = 'with message "';
