@@ -14,7 +14,7 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
     response.end(body);
     return;
   }
-  // Nobody wants the rest of the request: it is answered at once, and the connection closed.
+  // The rest of the request is not needed: the answer goes out at once, and the connection closes.
   response.setHeader('connection', 'close');
   response.write(body);
   void discardRest(request).then(() => response.end());
@@ -22,7 +22,7 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
 
 /**
  * Answers with a problem document. An answer that has begun already is cut off instead, so that the caller does not
- * take it for whole.
+ * take it for complete.
  */
 export function sendProblem(response: ServerResponse, thrown: unknown): void {
   const error: ImageBuilderError = toImageBuilderError(thrown);

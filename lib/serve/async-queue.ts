@@ -15,33 +15,33 @@ export interface AsyncCall {
   readonly path: string;
   readonly headers: RawHeaders;
   readonly body: Buffer;
-  /** Where the answer is sent; undefined: nowhere. */
+  /** URL that gets the answer; undefined: none. */
   readonly callbackUrl: string | undefined;
 }
 
 /** The queue of one function, in memory: first come first served, `max_inflight` at a time (default one). */
 export interface AsyncQueue {
   /**
-   * Throws `worker.busy` when the queue is full, `worker.stopping` when it was stopped. Of a function that takes no
-   * body only one call waits: the calls after it carry no more than it does, and merge into it.
+   * Throws `worker.busy` when the queue is full, `worker.stopping` when it was stopped. For a function that takes no
+   * body only one call waits: later calls carry no more than it does, and merge into it.
    */
   add(call: AsyncCall): void;
   /** Whether a call has not begun yet. */
   isWaiting(id: string): boolean;
-  /** Drops what has not begun; resolves with how many that were, once what has begun is over. */
+  /** Drops calls that have not begun; resolves with their number once those that have begun are over. */
   stop(): Promise<number>;
 }
 
 const maximumLength = 10_000;
 const maximumBytes = 64 * 1024 * 1024;
-/** Beyond this an answer is not sent to a callback URL: it is kept in memory. */
+/** A larger answer is not sent to a callback URL, since answers are kept in memory. */
 const maximumAnswerBytes = 16 * 1024 * 1024;
-/** How often a call that the function itself refuses with 429 is made again, and how long after. */
+/** Number of repetitions of a call that the function itself refuses with 429, and the pause between them. */
 const maximumRefusals = 10;
 const retryDelayMs = 5_000;
 
 export interface AsyncQueueOptions {
-  /** Where answers go that a callback URL is to get. */
+  /** Sends answers to callback URLs. */
   readonly callbacks: Callbacks;
   readonly log: Log;
   /** Aborting it gives up the calls that are running. */
@@ -93,12 +93,12 @@ export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOpti
   };
 }
 
-/** Memory that a waiting call takes, about. */
+/** Memory that a waiting call takes, approximately. */
 function bytesOf({ path, headers, body, callbackUrl = '' }: AsyncCall): number {
   return headers.reduce((sum, text) => sum + text.length, body.length + path.length + callbackUrl.length);
 }
 
-/** Makes one call and hands its answer on to the callbacks. Never throws: nobody is there to catch. */
+/** Makes one call and hands its answer on to the callbacks. Never throws, since it has no caller that could catch. */
 async function runCall(
   served: ServedFunction,
   call: AsyncCall,
@@ -125,12 +125,12 @@ async function answerOf(served: ServedFunction, call: AsyncCall, force: AbortSig
       const startedAt = performance.now();
       const answer = await callOnce(served, call, force).catch((error: unknown) => {
         force.throwIfAborted();
-        // The function was not there to hear of the call: once it is, it will.
+        // The function was not running when the call arrived: try again once it is.
         if (error instanceof ImageBuilderError && error.code === 'function.unavailable') return undefined;
         return problemAnswer(error);
       });
       if (answer === undefined) continue;
-      // 429: the function is still at work on a call that was given up here when its time was over.
+      // 429: the function still works on a call that was given up here when its time was over.
       if (answer.status !== 429 || refusals === maximumRefusals) {
         return { ...answer, durationMs: performance.now() - startedAt };
       }

@@ -3,7 +3,7 @@ import { ImageBuilderError, isNodeError } from '../errors.ts';
 import type { FunctionProcess } from './function-process.ts';
 import { pairs, type RawHeaders } from './headers.ts';
 
-/** What is passed to a function. */
+/** A call as the function receives it. */
 export interface Call {
   readonly method: string;
   /** Path and query below the function's URL, beginning with `/`, as the caller wrote them. */
@@ -13,10 +13,10 @@ export interface Call {
 }
 
 /**
- * Calls a function once and resolves with its answer, whose body is still to be read. A connection of its own per
- * call: over a Unix socket that costs next to nothing, and a kept one may be closed by the function just as it is used
- * again. Aborting the signal closes the connection, also while the answer is read. Throws `function.unavailable` when
- * the function does not listen, `function.failed` when it dies, and the signal's reason when that aborts.
+ * Calls a function once and resolves with its answer, whose body is still to be read. A connection of its own per call:
+ * over a Unix socket that costs almost nothing, and the function may close a kept connection just as it is used again.
+ * Aborting the signal closes the connection, also while the answer is read. Throws `function.unavailable` when the
+ * function does not listen, `function.failed` when it dies, and the signal's reason when that aborts.
  */
 export async function callFunction(
   process: FunctionProcess,
@@ -33,7 +33,7 @@ export async function callFunction(
     setHost: false,
   });
   for (const [name, value] of pairs(call.headers)) outgoing.appendHeader(name, value);
-  // HTTP/1.1 asks for one; what the gateway calls by itself, and HTTP/1.0, have none.
+  // HTTP/1.1 demands a Host header; the gateway's own calls, and HTTP/1.0, have none.
   if (!outgoing.hasHeader('host')) outgoing.setHeader('Host', process.name);
   return await new Promise<IncomingMessage>((resolve, reject) => {
     let answered = false;
@@ -42,7 +42,7 @@ export async function callFunction(
       resolve(answer);
     });
     outgoing.on('error', (error) => {
-      // Whoever reads the answer learns of what happens from here on.
+      // From here on the reader of the answer sees its errors.
       if (answered) return;
       if (signal.aborted) return reject(signal.reason);
       process.doubt();

@@ -6,7 +6,7 @@ import type { Egress } from '../fetch/egress.ts';
 import type { Log } from '../log.ts';
 import { endToEnd, gatewayHeaders, pairs, type RawHeaders, seconds } from './headers.ts';
 
-/** What the function answered, read whole. */
+/** The function's answer, read whole. */
 export interface Answer {
   readonly status: number;
   readonly headers: RawHeaders;
@@ -22,17 +22,17 @@ export interface Callback {
   readonly answer: Answer;
 }
 
-/** For one attempt. */
+/** Time limit of one attempt. */
 const attemptTimeoutMs = 10_000;
-/** Most bytes that a receiver may answer; nobody reads them. */
+/** Most bytes of a receiver's answer; they are not used. */
 const maximumAnswerBytes = 64 * 1024;
 const retries = 3;
 
 /**
  * POSTs a function's answer to the X-Callback-Url of its asynchronous call: the body and headers of the answer, and
  * X-Call-Id, X-Function-Name, X-Function-Status, X-Duration-Seconds. Unlike OpenFaaS CE, a callback URL that is out of
- * reach or answers 5xx is tried again a few times; then the loss is logged. The egress rules hold for it as for every URL
- * that a caller names.
+ * reach or answers 5xx is tried again a few times; then the loss is logged. The egress rules apply to it as to every
+ * URL that a caller names.
  */
 export async function sendCallback(
   { url, callId, functionName, answer }: Callback,

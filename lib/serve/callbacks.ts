@@ -7,9 +7,9 @@ import { pairs } from './headers.ts';
 /** The callbacks of asynchronous calls on their way, outside the functions' queues: a receiver that never answers holds up no call. */
 
 export interface Callbacks {
-  /** Sends it later. Where too many wait already, in all or for its host, it is dropped, with a line in the log. */
+  /** Sends it later. Where too many callbacks wait already, in all or for its host, it drops this one and logs that. */
   add(callback: Callback): void;
-  /** Resolves when those that wait have been sent; what is left after seconds, or when `force` aborts, is dropped. */
+  /** Resolves when the waiting callbacks have been sent; drops the rest after seconds, or when `force` aborts. */
   stop(): Promise<void>;
 }
 
@@ -23,20 +23,20 @@ const concurrency = 32;
 const concurrencyPerHost = 4;
 const maximumWaiting = 1_000;
 const maximumWaitingPerHost = 100;
-/** Of the answers that wait. */
+/** Most bytes of the waiting answers. */
 const maximumBytes = 64 * 1024 * 1024;
-/** How long a gateway that stops waits for receivers. */
+/** Time that a stopping gateway waits for receivers. */
 const stopPatienceMs = 5_000;
 
 export interface CallbacksOptions {
   /** Rules for the URLs. */
   readonly egress: Egress;
   readonly log: Log;
-  /** Aborting it gives up what is on its way. */
+  /** Aborting it gives up the callbacks on their way. */
   readonly force: AbortSignal;
 }
 
-/** Creates the waiting line. */
+/** Creates the queue of callbacks. */
 export function createCallbacks({ egress, log, force }: CallbacksOptions): Callbacks {
   const waiting: Waiting[] = [];
   const running = new Map<Promise<void>, string>();
@@ -68,7 +68,7 @@ export function createCallbacks({ egress, log, force }: CallbacksOptions): Callb
 
   return {
     add(callback) {
-      // Without the port: who can listen on one can listen on many.
+      // Without the port: a receiver that can listen on one port can listen on many.
       const host = new URL(callback.url).hostname;
       const bytes = bytesOf(callback);
       if (waiting.length >= maximumWaiting || waitingBytes + bytes > maximumBytes) {

@@ -1,7 +1,7 @@
 /**
  * Standard cron schedules: five fields (minute, hour, day of month, month, day of week) with `*`, lists, ranges, steps
  * and English names, or one of `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times are UTC, as in the
- * containers of OpenFaaS's cron-connector. As ever in cron, where both days are restricted, either may match.
+ * containers of OpenFaaS's cron-connector. As usual in cron, where both days are restricted, either may match.
  */
 export interface CronSchedule {
   readonly minutes: ReadonlySet<number>;
@@ -26,7 +26,7 @@ const descriptors: Readonly<Record<string, string>> = {
   '@annually': '0 0 1 1 *',
 };
 
-/** Reads a schedule. Returns undefined for text that is none. */
+/** Reads a schedule. Returns undefined for text that is not one. */
 export function parseCron(text: string): CronSchedule | undefined {
   const fields = (descriptors[text.trim()] ?? text).trim().split(/\s+/);
   if (fields.length !== 5) return undefined;
@@ -48,7 +48,7 @@ export function parseCron(text: string): CronSchedule | undefined {
   };
 }
 
-/** Whether the schedule names the minute that `time` (milliseconds since the epoch) is in. */
+/** Whether the minute of `time` (milliseconds since the epoch) is in the schedule. */
 export function cronMatches(schedule: CronSchedule, time: number): boolean {
   const date = new Date(time);
   const dayOfMonth = schedule.daysOfMonth.has(date.getUTCDate());

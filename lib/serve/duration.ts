@@ -1,6 +1,6 @@
 /**
  * Go's durations, in which OpenFaaS writes every timeout: `90s`, `1m5s`, `1.5h`, `300ms`; a whole number alone means
- * seconds, as in the watchdogs. Returns milliseconds, or undefined for text that is none.
+ * seconds, as in the watchdogs. Returns milliseconds, or undefined for other text.
  */
 export function parseGoDuration(text: string): number | undefined {
   if (/^[0-9]+$/.test(text)) return Number(text) * 1000;

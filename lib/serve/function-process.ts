@@ -43,11 +43,11 @@ export interface FunctionProcessOptions {
 }
 
 const restarts = { delayMs: 250, maximumDelayMs: 30_000 } as const satisfies Backoff;
-/** Once a function has lived for so long, its earlier ends no longer count. */
+/** Lifetime after which the earlier ends of a function no longer count. */
 const healthyAfterMs = 60_000;
 const startTimeoutMs = 60_000;
 const pollMs = 25;
-/** The end of a process is known this soon after that of its connections, at the latest. */
+/** Longest time between the end of a process's connections and the news of its own end. */
 const doubtMs = 250;
 
 /** Starts a function and keeps it running. */
@@ -57,7 +57,7 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
   const stopping = new AbortController();
   const waiting = new Set<() => void>();
   const started = Promise.withResolvers<void>();
-  started.promise.catch(() => {}); // Whoever awaits it learns of the failure; nobody may.
+  started.promise.catch(() => {}); // A caller that awaits it gets the failure; without one, it must not end the process.
   let child: ReturnType<typeof spawn> | undefined;
   let ready = false;
 
@@ -72,7 +72,7 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
       const startedAt = performance.now();
       await mkdir(options.runtimeDirectory, { recursive: true, mode: 0o700 });
       await rm(socketPath, { force: true });
-      // Told to stop meanwhile: do not start one more.
+      // The function has been stopped meanwhile: do not start another process.
       if (stopping.signal.aborted) break;
       child = spawn(options, socketPath);
       const exited = new AbortController();
@@ -142,8 +142,8 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
 
 /**
  * The child is in a session of its own, so that Ctrl-C in a terminal reaches only the gateway, which then drains. When
- * the gateway dies without a word, the kernel sends the child SIGTERM (setpriv execs it, so the process id is its own).
- * With `--inspect=0` on the gateway, a debugger can reach each function too.
+ * the gateway is killed, the kernel sends the child SIGTERM (setpriv execs it, so the process id is its own). With
+ * `--inspect=0` on the gateway, a debugger can reach each function too.
  */
 function spawn(options: FunctionProcessOptions, socketPath: string) {
   const inspect = process.execArgv.filter((option) => option.startsWith('--inspect'));
@@ -163,7 +163,7 @@ function spawn(options: FunctionProcessOptions, socketPath: string) {
   });
 }
 
-/** True once a connection is accepted, false when the child ended or the time is up. */
+/** True once a connection is accepted, false when the child has ended or the time is up. */
 async function listens(socketPath: string, exited: AbortSignal): Promise<boolean> {
   const over = async () => exited.aborted || (await accepts(socketPath));
   return (await waitFor(over, startTimeoutMs, pollMs)) && !exited.aborted;
@@ -174,6 +174,6 @@ function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {
-    // Gone already.
+    // The group is gone already.
   }
 }

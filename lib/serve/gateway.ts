@@ -17,7 +17,7 @@ import { emptyCall } from './wakes.ts';
 /** Most bytes of the body of an asynchronous call, as in OpenFaaS CE. */
 const maximumAsyncBodyBytes = 256_000;
 const maximumConnections = 1_000;
-/** For the bodies of all calls together; at least for two of the largest. */
+/** Memory for the bodies of all calls together; at least for two of the largest. */
 const bodyMemoryBytes = 32 * 1024 * 1024;
 
 export interface GatewayOptions {
@@ -31,7 +31,7 @@ export interface GatewayOptions {
   readonly log: Log;
   /** Once aborted, calls are refused with 503. */
   readonly stopping: AbortSignal;
-  /** Of the function that takes the largest bodies, and the longest for them. */
+  /** Limits of the function that takes the largest bodies, and of the one that takes the longest for them. */
   readonly largestBody: { readonly bytes: number; readonly ms: number };
 }
 
@@ -40,7 +40,7 @@ export function createGateway(options: GatewayOptions): Server {
   const { log, stopping, largestBody } = options;
   const settings = {
     headersTimeout: headersTimeoutMs,
-    // For bodies that nobody reads; takeBody is quicker.
+    // For bodies that no handler reads; takeBody is quicker.
     requestTimeout: headersTimeoutMs + largestBody.ms,
     connectionsCheckingInterval: checkIntervalMs,
   };
@@ -73,7 +73,7 @@ async function handle(
 ): Promise<void> {
   const { functions, checkHost, stopping } = options;
   const route = findRoute(request.url ?? '/');
-  // Health checks come by any name, and learn nothing.
+  // Health checks may use any host name, and their answer reveals nothing.
   if (route.kind !== 'health') checkHost(request);
   switch (route.kind) {
     case 'function': {
@@ -199,7 +199,7 @@ function refuseWhenStopping(stopping: AbortSignal): void {
   throw new ImageBuilderError('worker.stopping', 'the gateway is stopping', { retryAfterSeconds: 5 });
 }
 
-/** The shape of OpenFaaS's own list, as far as it means anything on one machine. */
+/** The shape of OpenFaaS's own list, as far as its fields have a meaning on one machine. */
 function describe({ definition, process, calls }: ServedFunction) {
   return {
     name: definition.name,

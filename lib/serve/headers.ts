@@ -1,4 +1,4 @@
-/** Header fields as Node gives and takes them raw: name, value, name, value, …; repeated ones and their case kept. */
+/** Header fields in Node's raw form: name, value, name, value, …; repeated ones and their case kept. */
 export type RawHeaders = readonly string[];
 
 /** Fields that belong to one connection (RFC 9110, 7.6.1), never passed on. */
@@ -14,10 +14,10 @@ const hopByHop = new Set([
   'upgrade',
 ]);
 
-/** What the gateway itself says in an answer; the function's own word on it is left out. */
+/** Headers that the gateway itself sets in an answer; the function's own values for them are left out. */
 export const gatewayHeaders = ['x-call-id', 'x-start-time', 'x-duration-seconds'];
 
-/** The fields that may be passed on: without those of the connection, those it names, and those in `dropped`. */
+/** The fields that may be passed on: without those of the connection, those that it names, and those in `dropped`. */
 export function endToEnd(headers: RawHeaders, dropped: readonly string[] = []): string[] {
   const skipped = new Set([...hopByHop, ...dropped]);
   for (const [name, value] of pairs(headers)) {
@@ -38,7 +38,7 @@ export function pairs(headers: RawHeaders): [name: string, value: string][] {
   return result;
 }
 
-/** As OpenFaaS writes X-Duration-Seconds. */
+/** Seconds as OpenFaaS writes X-Duration-Seconds. */
 export function seconds(ms: number): string {
   return (ms / 1000).toFixed(6);
 }

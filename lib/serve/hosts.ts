@@ -4,23 +4,23 @@ import { hostname } from 'node:os';
 import { ImageBuilderError } from '../errors.ts';
 
 /**
- * Keeps the gateway from answering pages of other sites that a browser on this machine shows. A page may call
- * http://127.0.0.1:8000 without a preflight (its Origin gives it away), or have its own name lead there (DNS rebinding:
- * then the browser takes the gateway for the page's own server, and only the Host header gives it away).
+ * Keeps the gateway from answering pages of other sites in a browser on this machine. Such a page may call
+ * http://127.0.0.1:8000 without a preflight; its Origin shows it. Or it may point its own name there (DNS rebinding):
+ * the browser then takes the gateway for the page's own server, and only the Host header shows it.
  */
 
 export interface HostOptions {
-  /** As given to listen on: a name or an address. */
+  /** The name or address to listen on, as it was given. */
   readonly listenHost: string;
-  /** Where callers reach the gateway from outside; may be empty. */
+  /** Address of the gateway for callers outside; may be empty. */
   readonly publicUrl: string;
   /** Further names. */
   readonly allowedHosts: readonly string[];
 }
 
 /**
- * Makes a check that throws `request.host` for a request to a name that the gateway does not have, and
- * `request.origin` for one by a page that did not come from it.
+ * Makes a check that throws `request.host` for a request to a name that the gateway does not have, and `request.origin`
+ * for one by a page of another site.
  */
 export function createHostCheck(options: HostOptions): (request: IncomingMessage) => void {
   const publicHost = options.publicUrl === '' ? '' : new URL(options.publicUrl).host;
@@ -29,10 +29,10 @@ export function createHostCheck(options: HostOptions): (request: IncomingMessage
   );
   names.delete('');
   return ({ headers }) => {
-    // Only HTTP/1.0 may lack it, which no browser speaks.
+    // Only HTTP/1.0 may lack it, which no browser uses.
     if (headers.host === undefined) return;
     const host = hostOf(headers.host);
-    // An address is no name: nobody can have it lead elsewhere.
+    // Nobody can point an address elsewhere, unlike a name.
     const known = host !== undefined && (isIP(host.name) !== 0 || isLocal(host.name) || names.has(host.name));
     if (!known) {
       throw new ImageBuilderError(
@@ -52,7 +52,7 @@ export function createHostCheck(options: HostOptions): (request: IncomingMessage
   };
 }
 
-/** A Host header's name, without port, brackets and the dot of a whole name; `host` has the port, as URLs have it. */
+/** The name in a Host header, without port, brackets and the final dot; `host` includes the port, as in URLs. */
 function hostOf(header: string): { readonly name: string; readonly host: string } | undefined {
   if (!/^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?$/i.test(header) || !URL.canParse(`http://${header}`)) {
     return undefined;
@@ -65,7 +65,7 @@ function withoutDot(name: string): string {
   return name.toLowerCase().replace(/\.$/, '');
 }
 
-/** Browsers never look these up (RFC 6761, 6.3). */
+/** Browsers never look these names up (RFC 6761, 6.3). */
 function isLocal(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost');
 }

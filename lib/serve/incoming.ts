@@ -30,7 +30,7 @@ export function forwardedHeaders(request: IncomingMessage, body: Buffer): string
   const has = (name: string) => request.headers[name] !== undefined;
   if (!has('x-forwarded-for')) headers.push('X-Forwarded-For', request.socket.remoteAddress ?? '');
   if (!has('x-forwarded-host')) headers.push('X-Forwarded-Host', request.headers.host ?? '');
-  // The body is sent on whole, however it came.
+  // The body is sent on in one piece, however it arrived.
   if (hasBody(request) || has('content-length')) headers.push('Content-Length', String(body.length));
   return headers;
 }

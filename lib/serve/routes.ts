@@ -1,6 +1,6 @@
-/** Which resource a URL of the gateway names. */
+/** The resource of the gateway that a URL names. */
 export type Route =
-  /** `path` is what the function gets: path and query, beginning with `/`. */
+  /** `path` is the function's part: path and query, beginning with `/`. */
   | { readonly kind: 'function' | 'async-function'; readonly name: string; readonly path: string }
   | { readonly kind: 'functions' | 'health' | 'none' };
 
@@ -11,7 +11,10 @@ const api: readonly { readonly pattern: RegExp; readonly name: string; readonly 
   { pattern: /^(?:\/api\/v1)?\/openapi\.json$/, name: 'status', path: () => '/openapi.json' },
 ];
 
-/** What a request target (as in the request line: path and query, nothing decoded) leads to. */
+/**
+ * The function, or page of the gateway, that a request target (as in the request line: path and query, nothing decoded)
+ * leads to.
+ */
 export function findRoute(target: string): Route {
   const relative = target.replace(/^https?:\/\/[^/?]*/i, '');
   const mark = relative.indexOf('?');

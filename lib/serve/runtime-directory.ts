@@ -10,14 +10,15 @@ const staleAfterMs = 60_000;
 
 export interface RuntimeDirectory extends AsyncDisposable {
   readonly path: string;
-  /** Where the gateway listens for its functions' wakes. */
+  /** Socket on which the gateway listens for its functions' wakes. */
   readonly wakeSocket: string;
 }
 
 /**
  * Makes a folder for the functions' sockets that only this user can enter, removed when disposed. A gateway that is
- * killed cannot remove its own, and its functions take their sockets with them: so what an earlier one has left is a
- * folder with a wake socket that nobody listens on, which is cleared away here. Throws `config.invalid` where `parent` cannot be used.
+ * killed cannot remove its own, and its functions take their sockets with them. An earlier gateway may so have left a
+ * folder with a wake socket that no process listens on; this function clears it away. Throws `config.invalid` where
+ * `parent` cannot be used.
  */
 export async function createRuntimeDirectory(parent: string = tmpdir()): Promise<RuntimeDirectory> {
   try {

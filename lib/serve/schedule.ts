@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CronSchedule, cronMatches } from './cron.ts';
 
-/** What tells the time and waits; tests put another in. */
+/** Tells the time and waits; tests pass another one. */
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number;
@@ -22,8 +22,8 @@ export interface ScheduleEntry {
 const minuteMs = 60_000;
 
 /**
- * Fires each entry at the beginning of every minute its schedule names, until the signal aborts. Minutes slept through
- * (a suspended machine) are not made up for.
+ * Fires each entry at the beginning of every minute in its schedule, until the signal aborts. Minutes missed in a
+ * suspended machine are not made up for.
  */
 export async function runSchedule(entries: readonly ScheduleEntry[], clock: Clock, signal: AbortSignal): Promise<void> {
   if (entries.length === 0) return;

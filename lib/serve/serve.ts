@@ -26,14 +26,14 @@ export interface ServeOptions {
   readonly stackFile: string;
   /** Folder with the templates: `NAME/index.ts` for the `lang: NAME` of a function. */
   readonly templateDirectory: string;
-  /** Where to listen; port 0 takes a free one. */
+  /** Address to listen on; port 0 takes a free one. */
   readonly host: string;
   readonly port: number;
-  /** Where callers reach it from outside; may be empty. */
+  /** Address for callers outside; may be empty. */
   readonly publicUrl: string;
-  /** Names that callers may use beside addresses, localhost, the name of the machine and those above. */
+  /** Host names that callers may use beside addresses, localhost, the name of the machine and those above. */
   readonly allowedHosts: readonly string[];
-  /** Of the operator: substituted into stack.yml, and over the functions' own environment. */
+  /** The operator's environment: substituted into stack.yml, and over the functions' own environment. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Rules for the callback URLs of asynchronous calls. */
   readonly egress: Egress;
@@ -46,12 +46,12 @@ export interface ServeOptions {
 }
 
 export interface Serve {
-  /** How it is reached on this machine, without a slash at the end. */
+  /** Address of the gateway on this machine, without a slash at the end. */
   readonly url: string;
   readonly functions: readonly string[];
   /**
-   * Takes no more calls, tells the functions to finish (SIGTERM), and resolves when they and the calls in flight have
-   * ended. When `force` aborts, what is left is killed.
+   * Takes no more calls, sends the functions SIGTERM, and resolves when they and the calls in flight have ended. When
+   * `force` aborts, the rest is killed.
    */
   stop(force: AbortSignal): Promise<void>;
 }
@@ -131,7 +131,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
     const sweep = setInterval(() => server.closeIdleConnections(), 20);
     await closed;
     clearInterval(sweep);
-    // After the functions, which may wake a worker with their last word.
+    // After the functions, which may wake a worker at the very end.
     wakes.close();
     wakes.closeAllConnections();
     await runtime[Symbol.asyncDispose]();
@@ -148,7 +148,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   return { url, functions: [...functions.keys()], stop };
 }
 
-/** Finds the files of every function, or throws `config.invalid` naming those that are not there. */
+/** Finds the files of every function, or throws `config.invalid` naming the missing ones. */
 function findPrograms(stack: Stack, templateDirectory: string) {
   const programs = stack.functions.map((definition) => ({
     definition,
@@ -165,7 +165,7 @@ function findPrograms(stack: Stack, templateDirectory: string) {
   );
 }
 
-/** The stack's environment, the operator's over it, and what only the gateway knows over both. */
+/** The stack's environment, overlaid by the operator's, and both by the variables that only the gateway knows. */
 function functionEnvironment(definition: StackFunction, url: string, wakeSocket: string): Record<string, string> {
   const { PORT: _port, ...environment } = definition.environment;
   return {
@@ -192,7 +192,7 @@ async function listen(server: Server, host: string, port: number): Promise<strin
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${address.port}`;
 }
 
-/** A tick whose predecessor still waits in the queue is left out, so that ticks do not pile up behind a long call. */
+/** A tick whose predecessor still waits in the queue is dropped, so that ticks do not pile up behind a long call. */
 function scheduleOf(
   functions: ReadonlyMap<string, ServedFunction>,
   queues: ReadonlyMap<string, AsyncQueue>,

@@ -3,19 +3,19 @@ import type { FunctionProcess } from './function-process.ts';
 import type { Slots } from './slots.ts';
 import type { StackFunction } from './stack.ts';
 
-/** A function of the stack together with what runs it. */
+/** A function of the stack together with its process. */
 export interface ServedFunction {
   readonly definition: StackFunction;
   readonly process: FunctionProcess;
   /** Calls at once, synchronous and asynchronous ones together. */
   readonly slots: Slots;
-  /** Calls that were begun, as `invocationCount` of OpenFaaS. */
+  /** Number of calls begun, as `invocationCount` of OpenFaaS. */
   calls: number;
 }
 
 /**
- * The time limit of one call: the shorter of exec_timeout and write_timeout, as with the watchdog, where the second
- * cuts the answer off. Its signal aborts with `function.timeout`; dispose it when the call is over.
+ * The time limit of one call: the shorter of exec_timeout and write_timeout, as with the watchdog, which cuts the
+ * answer off at the second. Its signal aborts with `function.timeout`; dispose it when the call is over.
  */
 export function startTimeLimit(definition: StackFunction): { readonly signal: AbortSignal } & Disposable {
   const { execTimeoutMs = Number.POSITIVE_INFINITY, writeTimeoutMs } = definition;

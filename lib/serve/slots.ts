@@ -1,4 +1,4 @@
-/** A number of places, each held by one call at a time; `max_inflight` of a function. */
+/** A number of places, each held by one call at a time; the `max_inflight` of a function. */
 export interface Slots {
   /** Takes a place if one is free. The result gives it back, once. */
   tryTake(): (() => void) | undefined;
@@ -16,7 +16,7 @@ export function createSlots(count: number | undefined): Slots {
       if (!held) return;
       held = false;
       const next = waiting.shift();
-      // The place goes straight to who has waited longest.
+      // The place goes directly to the call that has waited longest.
       if (next === undefined) free += 1;
       else next();
     };

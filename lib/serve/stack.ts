@@ -9,7 +9,7 @@ import { parseGoDuration } from './duration.ts';
 import type { BodyLimits } from './read-body.ts';
 import { substitute } from './substitution.ts';
 
-/** One function of stack.yml, with what the gateway needs of it. */
+/** One function of stack.yml, as far as the gateway needs it. */
 export interface StackFunction {
   readonly name: string;
   /** Name of its template, a folder under `template/`. */
@@ -33,14 +33,14 @@ export interface StackFunction {
 }
 
 export interface Stack {
-  /** The folder that stack.yml is in: paths in it are relative to this. */
+  /** The folder of stack.yml: paths in it are relative to this. */
   readonly directory: string;
   readonly functions: readonly StackFunction[];
 }
 
 /**
- * A mapping of scalars. YAML is read without types (schema `failsafe`), so `true`, `1.10` and `2h` all stay the text
- * they are, and a key without a value is an empty text.
+ * A mapping of scalars. YAML is read without types (schema `failsafe`), so `true`, `1.10` and `2h` all stay text, and a
+ * key without a value is an empty text.
  */
 const Texts = z
   .union([z.record(z.string(), z.string()), z.literal('').transform((): Record<string, string> => ({}))])
@@ -69,14 +69,17 @@ const EnvironmentFile = z.object({ environment: Texts });
 /** Timeout of the watchdog for reading and writing where stack.yml names none. */
 const defaultTimeoutMs = 30_000;
 
-/** Of the settings, by variable. The `${NAME:-default}` of stack.yml are for a pod, which has little to write to. */
+/**
+ * Defaults of the settings, by variable. The `${NAME:-default}` of stack.yml are for a pod, which has little room to
+ * write.
+ */
 const defaultSettings = Object.fromEntries(
   Object.values(settings).map(({ variable, fallback }) => [variable, fallback]),
 );
 
 /**
  * Reads stack.yml as faas-cli does: substitution over the whole text first, unknown keys ignored, files of
- * `environment_file` over the inline environment. What is substituted for a setting that `environment` lacks is its
+ * `environment_file` over the inline environment. In the substitution, a setting that `environment` lacks has its
  * default of lib/config.ts. Variables of `environment` win over those of the file. Throws `config.invalid` with every
  * fault at once.
  */
@@ -181,7 +184,7 @@ function check<Schema extends z.ZodType>(schema: Schema, value: unknown, file: s
     file,
     result.error.issues.map((issue) => ({
       path: ['$', ...issue.path].join('.'),
-      // A key that is wrong has its reasons one level down.
+      // The reasons for a wrong key lie one level down.
       message: (issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined) ?? issue.message,
     })),
   );

@@ -6,8 +6,8 @@ import { endToEnd, gatewayHeaders, pairs, seconds } from './headers.ts';
 import { type ServedFunction, startTimeLimit } from './served-function.ts';
 
 /**
- * `/function/NAME`: passes the call on and the answer back as it comes. Throws what `sendProblem` is to answer with;
- * resolves when the answer has gone out or the caller has.
+ * `/function/NAME`: passes the call on and the answer back as it comes. Throws the error for `sendProblem`; resolves
+ * when the answer has gone out or the caller has gone.
  */
 export async function serveSyncCall(served: ServedFunction, call: Call, response: ServerResponse): Promise<void> {
   const { definition } = served;

@@ -7,7 +7,7 @@ import { sendProblem } from './answer.ts';
 import type { AsyncCall, AsyncQueue } from './async-queue.ts';
 import { findRoute } from './routes.ts';
 
-/** A call that carries nothing, as a timer or a wake makes it. `headers` are the gateway's own. */
+/** A call without content, as a timer or a wake makes it. `headers` are the gateway's own. */
 export function emptyCall(id: string, headers: readonly string[]): AsyncCall {
   return {
     id,
@@ -21,8 +21,8 @@ export function emptyCall(id: string, headers: readonly string[]): AsyncCall {
 
 /**
  * The functions' own way to wake each other: a Unix socket in the gateway's runtime directory, which only this user can
- * enter. So a wake needs no token, also where every other call needs one. It takes POSTs of `/async-function/NAME` and
- * passes nothing of them on.
+ * enter. So a wake needs no token, even where every other call needs one. The socket takes POSTs of
+ * `/async-function/NAME` and passes none of their content on.
  */
 export async function listenForWakes(
   socketPath: string,
