@@ -2,24 +2,24 @@ import { toImageBuilderError } from '../errors.ts';
 import { type ChosenStores, chooseStores, type StoreInputs } from './choose.ts';
 import type { StoreCheck } from './store.ts';
 
-/** Whether finished images will find their way: looked at as a build would go it, with a tiny image that is removed. */
+/** Whether finished images will find their way: tries it as a build would, with a tiny image that is removed. */
 
 export interface Finding {
-  /** What was looked at. */
+  /** The subject, such as a quota. */
   readonly what: string;
   readonly ok: boolean;
-  /** What was found, or what is wrong, in plain words. */
+  /** The state or the fault of it, in plain words. */
   readonly detail: string;
 }
 
 const timeLimitMs = 120_000;
 
-/** Looks at everything in the order in which a build needs it, and ends with the first thing that is wrong. */
+/** Checks everything in the order in which a build needs it, and ends with the first fault. */
 export function checkStores(inputs: StoreInputs): AsyncGenerator<Finding, void> {
   return run(inputs, AbortSignal.timeout(timeLimitMs), () => true);
 }
 
-/** The part of it that changes nothing: settings, credentials and catalogue. */
+/** The part of the check that changes nothing: settings, credentials and catalogue. */
 export function glanceAtStores(inputs: StoreInputs, signal: AbortSignal): AsyncGenerator<Finding, void> {
   return run(inputs, signal, ({ changes }) => !changes);
 }

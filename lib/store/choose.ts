@@ -10,7 +10,7 @@ import { createTransport } from './openstack/transport.ts';
 import type { Store, StoreCheck } from './store.ts';
 import { createSwiftStore } from './swift/swift-store.ts';
 
-/** Which store an image goes to. */
+/** Chooses the store for images. */
 
 export type StoreSettings = Pick<
   Config,
@@ -33,25 +33,25 @@ export interface StoreInputs {
   readonly openStack: OpenStackConfiguration | null;
   readonly userAgent: string;
   readonly log: Log;
-  /** How long to put up with servers that are out of reach. Default: a minute. */
+  /** Time for which servers out of reach are tried. Default: a minute. */
   readonly retry?: RetryPolicy;
 }
 
-/** Where images go. */
+/** The stores of finished images. */
 export interface ChosenStores {
   /** In plain words. */
   readonly description: string;
   /** The stores in use. */
   readonly stores: readonly Store[];
-  /** Conditions that all of these share. */
+  /** The checks of all of these. */
   readonly checks: readonly StoreCheck[];
   /** The store for images of a kind (`image_type`). */
   for(imageType: string): Store;
 }
 
 /**
- * Chooses the stores by the settings. Sends nothing. Throws `config.invalid` where OpenStack is asked for and nothing
- * says where it is.
+ * Chooses the stores by the settings. Sends nothing. Throws `config.invalid` where OpenStack is wanted but not
+ * configured.
  */
 export function chooseStores(inputs: StoreInputs): ChosenStores {
   const { settings, openStack } = inputs;

@@ -1,28 +1,28 @@
 import type { Checksums, ImageResult } from '../api/event.ts';
 
-/** Where finished images go. */
+/** The place of finished images. */
 export interface Store {
   readonly kind: ImageResult['store'];
   /** The image of this build when it is there and whole, else null. Throws `store.failed`. */
   find(buildId: string, options: { readonly signal: AbortSignal }): Promise<StoredImage | null>;
   /**
-   * Puts a finished image in place, whole or not at all, and says where it is. Safe to repeat: an image of this build
-   * id that is there and whole is the result. May move the file at `path` away. Throws `store.failed`, or the reason
-   * of the signal.
+   * Puts a finished image in place, whole or not at all, and returns its place. Safe to repeat: a whole image of this
+   * build id that is there already is the result. May move the file at `path` away. Throws `store.failed`, or the
+   * reason of the signal.
    */
   put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage>;
-  /** Removes what an unfinished `put` of this build left; nothing when there is nothing. */
+  /** Removes the leftovers of an unfinished `put` of this build; does nothing when there are none. */
   discard(buildId: string): Promise<void>;
   /** Conditions of `put`, in the order in which it needs them. */
   readonly checks: readonly StoreCheck[];
 }
 
 export interface StoreCheck {
-  /** What is looked at, such as `Glance quota`. */
+  /** The subject, such as `Glance quota`. */
   readonly what: string;
   /** True for a check that puts something into the store, or makes it ready for that. */
   readonly changes: boolean;
-  /** Resolves with what was found, in plain words. Throws where finished images would not find their way. */
+  /** Resolves with its state, in plain words. Throws where finished images would not find their way. */
   look(signal: AbortSignal): Promise<string>;
 }
 
@@ -49,12 +49,12 @@ export interface StorePutOptions {
   readonly onProgress: (currentBytes: number, totalBytes: number) => void;
 }
 
-/** What is in the store: with the digests of the image there, which an earlier attempt may have put. */
+/** An image in the store, with its own digests: an earlier attempt may have put it. */
 export type StoredImage = Pick<
   ImageResult,
   'id' | 'location' | 'store' | 'name' | 'size' | 'checksums' | 'format' | 'region'
 > & {
-  /** Gives the image to whoever has it, without a token, until `download_url_expires` (ISO 8601). */
+  /** URL that gives the image to anybody who has it, without a token, until `download_url_expires` (ISO 8601). */
   readonly download_url?: string;
   readonly download_url_expires?: string;
 };

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FinishedImage, Store } from './store.ts';
 
-/** What the checks of stores have in common: a tiny image that takes the way of a finished one, and is removed. */
+/** The common part of the checks of stores: a tiny image that takes the way of a finished one, and is removed. */
 
 const tinyBytes = 64 * 1024;
 

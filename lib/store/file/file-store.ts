@@ -10,7 +10,7 @@ import { storeModes } from '../../folders/settings.ts';
 import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
 
-/** What lies beside an image as `image.json`. */
+/** The content of `image.json`, beside an image. */
 const Record = z.object({
   name: z.string(),
   size: z.int(),
@@ -20,7 +20,8 @@ const Record = z.object({
 
 /**
  * The embedded store: a folder per build, `<directory>/<build id>/`, with the image, `image.json` and `SHA256SUMS`. The
- * folder appears by one rename, so whoever looks sees a whole image or none. `readers` may read what is put from then on.
+ * folder appears by one rename, so a reader sees a whole image or none. `readers` may read images that are put from
+ * then on.
  */
 export function createFileStore(directory: string, readers: keyof typeof storeModes = 'owner'): Store {
   const modes = storeModes[readers];
@@ -45,7 +46,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     let target: string | undefined;
     try {
       await mkdir(directory, { recursive: true, mode: modes.folder });
-      // One for each attempt: an earlier one may not have noticed yet that it was given up.
+      // One folder for each attempt: an earlier attempt may not have noticed yet that it was given up.
       target = await mkdtemp(join(directory, incomingPrefix(image.buildId)));
       const path = join(target, image.name);
       await move(image.path, path, options);
@@ -66,21 +67,21 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       if (other === null) throw failed(error);
       return other;
     }
-    // Of attempts that died over it, or have not noticed yet that they were given up.
+    // Leftovers of attempts that died here, or have not noticed yet that they were given up.
     await discard(image.buildId);
     const stored = await find(image.buildId);
     if (stored === null) throw new ImageBuilderError('store.failed', 'the image is not in the store after it was put');
     return stored;
   }
 
-  /** Gives the folder its name, unless another attempt at this build came first: its image stays then. */
+  /** Gives the folder its name, unless another attempt at this build was faster: its image stays then. */
   async function publish(target: string, buildId: string): Promise<void> {
     try {
       await rename(target, folder(buildId));
     } catch (error) {
       if (!isNodeError(error) || (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST')) throw error;
       if ((await find(buildId)) === null) {
-        // Not whole, left by a machine that lost power.
+        // Not whole: the leftover of a machine that lost power.
         await rm(folder(buildId), { recursive: true, force: true });
         await rename(target, folder(buildId));
       } else {
@@ -89,7 +90,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     }
   }
 
-  /** The group is the one that the operator has given to the store's folder. */
+  /** Gives the group access. It is the one that the operator has set on the store's folder. */
   async function admitReaders(path: string, mode: number): Promise<void> {
     if (readers === 'group') await chown(path, (await stat(path)).uid, (await stat(directory)).gid);
     await chmod(path, mode);
@@ -127,7 +128,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   }
 }
 
-/** Renames, or copies where the two lie on different file systems, and makes sure that the data is on the disk. */
+/** Renames, or copies where the two lie on different file systems, and flushes the data to the disk. */
 async function move(from: string, to: string, options: StorePutOptions): Promise<void> {
   try {
     await rename(from, to);

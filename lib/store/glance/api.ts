@@ -5,23 +5,28 @@ import type { CallOptions, Session } from '../openstack/session.ts';
 import type { FilePart } from '../openstack/transport.ts';
 import { GlanceImage, GlanceImages, glanceRoot } from './image.ts';
 
-/** The calls of Glance's API v2 that are used. */
+/** The calls of Glance's API v2 that we use. */
 export interface Glance {
   /** Throws OpenStackError; 413 where a quota leaves no room for the image or its properties. */
   create(image: object, options: CallOptions): Promise<GlanceImage>;
-  /** One attempt. Transient is also what says that the image has gone or changed its state: another may be made. */
+  /**
+   * One attempt. An answer that the image is gone or has changed its state is transient, too: another image may be
+   * made.
+   */
   upload(id: string, body: FilePart, options: CallOptions): Promise<void>;
   /** Null where there is none. */
   get(id: string, options: CallOptions): Promise<GlanceImage | null>;
   /** The project's own images with this build id, whatever their state, oldest first. */
   list(buildId: string, options: CallOptions): Promise<GlanceImage[]>;
-  /** Bytes that the project's quota leaves; null where there is none, or Glance does not tell (before API 2.16). */
+  /**
+   * Bytes that the project's quota leaves; null where there is none, or Glance does not report it (before API 2.16).
+   */
   room(options: CallOptions): Promise<number | null>;
-  /** Nothing where there is none. */
+  /** Does nothing where there is none. */
   remove(id: string, options: CallOptions & { readonly retry?: RetryPolicy }): Promise<void>;
 }
 
-/** In MiB; a limit of -1 is none. */
+/** In MiB; a limit of -1 means no limit. */
 const Usage = z.object({
   usage: z.object({ image_size_total: z.object({ limit: z.number(), usage: z.number() }).optional() }),
 });
@@ -73,7 +78,7 @@ export function createGlance(session: Session): Glance {
     },
     async remove(id, options) {
       const answer = await call('DELETE', `/images/${id}`, { ...options, okStatuses: [400, 404] });
-      // 400 is the answer to whoever comes second while the image is being deleted.
+      // The second of two concurrent deletions is answered with 400.
       if (answer.status === 400 && (await get(id, options)) !== null) throw answerError('Glance', answer);
     },
   };

@@ -18,24 +18,24 @@ import {
 
 /**
  * Images in Glance. Glance takes whatever body it is given for an image (measured: empty, short or garbage ones become
- * active), so the image is looked at afterwards and must have the size and digest of the file; otherwise it is deleted
- * and uploaded anew.
+ * active), so every image is checked after its upload and must have the size and digest of the file; otherwise it is
+ * deleted and uploaded anew.
  */
 
 export interface GlanceStoreOptions {
   readonly session: Session;
   readonly visibility: 'private' | 'shared' | 'community' | 'public';
-  /** Put on every image: `hw_disk_bus` and the like. */
+  /** Properties for every image: `hw_disk_bus` and the like. */
   readonly properties: Readonly<Record<string, string>>;
   readonly retry: RetryPolicy;
   readonly log: Log;
 }
 
 const uploadAttempts = 5;
-/** How long an image may stay in `saving` after all of it was sent. */
+/** Time that an image may stay in `saving` after all of it was sent. */
 const settleMs = 60_000;
 const settlePollMs = 500;
-/** Tidying up after a failure or a cancel takes no longer. */
+/** Time limit of the clean-up after a failure or a cancel. */
 const removalMs = 20_000;
 
 export function createGlanceStore(options: GlanceStoreOptions): Store {
@@ -51,7 +51,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     const { signal } = putOptions;
     for (const found of await glance.list(image.buildId, { signal })) {
       if (isWhole(found)) return toStored(found, await session.endpoint('image', { signal }));
-      // Whoever made it is dead: a build is on one worker at a time.
+      // The worker that made it is dead: a build is on one worker at a time.
       await glance.remove(found.id, { signal });
     }
     return retrying(
@@ -70,7 +70,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     );
   }
 
-  /** The oldest whole image of the build, whoever uploaded it; whatever else there is of the build goes. */
+  /** Keeps the oldest whole image of the build, from any worker, and removes all others of the build. */
   async function keepOne(buildId: string, signal: AbortSignal): Promise<StoredImage> {
     const images = await glance.list(buildId, { signal });
     const kept = images.find(isWhole);
@@ -107,7 +107,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   };
 }
 
-/** Whether it is what was recorded on it before it was uploaded. */
+/** Whether the image has the size and digests that were recorded on it before it was uploaded. */
 function isWhole(image: GlanceImage): boolean {
   const { imagebuilder_size: size, imagebuilder_sha256: sha256, imagebuilder_sha512: sha512 } = image;
   return sha256 !== undefined && sha512 !== undefined && faultOf(image, { size, sha256, sha512 }) === null;
@@ -131,7 +131,7 @@ async function uploadImage(
     try {
       await glance.upload(id, body, { signal });
     } catch (error) {
-      // All was sent and only the answer is missing: Glance, or what is before it, may have been too slow to give it.
+      // All was sent and only the answer is missing: Glance, or a proxy before it, may have been too slow to give it.
       if (!(error instanceof OpenStackError) || !error.bodySent) throw error;
       log.info('an upload was cut after its last byte', { store: 'glance', image_id: id, error });
     }
@@ -158,7 +158,7 @@ async function create(
   }
 }
 
-/** Waits until Glance is done with the image and checks it. Throws OpenStackError with what is wrong. */
+/** Waits until Glance is done with the image and checks it. Throws OpenStackError with the fault. */
 async function expectWhole(id: string, image: FinishedImage, glance: Glance, signal: AbortSignal): Promise<void> {
   const until = Date.now() + settleMs;
   for (;;) {
@@ -170,12 +170,12 @@ async function expectWhole(id: string, image: FinishedImage, glance: Glance, sig
     }
     const fault = faultOf(found, { size: image.sizeBytes, ...image.checksums });
     if (fault === null) return;
-    // A digest that cannot be compared will be no other the next time.
+    // A digest that cannot be compared will not change by another upload.
     throw new OpenStackError(`the image ${id} in Glance ${fault}`, { transient: !hasUnknownDigest(found) });
   }
 }
 
-/** What remains is found by its build id when the build is tried again. */
+/** A leftover is found by its build id when the build is tried again. */
 async function removeQuietly(id: string, glance: Glance, log: Log): Promise<void> {
   try {
     await glance.remove(id, { signal: AbortSignal.timeout(removalMs) });

@@ -3,7 +3,7 @@ import type { ImageResult } from '../../api/event.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { FinishedImage } from '../store.ts';
 
-/** Images as Glance's API v2 knows them, and what Image Builder writes on its own. */
+/** Images in the terms of Glance's API v2, and the properties that Image Builder writes on its own. */
 
 const hex = (digits: number) =>
   z
@@ -20,7 +20,7 @@ export const GlanceImage = z.object({
   os_hash_algo: z.string().nullish(),
   os_hash_value: z.string().nullish(),
   created_at: z.string(),
-  /** What the image must have, written before it is uploaded. */
+  /** Properties that the image must have, written before it is uploaded. */
   imagebuilder_size: z.coerce.number().int().optional().catch(undefined),
   imagebuilder_sha256: hex(64).optional().catch(undefined),
   imagebuilder_sha512: hex(128).optional().catch(undefined),
@@ -32,7 +32,7 @@ export const GlanceImages = z.object({ images: z.array(GlanceImage), next: z.str
 
 const formats: Readonly<Record<string, ImageResult['format']>> = { qcow2: 'qcow2', raw: 'raw', iso: 'iso' };
 
-/** Debian's names of architectures as OpenStack's schedulers know them (Glance's useful image properties). */
+/** OpenStack's names for Debian's architectures (Glance's useful image properties). */
 const architectures: Readonly<Record<string, string>> = {
   amd64: 'x86_64',
   arm64: 'aarch64',
@@ -41,7 +41,7 @@ const architectures: Readonly<Record<string, string>> = {
   ppc64el: 'ppc64le',
 };
 
-/** The properties that make a build's image known again and checkable; they must have room in any quota. */
+/** The properties by which a build's image is recognised and checked; they must have room in any quota. */
 export function identifyingProperties(image: FinishedImage): Record<string, string> {
   return {
     imagebuilder_build_id: image.buildId,
@@ -51,7 +51,7 @@ export function identifyingProperties(image: FinishedImage): Record<string, stri
   };
 }
 
-/** The properties for people and schedulers. All values are text: Glance takes nothing else. */
+/** The properties for people and schedulers. All values are text, because Glance takes nothing else. */
 export function describingProperties(
   image: FinishedImage,
   configured: Readonly<Record<string, string>>,
@@ -84,7 +84,7 @@ export function newImage(image: FinishedImage, visibility: string) {
   };
 }
 
-/** What is in Glance in words where it is not what was recorded or uploaded, null where it is. */
+/** The difference between the image in Glance and the recorded or uploaded one, in words; null where there is none. */
 export function faultOf(
   image: GlanceImage,
   expected: {
@@ -103,12 +103,14 @@ export function faultOf(
   return digest !== undefined && image.os_hash_value === digest ? null : 'has another content than was uploaded';
 }
 
-/** Whether Glance hashed it with an algorithm (its default is sha512) whose digest of the file is not known here. */
+/**
+ * Whether Glance hashed the image with an algorithm (its default is sha512) for which we have no digest of the file.
+ */
 export function hasUnknownDigest(image: GlanceImage): boolean {
   return image.status === 'active' && !['sha256', 'sha512'].includes(image.os_hash_algo ?? '');
 }
 
-/** The image as a result. Only for one without fault. */
+/** The image as a result. Only for one without a fault. */
 export function toStored(image: GlanceImage, endpoint: { readonly url: string; readonly region: string }) {
   return {
     id: image.id,
@@ -122,7 +124,7 @@ export function toStored(image: GlanceImage, endpoint: { readonly url: string; r
   };
 }
 
-/** The catalogue's URL mostly comes without a version, in some clouds with one. */
+/** The catalogue's URL has no version in most clouds, and one in some. */
 export function glanceRoot(endpoint: string): string {
   return endpoint.replace(/\/v2$/, '');
 }

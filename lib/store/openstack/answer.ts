@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** What a server of OpenStack has answered, read whole. */
+/** The answer of an OpenStack server, read whole. */
 export interface Answer {
   readonly url: string;
   readonly status: number;

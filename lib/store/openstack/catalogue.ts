@@ -3,7 +3,7 @@ import type { EndpointInterface } from './configuration.ts';
 import { OpenStackError } from './error.ts';
 import type { Catalog } from './identity.ts';
 
-/** Where a service is, by the catalogue that comes with a token. */
+/** Finds the address of a service in the catalogue that comes with a token. */
 
 export const serviceNames = { image: 'Glance', 'object-store': 'Swift' } as const;
 export type ServiceType = keyof typeof serviceNames;
@@ -16,12 +16,12 @@ export interface Endpoint {
 
 export interface Wanted {
   readonly type: ServiceType;
-  /** Null: the only one there is. */
+  /** Null: the only region there is. */
   readonly region: string | null;
   readonly interface: EndpointInterface;
 }
 
-/** Finds the endpoint. Throws `store.refused` with what was wanted and what the catalogue has. */
+/** Finds the endpoint. Throws `store.refused` with the wanted service and the content of the catalogue. */
 export function findEndpoint(catalog: Catalog, wanted: Wanted): Endpoint {
   const ofType = catalog.filter(({ type }) => type === wanted.type).flatMap(({ endpoints }) => endpoints);
   const endpoints = ofType.map((endpoint) => ({ ...endpoint, region: endpoint.region_id ?? endpoint.region ?? '' }));

@@ -14,7 +14,7 @@ export interface CloudSource {
   /** Where it was read, in words. */
   readonly name: string;
   readonly cloud: unknown;
-  /** How whoever wrote it knows the value at `path`. */
+  /** The name by which the author of the source knows the value at `path`. */
   nameOf(path: readonly string[]): string;
 }
 
@@ -25,7 +25,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * The cloud that OS_CLOUD names, or the only one there is. `secret` is the text of a clouds.yaml that stands in for the
- * file. OS_REGION_NAME, OS_INTERFACE and OS_CACERT win over what the file says. Throws `config.invalid`.
+ * file. OS_REGION_NAME, OS_INTERFACE and OS_CACERT win over the file. Throws `config.invalid`.
  */
 export async function readCloudFile(environment: Environment, secret: string | null): Promise<CloudSource> {
   const { OS_CLIENT_CONFIG_FILE: configured, OS_CLOUD: wanted } = environment;
@@ -81,7 +81,7 @@ async function readFirst(paths: readonly string[]): Promise<{ path: string; text
   return null;
 }
 
-/** No cause is kept and no text shown, which may hold a password. */
+/** The error has no cause and quotes no text, since that may hold a password. */
 function parseClouds({ path, text }: { readonly path: string; readonly text: string }): Clouds {
   let document: unknown;
   try {

@@ -4,12 +4,15 @@ import { ImageBuilderError, isNodeError, type RequestFault } from '../../errors.
 import { trimEndOf } from '../../text.ts';
 import { type CloudSource, readCloudFile } from './cloud-file.ts';
 
-/** How OpenStack is reached, from the OS_* variables or a clouds.yaml, with secrets from files. */
+/** Reads how to reach OpenStack, from the OS_* variables or a clouds.yaml, with secrets from files. */
 
-/** Who asks Keystone for a token. Users, domains, scope and credential have the form of Keystone's own API. */
+/**
+ * The identity that asks Keystone for a token. Users, domains, scope and credential have the form of Keystone's own
+ * API.
+ */
 export type Identity =
   | { readonly kind: 'password'; readonly user: UserReference; readonly password: string; readonly scope: Scope }
-  /** Has its project built in: Keystone refuses a scope beside it. */
+  /** An application credential includes its project: Keystone refuses a scope beside it. */
   | {
       readonly kind: 'application_credential';
       readonly credential: { readonly id: string } | { readonly name: string; readonly user: UserReference };
@@ -31,12 +34,12 @@ export interface OpenStackConfiguration {
   /** Ends with `/v3`. */
   readonly authUrl: string;
   readonly identity: Identity;
-  /** Null where none is named; then the catalogue must hold one only. */
+  /** Null where no region is named; then the catalogue must hold only one. */
   readonly region: string | null;
   readonly interface: EndpointInterface;
   /** PEM of the CA that the servers' certificates are checked against, null for the system's. */
   readonly certificateAuthority: string | null;
-  /** For redaction. */
+  /** Secret values, for redaction. */
   readonly secrets: readonly string[];
 }
 
@@ -49,7 +52,7 @@ export interface ConfigurationInputs {
 }
 
 const text = z.string().min(1);
-/** Numbers too: YAML makes one of an id or a password of digits only. */
+/** Numbers too: YAML turns an id or a password of digits into one. */
 const word = z.union([text, z.number().transform(String)]).optional();
 
 const authKeys = [
@@ -71,7 +74,7 @@ const authKeys = [
 ] as const;
 type AuthKey = (typeof authKeys)[number];
 
-/** The part of a cloud in clouds.yaml that is used; the OS_* variables are brought into the same form. */
+/** The fields of a cloud in clouds.yaml that we use; the OS_* variables are brought into the same form. */
 const Cloud = z.object({
   auth_type: word,
   auth: z.object(Object.fromEntries(authKeys.map((key) => [key, word])) as Record<AuthKey, typeof word>).prefault({}),
@@ -85,8 +88,8 @@ const Cloud = z.object({
 type Cloud = z.infer<typeof Cloud>;
 
 /**
- * Reads the configuration; null where nothing says that there is an OpenStack (neither OS_CLOUD nor OS_AUTH_URL nor the
- * secret). Throws `config.invalid` with every fault at once.
+ * Reads the configuration; null where no OpenStack is configured (neither OS_CLOUD nor OS_AUTH_URL nor the secret).
+ * Throws `config.invalid` with every fault at once.
  */
 export async function readOpenStackConfiguration(inputs: ConfigurationInputs): Promise<OpenStackConfiguration | null> {
   const environment = Object.fromEntries(Object.entries(inputs.environment).filter(([, value]) => value !== ''));
@@ -100,7 +103,7 @@ export async function readOpenStackConfiguration(inputs: ConfigurationInputs): P
     );
   }
   const cloud = parsed.data;
-  // What stands in a file of its own wins over what everybody can read in the environment.
+  // A secret in a file of its own wins over one in the environment, which everybody can read.
   cloud.auth.password = inputs.password ?? cloud.auth.password;
   cloud.auth.application_credential_secret =
     inputs.applicationCredentialSecret ?? cloud.auth.application_credential_secret;

@@ -9,13 +9,13 @@ import {
 } from '../../http-failure.ts';
 import type { Answer } from './answer.ts';
 
-/** A failure of Keystone, Glance or Swift, with what decides whether to try again. */
+/** A failure of Keystone, Glance or Swift, with the facts by which a caller decides whether to try again. */
 export class OpenStackError extends ImageBuilderError {
-  /** True where the same may well succeed in a moment. */
+  /** True where the same call may succeed in a moment. */
   readonly transient: boolean;
   /** Status of the answer; null when there was none. */
   readonly upstreamStatus: number | null;
-  /** True when a body had been sent to its end, so that the server may have taken it although no answer came. */
+  /** True when a body had been sent to its end: the server may have taken it although no answer came. */
   readonly bodySent: boolean;
 
   constructor(
@@ -39,9 +39,9 @@ export class OpenStackError extends ImageBuilderError {
 }
 
 /**
- * The error of an answer that is not what was asked for. `server` is its name: Keystone, Glance, Swift. 401 may pass: a
- * token may have been revoked, and Glance and Swift answer it as well while they cannot reach Keystone (measured: Glance
- * 2023.1 after 3.5 s).
+ * The error of an answer with an unexpected status. `server` is its name: Keystone, Glance, Swift. 401 may pass: a
+ * token may have been revoked, and Glance and Swift answer it as well while they cannot reach Keystone (measured:
+ * Glance 2023.1 after 3.5 s).
  */
 export function answerError(
   server: string,
@@ -58,7 +58,7 @@ export function answerError(
   });
 }
 
-/** A request without an answer. got's own error is not kept: the token is in its options. */
+/** The error of a request without an answer. got's own error is not kept, since its options contain the token. */
 export function connectionError(
   server: string,
   url: string,
@@ -73,7 +73,10 @@ export function connectionError(
   });
 }
 
-/** As anywhere, but for certificates, which the configuration may name; what is not known may pass. */
+/**
+ * Describes a failure as everywhere else, but for certificates, which the configuration may name; an unknown failure
+ * may pass.
+ */
 function describe(error: unknown): HttpFailure {
   const code = isNodeError(error) ? (error.code ?? '') : '';
   if (/CERT|UNABLE_TO_/.test(code)) {
@@ -84,7 +87,7 @@ function describe(error: unknown): HttpFailure {
 
 const maximumReasonCharacters = 300;
 
-/** What a server says: Keystone in JSON, Glance and Swift in HTML or text. */
+/** A server's reason: Keystone gives it in JSON, Glance and Swift in HTML or text. */
 function reasonOf({ text, headers }: Answer): string {
   const type = headers['content-type'] ?? '';
   const said = type.includes('json') ? messageOf(text) : type.includes('html') ? withoutMarkup(text) : text;
@@ -103,7 +106,7 @@ function messageOf(text: string): string {
 
 const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', '#x27': "'", '#39': "'" };
 
-/** Without the first `<name>…</name>`. */
+/** The HTML without the first `<name>…</name>`. */
 function withoutElement(html: string, name: string): string {
   const start = html.indexOf(`<${name}>`);
   const end = html.indexOf(`</${name}>`, start);

@@ -30,15 +30,15 @@ const TokenAnswer = z.object({
 });
 
 export interface Token {
-  /** What goes into X-Auth-Token: a secret. */
+  /** The value of X-Auth-Token: a secret. */
   readonly id: string;
   readonly projectId: string;
   readonly catalog: Catalog;
-  /** When it is to be replaced, by this machine's clock, in milliseconds since the epoch. */
+  /** Time to replace it, by this machine's clock, in milliseconds since the epoch. */
   readonly renewAt: number;
 }
 
-/** A token is replaced when this part of its life is left, and at most so much time. */
+/** A token is replaced when this share of its life is left, but at most this long before its end. */
 const renewFraction = 0.2;
 const renewMs = 5 * 60_000;
 
@@ -58,7 +58,7 @@ export async function authenticate(
     signal,
   });
   if (answer.status === 401) {
-    // Keystone says the same whatever of it is wrong.
+    // Keystone answers the same for every wrong part of the credentials.
     const what =
       configuration.identity.kind === 'password' ? 'user, password or project' : 'application credential or its secret';
     throw new OpenStackError(
@@ -78,7 +78,7 @@ export async function authenticate(
       transient: false,
     });
   }
-  // Counted from when it was asked for, so that the clocks of the two machines need not agree.
+  // Counted from the request, so that the clocks of the two machines need not agree.
   const lifetimeMs = Date.parse(token.expires_at) - Date.parse(token.issued_at);
   const renewAt = asked + lifetimeMs - Math.min(lifetimeMs * renewFraction, renewMs);
   return { id, projectId: token.project.id, catalog: token.catalog, renewAt };

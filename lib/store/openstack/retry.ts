@@ -1,11 +1,11 @@
 import { type Backoff, backoffMs, retry } from '../../retry.ts';
 import { OpenStackError } from './error.ts';
 
-/** How long Keystone, Glance and Swift are tried again. */
+/** Limits for trying Keystone, Glance and Swift again. */
 export interface RetryPolicy extends Backoff {
   /** Gives up when all waits together would take longer. */
   readonly patienceMs: number;
-  /** How often at most, the first time included. */
+  /** Most attempts, the first one included. */
   readonly attempts?: number;
 }
 
@@ -15,7 +15,7 @@ export const defaultRetry = { delayMs: 500, maximumDelayMs: 8_000, patienceMs: 6
 export interface RetryOptions {
   readonly signal: AbortSignal;
   readonly policy: RetryPolicy;
-  /** Told of every failure that is followed by another attempt. */
+  /** Called with every failure that another attempt follows. */
   readonly onRetry?: (error: OpenStackError, attempt: number) => void;
 }
 
@@ -42,7 +42,7 @@ export async function retrying<Result>(
 }
 
 function delay(error: OpenStackError, attempt: number, policy: RetryPolicy): number {
-  // A token that ran out is replaced at once.
+  // An expired token is replaced at once.
   if (error.upstreamStatus === 401 && attempt === 1) return 0;
   return Math.max((error.retryAfterSeconds ?? 0) * 1000, backoffMs(attempt, policy));
 }

@@ -8,8 +8,8 @@ import { type RetryPolicy, retrying } from './retry.ts';
 import type { FilePart, Transport } from './transport.ts';
 
 /**
- * Calls to Glance and Swift with a token of Keystone that is kept until shortly before it expires, renewed by one
- * request at a time, and given up when a service refuses it.
+ * Calls to Glance and Swift with a token of Keystone. The token is kept until shortly before it expires, renewed by one
+ * request at a time, and dropped when a service refuses it.
  */
 export interface Session {
   readonly source: string;
@@ -17,8 +17,8 @@ export interface Session {
   projectId(options: CallOptions): Promise<string>;
   endpoint(service: ServiceType, options: CallOptions): Promise<Endpoint>;
   /**
-   * Tries again where that helps and patience lasts. Throws OpenStackError for a status that is neither 200 to 299 nor
-   * among `okStatuses`.
+   * Tries again where that helps, until patience ends. Throws OpenStackError for a status that is neither 200 to 299
+   * nor among `okStatuses`.
    */
   send(service: ServiceType, call: Call): Promise<Answer>;
   /** PUTs a part of a file, one attempt. Throws OpenStackError for any status but 200 to 299. */
@@ -31,14 +31,14 @@ export interface CallOptions {
 
 export interface Call extends CallOptions {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** Below the endpoint, with a slash first; or, where the endpoint leads elsewhere, a function of it. */
+  /** Path below the endpoint, with a slash first; or a function of the endpoint where the path is not below it. */
   readonly path: string | ((endpoint: string) => string);
   readonly headers?: Readonly<Record<string, string>>;
   readonly json?: unknown;
   readonly okStatuses?: readonly number[];
-  /** Statuses that may pass in this call, beyond those that always may. */
+  /** Statuses that may pass in this call, beyond those that may pass in any. */
   readonly alsoTransient?: readonly number[];
-  /** How long to go on trying, for `send`. Default: that of the session. */
+  /** Limits for retries of `send`. Default: those of the session. */
   readonly retry?: RetryPolicy;
 }
 
@@ -55,7 +55,7 @@ export function createSession({ configuration, transport, retry }: SessionOption
 
   async function token({ signal }: CallOptions): Promise<Token> {
     if (current !== null && Date.now() < current.renewAt) return current;
-    // On nobody's signal, since others may be waiting for the same token.
+    // Without a caller's signal, since others may be waiting for the same token.
     renewal ??= authenticate(configuration, transport, never)
       .then((renewed) => {
         current = renewed;

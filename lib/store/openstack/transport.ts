@@ -11,8 +11,8 @@ import type { Answer } from './answer.ts';
 import { connectionError, OpenStackError } from './error.ts';
 
 /**
- * HTTP to OpenStack. Apart from the client for URLs of requests, because the operator's own servers are reached
- * wherever they are, by their own CA, and because bodies are sent. One attempt each; nothing is redirected, so that the
+ * HTTP to OpenStack. It is separate from the client for URLs of requests, because it reaches the operator's own servers
+ * at any address, uses their own CA, and sends bodies. Makes one attempt each, and follows no redirect, so that the
  * token goes nowhere else.
  */
 export interface Transport {
@@ -26,7 +26,7 @@ export interface TransportOptions {
   readonly certificateAuthority: string | null;
   /** For each of DNS, TCP and TLS. */
   readonly connectTimeoutMs: number;
-  /** An upload of which not a byte is taken for this long is broken off. */
+  /** Longest time in which the server takes not a byte of an upload, before it is broken off. */
   readonly stallTimeoutMs: number;
   readonly userAgent: string;
 }
@@ -49,23 +49,23 @@ export interface FilePart {
   readonly path: string;
   readonly startByte: number;
   readonly bytes: number;
-  /** Is updated with what is sent. */
+  /** Is updated with every byte sent. */
   readonly digest?: Hash;
-  /** Told how many bytes of the part are sent. */
+  /** Called with the number of bytes of the part that are sent. */
   readonly onProgress?: (sentBytes: number) => void;
 }
 
 const answerTimeoutMs = 60_000;
-/** After the last byte a server may still be copying to a store of its own; this slow, 10 MiB/s, it may be. */
+/** After the last byte a server may still be copying to a store of its own, at this rate (10 MiB/s) or faster. */
 const slowestFinishBytesPerMs = (10 * 1024 * 1024) / 1000;
-/** How long "100 Continue" is waited for; servers and proxies that do not know it get the body anyway (as curl does). */
+/** Time to wait for "100 Continue". Servers and proxies that do not know it get the body anyway (as with curl). */
 const continueTimeoutMs = 1_000;
 const chunkBytes = 256 * 1024;
 
 /** Makes the transport. */
 export function createTransport(options: TransportOptions): Transport {
   const { connectTimeoutMs: connect, stallTimeoutMs, certificateAuthority } = options;
-  // No connection is kept: a few calls are made per build, and uwsgi closes idle ones without a word.
+  // Connections are not kept: a build makes few calls, and uwsgi closes idle connections without notice.
   const agent = { http: new http.Agent({ keepAlive: false }), https: new https.Agent({ keepAlive: false }) };
 
   function gotOptions(request: Omit<TransportRequest, 'method' | 'body'>) {
@@ -119,7 +119,7 @@ export function createTransport(options: TransportOptions): Transport {
       });
       const outgoing = sendBody(stream, body, stallTimeoutMs);
       try {
-        // A server that refuses answers before it has read everything; what becomes of the sending is then no matter.
+        // A server that refuses may answer before it has read everything; the rest of the sending is then irrelevant.
         const response = await Promise.race([outgoing.answered, outgoing.sent.then(() => outgoing.answered)]);
         return toAnswer(response, await readText(stream, server, url));
       } catch (error) {
@@ -139,10 +139,10 @@ export function createTransport(options: TransportOptions): Transport {
 
 interface Outgoing {
   readonly answered: Promise<Response>;
-  /** Resolves when all is sent, or an answer made sending needless. */
+  /** Resolves when all is sent, or an answer has made sending needless. */
   readonly sent: Promise<void>;
   isSent(): boolean;
-  /** What went wrong on this side, which is then why the connection is cut. */
+  /** The failure on this side because of which the connection is cut. */
   failure(): Error | 'stalled' | undefined;
 }
 
@@ -180,7 +180,7 @@ function sendBody(stream: Request, body: FilePart, stallTimeoutMs: number): Outg
   }
 
   const sent = send();
-  // Both are looked at only until the first of them says how it went.
+  // Only the first of the two that settles is used; this keeps the other's rejection from ending the process.
   for (const promise of [answered, sent]) promise.catch(() => undefined);
   return { answered, sent, isSent: () => isSent, failure: () => failure };
 }
@@ -201,9 +201,9 @@ async function isWanted(stream: Request, answered: Promise<Response>): Promise<b
 }
 
 /**
- * Writes the part of the file and yields after every chunk how many bytes have left for the kernel. The next chunk is
- * read meanwhile; two buffers take turns, since new ones for every chunk were measured to cost as much time as all the
- * rest. Calls `fail` when the file cannot be read or has fewer bytes.
+ * Writes the part of the file and yields after every chunk the number of bytes that have left for the kernel. Reads the
+ * next chunk meanwhile. Two buffers take turns, since new ones for every chunk were measured to cost as much time as
+ * all the rest. Calls `fail` when the file cannot be read or has fewer bytes.
  */
 async function* writeParts(
   stream: Request,
@@ -250,7 +250,7 @@ async function* writeParts(
   if (writing !== null) yield await writing;
 }
 
-/** Far more than a catalogue or a page of a list has. */
+/** Far larger than a catalogue or a page of a list. */
 const maximumAnswerBytes = 16 * 1024 * 1024;
 
 function answerTooLong(server: string, url: string): OpenStackError {

@@ -4,15 +4,15 @@ import { OpenStackError } from '../openstack/error.ts';
 import type { Call, CallOptions, Session } from '../openstack/session.ts';
 import type { FilePart } from '../openstack/transport.ts';
 
-/** The calls of Swift's API v1 that are used, all within one container. */
+/** The calls of Swift's API v1 that we use, all within one container. */
 export interface Container {
-  /** Creates it where it is missing. With a key, sees to it that TempURLs may be signed with it. */
+  /** Creates it where it is missing. With a key, makes sure that TempURLs can be signed with it. */
   ensure(temporaryUrlKey: string | null, options: CallOptions): Promise<void>;
   /** URL of an object. */
   url(name: string, options: CallOptions): Promise<string>;
-  /** Objects whose names begin so, in the order of their names; none where there is no container. */
+  /** Objects whose names begin with `prefix`, in the order of their names; empty where there is no container. */
   list(prefix: string, options: CallOptions): Promise<ListedObject[]>;
-  /** What an object is; null where there is none, or where its first segment is missing. */
+  /** The head of an object; null where there is none, or where its first segment is missing. */
   look(name: string, options: CallOptions): Promise<ObjectHead | null>;
   /** One attempt. Resolves with the ETag, Swift's MD5 of the body. */
   upload(
@@ -21,7 +21,7 @@ export interface Container {
     headers: Readonly<Record<string, string>>,
     options: CallOptions,
   ): Promise<string>;
-  /** Puts a manifest of segments in the container; its ETag and sizes are checked by Swift. */
+  /** Puts a manifest of segments in the container; Swift checks their ETags and sizes. */
   putManifest(
     name: string,
     segments: readonly ManifestEntry[],
@@ -32,7 +32,7 @@ export interface Container {
   room(options: CallOptions): Promise<number | null>;
   /** The segments of a static large object. */
   getManifest(name: string, options: CallOptions): Promise<ListedObject[]>;
-  /** Nothing where there is none. A manifest goes without its segments. */
+  /** Does nothing where there is none. Removes a manifest without its segments. */
   remove(name: string, options: CallOptions & Pick<Call, 'retry'>): Promise<void>;
 }
 
@@ -68,7 +68,7 @@ export function openContainer(session: Session, container: string): Container {
       const hasKey = temporaryUrlKey === null || present.headers[keyHeader] === temporaryUrlKey;
       if (present.status !== 404 && hasKey) return;
       const headers = temporaryUrlKey === null ? {} : { [keyHeader]: temporaryUrlKey };
-      // PUT on a container that is there changes its metadata and no more.
+      // PUT on an existing container changes only its metadata.
       await send({ method: 'PUT', path: path(''), headers, signal });
     },
     async url(name, options) {
@@ -88,7 +88,7 @@ export function openContainer(session: Session, container: string): Container {
       }
     },
     async look(name, { signal }) {
-      // One byte by GET: Swift 2.30 ends its 404 and 503 to HEAD as if they had a body, which is not HTTP.
+      // GET of one byte: Swift 2.30 ends its 404 and 503 to HEAD as if they had a body, which is not HTTP.
       const headers = { range: 'bytes=0-0' };
       const answer = await send({ method: 'GET', path: path(name), headers, okStatuses: [404, 409, 416], signal });
       if (answer.status === 404 || answer.status === 409) return null;

@@ -2,13 +2,13 @@ import { z } from 'zod';
 import { OpenStackError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
 
-/** What the cluster says about itself at /info, without the need of a token. */
+/** The cluster's description of itself at /info, which needs no token. */
 
 export interface SwiftLimits {
   readonly maximumFileBytes: number;
   /** Null where the cluster has no static large objects. */
   readonly maximumSegments: number | null;
-  /** Algorithms that TempURLs may be signed with; none where there are no TempURLs. */
+  /** Algorithms that TempURLs may be signed with; empty where there are no TempURLs. */
   readonly temporaryUrlDigests: readonly string[];
 }
 
@@ -18,7 +18,7 @@ const Info = z.object({
   tempurl: z.object({ allowed_digests: z.array(z.string()).optional() }).optional(),
 });
 
-/** Swift's own defaults, for clusters that keep /info to themselves. */
+/** Swift's own defaults, for clusters that do not publish /info. */
 const defaults: SwiftLimits = {
   maximumFileBytes: 5 * 1024 ** 3 + 2,
   maximumSegments: 1000,
@@ -45,7 +45,7 @@ export async function readLimits(session: Session, { signal }: CallOptions): Pro
   };
 }
 
-/** Without the `/v1` that ends the path or has something below it. */
+/** The endpoint without `/v1` and the rest of the path after it. */
 function infoPath(endpoint: string): string {
   if (endpoint.endsWith('/v1')) return `${endpoint.slice(0, -'/v1'.length)}/info`;
   const place = endpoint.indexOf('/v1/');
@@ -58,8 +58,8 @@ export interface Segment {
 }
 
 /**
- * How an image is cut: one part where it is within `segmentBytes` and the cluster's limit, otherwise parts of that size,
- * larger ones where there would be too many. Throws `store.refused` where the cluster cannot hold the image.
+ * Plans the parts of an image: one part where it is within `segmentBytes` and the cluster's limit, otherwise parts of
+ * that size, larger ones where there would be too many. Throws `store.refused` where the cluster cannot hold the image.
  */
 export function planSegments(sizeBytes: number, segmentBytes: number, limits: SwiftLimits): Segment[] {
   const { maximumFileBytes, maximumSegments } = limits;

@@ -3,21 +3,21 @@ import { z } from 'zod';
 import { Checksums, ImageResult } from '../../api/event.ts';
 import type { FinishedImage } from '../store.ts';
 
-/** How an image lies in its container: names, and what its metadata say. */
+/** The names of an image's objects in its container, and its metadata. */
 
-/** Everything of a build has one of these two beginnings. */
+/** The names of all objects of a build have one of these two beginnings. */
 export const objectPrefix = (buildId: string) => `${buildId}/`;
-/** In the same container, since a TempURL by the container's key opens no other. */
+/** Segments lie in the same container, since a TempURL by the container's key opens no other one. */
 export const segmentPrefix = (buildId: string) => `.segments/${buildId}/`;
 
 export const objectName = (image: FinishedImage) => `${objectPrefix(image.buildId)}${image.name}`;
-/** `attempt` sets apart what two workers upload at once, `index` counts from 0. */
+/** `attempt` separates the uploads of two workers at once, `index` counts from 0. */
 export const segmentName = (buildId: string, attempt: string, index: number) =>
   `${segmentPrefix(buildId)}${attempt}/${String(index).padStart(5, '0')}`;
 
 const metaPrefix = 'x-object-meta-imagebuilder-';
 
-/** X-Object-Meta-*: enough to know the image again, to check it, and to say what it is. Values are percent-encoded. */
+/** X-Object-Meta-*: enough to recognise the image, to check it, and to describe it. Values are percent-encoded. */
 export function toMetadata(image: FinishedImage): Record<string, string> {
   const values = {
     'build-id': image.buildId,
@@ -36,7 +36,7 @@ export function toMetadata(image: FinishedImage): Record<string, string> {
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       metaPrefix + name,
-      // 256 bytes is what Swift takes for one value unless told otherwise (max_meta_value_length).
+      // Swift takes 256 bytes for one value by default (max_meta_value_length).
       encodeURIComponent(value).slice(0, 256),
     ]),
   );
@@ -50,7 +50,7 @@ const Metadata = z.object({
   format: ImageResult.shape.format,
 });
 
-/** What the metadata say the object must be; null where they are not Image Builder's. */
+/** The object that the metadata promise; null where they are not Image Builder's. */
 export function fromMetadata(
   headers: IncomingHttpHeaders,
 ): { name: string; size: number; checksums: Checksums; format: ImageResult['format'] } | null {
@@ -63,7 +63,7 @@ export function fromMetadata(
   return { name, size, checksums: { sha256, sha512 }, format };
 }
 
-/** A value that was cut off within an escape stays as it is. */
+/** A value that was cut off within an escape stays encoded. */
 function decode(value: string): string {
   try {
     return decodeURIComponent(value);

@@ -13,7 +13,7 @@ import { temporaryUrl } from './temporary-url.ts';
 
 /**
  * Images in Swift, as objects `<container>/<build id>/<name>`; large ones as static large objects, whose manifest comes
- * last, so that whoever looks sees a whole image or none.
+ * last, so that a reader sees a whole image or none.
  */
 
 export interface SwiftStoreOptions {
@@ -27,11 +27,11 @@ export interface SwiftStoreOptions {
 }
 
 const parallelSegments = 4;
-/** Of calls without a body. */
+/** Number of parallel calls without a body. */
 const parallelCalls = 8;
-/** One segment, or an object in one piece, is sent at most so often. */
+/** Most attempts to send one segment, or an object in one piece. */
 const uploadAttempts = 8;
-/** Tidying up after a failure or a cancel takes no longer. */
+/** Time limit of the clean-up after a failure or a cancel. */
 const removalMs = 20_000;
 
 export function createSwiftStore(options: SwiftStoreOptions): Store {
@@ -74,7 +74,7 @@ export function createSwiftStore(options: SwiftStoreOptions): Store {
       throw new ImageBuilderError('store.refused', 'Swift takes no TempURLs signed with sha256 (/info says so)');
     }
     await container.ensure(options.temporaryUrl?.key ?? null, { signal });
-    // What dead workers left of this build.
+    // Leftovers of dead workers of this build.
     await removeAll(await unfinished(image.buildId, container, signal), container, signal);
 
     const upload = createUpload(image, container, { ...options, signal, onProgress });
@@ -129,8 +129,8 @@ export function createSwiftStore(options: SwiftStoreOptions): Store {
 }
 
 /**
- * The image of this object, when it has the size that was recorded on it, and all of its segments. Each is asked for,
- * since listings may lag behind.
+ * The image of this object, when it has the size that was recorded on it, and all of its segments. Each segment is
+ * looked up, since listings may lag behind.
  */
 async function readWhole(
   name: string,
@@ -151,7 +151,7 @@ async function readWhole(
   return complete ? { image, segments: segments.map((segment) => segment.name) } : null;
 }
 
-/** Names of all objects of the build that are not, or do not belong to, a whole image. */
+/** Names of all objects of the build that are not part of a whole image. */
 async function unfinished(buildId: string, container: Container, signal: AbortSignal): Promise<string[]> {
   const kept = new Set<string>();
   const objects = await container.list(objectPrefix(buildId), { signal });
@@ -171,7 +171,7 @@ function createUpload(image: FinishedImage, container: Container, options: Swift
   /** Bytes of each part that are on their way or there. */
   const sent = new Map<string, number>();
 
-  /** Sends one part until Swift has exactly what was read, and resolves with its MD5. */
+  /** Sends one part until Swift has exactly the bytes that were read, and resolves with its MD5. */
   function send(
     partName: string,
     { startByte, bytes }: Segment,
@@ -209,7 +209,7 @@ function createUpload(image: FinishedImage, container: Container, options: Swift
   }
 
   return {
-    /** Everything that may have been written, the object itself first. */
+    /** All objects that may have been written, the object itself first. */
     names: () => [name, ...[...written].filter((partName) => partName !== name)],
     async whole() {
       await send(name, { startByte: 0, bytes: image.sizeBytes }, toMetadata(image), options.signal);
