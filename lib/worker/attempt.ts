@@ -15,7 +15,7 @@ import { deliverCallback } from './notify.ts';
 import { type Outcome, type Reporter, startReporter } from './reporter.ts';
 
 export interface AttemptOptions {
-  /** Name of the worker, unlike that of any other worker process. */
+  /** Name of the worker, unique among worker processes. */
   readonly name: string;
   readonly broker: Broker;
   readonly runBuild: (
@@ -25,9 +25,9 @@ export interface AttemptOptions {
   readonly getJson: CancelUrlOptions['getJson'];
   /** Delivers callbacks while the worker goes on. */
   readonly deliveries: Pick<Deliveries, 'add'>;
-  /** Removes from the store what attempts at a build that has failed left there. */
+  /** Removes leftovers of attempts at a failed build from the store. */
   readonly discard: (buildId: string) => Promise<void>;
-  /** Asks for a worker to be woken, for a job that this one has put back. Must neither throw nor take long. */
+  /** Wakes a worker, for a job that this one has put back. Must neither throw nor take long. */
   readonly wake: () => void;
   readonly settings: {
     readonly heartbeatMs: number;
@@ -46,12 +46,12 @@ interface Claimed {
   readonly stopping: AbortSignal;
 }
 
-/** For the last event of a build when the worker is stopping. */
+/** Limit for the last event of a build when the worker is stopping. */
 const stoppingPatienceMs = 4_000;
 
 /**
- * Claims a build, builds it and reports how it ended. Resolves with the state that this attempt leaves it in: `queued`
- * where it was handed back, `running` where another worker has taken it over; null where it could not be claimed.
+ * Claims a build, builds it and reports its end. Resolves with the state of the build after this attempt: `queued`
+ * where it was handed back, `running` where another worker has claimed it; null where this worker could not claim it.
  */
 export async function runAttempt(
   job: BuildJob,
@@ -98,7 +98,7 @@ export async function runAttempt(
   }
 }
 
-/** Runs the build under everything that may end it early. */
+/** Runs the build under all signals that may end it early. */
 async function build(claimed: Claimed, losses: number, options: AttemptOptions): Promise<AttemptDecision> {
   const { job, attempt, reporter, stopping } = claimed;
   const { broker, name, settings, log } = options;
@@ -121,7 +121,7 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
     const image = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
     return { do: 'finish', outcome: { state: 'completed', image }, bury: false };
   } catch (thrown) {
-    // A failure while a build is being ended is a consequence; the reason of the end is the cause.
+    // An error while a build is being ended is a consequence; the reason of the end is the cause.
     const error = toImageBuilderError(signal.aborted ? signal.reason : thrown);
     const { step, doing } = reporter;
     const place = step === null ? doing : `${step}: ${doing}`;
@@ -137,14 +137,14 @@ function isFailure(decision: AttemptDecision): boolean {
   return decision.do === 'finish' && decision.outcome.state === 'failed';
 }
 
-/** Gives a build to another attempt at once. Where RabbitMQ cannot be reached, its lease does so later. */
+/** Hands a build back to another attempt at once. Where RabbitMQ cannot be reached, the build's lease does so later. */
 async function handBack(
   { job, reporter }: Claimed,
   message: string,
   error: ImageBuilderError | undefined,
   { broker, wake, log }: AttemptOptions,
 ): Promise<void> {
-  // The event first: the worker that takes the job must see that nobody works on it any more.
+  // The event goes first: the worker that takes the job must see that the build has no owner any more.
   if (!(await reporter.handBack(message, error))) return;
   await broker.jobs.handBack(job);
   wake();
@@ -171,8 +171,8 @@ async function finish(
 
 /**
  * Publishes an event; resolves with whether it counted. Progress that cannot be published is dropped. The end of a
- * build, or that it goes back, is tried until it succeeds; but a worker that is stopping does not wait for that: the
- * lease brings the job to another one, which finds the image.
+ * build, or its hand-back, is tried until it succeeds; but a worker that is stopping does not wait for that: the lease
+ * brings the job to another one, which finds the image.
  */
 async function publish(
   { submission }: BuildJob,

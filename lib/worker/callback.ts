@@ -22,7 +22,9 @@ export interface CallbackOptions {
   readonly signal: AbortSignal;
 }
 
-/** How an attempt ended. `refused`: another one will end no better. `failed`: the receiver may be back later. */
+/**
+ * The result of an attempt. `refused`: another attempt will end no better. `failed`: the receiver may be back later.
+ */
 export type CallbackAnswer =
   | { readonly outcome: 'taken' }
   | { readonly outcome: 'refused' | 'failed'; readonly reason: string };

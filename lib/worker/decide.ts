@@ -3,20 +3,20 @@ import type { BuildJob } from '../queue/job.ts';
 import type { BuildView } from '../queue/ledger.ts';
 import type { Outcome } from './reporter.ts';
 
-/** Decisions of a worker, as functions of what it knows. They do nothing themselves. */
+/** Decisions of a worker, as functions of the facts that it has. They have no effects. */
 
 /** Settings that decisions depend on. */
 export interface DecisionSettings {
-  /** A build whose worker has sent no event for so long is free to be taken over. */
+  /** A build without an event of its worker for so long may be claimed again. */
   readonly leaseMs: number;
   readonly maximumAttempts: number;
   readonly callbackTimeoutMs: number;
 }
 
-/** What the worker knows when a job has come off the queue. */
+/** The facts that the worker has when a job has come off the queue. */
 export interface JobSituation {
   readonly job: BuildJob;
-  /** The build as the events tell it; missing where there was no event of it, or none any more. */
+  /** The build by its events; missing where there was no event of it, or none any more. */
   readonly build: BuildView | undefined;
   /** True when the build has ended, was superseded or withdrawn. */
   readonly over: boolean;
@@ -40,7 +40,7 @@ export type JobDecision =
   | { readonly do: 'notify'; readonly exchange: boolean; readonly callback: boolean }
   | { readonly do: 'claim'; readonly attempt: number; readonly sequence: number; readonly losses: number };
 
-/** How long a worker keeps trying to notify the caller of a build's end that nobody could notify so far. */
+/** Time for which a worker tries to notify the caller of a build's end that has not been notified so far. */
 const notifyForMs = 15 * 60_000;
 
 /** Decides what to do with a job that came off the queue: it may be new, or the copy of a lease that ran out. */
@@ -58,7 +58,7 @@ export function decide(situation: JobSituation, settings: DecisionSettings): Job
   };
 }
 
-/** The worker that ended the build may still notify its caller: others wait for as long as that may take. */
+/** The worker that ended the build may still notify its caller: others wait as long as that may take. */
 function decideNotification({ job, build, nowMs }: JobSituation, settings: DecisionSettings): JobDecision {
   if (build === undefined || build.finishedAt === null) return { do: 'drop' };
   const sinceMs = nowMs - Date.parse(build.finishedAt);
@@ -78,7 +78,7 @@ export interface Attempt {
   readonly losses: number;
   /** Name of the worker. */
   readonly worker: string;
-  /** Step and message at which it ended, such as `install: Configuring libfoo`. */
+  /** Step and message at its end, such as `install: Configuring libfoo`. */
   readonly place: string;
 }
 
@@ -94,7 +94,7 @@ export type AttemptDecision =
   | { readonly do: 'hand back'; readonly message: string; readonly error?: ImageBuilderError }
   | { readonly do: 'finish'; readonly outcome: Outcome; readonly bury: boolean };
 
-/** The reason that ends a build which belongs to another worker by now. */
+/** The reason for ending an attempt whose build belongs to another worker by now. */
 export const lostOwnership = new ImageBuilderError('internal', 'another worker has taken the build over');
 
 /** Decides what follows an attempt that ended with an error. */
@@ -108,7 +108,7 @@ export function outcomeOf(
     return { do: 'hand back', message: `${worker} stops; another worker takes the build` };
   }
   if (error.code === 'build.cancelled') return { do: 'finish', outcome: { state: 'cancelled', error }, bury: false };
-  // Not the build's fault but this machine's: it counts as a worker that was lost.
+  // This machine's fault, not the build's: it counts as a lost worker.
   const lost = error.code === 'guest.failed';
   if (lost && losses + 1 < maximumAttempts) {
     return { do: 'hand back', message: `${error.message}; the build is started again`, error };
@@ -126,7 +126,7 @@ export function exhaustion(losses: number, maximumAttempts: number): ImageBuilde
   );
 }
 
-/** Errors that end a build from outside do not say what the build was doing. */
+/** Errors that end a build from outside: they do not say at which step the build was. */
 const placelessCodes: readonly ErrorCode[] = ['build.timeout', 'guest.limit'];
 
 function withPlace(error: ImageBuilderError, place: string): ImageBuilderError {

@@ -7,13 +7,13 @@ import { type Callback, type CallbackOptions, sendCallback } from './callback.ts
 /**
  * The callbacks of a process on their way. Builds do not wait for them: a receiver may be slow, silent, or away for
  * minutes. Everything is bounded: the time of an attempt, attempts at once (also for one receiver), and how many
- * callbacks wait. Attempts are dealt out fairly: first attempts come before repeated ones, and of those the receiver
- * comes first that has the fewest under way.
+ * callbacks wait. Attempts are fair: first attempts come before repeated ones, and among equals the receiver with the
+ * fewest attempts under way comes first.
  */
 export interface Deliveries extends AsyncDisposable {
   /**
-   * Delivers in the background, for as long as the receiver's time lasts. Does nothing for a build whose callback is
-   * on its way already, or when there is no room; nothing is recorded then, so the lease of the job brings it again.
+   * Delivers in the background, until the receiver's time is over. Does nothing for a build whose callback is on its
+   * way already, or when there is no room; nothing is recorded then, so the lease of the job brings it again.
    */
   add(delivery: Delivery): void;
 }
@@ -27,16 +27,16 @@ export interface Delivery {
 }
 
 export interface DeliveriesOptions extends Pick<CallbackOptions, 'post' | 'signingKey'> {
-  /** How long an unreachable receiver is tried again. */
+  /** Time for which an unreachable receiver is tried again. */
   readonly timeoutMs: number;
-  /** Called when the receiver has taken the event, has refused it, or was given up. Must not reject. */
+  /** Called when the receiver has taken or refused the event, or was given up. Must not reject. */
   readonly settled: (buildId: string) => Promise<void>;
   readonly log: Log;
   readonly limits?: Partial<DeliveryLimits>;
 }
 
 export interface DeliveryLimits {
-  /** For one attempt, from looking up the name to the head of the answer, redirects included. */
+  /** Time limit of one attempt, from looking up the name to the head of the answer, redirects included. */
   readonly attemptMs: number;
   readonly atOnce: number;
   readonly atOncePerReceiver: number;
@@ -56,14 +56,14 @@ const defaultLimits = {
 const pauses = { delayMs: 1_000, maximumDelayMs: 60_000 } as const satisfies Backoff;
 
 interface Waiting extends Delivery {
-  /** The host of the URL: its ports are not told apart. */
+  /** The host of the URL: all its ports count as one receiver. */
   readonly receiver: string;
   readonly deadline: number;
   attempts: number;
   dueAt: number;
 }
 
-/** Starts with nothing to deliver. Disposing it breaks off what is under way; another worker then delivers that. */
+/** Starts with nothing to deliver. Disposing it breaks off deliveries under way; another worker then takes them up. */
 export function createDeliveries(options: DeliveriesOptions): Deliveries {
   const { log } = options;
   const limits = { ...defaultLimits, ...options.limits };
@@ -94,7 +94,10 @@ export function createDeliveries(options: DeliveriesOptions): Deliveries {
     return best;
   }
 
-  /** Starts what may start, and comes back when the next pause is over. The end of an attempt calls it as well. */
+  /**
+   * Starts the deliveries that may start, and runs again when the next pause is over. The end of an attempt calls it as
+   * well.
+   */
   function startDue(): void {
     clearTimeout(timer);
     if (stop.signal.aborted) return;
@@ -117,12 +120,12 @@ export function createDeliveries(options: DeliveriesOptions): Deliveries {
     underWay.delete(event.build_id);
     delivery.attempts += 1;
     const settled = isSettled(delivery, answer.outcome === 'taken' ? null : answer);
-    // The place is free now, whatever RabbitMQ takes for the record.
+    // The place is free now, even while RabbitMQ takes its time for the record.
     startDue();
     if (settled) await options.settled(event.build_id);
   }
 
-  /** False when the callback has to be tried again; it waits for that then. */
+  /** False when the callback has to be tried again; it waits for its next attempt then. */
   function isSettled(
     delivery: Waiting,
     problem: { readonly outcome: 'refused' | 'failed'; readonly reason: string } | null,

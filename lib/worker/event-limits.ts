@@ -10,7 +10,7 @@ import type { ImageBuilderError } from '../errors.ts';
 
 /**
  * Bounds for what goes into an event from outside: lines and messages of packages' scripts, apt and servers, the
- * packages of an image. All sizes are bytes as JSON in UTF-8 writes them, for that is what RabbitMQ keeps.
+ * packages of an image. All sizes are bytes of JSON in UTF-8, the form in which RabbitMQ keeps events.
  */
 
 const maximumMessageBytes = 1_000;
@@ -21,18 +21,18 @@ const maximumLogBytes = 4 * 1024;
 const maximumTailLines = 40;
 const maximumTailBytes = 6 * 1024;
 const maximumReasonBytes = 500;
-/** Of the name of a package, and of its version. */
+/** Most bytes of the name of a package, and of its version. */
 const maximumNameBytes = 256;
 const maximumPackagesBytes = 40 * 1024;
-/** A URL of a request in ASCII fits as it is. */
+/** A URL of a request in ASCII fits without a cut. */
 const maximumUrlBytes = 2_048;
 
-/** No event is larger than this, but for the packages of a finished image. */
+/** Most bytes of an event, without the packages of a finished image. */
 export const maximumEventBytes = 16 * 1024;
-/** No event is larger than this. */
+/** Most bytes of any event. */
 export const maximumFinishedEventBytes = 64 * 1024;
 
-/** Characters that JSON writes as they are, one byte each. */
+/** Characters that JSON writes without escapes, one byte each. */
 const plainAscii = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
 /**
@@ -48,7 +48,7 @@ export function boundText(text: string, maximumBytes: number): string {
     const code = text.codePointAt(at) ?? 0;
     if (isControl(code)) {
       const next = afterControl(text, at);
-      // Words that a tab kept apart stay apart; a sequence that sets a colour keeps nothing apart.
+      // Words that a tab separated stay separate; a sequence that sets a colour separates nothing.
       apart ||= next === at + 1;
       at = next;
       continue;
@@ -134,7 +134,7 @@ function boundPackages(image: ImageResult): ImageResult {
   return { ...image, packages, ...(omitted === 0 ? {} : { packages_omitted: omitted }) };
 }
 
-/** An error as callers see it, with the newest of `log` where it has no log of its own. */
+/** An error for callers, with the newest lines of `log` where it has no log of its own. */
 export function toErrorReport(
   error: ImageBuilderError,
   step: BuildStep | null,
@@ -152,15 +152,15 @@ export function toErrorReport(
   };
 }
 
-/** The size of an event in RabbitMQ, near enough. */
+/** The approximate size of an event in RabbitMQ. */
 export function eventBytes(event: BuildEvent): number {
   return Buffer.byteLength(JSON.stringify(event)) + messageOverheadBytes;
 }
 
-/** Properties of a message and what a stream adds to it, measured with RabbitMQ 3.10 and 4.0. */
+/** Properties of a message and a stream's own bytes for it, measured with RabbitMQ 3.10 and 4.0. */
 const messageOverheadBytes = 250;
 
-/** Of a string without control characters and lone surrogates, without its quotes. */
+/** JSON bytes of a string without control characters and lone surrogates, without its quotes. */
 function jsonBytes(text: string): number {
   return Buffer.byteLength(JSON.stringify(text)) - 2;
 }
@@ -176,7 +176,9 @@ function isLoneSurrogate(code: number): boolean {
 
 const escapeCode = 0x1b;
 
-/** Where the text goes on behind a control character; behind `ESC [`, where its sequence ends (ECMA-48, 5.4). */
+/**
+ * The place where the text continues after a control character; after `ESC [`, where its sequence ends (ECMA-48, 5.4).
+ */
 function afterControl(text: string, at: number): number {
   if (text.charCodeAt(at) !== escapeCode || text[at + 1] !== '[') return at + 1;
   let end = at + 2;

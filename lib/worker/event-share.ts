@@ -1,13 +1,13 @@
 /**
  * How much of the events stream one attempt at a build may fill: RabbitMQ drops the oldest events of all builds when
- * the stream is full. What an attempt does not use adds up, to `burstBytes` at most.
+ * the stream is full. Bytes that an attempt does not use add up, to `burstBytes` at most.
  */
 export interface EventShare {
-  /** Takes the bytes of an event. There may be too few: an event that has to be sent is never refused. */
+  /** Takes the bytes of an event. The share may become negative: an event that has to be sent is never refused. */
   spend(bytes: number): void;
-  /** For how many milliseconds there will not be `bytes`; 0 where there are. */
+  /** Milliseconds until `bytes` will be there; 0 where they are. */
   waitMs(bytes: number): number;
-  /** True once more than half is used up. */
+  /** True once more than half of the share is used up. */
   readonly low: boolean;
 }
 
@@ -22,7 +22,7 @@ export interface EventShareOptions {
  */
 export const defaultShare = { burstBytes: 512 * 1024, bytesPerSecond: 256 } as const satisfies EventShareOptions;
 
-/** Makes the share of one attempt, which is unused. */
+/** Makes the share of one attempt, with nothing used. */
 export function createEventShare({ burstBytes, bytesPerSecond }: EventShareOptions): EventShare {
   let left = burstBytes;
   let countedAt = performance.now();

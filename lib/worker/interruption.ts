@@ -5,11 +5,11 @@ import type { Broker } from '../queue/broker.ts';
 import { type CancelUrlOptions, watchCancelUrl } from './cancellation.ts';
 import { lostOwnership } from './decide.ts';
 
-/** Everything that may end a running build from outside, as one signal; the first cause wins. */
+/** All causes that may end a running build from outside, as one signal; the first cause wins. */
 export interface Interruption extends AsyncDisposable {
   /**
    * Aborted with an ImageBuilderError: `build.cancelled`, `build.timeout`, `worker.stopping`, or `lostOwnership` when
-   * another worker has taken the build over.
+   * another worker has claimed the build.
    */
   readonly signal: AbortSignal;
 }
@@ -23,7 +23,7 @@ export interface InterruptionOptions {
   readonly getJson: CancelUrlOptions['getJson'];
   readonly cancelPollMs: number;
   readonly timeoutMs: number;
-  /** Aborted when the worker is told to stop. */
+  /** Aborted when the worker has to stop (SIGTERM). */
   readonly stopping: AbortSignal;
   readonly log: Log;
 }

@@ -2,7 +2,7 @@ import type { BuildEvent } from '../api/event.ts';
 import type { BuildJob } from '../queue/job.ts';
 import type { Deliveries } from './deliveries.ts';
 
-/** Has the end of a build delivered to the callback of its job, where it has one. The worker does not wait for that. */
+/** Starts the delivery of a build's end to the callback of its job, if it has one. The worker does not wait for it. */
 export function deliverCallback(job: BuildJob, event: BuildEvent, deliveries: Pick<Deliveries, 'add'>): void {
   if (job.callback === null) return;
   deliveries.add({

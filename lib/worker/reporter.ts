@@ -15,7 +15,7 @@ import {
 } from './event-limits.ts';
 import { createEventShare, defaultShare, type EventShareOptions } from './event-share.ts';
 
-/** Reports one attempt at a build: turns steps, progress and log lines into numbered events, at a bearable rate. */
+/** Reports one attempt at a build: turns steps, progress and log lines into numbered events, at a limited rate. */
 export interface Reporter extends BuildReporter, AsyncDisposable {
   readonly step: BuildStep | null;
   /** The newest message of a step: `Configuring libfoo (all)`. */
@@ -24,12 +24,12 @@ export interface Reporter extends BuildReporter, AsyncDisposable {
   logTail(count: number): string[];
   /**
    * Sends the terminal event, after everything before it; no event follows. `counted` is false when the build belonged
-   * to another worker by then, and this end is none.
+   * to another worker by then: this end does not count.
    */
   end(outcome: Outcome): Promise<{ readonly event: BuildEvent; readonly counted: boolean }>;
   /**
-   * Sends that the build goes back to the queue, and why its attempt failed, where it did. No event follows. False
-   * when that could not be told, or the build belonged to another worker by then.
+   * Sends that the worker hands the build back, and why its attempt failed, where it did. No event follows. False when
+   * the event could not be sent, or the build belonged to another worker by then.
    */
   handBack(message: string, error?: ImageBuilderError): Promise<boolean>;
 }
@@ -42,29 +42,32 @@ export interface ReporterOptions {
   readonly identity: Pick<BuildEvent, 'build_id' | 'ticket_id' | 'progress_trigger' | 'attempt'> & {
     readonly worker: string;
   };
-  /** Those of the build's kind of image. */
+  /** The steps of the build's kind of image. */
   readonly steps: readonly StepPlan[];
   /** The number of the first event; higher than every one before. */
   readonly firstSequence: number;
-  /** Sends an event and resolves, when it is safe, with whether it counted. Must not reject for `running` events: it retries and logs itself. */
+  /**
+   * Sends an event and resolves, once RabbitMQ has it safe, with whether it counted. Must not reject for `running`
+   * events: it retries and logs itself.
+   */
   readonly publish: (event: BuildEvent) => Promise<boolean>;
   readonly heartbeatMs: number;
-  /** Least time between two events that only tell progress. */
+  /** Least time between two events that report only progress. */
   readonly progressIntervalMs?: number;
   readonly share?: EventShareOptions;
 }
 
 const maximumLogLines = 500;
-/** Progress is sent more rarely by this factor once half of the attempt's share of the stream is used up. */
+/** Factor by which progress is sent more rarely once half of the attempt's share of the stream is used up. */
 const slowdown = 5;
-/** Log lines are sent while so much of the share is left: more than an event with log lines takes. */
+/** Log lines are sent while this much of the share is left: more than an event with log lines takes. */
 const bytesForLog = 10 * 1024;
-/** About the size of an event without. */
+/** Approximate size of an event without log lines. */
 const bytesForProgress = 1024;
 
 /**
- * Starts reporting; the heartbeat runs until the end, the hand-back or disposal. While an event is on its way, what
- * happens meanwhile is gathered into the next one, so that a broker that is away costs no memory and no flood later.
+ * Starts reporting; the heartbeat runs until the end, the hand-back or disposal. While an event is on its way, all news
+ * is gathered into the next one, so that an absent broker costs no memory and causes no flood later.
  */
 export function startReporter(options: ReporterOptions): Reporter {
   const { identity, steps, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
@@ -80,7 +83,7 @@ export function startReporter(options: ReporterOptions): Reporter {
   };
   const recent: string[] = [];
   let unsent: string[] = [];
-  /** How many lines before those in `unsent` will never be sent. */
+  /** Number of lines before those in `unsent` that will never be sent. */
   let leftOut = 0;
   let unsentGuest: GuestReport | undefined;
   let lastSentAt = Date.now();

@@ -4,7 +4,7 @@ import { safeUrl } from '../errors.ts';
 import type { Log } from '../log.ts';
 
 export interface Wake extends AsyncDisposable {
-  /** Asks the gateway for a worker, without waiting for it. */
+  /** Asks the gateway to wake a worker, without waiting for it. */
   readonly send: () => void;
 }
 
@@ -18,8 +18,8 @@ export interface WakeOptions {
 const timeoutMs = 5_000;
 
 /**
- * Wakes a worker through the gateway's asynchronous call. The call carries no job, so losing or repeating one loses
- * and repeats nothing: the cron annotation of `build-worker` is the backstop. It carries no token either: OpenFaaS's
+ * Wakes a worker through the gateway's asynchronous call. The call carries no job, so a lost or repeated call loses and
+ * repeats nothing; the cron annotation of `build-worker` wakes a worker anyway. It carries no token either: OpenFaaS's
  * queue worker writes the headers of every call into its log.
  */
 export function createWake({ gatewayUrl, wakeSocket, log }: WakeOptions): Wake {

@@ -15,7 +15,7 @@ export interface WorkerOptions extends AttemptOptions {
 export interface BuildSummary {
   readonly build_id: string;
   readonly ticket_id: string | number;
-  /** `queued` for a build that was handed back, `running` for one that another worker has taken over. */
+  /** `queued` for a build that was handed back, `running` for one that another worker has claimed. */
   readonly state: BuildEvent['state'];
 }
 
@@ -28,10 +28,10 @@ export interface Worker {
   takeBuilds(limits: { readonly stopping: AbortSignal; readonly deadline: number }): Promise<BuildSummary[]>;
 }
 
-/** How long `build-image` may take between the job, which it puts into the queue, and the first event. */
+/** Longest time between the job, which `build-image` puts into the queue, and the first event. */
 const appearancePatienceMs = 8_000;
 
-/** Creates a worker; its `takeBuilds` calls share what is in work. */
+/** Creates a worker; its `takeBuilds` calls share the set of builds being built. */
 export function createWorker(options: WorkerOptions): Worker {
   const { broker, settings } = options;
   const inWork = new Set<string>();
@@ -53,7 +53,10 @@ export function createWorker(options: WorkerOptions): Worker {
     },
   };
 
-  /** Drops the job where nothing is left to do, and leases it otherwise. A job to be claimed is in work then. */
+  /**
+   * Drops the job where nothing is left to do, and leases it otherwise. A job to be claimed counts as being built from
+   * then on.
+   */
   async function decideAndLease(taken: TakenJob): Promise<JobDecision> {
     const { job } = taken;
     try {
@@ -67,7 +70,7 @@ export function createWorker(options: WorkerOptions): Worker {
       }
       await taken.lease();
     } catch (error) {
-      // Neither acknowledged nor given back, it would stay with this process for RabbitMQ's consumer_timeout.
+      // A job neither acknowledged nor given back would stay with this process for RabbitMQ's consumer_timeout.
       await taken.release().catch(() => undefined);
       throw error;
     }
