@@ -1,8 +1,8 @@
 import { setTimeout as timer } from 'node:timers/promises';
 
-/** Waiting: for a time, for a signal, for work that a signal or a limit cuts short, for several pieces of work. */
+/** Waits: for a time, for a signal, for work that a signal or a limit cuts short, for several pieces of work. */
 
-/** Calls `act` when the signal aborts, at once where it already has. Disposing it takes the listener away. */
+/** Calls `act` when the signal aborts, at once where it has aborted already. Disposing it removes the listener. */
 export function onAbort(signal: AbortSignal | undefined, act: () => void): Disposable {
   if (signal?.aborted === true) act();
   else signal?.addEventListener('abort', act, { once: true });
@@ -19,13 +19,13 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   await timer(ms, undefined, { signal }).catch(() => {});
 }
 
-/** Waits `ms` milliseconds. Throws the reason of the signal when that aborts before. */
+/** Waits `ms` milliseconds. Throws the reason of the signal when it aborts earlier. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await pause(ms, signal);
   signal?.throwIfAborted();
 }
 
-/** Asks `done` every `pollMs` milliseconds until it says true; false where it has not within `limitMs`. */
+/** Asks `done` every `pollMs` milliseconds until it returns true; false where it does not within `limitMs`. */
 export async function waitFor(done: () => boolean | Promise<boolean>, limitMs: number, pollMs = 5): Promise<boolean> {
   const until = performance.now() + limitMs;
   while (!(await done())) {
@@ -36,8 +36,8 @@ export async function waitFor(done: () => boolean | Promise<boolean>, limitMs: n
 }
 
 /**
- * The value of `promise`. Throws the reason of the first signal that aborts before; the work behind the promise goes on,
- * and its failure is then ignored.
+ * The value of `promise`. Throws the reason of the first signal that aborts earlier; the work behind the promise goes
+ * on, and its failure is then ignored.
  */
 export async function orAborted<Value>(promise: Promise<Value>, ...signals: readonly AbortSignal[]): Promise<Value> {
   const either = AbortSignal.any([...signals]);
@@ -62,8 +62,8 @@ export async function within<Value>(
 }
 
 /**
- * Does several pieces of work at the same time, and resolves with their results. Where one fails, the others are aborted,
- * and have ended before its error is thrown.
+ * The results of several pieces of work that run at the same time. Where one fails, the others are aborted, and have
+ * ended before its error is thrown.
  */
 export async function together<Values extends readonly unknown[]>(
   signal: AbortSignal,

@@ -9,7 +9,7 @@ export interface ByteBuffer {
 
 const firstBytes = 16 * 1024;
 
-/** An empty buffer. A list of the chunks would take a hundred times the memory where a sender makes each one byte long. */
+/** An empty buffer. A list of chunks would take a hundred times the memory for a sender of chunks of one byte. */
 export function createByteBuffer(): ByteBuffer {
   let kept = Buffer.alloc(0);
   let size = 0;

@@ -1,7 +1,7 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 
-/** The callers of the API: how they are known by their tokens, and what each may do. */
+/** The callers of the API: how their tokens identify them, and what each may do. */
 
 /**
  * - `submit`: submits builds, sees and cancels its own.
@@ -19,7 +19,7 @@ export const CallerName = z
 /** The highest limit of builds an hour: submissions of one caller beyond it are not remembered one by one. */
 export const maximumBuildsAnHour = 1_000;
 
-/** Limits of a caller. A limit that is left out does not hold. */
+/** Limits of a caller. An absent limit does not hold. */
 export interface CallerLimits {
   /** Queued and running builds together. */
   readonly unfinished_builds?: number | undefined;
@@ -29,7 +29,7 @@ export interface CallerLimits {
 }
 
 export interface Caller {
-  /** Stands in jobs, in the records of builds and in audit lines. */
+  /** Name in jobs, in the records of builds and in audit lines. */
   readonly name: string;
   readonly role: Role;
   readonly limits: CallerLimits;
@@ -40,18 +40,21 @@ export interface TokenHolder extends Caller {
   readonly tokenDigests: readonly string[];
 }
 
-/** Everybody, while no token is asked for. */
+/** Every caller, while no token is required. */
 export const anonymous: Caller = { name: 'anonymous', role: 'operate', limits: {} };
 /** The caller with the one token of the secret `imagebuilder-token`. */
 export const operator: Caller = { name: 'operator', role: 'operate', limits: {} };
 
 export interface Callers {
-  /** The caller whose token an Authorization header carries; null for none or a wrong one. Without tokens: `anonymous`. */
+  /**
+   * The caller whose token an Authorization header carries; null for a missing or wrong one. Without tokens:
+   * `anonymous`.
+   */
   identify(authorization: string | undefined): Caller | null;
 }
 
 export interface CallersOptions {
-  /** The one token of the secret `imagebuilder-token`; null without. */
+  /** The one token of the secret `imagebuilder-token`; null without that secret. */
   readonly token: string | null;
   /** The callers of the secret `imagebuilder-tokens`. */
   readonly tokenHolders: readonly TokenHolder[];
@@ -59,8 +62,8 @@ export interface CallersOptions {
 
 /** Creates the callers of a configuration. */
 export function createCallers({ token, tokenHolders }: CallersOptions): Callers {
-  // Looked up by a digest that nobody outside can compute: the time that takes tells nothing about the tokens, neither
-  // how many there are nor how one begins.
+  // Tokens are looked up by a digest that nobody outside can compute, so the time of a look-up reveals neither how many
+  // tokens there are nor how one begins.
   const key = randomBytes(32);
   const blind = (digest: string) => createHmac('sha256', key).update(digest).digest('base64');
   const known = new Map<string, Caller>();

@@ -80,7 +80,7 @@ const range = z.string().refine(
   },
   { error: 'must be true, false, or addresses and ranges such as 10.1.2.0/24' },
 );
-/** The ids below belong to accounts and services; the last one of 32 bits means none. */
+/** Ids below belong to accounts and services; the last id of 32 bits means no id. */
 const ids = z
   .string()
   .regex(/^[0-9]{1,10}-[0-9]{1,10}$/, { error: 'must be a range of ids such as 1879048192-1895825407' })
@@ -525,7 +525,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   return { ...(values as Settings), ...own, tokenHolders, openstackClouds, secrets };
 }
 
-/** The values of keys such as `password` in a clouds.yaml, of all of its clouds; none where it is not YAML. */
+/** The values of keys such as `password` in a clouds.yaml, of all of its clouds; empty where it is not YAML. */
 function passwordsIn(yaml: string): string[] {
   const found: string[] = [];
   try {
@@ -537,12 +537,12 @@ function passwordsIn(yaml: string): string[] {
     };
     parse(yaml, collect, { logLevel: 'silent' });
   } catch {
-    // Whoever uses it says so.
+    // The user of the secret reports that it cannot be parsed.
   }
   return found;
 }
 
-/** The password of a URL as it stands there and as it is sent. */
+/** The password of a URL, as it is written there and as it is sent. */
 function passwordForms(url: unknown): string[] {
   const encoded = typeof url === 'string' ? new URL(url).password : '';
   if (encoded === '') return [];
@@ -553,7 +553,10 @@ function passwordForms(url: unknown): string[] {
   }
 }
 
-/** The callers of the file with tokens. One that is there but empty is a fault: it must not open the API to everybody. */
+/**
+ * The callers of the file with tokens. A file that is there but empty is a fault: it must not open the API to
+ * everybody.
+ */
 function readTokens(directory: string, oneToken: string | null): ReturnType<typeof readTokensFile> {
   const { file } = secretFiles.tokens;
   const text = readFile(directory, file);
@@ -570,7 +573,7 @@ function readSecret(directory: string, file: string): string | null {
   return readFile(directory, file) || null;
 }
 
-/** A file without the blanks around its text; null where it is not there. */
+/** The text of a file without blanks around it; null where the file is missing. */
 function readFile(directory: string, file: string): string | null {
   try {
     return readFileSync(join(directory, file), 'utf8').trim();

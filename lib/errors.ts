@@ -1,18 +1,20 @@
 /**
- * Every way in which Image Builder fails, in one table: whose fault it is, the HTTP status it becomes, and whether
- * trying the same again can help. `docs/errors.md` is generated from it.
+ * Every kind of failure of Image Builder, in one table: whose fault it is, its HTTP status, and whether a retry can
+ * help. `docs/errors.md` is generated from it.
  */
 
-/** Who has to act: the caller (`request`), a server we depend on (`upstream`), or the operator (`service`). */
+/**
+ * The party that has to act: the caller (`request`), a server we depend on (`upstream`), or the operator (`service`).
+ */
 export type Fault = 'request' | 'upstream' | 'service';
 
 interface ErrorRow {
   readonly fault: Fault;
   /** HTTP status of the RFC 9457 answer when this error ends a call. */
   readonly status: number;
-  /** True where the same request may succeed later without anybody changing it. */
+  /** True where the same request may succeed later without any change to it. */
   readonly retryable: boolean;
-  /** One line that names the class of failure; the message of the error itself says what happened. */
+  /** One line that names the class of failure; the error's own message describes the case. */
   readonly title: string;
 }
 
@@ -83,7 +85,7 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable;
 
-/** A fault of the request, at the place where it is: `path` is a JSONPath such as `$.ppa_list[0]`. */
+/** A fault of the request, with its place: `path` is a JSONPath such as `$.ppa_list[0]`. */
 export interface RequestFault {
   readonly path: string;
   readonly message: string;
@@ -92,9 +94,9 @@ export interface RequestFault {
 export interface ErrorOptionsOf {
   readonly cause?: unknown;
   readonly faults?: readonly RequestFault[];
-  /** Seconds after which trying again makes sense; becomes Retry-After. */
+  /** Seconds after which a retry makes sense; becomes Retry-After. */
   readonly retryAfterSeconds?: number;
-  /** Last lines of the log of what failed, oldest first. */
+  /** Last lines of the log of the failed work, oldest first. */
   readonly logTail?: readonly string[];
 }
 
@@ -130,7 +132,7 @@ export class ImageBuilderError extends Error {
   }
 }
 
-/** Any thrown value as an ImageBuilderError; what we did not foresee becomes `internal` with its cause kept. */
+/** Any thrown value as an ImageBuilderError; an unforeseen one becomes `internal` with its cause kept. */
 export function toImageBuilderError(thrown: unknown): ImageBuilderError {
   if (thrown instanceof ImageBuilderError) return thrown;
   if (isNodeError(thrown) && thrown.code === 'ENOSPC') {
@@ -148,7 +150,9 @@ export function isNodeError(thrown: unknown): thrown is NodeJS.ErrnoException {
   return thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string';
 }
 
-/** A URL as it may be shown: without user, password, query and fragment. Returns the word `URL` for what is none. */
+/**
+ * A URL as it may be shown: without user, password, query and fragment. Returns the word `URL` for text that is no URL.
+ */
 export function safeUrl(url: string | URL): string {
   try {
     const parsed = new URL(url);

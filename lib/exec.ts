@@ -4,15 +4,15 @@ import { ImageBuilderError } from './errors.ts';
 import { privilegeArguments, type UnprivilegedUser } from './privileges.ts';
 
 /**
- * The one door to child processes: no shell, a clean environment, an own process group that is killed whole when the
- * signal aborts or the time is up, output bounded, and one error type.
+ * The one way to start child processes: no shell, a clean environment, an own process group that is killed whole when
+ * the signal aborts or the time is up, output bounded, and one error type.
  */
 
 export interface ExecOptions {
   readonly cwd?: string;
   /** Added to the clean environment (PATH, LC_ALL=C.UTF-8, HOME=/nonexistent, LANG). */
   readonly env?: Readonly<Record<string, string>>;
-  /** What the child reads; without it standard input is empty. */
+  /** Standard input of the child; empty by default. */
   readonly input?: string | Uint8Array;
   /** Kills the whole process group when aborted; `exec` then throws the signal's reason. */
   readonly signal?: AbortSignal;
@@ -25,8 +25,8 @@ export interface ExecOptions {
   /** Open files that the child gets too, the first as descriptor 3, and so on; not beside `onStatusLine`. */
   readonly inherited?: readonly number[];
   /**
-   * Whom the child runs as, without capabilities and without a way to gain any: null for this process's own user. Not
-   * given, it keeps all that this process may.
+   * User of the child, without capabilities and without a way to gain any: null for this process's own user. Absent:
+   * the child keeps all rights of this process.
    */
   readonly user?: UnprivilegedUser | null;
   /** Exit codes that are results rather than failures. Default: only 0. */
@@ -43,7 +43,7 @@ export interface ExecResult {
 
 const maximumOutputCharacters = 1024 * 1024;
 const killGraceMs = 2_000;
-/** How long the output of a process that was killed may still take to arrive. */
+/** Time that the output of a killed process may still take to arrive. */
 const hearingMs = 500;
 
 /** A command that could not be started, failed, was killed, or ran out of time. */
@@ -102,7 +102,7 @@ export const cleanEnvironment = {
 export async function exec(file: string, args: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
   const { signal, timeoutMs, okExitCodes = [0] } = options;
   signal?.throwIfAborted();
-  // A process group of its own does not die with this process; the parent-death signal sees to that. setpriv execs
+  // A process group of its own does not die with this process, so the child gets a parent-death signal. setpriv execs
   // the command, so the process id is the command's, and it asks for the signal after it has changed the user, by which
   // the kernel forgets it.
   const privileges = options.user === undefined ? [] : privilegeArguments(options.user);
@@ -116,7 +116,7 @@ export async function exec(file: string, args: readonly string[], options: ExecO
       'pipe',
       'pipe',
       ...(options.onStatusLine === undefined ? [] : ['pipe' as const]),
-      // Descriptors, too, are what it takes, though its types do not have them in these places.
+      // execa takes descriptors, too, although its types do not have them in these places.
       ...((options.inherited ?? []) as unknown as 'pipe'[]),
     ],
     buffer: false,
@@ -133,7 +133,8 @@ export async function exec(file: string, args: readonly string[], options: ExecO
   let giveUp: NodeJS.Timeout | undefined;
   const stop = () => {
     killGroup(child.pid);
-    // What has left the group (a daemon) is not reached, and would keep this waiting for the end of its output.
+    // A process that has left the group (a daemon) is not reached, and would keep this waiting for the end of its
+    // output.
     giveUp ??= setTimeout(() => {
       for (const stream of child.stdio) stream?.destroy();
     }, killGraceMs + hearingMs);
@@ -168,7 +169,7 @@ export async function exec(file: string, args: readonly string[], options: ExecO
   }
 }
 
-/** Sends SIGTERM to the process group of `pid`, and SIGKILL shortly after to whatever of it is left. */
+/** Sends SIGTERM to the process group of `pid`, and SIGKILL shortly after to the rest of it. */
 function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   const send = (name: NodeJS.Signals) => {
@@ -201,17 +202,17 @@ export function collectLines(
 ): () => string {
   let text = '';
   let partial = '';
-  /** A carriage return at the end of a chunk: whether a newline follows is for the next one to tell. */
+  /** A carriage return at the end of a chunk: only the next chunk shows whether a newline follows. */
   let held = '';
   stream?.setEncoding('utf8');
   stream?.on('data', (chunk: string) => {
     text += chunk;
-    // Not at every chunk: each time copies it whole.
+    // Not at every chunk: each cut copies the whole text.
     if (text.length > 2 * maximumOutputCharacters) text = text.slice(-maximumOutputCharacters);
-    // A carriage return alone ends a line too: that is how progress meters redraw theirs.
+    // A carriage return alone ends a line too: progress meters redraw theirs in that way.
     const [first = '', ...more] = (held + chunk).split(/\r?\n|\r(?=[^\n])/);
     held = chunk.endsWith('\r') ? '\r' : '';
-    // Only what is new is looked at: a line may come in a million chunks.
+    // Only the new text is searched: a line may come in a million chunks.
     const lines = [partial + first, ...more];
     partial = lines.pop() ?? '';
     if (held !== '') partial = partial.slice(0, -1);

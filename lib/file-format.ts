@@ -1,6 +1,6 @@
 import { upTo } from './text.ts';
 
-/** The one place that says what a file is, by its first and last bytes: for downloads and for images to be opened. */
+/** The one place that recognises files by their first and last bytes: for downloads and for images to be opened. */
 
 /**
  * What a file is.
@@ -15,22 +15,22 @@ export interface FileFormat {
   readonly format: 'qcow2' | 'raw' | 'checksums' | 'other' | 'unknown';
   /** For people: `a VMDK image`. */
   readonly name: string;
-  /** What to do about it where an image was expected. */
+  /** Advice for the user where an image was expected. */
   readonly advice: string;
 }
 
 interface Signature extends Pick<FileFormat, 'name' | 'advice'> {
-  /** What stands at `offset` from the start: text as latin1, or bytes in hexadecimal. */
+  /** The bytes at `offset` from the start: text as latin1, or bytes in hexadecimal. */
   readonly offset?: number;
   readonly text?: string;
   readonly hex?: string;
 }
 
-/** How many bytes from the start of a file `recognise` wants to see: an ISO 9660 image is known by its 32nd KiB. */
+/** Bytes from the start of a file that `recognise` needs: the mark of an ISO 9660 image is in its 32nd KiB. */
 export const headBytes = 36 * 1024;
-/** How many bytes from its end: VHD and DMG keep their mark there. */
+/** Bytes from the end of a file that it needs: VHD and DMG keep their mark there. */
 export const tailBytes = 512;
-/** Most of a file that has to be text for the file to be one. */
+/** Bytes of a file that have to be text for the file to count as text. */
 const textBytes = 4096;
 
 const convert = 'convert it with qemu-img convert -O qcow2';
@@ -71,15 +71,15 @@ const signatures: readonly Signature[] = [
 ];
 
 export interface FileEnds {
-  /** The first `headBytes` bytes, or all there are. */
+  /** The first `headBytes` bytes, or all where there are fewer. */
   readonly head: Buffer;
   /** The last `tailBytes` bytes; missing where they are not known. */
   readonly tail?: Buffer;
-  /** Its name, which decides where the bytes say too little; missing where it is not known. */
+  /** Its name, which decides where the bytes do not suffice; missing where it is not known. */
   readonly name?: string;
 }
 
-/** Says what a file is. Takes time and memory in step with the bytes that it is given. */
+/** Recognises the format of a file. Takes time and memory in step with the bytes that it is given. */
 export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
   if (head.length === 0) return other('an empty file');
   if (head.toString('latin1', 0, 4) === 'QFI\xfb') return qcow(head);
@@ -88,7 +88,7 @@ export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
   const footer = tail === undefined ? null : recogniseFooter(tail);
   if (footer !== null) return footer;
   if (hasPartitionTable(head)) {
-    // A VHD of fixed size is a raw disk with a footer: without that, only its name tells.
+    // A VHD of fixed size is a raw disk with a footer: without the footer, only its name shows it.
     return /\.(vhd|vpc)$/i.test(name)
       ? other('a VHD image', convert)
       : { format: 'raw', name: 'a raw disk image', advice: '' };
@@ -105,7 +105,7 @@ function other(name: string, advice = notDisk): FileFormat {
   return { format: 'other', name, advice };
 }
 
-/** Version 1 shares the magic number and nothing else. */
+/** Version 1 shares only the magic number. */
 function qcow(head: Buffer): FileFormat {
   const version = head.length >= 8 ? head.readUInt32BE(4) : 0;
   return version === 2 || version === 3
@@ -127,8 +127,8 @@ function recogniseFooter(tail: Buffer): FileFormat | null {
 }
 
 /**
- * A GPT, or an MBR with a partition that can be one: the signature 55 AA alone also ends the first sector of kernels
- * and of single file systems.
+ * A GPT, or an MBR with a plausible partition: the signature 55 AA alone also ends the first sector of kernels and of
+ * single file systems.
  */
 function hasPartitionTable(head: Buffer): boolean {
   if (head.length < 512 || head.readUInt16LE(510) !== 0xaa55) return false;

@@ -1,7 +1,7 @@
 import { TimeoutError } from 'got';
 import { isNodeError } from './errors.ts';
 
-/** How a request failed, and whether the same one may succeed a moment later. */
+/** Describes how a request failed, and whether the same one may succeed a moment later. */
 
 export interface HttpFailure {
   /** In words, to follow the name of the server. */
@@ -10,14 +10,14 @@ export interface HttpFailure {
 }
 
 /**
- * Whether the same request may succeed a moment after this status (RFC 9110; 425: RFC 8470, 429: RFC 6585). Of the
- * server's errors only those do not pass that say what it can do at all; 520 to 530 are what CDNs say of their origin.
+ * Whether the same request may succeed a moment after this status (RFC 9110; 425: RFC 8470, 429: RFC 6585). A server's
+ * errors pass, except those about its abilities; with 520 to 530, CDNs report errors of their origin.
  */
 export function isTransientStatus(status: number): boolean {
   return [408, 425, 429].includes(status) || (status >= 500 && ![501, 505, 511].includes(status));
 }
 
-/** A server that asks for more than a day is not waited for in any case. */
+/** A longer wait that a server asks for is cut to a day: such a server is not waited for in any case. */
 const longestRetryAfterSeconds = 86_400;
 
 /** Seconds of a Retry-After field, which holds seconds or an HTTP date (RFC 9110), at most a day; undefined for neither. */
@@ -42,7 +42,7 @@ const transientCodes: ReadonlyMap<string, string> = new Map([
   ['ETIMEDOUT', 'no connection in time'],
 ]);
 
-/** An error that got has thrown, or a socket; null where it is no failure of the network that is known. */
+/** Describes an error of got or of a socket; null where it is not a known failure of the network. */
 export function describeFailure(error: unknown): HttpFailure | null {
   if (error instanceof TimeoutError) {
     const answering = error.event === 'response' || error.event === 'request';

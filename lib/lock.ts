@@ -5,17 +5,17 @@ import { ImageBuilderError, isNodeError } from './errors.ts';
 
 /**
  * Locks between processes, as well as within one: the kernel's flock on a file or folder. The kernel frees it when this
- * process dies, however it dies, because the helper that holds it ends with its standard input.
+ * process dies, in whatever way, because the helper that holds it ends with its standard input.
  */
 
-/** What flock(1) is told to end with when the lock is held by another. */
+/** Exit code that we have flock(1) use when another process holds the lock. */
 const heldByAnother = 75;
-/** What flock(1) ends with where it cannot open the path: EX_NOINPUT of sysexits.h. */
+/** Exit code of flock(1) where it cannot open the path: EX_NOINPUT of sysexits.h. */
 const cannotOpen = 66;
 
 /**
  * Takes the lock on `path` (created, with its folder, when missing) and holds it until disposed. Waits without limit
- * unless `signal` aborts, then throws its reason; an abort later on does not let go of it.
+ * unless `signal` aborts, then throws its reason; a later abort does not free the lock.
  */
 export async function lock(
   path: string,
@@ -28,13 +28,15 @@ export async function lock(
   return held;
 }
 
-/** The lock on `path`, or null where another holds it at the moment. */
+/** The lock on `path`, or null where another process holds it at the moment. */
 export async function tryLock(path: string): Promise<AsyncDisposable | null> {
   await makeLockFile(path);
   return await take(path, notWaiting);
 }
 
-/** Makes the file where it is missing. Who can open a file can lock it, so nobody but this user may open this one. */
+/**
+ * Makes the file where it is missing. A process that can open a file can lock it, so only this user may open this one.
+ */
 async function makeLockFile(path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   try {
@@ -51,9 +53,9 @@ async function makeLockFile(path: string): Promise<void> {
   }
 }
 
-/** The lock on a folder, or null where another holds it at the moment or there is no such folder (any more). */
+/** The lock on a folder, or null where another process holds it at the moment or there is no such folder (any more). */
 export async function tryLockFolder(path: string): Promise<AsyncDisposable | null> {
-  // By its own entry: flock would make a file where there is nothing of the name.
+  // Locks the folder by its entry `.`: flock would create a file where the folder is missing.
   return await take(`${path}/.`, notWaiting, { orGone: true });
 }
 
@@ -64,7 +66,7 @@ async function take(
   how: readonly string[],
   { signal, orGone = false }: { readonly signal?: AbortSignal | undefined; readonly orGone?: boolean } = {},
 ): Promise<AsyncDisposable | null> {
-  // An abort since the call would not be heard any more.
+  // An abort since the call would not be noticed any more.
   signal?.throwIfAborted();
   const holder = execa('flock', [...how, path, 'sh', '-c', 'echo locked; cat >/dev/null'], {
     stdin: 'pipe',
@@ -73,7 +75,7 @@ async function take(
     buffer: false,
     reject: false,
   });
-  // The signal ends the wait only: what is held protects the clean-up after an abort too.
+  // The signal ends the wait only: a lock that is held protects the clean-up after an abort too.
   const onAbort = () => holder.kill('SIGTERM');
   signal?.addEventListener('abort', onAbort, { once: true });
   const locked = await new Promise<boolean>((resolve) => {

@@ -18,7 +18,7 @@ export interface Log {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-  /** Records who did what: written whatever the least severity is. */
+  /** Records a caller's act: written whatever the least severity is. */
   audit(message: string, fields?: LogFields): void;
   /** The same logger with more fields on every line. */
   with(fields: LogFields): Log;
@@ -27,7 +27,7 @@ export interface Log {
 export interface LogOptions {
   readonly level?: LogLevel;
   readonly fields?: LogFields;
-  /** Where a finished line, newline included, goes. Default: standard error. */
+  /** Receives each finished line, newline included. Default: standard error. */
   readonly write?: (line: string) => void;
   /** Strings that must never appear in a line; each is replaced by `[secret]`. */
   readonly secrets?: readonly string[];
@@ -62,7 +62,7 @@ function redact(json: string, secrets: readonly string[]): string {
   return result;
 }
 
-/** Whoever logs a failure must not meet another one: circular objects and bigints, too, may be the cause of an error. */
+/** Logging a failure must not fail itself: circular objects and bigints, too, may be the cause of an error. */
 function toJson(entry: LogFields): string {
   const seen = new Set<unknown>();
   return JSON.stringify(entry, (key, value: unknown) => {

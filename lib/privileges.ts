@@ -2,9 +2,9 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 /**
- * The user of the tools that work on files of strangers, where the worker is root: a user without any right, and
- * another one each time, so that no two can reach each other's processes and files. Its id is a number out of a range
- * that nothing else on the machine has; an entry in /etc/passwd it does not need.
+ * The user of the tools that work on files of strangers, where the worker is root: a user without any right, and a new
+ * one each time, so that no two can reach each other's processes and files. Its id comes from a range that nothing else
+ * on the machine uses; it needs no entry in /etc/passwd.
  */
 export interface UnprivilegedUser {
   /** User and group id. */
@@ -19,7 +19,7 @@ export interface IdRange {
   readonly last: number;
 }
 
-/** Capabilities that root needs for it, by the numbers of capabilities(7). */
+/** Capabilities that root needs to change the user, by the numbers of capabilities(7). */
 const neededCapabilities = {
   CAP_CHOWN: 0,
   CAP_DAC_OVERRIDE: 1,
@@ -30,13 +30,13 @@ const neededCapabilities = {
   CAP_SETPCAP: 8,
 } as const;
 
-/** A user of its own for one use, or null where this process cannot change its user: tools then run as it does. */
+/** A new user for one use, or null where this process cannot change its user: tools then run as this process does. */
 export function newUnprivilegedUser(range: IdRange): UnprivilegedUser | null {
   if (process.geteuid?.() !== 0 || hindrance(range) !== null) return null;
   return { id: randomInt(range.first, range.last + 1), groups: [] };
 }
 
-/** Why root cannot have its tools run as somebody else here; null where it can. */
+/** The reason why root cannot run its tools as another user here; null where it can. */
 export function hindrance(
   { first, last }: IdRange,
   text = {
@@ -55,8 +55,8 @@ export function hindrance(
 }
 
 /**
- * Arguments of setpriv(1) that turn a program into one of `user`; null for one that stays what this process is. In both
- * cases it has no capabilities, and gains no rights by what it starts.
+ * Arguments of setpriv(1) that make a program run as `user`; null keeps this process's own user. In both cases the
+ * program has no capabilities, and gains no rights by the programs that it starts.
  */
 export function privilegeArguments(user: UnprivilegedUser | null): string[] {
   const identity =
@@ -83,7 +83,10 @@ function effectiveCapabilities(status: string): bigint {
   return BigInt(`0x${digits}`);
 }
 
-/** By a map as in /proc/PID/uid_map: lines of the first id inside, that outside, and how many. One has to hold all. */
+/**
+ * Whether one line of a map such as /proc/PID/uid_map holds all of the ids. A line has the first id inside, the first
+ * one outside, and the count.
+ */
 function isMapped(map: string, first: number, last: number): boolean {
   return map.split('\n').some((line) => {
     const [inside = Number.NaN, , count = 0] = line.trim().split(/\s+/).map(Number);

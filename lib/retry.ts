@@ -1,18 +1,18 @@
 import { sleep } from './async.ts';
 
-/** Trying again what failed for a reason that may pass. */
+/** Tries again after failures that may pass. */
 
-/** How the waits between attempts grow. */
+/** Growth of the waits between attempts. */
 export interface Backoff {
   /** Longest wait after the first failure; doubles from there. */
   readonly delayMs: number;
-  /** No wait gets longer than this. */
+  /** Upper limit of a wait. */
   readonly maximumDelayMs: number;
 }
 
 /**
  * Milliseconds to wait after that many failures in a row (from 1). The wait is random between two shares of the longest
- * one, half of it and all unless `shares` says otherwise: callers turned away together should not come back together.
+ * one, by default half of it and all of it: callers turned away together should not come back together.
  */
 export function backoffMs(
   failures: number,
@@ -25,7 +25,7 @@ export function backoffMs(
 
 export interface RetryOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds to wait after the failure of an attempt (from 1); null where another one cannot help. */
+  /** Milliseconds to wait after the failure of an attempt (from 1); null where another attempt cannot help. */
   readonly waitMs: (error: unknown, attempt: number) => number | null;
 }
 

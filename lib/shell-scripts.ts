@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
- * Reads the shell scripts `<name>.sh` of a folder, once, when a module loads. They are plain POSIX shell; what varies
- * comes in as arguments, input and files, never as text. Throws Node's error where one is missing.
+ * Reads the shell scripts `<name>.sh` of a folder, once, when a module loads. They are plain POSIX shell; variable
+ * values come in as arguments, input and files, never as script text. Throws Node's error where one is missing.
  */
 export function readShellScripts<Name extends string>(
   directory: string,

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 
 /** Small pieces of text for people. */
 
-/** Text of others, such as a package's log, on one line and without anything that would steer the terminal. */
+/** Text of others, such as a package's log, on one line and without characters that would control the terminal. */
 export function plain(text: string): string {
   return stripVTControlCharacters(text)
     .replace(/\p{Cc}+/gu, ' ')
@@ -11,15 +11,15 @@ export function plain(text: string): string {
 
 /** At most `width` characters, the cut marked. */
 export function truncate(text: string, width: number): string {
-  // A character has at most two code units; the rest of a long text is not looked at.
+  // A character has at most two code units; the rest of a long text is not read.
   const characters = [...text.slice(0, 2 * width + 2)];
   if (characters.length <= width) return text;
   return `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
 }
 
 /**
- * `text` without those of `characters` that stand at its end. Linear: `/\/+$/` tries again from every slash of a long
- * row that something else follows.
+ * `text` without those of `characters` at its end. Linear, unlike `/\/+$/`, which tries again from every slash of a
+ * long row in the middle.
  */
 export function trimEndOf(text: string, characters: string): string {
   let end = text.length;
@@ -69,7 +69,7 @@ export function formatBytes(bytes: number): string {
   return unit === 'bytes' ? `${bytes} bytes` : `${value.toFixed(1)} ${unit}`;
 }
 
-/** The first row is the heading. Columns are as wide as they need to be; the last one is left as it is. */
+/** The first row is the heading. Columns are as wide as they need to be; the last one is not padded. */
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {

@@ -28,7 +28,7 @@ const Limits = z.strictObject(
   { error: 'must be an object with unfinished_builds, builds_an_hour and packages, or some of them' },
 ) satisfies z.ZodType<CallerLimits>;
 
-/** RFC 6750's b64token. A digest without salt hides a token only when nobody can try all that are as long. */
+/** RFC 6750's b64token. A digest without salt hides a token only when trying all tokens of its length is impossible. */
 const tokenError =
   'must be a token of at least 32 letters, digits and any of "-._~+/", or "sha256:" and the digest of one in lower-case hex';
 const Token = z
@@ -41,7 +41,7 @@ const Entry = z.strictObject(
       error: `must be another name: "${anonymous.name}" and "${operator.name}" are taken`,
     }),
     role: z.enum(roles, { error: `must be one of ${roles.join(', ')}` }),
-    /** Several while one replaces the other. */
+    /** Several tokens while one replaces the other. */
     token: z.preprocess(
       (value) => (typeof value === 'string' ? [value] : value),
       z
@@ -83,13 +83,13 @@ const TokensFile = z
 
 export interface ReadTokens {
   readonly tokenHolders: readonly TokenHolder[];
-  /** Tokens that stand in the file as they are, for redaction. */
+  /** Tokens that stand in the file in plain text, for redaction. */
   readonly plainTokens: readonly string[];
-  /** Every fault with its place. Nothing of the file is quoted: it holds secrets. */
+  /** Every fault with its place. Quotes nothing of the file, because it holds secrets. */
   readonly faults: readonly RequestFault[];
 }
 
-/** Reads the text of the file. With faults, nobody is let in. */
+/** Reads the text of the file. With faults, it has no callers. */
 export function readTokensFile(file: string): ReadTokens {
   const lineCounter = new LineCounter();
   const document = parseDocument(file, { prettyErrors: false, logLevel: 'silent', lineCounter });

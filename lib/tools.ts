@@ -2,9 +2,12 @@ import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cleanEnvironment } from './exec.ts';
 
-/** The programs that a worker calls, each with the Debian package that has it. A test compares them with what is installed. */
+/**
+ * The programs that a worker calls, each with the Debian package that has it. A test compares them with the installed
+ * ones.
+ */
 
-/** Who calls a program: every build, or only those whose guest is of this kind. */
+/** The builds that call a program: every build, or only those whose guest is of this kind. */
 export type ToolUser = 'build' | 'host' | 'vm';
 
 export interface Tool {
@@ -19,7 +22,7 @@ const tool = (name: string, packageName: string, ...users: ToolUser[]): Tool => 
   users,
 });
 
-/** All but the emulator of the vm and its busybox, which `lib/guest/vm` looks for by rules of its own. */
+/** All tools but the emulator of the vm and its busybox, which `lib/guest/vm` finds by rules of its own. */
 export const tools: readonly Tool[] = [
   tool('setpriv', 'util-linux', 'build', 'host', 'vm'),
   tool('prlimit', 'util-linux', 'build', 'vm'),
@@ -45,7 +48,7 @@ export function toolsOf(user: ToolUser): readonly Tool[] {
   return tools.filter(({ users }) => users.includes(user));
 }
 
-/** The packages of those tools that are not installed here, each once. */
+/** The packages of those tools that are not installed here, without repetition. */
 export async function missingPackages(wanted: readonly Tool[]): Promise<string[]> {
   const missing = new Set<string>();
   for (const { name, package: packageName } of wanted) {

@@ -8,8 +8,8 @@ import { hindrance, type IdRange, type UnprivilegedUser } from './privileges.ts'
 /** Helps the worker around tools that run as another user; with null for that user, as the worker itself. */
 
 /**
- * Gives a file, or a folder with all that is in it, to `user`. For what only the worker has written so far: nobody may
- * be able to change it meanwhile. Links are not followed.
+ * Gives a file, or a folder with all its content, to `user`. Only for files that only the worker has written so far: no
+ * other process may be able to change them meanwhile. Links are not followed.
  */
 export async function giveTo(user: UnprivilegedUser | null, path: string): Promise<void> {
   if (user === null) return;
@@ -24,8 +24,8 @@ export async function giveTo(user: UnprivilegedUser | null, path: string): Promi
 }
 
 /**
- * Why QEMU, apt or gpg of a worker that is root, and works in `workDirectory`, stay root's, without capabilities; null
- * where they do not, or where this process is not root.
+ * The reason why QEMU, apt or gpg of a worker that is root, and works in `workDirectory`, stay root's, without
+ * capabilities; null where they do not, or where this process is not root.
  */
 export async function whyToolsStayRoot(range: IdRange, workDirectory: string): Promise<string | null> {
   if (process.geteuid?.() !== 0) return null;
@@ -35,7 +35,7 @@ export async function whyToolsStayRoot(range: IdRange, workDirectory: string): P
   return closed === null ? null : `other users cannot search ${closed}: chmod o+x, or set IMAGEBUILDER_WORK_DIRECTORY`;
 }
 
-/** The highest folder above `path` that other users cannot search; null where they get as far as `path` itself. */
+/** The highest folder above `path` that other users cannot search; null where they reach `path` itself. */
 export async function closedFolder(path: string): Promise<string | null> {
   const above = dirname(path);
   if (above === path) return null;
@@ -49,16 +49,16 @@ export async function closedFolder(path: string): Promise<string | null> {
 }
 
 /**
- * Kills every process of `user`, whatever it has done to stay. Afterwards nobody changes its files any more. Only for a
- * user of `newUnprivilegedUser`, which has no others.
+ * Kills every process of `user`, even those that try to stay. Afterwards no process changes the user's files any more.
+ * Only for a user of `newUnprivilegedUser`, which has no other processes.
  */
 export async function endProcesses(user: UnprivilegedUser | null): Promise<void> {
   if (user !== null) await exec('sh', ['-c', 'kill -KILL -1 2>/dev/null; :'], { user });
 }
 
 /**
- * Reads a file that another user may have put there. Throws `tool.failed` where it is none, such as a link to a file
- * of the worker's, or larger than `maximumBytes`.
+ * Reads a file that another user may have put there. Throws `tool.failed` where it is not a regular file, such as a
+ * link to a file of the worker's, or larger than `maximumBytes`.
  */
 export async function readForeignFile(path: string, maximumBytes: number): Promise<Buffer> {
   await using file = await openForeignFile(path);
