@@ -19,13 +19,13 @@ export interface BuildImageDependencies {
   readonly broker: Broker;
   readonly log: Log;
   readonly callers: Callers;
-  /** What `status_url` begins with; may be empty. */
+  /** The beginning of `status_url`; may be empty. */
   readonly publicUrl: string;
-  /** Asks for a worker. Must neither throw nor take long. */
+  /** Wakes a worker. Must neither throw nor take long. */
   readonly wake: () => void;
 }
 
-/** What the function answers: submit with POST, one build with GET, cancel with DELETE. */
+/** The function: submits a build with POST, shows one with GET, cancels one with DELETE. */
 export function buildImage(dependencies: BuildImageDependencies): Handler {
   const { log, callers } = dependencies;
   const admission = createAdmission(dependencies.broker.ledger);
@@ -92,13 +92,13 @@ async function cancel(
   if (verdict === 'finished') {
     throw new ImageBuilderError('build.finished', `the build ${path} has already ended`);
   }
-  // A build that still waits is ended by the worker that takes it.
+  // The worker that takes a waiting build ends it.
   wake();
   call.status(202);
   return { cancelling: true, build_id: build.buildId, ticket_id: build.ticketId };
 }
 
-/** The build, where the caller may know of it. Another's is as unknown as one that does not exist. */
+/** The build, where the caller may know of it. Another caller's build looks the same as one that does not exist. */
 async function find({ ledger }: Broker, buildId: string, { caller, note }: Call): Promise<BuildView> {
   const build = await ledger.find(buildId, (known) => maySee(caller, known.caller));
   if (build === undefined || build.supersededBy !== null) throw notFound(buildId);
@@ -106,13 +106,15 @@ async function find({ ledger }: Broker, buildId: string, { caller, note }: Call)
   return build;
 }
 
-/** Throws `request.forbidden` for callers who may only look. */
+/** Throws `request.forbidden` for callers who may only read. */
 function requireChange({ caller }: Call): void {
   if (mayChange(caller)) return;
   throw new ImageBuilderError('request.forbidden', `${caller.name} may see builds, and neither submit nor cancel them`);
 }
 
-/** Throws `request.media_type` for a body that does not say it is JSON: pages of other sites cannot send one that does. */
+/**
+ * Throws `request.media_type` for a body that is not declared as JSON: pages of other sites cannot send one that is.
+ */
 function requireJson({ headers, rawBody }: FunctionEvent): void {
   const given = headers['content-type'] ?? '';
   const mediaType = given.split(';', 1)[0]?.trim().toLowerCase() ?? '';
@@ -145,7 +147,7 @@ function headerFaults({ headers }: FunctionEvent): RequestFault[] {
   return faults;
 }
 
-/** OpenFaaS's own header comes before the body's `callback_url`. A header without a value is none. */
+/** OpenFaaS's own header wins over the body's `callback_url`. A header without a value does not count. */
 function callbackOf({ headers }: FunctionEvent, request: BuildRequest): BuildJob['callback'] {
   const url = headers['x-callback-url'] || request.callback_url || null;
   return url === null ? null : { url, call_id: headers['x-call-id'] || randomUUID() };

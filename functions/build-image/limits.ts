@@ -4,9 +4,9 @@ import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Ledger } from '#lib/queue/ledger.ts';
 
 /**
- * Holds callers to their limits. What counts are the builds in the events stream and, until they are there, those that
- * this process is submitting. So one replica is exact; of submissions that several replicas get within the milliseconds
- * which a record needs from one to the other, each may let through as many as the limit still allows.
+ * Holds callers to their limits. Counts the builds in the events stream and the submissions of this process that are
+ * not there yet. So one replica is exact. Where several replicas get submissions within the milliseconds that a record
+ * needs from one to the other, each may let through as many as the limit still allows.
  */
 export interface Admission {
   /**
@@ -16,7 +16,7 @@ export interface Admission {
   admit(caller: Caller, buildId: string, now: Date): Disposable;
 }
 
-/** Builds end within minutes, and nobody can know when the next one does. */
+/** Builds end within minutes; the end of the next one cannot be foreseen. */
 const unfinishedRetrySeconds = 30;
 const hourMs = 3_600_000;
 
@@ -36,7 +36,7 @@ export function createAdmission(ledger: Pick<Ledger, 'get' | 'usage'>): Admissio
         );
       }
       if (usage.submittedAtMs.length + own >= builds_an_hour) {
-        // With the end of its hour there is a place.
+        // A place is free at the end of its hour.
         const oldest = usage.submittedAtMs[usage.submittedAtMs.length + own - builds_an_hour] ?? now.getTime();
         throw new ImageBuilderError(
           'caller.limit',
@@ -52,7 +52,10 @@ export function createAdmission(ledger: Pick<Ledger, 'get' | 'usage'>): Admissio
 
 const WithPackages = z.looseObject({ package_list: z.array(z.unknown()) });
 
-/** The limit that no waiting helps with: a fault of the request like any other, and told along with the others. */
+/**
+ * The fault of a limit that waiting cannot help with. It is a fault of the request like any other, and reported along
+ * with the others.
+ */
 export function packageFaults({ name, limits }: Caller, body: unknown): RequestFault[] {
   const read = WithPackages.safeParse(body);
   if (!read.success || limits.packages === undefined || read.data.package_list.length <= limits.packages) return [];

@@ -7,13 +7,13 @@ import type { Handler } from '../../template/node24-ts/function.ts';
 export interface BuildWorkerDependencies {
   readonly worker: Worker;
   readonly log: Log;
-  /** How long a call of this function may last. */
+  /** Time limit of a call of this function. */
   readonly execTimeoutMs: number;
 }
 
 /**
- * A wake: takes builds until none waits, and answers with what it built. It needs no token, because it carries nothing
- * and a timer, which has none, must be able to send it; waking a worker in vain costs one look at a queue.
+ * A wake: takes builds until none waits, and answers with those that it built. It needs no token: it carries nothing, a
+ * timer without a token must be able to send it, and a needless wake costs one look at a queue.
  */
 export function buildWorker({ worker, log, execTimeoutMs }: BuildWorkerDependencies): Handler {
   return (event, context) =>

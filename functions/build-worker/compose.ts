@@ -18,7 +18,7 @@ import { createWorker } from '#lib/worker/worker.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
 
-/** Largest answer of a cancel URL that is read; what is asked for are twenty bytes. */
+/** Largest answer of a cancel URL that is read; a proper answer has twenty bytes. */
 const cancelAnswerBytes = 64 * 1024;
 
 /** Builds everything the function needs, from the environment, and removes what dead workers left on this machine. */
@@ -63,7 +63,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     name,
     broker,
     runBuild: async (build, context) => {
-      // Of a worker that has died beside this one, maybe over this very build.
+      // Sweeps leftovers of a worker that has died beside this one, maybe in this very build.
       await sweep();
       return await runBuild(build, tools, context);
     },

@@ -17,23 +17,23 @@ export interface StatusDependencies {
   readonly broker: Broker;
   readonly log: Log;
   readonly callers: Callers;
-  /** How callers reach the API; may be empty. */
+  /** Address of the API for callers; may be empty. */
   readonly publicUrl: string;
 }
 
-/** Query parameters; both given, a build must match both. */
+/** Query parameters; where both are given, a build must match both. */
 const Query = z.strictObject({
   ticket_id: z.string().min(1).max(256).optional(),
   build_id: z.uuid({ error: 'must be a build id, a UUID' }).optional(),
 });
 type Query = z.infer<typeof Query>;
 
-/** How long a call waits for the past to be read, after a cold start, and for the depth of the queue. */
+/** Time that a call waits for the past to be read, after a cold start, and for the depth of the queue. */
 const readyPatienceMs = 20_000;
-/** While the broker is away, the last known is better than a late answer. */
+/** While the broker is away, the last known state is better than a late answer. */
 const awayPatienceMs = 3_000;
 
-/** What the function answers: the builder's own state and its builds, and the API's description. */
+/** The function: answers with the builder's own state, its builds, and the API's description. */
 export function status(dependencies: StatusDependencies): Handler {
   const { broker, log, callers, publicUrl } = dependencies;
   return (event, context) => {
@@ -77,11 +77,11 @@ async function report(broker: Broker, query: Query, { caller }: Call): Promise<S
   };
 }
 
-/** Why the ledger may be behind the truth, or null when it is not. */
+/** The reason why the ledger may be out of date, or null when it is not. */
 async function brokerProblem(broker: Broker): Promise<string | null> {
   if (broker.ledger.caughtUp && broker.reachable().reachable) return null;
   try {
-    // A short wait bridges a blip; a long one only makes sense while the past is being read.
+    // A short wait bridges a short outage; a long one only makes sense while the past is being read.
     await broker.ledger.ready(awayPatienceMs);
     return null;
   } catch (error) {
