@@ -19,7 +19,7 @@ import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.t
 import { plain } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 
-/** One build in this process, without RabbitMQ: for a look into what goes wrong in it. */
+/** Runs one build in this process, without RabbitMQ, to look into its faults. */
 
 export interface BuildHereOptions {
   /** The last step that runs. */
@@ -33,7 +33,7 @@ export interface BuildHereOptions {
 
 const interrupted = 130;
 
-/** Ends a build that has come as far as it was to come. */
+/** Ends a build after its last wanted step. */
 class EnoughSteps extends Error {}
 
 /** Resolves with the exit code. Throws `request.invalid` for a wrong request or step. */

@@ -34,7 +34,7 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions {
 }
 
 const interrupted = 130;
-/** A build is known to `status` a moment after it was accepted. */
+/** `status` knows a build a moment after it was accepted. */
 const appearsWithinMs = 60_000;
 const statusIntervalMs = 2_000;
 
@@ -86,7 +86,7 @@ export async function status(
       else redraw(shown);
     } catch (error) {
       if (interrupt.signal.aborted) break;
-      // Once it was there, the gateway may be away for a while.
+      // The gateway was there already, so it may be away for a while.
       if (shown === '' || !(error instanceof ImageBuilderError) || !error.retryable) throw error;
       const notice = `${error.message}; waiting`;
       if (redraw === undefined) process.stderr.write(`${notice}\n`);

@@ -8,10 +8,12 @@ import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.t
 import { plain } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 
-/** A person waits: what is out of reach is not waited for as long as in a build. */
+/** A person waits, so servers out of reach get less time than in a build. */
 const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 3_000 } as const;
 
-/** Says line by line what this machine can do for builds. Resolves with the exit code: 0, or 1 where none can run. */
+/**
+ * Prints line by line what this machine can do for builds. Resolves with the exit code: 0, or 1 where no build can run.
+ */
 export async function doctor({ json = false }: { readonly json?: boolean }): Promise<number> {
   const write = (value: Finding | Diagnosis, text: string) => {
     process.stdout.write(`${json ? JSON.stringify(value) : text}\n`);

@@ -8,8 +8,8 @@ import { type ServeCommandOptions, serve } from './serve-command.ts';
 import { checkStore } from './store-command.ts';
 
 /**
- * The command. Exit codes: 0 done; 1 the build failed or was cancelled, or a check found a fault; 2 wrong usage, a refused request, or a gateway
- * out of reach; 130 interrupted.
+ * The command line. Exit codes: 0 done; 1 the build failed or was cancelled, or a check found a fault; 2 wrong usage, a
+ * refused request, or a gateway out of reach; 130 interrupted.
  */
 
 const { version } = JSON.parse(readFileSync(`${import.meta.dirname}/../package.json`, 'utf8')) as { version: string };
@@ -166,7 +166,7 @@ Examples:
   $ imagebuilder doctor
   $ kubectl exec deploy/build-worker -- node function/bin/imagebuilder.ts doctor`,
   )
-  // What was given up on because it hangs must not keep the process.
+  // A check that hangs, and was given up, must not keep the process.
   .action(async (options: { json?: boolean }) => process.exit(await doctor(options)));
 
 function withGateway(command: Command): Command {
@@ -202,7 +202,7 @@ async function finish(exitCode: Promise<number>): Promise<void> {
   process.exitCode = await exitCode;
 }
 
-/** One or two lines on what happened and, where known, what to do. */
+/** One or two lines about the error and, where known, the remedy. */
 function explain(thrown: unknown): string {
   if (process.env.IMAGEBUILDER_DEBUG) console.error(thrown);
   const error: ImageBuilderError = toImageBuilderError(thrown);
@@ -211,7 +211,7 @@ function explain(thrown: unknown): string {
   return [`${summary}:`, ...error.faults.map((fault) => `  ${fault.path} ${fault.message}`)].join('\n');
 }
 
-// Whoever reads our output may stop early (`| head`): that is no failure of ours.
+// A reader of our output may stop early (`| head`): that is no failure of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;

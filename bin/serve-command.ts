@@ -21,7 +21,7 @@ const openToAll =
 
 /** Serves until SIGTERM or SIGINT. Resolves with the exit code: 0, or 1 when a second signal forced the end. */
 export async function serve(options: ServeCommandOptions): Promise<number> {
-  // The functions read it again; faults in it are better told now than by the first call.
+  // The functions read it again; reporting faults in it now is better than at the first call.
   const config = loadConfig();
   const log = createLog({ level: config.logLevel, fields: { function: 'gateway' }, secrets: config.secrets });
   const callers = createCallers(config);
@@ -59,7 +59,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
     await running.stop(AbortSignal.any([force.signal, graceOver]));
     log.info('stopped');
   } catch (error) {
-    // A start that was broken off by a signal has ended as it should.
+    // A start that a signal broke off has ended as it should.
     if (!stop.signal.aborted) throw error;
   } finally {
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);

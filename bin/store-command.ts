@@ -4,10 +4,12 @@ import { checkStores } from '#lib/store/check.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { version } from '#lib/version.ts';
 
-/** A person waits: what is out of reach is not waited for as long as in a build. */
+/** A person waits, so servers out of reach get less time than in a build. */
 const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 5_000 } as const;
 
-/** Says line by line whether finished images will find their way. Resolves with the exit code: 0, or 1 for a fault. */
+/**
+ * Prints line by line whether finished images will find their way. Resolves with the exit code: 0, or 1 for a fault.
+ */
 export async function checkStore(options: { readonly json?: boolean }): Promise<number> {
   const config = loadConfig();
   const openStack = await readOpenStackConfiguration({
