@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { type ProblemCode, problemDocument, problems } from './problem.ts';
 import { discardRest } from './read-body.ts';
 
-/** Sending what a handler returned. */
+/** Sends the value that a handler returned. */
 
 export interface AnswerHead {
   /** As set by the handler; undefined where it set none. */
@@ -15,8 +15,8 @@ export interface AnswerHead {
 }
 
 /**
- * Sends `value` as `Handler` in function.ts says. Throws where it cannot be sent; as long as
- * `response.headersSent` is false another answer may then still be given.
+ * Sends `value` as `Handler` in function.ts describes. Throws where it cannot be sent; as long as
+ * `response.headersSent` is false another answer is still possible.
  */
 export async function sendAnswer(response: ServerResponse, head: AnswerHead, value: unknown): Promise<void> {
   if (isAsyncIterable(value)) return sendStream(response, head, value);
@@ -25,7 +25,8 @@ export async function sendAnswer(response: ServerResponse, head: AnswerHead, val
   response.statusCode = status;
   if (body !== undefined) response.setHeader('content-type', contentType);
   for (const [name, text] of head.headers) response.setHeader(name, text);
-  // A length that the handler gave of a body it did not encode itself would be a guess. 204 and 304 carry none.
+  // A length that the handler set for a body that it did not encode itself would be a guess. 204 and 304 have no
+  // length.
   if (mayHaveBody(status)) response.setHeader('content-length', body?.length ?? 0);
   else response.removeHeader('content-length');
   response.end(mayHaveBody(status) ? body : undefined);
@@ -43,8 +44,8 @@ export function sendProblem(
 }
 
 /**
- * Like `sendProblem`, for a request whose body is not wanted: the answer is sent at once, the connection closed when the
- * caller has stopped sending.
+ * Like `sendProblem`, for a request whose body is not needed: the answer is sent at once, the connection closed when
+ * the caller has stopped sending.
  */
 export async function sendProblemAndDiscard(
   response: ServerResponse,
@@ -73,7 +74,7 @@ async function sendStream(response: ServerResponse, head: AnswerHead, source: As
     callerLeft = !stream.destroyed;
     stream.destroy();
   };
-  // What it fails with is reported by hasBegun and pipeline; in the moment between the two nobody else listens.
+  // hasBegun and pipeline report an error of the stream; in the moment between the two it has no other listener.
   stream.on('error', () => {});
   if (callerLeft) return abandon();
   response.once('close', abandon);
@@ -90,14 +91,15 @@ async function sendStream(response: ServerResponse, head: AnswerHead, source: As
   }
   const length = head.headers.get('content-length');
   try {
-    // A source that fails destroys the response and with it the connection: the caller sees that it is cut short.
+    // A source that fails destroys the response and with it the connection, which shows the caller that the answer is
+    // incomplete.
     await (length === undefined ? pipeline(stream, response) : pipeline(stream, exactly(Number(length)), response));
   } catch (error) {
     if (!callerLeft) throw error;
   }
 }
 
-/** Were other than the promised bytes sent, the next answer on this connection would begin at the wrong place. */
+/** With another number of bytes than promised, the next answer on this connection would begin at the wrong place. */
 function exactly(length: number) {
   return async function* (source: AsyncIterable<string | Uint8Array>) {
     let size = 0;
@@ -110,7 +112,7 @@ function exactly(length: number) {
   };
 }
 
-/** Waits until `stream` has its first chunk or its end: true. False: it was given up. Throws what it failed with. */
+/** Waits for the first chunk or the end of `stream`: true. False: it was given up. Throws the error of the stream. */
 async function hasBegun(stream: Readable): Promise<boolean> {
   if (stream.errored !== null) throw stream.errored;
   if (stream.readableLength > 0 || stream.readableEnded) return true;

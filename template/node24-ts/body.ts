@@ -3,7 +3,10 @@ import type { BodyFault, BodyLimits } from './read-body.ts';
 
 /** The body of a request, read and parsed. */
 
-/** The body as the handler gets it, by its media type. Throws `request.malformed` where JSON was said but is not there. */
+/**
+ * The body as the handler gets it, by its media type. Throws `request.malformed` where a body declared as JSON is not
+ * JSON.
+ */
 export function parseBody(raw: Buffer, contentType: string | undefined): unknown {
   if (raw.length === 0) return undefined;
   const mediaType = (contentType?.split(';', 1)[0] ?? '').trim().toLowerCase();
@@ -20,7 +23,7 @@ function parseJson(raw: Buffer): unknown {
   }
 }
 
-/** The problem that says why a body was not taken. */
+/** The problem document for a body that was refused. */
 export function bodyProblem(fault: BodyFault, { maximumBytes, stallMs, totalMs }: BodyLimits): ProblemError {
   switch (fault) {
     case 'too large':

@@ -3,12 +3,12 @@ import type { AnswerHead } from './answer.ts';
 import { parseBody } from './body.ts';
 import type { FunctionContext, FunctionEvent } from './function.ts';
 
-/** What a handler is given for one call: its event and its context. */
+/** The arguments of a handler for one call: its event and its context. */
 
-/** Of the connection, not of the answer (RFC 9110, 7.6.1): the server's own business. */
+/** Headers of the connection, not of the answer (RFC 9110, 7.6.1): the server sets them. */
 const connectionHeaders = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade']);
 
-/** Throws `request.malformed` where the body is not the JSON it says it is. */
+/** Throws `request.malformed` where a body declared as JSON is not JSON. */
 export function createEvent(request: IncomingMessage, rawBody: Buffer): FunctionEvent {
   const { path, query } = splitTarget(request.url ?? '/');
   const headers: Record<string, string> = {};

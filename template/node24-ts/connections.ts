@@ -2,13 +2,13 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
- * Bounds what callers take of a server with requests that they do not finish. The template and the gateway have this
- * file alike; a test compares them.
+ * Limits the resources that callers take of a server by requests that they do not finish. The template and the gateway
+ * have identical copies of this file; a test compares them.
  */
 
-/** How long the head of a request may take to come. */
+/** Time within which the head of a request has to arrive. */
 export const headersTimeoutMs = 10_000;
-/** How often the server looks for requests whose time is over. */
+/** Pause between two searches for requests whose time is over. */
 export const checkIntervalMs = 5_000;
 
 export interface ConnectionLimits {
@@ -25,22 +25,22 @@ export interface Connections {
 }
 
 export interface Exchange {
-  /** Takes so many bytes more for the body. False where there is no room for them. */
+  /** Reserves so many more bytes for the body. False where there is no room for them. */
   hold(bytes: number): boolean;
-  /** The request has come whole: its connection is not cut before the answer has been sent. */
+  /** The request has arrived whole: its connection is not cut before the answer has been sent. */
   whole(): void;
 }
 
-/** A connection, with the bytes of its bodies and how many of its requests are being answered. */
+/** A connection, with the bytes of its bodies and the number of its requests that are being answered. */
 interface Held {
   bytes: number;
   calls: number;
 }
 
 /**
- * Holds a server to limits. Where one is reached, the connection that has waited longest for (the rest of) a request
- * is cut, so that callers who finish theirs get through beside any number of those who do not. Where every connection
- * is being answered, a new one is cut.
+ * Holds a server to limits. Where one is reached, the connection that has waited longest for (the rest of) a request is
+ * cut, so that callers who finish their requests get through beside any number of others. Where a request of every
+ * connection is being answered, a new connection is cut.
  */
 export function boundConnections(server: Server, limits: ConnectionLimits): Connections {
   const open = new Map<Socket, Held>();

@@ -9,7 +9,7 @@ import { readSettings, type Settings } from './settings.ts';
 
 /**
  * The entry of a function: `node index.ts [HANDLER]` serves the handler module HANDLER, by default function/handler.ts
- * beside this file, over HTTP (settings.ts tells where), until SIGTERM.
+ * beside this file, over HTTP (settings.ts says where), until SIGTERM.
  */
 
 async function main(handlerFile: string): Promise<void> {
@@ -21,7 +21,7 @@ async function main(handlerFile: string): Promise<void> {
   let stopping = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (stopping) return; // Said twice is not said louder: what is in flight still ends in order.
+      if (stopping) return; // A second signal changes nothing: calls in flight still end in order.
       stopping = true;
       log('info', 'stopping', { signal });
       void stop(server, module, settings).catch(fail);

@@ -1,6 +1,6 @@
-/** The errors that the template itself answers with, as RFC 9457 problem documents. */
+/** The template's own errors, as RFC 9457 problem documents. */
 
-/** Code, status and title are rows of the project's error table (`lib/errors.ts`); a test keeps the two the same. */
+/** Code, status and title are rows of the project's error table (`lib/errors.ts`); a test compares the two. */
 export const problems = {
   'request.malformed': { status: 400, title: 'The request body is not JSON', fault: 'request', retryable: false },
   'request.timeout': { status: 408, title: 'The request did not arrive in time', fault: 'request', retryable: true },
@@ -11,7 +11,7 @@ export const problems = {
 
 export type ProblemCode = keyof typeof problems;
 
-/** Thrown where a call ends with one of the template's own errors. `detail` is shown to the caller. */
+/** Thrown to end a call with one of the template's own errors. `detail` is shown to the caller. */
 export class ProblemError extends Error {
   override readonly name = 'ProblemError';
   readonly code: ProblemCode;
@@ -22,7 +22,7 @@ export class ProblemError extends Error {
   }
 }
 
-/** The problem document, in the order and shape of the project's own. */
+/** The problem document, in the project's own order and shape. */
 export function problemDocument(code: ProblemCode, detail: string): Readonly<Record<string, unknown>> {
   const { status, title, fault, retryable } = problems[code];
   return { type: `urn:imagebuilder:error:${code}`, title, status, detail, code, fault, retryable };

@@ -1,9 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 
-/** Reading the body of a request within limits. The template and the gateway have this file alike; a test compares them. */
+/**
+ * Reads the body of a request within limits. The template and the gateway have identical copies of this file; a test
+ * compares them.
+ */
 
 export interface BodyLimits {
-  /** A longer body is not taken; 0: no body is. */
+  /** A longer body is refused; 0: every body is. */
   readonly maximumBytes: number;
   /** Longest pause within a body, in milliseconds. */
   readonly stallMs: number;
@@ -11,15 +14,15 @@ export interface BodyLimits {
   readonly totalMs: number;
 }
 
-/** Why a body was not taken. */
+/** The reason why a body was refused. */
 export type BodyFault = 'too large' | 'too slow' | 'no room';
 
-/** How long what a caller goes on sending after a refusal is thrown away before the connection is cut. */
+/** After a refusal, bytes that the caller goes on sending are thrown away for this long; then the connection is cut. */
 const lingerMs = 1_000;
 
 /**
- * Reads the whole body, or returns why not, as soon as that is known. `hold` counts the bytes of memory that are taken
- * for it, and says whether there is room for more. Throws the connection's error when the caller goes away.
+ * Reads the whole body, or returns the reason why not, as soon as that is known. `hold` reserves so many bytes of
+ * memory for it, and returns whether there is room for them. Throws the connection's error when the caller goes away.
  */
 export async function readBody(
   request: IncomingMessage,
@@ -66,14 +69,14 @@ export function isTooLarge(request: IncomingMessage, maximumBytes: number): bool
   return declared > maximumBytes || (maximumBytes === 0 && hasBody(request));
 }
 
-/** Whether a body belongs to the request, be it empty (RFC 9112, 6.3). */
+/** Whether the request has a body, which may be empty (RFC 9112, 6.3). */
 export function hasBody(request: IncomingMessage): boolean {
   return request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
 }
 
 /**
- * Throws away the rest of a body that nobody wants, for at most a second. Closing a socket that holds unread data
- * resets the connection, and the caller would lose the answer that tells why.
+ * Throws away the rest of an unwanted body, for at most a second. Closing a socket that holds unread data resets the
+ * connection, and the caller would lose the answer that says why.
  */
 export function discardRest(request: IncomingMessage): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();

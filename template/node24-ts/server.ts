@@ -9,7 +9,7 @@ import { log } from './log.ts';
 import { ProblemError } from './problem.ts';
 import { type BodyLimits, isTooLarge, readBody } from './read-body.ts';
 
-/** The HTTP server around a handler, and how it comes to its end. */
+/** The HTTP server around a handler, and its shutdown. */
 
 export interface ServerOptions {
   /** Bodies beyond these limits are refused with 413 or 408. */
@@ -27,9 +27,9 @@ export interface FunctionServer {
 }
 
 const retryAfterBusySeconds = '5';
-/** Connections at a time. Behind the watchdog, each of its callers has one. */
+/** Limit of connections at a time. Behind the watchdog, each of its callers has one. */
 const maximumConnections = 1_000;
-/** For the bodies of all calls together; at least for two of the largest. */
+/** Memory for the bodies of all calls together; at least for two of the largest. */
 const bodyMemoryBytes = 32 * 1024 * 1024;
 
 /** Makes a server that is not listening yet. */
@@ -55,8 +55,9 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
       const body = await readBody(request, limits, incoming.hold);
       if (typeof body === 'string') throw bodyProblem(body, limits);
       incoming.whole();
-      // A call counts from when it is whole, so that a caller who never ends one holds up nobody; and until its end,
-      // where its caller has hung up as well. The watchdog counts otherwise: callers, from their first word on.
+      // A call counts from the moment when it is whole, so that a caller who never finishes one holds up no other. It
+      // counts until its end, even after its caller has hung up. The watchdog counts differently: by callers, from
+      // their first byte.
       if (maximumInFlight > 0 && calls >= maximumInFlight) {
         const detail = `${maximumInFlight} calls are running, as many as this function takes at a time`;
         throw new ProblemError('worker.busy', detail);
@@ -83,7 +84,8 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
     await sendAnswer(response, head(), value);
   };
 
-  // joinDuplicateHeaders: Node drops the second of most headers otherwise, and with it what a proxy in between added.
+  // joinDuplicateHeaders: Node drops the second of most headers otherwise, and with it the one added by a proxy in
+  // between.
   const http = createServer(
     {
       joinDuplicateHeaders: true,
@@ -119,7 +121,7 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
 }
 
 async function answerError(request: IncomingMessage, response: ServerResponse, error: unknown): Promise<void> {
-  if (request.errored !== null) return; // The caller went away before it had said all: nobody is there to answer.
+  if (request.errored !== null) return; // The caller went away before its request was whole: no answer can reach it.
   if (error instanceof ProblemError) {
     const retryAfter = error.code === 'worker.busy' ? { 'retry-after': retryAfterBusySeconds } : {};
     if (!request.complete) return sendProblemAndDiscard(response, error.code, error.message, retryAfter);

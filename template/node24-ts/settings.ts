@@ -1,13 +1,13 @@
 import type { BodyLimits } from './read-body.ts';
 
-/** The environment variables that the template itself understands. Handlers have their own. */
+/** The template's own environment variables. Handlers have their own. */
 
 export interface Settings {
-  /** Where to listen: a TCP port on loopback (0 takes a free one) or the path of a Unix socket. */
+  /** Address to listen on: a TCP port on loopback (0 takes a free one) or the path of a Unix socket. */
   readonly listen: { readonly port: number; readonly host: string } | { readonly path: string };
   readonly body: BodyLimits;
   readonly maximumInFlight: number;
-  /** How long after SIGTERM new connections are still taken. */
+  /** Time after SIGTERM in which new connections are still taken. */
   readonly stopDelayMs: number;
 }
 
