@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { exec } from '#lib/exec.ts';
 
 /**
- * The check that every system test ends with: of what ran in a test's folder nothing may be left, no mount in any
- * namespace, no loop device, no FUSE connection, no process, no cgroup, no file in the folders that builds work in.
+ * The check at the end of every system test: nothing of the test's folder may be left, no mount in any namespace, no
+ * loop device, no FUSE connection, no process, no cgroup, no file in the folders that builds work in.
  *
- * Only what belongs to the test's own folder counts, so that tests may run side by side:
+ * Only leftovers of the test's own folder count, so that tests may run side by side:
  *
  *     const before = await observe(directory);
  *     …
@@ -15,13 +15,15 @@ import { exec } from '#lib/exec.ts';
  */
 
 export interface Observation {
-  /** The test's own folder: all that it starts has a path under it on its command line, in its mounts or open files. */
+  /**
+   * The test's own folder: all its processes have a path under it on their command line, in their mounts or open files.
+   */
   readonly directory: string;
   readonly processIds: ReadonlySet<number>;
   readonly fuseConnections: ReadonlySet<string>;
 }
 
-/** Takes down what is there before a test starts; `directory` is the test's own temporary folder. */
+/** Records the present state before a test starts; `directory` is the test's own temporary folder. */
 export async function observe(directory: string): Promise<Observation> {
   return {
     directory,
@@ -31,7 +33,7 @@ export async function observe(directory: string): Promise<Observation> {
 }
 
 /**
- * Fails naming all that is left since `before`. What the kernel takes apart in the background (loop devices) and
+ * Fails naming everything left since `before`. Devices that the kernel takes apart in the background (loop devices) and
  * processes that are just ending get `waitMs` for it.
  */
 export async function assertNothingLeft(
@@ -86,7 +88,7 @@ async function leftovers(before: Observation, emptyFolders: readonly string[]): 
 /** The cgroups of host guests below a folder, in all hierarchies. */
 export async function guestGroups(directory: string): Promise<string[]> {
   const pattern = `imagebuilder-${directory.replaceAll('/', '-')}*`;
-  // Groups of others come and go meanwhile, which find complains about.
+  // find complains about other groups that come and go meanwhile.
   const { stdout } = await exec('find', ['/sys/fs/cgroup', '-type', 'd', '-name', pattern], { okExitCodes: [0, 1] });
   return stdout.split('\n').filter((line) => line !== '');
 }
@@ -96,9 +98,9 @@ interface RunningProcess {
   readonly parentId: number;
   readonly state: string;
   readonly command: string;
-  /** Everything about it that can name a folder. */
+  /** All texts about the process that can name a folder. */
   readonly mentions: readonly string[];
-  /** Lines of its mountinfo; none when another process of the same mount namespace has been listed already. */
+  /** Lines of its mountinfo; empty when another process of the same mount namespace has been listed already. */
   readonly mounts: readonly string[];
 }
 
@@ -136,7 +138,7 @@ function isDescendant(id: number, running: readonly RunningProcess[]): boolean {
   return false;
 }
 
-/** Numbers of all FUSE connections; only root can ask, and for others there are none of ours. */
+/** Numbers of all FUSE connections; only root can list them, and other users have none of ours. */
 async function fuseConnections(): Promise<string[]> {
   if (process.getuid?.() !== 0) return [];
   const script =

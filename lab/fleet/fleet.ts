@@ -21,13 +21,13 @@ import { type ImageServer, startImageServer } from './image-server.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
 import { processesIn } from './processes.ts';
 
-/** What a fleet needs to know of the base image of its requests. */
+/** The facts that a fleet needs about the base image of its requests. */
 export type FleetBase = Pick<BaseImage, 'path' | 'sizeBytes' | 'codename'>;
 
 /**
  * The service as it runs in a cluster, for tests that take parts of it away: one RabbitMQ, the functions as processes
- * of their own, any number of workers, and a gateway of which only the wake is needed. Leases and heartbeats are
- * short. The packages `slow` and `libfoo` are in `ppa:project/ppaname`; `slow` waits at the gate while it is installed.
+ * of their own, any number of workers, and the gateway's wakes. Leases and heartbeats are short. The packages `slow`
+ * and `libfoo` are in `ppa:project/ppaname`; `slow` waits at the gate while it is installed.
  */
 export interface Fleet extends AsyncDisposable {
   readonly rabbitMq: RabbitMq;
@@ -43,7 +43,7 @@ export interface Fleet extends AsyncDisposable {
   readonly storeDirectory: string;
   /** The environment of every function. */
   readonly settings: Readonly<Record<string, string>>;
-  /** A valid request; every call has another ticket. */
+  /** A valid request; every call has a new ticket. */
   request(changes?: Partial<BuildRequestInput>): BuildRequestInput;
   /** POSTs a request to `build-image`. */
   submit(request: BuildRequestInput, headers?: Readonly<Record<string, string>>): Promise<Submitted>;
@@ -58,28 +58,31 @@ export interface Fleet extends AsyncDisposable {
   restartBuildImage(): Promise<void>;
   /** Every process of a function that was ever started, with what it has logged. */
   readonly functions: readonly FunctionProcess[];
-  /** The worker whose name in events this is. */
+  /** The worker with this name in events. */
   workerNamed(name: string): FunctionProcess;
-  /** Wakes every worker, as the gateway does for a submission and the timer every so often. */
+  /** Wakes every worker, as the gateway does for a submission, and the timer at intervals. */
   wake(): void;
   /** Whether a timer wakes the workers four times a second; on at first. */
   timer(on: boolean): void;
-  /** The build, once it is as `wanted` says. */
+  /** The build, once `wanted` accepts it. */
   when(buildId: string, wanted: (build: BuildView) => boolean): Promise<BuildView>;
   ended(buildId: string): Promise<BuildView>;
-  /** The events of a build that its caller has received, once the end is among them: they come after the stream. */
+  /**
+   * The events of a build that its caller has received, once the end is among them: they arrive later than those of the
+   * stream.
+   */
   notifications(buildId: string): Promise<BuildEvent[]>;
-  /** Ids of the builds whose jobs lie in the dead queue, which is empty then. */
+  /** Ids of the builds whose jobs lie in the dead queue; empties the queue. */
   deadBuilds(): Promise<string[]>;
-  /** Processes of RabbitMQ as it runs now: after a restart they are others. */
+  /** Processes of the running RabbitMQ: after a restart they are others. */
   brokerProcesses(): Promise<number[]>;
-  /** Names in the work and store folders that no build may leave. */
+  /** Names in the work and store folders that no build may leave behind. */
   leftFiles(): Promise<string[]>;
 }
 
 export interface Submitted {
   readonly status: number;
-  /** Empty where there is none. */
+  /** Empty where the answer has none. */
   readonly buildId: string;
   readonly retryAfter: string | undefined;
   /** The whole answer: its headers and body. */
@@ -105,10 +108,10 @@ export interface FleetOptions {
 export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   await using services = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-fleet-'));
-  // As /var/lib is: tools that run as other users get to the work directory.
+  // The mode of /var/lib: tools that run as other users reach the work directory.
   await chmod(directory, 0o711);
   services.defer(() => rm(directory, { recursive: true, force: true }));
-  // Another file system than the work folder, so that an upload copies and can be interrupted.
+  // On another file system than the work folder, so that an upload copies and can be interrupted.
   const storeDirectory = await mkdtemp('/dev/shm/imagebuilder-fleet-');
   services.defer(() => rm(storeDirectory, { recursive: true, force: true }));
   const workDirectory = join(directory, 'work');

@@ -4,18 +4,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { proxyPort } from '#lib/guest/host/messages.ts';
 
 /**
- * Where a package's script waits until a test lets it go on, so that a build can be held in its installation: a script
- * inside the image asks through the proxy of its build, and goes on when it is answered. The worker itself (hold.ts)
- * connects, and goes on when the connection is closed.
+ * A place where a package's script waits until a test lets it go on, so that a build can be held in its installation. A
+ * script inside the image sends a request through the proxy of its build, and goes on when it is answered. The worker
+ * itself (hold.ts) connects, and goes on when the connection is closed.
  */
 export interface Gate extends AsyncDisposable {
   /** Shell text, for bash, that waits at the gate. */
   readonly script: string;
   readonly port: number;
-  /** Closed, scripts wait; open, they pass, also those that wait. */
+  /** Closed: scripts wait. Open: they pass, also those that wait. */
   close(): void;
   open(): void;
-  /** Resolves when a script has come to the closed gate since it was closed; throws when none comes for two minutes. */
+  /** Resolves when a script has reached the closed gate since it was closed; throws when none does for two minutes. */
   reached(): Promise<void>;
 }
 
@@ -41,7 +41,7 @@ export async function startGate(): Promise<Gate> {
   };
   const { port } = server.address() as AddressInfo;
   return {
-    // The proxy gives up on a gate that stays closed for long.
+    // The proxy gives up on a gate that stays closed for long, so the script asks again.
     script: `bash -c 'until exec 3<>/dev/tcp/127.0.0.1/${proxyPort} && printf "HEAD http://127.0.0.1:${port}/ HTTP/1.0\\r\\n\\r\\n" >&3 && read -r -u 3 version status rest && [ "$status" = 200 ]; do sleep 0.1; done'`,
     port,
     close() {

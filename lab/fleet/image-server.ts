@@ -7,16 +7,15 @@ import { pipeline } from 'node:stream/promises';
 import { hashFile } from '#lib/image/digest.ts';
 
 /**
- * Serves one base image with its SHA256SUMS, and can hold every download at the middle
- * until told otherwise, or fail.
+ * Serves one base image with its SHA256SUMS. Can hold every download in the middle until `release`, or make it fail.
  */
 export interface ImageServer extends AsyncDisposable {
   readonly url: string;
   hold(): void;
   release(): void;
-  /** What every request meets until it is given null: a status, or a connection that is cut in the middle. */
+  /** Makes every request fail until it is called with null: with a status, or with a connection cut in the middle. */
   fault(fault: { readonly status: number } | 'cut' | null): void;
-  /** Bytes of the image sent so far, to whomever. */
+  /** Bytes of the image sent so far, to all clients. */
   readonly sentBytes: number;
 }
 
@@ -58,7 +57,7 @@ export async function startImageServer(path: string): Promise<ImageServer> {
       ...(range === null ? {} : { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
     });
     if (request.method === 'HEAD') return void response.end();
-    // A worker that is killed goes away in the middle.
+    // A worker that is killed closes its connection in the middle.
     void pipeline(content(start), response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));

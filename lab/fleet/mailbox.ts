@@ -2,8 +2,8 @@ import { connect } from 'amqplib';
 import { BuildEvent } from '#lib/api/event.ts';
 
 /**
- * A caller that loses nothing: its exchange and queue survive a restart of RabbitMQ, and it reads only when a test
- * looks, so that what is there has been sent exactly so often.
+ * A caller that loses nothing: its exchange and queue survive a restart of RabbitMQ. It reads only when a test looks,
+ * so that a message sent twice is there twice.
  */
 export interface Mailbox {
   /** Every event so far, in the order in which they came. */

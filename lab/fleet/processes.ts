@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
-/** Processes of the machine that belong to a test, found by its folder, to kill them as an operator or the kernel would. */
+/** Finds a test's processes on the machine by its folder, to kill them as an operator or the kernel would. */
 
 export interface FoundProcess {
   readonly id: number;
@@ -8,8 +8,8 @@ export interface FoundProcess {
 }
 
 /**
- * Processes that name `directory` in their command line, environment or working folder, and all that these have started:
- * what runs inside an image sees nothing outside it.
+ * Processes that name `directory` in their command line, environment or working folder, and all their descendants: a
+ * process inside an image does not name the folder.
  */
 export async function processesIn(directory: string): Promise<FoundProcess[]> {
   const all = new Map<number, FoundProcess & { readonly parentId: number; readonly mentions: boolean }>();

@@ -69,8 +69,8 @@ function parseFields(stanza: string): Map<string, string> {
 
 /**
  * Of all sources of a machine those that are the distribution's own for this release: the release itself, its updates
- * and its security updates. What other vendors publish under the same suite name is told apart by its own key.
- * Where sources say `stable`, the release's codename is put, so that the image is of the machine's release.
+ * and its security updates. Sources of other vendors under the same suite name are recognised by their own key. Where
+ * sources say `stable`, the release's codename is put, so that the image is of the machine's release.
  */
 export function distributionSources(sources: readonly AptSource[], release: Release): AptSource[] {
   const suites = new Set(['', '-updates', '-security'].map((pocket) => release.codename + pocket));

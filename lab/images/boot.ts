@@ -9,7 +9,7 @@ import { exec, lastLines } from '#lib/exec.ts';
 export interface BootOptions {
   /** A qcow2 image; it is not changed. */
   readonly path: string;
-  /** Awaited on the serial console; a whole line is looked at at a time. */
+  /** The awaited text on the serial console, matched line by line. */
   readonly until: RegExp;
   /** Shell commands that cloud-init runs as root at the end of the first boot, their output on the serial console. */
   readonly command?: string;
@@ -22,7 +22,7 @@ export interface BootOptions {
 
 /**
  * Boots a throw-away overlay of the image under QEMU (no KVM needed) until `until` matches a line of the serial
- * console, and resolves with all of the console up to there. The machine is always killed. Throws `image.output`, with
+ * console, and resolves with the console's text up to there. The machine is always killed. Throws `image.output`, with
  * the end of the console, when the machine stops or the time is up before; the reason of the signal when it aborts.
  */
 export async function bootImage(options: BootOptions): Promise<string> {

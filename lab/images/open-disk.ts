@@ -7,7 +7,7 @@ import { readAt } from '#lib/image/read-at.ts';
 
 /**
  * Opens the disk of an inspected image for reading, without any tool. Throws as `inspectImage` where the file is no
- * longer what was inspected, and Node's own errors where it cannot be opened.
+ * longer the one that was inspected, and Node's own errors where it cannot be opened.
  */
 export async function openDisk(
   path: string,

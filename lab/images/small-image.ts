@@ -6,7 +6,7 @@ import { distributionSources, readAptSources, readRelease } from './apt-sources.
 import type { BaseImage } from './base-image.ts';
 
 /**
- * The smallest image that is worth building on: dpkg, apt and what they need, in one partition of 320 MiB, some 45 MB
+ * The smallest image for useful builds: dpkg, apt and their dependencies, in one partition of 320 MiB, some 45 MB
  * compressed. It does not boot and has no sources of its own, so a build fetches from its PPAs alone.
  */
 

@@ -66,7 +66,7 @@ export async function assemble(name: string, directory: string, options: Assembl
 }
 
 /**
- * Puts into an assembled function what `npm ci --omit=dev --omit=optional` would: links to the repository's
+ * Puts the packages of `npm ci --omit=dev --omit=optional` into an assembled function: links to the repository's
  * node_modules, of the packages that the lock file marks neither as optional nor as needed for development only.
  */
 export async function linkProductionDependencies(context: string): Promise<void> {
@@ -76,7 +76,7 @@ export async function linkProductionDependencies(context: string): Promise<void>
     })
     .parse(JSON.parse(await readFile(join(context, 'function/package-lock.json'), 'utf8')));
   for (const [path, { dev = false, optional = false }] of Object.entries(lock.packages)) {
-    // Packages nested in another come along with it.
+    // Packages nested in another are linked with it.
     if (dev || optional || !/^node_modules\/(@[^/]+\/)?[^/]+$/.test(path)) continue;
     const link = join(context, 'function', path);
     await mkdir(resolve(link, '..'), { recursive: true });

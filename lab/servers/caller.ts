@@ -1,9 +1,7 @@
 import { connect } from 'amqplib';
 import { BuildEvent } from '#lib/api/event.ts';
 
-/**
- * The part of a caller on RabbitMQ: it declares the exchange that its request names as progress_trigger, and listens.
- */
+/** A caller's part on RabbitMQ: declares the exchange that its request names as progress_trigger, and listens. */
 export interface Caller extends AsyncDisposable {
   /** Events so far, in the order in which they came. */
   readonly events: readonly BuildEvent[];

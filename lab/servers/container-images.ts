@@ -34,7 +34,7 @@ export interface BaseImageNames {
 const npmVersion = '11.6.2';
 const repository = resolve(import.meta.dirname, '../..');
 
-/** Imports both images into the engine. What takes long to make is kept in `cacheDirectory`. */
+/** Imports both images into the engine. Parts that take long to make are kept in `cacheDirectory`. */
 export async function importBaseImages(docker: Docker, names: BaseImageNames, cacheDirectory: string): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-images-'));
   try {
@@ -68,7 +68,7 @@ async function importNode(docker: Docker, name: string, directory: string, cache
   const tar = join(directory, 'node.tar');
   await copyFile(await debianTarball(cacheDirectory), tar);
   const asRoot = ['--owner=root:0', '--group=root:0', '--mode=u=rwX,go=rX'];
-  // Only what is new: Docker takes no archive that names a folder twice.
+  // Only new files: Docker takes no archive that names a folder twice.
   const names = ['bin', 'etc'].map(async (folder) =>
     (await readdir(join(local, folder))).map((name) => `${folder}/${name}`),
   );
@@ -78,7 +78,7 @@ async function importNode(docker: Docker, name: string, directory: string, cache
   await docker.run(['import', '--change', `ENV PATH=${path}`, tar, name]);
 }
 
-/** npm inside the image reaches its registry the way npm on this machine does. */
+/** Lets npm inside the image reach its registry as npm on this machine does. */
 async function writeNpmConfiguration(directory: string): Promise<void> {
   const lines: string[] = [];
   for (const key of ['registry', 'proxy', 'https-proxy', 'noproxy', 'strict-ssl', 'cafile']) {
@@ -125,7 +125,7 @@ function keyring(release: Release): string {
   return `/usr/share/keyrings/${release.distribution}-archive-keyring.gpg`;
 }
 
-/** The file at `path`; where it is missing it is made, once, and older ones that begin with `prefix` are dropped. */
+/** The file at `path`. Where it is missing it is made once, and older files that begin with `prefix` are dropped. */
 async function made(path: string, prefix: string, make: (partial: string) => Promise<void>): Promise<string> {
   const directory = dirname(path);
   await mkdir(directory, { recursive: true });

@@ -23,7 +23,7 @@ const stopTimeoutMs = 30_000;
 /** vfs copies whole layers, but works where the folder's own file system is an overlay. */
 const storageDrivers = ['overlay2', 'vfs'] as const;
 
-/** Starts an engine. Throws an Error that says why where none can be had. */
+/** Starts an engine. Throws an Error that says why where that is impossible. */
 export async function startDocker(): Promise<Docker> {
   if (process.getuid?.() !== 0) throw new Error('dockerd needs root');
   const installed = await access('/usr/sbin/dockerd')
@@ -46,7 +46,7 @@ export async function startDocker(): Promise<Docker> {
 async function startWith(storageDriver: string): Promise<Docker | string> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-docker-'));
   const host = `unix://${join(directory, 'docker.sock')}`;
-  // A file of its own, because settings of the machine's /etc/docker/daemon.json would contradict the flags.
+  // A file of its own, because settings in the machine's /etc/docker/daemon.json would contradict the flags.
   await writeFile(join(directory, 'daemon.json'), '{}');
   const engine = execa(
     'setpriv',
@@ -63,7 +63,7 @@ async function startWith(storageDriver: string): Promise<Docker | string> {
       stdin: 'ignore',
       all: true,
       reject: false,
-      // Out of reach of a Ctrl-C at the terminal: it is stopped in order, containers first.
+      // A Ctrl-C at the terminal does not reach it: it is stopped in order, containers first.
       detached: true,
     },
   );
@@ -71,7 +71,7 @@ async function startWith(storageDriver: string): Promise<Docker | string> {
   const run = (args: readonly string[], options: ExecOptions = {}) =>
     exec('docker', args, {
       ...options,
-      // The builder that every docker client has; BuildKit needs a plugin that Debian packages apart.
+      // The builder that every docker client has; BuildKit needs a plugin that Debian packages separately.
       env: { DOCKER_HOST: host, DOCKER_CONFIG: directory, DOCKER_BUILDKIT: '0', ...options.env },
     });
   const docker: Docker = {

@@ -3,7 +3,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A server that hands on what another one answers, and goes wrong where it is told to. */
+/** A server that passes on the answers of another one, with the faults that a test asks for. */
 export interface FaultyServer extends AsyncDisposable {
   /** Without a slash at its end. */
   readonly url: string;
@@ -14,7 +14,7 @@ export interface FaultyServer extends AsyncDisposable {
    * matched as `/path bytes=0-99`. Later rules come first.
    */
   fault(path: RegExp, fault: Fault, times?: number): void;
-  /** Everything is well again. */
+  /** Ends all faults. */
   mend(): void;
 }
 
@@ -28,10 +28,10 @@ export type Fault =
   | { readonly kind: 'cut'; readonly afterBytes: number }
   /** Sends a byte now and then. */
   | { readonly kind: 'drip'; readonly everyMs: number }
-  /** Half of the body as if it were all, or some bytes more than there are. */
+  /** Half of the body as if it were all, or some bytes more than it has. */
   | { readonly kind: 'short' | 'long' }
   | { readonly kind: 'redirect'; readonly to: string }
-  /** Something else of the same length. */
+  /** Other bytes of the same length. */
   | { readonly kind: 'other' }
   /** This body, with status 200. */
   | { readonly kind: 'body'; readonly body: string };
@@ -112,7 +112,7 @@ async function respond(
       response.write(changed.subarray(0, fault.afterBytes));
       return;
     case 'cut':
-      // What is under way when a connection breaks may be lost: it is cut when the kernel has taken it.
+      // Bytes under way may be lost when a connection breaks, so it is cut once the kernel has taken them.
       response.write(changed.subarray(0, fault.afterBytes), () => response.destroy());
       return;
     case 'drip':

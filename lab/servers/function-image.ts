@@ -7,13 +7,13 @@ import { type Docker, startDocker } from './docker.ts';
 
 /** The images of the functions, built from the template's Dockerfile as faas-cli builds them, and their containers. */
 
-/** What a hardened cluster takes away from a container. */
+/** Options that restrict a container as a hardened cluster does. */
 export const hardened = ['--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges'];
 
 const repository = resolve(import.meta.dirname, '../..');
 const startTimeoutMs = 120_000;
 
-/** Starts an engine and has `register` register the tests; where none can be had, one test says why and is skipped. */
+/** Starts an engine and calls `register` for the tests; where that is impossible, one test says why and is skipped. */
 export async function testWithDocker(register: (docker: Docker) => void): Promise<void> {
   const reason = await startDocker().then(register, (error: Error) => error.message);
   if (typeof reason !== 'string') return;
@@ -21,14 +21,14 @@ export async function testWithDocker(register: (docker: Docker) => void): Promis
   test.skip('the images of the functions are built and run', () => {});
 }
 
-/** What stack.yml says of a function. */
+/** The definition of a function in stack.yml. */
 export async function functionDefinition(name: string): Promise<StackFunction> {
   const definition = (await readStackFile()).functions[name];
   if (definition === undefined) throw new Error(`stack.yml has no function ${name}`);
   return definition;
 }
 
-/** Makes the two images that the Dockerfile begins with. */
+/** Makes the two base images of the Dockerfile. */
 export async function importFunctionBases(docker: Docker): Promise<void> {
   const { build_args: names } = await functionDefinition('status');
   const bases = { node: names.NODE_IMAGE ?? '', watchdog: names.WATCHDOG_IMAGE ?? '' };
@@ -48,7 +48,7 @@ export async function buildFunctionImage(
   await docker.run(['build', '--network=host', ...values, '--tag', tag, context]);
 }
 
-/** What a container has written to standard error, where functions log. */
+/** The lines that a container has written to standard error, where functions log. */
 export async function containerLogs(docker: Docker, container: string): Promise<string> {
   return (await docker.run(['logs', container])).stderr;
 }

@@ -9,9 +9,9 @@ const repository = `${import.meta.dirname}/../..`;
 
 export interface FunctionProcess extends AsyncDisposable {
   readonly child: ChildProcess;
-  /** Where it listens, as options of http.request. */
+  /** Address on which it listens, as options of http.request. */
   readonly address: { readonly host: string; readonly port: number } | { readonly socketPath: string };
-  /** What it has written to standard error so far, line by line. */
+  /** Its standard error so far, line by line. */
   readonly lines: readonly string[];
   /** The first line of standard error with `text` in it, as soon as it is there. */
   line(text: string): Promise<string>;
@@ -62,7 +62,7 @@ export async function startFunction(options: FunctionOptions = {}): Promise<Func
   };
 }
 
-/** Runs the function until it ends by itself, which it does where it cannot start. */
+/** Runs the function until it ends by itself, for functions that cannot start. */
 export async function runFunction(options: FunctionOptions): Promise<{ exitCode: number | null; lines: string[] }> {
   const { child, lines, exited } = spawnFunction(options);
   createInterface({ input: child.stderr }).on('line', (line) => lines.push(line));

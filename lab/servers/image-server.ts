@@ -33,7 +33,7 @@ export async function serveFile(path: string): Promise<WebServer> {
         ...(range === null ? {} : { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
       });
       if (request.method === 'HEAD') response.end();
-      // A reader that goes away, as on Ctrl-C, is its own affair.
+      // A reader that goes away, as on Ctrl-C, is no fault of the server.
       else pipeline(createReadStream(path, { start }), response).catch(() => response.destroy());
     }
   });

@@ -10,7 +10,7 @@ import { exec } from '#lib/exec.ts';
 
 /**
  * A server like Launchpad: PPAs with packages built on the spot, in Launchpad's layout and signed with a fresh key, and
- * as much of its API as tells of them. For tests and the quickstart.
+ * the part of its API about them. For tests and the quickstart.
  */
 
 /** A package to build. */
@@ -28,7 +28,7 @@ export interface PackageRecipe {
   /** `preinst`, `postinst`, …: shell scripts without their first line. */
   readonly scripts?: Readonly<Record<string, string>>;
   readonly conffiles?: readonly string[];
-  /** Content of its file in place of a package; the lists say the rest. */
+  /** Content of the file in place of a package; the lists describe another one. */
   readonly noise?: string;
 }
 
@@ -43,7 +43,7 @@ export interface PpaRecipe {
   readonly packages: readonly PackageRecipe[];
   /** Default `rsa3072`. */
   readonly key?: KeyKind;
-  /** What is wrong with it, for tests of errors. */
+  /** A fault of the PPA, for tests of errors. */
   readonly flaw?:
     | 'private'
     | 'never-published'
@@ -54,7 +54,7 @@ export interface PpaRecipe {
     | 'expired';
 }
 
-/** What a path answers instead of its content. */
+/** The answer of a path instead of its content. */
 export type Fault =
   | { readonly kind: 'status'; readonly status: number }
   /** Takes the request and never answers. */
@@ -74,7 +74,7 @@ export interface Launchpad extends AsyncDisposable {
   readonly ppaUrl: string;
   /** Every request so far, oldest first. */
   readonly requests: readonly LoggedRequest[];
-  /** Makes every path that matches go wrong, until it is given null. */
+  /** Makes every path that matches fail, until it is called with null. */
   fault(path: RegExp, fault: Fault | null): void;
 }
 
@@ -212,7 +212,7 @@ interface Stanza {
   readonly text: string;
 }
 
-/** Builds a .deb into the pool and returns what Packages says of it. */
+/** Builds a .deb into the pool and returns its stanza for Packages. */
 async function buildPackage(root: string, recipe: PackageRecipe): Promise<Stanza> {
   const { name, version = '1.0-1', architecture = 'all' } = recipe;
   const tree = await mkdtemp(join(tmpdir(), 'launchpad-package-'));
@@ -263,7 +263,7 @@ async function buildPackage(root: string, recipe: PackageRecipe): Promise<Stanza
   }
 }
 
-/** A Release file as Launchpad writes it; the origin is what pins of PPAs go by. */
+/** A Release file as Launchpad writes it; pins of PPAs refer to its origin. */
 function renderRelease(
   ppa: PpaRecipe,
   series: string,
@@ -346,7 +346,10 @@ async function serve(
   await sendFile(request, response, join(place.directory, posix.normalize(path)), fault);
 }
 
-/** What Launchpad's API says of an archive; what it does not know or tell is plain text. */
+/**
+ * Launchpad's answer about an archive; operations that this server does not know, or Launchpad does not answer, are
+ * plain text.
+ */
 function apiAnswer(request: IncomingMessage, archive: PublishedArchive | undefined): { status: number; body: unknown } {
   if (archive === undefined) return { status: 404, body: null };
   if (archive.ppa.flaw === 'private') return { status: 401, body: null };

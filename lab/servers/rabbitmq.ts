@@ -7,7 +7,7 @@ import { lastLines } from '#lib/exec.ts';
 
 /**
  * A private RabbitMQ from Debian's package rabbitmq-server: on loopback, with its own ports, folders, cookie and epmd,
- * so that several can run at once beside whatever the machine runs. It ends with the process that started it.
+ * so that several can run at once beside the machine's own. It ends with the process that started it.
  */
 export interface RabbitMq extends AsyncDisposable {
   /** `amqp://127.0.0.1:PORT`, user guest. */
@@ -23,14 +23,14 @@ export interface RabbitMq extends AsyncDisposable {
   restart(options?: { readonly kill?: boolean }): Promise<void>;
   /** Closes every client's connection from the broker's side; clients may come back at once. */
   closeAllConnections(): Promise<void>;
-  /** After this time a message that was delivered and not acknowledged closes its channel. Holds until a restart. */
+  /** Time after which a message that was delivered and not acknowledged closes its channel. Holds until a restart. */
   setConsumerTimeout(milliseconds: number): Promise<void>;
 }
 
 export interface RabbitMqOptions {
-  /** Where its data and logs are, kept afterwards. Default: a temporary folder, removed afterwards. */
+  /** Folder of its data and logs, kept afterwards. Default: a temporary folder, removed afterwards. */
   readonly directory?: string;
-  /** Told in a line what is going on. */
+  /** Called with a line about each step. */
   readonly onProgress?: (line: string) => void;
 }
 
@@ -49,7 +49,7 @@ export async function startRabbitMq(options: RabbitMqOptions = {}): Promise<Rabb
     try {
       return await startOnce(directory, removeDirectory, options.onProgress ?? (() => {}));
     } catch (error) {
-      // Somebody else may have taken a port between the look and the start.
+      // Another process may have taken a port between the look and the start.
       if (attempt < startAttempts && error instanceof Error && /eaddrinuse|already in use/i.test(error.message))
         continue;
       await removeDirectory();
@@ -156,7 +156,7 @@ async function prepare(directory: string, ports: Ports): Promise<Record<string, 
     LC_ALL: 'C.UTF-8',
     HOME: at('home'),
     RABBITMQ_CONF_ENV_FILE: at('environment.conf'),
-    // The same in every life of this folder: the data belongs to the node of this name.
+    // Equal after every restart in this folder: the data belongs to the node of this name.
     RABBITMQ_NODENAME: 'imagebuilder@localhost',
     RABBITMQ_MNESIA_BASE: at('data'),
     RABBITMQ_LOG_BASE: at('log'),
@@ -176,7 +176,7 @@ async function prepare(directory: string, ports: Ports): Promise<Record<string, 
 
 type Child = ReturnType<typeof child>;
 
-/** A process group of its own that gets SIGTERM when this process dies, however it dies. */
+/** A process group of its own that gets SIGTERM when this process dies, in whatever way. */
 function child(file: string, args: readonly string[], env: Readonly<Record<string, string>>) {
   return execa('setpriv', ['--pdeathsig', 'TERM', '--', file, ...args], {
     env,
@@ -190,7 +190,7 @@ function child(file: string, args: readonly string[], env: Readonly<Record<strin
   });
 }
 
-/** Resolves when the broker takes connections; ends it and throws with its last lines when it does not get there. */
+/** Resolves when the broker takes connections; ends it and throws with its last lines when it does not become ready. */
 async function ready(broker: Child): Promise<void> {
   let output = '';
   const complete = await new Promise<boolean>((resolve) => {
@@ -215,7 +215,7 @@ async function end(process_: Child, signal: 'SIGTERM' | 'SIGKILL'): Promise<void
       // It has ended already.
     }
   };
-  // SIGTERM goes to the script alone, which stops the broker in order.
+  // SIGTERM goes only to the script, which stops the broker in order.
   if (signal === 'SIGTERM') process_.kill('SIGTERM');
   else sendToGroup('SIGKILL');
   const timer = setTimeout(() => sendToGroup('SIGKILL'), 30_000);
@@ -224,7 +224,7 @@ async function end(process_: Child, signal: 'SIGTERM' | 'SIGKILL'): Promise<void
   sendToGroup('SIGKILL');
 }
 
-/** A free port below 32768: above, a client's own port may sit on a listener's, and a restart of it fails. */
+/** A free port below 32768: above, a client's own port may be equal to a listener's, whose restart then fails. */
 async function freePort(taken: readonly number[]): Promise<number> {
   for (;;) {
     const candidate = 20_000 + Math.floor(Math.random() * 12_000);

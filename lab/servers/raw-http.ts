@@ -1,12 +1,12 @@
 import { connect, type Socket } from 'node:net';
 
-/** A caller of HTTP that need not do what HTTP asks of it. */
+/** An HTTP caller that may break the rules of HTTP. */
 
 export interface RawCaller {
   readonly socket: Socket;
   /** The answer of the server so far. */
   text(): string;
-  /** Resolves with all that the server says, once it has closed the connection. */
+  /** Resolves with the whole answer, once the server has closed the connection. */
   readonly closed: Promise<string>;
 }
 
@@ -24,7 +24,7 @@ export function rawCall(port: number, ...parts: readonly (string | Uint8Array)[]
   return { socket, text: () => text, closed };
 }
 
-/** The head of a POST that promises a body of so many bytes. */
+/** The head of a POST that announces a body of so many bytes. */
 export function postHead(path: string, length: number, headers: Readonly<Record<string, string>> = {}): string {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   return `POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: ${length}\r\n${lines.join('')}\r\n`;

@@ -12,7 +12,7 @@ export interface ServeProcessOptions {
   readonly root: string;
   /** IMAGEBUILDER_… settings. */
   readonly settings: Readonly<Record<string, string>>;
-  /** Where its log goes. */
+  /** File for its log. */
   readonly logFile: string;
   readonly signal: AbortSignal;
 }
@@ -32,7 +32,8 @@ export async function startServeProcess(options: ServeProcessOptions): Promise<S
 async function start(options: ServeProcessOptions, port: number): Promise<ServeProcess> {
   const { root, settings, logFile, signal } = options;
   const log = createWriteStream(logFile);
-  // An own process group: Ctrl-C in the terminal must not stop it before what uses it. pdeathsig: nor may it stay.
+  // An own process group: Ctrl-C in the terminal must not stop it before its users. pdeathsig: it must not outlive
+  // them.
   const child = execa(
     'setpriv',
     ['--pdeathsig', 'TERM', join(root, 'bin', 'imagebuilder'), 'serve', '--listen', `127.0.0.1:${port}`],

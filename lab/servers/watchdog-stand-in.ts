@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * A stand-in for OpenFaaS's of-watchdog, which cannot be had in every laboratory. Only for tests of our image: it does
- * in mode http what was seen of of-watchdog 0.11.6, with the same environment variables, and no more.
+ * A stand-in for OpenFaaS's of-watchdog, which cannot be had in every laboratory. Only for tests of our image: it
+ * behaves in mode http as of-watchdog 0.11.6 was seen to, with the same environment variables, and no more.
  *
  * - starts `fprocess`, split at spaces, without a shell, and ends with 1 when that fails
  * - passes calls to `port` (8080) on to `upstream_url`; 429 beyond `max_inflight`; 504 after `exec_timeout`
- * - .lock in the folder for temporary files and `/_/health` tell that it is up
+ * - .lock in the folder for temporary files and `/_/health` show that it is up
  * - SIGTERM: passed to the function at once; the lock goes and health is 503; calls are passed on for
  *   `healthcheck_interval` more; then no more connections, the calls in flight end, exit code 0
  */

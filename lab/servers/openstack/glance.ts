@@ -6,13 +6,13 @@ import { ini, type Server, startServer } from './server.ts';
 /** Glance from Debian's package glance-api, on SQLite and files. */
 
 export interface GlanceOptions {
-  /** With its database in it: `prepareGlance`. */
+  /** Folder with its database: `prepareGlance`. */
   readonly directory: string;
   readonly port: number;
   readonly authUrl: string;
   readonly certificateAuthority?: string | undefined;
   readonly imageSizeCapBytes?: number;
-  /** Of one project, such as `30MB`. */
+  /** Quota of one project, such as `30MB`. */
   readonly storageQuota?: string;
   readonly propertyQuota?: number;
 }
@@ -32,7 +32,7 @@ export async function startGlance(options: GlanceOptions): Promise<Server> {
   });
 }
 
-/** Writes glance-api.conf; a restart takes it up. */
+/** Writes glance-api.conf; a restart applies it. */
 export async function writeGlanceConfiguration(options: GlanceOptions): Promise<void> {
   const { directory, port, authUrl, certificateAuthority, imageSizeCapBytes, storageQuota, propertyQuota } = options;
   const at = (name: string) => join(directory, name);

@@ -6,10 +6,10 @@ import { ini, type Server, startServer } from './server.ts';
 /** Keystone from Debian's package keystone, on SQLite, run by uwsgi. */
 
 export interface KeystoneOptions {
-  /** With its database and keys in it: `prepareKeystone`. */
+  /** Folder with its database and keys: `prepareKeystone`. */
   readonly directory: string;
   readonly port: number;
-  /** Default 3600. Taken up at a start. */
+  /** Default 3600. A start applies it. */
   readonly tokenLifetimeSeconds?: number;
   /** Files; with them it speaks HTTPS only. */
   readonly tls?: { readonly certificate: string; readonly key: string; readonly certificateAuthority: string };
@@ -31,7 +31,7 @@ export async function startKeystone(options: KeystoneOptions): Promise<Server> {
       ...['--plugins', 'python3', ...socket, '--wsgi-file', '/usr/bin/keystone-wsgi-public'],
       ...['--master', '--processes', '1', '--threads', '4', '--enable-threads', '--no-orphans', '--die-on-term'],
       ...['--need-app', '--lazy-apps', '--buffer-size', '65535'],
-      // It closes every connection after its answer; without saying so, clients try to use them again.
+      // It closes every connection after its answer; without this header, clients try to use them again.
       ...['--add-header', 'Connection: close'],
     ],
     env: { OS_KEYSTONE_CONFIG_DIR: directory },
@@ -40,7 +40,7 @@ export async function startKeystone(options: KeystoneOptions): Promise<Server> {
   });
 }
 
-/** Writes keystone.conf, with folder and lifetime of tokens in it; a restart takes it up. */
+/** Writes keystone.conf, with folder and lifetime of tokens in it; a restart applies it. */
 export async function writeKeystoneConfiguration(options: KeystoneOptions): Promise<void> {
   const { directory, tokenLifetimeSeconds = 3600 } = options;
   const at = (name: string) => join(directory, name);

@@ -10,13 +10,13 @@ import { copyTemplate, projects, region, writeCatalogue } from './template.ts';
 
 /**
  * A private OpenStack of Debian's own packages: Keystone, and Glance and Swift where wanted, on loopback and free
- * ports, with all they write in one folder. About 4 seconds, and 15 more the first time. They end with this process.
+ * ports, with all their files in one folder. About 4 seconds, and 15 more the first time. They end with this process.
  */
 export interface OpenStack extends AsyncDisposable {
   readonly authUrl: string;
   readonly region: string;
   readonly keystone: Server;
-  /** Throws where it was not asked for. */
+  /** Throws where the options did not include it. */
   readonly glance: Server;
   readonly swift: Swift;
   readonly glanceUrl: string;
@@ -25,7 +25,7 @@ export interface OpenStack extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
   /** Restarts Keystone with a new lifetime of tokens. */
   setTokenLifetime(seconds: number): Promise<void>;
-  /** Restarts Glance with other limits; none given, none hold. */
+  /** Restarts Glance with other limits; an absent one does not hold. */
   setGlanceLimits(limits: GlanceLimits): Promise<void>;
   /** Debian's own `openstack` command as the user of project `builder`, about two seconds each. */
   command(args: readonly string[]): Promise<ExecResult>;
@@ -37,9 +37,9 @@ export interface OpenStackOptions {
   readonly services?: readonly ('glance' | 'swift')[];
   readonly tls?: KeystoneOptions['tls'];
   readonly swift?: Pick<SwiftOptions, 'maximumFileBytes'>;
-  /** Where its data are, kept afterwards. Default: a temporary folder, removed afterwards. */
+  /** Folder of its data, kept afterwards. Default: a temporary folder, removed afterwards. */
   readonly directory?: string;
-  /** Told in a line what is going on. */
+  /** Called with a line about each step. */
   readonly onProgress?: (line: string) => void;
 }
 

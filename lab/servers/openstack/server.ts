@@ -11,7 +11,7 @@ export interface Server extends AsyncDisposable {
   readonly port: number;
   /** Process id while it runs, else null. */
   readonly pid: number | null;
-  /** What it wrote last, oldest first. */
+  /** The last lines of its output, oldest first. */
   log(): string;
   start(): Promise<void>;
   /** Stops it; with `kill` at once, by SIGKILL. */
@@ -26,7 +26,10 @@ export interface ServerOptions {
   readonly port: number;
   readonly command: readonly [string, ...string[]];
   readonly env?: Readonly<Record<string, string>>;
-  /** Answered with any status below 500 once the server works; a port that only takes connections does for null. */
+  /**
+   * URL that is answered with any status below 500 once the server works; null: a port that takes connections is
+   * enough.
+   */
   readonly readyUrl: string | null;
   /** File with the CA of `readyUrl`. */
   readonly certificateAuthority?: string | undefined;
@@ -94,7 +97,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
 
 type Child = ReturnType<typeof spawn>;
 
-/** A process group of its own that gets SIGTERM when this process dies, however it dies. */
+/** A process group of its own that gets SIGTERM when this process dies, in whatever way. */
 function spawn({ command, env }: ServerOptions) {
   return execa('setpriv', ['--pdeathsig', 'TERM', '--', ...command], {
     env: { ...cleanEnvironment, ...env },
@@ -116,7 +119,7 @@ function signalGroup(child: Child, name: NodeJS.Signals): void {
   }
 }
 
-/** Asked by HTTP, since uwsgi takes connections before its program is loaded. */
+/** Asks by HTTP, since uwsgi takes connections before its program is loaded. */
 async function isReady({ port, readyUrl, certificateAuthority }: ServerOptions): Promise<boolean> {
   if (readyUrl === null) return !(await isFree(port));
   try {
@@ -135,7 +138,9 @@ async function isReady({ port, readyUrl, certificateAuthority }: ServerOptions):
   }
 }
 
-/** `count` free ports below 32768: above, a client's own port may sit on a listener's, and a restart of it fails. */
+/**
+ * `count` free ports below 32768: above, a client's own port may be equal to a listener's, whose restart then fails.
+ */
 export async function freePorts(count: number): Promise<number[]> {
   const ports: number[] = [];
   while (ports.length < count) {

@@ -17,13 +17,13 @@ export interface SwiftOptions {
   readonly port: number;
   readonly authUrl: string;
   readonly certificateAuthority?: string | undefined;
-  /** Largest object; beyond it only segments help. Default: Swift's own 5 GiB. */
+  /** Largest object; a larger one needs segments. Default: Swift's own 5 GiB. */
   readonly maximumFileBytes?: number;
 }
 
 const kinds = ['account', 'container', 'object'] as const;
 const script = (name: string) => join(import.meta.dirname, name);
-/** The one that Debian's modules belong to, whatever other Python is first in the PATH. */
+/** The Python of Debian's modules, whatever other Python is first in the PATH. */
 const python = '/usr/bin/python3';
 
 export async function startSwift(options: SwiftOptions): Promise<Swift> {
@@ -121,7 +121,7 @@ function proxySections({ port, directory, authUrl, certificateAuthority }: Swift
       user_domain_id: 'default',
       project_name: 'service',
       project_domain_id: 'default',
-      // So that TempURLs, which carry no token, get as far as their own check.
+      // TempURLs carry no token: so they reach their own check.
       delay_auth_decision: true,
       token_cache_time: -1,
       ...(certificateAuthority === undefined ? {} : { cafile: certificateAuthority }),

@@ -10,12 +10,12 @@ import { adminPassword, prepareKeystone, startKeystone } from './keystone.ts';
 import { freePorts } from './server.ts';
 
 /**
- * What every private OpenStack begins with: databases, keys, users and a catalogue, made once (15 seconds) and copied
- * from then on. URLs in the catalogue are put in after the copy.
+ * The initial state of every private OpenStack: databases, keys, users and a catalogue, made once (15 seconds) and then
+ * copied. URLs are put into the catalogue after the copy.
  */
 
 export const region = 'lab1';
-/** A project with one user, both of this name, who is a member and no more. */
+/** Projects with one user each, of the same name, who is only a member. */
 export const projects = {
   builder: { name: 'builder', password: 'builder-password' },
   other: { name: 'other', password: 'other-password' },
@@ -75,7 +75,7 @@ async function makeTemplate(directory: string): Promise<void> {
   await seed(`http://127.0.0.1:${port}/v3`);
 }
 
-/** Users, projects and catalogue, as an operator would make them. */
+/** Creates users, projects and catalogue, as an operator would. */
 async function seed(url: string): Promise<void> {
   const scope = { project: { name: 'admin', domain: { id: 'default' } } };
   const user = { name: 'admin', password: adminPassword, domain: { id: 'default' } };
@@ -105,7 +105,7 @@ async function seed(url: string): Promise<void> {
     await addUser(project, name, password, 'member');
   }
   for (const [name, type] of Object.entries(catalogue)) {
-    // `bootstrap` has made Keystone's own.
+    // `bootstrap` has made Keystone's own entry.
     if (type === 'identity') continue;
     const serviceId = await create('services', 'service', { name, type });
     for (const kind of interfaces) {
