@@ -12,7 +12,7 @@ import type { FromBuilder, ToBuilder } from './image-builder.ts';
 import { benchRequest } from './job.ts';
 import { Stopwatch } from './measure.ts';
 
-/** The process that builds, as the worker does, once per message; its settings are in the environment, as everywhere. */
+/** The process that builds as the worker does, once per message. Its settings are in the environment, as everywhere. */
 
 process.on('disconnect', () => process.exit());
 
@@ -27,7 +27,7 @@ try {
   fail(error);
 }
 
-/** Chooses the guest, tells of it, and returns what makes one build. */
+/** Chooses the guest, reports it to the bench, and returns the function that makes one build. */
 async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
   for (const folder of [config.workDirectory, config.cacheDirectory]) await mkdir(folder, { recursive: true });
   const tools = await openBuildTools({
@@ -58,7 +58,7 @@ function fail(error: unknown): void {
   tell({ type: 'failed', code, message, logTail });
 }
 
-/** A reporter that reports to nobody and times the steps. */
+/** A reporter that only times the steps. */
 function stepTimer(watch: Stopwatch): BuildReporter {
   return { begin: (step) => watch.begin(step), progress() {}, notice() {}, log() {}, guest() {} };
 }

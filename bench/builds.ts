@@ -23,7 +23,7 @@ import { measureRepack, type RepackMeasurement } from './repack.ts';
 export interface BuildsOptions {
   /** The checkout. */
   readonly root: string;
-  /** Null for those that can run here. */
+  /** Null for all guests that can run here. */
   readonly guests: readonly GuestKind[] | null;
   readonly rounds: number;
   readonly signal: AbortSignal;
@@ -31,19 +31,19 @@ export interface BuildsOptions {
 }
 
 export interface BuildsResult {
-  /** By guest, one measurement a round. */
+  /** Measurements by guest, one per round. */
   readonly ours: readonly { readonly guest: GuestKind; readonly runs: readonly Measurement[] }[];
   readonly theirs: readonly Measurement[];
   readonly repacks: readonly RepackMeasurement[];
-  /** Of the vm guest and of virt-customize. */
+  /** The accelerator of the vm guest and of virt-customize. */
   readonly accelerator: Accelerator;
   readonly applianceSeconds: number;
   readonly baseBytes: number;
 }
 
 /**
- * One job done by Image Builder with each guest, and by virt-customize with qemu-img, in turns, on the same base image
- * and through caches of packages that are filled by then, as far as the mirror lets them be.
+ * Does one job with each guest of Image Builder, and with virt-customize and qemu-img, in turns, on the same base
+ * image. The caches of packages are filled by then, as far as the mirror allows caching.
  */
 export async function measureBuilds({ root, guests, rounds, signal, onLine }: BuildsOptions): Promise<BuildsResult> {
   const cacheDirectory = join(root, '.cache/bench');
@@ -51,7 +51,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(cacheDirectory, 'run-'));
   cleanup.defer(() => rm(directory, { recursive: true, force: true }));
-  // The builder of the vm guest is nobody.
+  // The builder of the vm guest runs as nobody.
   await chmod(directory, 0o755);
 
   const image = await makeBaseImage({ cacheDirectory: baseImageCache, onLine, signal });
@@ -126,7 +126,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   return { ours, theirs, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
 }
 
-/** What vms run with here, also where none takes part. */
+/** The accelerator of vms here, also where no vm takes part. */
 async function acceleratorOf(
   builders: readonly Builder[],
   settings: ReturnType<typeof loadConfig>,
@@ -137,7 +137,7 @@ async function acceleratorOf(
   return probe.usable ? probe.accelerator : 'tcg';
 }
 
-/** What virt-customize is given: the proxy with its cache of packages, and the key of the PPA. */
+/** Starts the proxy with its cache of packages, and reads the key of the PPA, for virt-customize. */
 async function startServices(
   { connectTimeoutMs, stallTimeoutMs, cacheDirectory, aptCacheBytes }: ReturnType<typeof loadConfig>,
   launchpad: Launchpad,

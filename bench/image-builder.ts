@@ -22,10 +22,10 @@ export type FromBuilder =
 
 export type GuestKind = 'host' | 'vm';
 
-/** A process that builds with one of the guests. Disposing ends it, and whatever it is at. */
+/** A process that builds with one of the guests. Disposing ends it, together with its work. */
 export interface Builder extends AsyncDisposable {
   readonly guest: GuestKind;
-  /** What runs the vm; null for the host guest. */
+  /** How the vm runs: `kvm` or `tcg`; null for the host guest. */
   readonly accelerator: Accelerator | null;
   readonly processId: number;
   /** One build, from the fetch to the store. The image is removed again. */
@@ -34,9 +34,9 @@ export interface Builder extends AsyncDisposable {
 
 export interface BuilderOptions {
   readonly guest: GuestKind;
-  /** For caches that stay; they are the builder's own. */
+  /** Folder for caches that stay, for this builder alone. */
   readonly cacheDirectory: string;
-  /** An empty folder, for all else. */
+  /** An empty folder, for all other files. */
   readonly directory: string;
   /** Settings, by their environment variables. */
   readonly environment: Readonly<Record<string, string>>;
@@ -46,8 +46,8 @@ export interface BuilderOptions {
 const nobody = 65_534;
 
 /**
- * Starts a builder; one with the vm guest has no privileges, also where this process has. Throws `guest.unavailable`
- * with all that is missing where this machine cannot have that guest.
+ * Starts a builder; one with the vm guest has no privileges, even where this process has. Throws `guest.unavailable`
+ * with all missing parts where this machine cannot have that guest.
  */
 export async function startBuilder(options: BuilderOptions): Promise<Builder> {
   const { guest, cacheDirectory, directory, signal } = options;
@@ -107,7 +107,7 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
   }
 }
 
-/** Whoever may do nothing, but for what the group of /dev/kvm may. */
+/** A user without rights, but for those of the group of /dev/kvm. */
 async function unprivilegedUser(): Promise<{ uid: number; gid: number }> {
   const group = await stat('/dev/kvm').then(
     ({ gid }) => gid,

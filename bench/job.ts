@@ -1,7 +1,9 @@
 import { parseBuildRequest } from '#lib/api/request.ts';
 import type { PpaRecipe } from '../lab/servers/launchpad.ts';
 
-/** The job that both ways do: one PPA with a package of its own, and three of the archive that bring a dozen more. */
+/**
+ * The job for both tools: one PPA with a package of its own, and three packages of the archive that bring a dozen more.
+ */
 
 export const ppaName = { owner: 'bench', name: 'ppa' } as const;
 export const packages = ['hello-ppa', 'nginx', 'jq', 'git'] as const;

@@ -12,9 +12,9 @@ export interface Libguestfs extends AsyncDisposable {
 }
 
 export interface LibguestfsOptions {
-  /** For the appliance and, where this machine has none, a kernel. */
+  /** Folder for the appliance and, where this machine has none, a kernel. */
   readonly directory: string;
-  /** Let it use KVM. Without, QEMU emulates: some machines have a /dev/kvm on which no machine ever starts. */
+  /** Whether to use KVM. Otherwise QEMU emulates: some machines have a /dev/kvm on which no machine ever starts. */
   readonly kvm: boolean;
   readonly signal: AbortSignal;
 }
@@ -37,7 +37,7 @@ export async function prepareLibguestfs({ directory, kvm, signal }: LibguestfsOp
     const version = await unpackKernel(directory, signal);
     environment.SUPERMIN_KERNEL = join(directory, 'kernel/boot', `vmlinuz-${version}`);
     environment.SUPERMIN_MODULES = join(directory, 'kernel/lib/modules', version);
-    // supermin looks at this folder even when it was told of another one.
+    // supermin looks at this folder even when SUPERMIN_MODULES names another one.
     if ((await mkdir('/lib/modules', { recursive: true })) !== undefined) {
       // A kernel may have been installed meanwhile; then the folder is no longer ours.
       undo.defer(() => rmdir('/lib/modules').catch(() => {}));
@@ -72,7 +72,7 @@ export interface VirtCustomizeJob {
   readonly basePath: string;
   readonly packages: readonly string[];
   readonly ppaUrl: string;
-  /** Of the PPA, in ASCII armour. */
+  /** Key of the PPA, in ASCII armour. */
   readonly key: string;
   readonly series: string;
   /** Proxy on this machine's loopback address. */
@@ -83,10 +83,10 @@ export interface VirtCustomizeJob {
   readonly signal: AbortSignal;
 }
 
-/** How the machine that libguestfs boots reaches this one (its QEMU user network is 169.254.0.0/16). */
+/** Address of this machine in the machine that libguestfs boots (its QEMU user network is 169.254.0.0/16). */
 const hostFromInside = '169.254.2.2';
 
-/** Does the job; `overlayPath` is what it leaves of the changes, for the comparison of repacking. */
+/** Does the job; `overlayPath` keeps the changes, for the comparison of repacking. */
 export async function measureVirtCustomize(
   guestfs: Libguestfs,
   job: VirtCustomizeJob,

@@ -8,7 +8,10 @@ import type { GuestKind } from './image-builder.ts';
 import { reportBuilds } from './report.ts';
 import { measureUpload } from './upload.ts';
 
-/** `npm run bench`: times Image Builder against what else does the same. Nothing is asserted: it prints. */
+/**
+ * `npm run bench`: compares the time of Image Builder with that of other tools for the same job. It asserts nothing, it
+ * only prints.
+ */
 
 const root = dirname(import.meta.dirname);
 

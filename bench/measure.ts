@@ -1,4 +1,4 @@
-/** Time of what runs, and what is made of the numbers. */
+/** Measures the time of programs, and sums the numbers up. */
 
 /** Seconds of each step, in the order in which they came. */
 export type Steps = Readonly<Record<string, number>>;
@@ -53,8 +53,8 @@ export function medianSteps(rounds: readonly Measurement[]): Steps {
 }
 
 /**
- * What two ways of doing one thing have to each other: the median of what it was in each round, since a machine that
- * others use is as fast for both only at about the same time.
+ * The ratio of two ways to do one thing: the median of the ratios of the rounds. Other users slow the machine down, so
+ * the two are comparable only at about the same time.
  */
 export function medianRatio(values: readonly number[], others: readonly number[]): number {
   return median(values.map((value, round) => value / (others[round] ?? Number.NaN)));

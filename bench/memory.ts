@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 /** Processes whose memory counts: a process with all its descendants. */
 export interface ProcessTree {
   readonly root: number;
-  /** Descendants that are left out, with theirs. */
+  /** Descendants that are left out, with their own descendants. */
   readonly except?: ReadonlySet<number>;
 }
 
@@ -54,7 +54,7 @@ async function memoryOf({ root, except }: ProcessTree): Promise<number> {
 }
 
 async function memoryOfProcess(id: number): Promise<number> {
-  // It may have ended by now.
+  // The process may have ended by now.
   const rollup = await readFile(`/proc/${id}/smaps_rollup`, 'utf8').catch(() => '');
   return Number(/^Pss: +([0-9]+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024;
 }

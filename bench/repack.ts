@@ -12,7 +12,7 @@ export interface RepackMeasurement {
   readonly sizeBytes: number;
 }
 
-/** Packs the changes of one overlay in every way there is. */
+/** Packs the changes of one overlay in every possible way. */
 export async function measureRepack(options: {
   readonly basePath: string;
   readonly base: ImageInspection;

@@ -5,7 +5,7 @@ import type { BuildsResult } from './builds.ts';
 import { packages } from './job.ts';
 import { type Measurement, median, medianRatio, medianSteps } from './measure.ts';
 
-/** Steps that are the work itself, whoever does it. The time of all others is Image Builder's own: its overhead. */
+/** Steps that any tool has to do. The time of all others is Image Builder's own: its overhead. */
 const work = ['sources', 'install', 'repack', 'upload'];
 
 const secondsOf = (runs: readonly Measurement[]) => runs.map(({ totalSeconds }) => totalSeconds);

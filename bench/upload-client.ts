@@ -4,7 +4,10 @@ import { createOpenStackStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import type { FinishedImage } from '#lib/store/store.ts';
 
-/** One upload to Glance by the worker's own store, in a process of its own, for its memory. Writes JSON to stdout. */
+/**
+ * Uploads one file to Glance with the worker's own store, in a process of its own, to measure its memory. Writes JSON
+ * to stdout.
+ */
 
 const image = JSON.parse(process.argv[2] ?? '') as FinishedImage;
 const openStack = await readOpenStackConfiguration({
@@ -20,7 +23,7 @@ const { glance } = createOpenStackStores({
   userAgent: 'imagebuilder-bench',
   log: createLog(),
 });
-// As a worker that is warm: Keystone has been asked.
+// A warm worker already has a token of Keystone.
 const signal = new AbortController().signal;
 await glance.find(image.buildId, { signal });
 const started = performance.now();

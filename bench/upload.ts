@@ -9,11 +9,11 @@ import type { FinishedImage } from '#lib/store/store.ts';
 import { startOpenStack } from '../lab/servers/openstack/openstack.ts';
 import { median } from './measure.ts';
 
-/** Uploads of one file to one real Glance, by Image Builder and by curl, in turns. */
+/** Uploads one file to one real Glance, with Image Builder and with curl, in turns. */
 
 export interface UploadMeasurement {
   readonly bytes: number;
-  /** Medians; Image Builder's holds the whole of `put`: record, upload, verification, and the search before and after. */
+  /** Median; it includes all of `put`: record, upload, verification, and the search before and after. */
   readonly imageBuilderSeconds: number;
   readonly curlSeconds: number;
   /** Image Builder's throughput over curl's. */
