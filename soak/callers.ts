@@ -10,7 +10,7 @@ export interface Callers extends AsyncDisposable {
   setExchange(index: number, there: boolean): Promise<void>;
   /** Every event that has come in so far, each once, in the order in which they came. */
   read(): Promise<readonly BuildEvent[]>;
-  /** Says "building: false" when asked from now on. */
+  /** Answers "building: false" from now on. */
   cancelUrl(index: number): string;
   cancel(index: number): void;
   callbackUrl: string;
@@ -74,7 +74,7 @@ export async function startCallers(amqpUrl: string, count: number): Promise<Call
           for (;;) {
             const message = await channel.get(mailbox(exchange), { noAck: true });
             if (message === false) break;
-            // What RabbitMQ has lost its confirmation of comes twice, with the same id.
+            // RabbitMQ delivers an event twice, with the same id, when its confirmation was lost.
             if (seen.has(String(message.properties.messageId))) continue;
             seen.add(String(message.properties.messageId));
             events.push(BuildEvent.parse(JSON.parse(message.content.toString('utf8'))));

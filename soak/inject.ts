@@ -6,11 +6,11 @@ import type { FunctionProcess } from '../lab/servers/function.ts';
 import type { Callers } from './callers.ts';
 import { type FaultKind, type PlannedFault, submitters } from './plan.ts';
 
-/** Has the faults of a plan. */
+/** Injects the faults of a plan. */
 export interface Injector {
-  /** Resolves when the fault is over; false where there was nothing for it to hit. */
+  /** Resolves when the fault is over; false where there was nothing to hit. */
   inject(fault: PlannedFault): Promise<boolean>;
-  /** What the faults themselves have shown to be wrong, such as a worker that does not stop when told to. */
+  /** Faults in the service that the injected faults have shown, such as a worker that does not stop on SIGTERM. */
   readonly violations: readonly string[];
 }
 
@@ -20,7 +20,7 @@ export interface InjectorOptions {
   readonly startWorker: () => Promise<FunctionProcess>;
 }
 
-/** How long a process of a kind is waited for. */
+/** Longest wait for a process of a kind to appear. */
 const appearsMs = 5_000;
 /** faas-netes gives a pod 30 seconds by default. */
 const stopLimitMs = 30_000;
@@ -61,7 +61,7 @@ export function createInjector({ fleet, callers, startWorker }: InjectorOptions)
     }
     return false;
   };
-  /** Makes something go wrong for a while. Whatever happens meanwhile, it is mended. */
+  /** Breaks something for a while, and mends it again whatever happens meanwhile. */
   const forAWhile = async (
     { lastsMs }: PlannedFault,
     begin: () => Promise<void> | void,
@@ -173,7 +173,7 @@ export function createInjector({ fleet, callers, startWorker }: InjectorOptions)
   return { inject: (fault) => kinds[fault.kind](fault), violations };
 }
 
-/** Ids of all that `id` has started and what these have started. */
+/** Ids of all descendants of `id`. */
 async function descendants(id: number): Promise<number[]> {
   const children = await readFile(`/proc/${id}/task/${id}/children`, 'utf8').catch(() => '');
   const found: number[] = [];

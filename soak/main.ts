@@ -19,8 +19,9 @@ import { type Dealing, submit } from './submit.ts';
 import { type Account, openTally, type Tally } from './tally.ts';
 
 /**
- * `npm run soak`: many small builds from many submitters on a fleet of workers, while everything that can break does,
- * at random but as the seed says. Prints what became of them, and ends with 1 where something was lost, doubled or left.
+ * `npm run soak`: many small builds from many submitters on a fleet of workers, while faults of all kinds happen, at
+ * random but determined by the seed. Prints how the builds ended, and exits with 1 where something was lost, doubled or
+ * left over.
  */
 
 const options = new Command('npm run soak --')
@@ -35,7 +36,7 @@ const options = new Command('npm run soak --')
 
 /** Submissions under way at once, for each worker. */
 const submissionsPerWorker = 3;
-/** After the last fault every build ends, and is told of, within this. */
+/** Time after the last fault in which every build has to end and its caller to be notified. */
 const drainLimitMs = 15 * 60_000;
 const progressMs = 30_000;
 
@@ -55,7 +56,7 @@ await using fleet = await startFleet({
     failingPackage('fails', 'this package always fails'),
   ],
   settings: {
-    // Every build downloads its base image, so that every one meets the image server's faults.
+    // Every build downloads its base image, so that each one meets the image server's faults.
     IMAGEBUILDER_IMAGE_CACHE_SIZE: '1M',
     IMAGEBUILDER_STALL_TIMEOUT: '4',
     IMAGEBUILDER_CANCEL_POLL: '1',
@@ -86,7 +87,7 @@ report(
   [...injector.violations, ...dealings.flatMap(({ violations }) => violations), ...account.unexpected, ...unended],
 );
 
-/** Follows the plan: submissions as fast as they are built, and the faults after them. */
+/** Follows the plan: submits as fast as builds are done, and injects the faults after their submissions. */
 async function submitAll(): Promise<void> {
   const until = beganAt + options.minutes * 60_000;
   const underWay = new Set<Promise<void>>();
@@ -122,7 +123,7 @@ async function submitAll(): Promise<void> {
   while (underWay.size > 0) await Promise.race(underWay);
 }
 
-/** Keeps a promise among those under way until it ends; what it throws ends the soak. */
+/** Keeps a promise in the set until it ends; its error ends the soak. */
 function follow(underWay: Set<Promise<void>>, work: () => Promise<void>): void {
   const promise = work().finally(() => underWay.delete(promise));
   underWay.add(promise);
@@ -132,11 +133,13 @@ async function cancelWhereWanted({ submission, accepted }: Dealing): Promise<voi
   if (submission.kind !== 'cancel by DELETE' && submission.kind !== 'cancel by cancel_url') return;
   await sleep(submission.cancelAfterMs);
   callers.cancel(submission.index);
-  // Once: who cancels while RabbitMQ is away is answered with an error, and its build is built.
+  // Once only: a caller who cancels while RabbitMQ is away gets an error, and its build is built.
   if (submission.kind === 'cancel by DELETE') for (const id of accepted) await fleet.cancel(id).catch(() => {});
 }
 
-/** Waits until every build has ended and its caller knows; resolves with what is still missing when the time is over. */
+/**
+ * Waits until every build has ended and its caller is notified; resolves with the missing ones when the time is over.
+ */
 async function drain(fleet: Fleet, tally: Tally, callers: Callers): Promise<string[]> {
   say('every submission and every fault has been; waiting for the rest');
   for (const end = Date.now() + drainLimitMs; ; await sleep(500)) {
@@ -159,7 +162,10 @@ async function waitingJobs(fleet: Fleet): Promise<number> {
   }
 }
 
-/** Every worker is told to stop, and a last one starts and stops: that it removes what the dead ones left is promised. */
+/**
+ * Stops every worker, then starts and stops a last one, because the service promises that it removes the leftovers of
+ * dead ones.
+ */
 async function stopWorkers(): Promise<void> {
   const stop = async () => {
     for (const worker of fleet.workers()) {
@@ -169,7 +175,7 @@ async function stopWorkers(): Promise<void> {
   };
   await stop();
   const last = await startWorker();
-  // It cleans up when it is first called.
+  // The worker cleans up when it is first called.
   await call(last.address, '/', { method: 'POST', body: '' });
   await stop();
 }

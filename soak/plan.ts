@@ -1,11 +1,14 @@
-/** What a soak does, as a function of its seed alone: which submissions, and which faults after which of them. */
+/**
+ * The plan of a soak, as a function of its seed alone: its submissions, and its faults with the submission each
+ * follows.
+ */
 
 export interface Plan {
   readonly submissions: readonly Submission[];
   readonly faults: readonly PlannedFault[];
 }
 
-/** What a submitter sends and then does. `equal`: the same request several times at once. */
+/** The kinds of submission, by the submitter's acts. `equal`: the same request several times at once. */
 const submissionKinds = {
   plain: 50,
   equal: 10,
@@ -21,16 +24,16 @@ export type SubmissionKind = keyof typeof submissionKinds;
 export interface Submission {
   readonly kind: SubmissionKind;
   readonly index: number;
-  /** Which of the submitters sends it: each has an exchange of its own. */
+  /** Index of the submitter: each has an exchange of its own. */
   readonly submitter: number;
   readonly packages: readonly string[];
-  /** Whether it wants to be called back, too. */
+  /** Whether the submission has a callback, too. */
   readonly callback: boolean;
-  /** For those that are cancelled: how long after they were accepted. */
+  /** For submissions that are cancelled: time after their acceptance. */
   readonly cancelAfterMs: number;
 }
 
-/** Faults by how often each comes, relatively. */
+/** Faults with their relative frequency. */
 const faultKinds = {
   'worker killed': 10,
   'worker killed with everything that it had started': 8,
@@ -57,18 +60,18 @@ export type FaultKind = keyof typeof faultKinds;
 
 export interface PlannedFault {
   readonly kind: FaultKind;
-  /** Injected after this submission … */
+  /** Index of the submission after which the fault is injected … */
   readonly afterSubmission: number;
   /** … so much later … */
   readonly delayMs: number;
   /** … and for so long, where it lasts. */
   readonly lastsMs: number;
-  /** Which one of several it hits: 0 to 1. */
+  /** Which one of several processes the fault hits: 0 to 1. */
   readonly pick: number;
 }
 
 export const submitters = 5;
-/** Packages of the PPA that do nothing but be there. */
+/** Packages of the PPA without effects. */
 export const plainPackages = ['libfoo', 'pack-a', 'pack-b', 'pack-c'];
 /** Faults per submission, on average. */
 const faultRate = 0.5;

@@ -4,23 +4,26 @@ import type { Fleet, Submitted } from '../lab/fleet/fleet.ts';
 import type { Callers } from './callers.ts';
 import type { Submission } from './plan.ts';
 
-/** One submitter's dealings with the service: it sends, sends again where it was not answered or told to, and cancels. */
+/**
+ * One submitter's dealings with the service: it sends, sends again after a missing answer or a request to retry, and
+ * cancels.
+ */
 export interface Dealing {
   readonly submission: Submission;
   readonly ticketId: string;
   /** Ids that were answered with 2xx. */
   readonly accepted: Set<string>;
-  /** True where some request got no answer at all, so that a build of its own may have come of it. */
+  /** True where some request got no answer at all, so that it may have made a build of its own. */
   unanswered: boolean;
-  /** What should not have been answered. */
+  /** Answers that should not have come. */
   readonly violations: string[];
 }
 
 const equalRequests = 5;
-/** The service must take submissions again in this time, whatever happens. */
+/** Time within which the service must take submissions again, whatever happens. */
 const patienceMs = 180_000;
 
-/** Sends what the submission says until it is taken. */
+/** Sends the requests of the submission until they are taken. */
 export async function submit(submission: Submission, fleet: Fleet, callers: Callers): Promise<Dealing> {
   const { kind, index } = submission;
   const ticketId = `soak-${index}`;

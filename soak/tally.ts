@@ -8,11 +8,11 @@ import type { BuildView } from '#lib/queue/ledger.ts';
 import type { SubmissionKind } from './plan.ts';
 import type { Dealing } from './submit.ts';
 
-/** What became of every build, and what is wrong with that. */
+/** Records how every build ended, and the faults in that. */
 export interface Tally {
-  /** Takes down what has happened since the last time; resolves with how many accepted builds have not ended. */
+  /** Records the events since the last time; resolves with how many accepted builds have not ended. */
   look(): Promise<number>;
-  /** What is left to be told: ids of builds whose callers have not been told of the end. */
+  /** Ids of builds whose callers have not been notified of the end. */
   untold(told: readonly BuildEvent[], calledBack: ReadonlySet<string>): string[];
   account(told: readonly BuildEvent[], calledBack: ReadonlySet<string>): Promise<Account>;
 }
@@ -23,23 +23,26 @@ export interface Account {
   readonly cancelled: number;
   /** By error code. */
   readonly failed: ReadonlyMap<string, number>;
-  /** Accepted and never ended, or never told of. */
+  /** Builds that were accepted but never ended, or whose caller was never notified. */
   readonly lost: readonly string[];
   /** Built twice: two images of one build, two builds of one request at once, two ends, a build that was refused. */
   readonly doubled: readonly string[];
   /** Images in the store that no completed build accounts for. */
   readonly leaked: readonly string[];
-  /** Builds that failed although nothing was wrong with what they asked for, and they could have been tried again. */
+  /** Builds that failed although their request was correct and they could have been tried again. */
   readonly unexpected: readonly string[];
 }
 
-/** What a submission that cannot be built fails with. Servers that break may make any build fail with a fault of theirs. */
+/**
+ * The expected error of a submission that cannot be built. Servers that break may make any build fail with a fault of
+ * theirs.
+ */
 const expectedCodes: Partial<Readonly<Record<SubmissionKind, string>>> = {
   'unknown package': 'apt.package',
   'unknown PPA': 'ppa.not_found',
   'failing script': 'apt.install',
 };
-/** What a build ends with whose workers, or their guests, died as often as is allowed. */
+/** The errors of a build whose workers, or their guests, died as often as is allowed. */
 const attemptsLostCodes = ['build.attempts_exhausted', 'guest.failed'];
 /** Default of IMAGEBUILDER_MAXIMUM_ATTEMPTS. */
 const maximumAttempts = 3;
@@ -54,7 +57,7 @@ export function openTally(options: {
   const doubled: string[] = [];
   const accepted = () => dealings.flatMap((dealing) => [...dealing.accepted]);
 
-  /** An image is looked at once, and then becomes a hole of its size, for its room; whoever stored it again would show. */
+  /** Checks an image once, and then makes it a hole of its size, to save room; an image stored again would show. */
   const verify = async ({ buildId, event }: BuildView) => {
     const path = fileURLToPath(event.image?.location ?? '');
     const found = await hashFile(path).catch(() => null);
@@ -142,7 +145,7 @@ function unexpectedFailure(build: BuildView | undefined, kind: SubmissionKind): 
   return [`${build.buildId} (${kind}) failed in attempt ${build.attempt} with ${error.code}: ${error.message}`];
 }
 
-/** Builds of one request of which one began before the other had ended. */
+/** Builds of one request that overlapped: one began before the other had ended. */
 function overlapping(builds: readonly BuildView[]): string[] {
   const inOrder = [...builds].sort((one, other) => Date.parse(one.queuedAt) - Date.parse(other.queuedAt));
   return inOrder.flatMap((build, index) => {
@@ -153,7 +156,7 @@ function overlapping(builds: readonly BuildView[]): string[] {
   });
 }
 
-/** What is wrong with the events of a build as its caller got them. */
+/** The faults in the events of a build as its caller got them. */
 function disorder(buildId: string, told: readonly BuildEvent[]): string[] {
   const events = told.filter(({ build_id }) => build_id === buildId);
   const ends = events.filter(({ state }) => isTerminal(state)).length;
@@ -168,7 +171,7 @@ function describe({ sequence, attempt, state, worker, time }: BuildEvent): strin
   return `${sequence} (${state}, attempt ${attempt} by ${worker} at ${time})`;
 }
 
-/** True where the image that was made a hole is no longer one. */
+/** True where an image that was made a hole has data again. */
 async function isStoredAgain(directory: string): Promise<boolean> {
   for (const name of await readdir(directory)) {
     if (name.endsWith('.qcow2') && (await stat(join(directory, name))).blocks > 0) return true;
