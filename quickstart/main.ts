@@ -22,7 +22,7 @@ import { readOptions } from './options.ts';
 import { bootMarker, examplePpa } from './packages.ts';
 import { describeResult } from './report.ts';
 
-/** `npm run quickstart`: from nothing to a changed, bootable image, with everything that takes part on this machine. */
+/** `npm run quickstart`: from nothing to a changed, bootable image, with all services on this machine. */
 
 const root = dirname(import.meta.dirname);
 const directory = join(root, '.cache', 'quickstart');
@@ -98,9 +98,10 @@ async function run(): Promise<void> {
           IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
           IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
           IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
-          // Base image and packages are its own, or named by the user who runs it here as root: trusted.
+          // Base image and packages are trusted: they are the quickstart's own, or named by the user who runs it here
+          // as root.
           IMAGEBUILDER_GUEST: process.env.IMAGEBUILDER_GUEST || 'host',
-          // The image is for the user whose `sudo` this is.
+          // The image is for the user who has called `sudo`.
           IMAGEBUILDER_STORE_READERS: 'everyone',
           IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
           IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
@@ -154,7 +155,7 @@ async function run(): Promise<void> {
   say(`  rm -r ${places.map(shown).join(' ')}`);
 }
 
-/** What points `serve` at the private OpenStack. Its password is a secret, in a file, like everywhere. */
+/** Settings that point `serve` at the private OpenStack. Its password is a secret, in a file, like everywhere. */
 async function openStackSettings({ environment }: OpenStack): Promise<Record<string, string>> {
   const { OS_PASSWORD: password = '', ...variables } = environment;
   const secrets = join(directory, 'secrets');
@@ -163,7 +164,7 @@ async function openStackSettings({ environment }: OpenStack): Promise<Record<str
   return { ...variables, IMAGEBUILDER_SECRETS_DIRECTORY: secrets };
 }
 
-/** Shows the image as the `openstack` command sees it, and fetches it with that. */
+/** Shows the image as the `openstack` command sees it, and downloads it with that command. */
 async function readBack(openStack: OpenStack, imageId: string): Promise<string> {
   return await step('What Glance has', async () => {
     say((await openStack.command(['image', 'show', imageId])).stdout.replace(/^/gm, '    '));
@@ -174,7 +175,7 @@ async function readBack(openStack: OpenStack, imageId: string): Promise<string> 
   });
 }
 
-/** One quickstart at a time in a checkout: they share their caches, and port 8000. */
+/** One quickstart at a time in a checkout, since they share their caches and port 8000. */
 async function takeTurn(): Promise<AsyncDisposable> {
   const turn = await tryLock(join(directory, 'lock'));
   if (turn !== null) return turn;

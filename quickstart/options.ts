@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { HttpUrl, Series } from '#lib/api/request.ts';
 
-/** What the quickstart was asked for on its command line. */
+/** The options of the quickstart's command line. */
 export interface QuickstartOptions {
   /** A base image to take instead of making one; `series` is given with it. */
   readonly baseImage?: string;
@@ -12,7 +12,7 @@ export interface QuickstartOptions {
   readonly openstack?: true;
 }
 
-/** Reads the command line; shows the help, or what is wrong, and ends the process where that is all there is to do. */
+/** Reads the command line. For `--help`, or with a fault in it, prints the text and ends the process. */
 export function readOptions(argv: readonly string[]): QuickstartOptions {
   const command = new Command('npm run quickstart --')
     .description(

@@ -2,10 +2,13 @@ import { markerPackage, type PpaRecipe } from '../lab/servers/launchpad.ts';
 
 /** The PPA of the specification's own example, with the two packages that its request names. */
 
-/** Printed on the console by baz-utils whenever a system that has it boots. */
+/** baz-utils prints this on the console whenever a system that has it boots. */
 export const bootMarker = 'baz-utils-was-here';
 
-/** What `apt` installs of the distribution because baz-utils depends on it: packages of both places come together. */
+/**
+ * Package of the distribution that `apt` installs because baz-utils depends on it: packages of both places come
+ * together.
+ */
 const dependencyFromTheArchive = 'jq';
 
 export function examplePpa(series: string): PpaRecipe {

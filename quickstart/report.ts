@@ -1,7 +1,7 @@
 import type { BuildEvent, ImageResult } from '#lib/api/event.ts';
 import { formatBytes, table } from '#lib/text.ts';
 
-/** The text with which the quickstart ends: what changed, what took how long, what to do with the image. */
+/** The final text of the quickstart: the changes, the time of each step, and the use of the image. */
 
 /** Seconds of every step of the last attempt, from the times of its events. */
 function stepSeconds(events: readonly BuildEvent[]): { step: string; seconds: number }[] {
