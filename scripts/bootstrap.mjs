@@ -29,7 +29,7 @@ if (Number(process.versions.node.split('.')[0]) < 18) {
   process.exit(1);
 }
 
-// A signal during the set-up reaches npm and apt-get too; what they were doing is tidied up before this process ends.
+// A signal during the set-up reaches npm and apt-get too; their work is tidied up before this process ends.
 let interruptedBy;
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 let child;
@@ -64,13 +64,13 @@ function start(node) {
   child.on('close', end);
 }
 
-/** Only root installs, so only root needs to keep others from doing so at once, in whichever checkout they are. */
+/** Only root installs, so only root needs to keep others from installing at the same time, in any checkout. */
 function withDebianLock(action) {
-  // Not in /run/lock, where every user may make a file of this name first.
+  // Not in /run/lock, where every user could make a file of this name first.
   return isRoot ? withLock('/run/imagebuilder-setup.lock', action) : action();
 }
 
-/** Ends as the child did, by the same signal too. */
+/** Ends as the child did, also by the same signal. */
 function end(code, signal) {
   if (signal === null) {
     process.exitCode = code ?? 1;

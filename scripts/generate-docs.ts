@@ -4,8 +4,8 @@ import { secretFiles, settings } from '#lib/config.ts';
 import { errorTable } from '#lib/errors.ts';
 
 /**
- * Writes the parts of the documentation that are made from the code: the tables of settings and secrets in README.md
- * and the table of errors in docs/errors.md. A test fails when they differ from the code.
+ * Writes the parts of the documentation that are generated from the code: the tables of settings and secrets in
+ * README.md and the table of errors in docs/errors.md. A test fails when they differ from the code.
  */
 
 const root = join(import.meta.dirname, '..');

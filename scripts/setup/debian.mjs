@@ -13,7 +13,7 @@ const policyDenies = 101;
 
 const groups = JSON.parse(readFileSync(new URL('../debian-packages.json', import.meta.url), 'utf8'));
 
-/** Groups that a run does without where they cannot be installed: what needs them counts as skipped. */
+/** Groups that are optional where they cannot be installed: tests that need them count as skipped. */
 const optionalGroups = ['lint'];
 
 /** Which groups of scripts/debian-packages.json an entry file uses, given its arguments. */
@@ -38,8 +38,8 @@ export function packageGroups(entry, args) {
 }
 
 /**
- * What has to be installed for `wanted`, where each is a package name or alternatives `a | b`: nothing for what is
- * there in one of its alternatives, otherwise the first alternative that apt knows (or the first, when it knows none).
+ * The packages to install for `wanted`, where each is a package name or alternatives `a | b`: none where one
+ * alternative is installed, otherwise the first alternative that apt knows (or the first, when it knows none).
  */
 export function missingPackages(wanted, installed, known) {
   const missing = wanted.flatMap((entry) => {
@@ -51,7 +51,7 @@ export function missingPackages(wanted, installed, known) {
 }
 
 /**
- * Makes sure that all packages of the groups are installed. Returns false, having said why, where that failed; true all
+ * Makes sure that all packages of the groups are installed. Where that fails, it prints why and returns false; true all
  * the same where only packages of optional groups are missing.
  */
 export async function ensureDebianPackages(groupNames, say) {
@@ -109,7 +109,7 @@ async function install(find, say) {
   const installMissing = () => apt('install', '--no-install-recommends', ...find());
   const fresh = find().every((name) => knownPackages([name]).size > 0) && listsAreFresh();
   if (fresh && (await installMissing()).ok) return true;
-  // Lists that are old name versions that the mirror has dropped since, so a failure is worth one update.
+  // Old lists name versions that the mirror has dropped since, so a failure is worth one update.
   const update = await apt('update');
   if (!update.ok) say(`apt-get update failed; going on with what it did get:\n${update.output.trim()}`);
   const result = await installMissing();
@@ -133,7 +133,7 @@ function installedPackages(entries) {
   return new Set(stdout.split('\n').flatMap((line) => (line.startsWith('installed ') ? [line.slice(10)] : [])));
 }
 
-/** Those that apt could install: `apt-cache policy` names a candidate for them. */
+/** The packages that apt could install: `apt-cache policy` names a candidate for them. */
 function knownPackages(entries) {
   const { stdout } = spawnSync('apt-cache', ['policy', ...names(entries)], {
     encoding: 'utf8',
@@ -148,7 +148,7 @@ function names(entries) {
   return entries.flatMap((entry) => entry.split('|').map((name) => name.trim()));
 }
 
-/** Removes a policy file of an earlier run that was killed. False where another one is there that allows starts. */
+/** Removes a policy file of an earlier run that was killed. False where another policy file allows starts. */
 function removeStalePolicy() {
   if (!existsSync(policyFile)) return true;
   if (readFileSync(policyFile, 'utf8').includes(policyMark)) {

@@ -10,8 +10,8 @@ const packagedNode = 'node_modules/.bin/node';
 const leastNode = [22, 18];
 
 /**
- * Path of the Node that everything runs on, so that the machine's own version is no matter. Where there is no package
- * for this platform it is the machine's own, if that is new enough, otherwise null.
+ * Path of the Node that everything runs on, so that the machine's own version does not matter. Where there is no
+ * package for this platform it is the machine's own, if that is new enough, otherwise null.
  */
 export function nodeBinary(root) {
   const packaged = join(root, packagedNode);
@@ -26,7 +26,7 @@ export function isInstalled(root) {
     const packages = (...path) => JSON.parse(readFileSync(join(root, ...path), 'utf8')).packages;
     const wanted = packages('package-lock.json');
     const installed = packages('node_modules', '.package-lock.json');
-    // npm goes on without an optional package that it cannot fetch. The Node for this platform is not one to do without.
+    // npm goes on without an optional package that it cannot download. The Node for this platform is indispensable.
     if (nodePackage in wanted && !(nodePackage in installed && existsSync(join(root, packagedNode)))) return false;
     const same = (name) =>
       wanted[name]?.version === installed[name].version && wanted[name]?.integrity === installed[name].integrity;
@@ -39,7 +39,7 @@ export function isInstalled(root) {
   }
 }
 
-/** Installs the npm packages where they are missing or old. Returns false, having said why, where that failed. */
+/** Installs the npm packages where they are missing or old. Where that fails, it prints why and returns false. */
 export async function ensureNpmPackages(root, say) {
   if (isInstalled(root)) return true;
   say('Installing npm packages (npm ci; about half a minute)');

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, fchmodSync, fstatSync, openSync } from 'node:fs';
 
-/** Runs a command with its output kept rather than shown; resolves with it, and with whether it succeeded. */
+/** Runs a command with its output kept rather than shown; resolves with the output, and with whether it succeeded. */
 export function run(file, args, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -38,14 +38,16 @@ export async function withLock(path, action) {
   }
 }
 
-/** Makes the file where it is missing. Who can open a file can lock it, so nobody but this user may open this one. */
+/**
+ * Makes the file where it is missing. A process that can open a file can lock it, so only this user may open this one.
+ */
 function closeToOthers(path) {
   let file;
   try {
     file = openSync(path, 'a', 0o600);
     if (fstatSync(file).uid === process.geteuid?.()) fchmodSync(file, 0o600);
   } catch {
-    // Another user's: flock says so.
+    // The file is another user's: flock reports that.
   } finally {
     if (file !== undefined) closeSync(file);
   }
