@@ -10,12 +10,13 @@ import { add, type Counts, countProgram, countTests, noTests, summaryLine } from
  * node test/run.ts [check] [unit] [system] [filter …]
  *
  * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. A
- * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs in a process of its own, so that a hang
- * or a leak in one cannot hide in another. The last line is `N passed, N failed`, and the exit code is 0 only when
- * nothing failed.
+ * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs
+ * in a process of its own, so that a hang or a leak in one cannot hide in another. The last line is `N passed, N
+ * failed`, and the exit code is 0 only when nothing failed.
  *
- * System tests break real servers on a machine that others may keep busy. Where at most three of their files fail, these
- * run once more at the end; those that then pass count as passed, and are named, with what failed at first, as unsteady.
+ * System tests break real servers on a machine that other users may keep busy. Where at most three of their files fail,
+ * these run once more at the end; those that then pass count as passed, and are named, with what failed at first, as
+ * unsteady.
  */
 
 const root = dirname(import.meta.dirname);
@@ -39,7 +40,7 @@ const matches = (name: string): boolean =>
   (namedFiles.length === 0 || namedFiles.includes(name)) &&
   filters.every((filter) => isTestFile(filter) || name.includes(filter));
 
-/** Each a name and the program that checks, with its arguments. */
+/** Names of checks, each with the program that does it and its arguments. */
 const checks = [
   ['types (tsc)', 'node_modules/typescript/bin/tsc', '-p', '.'],
   ['format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
@@ -81,7 +82,7 @@ if (counts.passed + counts.failed + counts.skipped === 0) {
   console.log(`No check or test file matches ${filters.join(' ')}.`);
   counts = add(counts, { ...noTests, failed: 1 });
 }
-// Again, for whoever reads only the end of an hour's output.
+// Again, for readers of only the end of an hour's output.
 if (unsteady.length > 0) console.log(`\nFailed at first, passed alone:\n${unsteady.join('\n')}`);
 if (failures.length > 0) console.log(`\n${failures.join('\n')}`);
 console.log(`\n${summaryLine(counts)}`);
@@ -100,14 +101,14 @@ interface FileRun {
 }
 
 async function runFile(file: string, kind: Kind): Promise<FileRun> {
-  // A folder of its own for temporary files shows what a file leaves.
+  // A temporary folder of its own shows the leftovers of a file.
   const directory = await mkdtemp(join(tmpdir(), 'ib-'));
-  // As /tmp is: tests of what needs no privileges run as a user who has none.
+  // The mode of /tmp: tests that need no privileges run as a user without any.
   await chmod(directory, 0o1777);
   const before = kind === 'system' ? await observe(directory) : null;
   const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], { TMPDIR: directory });
   const left = before === null ? null : await findLeft(before, directory);
-  // What is left may be mounted below the folder, so it is not removed then.
+  // Leftovers may be mounted below the folder, so it is not removed then.
   if (left === null) await rm(directory, { recursive: true, force: true });
   const leaked = left === null ? noTests : { ...noTests, failed: 1 };
   return {
@@ -126,7 +127,7 @@ async function tryAgain(failed: readonly FileRun[]): Promise<void> {
   }
 }
 
-/** What a system test left on this machine, in words; null for nothing. */
+/** The leftovers of a system test on this machine, in words; null where there are none. */
 async function findLeft(before: Observation, directory: string): Promise<string | null> {
   return await assertNothingLeft(before, { emptyFolders: [directory] }).then(
     () => null,
@@ -157,7 +158,7 @@ async function runNode(kind: Kind, args: readonly string[], extra: Record<string
   const [program = '', ...words] = [...(kind === 'system' ? reach(root) : []), process.execPath, ...args];
   const exitCode = await exec(program, words, {
     cwd: root,
-    // What tests start as `node` is the Node of this project.
+    // `node` in tests is the Node of this project.
     env: { ...env, PATH: `${dirname(process.execPath)}:${env.PATH ?? ''}`, NO_COLOR: '1', ...extra },
     timeoutMs: timeLimitMs[kind],
     signal: interrupted.signal,

@@ -8,7 +8,7 @@ import { dependentsOf, importsOf } from './runner/imports.ts';
  * node test/watch.ts
  *
  * Runs the unit tests that a changed file concerns, whenever one changes, until Ctrl-C. These are the tests that import
- * it, directly or not; all of them for what is no TypeScript file.
+ * it, directly or not; all of them for any other file.
  */
 
 const root = dirname(import.meta.dirname);

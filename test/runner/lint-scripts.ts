@@ -7,7 +7,8 @@ import { skippedExitCode } from './summary.ts';
 
 /**
  * Checks every shell script of the repository with shellcheck, those in TypeScript files too, and the syntax of every
- * Perl script. Exits with 1 after what is wrong, with `skippedExitCode` where nothing is but a tool is not installed.
+ * Perl script. Exits with 1 after printing faults, with `skippedExitCode` where there are none but a tool is not
+ * installed.
  */
 
 const root = dirname(dirname(import.meta.dirname));

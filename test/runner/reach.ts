@@ -11,9 +11,10 @@ shift 2
 exec "$@"`;
 
 /**
- * Words that go before a command so that what it starts can reach `repository` as any user: tests run as others than
- * root, too, and a clone may lie below a folder that only root may enter, such as /root. Nobody else sees that: it is
- * so in a mount namespace of the command's own. None where nothing is closed, or this process may not mount.
+ * Words that go before a command so that its processes can reach `repository` as any user. Tests also run as other
+ * users than root, and a clone may lie below a folder that only root may enter, such as /root. No other process sees
+ * the change, since it is made in a mount namespace of the command's own. Empty where nothing is closed, or this
+ * process may not mount.
  */
 export function reach(repository: string): string[] {
   const closed = foldersAbove(repository).find((folder) => (statSync(folder).mode & 0o001) === 0);

@@ -4,7 +4,7 @@ export interface EmbeddedScript {
   readonly text: string;
 }
 
-/** The shell that a file is for; null where it is no shell script. Those without a first line for the kernel are POSIX. */
+/** The shell of a script file; null for any other file. Scripts without a first line for the kernel are POSIX. */
 export function shellOf(path: string, text: string): 'dash' | 'bash' | null {
   const [, interpreter] = /^#!\S*\/(\w+)/.exec(text) ?? [];
   if (interpreter === 'bash') return 'bash';
@@ -13,7 +13,7 @@ export function shellOf(path: string, text: string): 'dash' | 'bash' | null {
 
 /**
  * The shell scripts of a TypeScript file: constants at its top level whose names end in `script` and whose value is one
- * template literal of several lines. What is put into them by `${…}` counts as one word.
+ * template literal of several lines. Each `${…}` in them counts as one word.
  */
 export function embeddedScripts(source: string): EmbeddedScript[] {
   const constants = source.matchAll(/^(?:export )?const (\w*[sS]cript) = `((?:\\.|[^`\\])*\n(?:\\.|[^`\\])*)`/gm);

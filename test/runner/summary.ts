@@ -1,4 +1,4 @@
-/** Counts tests from what uvu prints at the end of a file. */
+/** Counts tests from the output of uvu at the end of a file. */
 
 export interface Counts {
   readonly passed: number;
@@ -8,7 +8,10 @@ export interface Counts {
 
 export const noTests: Counts = { passed: 0, failed: 0, skipped: 0 };
 
-/** A program that exits with this has checked nothing, or not all, and has said why. As in Automake's test suites. */
+/**
+ * Exit code of a program that has checked nothing, or not everything, and has printed why. As in Automake's test
+ * suites.
+ */
 export const skippedExitCode = 77;
 
 export function add(a: Counts, b: Counts): Counts {
@@ -24,7 +27,7 @@ export interface FileEnd {
 /**
  * The counts of one test file. A file that ends well without a summary, or whose summary counts no test at all, has
  * failed, and so has one that ends badly although every test passed (something broke after them). uvu exits with 0 when
- * a `before` hook throws, so what is neither passed nor skipped counts as failed whatever the exit code.
+ * a `before` hook throws, so a test that neither passed nor was skipped counts as failed whatever the exit code.
  */
 export function countTests({ output, exitCode }: FileEnd): Counts {
   const number = (name: string) => {

@@ -39,7 +39,7 @@ export async function minimalSystem(): Promise<{ readonly tar: string; readonly 
 
 export interface Chroot extends AsyncDisposable {
   readonly root: string;
-  /** A folder beside the root for whatever else a test needs; removed with it. */
+  /** A folder beside the root for the other files of a test; removed with it. */
   readonly directory: string;
   session(options?: { readonly binds?: readonly GuestBind[]; readonly signal?: AbortSignal }): GuestSession;
 }

@@ -7,7 +7,7 @@ import type { GuestSession } from '#lib/guest/guest.ts';
 
 /**
  * Resolves and downloads as an ordinary user, in a process of its own: `DIRECTORY PACKAGE…`. The image is a recording
- * in `told.json`; prints what would be handed in to it.
+ * in `told.json`. Prints the packages that would be handed in to it.
  */
 const [directory = '', ...packages] = process.argv.slice(2);
 const { facts, told } = JSON.parse(await readFile(join(directory, 'told.json'), 'utf8'));

@@ -42,7 +42,7 @@ import { assertUnprivilegedStatus, unprivilegedIds } from './unprivileged.ts';
 
 /**
  * The worker's real apt in the place of a real system's: real PPAs, the machine's own mirror, and scripts that run
- * without any network. What comes out is held against what the system's own apt does with a network.
+ * without any network. The result is compared with that of the system's own apt with a network.
  */
 
 const client = createHttpClient({
@@ -527,7 +527,7 @@ test('the worker needs no privileges', async () => {
   await setSource(shared, await resolve('c++'));
   const directory = await mkdtemp(join(tmpdir(), 'apt-outside-unprivileged-'));
   await chmod(directory, 0o777);
-  // What the image says is recorded here, where root is needed for the chroot, and told again to an ordinary user.
+  // The image's output is recorded here, where root is needed for the chroot, and played back to an ordinary user.
   const session = sessionWithoutNetwork(shared);
   const facts = await readImageFacts(session);
   const told: Record<string, string[]> = {};

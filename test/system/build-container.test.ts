@@ -134,7 +134,7 @@ function run(docker: Docker): void {
     build.event.step === 'install' && build.event.message?.includes(name) === true;
   const hasEnded = ({ state }: BuildView) => isTerminal(state);
 
-  /** What the caller was told of how its image was opened. */
+  /** The report, in the caller's events, of how its image was opened. */
   async function guestOf(buildId: string): Promise<unknown> {
     const events = await fleet.notifications(buildId);
     const { kind, accelerator } = events.find(({ guest }) => guest !== undefined)?.guest ?? {};

@@ -80,7 +80,7 @@ async function doctor(environment: Readonly<Record<string, string>>, before: rea
   return { ...last, exitCode, findings: lines as Finding[], output: stdout };
 }
 
-/** What keeps builds from running. */
+/** The faults that keep builds from running. */
 const faults = ({ findings }: Told) => findings.filter(({ ok }) => !ok).map(({ what }) => what);
 const finding = (told: Told, what: string): Finding => {
   const found = told.findings.find((candidate) => candidate.what === what);

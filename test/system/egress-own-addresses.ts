@@ -1,6 +1,6 @@
 /**
- * Run in a network namespace of its own: serves on all of its addresses and tries to reach each of argv's hosts in every
- * way that the egress rules guard. Prints what came of it, by host, and how many connections reached the server.
+ * Run in a network namespace of its own: serves on all of its addresses and tries to reach each of argv's hosts in
+ * every way that the egress rules guard. Prints the outcomes, by host, and how many connections reached the server.
  */
 import { once } from 'node:events';
 import http, { type IncomingMessage } from 'node:http';

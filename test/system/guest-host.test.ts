@@ -90,7 +90,7 @@ async function startServer(answer: RequestListener): Promise<TestServer> {
   };
 }
 
-/** What a script prints. */
+/** The output of a script. */
 async function output(session: GuestSession, text: string, rest: Partial<GuestScript> = {}): Promise<string> {
   return (await session.run({ name: 'test', text, ...rest })).stdout.trim();
 }
@@ -114,7 +114,7 @@ test('this machine is found able to open images, by trying', async () => {
   await assertNothingLeft(before);
 });
 
-/** What is found with a file in place of crun. */
+/** The result of the probe with a file in place of crun. */
 async function probeWith(crun: string): Promise<HostProbe> {
   const program = `import { probeHost } from '${join(import.meta.dirname, '../../lib/guest/host/probe.ts')}';
     console.log(JSON.stringify(await probeHost('${directory}', ${JSON.stringify(unprivilegedIds)})));`;
@@ -589,7 +589,7 @@ test('work that fails because the disk is gone says so, also where it fails befo
   });
   await withDisk(plainImage, async (disk) => {
     await using session = await disk.open();
-    // What is given back is in the page cache, so that the loss is met by the flush.
+    // The data is in the page cache, so that the flush meets the loss.
     await session.run({ name: 'unflushed', text: 'head -c 8000000 /dev/urandom >/var/log/file' });
     await killUnheard(disk);
     assertCode(await failure(session.close()), 'guest.failed', /the image cannot be kept open/);

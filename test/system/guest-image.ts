@@ -19,8 +19,8 @@ export interface TestImageOptions {
   /** Targets of symbolic links by path; a link replaces the folder that an image would have there. */
   readonly links?: Readonly<Record<string, string>>;
   /**
-   * Commands of debugfs(8) that make of the root file system what no tool would write. Its metadata has no checksums
-   * then, so that folders can be made of any bytes.
+   * Commands of debugfs(8) that damage the root file system as no tool would. Its metadata has no checksums then, so
+   * that folders can be made of any bytes.
    */
   readonly tampering?: string;
 }

@@ -14,7 +14,7 @@ import { assertNothingLeft, guestGroups, observe } from '../../lab/leaks.ts';
 import { makeTestImage } from './guest-image.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
-/** What runs inside an image that the host guest has opened is held to its limits by a cgroup, and leaves none. */
+/** A cgroup holds the processes inside an image of the host guest to their limits, and is removed afterwards. */
 
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-limits-'));
 const image = await makeTestImage(directory, 'plain');

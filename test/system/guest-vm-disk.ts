@@ -17,12 +17,12 @@ import { unprivilegedIds } from './unprivileged.ts';
 /** Small images opened in vms by a process without privileges. */
 
 export interface OpenedDisk extends GuestDisk {
-  /** Opens the disk; what is not given is as simple as can be. */
+  /** Opens the disk; missing options are as simple as possible. */
   open(options?: Partial<GuestOptions>, settings?: Partial<VmSettings>): Promise<GuestSession>;
 }
 
 export interface VmTests {
-  /** Of these tests alone. */
+  /** A folder for these tests only. */
   readonly directory: string;
   readonly settings: VmSettings;
   /** Runs `body` with a fresh overlay on `image`, and afterwards checks that it is whole and nothing else is left. */
@@ -34,7 +34,7 @@ export interface VmTests {
 export const log = createLog({ level: 'error' });
 
 export async function openVmTests(name: string, options: { readonly asRoot?: true } = {}): Promise<VmTests> {
-  // The point of this guest is that it needs no privileges: hardly a test of it has any.
+  // This guest exists to need no privileges: hardly a test of it has any.
   if (options.asRoot !== true) becomeNobody();
   const directory = await mkdtemp(join(tmpdir(), `imagebuilder-${name}-`));
   const settings: VmSettings = {
@@ -51,7 +51,7 @@ export async function openVmTests(name: string, options: { readonly asRoot?: tru
 
   async function withDisk(image: TestImage, body: (disk: OpenedDisk) => Promise<void>): Promise<void> {
     builds += 1;
-    // A comma, which means something to QEMU.
+    // A comma, which has a meaning to QEMU.
     const buildDirectory = join(directory, `build,${builds}`);
     const workDirectory = join(buildDirectory, 'work');
     await mkdir(workDirectory, { recursive: true });
@@ -90,7 +90,7 @@ export async function openVmTests(name: string, options: { readonly asRoot?: tru
   };
 }
 
-/** What a script prints. */
+/** The output of a script. */
 export async function output(session: GuestSession, text: string, rest: Partial<GuestScript> = {}): Promise<string> {
   return (await session.run({ name: 'test', text, ...rest })).stdout.trim();
 }

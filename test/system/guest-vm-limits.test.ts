@@ -5,7 +5,7 @@ import type { GuestSession } from '#lib/guest/guest.ts';
 import { makeTestImage } from './guest-image.ts';
 import { assertCode, failure, openVmTests } from './guest-vm-disk.ts';
 
-/** What runs in a vm is held to limits, which are named when they are met. */
+/** Processes in a vm are held to limits, which errors name when they are met. */
 
 const vm = await openVmTests('vm-limits');
 const image = await makeTestImage(vm.directory, 'plain');

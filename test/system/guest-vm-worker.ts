@@ -3,7 +3,7 @@ import type { VmSettings } from '#lib/guest/vm/prepare.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
 import { createLog } from '#lib/log.ts';
 
-/** Gives up all that root can do, for good, where this process is root. */
+/** Gives up all rights of root, for good, where this process is root. */
 export function becomeNobody(): void {
   if (process.getuid?.() !== 0) return;
   const nobody = 65_534;
@@ -13,7 +13,7 @@ export function becomeNobody(): void {
 }
 
 /**
- * A worker for tests to kill: opens the disk that its argument describes as JSON, says `busy` once a script runs
+ * A worker for tests to kill: opens the disk that its argument describes as JSON, prints `busy` once a script runs
  * inside that would write for minutes, and waits.
  */
 if (import.meta.main) {

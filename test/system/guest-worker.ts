@@ -5,7 +5,7 @@ import { createLog } from '#lib/log.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /**
- * A worker for tests to kill: opens the disk that its argument describes as JSON, says `busy` once a script runs
+ * A worker for tests to kill: opens the disk that its argument describes as JSON, prints `busy` once a script runs
  * inside that would write for minutes, and waits.
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;

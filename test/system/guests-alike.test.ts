@@ -139,7 +139,7 @@ function imageOf(guest: 'host' | 'vm'): { readonly path: string; readonly listin
   return found;
 }
 
-/** All that may differ, with the reason. What was written when is not compared beyond what the base has set. */
+/** All allowed differences, with their reasons. Times of changes are compared only where the base has set them. */
 const explained: readonly Pick<Difference, 'path' | 'what'>[] = [
   // ldconfig keeps the times and inodes of libraries here, to save itself reading them again.
   { path: '1:/var/cache/ldconfig/aux-cache', what: 'content' },

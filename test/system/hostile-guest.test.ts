@@ -19,7 +19,7 @@ import { baseImageCache } from '../../lab/images/cache.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
-/** What a package's scripts may try against the worker, in a real system opened by the host guest. */
+/** Attacks of a package's scripts on the worker, in a real system opened by the host guest. */
 
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-hostile-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
@@ -27,7 +27,7 @@ const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 **
 const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log: createLog({ level: 'error' }) });
 let builds = 0;
 
-/** What closing would do with dpkg, done before dpkg is broken. */
+/** The part of closing that needs dpkg, done before dpkg is broken. */
 const giveBack = `while read -r file; do rm "$file"; dpkg-divert --quiet --local --rename --remove "$file" >/dev/null; done </run/imagebuilder-borrowed/diverted
 rm /run/imagebuilder-borrowed/diverted`;
 
@@ -65,7 +65,7 @@ async function withDisk(body: (disk: OpenedDisk) => Promise<void>): Promise<void
   await assertNothingLeft(before, { emptyFolders: [workDirectory] });
 }
 
-/** What a script prints. */
+/** The output of a script. */
 async function output(session: GuestSession, text: string, ...rest: readonly string[]): Promise<string> {
   return (await session.run({ name: 'test', text, arguments: rest })).stdout.trim();
 }
@@ -240,7 +240,7 @@ test('hard links and folders where files belong change nothing but what they are
   });
 });
 
-/** What an image is refused for, and how: before anything has been done with it, and without waiting for anything. */
+/** Images that are refused, each with its error: before anything has been done with the image, and without waiting. */
 const broken: Readonly<Record<string, readonly [prepare: string, code: string, message: RegExp]>> = {
   'a FIFO for dpkg’s diversions': [
     'rm -f /var/lib/dpkg/diversions; mkfifo /var/lib/dpkg/diversions',

@@ -43,7 +43,7 @@ test.after(async () => {
 async function verdict(path: string): Promise<ImageInspection | string> {
   try {
     const inspection = await inspectImage(path, { maximumVirtualBytes, signal: AbortSignal.timeout(60_000) });
-    // What is inside is read as the build reads it.
+    // Reads the content as the build does.
     await using disk = await openDisk(path, inspection);
     await disk.read(0, Math.min(disk.sizeBytes, MiB)).catch(expectRefusal);
     return inspection;

@@ -15,7 +15,7 @@ import { assertCode, failure, openVmTests, output } from './guest-vm-disk.ts';
 
 const vm = await openVmTests('hostile-vm');
 
-/** What every build does around its packages; tells what is left of its two changes before the image is closed. */
+/** The steps of every build around its packages; returns the remains of its two changes before the image is closed. */
 async function changeAndSeal(session: GuestSession): Promise<string> {
   const pristine = await beforeChange(session);
   await session.run({ name: 'change', text: 'echo more >>/etc/more; echo new >/var/log/new.log' });
@@ -44,7 +44,7 @@ for (const [what, tampering] of Object.entries(circles)) {
 /** Of file systems of less than 512 MiB (mke2fs.conf). */
 const blockBytes = 1024;
 
-/** What debugfs calls the inode of lost+found, which every ext4 has. */
+/** The name of the inode of lost+found, which every ext4 has, in debugfs. */
 const lostAndFound = 11;
 
 /** A folder of so many names of one file, as its blocks would hold them. */
@@ -110,7 +110,7 @@ test('a folder of logs that is a link to itself fails what writes there, with th
   });
 });
 
-/** What is said of an image that is noise in places, if anything is; `tool.failed` is of a script that failed in it. */
+/** The possible errors of an image that is noise in places; `tool.failed` is of a script that failed in it. */
 const codesOfNoise = ['image.corrupt', 'image.unsupported', 'image.full', 'guest.failed', 'tool.failed'];
 
 test('file systems that are noise in places are changed, or refused as that', async () => {

@@ -1,7 +1,7 @@
 import type { ImageListing, ListedFile } from './image-listing.ts';
 
 export interface Difference {
-  /** As in the listings; of what is no file, the place on the disk. */
+  /** Path as in the listings; for parts outside files, the place on the disk. */
   readonly path: string;
   /** The property that differs, or `presence`. */
   readonly what: keyof ListedFile | 'presence';
@@ -12,8 +12,8 @@ export interface Difference {
 const properties = ['type', 'mode', 'owner', 'size', 'content', 'names', 'target', 'sameAs', 'attributes'] as const;
 
 /**
- * What differs between two images that were made from one base after `startedSeconds` (since 1970). A time that the
- * base has set has to be in both; of later ones it only counts that both are later.
+ * The differences between two images that were made from one base after `startedSeconds` (since 1970). A time that the
+ * base has set has to be in both; of later times it only matters that both are later.
  */
 export function compareListings(one: ImageListing, other: ImageListing, startedSeconds: number): Difference[] {
   const differences: Difference[] = [];

@@ -7,13 +7,13 @@ import { inspectImage } from '#lib/image/inspect.ts';
 import type { Partition } from '#lib/image/partition.ts';
 
 /**
- * Everything that an image holds, read by this machine's kernel and by debugfs, that is by nothing of the guests.
- * Needs root.
+ * The whole content of an image, read by this machine's kernel and by debugfs, without any part of the guests. Needs
+ * root.
  */
 export interface ImageListing {
   /** By path from the root of its partition, behind the partition's number: `1:/etc/passwd`. */
   readonly files: ReadonlyMap<string, ListedFile>;
-  /** SHA-256 of whatever is no ext4 partition, in the order in which it lies on the disk: `0-1048576`. */
+  /** SHA-256 of every part that is no ext4 partition, in the order on the disk: `0-1048576`. */
   readonly rest: ReadonlyMap<string, string>;
 }
 
@@ -24,7 +24,7 @@ export interface ListedFile {
   readonly mode: string;
   /** `user:group`, in numbers. */
   readonly owner: string;
-  /** Of a regular file: bytes, SHA-256 of the content, and how many names it has. */
+  /** Of a regular file: bytes, SHA-256 of the content, and number of names. */
   readonly size?: number;
   readonly content?: string;
   readonly names?: number;
@@ -144,7 +144,10 @@ async function listFileSystem(
   );
 }
 
-/** By inode, of those that have any. find and tar know nothing of attributes, and getfattr is seldom installed. */
+/**
+ * Attributes by inode, of those that have any. find and tar know nothing of attributes, and getfattr is seldom
+ * installed.
+ */
 async function listAttributes(fileSystem: string, inodes: readonly number[]): Promise<ReadonlyMap<number, string>> {
   const attributes = new Map<number, string>();
   let inode = 0;

@@ -2,7 +2,7 @@ import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '#lib/exec.ts';
 
-/** Another user of this machine, who tries to read, to lock and to take what belongs to Image Builder. */
+/** Another user of this machine, who tries to read, to lock and to take files of Image Builder. */
 
 export const nobody = 65_534;
 /** Words that, before a command, run it as that user. */
@@ -25,14 +25,14 @@ while IFS= read -r path; do
 done
 :`;
 
-/** Deeds that the other user has managed with `directories` and everything below, one line each. */
+/** Successful attacks of the other user on `directories` and everything below, one line each. */
 export async function attackFolders(directories: readonly string[]): Promise<string[]> {
   const paths = (await Promise.all(directories.map(listTree))).flat();
   const { stdout } = await exec('env', [...asNobody, 'sh', '-c', attack], { input: `${paths.join('\n')}\n` });
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-/** The path itself and all below it; what vanishes meanwhile is left out. */
+/** The path itself and all below it; files that vanish meanwhile are left out. */
 async function listTree(path: string): Promise<string[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
   const below = entries.map((entry) =>
@@ -41,7 +41,7 @@ async function listTree(path: string): Promise<string[]> {
   return [path, ...(await Promise.all(below)).flat()];
 }
 
-/** Lets the other user come as far as to `directory`, which tests make for themselves alone. */
+/** Gives the other user access up to `directory`, which tests make for themselves alone. */
 export async function admitToFolder(directory: string): Promise<void> {
   await chmod(directory, 0o755);
 }

@@ -231,7 +231,7 @@ test('50 submissions of the same request at once make one build', async (context
   );
   const again = await submit(context, { ...body, ticket_id: '77' });
   assert.is(again.status, 200);
-  // Jobs of the others are in the queue, and whoever takes them sees that they are not to be built.
+  // Jobs of the others are in the queue, and a worker that takes them sees that they are not to be built.
   const jobs = await drain(context.broker);
   assert.is(jobs.filter((id) => fresh.ledger.get(id)?.supersededBy === null).length, 1);
 });

@@ -5,21 +5,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Looks for secrets where they do not belong. */
 export interface SecretScan {
-  /** Looks through a text. `where` is what a find is reported as. */
+  /** Looks through a text. `where` names the place of a find. */
   text(where: string, content: string): void;
   /** Looks through a file, byte by byte. */
   file(path: string, where?: string): Promise<void>;
   /** Looks through every file below a folder, and the names of all. */
   folder(path: string): Promise<void>;
-  /** Watches the command lines and environments of all that the processes start from now on, until disposed. */
+  /**
+   * Watches the command lines and environments of all processes that descend from `roots` from now on, until disposed.
+   */
   processes(roots: () => readonly number[]): AsyncDisposable;
-  /** Where which secret was found: `what: where`. */
+  /** The secrets that were found, with their places: `what: where`. */
   readonly found: ReadonlySet<string>;
 }
 
 /**
- * `secrets` by what they are called. They are found as they are and in base64, so their values must be the same in
- * every other spelling: letters, digits, "-" and "_".
+ * Scans for `secrets`, which are given by name. They are found as they are and in base64, so their values must be the
+ * same in every other spelling: letters, digits, "-" and "_".
  */
 export function scanFor(secrets: Readonly<Record<string, string>>): SecretScan {
   const found = new Set<string>();
@@ -27,7 +29,8 @@ export function scanFor(secrets: Readonly<Record<string, string>>): SecretScan {
     spellings(value).map((spelling) => [name, Buffer.from(spelling)] as const),
   );
   const longest = Math.max(...needles.map(([, needle]) => needle.length));
-  // Tokens of Keystone, which nobody knows before: Fernet's version byte and the first bytes of its time, in base64.
+  // Tokens of Keystone, which cannot be known beforehand: Fernet's version byte and the first bytes of its time, in
+  // base64.
   const token = /gAAAAA[A-Za-z0-9_-]{40,}/;
 
   const look = (where: string, content: Buffer) => {
@@ -77,17 +80,17 @@ export function scanFor(secrets: Readonly<Record<string, string>>): SecretScan {
   return scan;
 }
 
-/** The value, and what its bytes become in base64 at each of the three places at which they may begin. */
+/** The value, and the base64 of its bytes at each of the three places at which they may begin. */
 function spellings(value: string): string[] {
   const encoded = [0, 1, 2].map((shift) => {
     const text = Buffer.from(' '.repeat(shift) + value).toString('base64');
-    // The ends depend on what stands before and after.
+    // The ends depend on the bytes before and after.
     return text.slice(shift === 0 ? 0 : 4, -4);
   });
   return [value, ...encoded];
 }
 
-/** The processes themselves, all that they have started, and what these have. */
+/** The processes themselves, and all their descendants. */
 async function descendants(roots: readonly number[]): Promise<number[]> {
   const parents = new Map<number, number>();
   for (const name of await readdir('/proc')) {

@@ -197,7 +197,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
       IMAGEBUILDER_SECRETS_DIRECTORY: await secretsDirectory(name, { ...amqpFile, ...files }),
     });
 
-  // What a worker leaves that is killed while it fetches the base image.
+  // The leftovers of a worker that is killed while it fetches the base image.
   const password = { [secretFiles.openstackPassword.file]: projects.builder.password };
   const killed = await worker('killed', password, openStack);
   fleet.images.hold();

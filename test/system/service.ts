@@ -24,7 +24,7 @@ export interface Service extends AsyncDisposable {
   readonly baseUrl: string;
   readonly directory: string;
   readonly workDirectory: string;
-  /** A valid request; every call has another ticket. */
+  /** A valid request; every call has a new ticket. */
   request(changes?: Partial<BuildRequestInput>): BuildRequestInput;
   /** Submits a request and resolves with the build when it has ended. */
   build(request: BuildRequestInput): Promise<BuildStatus>;
@@ -48,7 +48,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   await using services = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-service-'));
   services.defer(() => rm(directory, { recursive: true, force: true }));
-  // As /var/lib is: tools that run as other users get to the work directory.
+  // The mode of /var/lib: tools that run as other users reach the work directory.
   await chmod(directory, 0o711);
   const base = await makeBaseImage({
     cacheDirectory: baseImageCache,
@@ -125,7 +125,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   };
 }
 
-/** Names in the folder where builds work: none when nothing is in work and nothing was left. */
+/** Names in the folder where builds work: empty when no build runs and nothing was left. */
 export async function leftInWorkDirectory(service: Service): Promise<string[]> {
   return await readdir(service.workDirectory).catch(() => []);
 }

@@ -12,7 +12,7 @@ import type { FinishedImage, Store } from '#lib/store/store.ts';
 import { type Container, openContainer } from '#lib/store/swift/api.ts';
 import type { OpenStack } from '../../lab/servers/openstack/openstack.ts';
 
-/** What the tests of the OpenStack stores share. */
+/** The common part of the tests of the OpenStack stores. */
 
 export const MiB = 1024 * 1024;
 /** Retries as the product does, with shorter waits. */
@@ -108,7 +108,18 @@ export function afterBytes(bytes: number, action: () => void): (current: number)
   };
 }
 
-/** Everything that an error says anywhere, its causes included. */
+/** The error that the promise rejects with. */
+export async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.instance(error, ImageBuilderError, String(error));
+    return error as ImageBuilderError;
+  }
+  throw new Error('did not fail');
+}
+
+/** The whole text of an error, with its causes. */
 export function allText(error: unknown): string {
   const parts: string[] = [];
   for (let each: unknown = error; each instanceof Error; each = each.cause) {

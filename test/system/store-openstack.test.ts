@@ -191,7 +191,7 @@ interface Sent {
   readonly status: number;
 }
 
-/** A session that tells what it has sent. */
+/** A session that records its requests. */
 async function recordingSession() {
   const configuration = await configurationOf(cloud.environment);
   const transport = createTransport({

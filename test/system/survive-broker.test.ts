@@ -89,7 +89,7 @@ for (const [what, on, off] of [
         refused.push(`${ticket}-1`, `${ticket}-2`);
         await fleet.rabbitMq.control(off);
       });
-      // What was refused is built by nobody, also not later.
+      // A refused submission is not built later either.
       await sleep(2 * leaseSeconds * 1000);
       const built = fleet.broker.ledger.builds(new Date()).map(({ ticketId, state }) => `${ticketId} ${state}`);
       assert.equal(

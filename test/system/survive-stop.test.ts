@@ -12,7 +12,7 @@ import { startPod } from './faults/pod.ts';
 import { scenarios, startNext } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 
-/** Workers told to stop, and everything asked for more than once: each build is built once. */
+/** Workers are stopped, and every request is sent more than once: each build is built once. */
 
 const scenario = scenarios(async () => ({ base: await smallImage() }));
 

@@ -135,7 +135,7 @@ const release = /\/InRelease( |$)/;
 const index = /\/Packages/;
 const archive = /\.deb( |$)/;
 
-/** What happens once, or as often as is said, to a list, then to the package. The build is to succeed. */
+/** Faults that happen once, or as often as is stated, to a list, then to the package. The build has to succeed. */
 const passing: readonly (readonly [string, Fault, times?: number])[] = [
   ['is silent', { kind: 'silent' }],
   ['stalls', { kind: 'stall', afterBytes: 300 }],
@@ -167,7 +167,7 @@ for (const who of both) {
   }
 }
 
-/** What lasts, and how it is told. `place` is what goes wrong. */
+/** Faults that last, with their errors. `place` is the part that fails. */
 const lasting: readonly (readonly [
   what: string,
   place: 'list' | 'package',

@@ -10,7 +10,7 @@ import { imageKinds } from '#lib/kinds/index.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { startFileServer, temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 
-/** What becomes of a build's base image when its server goes wrong, from the first look to the last byte. */
+/** How a build copes with faults of its base image's server, from the first look to the last byte. */
 
 const image = Buffer.concat([Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'), randomBytes(300_000)]);
 const other = Buffer.concat([Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'), randomBytes(310_000)]);
@@ -87,7 +87,7 @@ for (const [what, fault] of passing) {
     const found = await shop.fetch();
     assert.equal(await readFile(found.path), image);
     assert.is(found.sha256sumsUrl, `${shop.server.url}/SHA256SUMS`);
-    // What is cut after 100 KB is enough for the look.
+    // An answer cut after 100 KB is enough for the look.
     assert.ok(imageRequests(shop.server).length >= 3);
   });
 }

@@ -8,7 +8,7 @@ import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/serv
 import { type Launchpad, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { rejection, testClient } from '../unit/fetch/with-server.ts';
 
-/** What becomes of a build when Launchpad, or the server of PPAs, goes wrong. */
+/** How a build copes with faults of Launchpad, or of the server of PPAs. */
 
 let launchpad: Launchpad;
 let server: FaultyServer;

@@ -109,7 +109,7 @@ async function install(
   options: InstallOptions,
 ): Promise<Installation> {
   const { session, worker, place, directory, state, architecture, signal } = parts;
-  // The worker's apt "installs" with a dpkg that does nothing: for it, the download is the whole work.
+  // The worker's apt "installs" with a dpkg that does nothing. Its download counts as the first half of the progress.
   const plan = await installPackages(worker, specifications, {
     ...options,
     onLog: (line) => {

@@ -5,7 +5,7 @@ import { unescapeOctal } from '../../image/octal.ts';
 export const controllers = ['memory', 'pids', 'cpu'] as const;
 export type Controller = (typeof controllers)[number];
 
-/** A folder of a cgroup hierarchy that may contain this process. */
+/** A cgroup hierarchy as this process sees it. */
 export interface Hierarchy {
   readonly version: 1 | 2;
   /** For version 2, the controllers that it may have; its `cgroup.controllers` says which it has. */

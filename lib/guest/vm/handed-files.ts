@@ -61,7 +61,7 @@ export async function openFiles(
   return { descriptors, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-/** Not true of Ubuntu's kernels, for example. */
+/** Whether every user may read the file. Only root may read Ubuntu's kernels, for one. */
 async function isReadableByAll(file: FileHandle): Promise<boolean> {
   return ((await file.stat()).mode & 0o004) !== 0;
 }

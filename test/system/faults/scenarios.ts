@@ -7,9 +7,9 @@ import { assertNothingLeft, type Observation, observe } from '../../../lab/leaks
 import type { FunctionProcess } from '../../../lab/servers/function.ts';
 import { assertInOrder } from './events.ts';
 
-/** What the tests that break things have in common. */
+/** The common part of the tests that break things. */
 
-/** A test of a fleet, after which nothing may be left. */
+/** A test of a fleet, which may leave nothing behind. */
 export type Scenario = (name: string, body: (fleet: Fleet) => Promise<void>) => void;
 
 /** Starts one fleet before the tests of a file, and ends it after them. */

@@ -16,7 +16,7 @@ export type Answer = { readonly status: number; readonly body: unknown };
 
 /**
  * Answers as the API does, one build at a time: each look at the status takes the next of `looks`, and stays with the
- * last; `submission` and `cancellation` are what POST and DELETE get.
+ * last; `submission` and `cancellation` are the answers to POST and DELETE.
  */
 export async function startApi(options: {
   looks?: readonly (BuildStatus | Answer | 'unknown')[];

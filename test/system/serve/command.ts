@@ -94,7 +94,7 @@ export async function serveStack(
   };
 }
 
-/** Looks until `probe` gives something; fails with what was waited for after half a minute. */
+/** Repeats `probe` until it returns a value; after half a minute it fails, with a description of the wait. */
 export async function eventually<Value>(
   what: string,
   probe: () => Promise<Value | undefined | false>,

@@ -12,7 +12,7 @@ const ppa: PpaSource = {
   key: { fingerprint: 'A'.repeat(40), armored: '', binary: new Uint8Array(), weakness: null },
 };
 
-/** What releases of apt-get have printed, each with what it means. */
+/** Outputs of releases of apt-get, each with its meaning. */
 const generations: readonly {
   readonly what: string;
   readonly output: string;

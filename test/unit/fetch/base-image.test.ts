@@ -15,7 +15,7 @@ import {
   testClient,
 } from './with-server.ts';
 
-/** Enough of a qcow2 image (version 3) to be told as one. */
+/** Enough of a qcow2 image (version 3) to be recognised as one. */
 function qcow2(sizeBytes = 100_000): Buffer {
   return Buffer.concat([Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'), randomBytes(sizeBytes - 8)]);
 }
@@ -81,7 +81,7 @@ async function workshop() {
   };
 }
 
-/** Shows an image at once, and sends it a byte now and then to whoever wants all of it. */
+/** Shows an image at once, and sends it a byte now and then to a client that wants all of it. */
 async function startDrip(image: Buffer, sums: ServedFile) {
   let count = 0;
   let change = Promise.withResolvers<void>();
@@ -370,7 +370,7 @@ test('while a server stalls, the progress told is all that has come in', async (
     if (request.url !== '/disk.img') return void response.writeHead(404).end();
     response.writeHead(200, { 'content-length': image.length });
     if (request.method === 'HEAD') return void response.end();
-    // In two parts, so that more comes right after the first that is told.
+    // In two parts, so that the second one comes right after the first progress report.
     response.write(image.subarray(0, 30_000));
     setTimeout(() => response.write(image.subarray(30_000, 60_000)), 20);
     void goOn.promise.then(() => response.end(image.subarray(60_000)));

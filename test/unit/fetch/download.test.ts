@@ -25,7 +25,7 @@ const cutter = createCutter();
 
 type Overrides = Partial<DownloadOptions> & { readonly urls: readonly string[] };
 
-/** Runs a download into a fresh folder, and tells what happened. */
+/** Runs a download into a fresh folder, and returns its outcome. */
 async function attempt({ urls, ...overrides }: Overrides, stallTimeoutMs = 5000) {
   await using folder = await temporaryFolder();
   using client = testClient({ stallTimeoutMs, retry: { attempts: 3 } });

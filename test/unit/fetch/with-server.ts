@@ -57,7 +57,7 @@ export async function startServer(
 
 let certificate: ReturnType<typeof makeCertificate> | undefined;
 
-/** One for all servers, for they have one name; this process trusts it from now on. */
+/** One certificate for all servers, for they have one name; this process trusts it from now on. */
 function trustedCertificate() {
   if (certificate !== undefined) return certificate;
   certificate = makeCertificate();
@@ -104,7 +104,7 @@ export function serveFile(request: IncomingMessage, response: ServerResponse, fi
 
 /**
  * Answers that are cut on purpose: each announces all of its file, sends the first bytes, and is cut once `arrived`
- * says that the receiver has them, for what is under way when a connection breaks may be lost.
+ * says that the receiver has them, because bytes under way may be lost when a connection breaks.
  */
 export function createCutter() {
   let open: { readonly bytes: number; readonly response: ServerResponse } | null = null;

@@ -80,7 +80,7 @@ test('work is waited for until the first of several signals aborts, and no liste
   const cut = thrownBy(orAborted(never, signal, controller.signal));
   controller.abort(reason);
   assert.is(await cut, reason);
-  // What fails later, or has failed already, is nobody's unhandled rejection.
+  // A later or an earlier failure is no unhandled rejection.
   assert.is(await thrownBy(orAborted(Promise.reject(new Error('late')), controller.signal)), reason);
 });
 

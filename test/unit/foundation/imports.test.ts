@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { importsOf } from '../../runner/imports.ts';
 
-/** What imports what, types included: the direction that docs/architecture.md describes. */
+/** The imports between folders, types included: the direction that docs/architecture.md describes. */
 
 const repository = join(import.meta.dirname, '../../..');
 const files = globSync(['lib/**/*.ts', 'bin/*.ts', 'functions/**/*.ts'], { cwd: repository });
@@ -30,7 +30,7 @@ function findCycle(): string[] | null {
   return null;
 }
 
-/** What each folder of lib may import beside itself and the files of lib itself. */
+/** The folders that each folder of lib may import beside itself and the files of lib itself. */
 const allowed: Readonly<Record<string, readonly string[]>> = {
   api: [],
   fetch: ['api', 'folders'],

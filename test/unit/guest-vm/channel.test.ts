@@ -8,7 +8,7 @@ interface Wire {
   readonly ports: Ports;
   /** Sends from the vm's side. */
   send(name: keyof Ports, bytes: string | Buffer): void;
-  /** What the worker has sent on the control port so far. */
+  /** The worker's lines on the control port so far. */
   readonly heard: () => string;
 }
 

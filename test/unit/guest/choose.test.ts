@@ -18,7 +18,7 @@ const kvm = vm('kvm', 'a guest starts with KVM');
 const emulated = vm('tcg', '/dev/kvm cannot be opened');
 const noVm: VmProbe = { usable: false, missing: ['there is no kernel'] };
 
-/** The choice where the guests are found like this; tells which of them were looked for. */
+/** Makes the choice where the guests are found like this; also returns which of them were looked for. */
 async function choose(setting: ChooseGuestOptions['setting'], found: VmProbe, hindrances: readonly string[] = []) {
   const config = loadConfig({});
   const tried: string[] = [];

@@ -11,7 +11,7 @@ import { createLog } from '#lib/log.ts';
 import { sendCallback } from '#lib/worker/callback.ts';
 import { watchCancelUrl } from '#lib/worker/cancellation.ts';
 
-/** What a cancel_url or a callback URL may answer: nothing of it cancels, holds up, fills the memory, or leads elsewhere. */
+/** Answers of a cancel_url or a callback URL: none of them cancels, holds up, fills the memory, or leads elsewhere. */
 
 const MiB = 2 ** 20;
 const client = createHttpClient({

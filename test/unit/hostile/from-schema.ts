@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { z } from 'zod';
 
-/** What JSON Schema says that zod makes of the schemas in lib/api, as far as they use it. */
+/** The JSON Schema that zod makes of the schemas in lib/api, as far as they use it. */
 interface JsonSchema {
   readonly type?: string;
   readonly anyOf?: readonly JsonSchema[];
@@ -19,10 +19,13 @@ interface JsonSchema {
   readonly format?: string;
 }
 
-/** Longer lists say nothing that shorter ones do not. */
+/** Longer lists show nothing that shorter ones do not. */
 const longestList = 4;
 
-/** Values that a schema takes, as a caller would write them. What the schema cannot say of itself, `refine` does. */
+/**
+ * Values that a schema takes, as a caller would write them. `refine` adds the conditions that the schema cannot
+ * express.
+ */
 export function fromSchema<Output>(
   schema: z.ZodType<unknown, Output>,
   refine: Readonly<Record<string, fc.Arbitrary<unknown>>> = {},

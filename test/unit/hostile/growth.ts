@@ -2,8 +2,8 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import { ProblemError } from '../../../template/node24-ts/problem.ts';
 
 /**
- * Measures how the work of a parser grows with its input. Seconds tell nothing on a busy machine; how processor time
- * grows from n to 4n characters does: fourfold where the work is linear, sixteenfold where it is quadratic.
+ * Measures how the work of a parser grows with its input. Seconds mean nothing on a busy machine. The growth of
+ * processor time from n to 4n characters does: fourfold where the work is linear, sixteenfold where it is quadratic.
  */
 
 /** Texts that parsers stumble over when they are repeated. */
@@ -15,21 +15,21 @@ const endings = ['', 'x'];
 
 /** Characters. A quadratic parser takes seconds for the largest of these. */
 const sizes = [2 ** 12, 2 ** 14, 2 ** 16];
-/** As fine as the kernel counts processor time. What takes less is taken for this. */
+/** The kernel's resolution of processor time. Shorter times count as this. */
 const leastMs = 4;
 const allowedGrowth = 8;
-/** Not enough, at the second size, for anything quadratic: the largest is spared. */
+/** Too little, at the second size, for a quadratic parser: the largest size is then left out. */
 const negligibleMs = 0.2;
 /** How often a growth that looks wrong is measured again: a garbage collection disturbs one time, not each. */
 const repeats = 5;
 
 export interface Growing {
   readonly name: string;
-  /** Whatever it throws but an ImageBuilderError or a ProblemError is a fault. */
+  /** Any error but an ImageBuilderError or a ProblemError is a fault. */
   readonly run: (text: string) => unknown;
   /** Text before and after the hostile text, to lead it deeper into the parser. */
   readonly frames?: readonly (readonly [before: string, after: string])[];
-  /** More texts to repeat: what this parser makes something of. */
+  /** More texts to repeat: those that have a meaning for this parser. */
   readonly units?: readonly string[];
 }
 
@@ -66,7 +66,7 @@ async function growthOf(run: Growing['run'], input: (size: number) => string): P
   return null;
 }
 
-/** Processor time of this thread alone, so that neighbours on the machine count for little. */
+/** Processor time of this thread alone, so that other processes on the machine hardly matter. */
 async function timeOf(run: Growing['run'], text: string): Promise<number> {
   const before = process.threadCpuUsage();
   try {

@@ -17,7 +17,7 @@ import {
 import { holds } from '../holds.ts';
 import { fromSchema } from './from-schema.ts';
 
-/** Whatever is sent to the functions, they answer 2xx or 4xx and live on. No RabbitMQ is there: checks come first. */
+/** The functions answer every request with 2xx or 4xx and live on. No RabbitMQ is there: checks come first. */
 
 const root = `${import.meta.dirname}/../../..`;
 // Port 1 has no server: what gets as far as RabbitMQ is answered with 503, which fails these tests.
@@ -315,7 +315,7 @@ test('paths, methods and queries of any kind are refused', async () => {
   const method = fc.constantFrom('GET', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'PROPFIND', 'POST');
   await fc.assert(
     fc.asyncProperty(method, path, query, async (verb, where, what) => {
-      // What names a build has to be looked up, which needs RabbitMQ; none of these does.
+      // A path that names a build needs a look-up in RabbitMQ; none of these paths does.
       if (verb === 'POST') assertRefused(await send(buildImage, where, { method: verb, headers: json, body: '{}' }));
       else assertRefused(await send(buildImage, `${where}?${what}`, { method: verb }));
       assertRefused(await send(status, `${where}?${what}`, { method: verb }));
@@ -375,7 +375,7 @@ test('what is no HTTP gets 4xx or nothing, and the function goes on', async () =
   assertRefused(await post('{}'));
 });
 
-/** What comes back for these bytes until the function closes the connection. */
+/** The answer to these bytes until the function closes the connection. */
 function exchangeRaw(port: number, raw: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1', () => socket.end(raw, 'latin1'));

@@ -8,7 +8,7 @@ const fileSystemClusters = costly.chainClusters + 2;
 const firstCluster = 32;
 
 /**
- * A sound qcow2 file of 1.5 MiB that holds no end of work: its partitions are FAT file systems whose root folders are
+ * A sound qcow2 file of 1.5 MiB that makes endless work: its partitions are FAT file systems whose root folders are
  * chains over the whole partition, and every cluster of them is one of a few compressed clusters, which all partitions
  * share. No label stands anywhere.
  */

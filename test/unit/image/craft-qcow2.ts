@@ -1,6 +1,6 @@
 import { deflateRawSync, zstdCompressSync } from 'node:zlib';
 
-/** What a cluster of the crafted disk is. */
+/** The content of a cluster of the crafted disk. */
 export type CraftedCluster = { data: Buffer } | { compressed: Buffer } | { zero: true } | { entry: Buffer };
 
 export interface CraftOptions {
@@ -76,7 +76,7 @@ export function craftQcow2(options: CraftOptions = {}): CraftedImage {
       if (extendedL2) l2.writeUInt32BE(0xffffffff, at + 12);
     } else {
       const packed = compression === 'zstd' ? zstdCompressSync(cluster.compressed) : deflateRawSync(cluster.compressed);
-      // Trailing bytes that are nobody's, as in the last sector of real files.
+      // Trailing bytes without a meaning, as in the last sector of real files.
       const offset = append(Buffer.concat([packed, Buffer.alloc(64, 0xa5)]));
       const sectors = Math.floor((offset + packed.length - 1) / 512) - Math.floor(offset / 512);
       const shift = BigInt(62 - (clusterBits - 8));

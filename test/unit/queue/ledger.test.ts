@@ -83,7 +83,7 @@ test('a request whose build is not finished supersedes later equal ones, ticket 
   assert.is(apply(ledger, { build_id: second, ticket_id: '1' }), 'superseded');
   assert.is(ledger.get(second)?.supersededBy, first);
   assert.is(ledger.builds(new Date(startOfTime)).length, 1);
-  // Not even after the end of the winner: whoever submitted it was told the winner's id.
+  // Not even after the end of the winner: the caller has the winner's id.
   apply(ledger, { ...running('a', 1, 1), ticket_id: 1, state: 'failed' });
   assert.is(apply(ledger, { ...running('a', 1, 1), build_id: second, ticket_id: 1 }), 'superseded');
   assert.is(cancel(ledger, second), 'superseded');

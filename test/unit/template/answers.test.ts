@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Answer, call, type FunctionProcess, startFunction } from '../../../lab/servers/function.ts';
 
-/** What goes out for what a handler returns or throws. */
+/** The answers to values that a handler returns, and to errors that it throws. */
 
 const handler = `${import.meta.dirname}/handlers/example.ts`;
 let server: FunctionProcess;

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { call, type FunctionProcess, startFunction } from '../../../lab/servers/function.ts';
 
-/** What a handler is given of a request: bodies, paths, queries, headers. */
+/** The event that a handler gets of a request: bodies, paths, queries, headers. */
 
 const handler = `${import.meta.dirname}/handlers/example.ts`;
 const maximum = 100_000;

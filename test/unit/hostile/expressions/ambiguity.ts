@@ -2,7 +2,7 @@ import { type Automaton, buildAutomaton } from './automaton.ts';
 import { parseExpression } from './syntax.ts';
 
 /**
- * Says why an expression may take more time than its text is long; null where it cannot.
+ * Returns the reason why an expression may take more time than its text is long; null where it cannot.
  *
  * A matcher that backtracks tries every way in which a text can be read before it gives up. Their number grows faster
  * than the text exactly where two different positions, the second after the first, can both go on for ever over the

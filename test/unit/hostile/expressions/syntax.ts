@@ -1,4 +1,7 @@
-/** Regular expressions of JavaScript (ECMA-262, 22.2.1) as trees: as much of the syntax as tells how they backtrack. */
+/**
+ * Regular expressions of JavaScript (ECMA-262, 22.2.1) as trees: the part of the syntax that decides how they
+ * backtrack.
+ */
 export type Expression =
   /** One character that `source` matches. */
   | { readonly kind: 'character'; readonly source: string }
@@ -10,7 +13,10 @@ export type Expression =
   /** `$`, `\b`, lookaheads and lookbehinds: passes or fails where it stands; `body` is what it tries there. */
   | { readonly kind: 'assertion'; readonly body: Expression | null };
 
-/** Throws for back-references and for lookbehinds with a repetition, which are never linear or hard to tell so. */
+/**
+ * Throws for back-references and for lookbehinds with a repetition, which are never linear, or for which that is hard
+ * to decide.
+ */
 export function parseExpression(source: string): Expression {
   let position = 0;
   const eat = (text: string): boolean => {

@@ -5,7 +5,7 @@ import { createLog } from '#lib/log.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import type { Handler } from '../../../../../template/node24-ts/function.ts';
 
-/** Says what it was called with, or does what the path asks for. */
+/** Answers with its own call, or does as the path asks. */
 const handler: Handler = (event, context) => {
   switch (event.path) {
     case '/exit':

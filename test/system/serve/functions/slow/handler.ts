@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Handler } from '../../../../../template/node24-ts/function.ts';
 
-/** Answers after `?ms=`, or at once when it is told to stop; tells its log when it begins and when its caller has gone. */
+/** Answers after `?ms=`, or at once on SIGTERM; logs its beginning and that its caller has gone. */
 const handler: Handler = async (event, context) => {
   console.error(JSON.stringify({ message: 'slow begins', id: event.query.id, pid: process.pid }));
   context.disconnected.addEventListener('abort', () => {

@@ -2,7 +2,10 @@ import { parseBuildRequest } from '#lib/api/request.ts';
 import { errorTable } from '#lib/errors.ts';
 import type { Handler } from '../../../../../template/node24-ts/function.ts';
 
-/** Uses what a real function uses: lib/ and a package, found the same way in the repository and in a built function. */
+/**
+ * Imports the same as a real function: lib/ and a package, found in the same way in the repository and in a built
+ * function.
+ */
 const handler: Handler = async (event, { stopping }) => {
   if (event.path === '/codes') return Object.keys(errorTable).length;
   if (event.path === '/slow') {
