@@ -113,7 +113,7 @@ async function setSource({ root, session: open }: Chroot, source: PpaSource | nu
   return { session, facts };
 }
 
-test('PPA and Debian packages are installed, no list or archive lands in the image, and what changed is told', async () => {
+test('PPA and Debian packages are installed, no list or archive lands in the image, and the changes are reported', async () => {
   await using chroot = await openChroot(system.tar);
   const caches = await openAptCaches({
     cacheDirectory: join(chroot.directory, 'cache'),
@@ -245,7 +245,7 @@ test('packages that cannot be downloaded are a server’s fault', async () => {
   assert.match(error.message, /hello-one.*404/);
 });
 
-test('a file system without room is told as such', async () => {
+test('a full file system is reported as such', async () => {
   await using chroot = await openChroot(system.tar);
   await setSource(chroot, await resolve('c++'));
   await updateLists(chroot.session(), { ...quiet, sources: [] });
@@ -296,7 +296,7 @@ test('update fails for a source of the image that is not there any more, and nam
   assert.match(error.message, /own source http:\/\/127\.0\.0\.1:[0-9]+\/ubuntu for "warty" is not there/);
 });
 
-test('update fails as an upstream failure where a server is out of order or nobody is there', async () => {
+test('update fails as an upstream failure where a server is out of order or absent', async () => {
   const source = await resolve('sound');
   const { session } = await setSource(shared, source);
   for (const status of [500, 503]) {

@@ -236,7 +236,7 @@ scenario('a disk without room for a build is told of before anything is download
 });
 
 scenario(
-  'a disk that is too small for the image at any time is told as that',
+  'a disk that is too small for the image at any time is reported as that',
   onDisk(`${diskMiB - 100}M`),
   async () => {
     assertFailed(await build('libfoo'), 'image.too_large', 'request', /the image is too large for this worker/);
@@ -257,7 +257,7 @@ scenario('a build is stopped when the disk runs low under it, before it is full'
 });
 
 scenario(
-  'a disk that is full all the same is told as that, and not as a failure of the package',
+  'a disk that is full all the same is reported as that, and not as a failure of the package',
   onDisk('0'),
   async () => {
     fleet.gate.close();

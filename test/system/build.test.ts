@@ -126,7 +126,7 @@ test('a cloud image gets its PPA and packages, and the new image boots', async (
   assert.ok(kernel !== undefined && console.split(/\r?\n/).includes(kernel), `boots ${kernel}`);
 });
 
-test('the same request sent again while it is in work gives the same build', async () => {
+test('the same request sent again while it is being built gives the same build', async () => {
   const request = service.request();
   const first = await service.client.submit(request);
   const second = await service.client.submit(request);

@@ -83,7 +83,7 @@ async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
   }
 }
 
-test('what does not fit at the moment is refused before anything is written, with the folder and the numbers', async () => {
+test('a build that does not fit at the moment is refused before anything is written, with the folder and the numbers', async () => {
   const disk = await fileSystem(100);
   await write(join(disk, 'other'), 50);
   await using build = await startBuild(disk, 10);
@@ -95,7 +95,7 @@ test('what does not fit at the moment is refused before anything is written, wit
   );
 });
 
-test('what would never fit is the fault of the request', async () => {
+test('a build that would never fit is the fault of the request', async () => {
   await using build = await startBuild(await fileSystem(50), 10);
   const error = await failure(build.space.claim(work(60)));
   assert.equal([error.code, error.fault], ['image.too_large', 'request']);
@@ -115,7 +115,7 @@ test('of two builds that fit only one at a time the second waits, says so, and g
   assert.is(second.notices.length, 1);
 });
 
-test('what a build has written by now is not counted twice', async () => {
+test('bytes that a build has written by now are not counted twice', async () => {
   const disk = await fileSystem(100);
   await using first = await startBuild(disk, 10);
   await first.space.claim(work(50));
@@ -204,7 +204,7 @@ test('a cache, a store and a work folder on file systems of their own are each w
   await build.space.claim(plan.beforeUpload(25 * MiB));
 });
 
-test('a download onto a disk without room for it is told as that, with the folder, whether its size is known or not', async () => {
+test('a download onto a disk without room for it is reported as that, with the folder, whether its size is known or not', async () => {
   const disk = await fileSystem(80);
   await write(join(disk, 'other'), 76);
   const server = createServer((request, response) => {
@@ -235,7 +235,7 @@ test('a download onto a disk without room for it is told as that, with the folde
   server.close();
 });
 
-test('an image that the store’s folder has no room for is told as that', async () => {
+test('an image that does not fit into the store’s folder is reported as that', async () => {
   const [disk, full] = [await fileSystem(20), await fileSystem(4)];
   const path = join(disk, 'work', 'image.qcow2');
   await write(path, 8);

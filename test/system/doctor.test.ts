@@ -113,7 +113,7 @@ test('root on a whole machine can build, and what was tried leaves nothing', asy
   assert.is((await rabbitMq.control(['list_queues', '--silent', 'name'])).trim(), '', 'nothing is declared');
 });
 
-test('nobody can build in the vm guest, and hears what the host guest would need', async () => {
+test('the user nobody can build in the vm guest, and sees what the host guest would need', async () => {
   const { environment, left } = await folders(nobody);
   const told = await doctor(environment, asNobody);
   assert.equal(faults(told), [], told.output);
@@ -206,7 +206,7 @@ test('a file system that hangs does not hang the doctor', async () => {
   }
 });
 
-test('faults of the settings are told together with what needs no settings', async () => {
+test('faults of the settings are reported together with findings that need no settings', async () => {
   const told = await doctor({ IMAGEBUILDER_GUEST: 'perhaps', IMAGEBUILDER_LEASE: 'long', OS_CLOUD: '' });
   assert.equal([told.exitCode, ...faults(told)], [1, 'settings', 'settings']);
   assert.match(told.output, 'IMAGEBUILDER_GUEST must be auto, host or vm');

@@ -182,7 +182,7 @@ test('packages that the cache has are installed from it while their server is do
   assert.is(await second.download(), packageCount);
 });
 
-test('a server that is down fails apt with its status, and the proxy tells whose fault it was', async () => {
+test('a server that is down fails apt with its status, and the proxy knows whose fault it was', async () => {
   await using shop = await workshop();
   shop.state.down = true;
   const build = await shop.build();

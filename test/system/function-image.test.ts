@@ -89,7 +89,7 @@ function run(docker: Docker): void {
     await docker.run(['rm', '--force', container]);
   });
 
-  test('what the function runs belongs to root and cannot be changed by it', async () => {
+  test('the code of a function belongs to root, and the function cannot change it', async () => {
     const container = await start('function', ['--network=none']);
     const writable = await inContainer(container, 'find', '/home/app/function', '/home/app/index.ts', '-writable');
     assert.is(writable.replaceAll(/^.* -> .*$/gm, ''), '');

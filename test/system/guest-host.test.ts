@@ -667,7 +667,7 @@ test('a worker killed together with its supervisor leaves nothing but its folder
   });
 });
 
-test('what is left when all that would clean up is killed, the sweep of the next worker ends', async () => {
+test('the sweep of the next worker ends all leftovers when every process that would clean up was killed', async () => {
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
     await withKilledWorker(disk, ['last-will', 'supervisor.ts']);

@@ -108,7 +108,7 @@ test('writing more to the disk than fits into the memory is no fault', async () 
   await inGuest(write, { ...limits, guestMemoryBytes: 12 * 2 ** 20 });
 });
 
-test('what is killed for its memory in a script that goes on and ends well fails all the same', async () => {
+test('a script fails when one of its processes is killed for its memory, even if it goes on and ends well', async () => {
   await inGuest(async (session) => {
     const error = await failure(session, 'sh -c \'x=0123456789abcdef; while :; do x="$x$x"; done\' || exit 0');
     assert.is(error.code, 'guest.limit', error.message);

@@ -28,7 +28,7 @@ test('a script that takes all the memory ends with the limit named', async () =>
   });
 });
 
-test('what is killed for its memory fails the script that goes on and ends well, and does not wait for its end', async () => {
+test('a process killed for its memory fails the script that goes on and ends well, without waiting for its end', async () => {
   for (const end of ['exit 0', 'sleep 600']) {
     await inVm(async (session) => {
       const error = await failure(session.run({ name: 'hungry', text: `sh -c '${devour}'; ${end}` }));

@@ -221,7 +221,7 @@ test('cancelling while the image is being opened leaves nothing', async () => {
   });
 });
 
-test('a script that runs out of time is ended, and tells what it said', async () => {
+test('a script that runs out of time is ended, and its error has its output', async () => {
   await withDisk(plainImage, async (disk) => {
     await using session = await disk.open();
     const error = await failure(session.run({ name: 'slow', text: 'echo so far; sleep 600', timeoutMs: 3000 }));

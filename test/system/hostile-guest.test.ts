@@ -140,7 +140,7 @@ const escapes: Readonly<Record<string, string>> = {
   'files by their handles': `perl -e 'my $h = pack("IIQ", 8, 1, 2); open(my $m, "<", "/run/imagebuilder") or die; my $fd = syscall(304, fileno($m), $h, 0); print qq(opened\\n) if $fd >= 0'`,
 };
 
-test('what a package’s script tries does not get it out of the image', async () => {
+test('a package’s script cannot get out of the image', async () => {
   const canary = join(directory, 'canary');
   await writeFile(canary, 'untouched\n');
   await withDisk(async (disk) => {
@@ -296,7 +296,7 @@ test('in a vm, images are refused for the same, and nothing of them is waited fo
   });
 });
 
-test('a file system without room is told as that', async () => {
+test('a full file system is reported as full', async () => {
   await withDisk(async (disk) => {
     await using session = await disk.open();
     const facts = await readImageFacts(session);
@@ -311,7 +311,7 @@ test('a file system without room is told as that', async () => {
   });
 });
 
-test('what dpkg and apt leave behind without meaning it is no fault', async () => {
+test('harmless leftovers of dpkg and apt are no fault', async () => {
   await withDisk(async (disk) => {
     await disk.prepare(
       'touch /var/lib/dpkg/lock /var/lib/dpkg/lock-frontend /var/lib/apt/lists/lock; ln -s /dev/null /etc/apt/preferences',

@@ -249,7 +249,7 @@ test('a script has its four descriptors and none that the worker was started wit
   });
 });
 
-test('none of the descriptors of a script is a file of the worker', async () => {
+test('no descriptor of a script is a file of the worker', async () => {
   await withDisk(async (disk) => {
     await using session = await open(disk);
     // Its mode and owner could be changed, and /dev/null has only one inode on the whole machine.
@@ -308,7 +308,7 @@ test('system calls that container engines refuse are refused', async () => {
   });
 });
 
-test('what /proc and /sys say of the worker’s machine beyond need is hidden', async () => {
+test('needless facts of /proc and /sys about the worker’s machine are hidden', async () => {
   await withDisk(async (disk) => {
     await using session = await open(disk);
     const text = `cd /proc; for file in kcore keys key-users timer_list sched_debug slabinfo vmallocinfo interrupts pressure/* scsi/* acpi/* kmsg \\

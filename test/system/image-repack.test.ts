@@ -248,7 +248,7 @@ test('an aborted repack throws the reason and leaves no file', async ({ raw }) =
   assert.equal((await readdir(folder.path)).sort(), before.sort());
 });
 
-test('a full disk is told as such, and nothing is left on it', async ({ raw }) => {
+test('a full disk is reported as such, and nothing is left on it', async ({ raw }) => {
   await using folder = await temporaryFolder();
   const base = folder.file('base');
   await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, base]);

@@ -194,7 +194,7 @@ async function collect(channel: Channel, queue: string): Promise<ConsumeMessage[
   return messages;
 }
 
-test('a valid request is answered 202, its job is in the queue, its build is told, and a worker is woken', async (context) => {
+test('a valid request is answered 202, its job is in the queue, its event is sent, and a worker is woken', async (context) => {
   const body = request();
   context.wakes.length = 0;
   const answer = await submit(context, body, {
@@ -236,7 +236,7 @@ test('50 submissions of the same request at once make one build', async (context
   assert.is(jobs.filter((id) => fresh.ledger.get(id)?.supersededBy === null).length, 1);
 });
 
-test('another request with the ticket and progress trigger of one in work is answered 409, whichever replica gets it', async (context) => {
+test('another request with the ticket and progress trigger of an unfinished build is answered 409, whichever replica gets it', async (context) => {
   const body = request();
   const accepted = Accepted.parse((await submit(context, body)).body);
   await using replica = await open(context.rabbitmq);
@@ -385,7 +385,7 @@ test('a caller sees and cancels its own builds, read sees all, and operate may d
   assert.equal(await drain(context.broker), []);
 });
 
-test('one caller’s ticket in work neither blocks another caller’s nor is given away', async (context) => {
+test('the ticket of one caller’s unfinished build neither blocks another caller’s nor is revealed', async (context) => {
   const { submit: submitAs } = service(context.broker, [{ name: 'lander' }, { name: 'stranger' }]);
   const body = request();
   const answers = await Promise.all(
@@ -488,7 +488,7 @@ test('every call leaves one audit line: who did what to which build, and how it 
   await drain(context.broker);
 });
 
-test('wrong methods and places are told', async (context) => {
+test('wrong methods and paths are refused with their reasons', async (context) => {
   const get = await call(build(context), { method: 'GET' });
   assert.is(get.status, 405);
   assert.is(get.headers.allow, 'POST');
@@ -580,7 +580,7 @@ test('calls that change nothing append nothing to the stream, however many come'
   await client.close();
 });
 
-test('status tells of running, queued and finished builds and of workers, also after a cold start', async (context) => {
+test('status shows running, queued and finished builds and workers, also after a cold start', async (context) => {
   const triggers = ['a', 'b', 'c'].map((name) => `p.${name}.${randomUUID()}`);
   const builds: Accepted[] = [];
   for (const [index, progress_trigger] of triggers.entries()) {
@@ -661,7 +661,7 @@ test('where only a queue has the name of the progress trigger, events go there',
   await drain(context.broker);
 });
 
-test('a build goes on without exchange or queue, and is told of once one appears, goes, and comes back', async (context) => {
+test('a build goes on without exchange or queue, and sends its events once one appears, goes, and comes back', async (context) => {
   await using own = await client(context.rabbitmq);
   const trigger = `p.${randomUUID()}`;
   const accepted = Accepted.parse((await submit(context, request({ progress_trigger: trigger }))).body);
@@ -739,7 +739,7 @@ test('both functions work behind the template, configured by their environment, 
   await drain(context.broker);
 });
 
-test('without RabbitMQ a submission is answered 503 with Retry-After, and status is degraded but tells the last known', async (context) => {
+test('without RabbitMQ a submission is answered 503 with Retry-After, and status is degraded but shows the last known builds', async (context) => {
   const body = request();
   const accepted = Accepted.parse((await submit(context, body)).body);
   await context.rabbitmq.stop();

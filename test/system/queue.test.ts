@@ -289,7 +289,7 @@ test('connections that the broker closes come back, and nothing is lost or doubl
   );
 });
 
-test('while the broker is away calls fail soon and say so, and the last known builds are still told', async (context) => {
+test('while the broker is away calls fail soon and say so, and the last known builds are still shown', async (context) => {
   await using broker = await open(context);
   const job = newJob();
   await broker.publishEvent(eventOf(job, {}));
@@ -355,7 +355,7 @@ test('records that are not understood are skipped', async (context) => {
   assert.is(await broker.publishEvent(eventOf(job, {})), 'applied');
 });
 
-test('progress goes only where a caller may send it, and not after newer progress; an end is always told', async ({
+test('progress goes only where a caller may send it, and not after newer progress; an end is always sent', async ({
   rabbitmq,
 }) => {
   const model = await connect(rabbitmq.url);
@@ -429,7 +429,7 @@ test('an exchange that refuses every message holds up only those who named it, a
   await model.close();
 });
 
-test('a worker that is faster than who submits a build does not tell of it first', async (context) => {
+test('a worker’s first event does not come before the event of the submission, even if the worker is faster', async (context) => {
   await using submitter = await open(context);
   await using worker = await open(context);
   await Promise.all([submitter.ledger.ready(), worker.ledger.ready()]);
@@ -553,7 +553,7 @@ test('a queue of another kind under one of our names is refused with its name', 
   assert.match((error as ImageBuilderError).message, queues.events);
 });
 
-test('a wrong password is told without the password', async (context) => {
+test('a wrong password is reported without the password', async (context) => {
   const amqpUrl = context.rabbitmq.url.replace('amqp://', 'amqp://somebody:hush-hush@');
   await using broker = await open(context, { amqpUrl, log: createLog({ write: () => {} }) });
   const error = await broker.jobs.submit(newJob()).catch((thrown: unknown) => thrown);

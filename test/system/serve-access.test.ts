@@ -42,7 +42,7 @@ async function callsOf(name: string): Promise<number> {
   return list.find((entry) => entry.name === name)?.invocationCount ?? 0;
 }
 
-test('with a token every path that starts work or tells of it asks for the token', async () => {
+test('with a token every path that starts work or shows it asks for the token', async () => {
   const paths = [
     'POST /api/v1/build_image/',
     'GET /api/v1/imagebuilder/status',

@@ -17,7 +17,7 @@ const accepted = {
 };
 const refused = (error: ImageBuilderError) => ({ status: error.status, body: toProblem(error) });
 
-test('build submits what its flags say, follows to the end and tells where the image is', async () => {
+test('build submits the request of its flags, follows it to the end and prints the place of the image', async () => {
   const queued = buildStatus({
     state: 'queued',
     step: null,
@@ -122,7 +122,7 @@ test('the gateway may be away for a while in the middle of a build', async () =>
   assert.match(result.stderr, 'the function status is being started; try again; waiting');
 });
 
-test('what cannot work ends with 2 and says what to do, without a stack', async () => {
+test('a command that cannot work ends with 2 and advice, without a stack', async () => {
   await using api = await startApi({ looks: ['unknown'] });
   await using wrong = await startApi({ looks: [{ status: 200, body: { hello: 'world' } }] });
   const cases: [string[], string][] = [

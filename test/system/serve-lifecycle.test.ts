@@ -61,7 +61,7 @@ test('SIGTERM waits for no request that is not whole', async () => {
   assert.is((await gateway.ended).exitCode, 0);
 });
 
-test('what does not end within the grace is killed', async () => {
+test('a function whose call does not end within the grace is killed', async () => {
   await using gateway = await serveStack(slow, { args: ['--grace', '0.2'] });
   const pid = gateway.functionPids().slow ?? 0;
   const { call } = await begin(gateway, 'stubborn=yes');

@@ -110,7 +110,7 @@ test("the API's paths lead to their functions, with and without the slash, whate
   }
 });
 
-test('what is not there is a 404 that lists what is', async () => {
+test('an unknown path or function is a 404 that lists the known functions', async () => {
   for (const path of ['/', '/nothing', '/function/', '/function', '/api/v1/build_images', '/async-function']) {
     const response = await fetch(`${url}${path}`);
     assert.is(response.status, 404, path);
@@ -227,7 +227,7 @@ test('a call beyond max_inflight is refused with 429, an asynchronous one waits'
   assert.is(callback.headers['x-function-status'], '200');
 });
 
-test('a call that takes longer than exec_timeout is a 504, and its function learns that nobody waits', async () => {
+test('a call that takes longer than exec_timeout is a 504, and its function learns that its caller is gone', async () => {
   const response = await fetch(`${url}/function/late?ms=3000&id=given-up`);
   assert.is(response.status, 504);
   assert.match((await problem(response)).detail, 'exec_timeout of 0.2 s');

@@ -77,7 +77,7 @@ test("an image is active in Glance, with what consumers look for, and Debian's c
   assert.ok((await readFile(saved)).equals(await readFile(image.path)));
 });
 
-test('an image that is there and whole is the result, whoever asks', async () => {
+test('a whole image that is there is the result for every worker', async () => {
   const image = await finishedImage(directory);
   assert.is(await client.glanceStore.find(image.buildId, quiet), null);
   const stored = await client.glanceStore.put(image, quiet);

@@ -111,7 +111,7 @@ test('a wrong password is refused at once, and stands in no error', async () => 
   assert.not.match(allText(error), 'wrong-password');
 });
 
-test('a region or interface that the catalogue lacks is told with what it has', async () => {
+test('a region or interface that the catalogue lacks is reported with those that it has', async () => {
   const region = await failure(projectBy({ ...cloud.environment, OS_REGION_NAME: 'elsewhere' }));
   assert.is(region.code, 'store.refused');
   assert.match(region.message, 'no public endpoint of image (Glance) in the region elsewhere');
@@ -128,7 +128,7 @@ test('a certificate of an unknown CA is refused, and the error says what to set'
   assert.match(error.message, 'OS_CACERT');
 });
 
-test('a URL at which something else answers is told', async () => {
+test('a URL at which another server answers is reported as that', async () => {
   const error = await failure(projectBy({ ...cloud.environment, OS_AUTH_URL: cloud.glanceUrl }));
   assert.is(error.code, 'store.refused');
   assert.match(error.message, `Keystone at ${cloud.glanceUrl}/v3/auth/tokens answered`);

@@ -73,7 +73,7 @@ test('an image beyond the largest object goes up in segments and comes back whol
   assert.ok((await readFile(saved)).equals(await readFile(image.path)));
 });
 
-test('a download URL gives the image to whoever has it, until it runs out, and nothing else', async () => {
+test('a download URL gives the image to anybody who has it, until it runs out, and nothing else', async () => {
   const image = await finishedImage(directory, segmented);
   const { download_url: url = '', download_url_expires: expires = '' } = await client.swiftStore.put(image, quiet);
   const answer = await got(url, { responseType: 'buffer' });
@@ -97,7 +97,7 @@ test('without a key there is no download URL', async () => {
   assert.is(stored.download_url, undefined);
 });
 
-test('an image that is there and whole is the result, whoever asks', async () => {
+test('a whole image that is there is the result for every worker', async () => {
   const image = await finishedImage(directory, segmented);
   assert.is(await client.swiftStore.find(image.buildId, quiet), null);
   await client.swiftStore.put(image, quiet);
@@ -119,7 +119,7 @@ test('an image that lacks a segment is not taken for whole, and is put again', a
   assert.is((await namesOf(image.buildId)).length, 1 + Math.ceil(image.sizeBytes / maximumFileBytes));
 });
 
-test('what a dead worker left is removed by the next put, and by discard; a whole image stays', async () => {
+test('leftovers of a dead worker are removed by the next put, and by discard; a whole image stays', async () => {
   const image = await finishedImage(directory, segmented);
   const leave = async () => {
     const body = { path: image.path, startByte: 0, bytes: 1000 };

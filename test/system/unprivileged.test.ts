@@ -86,7 +86,7 @@ test('it is known where a folder above keeps such a user out', async () => {
   assert.is(await whyToolsStayRoot(unprivilegedIds, join(closed, 'work')), null);
 });
 
-test('what such a user leaves is read as the file that it is, or not at all', async () => {
+test('a file of such a user is read as a regular file, or not at all', async () => {
   const folder = join(directory, 'left');
   await mkdir(folder);
   await giveTo(user, folder);

@@ -93,7 +93,7 @@ for (const [place, path, beginning] of places) {
   }
 }
 
-test('garbage, an answer of another shape, and a huge one are told as such and not tried again', async () => {
+test('garbage, an answer of another shape, and a huge one are named as such and not tried again', async () => {
   for (const body of ['<html>', '{"signing_key_fingerprint": 7}', '[]', JSON.stringify('x'.repeat(2_000_000))]) {
     server.mend();
     server.fault(archive, { kind: 'body', body });
@@ -130,7 +130,7 @@ test('an API that drips is not waited for without end', async () => {
   assert.match(error.message, 'bytes a second');
 });
 
-test('Launchpad is asked, the PPA is, and nobody else: a keyserver has no part in it', async () => {
+test('only Launchpad and the PPA are asked: no keyserver has a part in it', async () => {
   const before = server.requests.length;
   await resolve(patient);
   assert.equal(

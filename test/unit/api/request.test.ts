@@ -29,7 +29,7 @@ test('the example request is valid, with defaults filled in', () => {
   assert.equal([request.ppa_list, request.package_list, request.cancel_url], [[], [], null]);
 });
 
-test('all faults of a request are told at once, each with its place', () => {
+test('all faults of a request are reported at once, each with its place', () => {
   const faults = faultsOf({
     ticket_id: '',
     base_image: { image_type: 'floppy', url_list: ['ftp://x/y', 'http://u:p@host/i'], series: 'Trusty' },
@@ -54,7 +54,7 @@ test('all faults of a request are told at once, each with its place', () => {
   );
 });
 
-test('whatever the body is, it is valid or refused as request.invalid with at least one fault', () => {
+test('every body is valid or refused as request.invalid with at least one fault', () => {
   const key = fc.constantFrom(...Object.keys(exampleRequest), '__proto__', 'constructor');
   const broken = fc.tuple(key, fc.jsonValue()).map(([name, value]) => ({ ...exampleRequest, [name]: value }));
   holds(
@@ -146,7 +146,7 @@ test('package names follow Debian policy, with a version, suite or architecture'
   }
 });
 
-test('exchange names are what AMQP allows and nobody else owns', () => {
+test('exchange names are those that AMQP allows and the broker does not own', () => {
   for (const name of ['lander', 'lander.progress', 'a:b_c-d', 'x'.repeat(127)])
     assert.is(accepts(ExchangeName, name), true);
   for (const name of ['', 'amq.topic', 'imagebuilder.builds', 'a b', 'ä', 'a/b', 'x'.repeat(128), 'x\n']) {

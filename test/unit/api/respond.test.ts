@@ -21,7 +21,7 @@ function newAnswer() {
 const lines: string[] = [];
 const log = createLog({ write: (line) => lines.push(line) });
 
-test('what the work returns is the answer', async () => {
+test('the result of the work is the answer', async () => {
   const answer = newAnswer();
   assert.equal(await respond(answer, log, async () => ({ a: 1 })), { a: 1 });
   assert.equal(answer.seen, { status: 200, headers: {} });
@@ -44,7 +44,7 @@ test('an error becomes a problem with its status, faults and Retry-After', async
   assert.equal(answer.seen.headers, { 'content-type': 'application/problem+json', 'retry-after': '5' });
 });
 
-test('what was not foreseen goes to the log and not to the caller', async () => {
+test('an unforeseen error goes to the log and not to the caller', async () => {
   const answer = newAnswer();
   lines.length = 0;
   const body = await respond(answer, log, async () => {

@@ -11,7 +11,7 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { holds } from '../holds.ts';
 
-test('names of downloaded packages tell name, version and architecture', () => {
+test('file names of downloaded packages have name, version and architecture', () => {
   assert.equal(parseArchiveName('git_1%3a2.39.5-0+deb12u3_amd64.deb'), {
     name: 'git',
     version: '1:2.39.5-0+deb12u3',
@@ -139,7 +139,7 @@ test('lists beyond the limit are refused, however they are cut into lines', () =
   }
 });
 
-test('whatever lists say, a stanza is one: no empty line, and each field once', () => {
+test('a stanza is one whatever the lists say: no empty line, and each field once', () => {
   const part = fc.constantFrom('Package', 'Version', ':', ' ', 'x', '\t', 'SHA256: 0', '-', '');
   const line = fc.array(part, { maxLength: 5 }).map((parts) => parts.join(''));
   holds(

@@ -14,7 +14,7 @@ const log = (said: string) => [
   ' installed foo package post-installation script subprocess returned error exit status 1',
 ];
 
-test('a script that failed for want of a network is told from one that failed otherwise', () => {
+test('a script that failed for want of a network is distinguished from one that failed otherwise', () => {
   for (const said of [
     'curl: (6) Could not resolve host: example.com',
     'wget: unable to resolve host address ‘example.com’',

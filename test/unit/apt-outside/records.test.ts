@@ -39,7 +39,7 @@ test('files of any content come out as they went in', async () => {
   );
 });
 
-test('whatever an image sends instead is refused as such, and nothing else is thrown', async () => {
+test('any other output of an image is refused as such, and nothing else is thrown', async () => {
   const line = fc.oneof(
     fc.constantFrom('0 end -\n', '3 status -\n', 'abc', '1 x ../y\nz', '-1 a b\n', '9999999999 a b\n', '\n'),
     fc.string(),
@@ -66,7 +66,7 @@ test('data that is cut off, or goes on after its end, is refused', async () => {
   assert.is(await failure(['not base64!']), 'guest.failed');
 });
 
-test('what unpacks to more than any image has, or to too many files, is refused', async () => {
+test('data that unpacks to more than any image has, or to too many files, is refused', async () => {
   assert.is(await failure(encode(Buffer.alloc(100 * 1024 * 1024))), 'image.too_large');
   assert.is(await failure(encode(`${'0 source-part a\n'.repeat(3000)}0 end -\n`)), 'image.too_large');
 });

@@ -120,7 +120,7 @@ test('only http and https are read from outside an image, and the refusal says w
   }
 });
 
-test('what cannot be honoured outside, or is not written as apt wants it, is refused', () => {
+test('a source that cannot be honoured outside, or has wrong syntax, is refused', () => {
   for (const text of [
     'deb http://x.example.com',
     'deb [arch=amd64 http://x.example.com a b',

@@ -35,7 +35,7 @@ test('trusty, whose os-release has no codename, is known by its lsb-release', ()
   assert.is(facts.aptTransportHttps, false);
 });
 
-test('the series of other releases is found wherever they tell it', () => {
+test('the series of other releases is found in any of its places', () => {
   const series = (...lines: string[]) => parseFacts(['architecture amd64', ...lines], [apt('2.0')]).series;
   assert.is(series('os-release ID=ubuntu', 'os-release VERSION_CODENAME=noble'), 'noble');
   assert.is(series("os-release VERSION_CODENAME='bookworm'"), 'bookworm');
@@ -77,7 +77,7 @@ test('removed packages do not count, held ones and those waiting for triggers do
   );
 });
 
-test('what a build has changed is told with versions before and after, foreign architectures apart', () => {
+test('changes of a build have the versions before and after, foreign architectures apart', () => {
   const before = parsePackages(['libc6\tamd64\t2.36\tii ', 'old\tall\t1\tii ', 'same\tall\t1\tii ']);
   const after = parsePackages([
     'libc6\tamd64\t2.37\tii ',

@@ -38,7 +38,7 @@ E: Release 'sid' for 'b' was not found`;
   assert.match(problems.get('b/sid') ?? '', /suite sid/);
 });
 
-test('unmet dependencies are told package by package, whatever the release of apt calls them', () => {
+test('unmet dependencies are reported package by package, whatever the release of apt calls them', () => {
   for (const title of ['The following packages have unmet dependencies:', 'Unsatisfied dependencies:']) {
     const simulation = `${title}
  a : Depends: x (>= 2) but it is not installable
@@ -94,7 +94,7 @@ test('a plan lists what is installed, upgraded and removed', () => {
 
 const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, [], { sources: [] });
 
-test('a package whose script fails is named with dpkg’s reason, also where only its output tells', () => {
+test('a package whose script fails is named with dpkg’s reason, also where only its output has it', () => {
   for (const [output, reason] of [
     [
       'dpkg: error processing package foo (--configure):\n subprocess installed post-installation script returned error exit status 3\nE: Sub-process /usr/bin/dpkg returned an error code (1)',
@@ -112,7 +112,7 @@ test('a package whose script fails is named with dpkg’s reason, also where onl
   }
 });
 
-test('downloads that fail, full disks, held packages and unsigned ones are told apart', () => {
+test('downloads that fail, full disks, held packages and unsigned ones are distinguished', () => {
   for (const [output, code] of [
     ['E: Failed to fetch http://x.example.com/pool/a.deb  Connection timed out', 'upstream.unreachable'],
     ['E: Failed to fetch http://x.example.com/pool/a.deb  404  Not Found [IP: 192.0.2.1 80]', 'upstream.status'],

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseInstalledSize } from '#lib/apt/installed-size.ts';
 
-test('what apt says that packages take is read, whatever the release', () => {
+test('apt’s figure for the size of packages is read, whatever the release', () => {
   for (const [line, bytes] of [
     ['After this operation, 26.6 kB of additional disk space will be used.', 26_600],
     ['After this operation, 1,024 kB of additional disk space will be used.', 1_024_000],

@@ -92,7 +92,7 @@ test('an owner or a PPA that Launchpad does not know is named', async () => {
   }
 });
 
-test('a PPA that publishes nothing for the series is told so, with the series', async () => {
+test('a PPA that publishes nothing for the series is refused with the series', async () => {
   const error = await failure(resolve('tools', 'trusty'));
   assert.is(error.code, 'ppa.series');
   assert.match(error.message, /ppa:project\/tools publishes nothing for the series "trusty"/);

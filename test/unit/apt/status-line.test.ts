@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 
-test('downloads, packages and failures are told apart, package names may hold an architecture', () => {
+test('downloads, packages and failures are distinguished, package names may hold an architecture', () => {
   assert.equal(parseStatusLine('dlstatus:1:20.3333:Retrieving file 1 of 5'), {
     kind: 'download',
     name: '1',

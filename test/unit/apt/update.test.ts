@@ -161,7 +161,7 @@ N: Skipping acquire of configured file 'main/binary-i386/Packages' as repository
   assert.is(updateError(output.split('\n'), 0, { sources: [] }), null);
 });
 
-test('what the caller has to change is told first, and nothing is left out', () => {
+test('faults that the caller has to mend come first, and none is left out', () => {
   const output = `E: Failed to fetch http://archive.example.com/ubuntu/dists/noble/InRelease  Connection timed out
 E: The repository 'https://ppa.example.com/project/tools/ubuntu noble Release' does not have a Release file.`;
   const error = updateError(output.split('\n'), 100, { sources: [ppa] });

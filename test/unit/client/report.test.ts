@@ -57,7 +57,7 @@ test('text of others cannot steer the terminal', () => {
   assert.not(renderView(view, screen).includes('\u001b'));
 });
 
-test('plain lines tell each change once', () => {
+test('plain lines show each change once', () => {
   const first = buildStatus();
   assert.equal(describeChange(undefined, first), [
     ' 40 %  install: 52 %, Unpacking hello',
@@ -74,7 +74,7 @@ test('plain lines tell each change once', () => {
   ]);
 });
 
-test('of two tails of one log, only what is new is told', () => {
+test('of two tails of one log, only the new lines are shown', () => {
   assert.equal(newLines(['a', 'b'], ['a', 'b']), []);
   assert.equal(newLines(['a', 'b', 'c'], ['b', 'c', 'd']), ['d']);
   assert.equal(newLines(['a', 'a'], ['a', 'a', 'a']), ['a']);

@@ -24,7 +24,7 @@ async function inFolder(action: (directory: string) => Promise<void>): Promise<v
   }
 }
 
-test('a look that hangs ends at its limit, and is told to stop', async () => {
+test('a look that hangs ends at its limit, and its signal is aborted', async () => {
   let told = false;
   const looked = await withinLimit(20, async (signal) => {
     signal.addEventListener('abort', () => {
@@ -46,7 +46,7 @@ test('a look that fails says why, whenever it does', async () => {
   await sleep(40);
 });
 
-test('the user is told with what the kernel lets it do', () => {
+test('the user is described with the rights that the kernel gives it', () => {
   const status = (capabilities: string, more = '') => `Name:\tnode\nCapEff:\t${capabilities}\n${more}`;
   assert.is(describeUser(0, status('000001ffffffffff')), 'root, with CAP_SYS_ADMIN');
   assert.is(describeUser(0, status('00000000a80425fb')), 'root, without CAP_SYS_ADMIN, so it may not mount');
@@ -180,7 +180,7 @@ test('RabbitMQ is needed from 3.10 on', () => {
   ]);
 });
 
-test('what is to be done comes once, what is urgent first, packages in one command', () => {
+test('advice comes once, urgent advice first, packages in one command', () => {
   assert.equal(
     todoOf([
       { what: 'a', ok: true, detail: '', todo: 'later' },

@@ -36,7 +36,7 @@ test('root without KVM hears that the host guest is faster, what it trusts, and 
   assert.match(todo, /fastest one, and trusts every base image and package with root.*: set IMAGEBUILDER_GUEST=host$/);
 });
 
-test('of /dev/kvm it is told whether it is missing, closed, or of no use', () => {
+test('the doctor says of /dev/kvm whether it is missing, closed, or of no use', () => {
   const closed = stateOf({ kvmDevice: { state: 'refused', group: 111, mode: '660' } });
   assert.match(find(closed, 'KVM').detail, 'it belongs to group 111, mode 660');
   assert.match(find(closed, 'KVM').todo ?? '', '--group-add');

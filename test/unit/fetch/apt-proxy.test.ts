@@ -337,7 +337,7 @@ test('a server that is silent until apt gives up is a failure too, one that apt 
   );
 });
 
-test('what a server says of a range does not reach apt, which would wait for all that it promises', async () => {
+test('a server’s Content-Range does not reach apt, which would wait for all bytes that it promises', async () => {
   await using server = await startServer((request, response) => {
     if (request.headers.range === undefined) response.writeHead(200, { 'content-length': 4 }).end('abcd');
     else response.writeHead(206, { 'content-range': 'bytes 2-99/100', 'content-length': 1 }).end('c');
@@ -399,7 +399,7 @@ test('without the password nothing is served', async () => {
   assert.is(server.requests.length, 0);
 });
 
-test('what needs credentials is passed on with them and never cached', async () => {
+test('a request with credentials is passed on with them and never cached', async () => {
   await using server = await startServer((request, response) => {
     if (request.headers.authorization === 'Basic private') serveFile(request, response, deb);
     else response.writeHead(401).end();

@@ -248,7 +248,7 @@ test('two different images are refused, naming both', async () => {
   }
 });
 
-test('what is no image is named for what it is', async () => {
+test('a file that is no image is named with its format', async () => {
   const iso = Buffer.alloc(40_000);
   iso.write('CD001', 32769);
   const files: Record<string, [Buffer, string]> = {
@@ -363,7 +363,7 @@ test('an image larger than the cache is used all the same, and not kept', async 
   assert.equal(await readdir(join(shop.folder, 'cache/images/blobs')), []);
 });
 
-test('while a server stalls, the progress told is all that has come in', async () => {
+test('while a server stalls, the reported progress is all that has come in', async () => {
   const image = qcow2();
   const goOn = Promise.withResolvers<boolean>();
   await using server = await startServer((request, response) => {
@@ -433,7 +433,7 @@ test('an entity tag opens what the same URL has served, and nothing that came fr
   assert.equal(await readFile((await shop.run([url])).path), other.content);
 });
 
-test('a download that drips holds up nobody: not by a digest, a lock or a mirror of others', async () => {
+test('a download that drips holds up no other build: not by a digest, a lock or a mirror', async () => {
   const image = qcow2();
   const sums = text(`${sha256(image)} *disk.img\n`);
   await using owner = await startFileServer({ '/SHA256SUMS': sums, '/disk.img': { content: image, etag: '"1"' } });

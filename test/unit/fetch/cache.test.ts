@@ -25,7 +25,7 @@ async function put(cache: FileCache, url: string, text: string): Promise<string>
   return sha256;
 }
 
-test('what was added is found by the URL that served it, by another cache on the same folder too', async () => {
+test('added content is found by the URL that served it, by another cache on the same folder too', async () => {
   await using folder = await temporaryFolder();
   const sha256 = await put(await openCache(folder.path, 1000), 'http://a/x', 'content');
   const cache = await openCache(folder.path, 1000);
@@ -86,7 +86,7 @@ test('a damaged index entry is no entry', async () => {
   }
 });
 
-test('what dead downloads left is swept after a day, not before', async () => {
+test('leftovers of dead downloads are swept after a day, not before', async () => {
   await using folder = await temporaryFolder();
   const cache = await openCache(folder.path, 1000);
   const old = cache.partPath('old');

@@ -62,7 +62,7 @@ test('Retry-After is honoured, and one beyond the limit ends the attempts', asyn
   assert.is(server.requests.length, 3);
 });
 
-test('a refused connection, a cut one, an unknown host and a failed TLS handshake are told apart', async () => {
+test('a refused connection, a cut one, an unknown host and a failed TLS handshake are distinguished', async () => {
   const cutter = net.createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
   await once(cutter, 'listening');
   const { port } = cutter.address() as net.AddressInfo;
@@ -232,7 +232,7 @@ test('connections are kept alive', async () => {
   assert.is(server.connections, 1);
 });
 
-test('getJson parses JSON and refuses what is none', async () => {
+test('getJson parses JSON and refuses other bodies', async () => {
   await using server = await startServer((request, response) => response.end(request.url === '/no' ? '<' : '{"a":1}'));
   using client = testClient();
   assert.equal(await client.getJson(server.url, limit), { a: 1 });

@@ -108,7 +108,7 @@ test('a file where the folder belongs, and links in a circle, are refused', asyn
   assert.match(await open(join(root, 'circle')), 'leads through too many links');
 });
 
-test('a folder inside a private one is closed whoever made it', async () => {
+test('a folder inside a private one is closed, whichever user made it', async () => {
   const path = join(root, 'images');
   await mkdir(path);
   await chmod(path, 0o755);

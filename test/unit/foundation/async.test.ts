@@ -5,7 +5,7 @@ import { onAbort, orAborted, pause, sleep, together, waitFor, whenAborted, withi
 
 const signal = new AbortController().signal;
 
-test('what is done at the same time comes back in order', async () => {
+test('results of parallel work come back in order', async () => {
   const values = await together<[string, number]>(signal, () => [sleep(5).then(() => 'first'), Promise.resolve(2)]);
   assert.equal(values, ['first', 2]);
 });

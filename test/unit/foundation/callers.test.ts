@@ -34,7 +34,7 @@ test('each token is its caller’s, and a digest is no token', () => {
   assert.is(identify(`Bearer sha256:${digestToken('one')}`), null);
 });
 
-test('the digest of no text lets nobody in', () => {
+test('the digest of the empty text admits no caller', () => {
   const { identify } = createCallers({ token: null, tokenHolders: [holder('lander', [''])] });
   for (const header of [undefined, '', 'Bearer', 'Bearer ']) assert.is(identify(header), null);
 });

@@ -28,7 +28,7 @@ test('private addresses are allowed all, none, or by range', () => {
   }
 });
 
-test('every fault is told at once, with its variable', () => {
+test('every fault is reported at once, with its variable', () => {
   try {
     loadConfig({
       IMAGEBUILDER_GUEST: 'chroot',

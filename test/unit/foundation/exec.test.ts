@@ -120,7 +120,7 @@ test('a signal that is aborted already starts nothing', async () => {
   }
 });
 
-test('what has left the process group does not keep a killed command waiting', async () => {
+test('a process that has left the process group does not keep a killed command waiting', async () => {
   let daemon = 0;
   try {
     const script = "setsid sh -c 'echo $$; exec sleep 1000' & wait";

@@ -24,7 +24,7 @@ test('Retry-After is seconds or a date, never less than none nor more than a day
   }
 });
 
-test('failures of the network are told apart, with whether they may pass', () => {
+test('failures of the network are distinguished, with whether they may pass', () => {
   const failure = (code: string) => describeFailure(Object.assign(new Error('first\nsecond'), { code }));
   const cases = [
     ['EAI_AGAIN', 'DNS does not answer', true],

@@ -39,7 +39,7 @@ test('a secret is not written either where JSON spells it differently', () => {
   assert.is(JSON.parse(lines[0] ?? '').reason, 'the password [secret] is wrong');
 });
 
-test('what JSON cannot hold is written all the same, and secrets are kept out of that too', () => {
+test('values that JSON cannot hold are written all the same, and secrets are kept out of them too', () => {
   const lines: string[] = [];
   const circular: Record<string, unknown> = { note: 'hunter22', token: 'abc' };
   circular.self = circular;

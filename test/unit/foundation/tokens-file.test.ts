@@ -38,7 +38,7 @@ callers:
   ]);
 });
 
-test('every fault is told at once, at its place', () => {
+test('every fault is reported at once, at its place', () => {
   const faults = faultsOf([
     { name: 'a b', role: 'admin', token: 'short' },
     { name: 'anonymous', role: 'submit', token: [], limits: { unfinished_builds: 0, colour: 'red' } },

@@ -89,7 +89,7 @@ test('without limits nothing is refused', () => {
   admission.admit(callerWith({}), idOf(99), at(0));
 });
 
-test('too many packages are a fault of the request; what is no list is told by its schema', () => {
+test('too many packages are a fault of the request; a value that is no list is a fault by the schema', () => {
   const caller = callerWith({ packages: 1 });
   assert.equal(packageFaults(caller, { package_list: ['a', 'b'] })[0]?.path, '$.package_list');
   for (const body of [{ package_list: ['a'] }, { package_list: 'ab' }, {}, null, undefined, 'ab', []]) {

@@ -61,7 +61,7 @@ test('an fstab of thousands of lines is refused', () => {
   assert.throws(() => planMounts(text, partitions, root), /has 5000 mount points/);
 });
 
-test('what mounts nothing at boot from a block device is left out', () => {
+test('entries that mount no block device at boot are left out', () => {
   const text = [
     ...['# LABEL=BOOT /boot ext4', '', 'garbage', 'tmpfs /tmp tmpfs', 'server:/export /srv nfs', '/old /new none bind'],
     ...['LABEL=BOOT none swap sw', 'LABEL=BOOT /boot ext4 noauto', 'LABEL=BOOT relative ext4', '/dev/sda3 none swap'],

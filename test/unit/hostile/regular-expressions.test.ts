@@ -11,7 +11,7 @@ import { parseExpression, repeatsGroups } from './expressions/syntax.ts';
 const repository = join(import.meta.dirname, '../../..');
 const files = globSync(['lib/**/*.ts', 'functions/**/*.ts', 'template/**/*.ts', 'bin/*.ts'], { cwd: repository });
 
-test('expressions that backtrack are told from those that do not', () => {
+test('expressions that backtrack are distinguished from those that do not', () => {
   const slow = [
     '\\/+$',
     '(?<=.)\\/+$',

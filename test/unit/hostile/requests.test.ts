@@ -253,7 +253,7 @@ function isValid(body: string | Uint8Array): boolean {
   }
 }
 
-test('whatever stands in a body, it is refused with what is wrong with it', async () => {
+test('every wrong body is refused with its faults', async () => {
   await fc.assert(
     fc.asyncProperty(bodies, mediaTypes, async (body, type) => {
       fc.pre(!isValid(body));
@@ -354,7 +354,7 @@ test('bodies that nest as deep as a body can, or are as large, are refused', asy
   }
 });
 
-test('what is no HTTP gets 4xx or nothing, and the function goes on', async () => {
+test('bytes that are not HTTP get 4xx or nothing, and the function goes on', async () => {
   const head = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
   const { port = 0 } = buildImage.address as { port?: number };
   for (const raw of [

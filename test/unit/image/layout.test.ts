@@ -53,7 +53,7 @@ test('the root is found by its type, its name, or as the only Linux file system'
   assert.is(findRoot([partition(0, { type: null })]).number, 0);
 });
 
-test('a root that cannot be told, or opened, is refused with a list of what there is', () => {
+test('an image whose root cannot be identified, or opened, is refused with a list of its partitions', () => {
   assert.match(failure([]), /^image\.unsupported: .*no partitions/);
   assert.match(
     failure([bios, efi]),

@@ -32,7 +32,7 @@ function changed(change: (image: CraftedImage) => void, options: CraftOptions = 
   return image.bytes;
 }
 
-test('a sound image of either version passes and tells what it is', async () => {
+test('a sound image of either version passes, and its facts are right', async () => {
   for (const version of [2, 3] as const) {
     const { bytes } = craftQcow2({
       version,
@@ -291,7 +291,7 @@ test('compressed data that is no compressed data is reported as damage', async (
   });
 });
 
-test('whatever bytes are changed and wherever the file is cut, there is a verdict', async () => {
+test('there is a verdict whatever bytes are changed and wherever the file is cut', async () => {
   const clusters = new Map<number, { data: Buffer } | { compressed: Buffer } | { zero: true }>([
     [0, { data: pattern(1, 512) }],
     [1, { compressed: Buffer.alloc(512, 1) }],

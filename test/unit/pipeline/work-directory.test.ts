@@ -42,7 +42,7 @@ test('a sweep between the making of a work directory and its lock does no harm',
   await sweeping;
 });
 
-test('a sweep leaves a build in work alone, however long it has been in work', async () => {
+test('a sweep leaves a running build alone, however long it has been running', async () => {
   await using work = await openWorkDirectory(root, 'build-1');
   await writeFile(join(work.path, 'base-image'), 'bytes');
   // Longer than any wait that taking the lock could have been given.

@@ -115,7 +115,7 @@ test('a stream that begins in the middle of a build still says whose it is and o
   assert.equal([build?.caller, build?.requestDigest], [submission.caller, submission.request_sha256]);
 });
 
-test('a ticket in work with one caller says nothing to another caller', () => {
+test('the ticket of one caller’s unfinished build means nothing to another caller', () => {
   const ledger = create();
   apply(ledger, {}, submission);
   assert.is(apply(ledger, { build_id: second }, { ...submission, caller: 'other' }), 'applied');
@@ -126,7 +126,7 @@ test('a ticket in work with one caller says nothing to another caller', () => {
   assert.equal([buildOf('lander'), buildOf('other')], [undefined, second]);
 });
 
-test('what a caller has in work, and what it submitted within an hour, is counted for each by itself', () => {
+test('unfinished builds, and submissions within an hour, are counted for each caller by itself', () => {
   const ledger = create();
   const at = (minutes: number) => new Date(startOfTime + minutes * 60_000);
   const submit = (index: number, minutes: number, caller = 'lander') =>
@@ -245,7 +245,7 @@ const anyEvent = fc.record({
   state: fc.constantFrom('queued', 'running', 'completed', 'failed', 'cancelled'),
 } satisfies Record<string, fc.Arbitrary<unknown>>) as fc.Arbitrary<Partial<BuildEvent>>;
 
-test('whatever is appended in whatever order: one build per request, one owner per attempt, one end, and no way back', () => {
+test('records in any order: one build per request, one owner per attempt, one end, and no way back', () => {
   holds(
     fc.property(fc.array(anyEvent, { maxLength: 60 }), (events) => {
       const ledger = create();

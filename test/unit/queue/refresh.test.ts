@@ -121,7 +121,7 @@ test('an equal submission that lost stays superseded, however long its job waits
   assert.is(fresh.get(idOf(2))?.supersededBy, idOf(1));
 });
 
-test('what is appended again is small, and a lost build is not kept for ever', () => {
+test('few bytes are appended again, and a lost build is not kept for ever', () => {
   const stream = openStream();
   const error = { code: 'guest.failed', message: 'lost', step: null, fault: 'service', retryable: true } as const;
   const log_tail = Array.from({ length: 40 }, () => 'x'.repeat(100));

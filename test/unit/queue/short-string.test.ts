@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { toShortString } from '#lib/queue/short-string.ts';
 
-test('what fits into an AMQP short string stays as it is', () => {
+test('text that fits into an AMQP short string stays as it is', () => {
   for (const text of ['', 'T-77', '\uFEFFmarked', 'x'.repeat(255)]) assert.is(toShortString(text), text);
 });
 

@@ -40,7 +40,7 @@ test('tests that never ran because a hook threw have failed although uvu exits w
   assert.equal(countTests({ output: result.stdout, exitCode: 0 }), { passed: 0, failed: 2, skipped: 0 });
 });
 
-test('what a test prints that looks like a summary is not the summary', () => {
+test('output of a test that looks like a summary is not the summary', () => {
   const output = `  Total:     9\n  Passed:    9\n  Skipped:   0\n${summary(2, 1, 0)}`;
   assert.equal(countTests({ output, exitCode: 1 }), { passed: 1, failed: 1, skipped: 0 });
 });

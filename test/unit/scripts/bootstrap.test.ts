@@ -18,7 +18,7 @@ test('of alternatives the first that apt knows is installed, and each package on
   assert.equal(missingPackages(['b | c', 'c', 'd'], new Set(['d']), new Set(['c'])), ['c']);
 });
 
-test('what apt does not know is named all the same, so that its error says so', () => {
+test('a package that apt does not know is named all the same, so that its error says so', () => {
   assert.equal(missingPackages(['a | b'], new Set(), new Set()), ['a']);
 });
 
@@ -122,7 +122,7 @@ test('a registry that does not serve Node ends the set-up, though npm goes on wi
     assert.match(said.join('\n'), /did not fetch everything/);
   }));
 
-test('what stands before the entry file are options of Node', () =>
+test('arguments before the entry file are options of Node', () =>
   inFolder(async (folder, write) => {
     await write('entry.mjs', 'console.log(JSON.stringify([process.execArgv, process.argv.slice(2)]))');
     const root = join(import.meta.dirname, '../../..');

@@ -34,7 +34,7 @@ test('schedules match the minutes that cron says, in UTC', () => {
   for (const [text, time, expected] of cases) assert.is(matches(text, time), expected, `${text} at ${time}`);
 });
 
-test('what is no schedule is refused', () => {
+test('text that is no schedule is refused', () => {
   const wrong = ['', '* * * *', '* * * * * *', '60 * * * *', '* 24 * * *', '* * 0 * *', '* * 32 * *', '* * * 13 *'];
   for (const text of [
     ...wrong,

@@ -18,7 +18,7 @@ test("URLs of the API lead to the functions' own paths", () => {
   assert.equal(findRoute('/openapi.json'), { kind: 'function', name: 'status', path: '/openapi.json' });
 });
 
-test('what only looks alike is nothing', () => {
+test('a path that only looks like a route leads nowhere', () => {
   for (const target of [
     '/functions/echo',
     '/function//x',

@@ -128,7 +128,7 @@ test('every fault is named with its place', async () => {
   assert.match(message, '$.functions.one.annotations.schedule must be a cron schedule');
 });
 
-test('what is no stack is refused', async () => {
+test('a file that is no stack is refused', async () => {
   assert.match(await failure('functions: {}'), 'names no function');
   assert.match(await failure('version: 1.0'), '$.functions must hold the functions');
   assert.match(await failure('functions:\n  one:\n    handler: ./x'), '$.functions.one.lang is missing');

@@ -27,11 +27,11 @@ test('variables and defaults are substituted as faas-cli does', () => {
   for (const [text, expected] of cases) assert.is(substitute(text, environment), expected, text);
 });
 
-test('what is substituted is not substituted again', () => {
+test('substituted text is not substituted again', () => {
   assert.is(substitute('${A}', { A: '${B}', B: 'no' }), '${B}');
 });
 
-test('what faas-cli would understand and this does not is refused with its line', () => {
+test('a form that only faas-cli understands is refused with its line', () => {
   for (const text of ['a\n\n${REGISTRY^^}', 'a\n\n${REGISTRY/x/y}', 'a\n\n${MISSING:-open', 'a\n\n${}', 'a\n\n${1}']) {
     assert.throws(
       () => substitute(text, environment),

@@ -94,7 +94,7 @@ test('secrets in files win over the environment', async () => {
   assert.equal(configuration?.secrets, ['from-a-file']);
 });
 
-test('every fault is told at once, by the name of its variable, and no secret with it', async () => {
+test('every fault is reported at once, by the name of its variable, and without secrets', async () => {
   const error = await faults(
     read({
       ...openrc,
@@ -118,7 +118,7 @@ test('every fault is told at once, by the name of its variable, and no secret wi
   assert.not.match(error.message, 'hidden');
 });
 
-test('an auth type that is not supported is told', async () => {
+test('an auth type that is not supported is refused', async () => {
   const error = await faults(read({ ...openrc, OS_AUTH_TYPE: 'v3oidcpassword' }));
   assert.match(error.message, 'OS_AUTH_TYPE must be password or v3applicationcredential, not v3oidcpassword');
 });
@@ -161,7 +161,7 @@ test('a clouds.yaml may be a secret; where it has several clouds, one must be na
   assert.is((await read({}, { clouds: only }))?.authUrl, 'https://south.example/v3');
 });
 
-test('a clouds.yaml that is missing, broken or incomplete is told, with nothing of its text', async () => {
+test('a clouds.yaml that is missing, broken or incomplete is refused, without quoting its text', async () => {
   assert.match((await faults(read({ OS_CLOUD: 'x' }))).message, /there is no clouds\.yaml: looked for .*clouds\.yaml/);
   for (const text of ['clouds: {x: {auth: {password: hidden}', 'clouds: [hidden]', 'hidden']) {
     const error = await faults(read({ OS_CLOUD: 'x' }, { clouds: text }));

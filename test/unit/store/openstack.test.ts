@@ -32,7 +32,7 @@ test('an endpoint is found by type, interface and region', () => {
   assert.is(find(null, 'internal'), 'http://north.internal:9292', 'the only one needs no region');
 });
 
-test('an endpoint that is not there is told with what there is', () => {
+test('a missing endpoint is reported with those that there are', () => {
   const cases = [
     [{ type: 'image', region: 'west', interface: 'public' }, /in the region west; .*public in north, public in south/],
     [{ type: 'image', region: 'south', interface: 'internal' }, /no internal endpoint of image \(Glance\)/],
@@ -50,7 +50,7 @@ test('an endpoint that is not there is told with what there is', () => {
 const quick = { delayMs: 1, maximumDelayMs: 2, patienceMs: 1_000 };
 const never = new AbortController().signal;
 
-test('what may pass is tried again, what may not is not', async () => {
+test('a failure that may pass is tried again, any other is not', async () => {
   let calls = 0;
   const failing = (transient: boolean, times: number) => async () => {
     calls += 1;

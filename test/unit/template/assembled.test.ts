@@ -44,7 +44,7 @@ test('a function may answer for longer than it may run', async () => {
   }
 });
 
-test('a worker is woken every minute, and builds at least as long as it is told it may', async () => {
+test('a worker is woken every minute, and may run for as long as IMAGEBUILDER_EXEC_TIMEOUT says', async () => {
   const { functions } = await readStackFile({ IMAGEBUILDER_EXEC_TIMEOUT: '7300' });
   const worker = functions['build-worker'];
   assert.equal({ ...worker?.annotations }, { topic: 'cron-function', schedule: '* * * * *' });
@@ -53,7 +53,7 @@ test('a worker is woken every minute, and builds at least as long as it is told 
   assert.not.ok(worker?.secrets.includes('imagebuilder-token'), 'the cron connector carries no token');
 });
 
-test('what stack.yml sets are settings, and a worker can be given every one of them', async () => {
+test('all variables of stack.yml are settings, and a worker can be given every one of them', async () => {
   const { functions } = await readStackFile();
   const known = Object.values(settings).map(({ variable }): string => variable);
   const given = (environment: object) => Object.keys(environment).filter((name) => name.startsWith('IMAGEBUILDER_'));
@@ -139,7 +139,7 @@ test('the worker can run as root, with the host guest, on the same image', async
   assert.is(functions['build-worker']?.environment.IMAGEBUILDER_GUEST, 'host');
 });
 
-test('what a handler imports is found in the assembled tree as in the repository', async () => {
+test('a handler’s imports are found in the assembled tree as in the repository', async () => {
   const handler = join(import.meta.dirname, 'handlers/lib-user');
   const context = await assemble('status', join(directory, 'fixture'), { handler });
   await linkProductionDependencies(context);

@@ -102,7 +102,7 @@ test('a body of unknown length is given up when it passes the limit, and its sen
   assert.match(text, /"code":"request\.too_large"/);
 });
 
-test('who asks first is told 413 instead of 100 Continue', async () => {
+test('a caller that asks first gets 413 instead of 100 Continue', async () => {
   const text = await raw(
     `POST /echo HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: ${maximum + 1}\r\n\r\n`,
   );
@@ -144,7 +144,7 @@ test('headers have lower-case names, and repeated ones are joined', async () => 
   assert.is(headers.referer, 'a, b');
 });
 
-test('what is not HTTP is refused', async () => {
+test('bytes that are not HTTP are refused', async () => {
   assert.match(await raw('hello\r\n\r\n'), /^HTTP\/1\.1 400 /);
 });
 

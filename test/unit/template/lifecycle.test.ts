@@ -40,7 +40,7 @@ async function untilRefused(server: FunctionProcess): Promise<string | undefined
   return code;
 }
 
-test('SIGTERM: a call in flight is told, finishes and is answered; then close() is called and the exit code is 0', async () => {
+test('SIGTERM: a call in flight sees it, finishes and is answered; then close() is called and the exit code is 0', async () => {
   await using server = await startFunction({ handler });
   const agent = new Agent({ keepAlive: true });
   await call(server.address, '/text', { agent });
@@ -153,7 +153,7 @@ test('many calls share one connection', async () => {
   agent.destroy();
 });
 
-test('an error that nobody catches ends the process with 1 and its stack in one line of the log', async () => {
+test('an uncaught error ends the process with 1 and its stack in one line of the log', async () => {
   await using server = await startFunction({ handler });
   await call(server.address, '/crash').catch(() => {});
   assert.is(await server.exited, 1);

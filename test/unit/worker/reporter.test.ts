@@ -138,7 +138,7 @@ test('how the worker opens images goes along with one event, and into the log', 
   assert.equal(reporter.logTail(1), ['images are opened by the vm guest: /dev/kvm cannot be opened']);
 });
 
-test('a flood of log lines is told by its newest ones and how many were left out, in few events', async () => {
+test('a flood of log lines becomes few events, with its newest lines and the number of those left out', async () => {
   const { events, options } = collect();
   await using reporter = startReporter(options);
   for (let line = 1; line <= 100_000; line++) reporter.log(`line ${line}`);
@@ -150,7 +150,7 @@ test('a flood of log lines is told by its newest ones and how many were left out
   assert.is(log.length, 20);
 });
 
-test('twenty lines are told whole', async () => {
+test('twenty lines are sent in full', async () => {
   const { events, options } = collect();
   await using reporter = startReporter(options);
   for (let line = 1; line <= 20; line++) reporter.log(`line ${line}`);
@@ -242,7 +242,7 @@ test('a build that writes as fast as it can fills no more of the stream than its
   assert.match(events.at(-1)?.error?.log_tail?.at(-1) ?? '', new RegExp(`^${lines} `));
 });
 
-test('what a step is at is remembered, whatever notices come in between', async () => {
+test('the message of a step is remembered, whatever notices come in between', async () => {
   const { options } = collect();
   await using reporter = startReporter(options);
   reporter.begin('install', 'installing libfoo');

@@ -12,11 +12,11 @@ test('before a download: the base, its changes, and the new image, the base once
   assert.equal(apart.beforeDownload(300 * MiB), { work: 1624 * MiB, cache: 300 * MiB, store: 812 * MiB });
 });
 
-test('of a download whose size nobody tells only the changes are known', () => {
+test('the plan of a download of unknown size has only the changes', () => {
   assert.equal(planSpace(one, 0).beforeDownload(null), { work: 1024 * MiB, cache: 0, store: 0 });
 });
 
-test('changes are what apt tells, with room for what comes on top, and never more than the disk holds', () => {
+test('changes have the size that apt reports, with room on top, and never more than that of the disk', () => {
   const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB };
   assert.is(planSpace(one, 0).beforeChange(base, null).work, 1324 * MiB);
   assert.is(planSpace(one, 0).beforeChange(base, 10 * MiB).work, 1324 * MiB);
@@ -24,7 +24,7 @@ test('changes are what apt tells, with room for what comes on top, and never mor
   assert.is(planSpace(one, 0).beforeChange({ ...base, diskBytes: GiB }, 2 * GiB).work, 300 * MiB + 2 * GiB);
 });
 
-test('what the guest may take beside is counted as long as an image is open', () => {
+test('the room of the guest beside the changes is counted as long as an image is open', () => {
   const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB };
   const [without, plan] = [planSpace(one, 0), planSpace(one, 2 * GiB)];
   assert.is(plan.beforeDownload(MiB).work, without.beforeDownload(MiB).work + 2 * GiB);
