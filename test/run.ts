@@ -11,8 +11,8 @@ import { add, type Counts, countProgram, countTests, noTests, summaryLine } from
  *
  * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. A
  * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs
- * in a process of its own, so that a hang or a leak in one cannot hide in another. The last line is `N passed, N
- * failed`, and the exit code is 0 only when nothing failed.
+ * in a process of its own, so that a hang or a leak in one cannot hide in another. The last line is
+ * `N passed, N failed`, and the exit code is 0 only when nothing failed.
  *
  * System tests break real servers on a machine that other users may keep busy. Where at most three of their files fail,
  * these run once more at the end; those that then pass count as passed, and are named, with what failed at first, as

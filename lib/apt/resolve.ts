@@ -33,7 +33,8 @@ export async function resolvePackages(
   let remaining = [...new Set(specifications)];
   const general: string[] = [];
   let logTail: readonly string[] = [];
-  // Apt stops at the first kind of problem; each round takes out what it named, until apt is content with the rest.
+  // Apt stops at the first kind of problem. Each round takes out the packages that it named, until apt is content with
+  // the rest.
   while (remaining.length > 0) {
     const round = await simulate(session, remaining, options);
     const found = roundProblems(round, remaining);

@@ -2,7 +2,7 @@ import { ImageBuilderError, safeUrl } from '../errors.ts';
 import type { FileFormat } from '../file-format.ts';
 import type { FailedProbe, Probe } from './probe.ts';
 
-/** The formats of which the base image may be. */
+/** The formats that the base image may have. */
 export interface WantedFile {
   readonly formats: readonly FileFormat['format'][];
   /** In words: `qcow2, or a raw disk with a partition table`. */

@@ -3,9 +3,9 @@ import type { FileSystem } from '../image/partition.ts';
 export type MountOptions = Partial<Record<FileSystem['type'], string>>;
 
 /**
- * Options by file system. A host can mount only file systems of which it can mount two builds' copies of one base at
- * the same time: XFS refuses a UUID that is there already unless `nouuid` is given, and btrfs would take one device for
- * the other.
+ * Options by file system. Listed are only file systems of which a host can mount two copies with the same UUID, as two
+ * builds of one base need: XFS refuses a UUID that is there already unless `nouuid` is given. With btrfs the kernel
+ * would take one device for the other.
  */
 export const hostMountOptions: MountOptions = {
   ext2: 'noatime,nodev',

@@ -15,7 +15,7 @@ export interface ImageInspection {
 }
 
 export interface Qcow2Details {
-  /** 2 is what qemu-img calls compat 0.10, 3 is compat 1.1. */
+  /** 2 is qemu-img's compat 0.10, 3 is compat 1.1. */
   readonly version: 2 | 3;
   readonly clusterSizeBytes: number;
   readonly compression: 'zlib' | 'zstd';

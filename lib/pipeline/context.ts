@@ -37,7 +37,7 @@ export interface BuildTools {
   >;
 }
 
-/** The means that one attempt at a build has to itself. */
+/** Everything that belongs to one attempt at a build. */
 export interface BuildContext {
   /** Aborted, with the reason, when the build has to end. */
   readonly signal: AbortSignal;

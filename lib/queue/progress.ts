@@ -18,8 +18,7 @@ export interface Progress extends AsyncDisposable {
 
 export interface ProgressOptions {
   /**
-   * True for an event of which a newer one of the same build is known: another process sends the newer one, and may
-   * have done so already.
+   * True when a newer event of the same build is known: another process sends that one, and may have done so already.
    */
   readonly isOvertaken: (event: BuildEvent) => boolean;
   readonly log: Log;

@@ -35,7 +35,7 @@ const share = 1 / 4;
 /** Equal submissions, sent at the same time, that are remembered with the build that won. */
 const maximumTwins = 100;
 
-/** Starts with a stream of which nothing has been read. */
+/** Starts with a stream that has not been read yet. */
 export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: RefreshOptions): Refresh {
   const dueAfterBytes = retentionBytes / 4;
   const longestAllowance = dueAfterBytes / 4;
