@@ -3,7 +3,7 @@ import { upTo } from './text.ts';
 /** The one place that recognises files by their first and last bytes: for downloads and for images to be opened. */
 
 /**
- * What a file is.
+ * The format of a file.
  *
  * - `qcow2`: a qcow2 image of version 2 or 3.
  * - `raw`: a raw disk with a partition table.

@@ -28,7 +28,7 @@ export interface JobSituation {
 }
 
 /**
- * What to do with a job. All but `drop` keep a copy of it in the queue of leases, from which it comes back.
+ * The decision about a job. All but `drop` keep a copy of it in the queue of leases, from which it comes back.
  *
  * - `drop`: nothing is left to do.
  * - `notify`: the build has ended, and its caller has not been notified yet in the ways that are true.
@@ -83,7 +83,7 @@ export interface Attempt {
 }
 
 /**
- * What follows an attempt that has no image.
+ * The consequence of an attempt without an image.
  *
  * - `forget`: another worker has the build; nothing more may be said of it.
  * - `hand back`: the build goes back to the queue for the next attempt. With an error, this attempt is a loss.
