@@ -94,12 +94,17 @@ function createVisitor(until: BuildStep | null, { keep, shell = false }: BuildHe
 async function runShell(inside: ScriptRunner): Promise<void> {
   process.stderr.write('A shell for each line, as root inside the image; `exit` or Ctrl-D goes on with the build.\n');
   const input = createInterface({ input: process.stdin, output: process.stderr, prompt: 'image# ' });
+  // A prompt after the end of the input would be an error.
+  let ended = false;
+  input.once('close', () => {
+    ended = true;
+  });
   try {
     input.prompt();
     for await (const text of input) {
       if (text.trim() === 'exit') return;
       await runLine(inside, text);
-      input.prompt();
+      if (!ended) input.prompt();
     }
   } finally {
     input.close();
