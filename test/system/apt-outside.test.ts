@@ -35,6 +35,7 @@ import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import { failure } from '../failure.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 import { sessionWithoutNetwork } from './apt-outside-session.ts';
 import { asNobody, nobody } from './other-user.ts';

@@ -16,6 +16,7 @@ import { exec } from '#lib/exec.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import { failure } from '../failure.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 
 /** Real apt in a small real system of this machine's release, real PPAs, the machine's own mirror. */

@@ -17,6 +17,7 @@ import { createLog } from '#lib/log.ts';
 import { makeBaseImage } from '../../lab/images/base-image.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { failure } from '../failure.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /** Attacks of a package's scripts on the worker, in a real system opened by the host guest. */

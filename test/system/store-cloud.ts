@@ -108,17 +108,6 @@ export function afterBytes(bytes: number, action: () => void): (current: number)
   };
 }
 
-/** The error that the promise rejects with. */
-export async function failure(promise: Promise<unknown>): Promise<ImageBuilderError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.instance(error, ImageBuilderError, String(error));
-    return error as ImageBuilderError;
-  }
-  throw new Error('did not fail');
-}
-
 /** The whole text of an error, with its causes. */
 export function allText(error: unknown): string {
   const parts: string[] = [];

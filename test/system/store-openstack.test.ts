@@ -10,7 +10,8 @@ import { createSession } from '#lib/store/openstack/session.ts';
 import { createTransport, type TransportRequest } from '#lib/store/openstack/transport.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
-import { allText, configurationOf, connect, failure, finishedImage, never, quickRetry, quiet } from './store-cloud.ts';
+import { failure } from '../failure.ts';
+import { allText, configurationOf, connect, finishedImage, never, quickRetry, quiet } from './store-cloud.ts';
 
 /** Authentication and catalogue against a real Keystone behind TLS with a CA of its own. */
 

@@ -6,17 +6,8 @@ import got from 'got';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
-import {
-  afterBytes,
-  type Client,
-  connect,
-  failure,
-  finishedImage,
-  MiB,
-  never,
-  quickRetry,
-  quiet,
-} from './store-cloud.ts';
+import { failure } from '../failure.ts';
+import { afterBytes, type Client, connect, finishedImage, MiB, never, quickRetry, quiet } from './store-cloud.ts';
 
 /** Images in a real Swift whose largest object is 8 MiB, with a real Keystone before it. */
 

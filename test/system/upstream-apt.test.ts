@@ -17,6 +17,7 @@ import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { type Launchpad, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import { failure } from '../failure.ts';
 import { temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 import { type Chroot, minimalSystem, openChroot } from './apt-chroot.ts';
 import { sessionWithoutNetwork } from './apt-outside-session.ts';

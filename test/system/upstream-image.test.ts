@@ -8,6 +8,7 @@ import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts'
 import type { RetryPolicy } from '#lib/fetch/client.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
+import { failure } from '../failure.ts';
 import { startFileServer, temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 
 /** How a build copes with faults of its base image's server, from the first look to the last byte. */

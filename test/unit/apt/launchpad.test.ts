@@ -8,6 +8,7 @@ import { loadConfig } from '#lib/config.ts';
 import { createHttpClient } from '#lib/fetch/client.ts';
 import { createEgress } from '#lib/fetch/egress.ts';
 import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../../lab/servers/launchpad.ts';
+import { failure } from '../../failure.ts';
 
 const recipe = (name: string, flaw?: PpaRecipe['flaw'], key: PpaRecipe['key'] = 'ed25519'): PpaRecipe => ({
   owner: 'project',
