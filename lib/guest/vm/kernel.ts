@@ -65,15 +65,15 @@ async function kernelsIn(directory: string): Promise<string[]> {
 }
 
 async function readModules(directory: string): Promise<KernelModules> {
-  const [dependencies, builtIn] = await Promise.all(
-    ['modules.dep', 'modules.builtin'].map((name) => readFile(join(directory, name), 'utf8')),
-  );
+  // One after the other: where both are missing, the first is named each time.
+  const dependencies = await readFile(join(directory, 'modules.dep'), 'utf8');
+  const builtIn = await readFile(join(directory, 'modules.builtin'), 'utf8');
   const loadable = new Map<string, { path: string; needs: string[] }>();
-  for (const line of (dependencies ?? '').split('\n')) {
+  for (const line of dependencies.split('\n')) {
     const [path = '', needs = ''] = line.split(':');
     if (path !== '') loadable.set(moduleName(path), { path, needs: needs.split(' ').filter((need) => need !== '') });
   }
-  const names = (builtIn ?? '').split('\n').filter((line) => line !== '');
+  const names = builtIn.split('\n').filter((line) => line !== '');
   return { directory, loadable, builtIn: new Set(names.map(moduleName)) };
 }
 
