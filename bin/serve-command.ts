@@ -2,9 +2,9 @@ import { requireCaller } from '#lib/api/respond.ts';
 import { whenAborted } from '#lib/async.ts';
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config.ts';
-import { egressOf } from '#lib/fetch/egress.ts';
 import { requirePrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
+import { egressOf } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 

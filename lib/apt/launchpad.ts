@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { formatPpa, type Ppa } from '../api/ppa.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
-import type { HttpClient } from '../fetch/client.ts';
-import { UpstreamError } from '../fetch/upstream-error.ts';
+import type { HttpClient } from '../http/client.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 import type { IdRange } from '../privileges.ts';
 import { readSigningKey, type SigningKey } from './signing-key.ts';
 

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
-import { describeFailure } from '../http-failure.ts';
+import { describeFailure } from '../http/failure.ts';
 import { trimEndOf } from '../text.ts';
 
 /** The API of Image Builder as a caller sees it. */

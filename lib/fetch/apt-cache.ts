@@ -1,10 +1,10 @@
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { HttpClient } from '../http/client.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 import { type CacheEntry, openCache } from './cache.ts';
-import type { HttpClient } from './client.ts';
 import { type AptObject, type Flight, startFlight } from './flight.ts';
 import type { SilenceMemory } from './silence.ts';
-import { UpstreamError } from './upstream-error.ts';
 
 /**
  * Caches apt's files for all builds and processes; parallel builds of one process that want the same object share one

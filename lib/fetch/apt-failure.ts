@@ -1,5 +1,5 @@
 import { type ErrorCode, type Fault, type ImageBuilderError, safeUrl, toImageBuilderError } from '../errors.ts';
-import { UpstreamError } from './upstream-error.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 
 /** A request of apt's that the proxy could not answer. */
 export interface AptProxyFailure {

@@ -4,13 +4,13 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import type { HttpClient } from '../http/client.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 import type { AptCache } from './apt-cache.ts';
 import { type AptProxyFailure, describeFailure, silent } from './apt-failure.ts';
-import type { HttpClient } from './client.ts';
 import type { AptObject } from './flight.ts';
 import { createSilenceMemory } from './silence.ts';
 import { openTunnel } from './tunnel.ts';
-import { UpstreamError } from './upstream-error.ts';
 
 /**
  * The HTTP proxy through which apt inside an image reaches its repositories: one for each build, on a loopback port,

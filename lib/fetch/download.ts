@@ -2,10 +2,10 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { sleep } from '../async.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
-import type { HttpClient } from './client.ts';
+import type { HttpClient } from '../http/client.ts';
+import type { HttpHead, HttpResponse } from '../http/response.ts';
+import { statusError, UpstreamError } from '../http/upstream-error.ts';
 import { openPart, type Part, parseLength } from './part.ts';
-import type { HttpHead, HttpResponse } from './response.ts';
-import { statusError, UpstreamError } from './upstream-error.ts';
 
 /**
  * Downloads one file, resuming where a connection was cut or stalled.

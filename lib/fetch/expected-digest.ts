@@ -1,5 +1,5 @@
+import type { HttpClient } from '../http/client.ts';
 import { parseChecksums } from './checksums.ts';
-import type { HttpClient } from './client.ts';
 import type { FailedProbe, Probe } from './probe.ts';
 
 /** The digest that a SHA256SUMS names for a file. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { orAborted } from '../async.ts';
-import type { HttpClient } from './client.ts';
+import type { HttpClient } from '../http/client.ts';
 import { type Download, download } from './download.ts';
 
 /** An object that can be read, possibly while it is still being downloaded. */

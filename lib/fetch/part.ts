@@ -3,7 +3,7 @@ import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { isNodeError } from '../errors.ts';
-import type { HttpHead } from './response.ts';
+import type { HttpHead } from '../http/response.ts';
 
 /**
  * A file that is being downloaded, with its running digest. A description beside it (`<path>.json`) names the whole

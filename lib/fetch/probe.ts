@@ -1,10 +1,10 @@
 import { createByteBuffer } from '../byte-buffer.ts';
 import { ImageBuilderError, isNodeError, safeUrl, toImageBuilderError } from '../errors.ts';
 import { type FileFormat, headBytes, recognise } from '../file-format.ts';
-import type { HttpClient } from './client.ts';
+import type { HttpClient } from '../http/client.ts';
+import type { HttpResponse } from '../http/response.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 import { parseLength } from './part.ts';
-import type { HttpResponse } from './response.ts';
-import { UpstreamError } from './upstream-error.ts';
 
 /** The file found at one URL of a request's `url_list`. */
 export interface Probe {

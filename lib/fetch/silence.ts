@@ -1,4 +1,4 @@
-import { UpstreamError } from './upstream-error.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 
 /**
  * Remembers servers that stayed silent, or nearly so, through all attempts. Waiting for one takes minutes, and apt asks

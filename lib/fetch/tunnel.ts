@@ -2,10 +2,10 @@ import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { safeUrl } from '../errors.ts';
-import type { HttpClient } from './client.ts';
-import { tunnelPort } from './egress.ts';
-import { createRateGuard } from './rate.ts';
-import { toUpstreamError, UpstreamError } from './upstream-error.ts';
+import type { HttpClient } from '../http/client.ts';
+import { tunnelPort } from '../http/egress.ts';
+import { createRateGuard } from '../http/rate.ts';
+import { toUpstreamError, UpstreamError } from '../http/upstream-error.ts';
 
 export interface TunnelOptions {
   /** Checked by the egress rules; only its host and port matter. */

@@ -1,9 +1,9 @@
 import type { BuildStep } from '../api/event.ts';
 import type { Config } from '../config.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
-import type { HttpClient } from '../fetch/client.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
+import type { HttpClient } from '../http/client.ts';
 import type { DiskSpace } from '../limits/disk-space.ts';
 import type { OutputLimit } from '../limits/output-limit.ts';
 import type { Log } from '../log.ts';

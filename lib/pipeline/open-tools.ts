@@ -1,8 +1,8 @@
 import type { Config } from '../config.ts';
 import { createAptCache } from '../fetch/apt-cache.ts';
-import { createHttpClient } from '../fetch/client.ts';
-import { egressOf } from '../fetch/egress.ts';
 import { type ChosenGuest, chooseGuest } from '../guest/choose.ts';
+import { createHttpClient } from '../http/client.ts';
+import { egressOf } from '../http/egress.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import type { BuildTools } from './context.ts';

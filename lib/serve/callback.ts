@@ -2,7 +2,7 @@ import http from 'node:http';
 import https from 'node:https';
 import got, { HTTPError } from 'got';
 import { safeUrl } from '../errors.ts';
-import type { Egress } from '../fetch/egress.ts';
+import type { Egress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
 import { endToEnd, gatewayHeaders, pairs, type RawHeaders, seconds } from './headers.ts';
 

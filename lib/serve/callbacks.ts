@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../errors.ts';
-import type { Egress } from '../fetch/egress.ts';
+import type { Egress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
 import { type Callback, sendCallback } from './callback.ts';
 import { pairs } from './headers.ts';

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { onAbort, orAborted } from '../async.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
-import type { Egress } from '../fetch/egress.ts';
+import type { Egress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
 import { type AsyncQueue, createAsyncQueue } from './async-queue.ts';
 import { createCallbacks } from './callbacks.ts';

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
-import { isTransientStatus } from '../http-failure.ts';
+import { isTransientStatus } from '../http/failure.ts';
 
 export interface Callback {
   readonly url: string;

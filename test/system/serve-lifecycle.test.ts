@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createEgress } from '#lib/fetch/egress.ts';
+import { createEgress } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 import { postHead, rawCall } from '../../lab/servers/raw-http.ts';

@@ -6,7 +6,7 @@ import {
   type HttpFailure,
   isTransientStatus,
   parseRetryAfter,
-} from '../../http-failure.ts';
+} from '../../http/failure.ts';
 import type { Answer } from './answer.ts';
 
 /** A failure of Keystone, Glance or Swift, with the facts by which a caller decides whether to try again. */

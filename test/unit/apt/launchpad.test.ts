@@ -5,8 +5,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { loadConfig } from '#lib/config.ts';
-import { createHttpClient } from '#lib/fetch/client.ts';
-import { createEgress } from '#lib/fetch/egress.ts';
+import { createHttpClient } from '#lib/http/client.ts';
+import { createEgress } from '#lib/http/egress.ts';
 import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../../lab/servers/launchpad.ts';
 import { failure } from '../../failure.ts';
 

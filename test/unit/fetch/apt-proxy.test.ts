@@ -9,7 +9,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type AptCacheOptions, createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
-import type { HttpClientOptions } from '#lib/fetch/client.ts';
+import type { HttpClientOptions } from '#lib/http/client.ts';
 import {
   createCutter,
   type ServedFile,

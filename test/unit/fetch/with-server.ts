@@ -6,8 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
-import { createHttpClient, type HttpClient, type HttpClientOptions } from '#lib/fetch/client.ts';
-import { createEgress, type EgressOptions } from '#lib/fetch/egress.ts';
+import { createHttpClient, type HttpClient, type HttpClientOptions } from '#lib/http/client.ts';
+import { createEgress, type EgressOptions } from '#lib/http/egress.ts';
 import { makeCertificate } from './certificate.ts';
 
 /** A real HTTP server on a free loopback port. */

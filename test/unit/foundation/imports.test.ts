@@ -33,19 +33,20 @@ function findCycle(): string[] | null {
 /** The folders that each folder of lib may import beside itself and the files of lib itself. */
 const allowed: Readonly<Record<string, readonly string[]>> = {
   api: [],
-  fetch: ['api', 'folders'],
+  http: [],
+  fetch: ['api', 'folders', 'http'],
   folders: [],
   image: ['api'],
   queue: ['api'],
-  store: ['api', 'folders'],
+  store: ['api', 'folders', 'http'],
   guest: ['api', 'folders', 'image'],
-  apt: ['api', 'fetch', 'folders', 'guest', 'image'],
+  apt: ['api', 'fetch', 'folders', 'guest', 'http', 'image'],
   limits: ['guest'],
   kinds: ['api', 'fetch', 'guest', 'image', 'limits'],
-  pipeline: ['api', 'apt', 'fetch', 'folders', 'guest', 'image', 'kinds', 'limits', 'store'],
-  worker: ['api', 'pipeline', 'kinds', 'queue'],
-  client: ['api'],
-  serve: ['api', 'fetch', 'folders'],
+  pipeline: ['api', 'apt', 'fetch', 'folders', 'guest', 'http', 'image', 'kinds', 'limits', 'store'],
+  worker: ['api', 'http', 'pipeline', 'kinds', 'queue'],
+  client: ['api', 'http'],
+  serve: ['api', 'folders', 'http'],
   doctor: ['api', 'folders', 'guest', 'queue', 'store'],
 };
 

@@ -7,7 +7,7 @@ import { decompressCluster } from '#lib/image/qcow2/decompress.ts';
 
 /**
  * What this process itself decompresses never becomes larger than it may be. (Nothing that comes by HTTP is
- * decompressed, which fetch/client.test.ts shows; compressed base images are refused, which image/format.test.ts does.)
+ * decompressed, which http/client.test.ts shows; compressed base images are refused, which image/format.test.ts does.)
  */
 
 const bomb = Buffer.alloc(200 * 2 ** 20);

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { describeFailure, firstLine, isTransientStatus, parseRetryAfter } from '#lib/http-failure.ts';
+import { describeFailure, firstLine, isTransientStatus, parseRetryAfter } from '#lib/http/failure.ts';
 
 test('a status may pass that says how a server is, not what it can do', () => {
   const passing = [408, 425, 429, 500, 502, 503, 504, 507, 520, 530];

@@ -6,8 +6,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
-import { createEgress } from '#lib/fetch/egress.ts';
-import { rejection, startServer, temporaryFolder, testClient } from './with-server.ts';
+import { createEgress } from '#lib/http/egress.ts';
+import { rejection, startServer, temporaryFolder, testClient } from '../fetch/with-server.ts';
 
 const strict = createEgress({ allowLoopback: false, allowedHosts: [] });
 const lenient = createEgress({ allowLoopback: true, allowedHosts: [] });

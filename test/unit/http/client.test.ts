@@ -5,8 +5,8 @@ import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { UpstreamError } from '#lib/fetch/upstream-error.ts';
-import { rejection, startServer, testClient } from './with-server.ts';
+import { UpstreamError } from '#lib/http/upstream-error.ts';
+import { rejection, startServer, testClient } from '../fetch/with-server.ts';
 
 const limit = { maximumBytes: 1000 };
 

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { TimeoutError } from 'got';
 import { type ErrorCode, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
-import { describeFailure, firstLine, isTransientStatus, parseRetryAfter } from '../http-failure.ts';
+import { describeFailure, firstLine, isTransientStatus, parseRetryAfter } from './failure.ts';
 
 /** A failure of a server, with the facts by which a caller decides whether to try again. */
 export class UpstreamError extends ImageBuilderError {

@@ -1,5 +1,5 @@
 import { TimeoutError } from 'got';
-import { isNodeError } from './errors.ts';
+import { isNodeError } from '../errors.ts';
 
 /** Describes how a request failed, and whether the same one may succeed a moment later. */
 
