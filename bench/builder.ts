@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
@@ -16,7 +16,7 @@ import { Stopwatch } from './measure.ts';
 
 process.on('disconnect', () => process.exit());
 
-const config = loadConfig();
+const { egress, folders, guest, http, image, limits, packages, tools } = loadConfig();
 const log = createLog({ level: 'warn' });
 try {
   const build = await compose();
@@ -29,20 +29,20 @@ try {
 
 /** Chooses the guest, reports it to the bench, and returns the function that makes one build. */
 async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
-  for (const folder of [config.workDirectory, config.cacheDirectory]) await mkdir(folder, { recursive: true });
-  const tools = await openBuildTools({
-    settings: config,
-    store: createFileStore(config.storeDirectory),
+  for (const folder of [folders.workDirectory, folders.cacheDirectory]) await mkdir(folder, { recursive: true });
+  const buildTools = await openBuildTools({
+    settings: { egress, folders, guest, http, image, limits, packages, tools },
+    store: createFileStore(folders.storeDirectory),
     userAgent: 'imagebuilder-bench',
     log,
   });
-  const { accelerator } = await tools.chooseGuest();
+  const { accelerator } = await buildTools.chooseGuest();
   tell({ type: 'ready', accelerator });
   return async ({ imageUrl, series }) => {
     const build = { buildId: randomUUID(), request: benchRequest(imageUrl, series) };
     const watch = new Stopwatch();
     const context = { signal: new AbortController().signal, log, reporter: stepTimer(watch) };
-    const image = await runBuild(build, tools, context);
+    const image = await runBuild(build, buildTools, context);
     const times = watch.end();
     await rm(fileURLToPath(image.location));
     return { type: 'built', ...times };

@@ -1,11 +1,14 @@
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { loadConfig } from '#lib/config.ts';
+import type { FolderSettings } from '#lib/config/folders.ts';
+import type { HttpSettings } from '#lib/config/http.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { type AptProxy, startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
+import type { VmSettings } from '#lib/guest/vm/prepare.ts';
 import { probeVm } from '#lib/guest/vm/probe.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
@@ -79,13 +82,15 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
     if (builder !== null) builders.push(cleanup.use(builder));
   }
   if (builders.length === 0) throw new ImageBuilderError('guest.unavailable', 'no guest can run here');
-  const settings = loadConfig({ IMAGEBUILDER_CACHE_DIRECTORY: join(cacheDirectory, 'virt-customize') });
-  const accelerator = await acceleratorOf(builders, settings);
+  const { folders, guest, http, limits, tools } = loadConfig({
+    IMAGEBUILDER_CACHE_DIRECTORY: join(cacheDirectory, 'virt-customize'),
+  });
+  const accelerator = await acceleratorOf(builders, { ...guest, ...tools, cacheDirectory: folders.cacheDirectory });
 
   const guestfs = cleanup.use(
     await prepareLibguestfs({ directory: join(directory, 'libguestfs'), kvm: accelerator === 'kvm', signal }),
   );
-  const { proxy, key } = cleanup.use(await startServices(settings, launchpad, signal));
+  const { proxy, key } = cleanup.use(await startServices({ ...folders, ...http }, launchpad, signal));
   const build = (builder: Builder) => builder.build({ imageUrl: site.url, series });
   const customize = () =>
     measureVirtCustomize(guestfs, {
@@ -105,7 +110,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   const applianceSeconds = await makeAppliance(guestfs, image.path, signal);
   await customize();
 
-  const base = await inspectImage(image.path, { maximumVirtualBytes: settings.maximumVirtualBytes, signal });
+  const base = await inspectImage(image.path, { ...limits, signal });
   const ours = builders.map((builder) => ({ guest: builder.guest, builder, runs: [] as Measurement[] }));
   const theirs: Measurement[] = [];
   const repacks: RepackMeasurement[] = [];
@@ -127,10 +132,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
 }
 
 /** The accelerator of vms here, also where no vm takes part. */
-async function acceleratorOf(
-  builders: readonly Builder[],
-  settings: ReturnType<typeof loadConfig>,
-): Promise<Accelerator> {
+async function acceleratorOf(builders: readonly Builder[], settings: VmSettings): Promise<Accelerator> {
   const taken = builders.find(({ guest }) => guest === 'vm')?.accelerator;
   if (taken !== undefined && taken !== null) return taken;
   const probe = await probeVm(settings);
@@ -139,7 +141,7 @@ async function acceleratorOf(
 
 /** Starts the proxy with its cache of packages, and reads the key of the PPA, for virt-customize. */
 async function startServices(
-  { connectTimeoutMs, stallTimeoutMs, cacheDirectory, aptCacheBytes }: ReturnType<typeof loadConfig>,
+  { connectTimeoutMs, stallTimeoutMs, cacheDirectory, aptCacheBytes }: FolderSettings & HttpSettings,
   launchpad: Launchpad,
   signal: AbortSignal,
 ): Promise<{ readonly proxy: AptProxy; readonly key: string } & AsyncDisposable> {

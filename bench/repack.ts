@@ -1,6 +1,6 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { convert } from '#lib/image/convert.ts';
 import { readDelta } from '#lib/image/delta.ts';
 import { deltaAppend } from '#lib/image/delta-append.ts';
@@ -21,7 +21,7 @@ export async function measureRepack(options: {
   readonly signal: AbortSignal;
 }): Promise<RepackMeasurement[]> {
   const outputPath = join(options.directory, 'repacked.qcow2');
-  const { unprivilegedIds } = loadConfig({});
+  const { unprivilegedIds } = loadConfig({}).tools;
   const common = { ...options, outputPath, unprivilegedIds, onProgress: () => {} };
   const methods = {
     'delta append': async () =>

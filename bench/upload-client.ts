@@ -1,4 +1,4 @@
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { createOpenStackStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
@@ -17,8 +17,9 @@ const openStack = await readOpenStackConfiguration({
   applicationCredentialSecret: null,
 });
 if (openStack === null) throw new Error('no OpenStack in the environment');
+const { folders, http, store } = loadConfig({});
 const { glance } = createOpenStackStores({
-  settings: loadConfig({}),
+  settings: { ...folders, ...store, ...http },
   openStack,
   userAgent: 'imagebuilder-bench',
   log: createLog(),

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type BuildStep, buildSteps } from '#lib/api/event.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { ExecError } from '#lib/exec.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
@@ -41,25 +41,26 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const request = parseBuildRequest(body);
   const until = options.until === undefined ? null : stepOf(options.until);
   const config = loadConfig();
-  const settings = options.keep === undefined ? config : { ...config, workDirectory: resolve(options.keep) };
-  const openStack = await readOpenStackConfiguration({
-    environment: process.env,
-    clouds: config.openstackClouds,
-    password: config.openstackPassword,
-    applicationCredentialSecret: config.openstackApplicationCredentialSecret,
-  });
-  const log = createLog({ level: 'warn', secrets: [...config.secrets, ...(openStack?.secrets ?? [])] });
+  const { egress, guest, http, image, limits, packages, tools } = config;
+  const folders = {
+    ...config.folders,
+    ...(options.keep === undefined ? {} : { workDirectory: resolve(options.keep) }),
+  };
+  const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
+  const log = createLog({ level: 'warn', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
   const userAgent = `imagebuilder/${version}`;
-  const store = chooseStores({ settings, openStack, userAgent, log }).for(request.base_image.image_type);
-  const folders = foldersOfBuilds(settings, { fileStore: store.kind === 'file' });
-  for (const folder of folders) await openPrivateFolder(folder, { log });
-  await using tools = await openBuildTools({ settings, store, userAgent, log });
+  const storeSettings = { ...folders, ...config.store, ...http };
+  const store = chooseStores({ settings: storeSettings, openStack, userAgent, log }).for(request.base_image.image_type);
+  for (const folder of foldersOfBuilds(folders, { fileStore: store.kind === 'file' }))
+    await openPrivateFolder(folder, { log });
+  const settings = { egress, folders, guest, http, image, limits, packages, tools };
+  await using buildTools = await openBuildTools({ settings, store, userAgent, log });
   const interrupt = new AbortController();
   process.once('SIGINT', () => interrupt.abort(new ImageBuilderError('build.cancelled', 'interrupted')));
   const visitor = createVisitor(until, options);
   const context = { signal: interrupt.signal, reporter: consoleReporter(), log, visitor };
   try {
-    const image = await runBuild({ buildId: randomUUID(), request }, tools, context);
+    const image = await runBuild({ buildId: randomUUID(), request }, buildTools, context);
     process.stdout.write(options.json ? `${JSON.stringify(image)}\n` : `The image is at ${image.location}\n`);
     return 0;
   } catch (error) {
@@ -69,7 +70,7 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
     process.stderr.write(`The build failed: ${plain(message)} (${code})\n`);
     return 1;
   } finally {
-    if (options.keep !== undefined) process.stderr.write(`The work directory is in ${settings.workDirectory}\n`);
+    if (options.keep !== undefined) process.stderr.write(`The work directory is in ${folders.workDirectory}\n`);
   }
 }
 

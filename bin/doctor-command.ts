@@ -1,5 +1,5 @@
 import type { GuestReport } from '#lib/api/event.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { type Diagnosis, diagnose, diagnoseUnsettled } from '#lib/doctor/diagnose.ts';
 import type { Finding } from '#lib/doctor/finding.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -32,16 +32,18 @@ export async function doctor({ json = false }: { readonly json?: boolean }): Pro
 async function begin(): Promise<AsyncGenerator<Finding, Diagnosis>> {
   try {
     const config = loadConfig();
-    const openStack = await readOpenStackConfiguration({
-      environment: process.env,
-      clouds: config.openstackClouds,
-      password: config.openstackPassword,
-      applicationCredentialSecret: config.openstackApplicationCredentialSecret,
-    });
-    const log = createLog({ level: 'error', secrets: [...config.secrets, ...(openStack?.secrets ?? [])] });
+    const { broker, folders, guest, http, limits, store, tools } = config;
+    const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
+    const log = createLog({ level: 'error', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
     return diagnose({
-      config,
-      store: { settings: config, openStack, userAgent: `imagebuilder/${version}`, log, retry },
+      settings: { broker, folders, guest, limits, store, tools },
+      store: {
+        settings: { ...folders, ...store, ...http },
+        openStack,
+        userAgent: `imagebuilder/${version}`,
+        log,
+        retry,
+      },
     });
   } catch (error) {
     if (error instanceof ImageBuilderError && error.code === 'config.invalid') return diagnoseUnsettled(error);

@@ -1,10 +1,10 @@
 import { requireCaller } from '#lib/api/respond.ts';
 import { whenAborted } from '#lib/async.ts';
 import { createCallers } from '#lib/callers.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { requirePrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
-import { egressOf } from '#lib/http/egress.ts';
+import { createEgress } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
 
@@ -23,9 +23,10 @@ const openToAll =
 export async function serve(options: ServeCommandOptions): Promise<number> {
   // The functions read it again; reporting faults in it now is better than at the first call.
   const config = loadConfig();
-  const log = createLog({ level: config.logLevel, fields: { function: 'gateway' }, secrets: config.secrets });
-  const callers = createCallers(config);
-  for (const folder of foldersOfBuilds(config, { fileStore: config.store === 'auto' || config.store === 'file' })) {
+  const log = createLog({ ...config.log, fields: { function: 'gateway' } });
+  const callers = createCallers(config.callers);
+  const { store } = config.store;
+  for (const folder of foldersOfBuilds(config.folders, { fileStore: store === 'auto' || store === 'file' })) {
     await requirePrivateFolder(folder, { log });
   }
   const stop = new AbortController();
@@ -42,10 +43,10 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       templateDirectory: `${import.meta.dirname}/../template`,
       host: options.listen.host,
       port: options.listen.port,
-      publicUrl: config.publicUrl,
+      publicUrl: config.api.publicUrl,
       allowedHosts: options.allowedHost,
       environment: process.env,
-      egress: egressOf(config),
+      egress: createEgress(config.egress),
       authorize: (authorization) => requireCaller(callers, authorization),
       log,
       signal: stop.signal,
@@ -53,7 +54,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
     process.stdout.write(
       `Image Builder listens on ${running.url} with the functions ${running.functions.join(', ')}\n`,
     );
-    if (config.token === null && process.geteuid?.() === 0) log.warn(openToAll, { url: running.url });
+    if (config.callers.token === null && process.geteuid?.() === 0) log.warn(openToAll, { url: running.url });
     await whenAborted(stop.signal);
     const graceOver = AbortSignal.timeout(options.grace * 1000);
     await running.stop(AbortSignal.any([force.signal, graceOver]));

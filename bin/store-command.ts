@@ -1,4 +1,4 @@
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { checkStores } from '#lib/store/check.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
@@ -12,14 +12,10 @@ const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 5_000 } as cons
  */
 export async function checkStore(options: { readonly json?: boolean }): Promise<number> {
   const config = loadConfig();
-  const openStack = await readOpenStackConfiguration({
-    environment: process.env,
-    clouds: config.openstackClouds,
-    password: config.openstackPassword,
-    applicationCredentialSecret: config.openstackApplicationCredentialSecret,
-  });
-  const log = createLog({ level: 'error', secrets: [...config.secrets, ...(openStack?.secrets ?? [])] });
-  const inputs = { settings: config, openStack, userAgent: `imagebuilder/${version}`, log, retry };
+  const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
+  const log = createLog({ level: 'error', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
+  const settings = { ...config.folders, ...config.store, ...config.http };
+  const inputs = { settings, openStack, userAgent: `imagebuilder/${version}`, log, retry };
   let ok = true;
   for await (const finding of checkStores(inputs)) {
     ok &&= finding.ok;

@@ -5,7 +5,7 @@ import type { BuildRequestInput } from '#lib/api/request.ts';
 import { createClient } from '#lib/client/client.ts';
 import { followBuild } from '#lib/client/follow.ts';
 import { presentBuild } from '#lib/client/present.ts';
-import { secretFiles } from '#lib/config.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { tryLock } from '#lib/lock.ts';
 import { formatSeconds } from '#lib/text.ts';

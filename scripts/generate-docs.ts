@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { secretFiles, settings } from '#lib/config.ts';
+import { allSettings } from '#lib/config/load.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import { errorTable } from '#lib/errors.ts';
 
 /**
@@ -46,7 +47,7 @@ function table(heads: readonly string[], rows: readonly (readonly string[])[]): 
 function settingsTable(): string {
   return table(
     ['Variable', 'Default', 'Meaning'],
-    Object.values(settings).map(({ variable, fallback, meaning }) => [
+    allSettings.map(({ variable, fallback, meaning }) => [
       `\`${variable}\``,
       fallback === '' ? '(empty)' : `\`${fallback}\``,
       meaning,
@@ -56,8 +57,8 @@ function settingsTable(): string {
 
 function secretsTable(): string {
   return table(
-    ['Secret', 'Meaning'],
-    Object.values(secretFiles).map(({ file, meaning }) => [`\`${file}\``, meaning]),
+    ['Secret', 'Read by', 'Meaning'],
+    Object.values(secretFiles).map(({ file, readers, meaning }) => [`\`${file}\``, readers.join(', '), meaning]),
   );
 }
 

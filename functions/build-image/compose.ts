@@ -1,5 +1,5 @@
 import { createCallers } from '#lib/callers.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import { createWake } from '#lib/worker/wake.ts';
@@ -7,15 +7,15 @@ import type { BuildImageDependencies } from './build-image.ts';
 
 /** Builds everything the function needs, from the environment. */
 export async function compose(): Promise<BuildImageDependencies & AsyncDisposable> {
-  const config = loadConfig();
-  const log = createLog({ level: config.logLevel, fields: { function: 'build-image' }, secrets: config.secrets });
-  const broker = await openBroker({ ...config, name: 'imagebuilder build-image', log });
-  const wake = createWake({ ...config, log });
+  const config = loadConfig(process.env, 'build-image');
+  const log = createLog({ ...config.log, fields: { function: 'build-image' } });
+  const broker = await openBroker({ ...config.broker, name: 'imagebuilder build-image', log });
+  const wake = createWake({ ...config.wake, log });
   return {
     broker,
     log,
-    callers: createCallers(config),
-    publicUrl: config.publicUrl,
+    callers: createCallers(config.callers),
+    publicUrl: config.api.publicUrl,
     wake: wake.send,
     async [Symbol.asyncDispose]() {
       await wake[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { sweepGuest } from '#lib/guest/sweep.ts';
@@ -23,38 +23,37 @@ const cancelAnswerBytes = 64 * 1024;
 
 /** Builds everything the function needs, from the environment, and removes what dead workers left on this machine. */
 export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposable> {
-  const config = loadConfig();
-  const name = `${config.workerName || hostname()}-${process.pid}`;
-  const openStack = await readOpenStackConfiguration({
-    environment: process.env,
-    clouds: config.openstackClouds,
-    password: config.openstackPassword,
-    applicationCredentialSecret: config.openstackApplicationCredentialSecret,
-  });
+  const config = loadConfig(process.env, 'build-worker');
+  const { egress, folders, guest, http, image, limits, packages, tools } = config;
+  const { callbackSigningKey, ...workerSettings } = config.worker;
+  const name = `${workerSettings.workerName || hostname()}-${process.pid}`;
+  const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
   const log = createLog({
-    level: config.logLevel,
+    ...config.log,
     fields: { function: 'build-worker', worker: name },
-    secrets: [...config.secrets, ...(openStack?.secrets ?? [])],
+    secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])],
   });
-  const reason = await whyToolsStayRoot(config.unprivilegedIds, config.workDirectory);
+  const reason = await whyToolsStayRoot(tools.unprivilegedIds, folders.workDirectory);
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
   await using opened = new AsyncDisposableStack();
-  const store = chooseStores({ settings: config, openStack, userAgent, log }).for('cloud');
-  const folders = foldersOfBuilds(config, { fileStore: store.kind === 'file' });
-  for (const folder of folders) await openPrivateFolder(folder, { log });
+  const storeSettings = { ...folders, ...config.store, ...http };
+  const store = chooseStores({ settings: storeSettings, openStack, userAgent, log }).for('cloud');
+  for (const folder of foldersOfBuilds(folders, { fileStore: store.kind === 'file' }))
+    await openPrivateFolder(folder, { log });
   const sweep = () =>
-    sweepWorkDirectories(config.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
+    sweepWorkDirectories(folders.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
   await sweep();
-  const tools = opened.use(await openBuildTools({ settings: config, store, userAgent, log }));
-  const { client } = tools;
-  const broker = opened.use(await openBroker({ ...config, name: `imagebuilder build-worker ${name}`, log }));
-  const wake = opened.use(createWake({ ...config, log }));
+  const settings = { egress, folders, guest, http, image, limits, packages, tools };
+  const buildTools = opened.use(await openBuildTools({ settings, store, userAgent, log }));
+  const { client } = buildTools;
+  const broker = opened.use(await openBroker({ ...config.broker, name: `imagebuilder build-worker ${name}`, log }));
+  const wake = opened.use(createWake({ ...config.wake, log }));
   const deliveries = opened.use(
     createDeliveries({
       post: async (url, body, headers, { signal }) => (await client.postJson(url, body, { headers, signal })).status,
-      signingKey: config.callbackSigningKey,
-      timeoutMs: config.callbackTimeoutMs,
+      signingKey: callbackSigningKey,
+      timeoutMs: workerSettings.callbackTimeoutMs,
       settled: (buildId) => broker.recordNotified(buildId, 'callback'),
       log,
     }),
@@ -65,15 +64,15 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     runBuild: async (build, context) => {
       // Sweeps leftovers of a worker that has died beside this one, maybe in this very build.
       await sweep();
-      return await runBuild(build, tools, context);
+      return await runBuild(build, buildTools, context);
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
     discard: (buildId) => store.discard(buildId),
     wake: wake.send,
-    settings: config,
+    settings: { ...workerSettings, leaseMs: config.broker.leaseMs },
     log,
   });
   const kept = opened.move();
-  return { worker, log, execTimeoutMs: config.execTimeoutMs, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return { worker, log, execTimeoutMs: workerSettings.execTimeoutMs, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

@@ -1,5 +1,5 @@
 import type { GuestReport } from '../api/event.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/load.ts';
 import type { ImageBuilderError } from '../errors.ts';
 import type { StoreInputs } from '../store/choose.ts';
 import { lookAtBroker } from './broker.ts';
@@ -19,8 +19,8 @@ import { lookAtTools, toolFindings } from './tools.ts';
  */
 
 export interface DoctorInputs {
-  /** The configuration that a worker here would have. */
-  readonly config: Config;
+  /** The settings that a worker here would have. */
+  readonly settings: Pick<Config, 'broker' | 'folders' | 'guest' | 'limits' | 'store' | 'tools'>;
   readonly store: StoreInputs;
 }
 
@@ -36,24 +36,28 @@ export interface Diagnosis {
 const limitsMs = { quick: 15_000, folder: 10_000, broker: 15_000, store: 20_000, guests: 90_000 };
 
 /** Yields findings, always in the same order, and returns the diagnosis. Never throws. */
-export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator<Finding, Diagnosis> {
+export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerator<Finding, Diagnosis> {
   const findings: Finding[] = [];
   const tell = (told: readonly Finding[]) => {
     findings.push(...told);
     return told;
   };
-  const fileStore = store.openStack === null || config.store === 'file';
-  const folders = foldersOf(config, { fileStore });
+  const { workDirectory } = settings.folders;
+  const fileStore = store.openStack === null || settings.store.store === 'file';
+  const folders = foldersOf({ ...settings.folders, ...settings.limits }, { fileStore });
   const machine = withinLimit(limitsMs.quick, lookAtMachine);
-  const toolUser = withinLimit(limitsMs.quick, () => lookAtToolUser(config));
+  const toolUser = withinLimit(limitsMs.quick, () => lookAtToolUser(settings.tools, workDirectory));
   const devices = withinLimit(limitsMs.quick, lookAtDevices);
   const states = folders.map(({ path }) => withinLimit(limitsMs.folder, (signal) => lookAtFolder(path, signal)));
-  const broker = withinLimit(limitsMs.broker, () => lookAtBroker(config.amqpUrl));
+  const broker = withinLimit(limitsMs.broker, () => lookAtBroker(settings.broker.amqpUrl));
   const stores = withinLimit(limitsMs.store, (signal) => lookAtStore(store, signal));
   const tools = withinLimit(limitsMs.quick, (signal) => lookAtTools(signal));
   const guests = withinLimit(limitsMs.guests, async () => {
     const work = await states[0];
-    return await lookAtGuests(config, isWritable(work, config.workDirectory) ? config.workDirectory : null);
+    return await lookAtGuests(
+      { ...settings.guest, ...settings.tools },
+      isWritable(work, workDirectory) ? workDirectory : null,
+    );
   });
 
   yield* tell(findingsOf('machine', await machine));
@@ -70,7 +74,7 @@ export async function* diagnose({ config, store }: DoctorInputs): AsyncGenerator
   yield* tell('found' in toolStates ? toolFindings(toolStates.found, relevant) : findingsOf('tools', toolStates));
   yield* tell('found' in state ? guestFindings(state.found) : findingsOf('guest', state));
   const guest = 'found' in state && !('unavailable' in state.found.choice) ? state.found.choice : null;
-  yield* tell(resourceFindings(readResources(), config, guest));
+  yield* tell(resourceFindings(readResources(), settings.guest, guest));
   return { ok: findings.every(({ ok }) => ok), guest, todo: todoOf(findings) };
 }
 

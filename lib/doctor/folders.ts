@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
+import type { FolderSettings } from '../config/folders.ts';
+import type { LimitSettings } from '../config/limits.ts';
 import { exec } from '../exec.ts';
 import { isInContainer } from '../folders/container.ts';
 import { type FolderInspection, octal } from '../folders/inspect.ts';
@@ -58,11 +59,11 @@ export interface Folder extends FolderOfBuilds {
   readonly keptBytes?: number;
 }
 
-export type FolderSettings = Parameters<typeof foldersOfBuilds>[0] &
-  Pick<Config, 'diskReserveBytes' | 'imageCacheBytes' | 'aptCacheBytes'>;
-
 /** The folders that builds write to; that of the file store where images go there. */
-export function foldersOf(settings: FolderSettings, options: { readonly fileStore: boolean }): Folder[] {
+export function foldersOf(
+  settings: FolderSettings & Pick<LimitSettings, 'diskReserveBytes'>,
+  options: { readonly fileStore: boolean },
+): Folder[] {
   const { diskReserveBytes, imageCacheBytes, aptCacheBytes } = settings;
   const room = { leastFreeBytes: diskReserveBytes, enoughBytes: diskReserveBytes + roomBytes };
   const needs = {

@@ -2,13 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GuestReport } from '../api/event.ts';
-import type { Config } from '../config.ts';
+import type { GuestSettings } from '../config/guest.ts';
+import type { ToolSettings } from '../config/tools.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
 import { chooseGuest } from '../guest/choose.ts';
-import type { GuestLimits } from '../guest/host/cgroup.ts';
 import { type HostProbe, probeHost } from '../guest/host/probe.ts';
 import { findKernel, kernelPackages } from '../guest/vm/kernel.ts';
-import type { VmSettings } from '../guest/vm/prepare.ts';
 import { probeVm, type VmProbe } from '../guest/vm/probe.ts';
 import { createLog } from '../log.ts';
 import { type DeviceState, describeDevice, lookAtDevice } from './devices.ts';
@@ -16,10 +15,8 @@ import type { Finding } from './finding.ts';
 
 /** How images can be opened here: tries each guest as its own probe does, and makes the worker's choice. */
 
-export type GuestSettings = Pick<Config, 'guest'> & VmSettings & GuestLimits;
-
 export interface GuestState {
-  readonly setting: Config['guest'];
+  readonly setting: GuestSettings['guest'];
   readonly kvmDevice: DeviceState;
   readonly kernel: { readonly release: string; readonly imagePath: string } | { readonly missing: string };
   readonly vm: VmProbe;
@@ -34,11 +31,15 @@ const kvmPath = '/dev/kvm';
  * Tries the guests. All files go to a temporary folder of its own, and for the host guest to `workDirectory` where that
  * is given: the files that a worker keeps are neither used nor left in another user's name.
  */
-export async function lookAtGuests(settings: GuestSettings, workDirectory: string | null): Promise<GuestState> {
+export async function lookAtGuests(
+  settings: GuestSettings & ToolSettings,
+  workDirectory: string | null,
+): Promise<GuestState> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-doctor-'));
+  const vmSettings = { ...settings, cacheDirectory: directory };
   try {
     const [vm, host, kernel, kvmDevice] = await Promise.all([
-      probeVm({ ...settings, cacheDirectory: directory }).catch(asUnusable),
+      probeVm(vmSettings).catch(asUnusable),
       probeHost(workDirectory ?? directory, settings.unprivilegedIds),
       findKernel(settings.vmKernelPath).catch((error: unknown) => ({ missing: messageOf(error) })),
       lookAtDevice(kvmPath),
@@ -46,7 +47,7 @@ export async function lookAtGuests(settings: GuestSettings, workDirectory: strin
     const choice = await chooseGuest({
       setting: settings.guest,
       directory,
-      vm: settings,
+      vm: vmSettings,
       host: settings,
       log: createLog({ write: () => {} }),
       probes: { vm: async () => vm, host: async () => host },

@@ -1,6 +1,6 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import type { GuestReport } from '../api/event.ts';
-import type { Config } from '../config.ts';
+import type { GuestSettings } from '../config/guest.ts';
 import { formatBytes } from '../text.ts';
 import type { Finding } from './finding.ts';
 
@@ -14,8 +14,6 @@ export interface Resources {
   /** Memory that the machine and the container leave at the moment. */
   readonly availableBytes: number;
 }
-
-export type ResourceSettings = Pick<Config, 'vmMemoryBytes' | 'vmCpus'>;
 
 const MiB = 1024 ** 2;
 /** Memory of a worker and its tools, and of QEMU beside the memory of its vm. */
@@ -37,7 +35,7 @@ export function readResources(): Resources {
 /** Judges the resources for the guest that builds use; null where there is none. */
 export function resourceFindings(
   resources: Resources,
-  settings: ResourceSettings,
+  settings: Pick<GuestSettings, 'vmMemoryBytes' | 'vmCpus'>,
   guest: Pick<GuestReport, 'kind'> | null,
 ): Finding[] {
   const { processors, usableProcessors, memoryBytes, availableBytes } = resources;

@@ -1,12 +1,12 @@
-import type { Config } from '../config.ts';
+import type { ToolSettings } from '../config/tools.ts';
 import { whyToolsStayRoot } from '../unprivileged.ts';
 import type { Finding } from './finding.ts';
 
 /** Finds the user for the tools of a worker that is root; no findings where this process is not root. */
-export async function lookAtToolUser(config: Pick<Config, 'unprivilegedIds' | 'workDirectory'>): Promise<Finding[]> {
+export async function lookAtToolUser({ unprivilegedIds }: ToolSettings, workDirectory: string): Promise<Finding[]> {
   if (process.geteuid?.() !== 0) return [];
-  const { first, last } = config.unprivilegedIds;
-  const reason = await whyToolsStayRoot(config.unprivilegedIds, config.workDirectory);
+  const { first, last } = unprivilegedIds;
+  const reason = await whyToolsStayRoot(unprivilegedIds, workDirectory);
   const what = 'user of tools';
   if (reason === null) {
     return [

@@ -1,8 +1,6 @@
 import { tmpdir } from 'node:os';
-import type { Config } from '../config.ts';
+import type { FolderSettings } from '../config/folders.ts';
 import type { PrivateFolder } from './private-folder.ts';
-
-export type FolderSettings = Pick<Config, 'workDirectory' | 'cacheDirectory' | 'storeDirectory' | 'storeReaders'>;
 
 export interface FolderOfBuilds extends PrivateFolder {
   /** Its purpose. */
@@ -20,7 +18,7 @@ export const storeModes = {
   owner: { folder: 0o700, file: 0o600 },
   group: { folder: 0o750, file: 0o640 },
   everyone: { folder: 0o755, file: 0o644 },
-} as const satisfies Record<Config['storeReaders'], { folder: number; file: number }>;
+} as const satisfies Record<FolderSettings['storeReaders'], { folder: number; file: number }>;
 
 /** The folders that builds write to; that of the file store where images go there. */
 export function foldersOfBuilds(settings: FolderSettings, options: { readonly fileStore: boolean }): FolderOfBuilds[] {

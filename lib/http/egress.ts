@@ -26,7 +26,7 @@ export interface EgressOptions {
   /** Whether this machine may be reached: loopback addresses, and its own on any interface. */
   readonly allowLoopback: boolean;
   /** Private addresses and ranges that may be reached, such as `10.1.2.0/24`. Default: all. */
-  readonly allowedPrivate?: readonly string[];
+  readonly allowedPrivate?: readonly string[] | undefined;
   /**
    * When not empty, only these servers may be reached: host names, `*.example.org` (its subdomains), or literal
    * addresses.
@@ -150,23 +150,6 @@ export function createEgress(options: EgressOptions): Egress {
       );
     },
   };
-}
-
-/** The egress rules that the operator has set. */
-export function egressOf(config: {
-  readonly egressAllowLoopback: boolean;
-  readonly egressAllowPrivate: readonly string[] | undefined;
-  readonly egressAllowedHosts: readonly string[];
-  readonly egressTunnelPorts: readonly number[];
-  readonly egressAllowDowngrade: boolean;
-}): Egress {
-  return createEgress({
-    allowLoopback: config.egressAllowLoopback,
-    ...(config.egressAllowPrivate === undefined ? {} : { allowedPrivate: config.egressAllowPrivate }),
-    allowedHosts: config.egressAllowedHosts,
-    tunnelPorts: config.egressTunnelPorts,
-    allowDowngrade: config.egressAllowDowngrade,
-  });
 }
 
 /** The port of the server of a https URL. */

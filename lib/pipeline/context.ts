@@ -1,5 +1,9 @@
 import type { BuildStep } from '../api/event.ts';
-import type { Config } from '../config.ts';
+import type { FolderSettings } from '../config/folders.ts';
+import type { ImageSettings } from '../config/image.ts';
+import type { LimitSettings } from '../config/limits.ts';
+import type { PackageSettings } from '../config/packages.ts';
+import type { ToolSettings } from '../config/tools.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
@@ -17,24 +21,7 @@ export interface BuildTools {
   /** How images are opened here, with the reason. Tried once per process. */
   readonly chooseGuest: () => Promise<ChosenGuest>;
   readonly store: Store;
-  readonly settings: Pick<
-    Config,
-    | 'workDirectory'
-    | 'cacheDirectory'
-    | 'storeDirectory'
-    | 'imageCacheBytes'
-    | 'aptCacheBytes'
-    | 'maximumDownloadBytes'
-    | 'maximumVirtualBytes'
-    | 'maximumPackages'
-    | 'maximumLogBytes'
-    | 'diskReserveBytes'
-    | 'compression'
-    | 'installRecommends'
-    | 'launchpadApiUrl'
-    | 'ppaUrl'
-    | 'unprivilegedIds'
-  >;
+  readonly settings: FolderSettings & ImageSettings & LimitSettings & PackageSettings & ToolSettings;
 }
 
 /** Everything that belongs to one attempt at a build. */

@@ -1,15 +1,17 @@
-import type { Config } from '../config.ts';
+import type { Config } from '../config/load.ts';
 import { createAptCache } from '../fetch/apt-cache.ts';
 import { type ChosenGuest, chooseGuest } from '../guest/choose.ts';
 import { createHttpClient } from '../http/client.ts';
-import { egressOf } from '../http/egress.ts';
+import { createEgress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import type { BuildTools } from './context.ts';
 import { listsShare } from './open-image.ts';
 
+type ToolGroups = Pick<Config, 'egress' | 'folders' | 'guest' | 'http' | 'image' | 'limits' | 'packages' | 'tools'>;
+
 export interface OpenToolsOptions {
-  readonly settings: Config;
+  readonly settings: ToolGroups;
   readonly store: Store;
   /** Name and version for servers, such as `imagebuilder/0.1.0`. */
   readonly userAgent: string;
@@ -18,28 +20,24 @@ export interface OpenToolsOptions {
 
 /** Opens what all builds of a process share. The guest is chosen when the first of them asks for it. */
 export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTools & AsyncDisposable> {
-  const { settings, store, userAgent, log } = options;
+  const { store, userAgent, log } = options;
+  const { egress, folders, guest, http, image, limits, packages, tools } = options.settings;
   await using opened = new AsyncDisposableStack();
-  const client = opened.use(
-    createHttpClient({
-      egress: egressOf(settings),
-      connectTimeoutMs: settings.connectTimeoutMs,
-      stallTimeoutMs: settings.stallTimeoutMs,
-      userAgent,
-    }),
-  );
+  const client = opened.use(createHttpClient({ ...http, egress: createEgress(egress), userAgent }));
   const aptCache = await createAptCache({
     client,
-    cacheDirectory: settings.cacheDirectory,
-    cacheBytes: settings.aptCacheBytes * (1 - listsShare),
+    cacheDirectory: folders.cacheDirectory,
+    cacheBytes: folders.aptCacheBytes * (1 - listsShare),
   });
   let chosen: Promise<ChosenGuest> | undefined;
   const kept = opened.move();
   return {
-    ...{ client, aptCache, store, settings },
+    ...{ client, aptCache, store },
+    settings: { ...folders, ...image, ...limits, ...packages, ...tools },
     chooseGuest() {
-      const { guest, workDirectory: directory } = settings;
-      chosen ??= chooseGuest({ setting: guest, directory, vm: settings, host: settings, log }).catch(
+      const host = { ...guest, ...tools };
+      const vm = { ...host, cacheDirectory: folders.cacheDirectory };
+      chosen ??= chooseGuest({ setting: guest.guest, directory: folders.workDirectory, vm, host, log }).catch(
         (error: unknown) => {
           chosen = undefined;
           throw error;

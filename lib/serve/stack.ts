@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
-import { settings } from '../config.ts';
+import { allSettings } from '../config/load.ts';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
 import { type CronSchedule, parseCron } from './cron.ts';
 import { parseGoDuration } from './duration.ts';
@@ -73,14 +73,12 @@ const defaultTimeoutMs = 30_000;
  * Defaults of the settings, by variable. The `${NAME:-default}` of stack.yml are for a pod, which has little room to
  * write.
  */
-const defaultSettings = Object.fromEntries(
-  Object.values(settings).map(({ variable, fallback }) => [variable, fallback]),
-);
+const defaultSettings = Object.fromEntries(allSettings.map(({ variable, fallback }) => [variable, fallback]));
 
 /**
  * Reads stack.yml as faas-cli does: substitution over the whole text first, unknown keys ignored, files of
  * `environment_file` over the inline environment. In the substitution, a setting that `environment` lacks has its
- * default of lib/config.ts. Variables of `environment` win over those of the file. Throws `config.invalid` with every
+ * default of lib/config/. Variables of `environment` win over those of the file. Throws `config.invalid` with every
  * fault at once.
  */
 export async function readStack(

@@ -1,4 +1,6 @@
-import type { Config } from '../config.ts';
+import type { FolderSettings } from '../config/folders.ts';
+import type { HttpSettings } from '../config/http.ts';
+import type { StoreSettings } from '../config/store.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { createFileStore } from './file/file-store.ts';
@@ -12,23 +14,8 @@ import { createSwiftStore } from './swift/swift-store.ts';
 
 /** Chooses the store for images. */
 
-export type StoreSettings = Pick<
-  Config,
-  | 'store'
-  | 'storeDirectory'
-  | 'storeReaders'
-  | 'glanceVisibility'
-  | 'glanceProperties'
-  | 'swiftContainer'
-  | 'swiftSegmentBytes'
-  | 'swiftTemporaryUrlMs'
-  | 'swiftTemporaryUrlKey'
-  | 'connectTimeoutMs'
-  | 'stallTimeoutMs'
->;
-
 export interface StoreInputs {
-  readonly settings: StoreSettings;
+  readonly settings: StoreSettings & HttpSettings & Pick<FolderSettings, 'storeDirectory' | 'storeReaders'>;
   /** Null where there is no OpenStack. */
   readonly openStack: OpenStackConfiguration | null;
   readonly userAgent: string;

@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openAptCaches } from '#lib/apt/caches.ts';
 import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 
 /**
@@ -44,7 +44,7 @@ await using caches = await openAptCaches({
 });
 await using apt = await openAptOutside(session, {
   ...{ facts, binds: caches.binds, workDirectory },
-  ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
+  ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal },
 });
 const options = { proxyUrl: null, recommends: false, sources: [], signal, onLog: () => {}, onProgress: () => {} };
 await apt.updateLists(options);

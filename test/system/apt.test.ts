@@ -11,7 +11,7 @@ import { comparePackages, readPackages } from '#lib/apt/packages.ts';
 import { addSources, renderSources } from '#lib/apt/sources.ts';
 import { type AptProgress, updateLists } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
@@ -87,7 +87,7 @@ const resolve = (name: string): Promise<PpaSource> =>
       series: system.series,
       client,
       workDirectory: tmpdir(),
-      unprivilegedIds: loadConfig({}).unprivilegedIds,
+      unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
       signal,
     },
   );

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { secretFiles } from '#lib/config.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { bootImage } from '../../lab/images/boot.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';

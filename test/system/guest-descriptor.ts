@@ -1,4 +1,4 @@
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
@@ -10,7 +10,7 @@ import { unprivilegedIds } from './unprivileged.ts';
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
 await using session = await createHostGuest({
-  limits: loadConfig({}),
+  limits: loadConfig({}).guest,
   ids: unprivilegedIds,
   log: createLog({ level: 'error' }),
 }).open(disk, {

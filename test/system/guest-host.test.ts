@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { ExecError, exec } from '#lib/exec.ts';
 import type { GuestDisk, GuestOptions, GuestProxy, GuestScript, GuestSession } from '#lib/guest/guest.ts';
@@ -24,7 +24,7 @@ import { makeTestImage, type TestImage, type TestImageOptions } from './guest-im
 import { unprivilegedIds } from './unprivileged.ts';
 
 const log = createLog({ level: 'error' });
-const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log });
+const guest = createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, log });
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-guest-'));
 const plainImage = await makeTestImage(directory, 'plain');
 let builds = 0;
@@ -156,7 +156,10 @@ test('where there can be no user namespace, the guest works without one, and it 
     const warnings: string[] = [];
     const log = createLog({ level: 'warn', write: (line) => warnings.push(line) });
     const options = { signal: new AbortController().signal, onNotice: () => {}, binds: [] };
-    await using session = await createHostGuest({ limits: loadConfig({}), ids: refusedIds, log }).open(disk, options);
+    await using session = await createHostGuest({ limits: loadConfig({}).guest, ids: refusedIds, log }).open(
+      disk,
+      options,
+    );
     assert.is(await output(session, 'cat /proc/self/uid_map | tr -s " "'), '0 0 4294967295');
     assert.match(warnings.join('\n'), /no user namespace.*uid_map: Invalid argument/);
   });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
@@ -19,7 +19,12 @@ import { unprivilegedIds } from './unprivileged.ts';
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-limits-'));
 const image = await makeTestImage(directory, 'plain');
 const log = createLog({ level: 'error' });
-const limits: GuestLimits = { ...loadConfig({}), guestMemoryBytes: 96 * 2 ** 20, guestProcesses: 64, guestCpus: 0.5 };
+const limits: GuestLimits = {
+  ...loadConfig({}).guest,
+  guestMemoryBytes: 96 * 2 ** 20,
+  guestProcesses: 64,
+  guestCpus: 0.5,
+};
 let builds = 0;
 
 test.after(async () => {

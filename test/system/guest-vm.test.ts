@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ExecError, exec } from '#lib/exec.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
@@ -19,13 +19,14 @@ const { directory, settings, withDisk, withImage } = vm;
 const plainImage = await makeTestImage(directory, 'plain');
 
 test('a vm is found usable without privileges, and chosen where images cannot be mounted', async () => {
+  const config = loadConfig({});
   const found = await probeVm(settings);
   assert.ok(found.usable, JSON.stringify(found));
   const chosen = await chooseGuest({
     setting: 'auto',
     directory: join(directory, 'probe'),
     vm: settings,
-    host: loadConfig({}),
+    host: { ...config.guest, ...config.tools },
     log,
   });
   assert.is(chosen.guest.kind, 'vm');
@@ -34,7 +35,7 @@ test('a vm is found usable without privileges, and chosen where images cannot be
     setting: 'host',
     directory: join(directory, 'probe'),
     vm: settings,
-    host: loadConfig({}),
+    host: { ...config.guest, ...config.tools },
     log,
   });
   assertCode(await failure(host), 'guest.unavailable', /needs root/);

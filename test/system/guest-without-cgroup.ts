@@ -1,4 +1,4 @@
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
@@ -9,7 +9,7 @@ import { unprivilegedIds } from './unprivileged.ts';
  * describes as JSON, has a script take all the memory, and prints how that ended. Its log goes to standard error.
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
-const limits = { ...loadConfig({}), guestMemoryBytes: 96 * 2 ** 20 };
+const limits = { ...loadConfig({}).guest, guestMemoryBytes: 96 * 2 ** 20 };
 const guest = createHostGuest({ limits, ids: unprivilegedIds, log: createLog() });
 await using session = await guest.open(disk, {
   signal: new AbortController().signal,

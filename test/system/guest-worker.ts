@@ -1,4 +1,4 @@
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import type { GuestDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { createLog } from '#lib/log.ts';
@@ -9,11 +9,14 @@ import { unprivilegedIds } from './unprivileged.ts';
  * inside that would write for minutes, and waits.
  */
 const disk = JSON.parse(process.argv[2] ?? '') as GuestDisk;
-const session = await createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log: createLog() }).open(disk, {
-  signal: new AbortController().signal,
-  onNotice: () => {},
-  binds: [],
-});
+const session = await createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, log: createLog() }).open(
+  disk,
+  {
+    signal: new AbortController().signal,
+    onNotice: () => {},
+    binds: [],
+  },
+);
 await session.run({
   name: 'busy',
   text: 'echo busy >&3; while :; do dd if=/dev/urandom of=/var/log/busy bs=64k count=64 conv=fsync; done',

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseBuildRequest } from '#lib/api/request.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
@@ -100,7 +100,7 @@ test('one request is built by both guests', async () => {
   await mkdir(cacheDirectory);
   const aptCache = await createAptCache({ client, cacheDirectory, cacheBytes: 2 ** 30 });
   for (const guest of ['host', 'vm'] as const) {
-    const settings = loadConfig({
+    const config = loadConfig({
       IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
       IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
       IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
@@ -108,10 +108,13 @@ test('one request is built by both guests', async () => {
       IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
       IMAGEBUILDER_GUEST: guest,
     });
+    const { folders, image: imageSettings, limits, packages } = config;
+    const settings = { ...folders, ...imageSettings, ...limits, ...packages, ...config.tools };
+    const guestSettings = { ...settings, ...config.guest };
     await mkdir(settings.workDirectory, { recursive: true });
     const before = await observe(settings.workDirectory);
     const chosen = await chooseGuest({
-      ...{ setting: guest, directory: settings.workDirectory, vm: settings, host: settings, log },
+      ...{ setting: guest, directory: settings.workDirectory, vm: guestSettings, host: guestSettings, log },
     });
     const buildId = randomUUID();
     await using reporter = startReporter({

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ImageFacts, readImageFacts } from '#lib/apt/facts.ts';
 import { addSources } from '#lib/apt/sources.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestSession } from '#lib/guest/guest.ts';
@@ -25,7 +25,11 @@ import { unprivilegedIds } from './unprivileged.ts';
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-hostile-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
 const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
-const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log: createLog({ level: 'error' }) });
+const guest = createHostGuest({
+  limits: loadConfig({}).guest,
+  ids: unprivilegedIds,
+  log: createLog({ level: 'error' }),
+});
 let builds = 0;
 
 /** The part of closing that needs dpkg, done before dpkg is broken. */
@@ -287,7 +291,8 @@ for (const [what, [prepare, code, message]] of Object.entries(broken)) {
 }
 
 test('in a vm, images are refused for the same, and nothing of them is waited for', async () => {
-  const settings = { ...loadConfig({}), cacheDirectory: join(directory, 'cache') };
+  const config = loadConfig({});
+  const settings = { ...config.guest, ...config.tools, cacheDirectory: join(directory, 'cache') };
   const vm = createVmGuest({ ...settings, log: createLog({ level: 'error' }) });
   await withDisk(async (disk) => {
     await disk.prepare('rm -f /var/lib/dpkg/diversions; mkfifo /var/lib/dpkg/diversions');

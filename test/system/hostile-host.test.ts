@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import type { GuestDisk, GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
@@ -26,9 +26,9 @@ const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-walls-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
 const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
 const log = createLog({ level: 'error' });
-const guest = createHostGuest({ limits: loadConfig({}), ids: unprivilegedIds, log });
+const guest = createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, log });
 /** As where there can be no user namespace. */
-const unmapped = createHostGuest({ limits: loadConfig({}), ids: null, log });
+const unmapped = createHostGuest({ limits: loadConfig({}).guest, ids: null, log });
 const canary = join(directory, 'canary');
 let builds = 0;
 

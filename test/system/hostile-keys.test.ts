@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSigningKey } from '#lib/apt/signing-key.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 
@@ -33,7 +33,7 @@ const armored = (...fingerprints: readonly string[]) => gpg(['--armor', '--expor
 const read = (material: string, fingerprint: string) =>
   readSigningKey(material, fingerprint, 'ppa:project/name', {
     workDirectory: tmpdir(),
-    unprivilegedIds: loadConfig({}).unprivilegedIds,
+    unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
     signal,
   });
 /** Primary keys and user ids in key material. */
@@ -92,7 +92,7 @@ test('a work directory whose path is too long for a socket makes no difference',
   await mkdir(workDirectory);
   const { fingerprint } = await readSigningKey(await armored(wanted), wanted, 'ppa:project/name', {
     workDirectory,
-    unprivilegedIds: loadConfig({}).unprivilegedIds,
+    unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
     signal,
   });
   assert.is(fingerprint, wanted);

@@ -9,7 +9,7 @@ import { connect } from 'amqplib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildRequestInput } from '#lib/api/request.ts';
-import { secretFiles } from '#lib/config.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import { exec } from '#lib/exec.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type FleetBase, startFleet } from '../../lab/fleet/fleet.ts';

@@ -1,9 +1,11 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadConfig } from '#lib/config.ts';
+import type { HttpSettings } from '#lib/config/http.ts';
+import { loadConfig } from '#lib/config/load.ts';
+import type { StoreSettings } from '#lib/config/store.ts';
 import { createLog } from '#lib/log.ts';
-import { createOpenStackStores, type StoreSettings } from '#lib/store/choose.ts';
+import { createOpenStackStores } from '#lib/store/choose.ts';
 import { createGlance, type Glance } from '#lib/store/glance/api.ts';
 import { type OpenStackConfiguration, readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import type { RetryPolicy } from '#lib/store/openstack/retry.ts';
@@ -48,12 +50,13 @@ export async function connect(
   cloud: Pick<OpenStack, 'environment'>,
   options: {
     readonly environment?: Readonly<Record<string, string | undefined>>;
-    readonly settings?: Partial<StoreSettings>;
+    readonly settings?: Partial<StoreSettings & HttpSettings>;
     readonly retry?: RetryPolicy;
   } = {},
 ): Promise<Client> {
   const lines: string[] = [];
-  const settings = { ...loadConfig({}), ...options.settings };
+  const { folders, http, store } = loadConfig({});
+  const settings = { ...folders, ...http, ...store, ...options.settings };
   const { session, glance, swift } = createOpenStackStores({
     settings,
     openStack: await configurationOf({ ...cloud.environment, ...options.environment }),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { secretFiles } from '#lib/config.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import type { Fleet } from '../../lab/fleet/fleet.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';

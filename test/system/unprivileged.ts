@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 
-export const { unprivilegedIds } = loadConfig({});
+export const { unprivilegedIds } = loadConfig({}).tools;
 
 /** Fails unless a process is of a user of `unprivilegedIds`, without any right; resolves with the user's id. */
 export async function assertUnprivileged(processId: number): Promise<number> {

@@ -10,7 +10,7 @@ import { resolvePpa } from '#lib/apt/launchpad.ts';
 import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import type { UpdateOptions } from '#lib/apt/update.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
@@ -75,7 +75,7 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
       series: system.series,
       client,
       workDirectory: folder.path,
-      unprivilegedIds: loadConfig({}).unprivilegedIds,
+      unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
       signal,
     },
   ).then((found) => ({ ...found, url: found.url.replace(launchpad.ppaUrl, server.url) }));
@@ -114,7 +114,7 @@ async function openBuild(who: WhoseApt, stallTimeoutMs = 1000) {
       ? aptInside(session)
       : await openAptOutside(session, {
           ...{ facts, binds: caches.binds, workDirectory: work },
-          ...{ unprivilegedIds: loadConfig({}).unprivilegedIds, signal },
+          ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal },
         }),
   );
   const kept = opened.move();

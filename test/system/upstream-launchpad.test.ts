@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { type Launchpad, startLaunchpad } from '../../lab/servers/launchpad.ts';
@@ -37,7 +37,7 @@ const resolve = (http = client) =>
       series: 'noble',
       client: http,
       workDirectory: tmpdir(),
-      unprivilegedIds: loadConfig({}).unprivilegedIds,
+      unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
       signal: new AbortController().signal,
     },
   );

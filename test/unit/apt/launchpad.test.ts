@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolvePpa } from '#lib/apt/launchpad.ts';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../../lab/servers/launchpad.ts';
@@ -59,7 +59,7 @@ const resolve = (name: string, series = 'noble', owner = 'project') =>
       series,
       client,
       workDirectory,
-      unprivilegedIds: loadConfig({}).unprivilegedIds,
+      unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
       signal: new AbortController().signal,
     },
   );

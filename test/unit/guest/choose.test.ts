@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { type ChooseGuestOptions, chooseGuest } from '#lib/guest/choose.ts';
 import type { VmProbe } from '#lib/guest/vm/probe.ts';
@@ -20,13 +20,14 @@ const noVm: VmProbe = { usable: false, missing: ['there is no kernel'] };
 
 /** Makes the choice where the guests are found like this; also returns which of them were looked for. */
 async function choose(setting: ChooseGuestOptions['setting'], found: VmProbe, hindrances: readonly string[] = []) {
-  const config = loadConfig({});
+  const { folders, guest, tools } = loadConfig({});
+  const settings = { ...folders, ...guest, ...tools };
   const tried: string[] = [];
   const chosen = await chooseGuest({
     setting,
     directory: tmpdir(),
-    vm: config,
-    host: config,
+    vm: settings,
+    host: settings,
     log: createLog({ level: 'error' }),
     probes: {
       vm: async () => {

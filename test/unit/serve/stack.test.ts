@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { settings } from '#lib/config.ts';
+import { guestSettings } from '#lib/config/guest.ts';
 import { readStack } from '#lib/serve/stack.ts';
 
 const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-test-'));
@@ -39,7 +39,7 @@ functions:
 `;
   const environment = async (given: Record<string, string>) => (await read(text, given)).functions[0]?.environment;
   assert.equal(await environment({ IMAGEBUILDER_WORK_DIRECTORY: '/srv/work' }), {
-    IMAGEBUILDER_GUEST: settings.guest.fallback,
+    IMAGEBUILDER_GUEST: guestSettings.guest.fallback,
     IMAGEBUILDER_WORK_DIRECTORY: '/srv/work',
     IMAGEBUILDER_VM_CPUS: '4',
     OTHER: 'its own',

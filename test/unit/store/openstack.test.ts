@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { findEndpoint } from '#lib/store/openstack/catalogue.ts';
@@ -135,9 +135,10 @@ const openStack: OpenStackConfiguration = {
 };
 
 test('images go to the store that is configured, by type where OpenStack is there', () => {
+  const config = loadConfig({});
   const kinds = (store: 'auto' | 'file' | 'glance' | 'swift', there: boolean) => {
     const choose = chooseStores({
-      settings: { ...loadConfig({}), store },
+      settings: { ...config.folders, ...config.store, ...config.http, store },
       openStack: there ? openStack : null,
       userAgent: 'test',
       log: createLog({ write: () => {} }),
@@ -154,7 +155,7 @@ test('images go to the store that is configured, by type where OpenStack is ther
 
 test('properties that Glance or Image Builder own cannot be configured', () => {
   assert.equal(
-    loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: 'hw_disk_bus=virtio, hw_machine_type=q35' }).glanceProperties,
+    loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: 'hw_disk_bus=virtio, hw_machine_type=q35' }).store.glanceProperties,
     {
       hw_disk_bus: 'virtio',
       hw_machine_type: 'q35',

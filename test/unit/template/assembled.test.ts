@@ -3,14 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parse } from 'yaml';
 import { z } from 'zod';
-import { loadConfig, settings } from '#lib/config.ts';
+import { allSettings, loadConfig } from '#lib/config/load.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import { errorTable } from '#lib/errors.ts';
 import { assemble, linkProductionDependencies, readStackFile } from '../../../lab/servers/assemble.ts';
 import { call, startFunction } from '../../../lab/servers/function.ts';
 
 /** stack.yml, and the functions run from the tree that faas-cli makes of it. */
 
+const StackFile = z.object({ functions: z.record(z.string(), z.object({ secrets: z.array(z.string()) })) });
 const names = ['status', 'build-image', 'build-worker'];
 let directory: string;
 
@@ -55,7 +58,7 @@ test('a worker is woken every minute, and may run for as long as IMAGEBUILDER_EX
 
 test('all variables of stack.yml are settings, and a worker can be given every one of them', async () => {
   const { functions } = await readStackFile();
-  const known = Object.values(settings).map(({ variable }): string => variable);
+  const known = allSettings.map(({ variable }) => variable);
   const given = (environment: object) => Object.keys(environment).filter((name) => name.startsWith('IMAGEBUILDER_'));
   for (const { environment } of Object.values(functions)) {
     assert.equal(
@@ -72,17 +75,31 @@ test('all variables of stack.yml are settings, and a worker can be given every o
   );
 });
 
+test('each function gets the secrets that it reads, and no others', async () => {
+  const text = await readFile(join(import.meta.dirname, '../../../stack.yml'), 'utf8');
+  // Secrets that only some deployments have are in comments.
+  const { functions } = StackFile.parse(parse(text.replaceAll(/^( +)# - /gm, '$1- '), { merge: true }));
+  for (const [name, { secrets }] of Object.entries(functions)) {
+    const read = Object.values(secretFiles).filter(({ readers }) => (readers as readonly string[]).includes(name));
+    assert.equal([...secrets].sort(), read.map(({ file }) => file as string).sort(), name);
+  }
+});
+
 test('without variables every setting has its default, but for what a pod that may do nothing needs', async () => {
+  const defaults = loadConfig({});
   const podSettings = {
-    guest: 'vm',
-    workDirectory: '/tmp/imagebuilder/work',
-    cacheDirectory: '/tmp/imagebuilder/cache',
-    storeDirectory: '/tmp/imagebuilder/store',
-    imageCacheBytes: 5 * 2 ** 30,
-    aptCacheBytes: 2 * 2 ** 30,
+    guest: { ...defaults.guest, guest: 'vm' },
+    folders: {
+      ...defaults.folders,
+      workDirectory: '/tmp/imagebuilder/work',
+      cacheDirectory: '/tmp/imagebuilder/cache',
+      storeDirectory: '/tmp/imagebuilder/store',
+      imageCacheBytes: 5 * 2 ** 30,
+      aptCacheBytes: 2 * 2 ** 30,
+    },
   };
   for (const [name, { environment }] of Object.entries((await readStackFile()).functions)) {
-    assert.equal(loadConfig(environment), { ...loadConfig({}), ...(name === 'build-worker' ? podSettings : {}) });
+    assert.equal(loadConfig(environment), { ...defaults, ...(name === 'build-worker' ? podSettings : {}) });
   }
 });
 
@@ -129,7 +146,7 @@ test('no function runs as root or may change its container, and only the worker 
 test('the memory of a worker holds the vm, QEMU and the worker itself', async () => {
   const worker = (await readStackFile()).functions['build-worker'];
   const limit = /^([0-9]+)Gi$/.exec(worker?.limits.memory ?? '')?.[1];
-  const { vmMemoryBytes } = loadConfig(worker?.environment);
+  const { vmMemoryBytes } = loadConfig(worker?.environment).guest;
   assert.ok(Number(limit) * 2 ** 30 >= vmMemoryBytes + (400 + 500) * 2 ** 20, worker?.limits.memory);
 });
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import type { Handler } from '../../../../../template/node24-ts/function.ts';
@@ -20,7 +20,7 @@ const handler: Handler = (event, context) => {
       context.status(201).headers({ 'x-own': 'yes', 'x-call-id': 'not mine to say' });
       return { made: true };
     case '/wake':
-      return createWake({ ...loadConfig(), log: createLog() }).send();
+      return createWake({ ...loadConfig().wake, log: createLog() }).send();
     case '/environment':
       return { ...process.env, pid: process.pid };
   }

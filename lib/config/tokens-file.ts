@@ -9,8 +9,8 @@ import {
   operator,
   roles,
   type TokenHolder,
-} from './callers.ts';
-import type { RequestFault } from './errors.ts';
+} from '../callers.ts';
+import type { RequestFault } from '../errors.ts';
 
 /** The secret `imagebuilder-tokens`: the callers of the API with their tokens, as YAML or JSON. */
 

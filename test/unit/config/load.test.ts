@@ -3,20 +3,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '#lib/config.ts';
+import { loadConfig } from '#lib/config/load.ts';
+import { secretFiles } from '#lib/config/secrets.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 
 test('without any environment every setting has its default', () => {
   const config = loadConfig({});
-  assert.is(config.heartbeatMs, 20_000);
-  assert.is(config.imageCacheBytes, 20 * 1024 ** 3);
-  assert.equal(config.egressAllowedHosts, []);
-  assert.is(config.token, null);
+  assert.is(config.worker.heartbeatMs, 20_000);
+  assert.is(config.folders.imageCacheBytes, 20 * 1024 ** 3);
+  assert.equal(config.egress.allowedHosts, []);
+  assert.is(config.callers.token, null);
 });
 
 test('private addresses are allowed all, none, or by range', () => {
-  const read = (value: string) => loadConfig({ IMAGEBUILDER_EGRESS_ALLOW_PRIVATE: value }).egressAllowPrivate;
+  const read = (value: string) => loadConfig({ IMAGEBUILDER_EGRESS_ALLOW_PRIVATE: value }).egress.allowedPrivate;
   assert.equal(['', 'true', 'false', '10.1.2.0/24, fd12::/64 10.9.9.9'].map(read), [
     undefined,
     undefined,
@@ -59,10 +60,35 @@ test('secrets come from files, win over the environment and are listed for redac
       IMAGEBUILDER_SECRETS_DIRECTORY: directory,
       IMAGEBUILDER_AMQP_URL: 'amqp://elsewhere',
     });
-    assert.is(config.amqpUrl, 'amqp://user:pa%24s@broker:5672/vhost');
-    assert.is(config.token, 'let-me-in');
-    assert.ok(config.secrets.includes('pa$s'));
-    assert.ok(config.secrets.includes('let-me-in'));
+    assert.is(config.broker.amqpUrl, 'amqp://user:pa%24s@broker:5672/vhost');
+    assert.is(config.callers.token, 'let-me-in');
+    assert.ok(config.log.secrets.includes('pa$s'));
+    assert.ok(config.log.secrets.includes('let-me-in'));
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('a function reads its own secrets only', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    for (const { file } of Object.values(secretFiles)) await writeFile(join(directory, file), `amqp://u:${file}@host`);
+    await writeFile(
+      join(directory, 'imagebuilder-tokens'),
+      `callers: [{ name: a, role: read, token: ${'t'.repeat(32)} }]`,
+    );
+    const environment = { IMAGEBUILDER_SECRETS_DIRECTORY: directory };
+    const status = loadConfig(environment, 'status');
+    assert.equal(status.openStack, { clouds: null, password: null, applicationCredentialSecret: null });
+    assert.equal([status.worker.callbackSigningKey, status.store.swiftTemporaryUrlKey], [null, null]);
+    assert.ok(status.callers.token);
+    const worker = loadConfig(environment, 'build-worker');
+    assert.equal(worker.callers, { token: null, tokenHolders: [] });
+    assert.ok(worker.openStack.password && worker.worker.callbackSigningKey && worker.store.swiftTemporaryUrlKey);
+    assert.is(
+      new Set([...status.log.secrets, ...worker.log.secrets]).size,
+      new Set(loadConfig(environment).log.secrets).size,
+    );
   } finally {
     await rm(directory, { recursive: true });
   }
@@ -83,9 +109,10 @@ test('callers with tokens of their own come from a file, and their tokens are li
       return [];
     };
     await write('imagebuilder-tokens', `callers: [{ name: lander, role: submit, token: ${token} }]`);
-    const { tokenHolders, secrets } = load();
+    const { callers, log } = load();
+    const { tokenHolders } = callers;
     assert.equal([tokenHolders.length, tokenHolders[0]?.name], [1, 'lander']);
-    assert.ok(secrets.includes(token));
+    assert.ok(log.secrets.includes(token));
 
     await write('imagebuilder-token', `${token}\n`);
     assert.equal(faults(), ['secret imagebuilder-tokens']);
@@ -119,7 +146,7 @@ test('the passwords of a clouds.yaml, of whichever cloud, are listed for redacti
   numbers: {auth: {username: builder, password: 1234567}}
 `,
     );
-    const { secrets } = loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory });
+    const { secrets } = loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory }).log;
     for (const secret of ['first-pass', 'second-pass', '1234567']) assert.ok(secrets.includes(secret), secret);
     assert.not.ok(secrets.includes('builder'));
     let written = '';
@@ -132,7 +159,7 @@ test('the passwords of a clouds.yaml, of whichever cloud, are listed for redacti
     log.error('refused', { reason: 'the password first-pass or the secret second-pass is wrong' });
     assert.not.match(written, /first-pass|second-pass/);
     await writeFile(join(directory, 'openstack-clouds'), '{ not yaml: [');
-    assert.equal(loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory }).secrets, []);
+    assert.equal(loadConfig({ IMAGEBUILDER_SECRETS_DIRECTORY: directory }).log.secrets, []);
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { digestToken } from '#lib/callers.ts';
-import { readTokensFile } from '#lib/tokens-file.ts';
+import { readTokensFile } from '#lib/config/tokens-file.ts';
 import { holds } from '../holds.ts';
 
 const token = (letter: string) => letter.repeat(32);

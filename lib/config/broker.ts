@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { bytes, seconds, wholeNumber } from './formats.ts';
+import { type Declarations, type SettingsOf, setting } from './setting.ts';
+
+/** RabbitMQ, its events and its leases. */
+export const brokerSettings = {
+  amqpUrl: setting(
+    'IMAGEBUILDER_AMQP_URL',
+    z.url({ protocol: /^amqps?$/, error: 'must be an amqp or amqps URL' }),
+    'amqp://127.0.0.1:5672',
+    'RabbitMQ. With a password in it, use the secret `imagebuilder-amqp-url` instead.',
+  ),
+  leaseMs: setting(
+    'IMAGEBUILDER_LEASE',
+    seconds,
+    '90',
+    'Length of a lease, in seconds. Another worker claims a build whose worker has sent no heartbeat for this long.',
+  ),
+  eventRetentionSeconds: setting(
+    'IMAGEBUILDER_EVENT_RETENTION',
+    wholeNumber,
+    '604800',
+    'Seconds for which RabbitMQ keeps events; `status` knows finished builds for as long.',
+  ),
+  eventRetentionBytes: setting(
+    'IMAGEBUILDER_EVENT_RETENTION_SIZE',
+    bytes,
+    '64M',
+    'Size of the events stream beyond which RabbitMQ drops the oldest events. Each function reads the whole stream when it starts, at some 150 µs an event.',
+  ),
+} as const satisfies Declarations;
+
+export type BrokerSettings = SettingsOf<typeof brokerSettings>;

@@ -1,0 +1,134 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { readTokensFile } from './tokens-file.ts';
+
+/** Every secret, once. Secrets are files in the secrets directory, each optional, and never environment variables. */
+
+/** The functions of stack.yml. The command `imagebuilder` reads all secrets. */
+export type FunctionName = 'status' | 'build-image' | 'build-worker';
+
+interface SecretFile {
+  readonly file: string;
+  /** The functions that have a use for it. The others do not read it. */
+  readonly readers: readonly FunctionName[];
+  /** For the table in README.md (`npm run docs`). */
+  readonly meaning: string;
+  /** The parts of the text that must appear nowhere. */
+  readonly hidden: (text: string) => readonly string[];
+}
+
+const everyFunction = ['status', 'build-image', 'build-worker'] as const;
+const whole = (text: string) => [text];
+
+export const secretFiles = {
+  amqpUrl: {
+    file: 'imagebuilder-amqp-url',
+    readers: everyFunction,
+    meaning: 'RabbitMQ’s URL with user and password; wins over IMAGEBUILDER_AMQP_URL.',
+    hidden: passwordOfUrl,
+  },
+  token: {
+    file: 'imagebuilder-token',
+    readers: ['status', 'build-image'],
+    meaning:
+      'A token that may do everything. With this secret, every call must carry `Authorization: Bearer` with a token.',
+    hidden: whole,
+  },
+  tokens: {
+    file: 'imagebuilder-tokens',
+    readers: ['status', 'build-image'],
+    meaning:
+      'Callers with tokens of their own, their roles and limits, as YAML or JSON ([docs/deploying.md](docs/deploying.md#callers)). With this secret, every call must carry a token.',
+    hidden: (text) => readTokensFile(text).plainTokens,
+  },
+  callbackSigningKey: {
+    file: 'callback-signing-key',
+    readers: ['build-worker'],
+    meaning: 'Key of the HMAC-SHA256 that signs callbacks.',
+    hidden: whole,
+  },
+  openstackClouds: {
+    file: 'openstack-clouds',
+    readers: ['build-worker'],
+    meaning: 'A whole clouds.yaml, passwords included; OS_CLOUD names the cloud where the file has several.',
+    hidden: passwordsOfClouds,
+  },
+  openstackPassword: {
+    file: 'openstack-password',
+    readers: ['build-worker'],
+    meaning: 'The password of OS_USERNAME.',
+    hidden: whole,
+  },
+  openstackApplicationCredentialSecret: {
+    file: 'openstack-application-credential-secret',
+    readers: ['build-worker'],
+    meaning: 'The secret of OS_APPLICATION_CREDENTIAL_ID.',
+    hidden: whole,
+  },
+  swiftTemporaryUrlKey: {
+    file: 'swift-temporary-url-key',
+    readers: ['build-worker'],
+    meaning: 'Key with which download URLs of images in Swift are signed.',
+    hidden: whole,
+  },
+} as const satisfies Record<string, SecretFile>;
+
+export type SecretName = keyof typeof secretFiles;
+
+/** The texts of the secrets without blanks around them; null for those that are missing or not this reader's. */
+export type Secrets = Readonly<Record<SecretName, string | null>>;
+
+/** Reads the secrets of a function, or of the command where it is null. Throws `config.invalid`. */
+export function readSecrets(directory: string, reader: FunctionName | null): Secrets {
+  const rows = Object.entries(secretFiles) as [SecretName, SecretFile][];
+  const texts = rows.map(([name, { file, readers }]) => {
+    const wanted = reader === null || readers.includes(reader);
+    return [name, wanted ? readSecret(directory, file) : null] as const;
+  });
+  return Object.fromEntries(texts) as Record<SecretName, string | null>;
+}
+
+/** Every value in the secrets that must appear nowhere. */
+export function hiddenIn(secrets: Secrets): string[] {
+  const rows = Object.entries(secretFiles) as [SecretName, SecretFile][];
+  return rows.flatMap(([name, { hidden }]) => (secrets[name] ? hidden(secrets[name]) : []));
+}
+
+function readSecret(directory: string, file: string): string | null {
+  try {
+    return readFileSync(join(directory, file), 'utf8').trim();
+  } catch (error) {
+    if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
+    throw new ImageBuilderError('config.invalid', `the secret ${file} cannot be read`, { cause: error });
+  }
+}
+
+/** The values of keys such as `password` in a clouds.yaml, of all of its clouds; empty where it is not YAML. */
+function passwordsOfClouds(yaml: string): string[] {
+  const found: string[] = [];
+  try {
+    const collect = (key: unknown, value: unknown) => {
+      if (/password|secret|token|passcode/i.test(String(key)) && value !== null && typeof value !== 'object') {
+        found.push(String(value));
+      }
+      return value;
+    };
+    parse(yaml, collect, { logLevel: 'silent' });
+  } catch {
+    // The user of the secret reports that it cannot be parsed.
+  }
+  return found;
+}
+
+/** The password of a URL, as it is written there and as it is sent. */
+export function passwordOfUrl(url: string): string[] {
+  const encoded = URL.parse(url)?.password ?? '';
+  if (encoded === '') return [];
+  try {
+    return [encoded, decodeURIComponent(encoded)];
+  } catch {
+    return [encoded];
+  }
+}
