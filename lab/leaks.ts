@@ -15,18 +15,22 @@ import { exec } from '#lib/exec.ts';
  */
 
 export interface Observation {
-  /**
-   * The test's own folder: all its processes have a path under it on their command line, in their mounts or open files.
-   */
+  /** The test's own folder. A process that names it on its command line, in its environment or as its place is the test's. */
   readonly directory: string;
+  /** The process whose descendants are all the test's own; null for none. */
+  readonly parentId: number | null;
   readonly processIds: ReadonlySet<number>;
   readonly fuseConnections: ReadonlySet<string>;
 }
 
-/** Records the present state before a test starts; `directory` is the test's own temporary folder. */
-export async function observe(directory: string): Promise<Observation> {
+/** Records the present state before a test starts; `parentId` is this process where it is absent. */
+export async function observe(
+  directory: string,
+  { parentId = process.pid }: { readonly parentId?: number | null } = {},
+): Promise<Observation> {
   return {
     directory,
+    parentId,
     processIds: new Set((await processes()).map((process) => process.id)),
     fuseConnections: new Set(await fuseConnections()),
   };
@@ -63,7 +67,7 @@ async function leftovers(before: Observation, emptyFolders: readonly string[]): 
       if (device.startsWith('0:')) mountedFuse.add(device.slice(2));
     }
     if (before.processIds.has(process.id)) continue;
-    if (isDescendant(process.id, running) || process.mentions.some((text) => text.includes(directory))) {
+    if (descends(process.id, before.parentId, running) || process.mentions.some((text) => text.includes(directory))) {
       left.push(`process ${process.id} (${process.state}) ${process.command}`);
     }
   }
@@ -130,10 +134,10 @@ async function processes(): Promise<RunningProcess[]> {
   return found;
 }
 
-function isDescendant(id: number, running: readonly RunningProcess[]): boolean {
+function descends(id: number, ancestor: number | null, running: readonly RunningProcess[]): boolean {
   const parents = new Map(running.map((process) => [process.id, process.parentId]));
   for (let parent = parents.get(id); parent !== undefined && parent > 1; parent = parents.get(parent)) {
-    if (parent === process.pid) return true;
+    if (parent === ancestor) return true;
   }
   return false;
 }

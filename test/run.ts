@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
 import { assertNothingLeft, type Observation, observe } from '../lab/leaks.ts';
+import { lanes, planLanes } from './runner/lanes.ts';
 import { reach } from './runner/reach.ts';
 import { add, type Counts, countProgram, countTests, noTests, summaryLine } from './runner/summary.ts';
 
@@ -11,8 +12,9 @@ import { add, type Counts, countProgram, countTests, noTests, summaryLine } from
  *
  * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. A
  * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs
- * in a process of its own, so that a hang or a leak in one cannot hide in another. The last line is
- * `N passed, N failed`, and the exit code is 0 only when nothing failed.
+ * in a process of its own, so that a hang or a leak in one cannot hide in another. Most files run side by side
+ * (test/runner/lanes.ts names the others). The last line is `N passed, N failed`, and the exit code is 0 only when
+ * nothing failed.
  *
  * System tests break real servers on a machine that other users may keep busy. Where at most three of their files fail,
  * these run once more at the end; those that then pass count as passed, and are named, with what failed at first, as
@@ -26,7 +28,6 @@ type Kind = (typeof kinds)[number];
 const MINUTE = 60_000;
 /** A file that takes longer than this hangs: unit files take seconds, a system file boots machines at worst. */
 const timeLimitMs: Readonly<Record<Kind, number>> = { check: 10 * MINUTE, unit: 3 * MINUTE, system: 20 * MINUTE };
-const unitFilesAtOnce = 2;
 const maximumSecondTries = 3;
 
 const isKind = (word: string): word is Kind => (kinds as readonly string[]).includes(word);
@@ -61,16 +62,19 @@ if (chosen.includes('check')) {
 for (const kind of ['unit', 'system'] as const) {
   if (!chosen.includes(kind)) continue;
   const files = await testFiles(kind);
+  const { sideBySide, oneByOne } = kind === 'system' ? planLanes(files) : { sideBySide: files, oneByOne: [] };
   const failed: FileRun[] = [];
-  const next = async () => {
-    for (let file = files.shift(); file !== undefined && !interrupted.signal.aborted; file = files.shift()) {
+  const runAll = async (open: string[]) => {
+    for (let file = open.shift(); file !== undefined && !interrupted.signal.aborted; file = open.shift()) {
       const run = await runFile(file, kind);
       print(run);
       if (run.counts.failed === 0) count(run);
       else failed.push(run);
     }
   };
-  await Promise.all(Array.from({ length: kind === 'unit' ? unitFilesAtOnce : 1 }, next));
+  const open = [...sideBySide];
+  await Promise.all(Array.from({ length: lanes }, () => runAll(open)));
+  await runAll([...oneByOne]);
   if (kind === 'system' && failed.length <= maximumSecondTries) await tryAgain(failed);
   else for (const run of failed) count(run);
 }
@@ -105,7 +109,8 @@ async function runFile(file: string, kind: Kind): Promise<FileRun> {
   const directory = await mkdtemp(join(tmpdir(), 'ib-'));
   // The mode of /tmp: tests that need no privileges run as a user without any.
   await chmod(directory, 0o1777);
-  const before = kind === 'system' ? await observe(directory) : null;
+  // Other files that this process has started are none of this file's leftovers.
+  const before = kind === 'system' ? await observe(directory, { parentId: null }) : null;
   const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], { TMPDIR: directory });
   const left = before === null ? null : await findLeft(before, directory);
   // Leftovers may be mounted below the folder, so it is not removed then.
