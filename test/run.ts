@@ -46,6 +46,7 @@ const checks = [
   ['types (tsc)', 'node_modules/typescript/bin/tsc', '-p', '.'],
   ['format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
   ['lint of scripts (shellcheck, perl)', 'test/runner/lint-scripts.ts'],
+  ['lint of spelling (hunspell)', 'test/runner/lint-spelling.ts'],
 ] as const;
 
 const interrupted = new AbortController();

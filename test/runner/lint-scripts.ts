@@ -1,7 +1,6 @@
-import { globSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
 import { findTool } from '#lib/tools.ts';
+import { projectFiles, root } from './files.ts';
 import { embeddedScripts, shellOf } from './scripts.ts';
 import { skippedExitCode } from './summary.ts';
 
@@ -11,17 +10,8 @@ import { skippedExitCode } from './summary.ts';
  * installed.
  */
 
-const root = dirname(dirname(import.meta.dirname));
-const notOurs = ['.git', '.cache', 'node_modules', 'build'];
-const paths = globSync(['**/*', '.ci/*'], {
-  cwd: root,
-  withFileTypes: true,
-  exclude: (entry) => notOurs.includes(entry.name),
-})
-  .filter((entry) => entry.isFile())
-  .map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1))
-  .sort();
-const texts = new Map(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]));
+const texts = projectFiles();
+const paths = [...texts.keys()];
 
 let failed = false;
 let missing = false;

@@ -19,7 +19,7 @@ async function filesBelow(folder: string, ending: string): Promise<string[]> {
   return names.filter((name) => name.endsWith(ending)).map((name) => join(folder, name));
 }
 
-const paths = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...(await filesBelow('docs', '.md'))];
+const paths = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', ...(await filesBelow('docs', '.md'))];
 const pages: Page[] = await Promise.all(
   paths.map(async (path) => ({ path, text: await readFile(join(root, path), 'utf8') })),
 );

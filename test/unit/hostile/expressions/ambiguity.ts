@@ -6,9 +6,9 @@ import { parseExpression } from './syntax.ts';
  *
  * A matcher that backtracks tries every way in which a text can be read before it gives up. Their number grows faster
  * than the text exactly where two different positions, the second after the first, can both go on for ever over the
- * same characters (Weideman and others, "Analyzing Matching Time Behavior of Backtracking Regular Expression Matchers
- * by Using Ambiguity of NFA", 2016). Skipping to the next place where an expression without `^` may match is such a
- * position too: `/ +x/` is quadratic. Where the second position already ends a match, the rest is not tried.
+ * same characters (Weideman and others on the ambiguity of NFA, CIAA 2016). Skipping to the next place where an
+ * expression without `^` may match is such a position too: `/ +x/` is quadratic. Where the second position
+ * already ends a match, the rest is not tried.
  */
 export function whyNotLinear(source: string, flags = ''): string | null {
   const automaton = buildAutomaton(parseExpression(source), flags);
