@@ -62,7 +62,7 @@ export function openTally(options: {
     const path = fileURLToPath(event.image?.location ?? '');
     const found = await hashFile(path).catch(() => null);
     if (found === null || found.checksums.sha256 !== event.image?.checksums.sha256) {
-      doubled.push(`${buildId}: the image in the store is not the one that was told of`);
+      doubled.push(`${buildId}: the image in the store is not the one that its caller was notified of`);
     } else {
       await truncate(path, 0);
       await truncate(path, found.sizeBytes);
@@ -117,7 +117,7 @@ export function openTally(options: {
       const completed = new Set([...ended.values()].filter(({ state }) => state === 'completed').map((b) => b.buildId));
       const leaked: string[] = [];
       for (const name of await readdir(storeDirectory)) {
-        if (!completed.has(name)) leaked.push(`${join(storeDirectory, name)}: an image that nobody was told of`);
+        if (!completed.has(name)) leaked.push(`${join(storeDirectory, name)}: an image that nobody was notified of`);
         else if (await isStoredAgain(join(storeDirectory, name))) doubled.push(`${name}: stored again after its end`);
       }
       return {
@@ -162,7 +162,7 @@ function disorder(buildId: string, told: readonly BuildEvent[]): string[] {
   const ends = events.filter(({ state }) => isTerminal(state)).length;
   const rises = events.every(({ sequence }, index) => index === 0 || sequence > (events[index - 1]?.sequence ?? 0));
   return [
-    ...(ends > 1 ? [`${buildId}: told of ${ends} ends`] : []),
+    ...(ends > 1 ? [`${buildId}: notified of ${ends} ends`] : []),
     ...(rises ? [] : [`${buildId}: its events came out of order: ${events.map(describe).join(', ')}`]),
   ];
 }

@@ -223,7 +223,7 @@ async function fillDisk(leftMiB: number): Promise<AsyncDisposable> {
 
 const cold = () => ({ ...onDisk('100M')(), IMAGEBUILDER_CACHE_DIRECTORY: join(fleet.directory, 'cold') });
 
-scenario('a disk without room for a build is told of before anything is downloaded', cold, async () => {
+scenario('a disk without room for a build is reported before anything is downloaded', cold, async () => {
   {
     await using _ = await fillDisk(500);
     const failed = await build('libfoo');

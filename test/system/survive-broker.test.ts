@@ -43,7 +43,7 @@ scenario('RabbitMQ killed and away for longer than a lease', async (fleet) => {
   });
 });
 
-scenario('RabbitMQ away while a build ends: its end is told when RabbitMQ is back', async (fleet) => {
+scenario('RabbitMQ away while a build ends: its caller is notified when RabbitMQ is back', async (fleet) => {
   fleet.gate.close();
   const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
   await fleet.gate.reached();
@@ -103,7 +103,7 @@ for (const [what, on, off] of [
 }
 
 scenario(
-  'a caller whose exchange goes with RabbitMQ is told of the end when it has declared it again',
+  'a caller whose exchange goes with RabbitMQ is notified of the end when it has declared it again',
   async (fleet) => {
     const exchange = 'testbuild-2-imagebuilder';
     const events: BuildEvent[] = [];

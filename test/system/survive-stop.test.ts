@@ -43,7 +43,7 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
 });
 
 scenario(
-  'SIGTERM while RabbitMQ is away ends the worker within seconds too, and its build is taken over later',
+  'SIGTERM while RabbitMQ is away ends the worker within seconds too, and another one claims its build later',
   async (fleet) => {
     await fleet.startWorker('first');
     await fleet.startWorker('second');

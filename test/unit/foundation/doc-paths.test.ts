@@ -97,6 +97,39 @@ test('every setting that a page names is one of the code', async () => {
   );
 });
 
+test('every test that docs/guarantees.md names by its title is in the file that it names', async () => {
+  const plain = (text: string) => text.replaceAll('’', "'");
+  const lines = plain(pages.find(({ path }) => path === 'docs/guarantees.md')?.text ?? '').split('\n');
+  const files = await filesBelow('test', '.test.ts');
+  const texts = await Promise.all(files.map(async (path) => plain(await readFile(join(root, path), 'utf8'))));
+  const missing: string[] = [];
+  /** The file that the head of a table names for all its rows. */
+  let tableFile = '';
+  for (const [index, line] of lines.entries()) {
+    const cell = /\| ([^|]+) \|$/.exec(line)?.[1] ?? '';
+    if (line.startsWith('|') && lines[index + 1]?.startsWith('|-')) tableFile = /`(.+)`$/.exec(cell)?.[1] ?? '';
+    else if (cell !== '') {
+      let file = tableFile;
+      for (const item of cell.split('; ')) {
+        const [, named, title = ''] = /^(?:`(\S+\.test\.ts)`(?:: )?)?(.*)$/.exec(item) ?? [];
+        file = named ?? file;
+        const text = texts.find((_, at) => `/${files[at]}`.endsWith(`/${file}`)) ?? '';
+        const parts = title.split('…').map((part) => part.replace(/^, /, '').trim());
+        if (text === '' || !parts.every((part) => text.includes(part))) missing.push(`${file}: ${item}`);
+      }
+    }
+  }
+  assert.equal(missing, []);
+});
+
+test('no blank line cuts a table in two', () => {
+  const cut = pages.filter(({ text }) => /\n\n\|.*\n(?!\| ?:?-)/.test(text));
+  assert.equal(
+    cut.map(({ path }) => path),
+    [],
+  );
+});
+
 test('every page below docs/ is listed in docs/README.md', () => {
   const index = pages.find(({ path }) => path === 'docs/README.md')?.text ?? '';
   const unlisted = paths.filter(
