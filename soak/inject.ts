@@ -109,7 +109,7 @@ export function createInjector({ fleet, callers, startWorker }: InjectorOptions)
       return true;
     },
     'supervisor killed': (fault) => killProcess(fault, /supervisor\.ts.*\/guest\//),
-    'storage daemon killed': (fault) => killProcess(fault, /^qemu-storage-daemon.*\/guest\//),
+    'storage daemon killed': (fault) => killProcess(fault, /^qemu-storage-daemon /),
     'apt killed': (fault) => killProcess(fault, /^apt-get /),
     'build-image killed': () =>
       inLine('build-image', async () => {

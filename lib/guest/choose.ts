@@ -48,8 +48,8 @@ async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions):
   if (hindrances.length > 0) throw unavailable(`for the guest host, ${hindrances.join('; ')}`);
   const reason = 'the setting says so; base images and packages are trusted, as root on this machine';
   if (unmapped !== null) log.warn('root in images is root on the worker: no user namespace', { reason: unmapped });
-  const ids = unmapped === null ? host.unprivilegedIds : null;
-  return { guest: createHostGuest({ limits: host, ids, log }), accelerator: null, reason };
+  const settings = { limits: host, ids: host.unprivilegedIds, userNamespace: unmapped === null, log };
+  return { guest: createHostGuest(settings), accelerator: null, reason };
 }
 
 async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptions): Promise<ChosenGuest> {

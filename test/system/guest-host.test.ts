@@ -601,10 +601,17 @@ test('work that fails because the disk is gone says so, also where it fails befo
 
 test('a disk that goes away while it is mounted is lost, not damaged', async () => {
   await withDisk(plainImage, async (disk) => {
-    // Every read takes a minute.
+    // A base of which every read takes a minute.
     const slow = JSON.stringify({ driver: 'null-co', size: 2 ** 30, 'read-zeroes': true, 'latency-ns': 60e9 });
-    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', `json:${slow}`, '-F', 'null-co', disk.overlayPath]);
-    const opening = failure(disk.open());
+    const base = join(disk.workDirectory, '..', 'slow.qcow2');
+    for (const [path, backing, format] of [
+      [base, `json:${slow}`, 'null-co'],
+      [disk.overlayPath, base, 'qcow2'],
+    ] as const) {
+      await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', backing, '-F', format, path]);
+    }
+    const options = { signal: new AbortController().signal, onNotice: () => {}, binds: [] };
+    const opening = failure(guest.open({ ...disk, base: { path: base, format: 'qcow2' } }, options));
     await waitForProcess(disk.workDirectory, /^mount -t ext4/);
     await killUnheard(disk);
     assertCode(await opening, 'guest.failed', /the image cannot be kept open/);

@@ -28,7 +28,7 @@ const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 **
 const log = createLog({ level: 'error' });
 const guest = createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, log });
 /** As where there can be no user namespace. */
-const unmapped = createHostGuest({ limits: loadConfig({}).guest, ids: null, log });
+const unmapped = createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, userNamespace: false, log });
 const canary = join(directory, 'canary');
 let builds = 0;
 

@@ -9,6 +9,7 @@ import { attach } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
 import { createHostSession, type HostSessionParts } from './host-session.ts';
 import { newFirstId } from './id-map.ts';
+import { lendDisk } from './lent-disk.ts';
 import { explainLoss } from './loss.ts';
 import { proxyPort } from './messages.ts';
 import { launchSupervisor, type Supervisor } from './supervision.ts';
@@ -19,12 +20,13 @@ import { launchSupervisor, type Supervisor } from './supervision.ts';
  * image and reaches nothing but the build's proxy. This machine's kernel reads the image's file systems: for trusted
  * images and PPAs.
  */
-export function createHostGuest({ log, limits, ids }: HostGuestSettings): Guest {
+export function createHostGuest({ log, limits, ids, userNamespace = true }: HostGuestSettings): Guest {
   let told = false;
   const settings: OpenSettings = {
     log,
     limits,
     ids,
+    userNamespace,
     onMissing(missing) {
       if (!told) log.warn('what runs inside images is not held to these limits', { missing });
       told = true;
@@ -45,17 +47,19 @@ export interface HostGuestSettings {
   readonly log: Log;
   /** Limits for scripts inside, held by a cgroup where one can be had; otherwise the log says so. */
   readonly limits: GuestLimits;
-  /** The worker's ids for root and users inside, see `id-map.ts`; null where they are root and the users themselves. */
-  readonly ids: IdRange | null;
+  /** The worker's ids for the storage daemon, and for root and users inside, see `id-map.ts`. */
+  readonly ids: IdRange;
+  /** False where the worker's own root and users are those inside. Default: true. */
+  readonly userNamespace?: boolean;
 }
 
-interface OpenSettings extends HostGuestSettings {
+interface OpenSettings extends Required<HostGuestSettings> {
   readonly onMissing: (missing: Cgroup['missing']) => void;
 }
 
 /** Makes the guest's folder and cgroup, and starts its supervisor. */
 async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSettings): Promise<PreparedGuest> {
-  const { limits, ids } = settings;
+  const { limits, ids, userNamespace } = settings;
   const log = settings.log.with({ build_id: place.buildId });
   signal.throwIfAborted();
   await using undo = new AsyncDisposableStack();
@@ -67,10 +71,8 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
   await writeFile(exportPath, '');
   const cgroup = undo.use(await openCgroup(directory, limits));
   if (Object.keys(cgroup.missing).length > 0) settings.onMissing(cgroup.missing);
-  const supervisor = launchSupervisor(
-    { overlayPath: place.overlayPath, exportPath, cgroups: cgroup.folders },
-    directory,
-  );
+  const lent = undo.use(new AsyncDisposableStack());
+  const supervisor = launchSupervisor({ exportPath, cgroups: cgroup.folders }, directory);
   const cancel = () => void supervisor.stop();
   undo.defer(supervisor.stop);
   undo.use(onAbort(signal, cancel));
@@ -79,7 +81,11 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
   return {
     async open(disk, options) {
       try {
-        return await open({ directory, exportPath, cgroup, limits, ids, log, supervisor, end }, disk, options);
+        return await open(
+          { directory, exportPath, cgroup, limits, ids, userNamespace, log, lent, supervisor, end },
+          disk,
+          options,
+        );
       } catch (error) {
         await end();
         options.signal.throwIfAborted();
@@ -91,16 +97,20 @@ async function prepare(place: GuestPlace, signal: AbortSignal, settings: OpenSet
 }
 
 interface Begun extends Pick<HostSessionParts, 'directory' | 'exportPath' | 'cgroup' | 'limits' | 'log' | 'end'> {
-  readonly ids: IdRange | null;
+  readonly ids: IdRange;
+  readonly userNamespace: boolean;
+  /** For what the storage daemon uses until the supervisor has ended. */
+  readonly lent: AsyncDisposableStack;
   readonly supervisor: Supervisor;
 }
 
 async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promise<GuestSession> {
   const { directory, exportPath, ids, log } = begun;
   const { binds, onNotice, signal } = options;
-  const supervision = await begun.supervisor.begin(signal);
+  const lent = begun.lent.use(await lendDisk(disk, ids));
+  const supervision = await begun.supervisor.begin(lent.disk, signal);
   const { partitions } = disk;
-  const firstId = ids === null ? null : newFirstId(ids);
+  const firstId = begun.userNamespace ? newFirstId(ids) : null;
   const attachment = await attach(supervision, { directory, exportPath, partitions, binds, firstId, onNotice }).catch(
     async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
   );

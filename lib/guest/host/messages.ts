@@ -1,18 +1,28 @@
+import type { UnprivilegedUser } from '../../privileges.ts';
+import type { BaseFile } from '../guest.ts';
+
 /** The messages between the worker and the supervisor of one guest, over Node's IPC channel. */
 
 /** The only argument of the supervisor, as JSON. */
 export interface SupervisorSettings {
-  /** The qcow2 overlay; it need not be there yet. */
-  readonly overlayPath: string;
   /** An empty file, over which the disk appears as a raw one inside the namespaces. */
   readonly exportPath: string;
   /** The cgroups of the processes in the namespaces, to be removed after them. */
   readonly cgroups: readonly string[];
 }
 
+/** The disk that the storage daemon exports. */
+export interface StorageDisk {
+  /** A qcow2 file. The name of a base in its header counts for nothing. */
+  readonly overlayPath: string;
+  readonly base: BaseFile;
+  /** The daemon's user, who may use both files; null for root without capabilities. */
+  readonly user: UnprivilegedUser | null;
+}
+
 export type FromWorker =
-  /** The overlay is there: export it, and make the namespaces. */
-  | { readonly type: 'begin' }
+  /** The overlay is there: export the disk, and make the namespaces. */
+  | { readonly type: 'begin'; readonly disk: StorageDisk }
   /** A loop device (`loop3`) that lies on the exported disk: the storage daemon must not end before it is gone. */
   | { readonly type: 'loop'; readonly name: string }
   /** Take everything down, in order, and exit. */

@@ -1,10 +1,11 @@
-import { access, constants, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
 import type { IdRange } from '../../privileges.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import { newFirstId, rangeHindrance } from './id-map.ts';
+import { lendDisk } from './lent-disk.ts';
 import { execInside } from './namespace.ts';
 import { prepareProbe, runProbe } from './probe-container.ts';
 import { startSupervisor } from './supervision.ts';
@@ -47,12 +48,16 @@ async function tryOut(parent: string, ids: IdRange): Promise<HostProbe> {
   // The lock keeps the sweep of another worker from removing the folder as a dead worker's.
   await using _held = await lock(directory);
   try {
+    const base = { path: join(directory, 'empty.raw'), format: 'raw' } as const;
     const overlayPath = join(directory, 'empty.qcow2');
     const exportPath = join(directory, 'disk.raw');
-    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', overlayPath, '1M']);
-    await writeFile(exportPath, '');
+    for (const path of [base.path, exportPath]) await writeFile(path, '');
+    await truncate(base.path, 2 ** 20);
+    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base.path, '-F', 'raw', overlayPath]);
+    await using lent = await lendDisk({ overlayPath, base }, ids);
     await using supervision = await startSupervisor(
-      { overlayPath, exportPath, cgroups: [] },
+      { exportPath, cgroups: [] },
+      lent.disk,
       directory,
       AbortSignal.timeout(30_000),
     );

@@ -1,7 +1,7 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { unescapeOctal } from '../../image/octal.ts';
 import { privilegeArguments } from '../../privileges.ts';
+import type { StorageDisk } from './messages.ts';
 
 /** The qcow2 overlay as a raw file, by qemu-storage-daemon's FUSE export, and the kernel's side of it. */
 
@@ -10,15 +10,11 @@ import { privilegeArguments } from '../../privileges.ts';
  * own, so that only the guest's namespace, which descends from it, sees the export: no other build's namespace can keep
  * the mount busy, and it is gone with the daemon.
  */
-export function storageArguments(overlayPath: string, exportPath: string): string[] {
-  // In QEMU's option syntax a comma in a value is doubled. The overlay is thrown away after a crash, so nothing is gained
-  // by flushing it to the disk.
-  const filename = overlayPath.replaceAll(',', ',,');
-  const disk = `driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=${filename},file.discard=unmap`;
+export function storageArguments({ overlayPath, base, user }: StorageDisk, exportPath: string): string[] {
   return [
     ...['--mount', '--propagation', 'slave', '--', 'sh', '-c', storageScript, 'storage'],
-    ...[roomScript, exportPath, overlayPath, readBackingPath(overlayPath), disk],
-    ...privilegeArguments(null),
+    ...[roomScript, exportPath, overlayPath, base.path, base.format],
+    ...privilegeArguments(user),
   ];
 }
 
@@ -57,17 +53,17 @@ while kill -s 0 "$parent" 2>/dev/null; do wait "$parent"; done
 `;
 
 /**
- * Shell text that becomes the daemon of the export `$1`: root by name, without capabilities, in a root folder that
- * holds only programs, the overlay `$2` and, read-only, the base `$3` of the overlay. `$4` describes the disk; further
- * arguments are those of setpriv. Its PID namespace has only its own processes. The root folder is mounted over the
- * guest's folder, in this mount namespace only. QEMU wants the mount point of an export to be a file.
+ * Shell text that becomes the daemon of the export `$1`, in a root folder that holds only programs, the overlay `$2` as
+ * /overlay and, read-only, the base `$3`, of format `$4`, as /base. Further arguments are those of setpriv, by which the
+ * daemon has no capabilities and mostly a user of its own. Its PID namespace has only its own processes. The root folder
+ * is mounted over the guest's folder, in this mount namespace only. QEMU wants the mount point of an export to be a file.
+ * The overlay is thrown away after a crash, so nothing is gained by flushing it to the disk.
  */
 const roomScript = `
 set -e
-room=\${1%/*} overlay=$2 base=$3 disk=$4
+room=\${1%/*} base=$4
+exec 3<>"$2" 4<"$3" 8<>/dev/null
 shift 4
-exec 3<>"$overlay" 8<>/dev/null
-[ -z "$base" ] || exec 4<"$base"
 mount -t tmpfs -o mode=755,size=1M,nosuid,nodev room "$room"
 for folder in usr bin lib lib32 lib64 libx32 sbin; do
   if [ -L "/$folder" ]; then
@@ -78,35 +74,24 @@ for folder in usr bin lib lib32 lib64 libx32 sbin; do
     mount -o remount,bind,ro "$room/$folder"
   fi
 done
+mkdir "$room/dev" "$room/dev/fd"
 borrow() {
-  [ -e "$room$2" ] || { mkdir -p "$room\${2%/*}"; : >"$room$2"; }
+  : >"$room$2"
   mount -c --bind "/proc/self/fd/$1" "$room$2"
 }
 borrow 8 /dev/null
-borrow 3 "$overlay"
-[ -z "$base" ] || { borrow 4 "$base"; mount -o remount,bind,ro "$room$base"; }
-mkdir "$room/dev/fd"
+borrow 3 /overlay
+borrow 4 /base
+mount -o remount,bind,ro "$room/base"
 : >"$room/dev/fd/${connectionDescriptor}"
 mount -o remount,ro "$room"
 exec 3<&- 4<&- 8<&-
-exec chroot "$room" setpriv --pdeathsig KILL "$@" -- qemu-storage-daemon --blockdev "$disk" \
+exec chroot "$room" setpriv --pdeathsig KILL "$@" -- qemu-storage-daemon \
+  --blockdev "driver=$base,node-name=base,read-only=on,file.driver=file,file.filename=/base" \
+  --blockdev "driver=qcow2,node-name=disk,backing=base,discard=unmap,cache.no-flush=on,\
+file.driver=file,file.filename=/overlay,file.discard=unmap" \
   --export fuse,id=disk,node-name=disk,mountpoint=/dev/fd/${connectionDescriptor},writable=on,allow-other=off
 `;
-
-/** The path of the base in the header of an overlay that this worker has just made; empty where it has none. */
-function readBackingPath(overlayPath: string): string {
-  const head = Buffer.alloc(64 * 1024);
-  const file = openSync(overlayPath, 'r');
-  try {
-    readSync(file, head, 0, head.length, 0);
-  } finally {
-    closeSync(file);
-  }
-  // docs/interop/qcow2.txt of QEMU: offset and length of the name.
-  const offset = Number(head.readBigUInt64BE(8));
-  const path = head.toString('utf8', offset, offset + head.readUInt32BE(16));
-  return path.startsWith('/') ? path : '';
-}
 
 /**
  * The number of the FUSE connection that is mounted over `exportPath` for process `processId`, which is its name in

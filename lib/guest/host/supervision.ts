@@ -8,7 +8,7 @@ import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, lastLines } from '../../exec.ts';
 import { guestVariable } from '../identity.ts';
 import { endGuest } from '../sweep.ts';
-import type { FromSupervisor, FromWorker, SupervisorSettings } from './messages.ts';
+import type { FromSupervisor, FromWorker, StorageDisk, SupervisorSettings } from './messages.ts';
 
 /** The worker's end of a supervisor. */
 export interface Supervision extends AsyncDisposable {
@@ -30,7 +30,7 @@ export interface Supervisor {
    * Exports the disk and makes the namespaces. Throws `guest.failed` where that cannot be done, or the reason of
    * `signal`; nothing is left running then.
    */
-  begin(signal: AbortSignal): Promise<Supervision>;
+  begin(disk: StorageDisk, signal: AbortSignal): Promise<Supervision>;
   /** Takes down everything that exists by now; resolves when it is gone. */
   stop(): Promise<void>;
 }
@@ -38,11 +38,12 @@ export interface Supervisor {
 /** `launchSupervisor` for an overlay that is there already. */
 export async function startSupervisor(
   settings: SupervisorSettings,
+  disk: StorageDisk,
   directory: string,
   signal: AbortSignal,
 ): Promise<Supervision> {
   signal.throwIfAborted();
-  return await launchSupervisor(settings, directory).begin(signal);
+  return await launchSupervisor(settings, directory).begin(disk, signal);
 }
 
 /** Starts the supervisor of one guest, which takes a moment, without waiting for it. `directory` is for its log. */
@@ -94,8 +95,8 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
   child.on('error', (error) => void lose(`its supervisor cannot be started: ${error.message}`));
   child.on('exit', () => void lose('its supervisor has ended'));
 
-  async function begin(signal: AbortSignal): Promise<Supervision> {
-    send({ type: 'begin' });
+  async function begin(disk: StorageDisk, signal: AbortSignal): Promise<Supervision> {
+    send({ type: 'begin', disk });
     try {
       return {
         ...(await orAborted(started, signal, lost.signal)),

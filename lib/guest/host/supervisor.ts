@@ -3,7 +3,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { waitFor } from '../../async.ts';
-import { type FromSupervisor, type FromWorker, proxyPort, type SupervisorSettings } from './messages.ts';
+import {
+  type FromSupervisor,
+  type FromWorker,
+  proxyPort,
+  type StorageDisk,
+  type SupervisorSettings,
+} from './messages.ts';
 import { removeGroup } from './remove-group.ts';
 import { abortScript, fuseConnection, lastWillScript, storageArguments } from './storage.ts';
 
@@ -45,7 +51,7 @@ let stopping: Promise<void> | undefined;
 
 process.on('message', (message: FromWorker) => {
   if (message.type === 'loop') lastWill?.stdin?.write(`${message.name}\n`);
-  else if (message.type === 'begin') void start().catch((error: Error) => fail(error.message));
+  else if (message.type === 'begin') void start(message.disk).catch((error: Error) => fail(error.message));
   else void stop();
 });
 process.on('disconnect', () => void stop());
@@ -65,13 +71,9 @@ async function handOver(): Promise<void> {
 const handedOver = handOver();
 handedOver.catch(() => {});
 
-async function start(): Promise<void> {
+async function start(disk: StorageDisk): Promise<void> {
   if (stopping !== undefined) return;
-  storage = begin('unshare', storageArguments(settings.overlayPath, settings.exportPath), [
-    'ignore',
-    'ignore',
-    'inherit',
-  ]);
+  storage = begin('unshare', storageArguments(disk, settings.exportPath), ['ignore', 'ignore', 'inherit']);
   const storageId = storage.pid ?? 0;
   const exported = await waitFor(async () => {
     connection = await fuseConnection(storageId, settings.exportPath);
