@@ -72,8 +72,8 @@ export interface Fleet extends AsyncDisposable {
    * stream.
    */
   notifications(buildId: string): Promise<BuildEvent[]>;
-  /** Ids of the builds whose jobs lie in the dead queue; empties the queue. */
-  deadBuilds(): Promise<string[]>;
+  /** Ids of the builds whose jobs are buried; empties the queue. */
+  buriedBuilds(): Promise<string[]>;
   /** Processes of the running RabbitMQ: after a restart they are others. */
   brokerProcesses(): Promise<number[]>;
   /** Names in the work and store folders that no build may leave behind. */
@@ -279,12 +279,12 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
         if (events.some(({ state }) => isTerminal(state)) || Date.now() > end) return events;
       }
     },
-    async deadBuilds() {
+    async buriedBuilds() {
       const connection = await connect(rabbitMq.url);
       const channel = await connection.createChannel();
       const ids: string[] = [];
       for (;;) {
-        const message = await channel.get(queues.dead, { noAck: true });
+        const message = await channel.get(queues.buried, { noAck: true });
         if (message === false) break;
         ids.push(String(message.properties.messageId));
       }

@@ -108,7 +108,7 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
   return {
     submit: (job) => send(queues.builds, job),
     handBack: (job) => send(queues.builds, job),
-    bury: (job) => send(queues.dead, job),
+    bury: (job) => send(queues.buried, job),
 
     async take() {
       for (;;) {
@@ -116,10 +116,10 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
         if (message === false) return null;
         const job = decodeJob(message.content);
         if (typeof job !== 'string') return taken(from, message, job);
-        log.error('a message that is no job goes to the dead queue', { queue: queues.builds, reason: job });
+        log.error('a message that is no job is buried', { queue: queues.builds, reason: job });
         await connection.publish(
           {
-            queue: queues.dead,
+            queue: queues.buried,
             content: message.content,
             messageId: String(message.properties.messageId ?? ''),
             type: String(message.properties.type ?? ''),

@@ -1,6 +1,7 @@
 import type { ChannelModel, Options } from 'amqplib';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { sendConfirmed } from './connection.ts';
 
 /** The queues of Image Builder. A user of RabbitMQ needs configure, write and read on `^imagebuilder\.` for them. */
 export const queues = {
@@ -8,7 +9,9 @@ export const queues = {
   builds: 'imagebuilder.builds',
   /** Copies of the jobs of claimed builds; one comes back to `builds` when its lease is over. */
   leases: 'imagebuilder.leases',
-  /** Jobs that were given up. */
+  /** Jobs that were given up, for an operator to look at. */
+  buried: 'imagebuilder.buried',
+  /** RabbitMQ puts a job here that has reached `deliveryLimit`. Each new connection moves what is in it to `buried`. */
   dead: 'imagebuilder.dead',
   /** The log of all events: a stream. */
   events: 'imagebuilder.events',
@@ -23,9 +26,15 @@ const MiB = 1024 * 1024;
 
 /**
  * Number of times that RabbitMQ may deliver a job without an acknowledgement. A worker holds a job for milliseconds
- * only, so each such delivery was a broken connection; RabbitMQ 4 would drop the job silently after 20.
+ * only, so each such delivery was a broken connection; RabbitMQ 4 by itself would give the job up after 20.
  */
 const deliveryLimit = 1000;
+
+/**
+ * The same for a job that was given up, whose queue is the end of the way. Without an argument, RabbitMQ 4 drops a
+ * message that an operator has looked at and put back 20 times. RabbitMQ 3 refuses the -1 that means "no limit" in 4.
+ */
+const buriedDeliveryLimit = 1_000_000_000;
 
 /**
  * Both dead-letter paths keep a message until its new queue has confirmed it; that needs reject-publish (RabbitMQ
@@ -42,10 +51,11 @@ const deadLettersTo = (queue: string) => ({
 const retentionArguments = ['x-max-age', 'x-max-length-bytes', 'x-stream-max-segment-size-bytes'] as const;
 
 /**
- * Declares every queue. A stream that exists with another retention is used unchanged, with a warning: RabbitMQ changes
- * it by policy only. Throws `config.invalid` when a name is taken by a queue of another kind.
+ * Declares every queue, and empties `dead`. A stream that exists with another retention is used unchanged, with a
+ * warning: RabbitMQ changes it by policy only. Throws `config.invalid` when a name is taken by a queue of another kind.
  */
 export async function declareTopology(model: ChannelModel, retention: Retention, log: Log): Promise<void> {
+  await declare(model, queues.buried, { 'x-queue-type': 'quorum', 'x-delivery-limit': buriedDeliveryLimit });
   await declare(model, queues.dead, { 'x-queue-type': 'quorum' });
   await declare(model, queues.builds, {
     'x-queue-type': 'quorum',
@@ -68,6 +78,25 @@ export async function declareTopology(model: ChannelModel, retention: Retention,
       reason: error.message,
     });
   }
+  await moveDead(model);
+}
+
+/**
+ * Moves every message of `dead` to `buried`. Earlier versions kept jobs that were given up in `dead`; a queue that
+ * exists cannot get the argument that keeps its messages. A connection that breaks meanwhile may leave one in both.
+ */
+async function moveDead(model: ChannelModel): Promise<void> {
+  const channel = await model.createConfirmChannel();
+  channel.on('error', () => {});
+  for (;;) {
+    const message = await channel.get(queues.dead);
+    if (message === false) break;
+    const { messageId, type, timestamp, headers } = message.properties;
+    const moved = { queue: queues.buried, content: message.content, messageId: String(messageId ?? '') };
+    await sendConfirmed(channel, { ...moved, type: String(type ?? '') }, '', { timestamp, headers });
+    channel.ack(message);
+  }
+  await channel.close();
 }
 
 async function declare(model: ChannelModel, queue: string, arguments_: Record<string, string | number>): Promise<void> {

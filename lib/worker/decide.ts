@@ -87,7 +87,7 @@ export interface Attempt {
  *
  * - `forget`: another worker has the build; nothing more may be said of it.
  * - `hand back`: the build goes back to the queue for the next attempt. With an error, this attempt is a loss.
- * - `finish`: the build ends. `bury` keeps its job in the queue imagebuilder.dead.
+ * - `finish`: the build ends. `bury` keeps its job in the queue imagebuilder.buried.
  */
 export type AttemptDecision =
   | { readonly do: 'forget' }
@@ -122,7 +122,7 @@ export function exhaustion(losses: number, maximumAttempts: number): ImageBuilde
   if (losses < maximumAttempts) return null;
   return new ImageBuilderError(
     'build.attempts_exhausted',
-    `${losses} workers were lost while they worked on this build; its job is kept in the queue imagebuilder.dead`,
+    `${losses} workers were lost while they worked on this build; its job is kept in the queue imagebuilder.buried`,
   );
 }
 

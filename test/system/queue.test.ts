@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { connect } from 'amqplib';
+import { connect, type GetMessage } from 'amqplib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildEvent } from '#lib/api/event.ts';
@@ -8,7 +8,7 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog, type Log } from '#lib/log.ts';
 import { type Broker, type BrokerOptions, openBroker } from '#lib/queue/broker.ts';
 import { openConnection } from '#lib/queue/connection.ts';
-import type { BuildJob } from '#lib/queue/job.ts';
+import { type BuildJob, decodeJob, encodeJob } from '#lib/queue/job.ts';
 import { openProgress } from '#lib/queue/progress.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
@@ -145,7 +145,7 @@ test('a lease that ends while the queue of jobs is missing is not lost', async (
   assert.ok(found.has(other.build_id));
 });
 
-test('a message that is no job goes to the dead queue as it is, and the next job is taken', async (context) => {
+test('a message that is no job is buried as it is, and the next job is taken', async (context) => {
   await using broker = await open(context, { log: createLog({ write: () => {} }) });
   const job = newJob();
   const client = await connect(context.rabbitmq.url);
@@ -157,9 +157,42 @@ test('a message that is no job goes to the dead queue as it is, and the next job
   const taken = await until('the job behind the odd message', () => broker.jobs.take());
   assert.equal(taken.job, job);
   await taken.drop();
-  const dead = await until('the odd message', () => channel.get(queues.dead, { noAck: true }));
-  assert.is(dead.content.toString(), '{"nonsense":');
-  assert.is(dead.properties.messageId, 'odd');
+  const buried = await until('the odd message', () => channel.get(queues.buried, { noAck: true }));
+  assert.is(buried.content.toString(), '{"nonsense":');
+  assert.is(buried.properties.messageId, 'odd');
+  await client.close();
+});
+
+test('a buried job stays however often an operator looks at it, also one that an earlier version has buried', async (context) => {
+  const client = await connect(context.rabbitmq.url);
+  const channel = await client.createConfirmChannel();
+  // Earlier versions declared it so, and RabbitMQ 4 drops what was put back there 20 times.
+  await channel.assertQueue(queues.dead, { arguments: { 'x-queue-type': 'quorum' } });
+  const [early, late] = [newJob(), newJob()];
+  channel.sendToQueue(queues.dead, encodeJob(early), { messageId: early.build_id, headers: { why: 'lost' } });
+  await channel.waitForConfirms();
+  await using broker = await open(context);
+  await broker.jobs.bury(late);
+  assert.is((await channel.checkQueue(queues.dead)).messageCount, 0);
+  const look = async (ackAll: boolean) => {
+    const found: GetMessage[] = [];
+    for (let message = await channel.get(queues.buried); message; message = await channel.get(queues.buried)) {
+      found.push(message);
+    }
+    if (ackAll) channel.ackAll();
+    else channel.nackAll(true);
+    return found;
+  };
+  // RabbitMQ 3 keeps a message without a limit too: the argument is what RabbitMQ 4 goes by.
+  const declared = await context.rabbitmq.control(['list_queues', 'name', 'arguments']);
+  assert.match(declared, /imagebuilder\.buried\t.*"x-delivery-limit",1000000000/);
+  for (let round = 0; round < 25; round += 1) assert.is((await look(false)).length, 2);
+  const messages = await look(true);
+  const ids = messages.map(({ properties }) => String(properties.messageId));
+  assert.equal(new Set(ids), new Set([early.build_id, late.build_id]));
+  const moved = messages.find(({ properties }) => properties.messageId === early.build_id);
+  assert.equal(moved && decodeJob(moved.content), early);
+  assert.is(moved?.properties.headers?.why, 'lost');
   await client.close();
 });
 

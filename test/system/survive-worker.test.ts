@@ -240,7 +240,7 @@ scenario('a build over which three workers have died fails, once, and its job is
   const { event } = await fleet.ended(buildId);
   assert.equal([event.state, event.error?.code, event.error?.fault], ['failed', 'build.attempts_exhausted', 'service']);
   assertInOrder(await fleet.notifications(buildId));
-  assert.equal(await fleet.deadBuilds(), [buildId]);
+  assert.equal(await fleet.buriedBuilds(), [buildId]);
 });
 
 test.run();
