@@ -21,12 +21,6 @@ export function describeFailure(url: string, thrown: unknown): AptProxyFailure {
   return { url: safeUrl(url), status, code: error.code, fault, message: error.message };
 }
 
-/** The failure of a server that apt did not wait for any longer. */
-export function silent(url: string): UpstreamError {
-  const message = `${safeUrl(url)}: the server had not answered when apt gave up`;
-  return new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true });
-}
-
 function statusOf(error: ImageBuilderError): number {
   if (error.code === 'egress.refused') return 403;
   if (error.code === 'request.invalid') return 400;

@@ -5,9 +5,9 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { HttpClient } from '../http/client.ts';
-import { UpstreamError } from '../http/upstream-error.ts';
+import { tooSlow, UpstreamError } from '../http/upstream-error.ts';
 import type { AptCache } from './apt-cache.ts';
-import { type AptProxyFailure, describeFailure, silent } from './apt-failure.ts';
+import { type AptProxyFailure, describeFailure } from './apt-failure.ts';
 import type { AptObject } from './flight.ts';
 import { createSilenceMemory } from './silence.ts';
 import { openTunnel } from './tunnel.ts';
@@ -103,7 +103,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       if (signal.aborted || (gone.signal.aborted && !(error instanceof UpstreamError))) {
         // apt drops its other connections when one fails; only a long wait is the server's fault.
         const waited = !response.headersSent && performance.now() - startedMs > client.connectTimeoutMs;
-        if (waited && !signal.aborted) failed(text, silent(text));
+        if (waited && !signal.aborted) failed(text, tooSlow(text, 'had not answered when apt gave up'));
         response.destroy();
         return;
       }

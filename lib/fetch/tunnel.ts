@@ -1,11 +1,11 @@
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { safeUrl } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
 import { tunnelPort } from '../http/egress.ts';
 import { createRateGuard } from '../http/rate.ts';
-import { toUpstreamError, UpstreamError } from '../http/upstream-error.ts';
+import { tooSlow, toUpstreamError } from '../http/upstream-error.ts';
 
 export interface TunnelOptions {
   /** Checked by the egress rules; only its host and port matter. */
@@ -55,26 +55,21 @@ function createTunnelGuard(stallTimeoutMs: number): (bytes: number) => boolean {
   };
 }
 
-function connectTo(url: URL, client: HttpClient, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-    const upstream = connect({ host, port: tunnelPort(url), lookup: client.egress.lookup });
-    const finish = (settle: () => void) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
-      settle();
-    };
-    const fail = (error: unknown) => {
-      upstream.destroy();
-      finish(() => reject(error));
-    };
-    const onAbort = () => fail(signal.reason);
-    const timer = setTimeout(() => {
-      const message = `${safeUrl(url)}: no connection in time`;
-      fail(new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true }));
-    }, client.connectTimeoutMs);
-    signal.addEventListener('abort', onAbort, { once: true });
-    upstream.once('connect', () => finish(() => resolve(upstream)));
-    upstream.on('error', (error) => fail(toUpstreamError(error, url.href)));
-  });
+async function connectTo(url: URL, client: HttpClient, signal: AbortSignal): Promise<Socket> {
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const upstream = connect({ host, port: tunnelPort(url), lookup: client.egress.lookup });
+  const late = () => upstream.destroy(tooSlow(url, 'could not be connected to in time'));
+  const timer = setTimeout(late, client.connectTimeoutMs);
+  // Stays: errors at the end of a tunnel are of no interest.
+  upstream.on('error', () => {});
+  try {
+    await once(upstream, 'connect', { signal });
+    return upstream;
+  } catch (error) {
+    upstream.destroy();
+    signal.throwIfAborted();
+    throw toUpstreamError(error, url);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -1,17 +1,13 @@
-import http from 'node:http';
-import https from 'node:https';
-import got, { type Response as GotResponse, type Request } from 'got';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
-import { type Backoff, backoffMs, retry } from '../retry.ts';
+import { type ConnectionsOptions, createConnections, type HttpHeaders, type HttpRequest } from './connections.ts';
 import type { Egress } from './egress.ts';
-import { answer, type HttpHead, type HttpResponse, readAll, toResponse } from './response.ts';
+import { type HttpHead, type HttpResponse, readText, type TextResponse } from './response.ts';
+import { type RetryPolicy, retrying, waitMs } from './retrying.ts';
 import { statusError, UpstreamError } from './upstream-error.ts';
 
 /**
- * The HTTP client for every server that a request, or the operator, names: egress rules at every hop, time limits on
- * connection, first byte, stall and drip, retries where they help, errors that say what happened. Nothing is
- * decompressed: the body arrives as the server stores it. Make one per process, for its connections are kept alive and
- * shared.
+ * The HTTP client for every server that a request, or the operator, names: egress rules at every hop, the limits of
+ * `Connections`, retries where they help. Make one per process, for its connections are kept alive and shared.
  */
 export interface HttpClient extends Disposable {
   readonly egress: Egress;
@@ -37,29 +33,13 @@ export interface HttpClient extends Disposable {
   waitMs(error: unknown, attempt: number): number | null;
 }
 
-export interface HttpClientOptions {
+export interface HttpClientOptions extends Omit<ConnectionsOptions, 'lookup' | 'certificateAuthority'> {
   readonly egress: Egress;
-  /** For each of DNS, TCP and TLS. */
-  readonly connectTimeoutMs: number;
-  /** Longest wait for the next byte, first byte included, before an answer is given up. */
-  readonly stallTimeoutMs: number;
-  readonly userAgent: string;
   readonly retry?: Partial<RetryPolicy>;
-}
-
-/**
- * The wait that a Retry-After asks for comes on top; a server that asks for more than the longest wait is not tried
- * again.
- */
-export interface RetryPolicy extends Backoff {
-  /** Number of attempts, the first one included; three at most where the server is too slow. */
-  readonly attempts: number;
 }
 
 /** Some 10 seconds of waiting altogether, as long as it takes to restart a server. */
 const defaultRetry = { attempts: 5, delayMs: 1000, maximumDelayMs: 60_000 } as const satisfies RetryPolicy;
-/** Fewer attempts where the server was too slow: each takes minutes. */
-const maximumTimeouts = 3;
 const maximumRedirects = 5;
 
 export interface RetryOptions {
@@ -68,12 +48,9 @@ export interface RetryOptions {
   readonly attempts?: number | undefined;
 }
 
-export interface SendOptions {
+/** Headers with credentials go to the first origin only. */
+export interface SendOptions extends Omit<HttpRequest, 'file' | 'method'> {
   readonly method?: 'GET' | 'HEAD' | 'POST';
-  /** Names in lower case. Headers with credentials go to the first origin only. */
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface OpenOptions extends SendOptions, RetryOptions {
@@ -92,57 +69,28 @@ export interface PostOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface TextResponse extends HttpHead {
-  readonly text: string;
-}
-
 /** Header fields that belong to one origin; matched as whole words, so that X-Auth-Token is one. */
 const credentialHeader = /(^|-)(authorization|cookie|token|auth|key|secret|password|signature)(-|$)/;
 
 /** Makes the client of a process. */
 export function createHttpClient(options: HttpClientOptions): HttpClient {
-  const { egress, connectTimeoutMs, stallTimeoutMs, userAgent } = options;
+  const { egress, connectTimeoutMs, stallTimeoutMs } = options;
   const policy: RetryPolicy = { ...defaultRetry, ...options.retry };
-  const agentOptions = { keepAlive: true, maxFreeSockets: 8, lookup: egress.lookup };
-  const agent = { http: new http.Agent(agentOptions), https: new https.Agent(agentOptions) };
-
-  function request(url: URL, sendOptions: SendOptions, headers: Readonly<Record<string, string>>): Request {
-    return got.stream(url, {
-      method: sendOptions.method ?? 'GET',
-      headers: { 'user-agent': userAgent, 'accept-encoding': 'identity', ...headers },
-      ...(sendOptions.body === undefined ? {} : { body: sendOptions.body }),
-      ...(sendOptions.signal === undefined ? {} : { signal: sendOptions.signal }),
-      agent,
-      followRedirect: false,
-      throwHttpErrors: false,
-      decompress: false,
-      retry: { limit: 0 },
-      timeout: {
-        lookup: connectTimeoutMs,
-        connect: connectTimeoutMs,
-        secureConnect: connectTimeoutMs,
-        response: stallTimeoutMs,
-      },
-    });
-  }
+  const connections = createConnections({ ...options, lookup: egress.lookup });
 
   async function send(start: string | URL, sendOptions: SendOptions = {}): Promise<HttpResponse> {
-    const { signal, method = 'GET' } = sendOptions;
     let target = start;
     let headers = sendOptions.headers ?? {};
     let secure = true;
     for (let redirects = 0; ; redirects += 1) {
-      const { url, stream, response } = await hop(target, sendOptions, headers).catch((error: unknown) => {
+      const { url, response } = await hop(target, { ...sendOptions, headers }).catch((error: unknown) => {
         throw redirects === 0 ? error : afterRedirect(error, start);
       });
-      secure &&= url.protocol === 'https:';
-      if (!isRedirect(response, method)) {
-        return toResponse(stream, response, { url: url.href, secure }, stallTimeoutMs, signal);
-      }
-      stream.destroy();
+      secure &&= response.secure;
+      if (!isRedirect(response, sendOptions.method)) return { ...response, secure };
+      response[Symbol.dispose]();
       if (redirects === maximumRedirects) {
-        const message = `${safeUrl(start)} redirects more than ${maximumRedirects} times`;
-        throw unusable(message, response.statusCode);
+        throw unusable(`${safeUrl(start)} redirects more than ${maximumRedirects} times`, response.status);
       }
       const next = redirectTarget(response, url);
       egress.checkRedirect(url, next);
@@ -151,24 +99,15 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
   }
 
-  /** Sends one request, and resolves with the head of its answer, which may be a redirect. */
-  async function hop(target: string | URL, sendOptions: SendOptions, headers: Readonly<Record<string, string>>) {
+  /** Sends one request, and resolves with its answer, which may be a redirect. */
+  async function hop(target: string | URL, sendOptions: SendOptions) {
     sendOptions.signal?.throwIfAborted();
     const url = egress.checkUrl(target);
-    const stream = request(url, sendOptions, headers);
-    return { url, stream, response: await answer(stream, url.href, sendOptions.signal) };
+    return { url, response: await connections.send(url, sendOptions) };
   }
 
-  function waitMs(error: unknown, attempt: number, mostAttempts = policy.attempts): number | null {
-    if (!(error instanceof UpstreamError) || !error.transient) return null;
-    const askedMs = (error.retryAfterSeconds ?? 0) * 1000;
-    const attempts = error.timedOut ? Math.min(mostAttempts, maximumTimeouts) : mostAttempts;
-    if (attempt >= attempts || askedMs > policy.maximumDelayMs) return null;
-    return askedMs + backoffMs(attempt, policy);
-  }
-
-  const retrying = <Result>(attemptOnce: () => Promise<Result>, { signal, attempts }: RetryOptions) =>
-    retry(attemptOnce, { signal, waitMs: (error, attempt) => waitMs(error, attempt, attempts) });
+  const persist = <Result>(attemptOnce: () => Promise<Result>, { signal, attempts }: RetryOptions) =>
+    retrying(attemptOnce, { signal, policy: attempts === undefined ? policy : { ...policy, attempts } });
 
   async function openOnce(url: string | URL, openOptions: OpenOptions): Promise<HttpResponse> {
     const response = await send(url, openOptions);
@@ -180,22 +119,20 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
 
   async function getTextOnce(url: string | URL, textOptions: TextOptions): Promise<TextResponse> {
     using response = await openOnce(url, textOptions);
-    const { status, statusText, headers, secure } = response;
-    const bytes = await readAll(response, textOptions.maximumBytes);
-    return { status, statusText, headers, url: response.url, secure, text: bytes.toString('utf8') };
+    return await readText(response, textOptions.maximumBytes);
   }
 
   const getText = (url: string | URL, textOptions: TextOptions) =>
-    retrying(() => getTextOnce(url, textOptions), textOptions);
+    persist(() => getTextOnce(url, textOptions), textOptions);
 
   return {
     egress,
     connectTimeoutMs,
     stallTimeoutMs,
     send,
-    retry: retrying,
-    waitMs,
-    open: (url, openOptions = {}) => retrying(() => openOnce(url, openOptions), openOptions),
+    retry: persist,
+    waitMs: (error, attempt) => waitMs(error, attempt, policy),
+    open: (url, openOptions = {}) => persist(() => openOnce(url, openOptions), openOptions),
     getText,
     async getJson(url, textOptions) {
       const { text, status } = await getText(url, textOptions);
@@ -206,7 +143,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       }
     },
     async head(url, openOptions = {}) {
-      using response = await retrying(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
+      using response = await persist(() => openOnce(url, { ...openOptions, method: 'HEAD' }), openOptions);
       const { status, statusText, headers, secure } = response;
       return { status, statusText, headers, url: response.url, secure };
     },
@@ -215,23 +152,20 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       using response = await send(url, { method: 'POST', body, headers, signal: postOptions.signal });
       return { status: response.status };
     },
-    [Symbol.dispose]() {
-      agent.http.destroy();
-      agent.https.destroy();
-    },
+    [Symbol.dispose]: () => connections[Symbol.dispose](),
   };
 }
 
 /** Whether the answer is a redirect to follow. For a POST only where RFC 9110 has it repeated as a POST. */
-function isRedirect(response: GotResponse, method: string): boolean {
+function isRedirect(response: HttpHead, method: string | undefined): boolean {
   const followed = method === 'POST' ? [307, 308] : [301, 302, 303, 307, 308];
-  return followed.includes(response.statusCode) && response.headers.location !== undefined;
+  return followed.includes(response.status) && response.headers.location !== undefined;
 }
 
-function redirectTarget(response: GotResponse, url: URL): URL {
+function redirectTarget(response: HttpHead, url: URL): URL {
   const target = URL.parse(response.headers.location ?? '', url.href);
   if (target !== null) return target;
-  throw unusable(`${safeUrl(url)} redirects to what is not a URL`, response.statusCode);
+  throw unusable(`${safeUrl(url)} redirects to what is not a URL`, response.status);
 }
 
 /**
@@ -249,6 +183,6 @@ function unusable(message: string, upstreamStatus: number, cause?: unknown): Ups
   return new UpstreamError('upstream.unusable', message, { transient: false, upstreamStatus, cause });
 }
 
-function withoutCredentials(headers: Readonly<Record<string, string>>): Record<string, string> {
+function withoutCredentials(headers: HttpHeaders): HttpHeaders {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !credentialHeader.test(name.toLowerCase())));
 }

@@ -3,7 +3,7 @@ import type { Response as GotResponse, Request } from 'got';
 import { createByteBuffer } from '../byte-buffer.ts';
 import { safeUrl } from '../errors.ts';
 import { createRateGuard, leastBytesPerSecond } from './rate.ts';
-import { toUpstreamError, UpstreamError } from './upstream-error.ts';
+import { tooSlow, toUpstreamError, UpstreamError } from './upstream-error.ts';
 
 /** The answer to a request: its head, and a body that is read under the stall limit. */
 
@@ -23,20 +23,11 @@ export interface HttpResponse extends HttpHead, Disposable {
   readonly body: AsyncIterable<Buffer>;
 }
 
-/** Resolves at the head of the answer. Throws failures as `toUpstreamError` converts them, or the signal's reason. */
-export function answer(stream: Request, url: string, signal: AbortSignal | undefined): Promise<GotResponse> {
-  return new Promise((resolve, reject) => {
-    stream.once('response', resolve);
-    // Stays for the life of the stream: an error after the head is thrown by the iteration of the body.
-    stream.on('error', (error) => reject(signal?.aborted === true ? signal.reason : toUpstreamError(error, url)));
-  });
-}
-
 /** The answer of a got stream whose head has come. */
 export function toResponse(
   stream: Request,
   response: GotResponse,
-  { url, secure }: Pick<HttpHead, 'url' | 'secure'>,
+  url: string | URL,
   stallTimeoutMs: number,
   signal: AbortSignal | undefined,
 ): HttpResponse {
@@ -44,8 +35,8 @@ export function toResponse(
     status: response.statusCode,
     statusText: response.statusMessage ?? '',
     headers: response.headers,
-    url,
-    secure,
+    url: String(url),
+    secure: new URL(url).protocol === 'https:',
     body: readBody(stream, url, stallTimeoutMs, signal),
     [Symbol.dispose]: () => {
       stream.destroy();
@@ -59,14 +50,11 @@ export function toResponse(
  */
 async function* readBody(
   stream: Request,
-  url: string,
+  url: string | URL,
   stallTimeoutMs: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Buffer, void> {
-  const stalled = () => {
-    const message = `${safeUrl(url)}: the server sent nothing for ${Math.round(stallTimeoutMs / 1000)} seconds`;
-    stream.destroy(new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true }));
-  };
+  const stalled = () => stream.destroy(tooSlow(url, `sent nothing for ${Math.round(stallTimeoutMs / 1000)} seconds`));
   const rate = createRateGuard(stallTimeoutMs);
   const chunks: AsyncIterator<Buffer> = stream[Symbol.asyncIterator]();
   let timer: NodeJS.Timeout | undefined;
@@ -78,8 +66,7 @@ async function* readBody(
       clearTimeout(timer);
       if (done === true) return;
       if (rate.isTooSlow(performance.now() - askedMs, value.length)) {
-        const message = `${safeUrl(url)}: the server sends less than ${leastBytesPerSecond} bytes a second`;
-        throw new UpstreamError('upstream.unreachable', message, { transient: true, timedOut: true });
+        throw tooSlow(url, `sends less than ${leastBytesPerSecond} bytes a second`);
       }
       yield value;
     }
@@ -90,6 +77,17 @@ async function* readBody(
     clearTimeout(timer);
     stream.destroy();
   }
+}
+
+/** An answer whose body was read as text. */
+export interface TextResponse extends HttpHead {
+  readonly text: string;
+}
+
+/** The answer with its whole body. Throws as `readAll` does. */
+export async function readText(response: HttpResponse, maximumBytes: number): Promise<TextResponse> {
+  const { status, statusText, headers, url, secure } = response;
+  return { status, statusText, headers, url, secure, text: (await readAll(response, maximumBytes)).toString('utf8') };
 }
 
 /** The whole body. Throws `upstream.unusable` when it is longer than `maximumBytes`. */

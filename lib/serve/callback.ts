@@ -1,8 +1,5 @@
-import http from 'node:http';
-import https from 'node:https';
-import got, { HTTPError } from 'got';
 import { safeUrl } from '../errors.ts';
-import type { Egress } from '../http/egress.ts';
+import type { HttpClient } from '../http/client.ts';
 import type { Log } from '../log.ts';
 import { endToEnd, gatewayHeaders, pairs, type RawHeaders, seconds } from './headers.ts';
 
@@ -23,20 +20,17 @@ export interface Callback {
 }
 
 /** Time limit of one attempt. */
-const attemptTimeoutMs = 10_000;
-/** Most bytes of a receiver's answer; they are not used. */
-const maximumAnswerBytes = 64 * 1024;
-const retries = 3;
+export const attemptTimeoutMs = 10_000;
 
 /**
  * POSTs a function's answer to the X-Callback-Url of its asynchronous call: the body and headers of the answer, and
  * X-Call-Id, X-Function-Name, X-Function-Status, X-Duration-Seconds. Unlike OpenFaaS CE, a callback URL that is out of
- * reach or answers 5xx is tried again a few times; then the loss is logged. The egress rules apply to it as to every
- * URL that a caller names.
+ * reach or answers 5xx is tried again as the client does; then the loss is logged. The body of the receiver's answer is
+ * not read.
  */
 export async function sendCallback(
   { url, callId, functionName, answer }: Callback,
-  egress: Egress,
+  client: HttpClient,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
@@ -45,9 +39,9 @@ export async function sendCallback(
     const key = name.toLowerCase();
     headers[key] = [...(headers[key] ?? []), value];
   }
-  const tooMuch = new AbortController();
   try {
-    const call = got.post(egress.checkUrl(url), {
+    using _ = await client.open(url, {
+      method: 'POST',
       headers: {
         ...headers,
         'x-call-id': callId,
@@ -56,23 +50,11 @@ export async function sendCallback(
         'x-duration-seconds': seconds(answer.durationMs),
       },
       body: answer.body,
-      decompress: false,
-      followRedirect: false,
-      agent: {
-        http: new http.Agent({ lookup: egress.lookup }),
-        https: new https.Agent({ lookup: egress.lookup }),
-      },
-      timeout: { request: attemptTimeoutMs },
-      retry: { limit: retries, methods: ['POST'] },
-      signal: AbortSignal.any([signal, tooMuch.signal]),
+      totalTimeoutMs: attemptTimeoutMs,
+      signal,
     });
-    call.on('downloadProgress', ({ transferred }) => {
-      if (transferred > maximumAnswerBytes) tooMuch.abort();
-    });
-    await call;
   } catch (error) {
-    const status = error instanceof HTTPError ? `status ${error.response.statusCode}` : (error as Error).message;
-    const reason = tooMuch.signal.aborted ? `it answers more than ${maximumAnswerBytes} bytes` : status;
+    const reason = error instanceof Error ? error.message : String(error);
     log.warn('callback failed', { call_id: callId, url: safeUrl(url), reason });
   }
 }

@@ -1,7 +1,9 @@
 import { ImageBuilderError } from '../errors.ts';
+import { createHttpClient } from '../http/client.ts';
 import type { Egress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
-import { type Callback, sendCallback } from './callback.ts';
+import { version } from '../version.ts';
+import { attemptTimeoutMs, type Callback, sendCallback } from './callback.ts';
 import { pairs } from './headers.ts';
 
 /** The callbacks of asynchronous calls on their way, outside the functions' queues: a receiver that never answers holds up no call. */
@@ -36,8 +38,12 @@ export interface CallbacksOptions {
   readonly force: AbortSignal;
 }
 
+const retry = { attempts: 4, slowAttempts: 4, maximumDelayMs: 10_000 };
+
 /** Creates the queue of callbacks. */
 export function createCallbacks({ egress, log, force }: CallbacksOptions): Callbacks {
+  const limits = { connectTimeoutMs: attemptTimeoutMs, stallTimeoutMs: attemptTimeoutMs, keepAlive: false, retry };
+  const client = createHttpClient({ ...limits, egress, userAgent: `imagebuilder/${version}` });
   const waiting: Waiting[] = [];
   const running = new Map<Promise<void>, string>();
   const givenUp = new AbortController();
@@ -58,7 +64,7 @@ export function createCallbacks({ egress, log, force }: CallbacksOptions): Callb
       const [next] = index === -1 ? [] : waiting.splice(index, 1);
       if (next === undefined) return;
       waitingBytes -= next.bytes;
-      const run = sendCallback(next.callback, egress, log, givenUp.signal).finally(() => {
+      const run = sendCallback(next.callback, client, log, givenUp.signal).finally(() => {
         running.delete(run);
         pump();
       });

@@ -2,17 +2,20 @@ import type { FolderSettings } from '../config/folders.ts';
 import type { HttpSettings } from '../config/http.ts';
 import type { StoreSettings } from '../config/store.ts';
 import { ImageBuilderError } from '../errors.ts';
+import type { RetryPolicy } from '../http/retrying.ts';
 import type { Log } from '../log.ts';
 import { createFileStore } from './file/file-store.ts';
 import { createGlanceStore } from './glance/glance-store.ts';
 import type { OpenStackConfiguration } from './openstack/configuration.ts';
-import { defaultRetry, type RetryPolicy } from './openstack/retry.ts';
 import { createSession, type Session } from './openstack/session.ts';
 import { createTransport } from './openstack/transport.ts';
 import type { Store, StoreCheck } from './store.ts';
 import { createSwiftStore } from './swift/swift-store.ts';
 
 /** Chooses the store for images. */
+
+/** Long enough for a server to be restarted or replaced. */
+const defaultRetry = { delayMs: 500, maximumDelayMs: 8_000, patienceMs: 60_000 } as const satisfies RetryPolicy;
 
 export interface StoreInputs {
   readonly settings: StoreSettings & HttpSettings & Pick<FolderSettings, 'storeDirectory' | 'storeReaders'>;

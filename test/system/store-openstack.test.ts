@@ -188,7 +188,7 @@ const list = { method: 'GET', path: '/v2/images?limit=1', signal: never } as con
 
 interface Sent {
   readonly server: string;
-  readonly token: string | undefined;
+  readonly token: string;
   readonly status: number;
 }
 
@@ -206,7 +206,7 @@ async function recordingSession() {
     ...transport,
     async send(request: TransportRequest) {
       const answer = await transport.send(request);
-      sent.push({ server: request.server, token: request.headers?.['x-auth-token'], status: answer.status });
+      sent.push({ server: request.server, token: String(request.headers?.['x-auth-token']), status: answer.status });
       return answer;
     },
   };

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
-import type { RetryPolicy } from '#lib/http/client.ts';
+import type { RetryPolicy } from '#lib/http/retrying.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { failure } from '../failure.ts';

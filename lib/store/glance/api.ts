@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { answerError, OpenStackError } from '../openstack/error.ts';
-import type { RetryPolicy } from '../openstack/retry.ts';
+import type { FilePart } from '../../http/file-part.ts';
+import type { RetryPolicy } from '../../http/retrying.ts';
+import { answerError, storeError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
-import type { FilePart } from '../openstack/transport.ts';
 import { GlanceImage, GlanceImages, glanceRoot } from './image.ts';
 
 /** The calls of Glance's API v2 that we use. */
 export interface Glance {
-  /** Throws OpenStackError; 413 where a quota leaves no room for the image or its properties. */
+  /** Throws UpstreamError; 413 where a quota leaves no room for the image or its properties. */
   create(image: object, options: CallOptions): Promise<GlanceImage>;
   /**
    * One attempt. An answer that the image is gone or has changed its state is transient, too: another image may be
@@ -93,7 +93,7 @@ function parse<Schema extends z.ZodType>(schema: Schema, answer: { readonly text
   }
   const result = schema.safeParse(document);
   if (result.success) return result.data;
-  throw new OpenStackError(`Glance's answer is not understood: ${z.prettifyError(result.error).slice(0, 200)}`, {
+  throw storeError(`Glance's answer is not understood: ${z.prettifyError(result.error).slice(0, 200)}`, {
     transient: false,
   });
 }

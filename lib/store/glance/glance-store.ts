@@ -1,7 +1,8 @@
 import { sleep } from '../../async.ts';
+import { type RetryPolicy, retrying } from '../../http/retrying.ts';
+import { UpstreamError } from '../../http/upstream-error.ts';
 import type { Log } from '../../log.ts';
-import { OpenStackError } from '../openstack/error.ts';
-import { type RetryPolicy, retrying } from '../openstack/retry.ts';
+import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
 import { describeRoom, tryStore } from '../trial.ts';
@@ -75,7 +76,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     const images = await glance.list(buildId, { signal });
     const kept = images.find(isWhole);
     if (kept === undefined) {
-      throw new OpenStackError('the image was in Glance and has gone again', { transient: true });
+      throw storeError('the image was in Glance and has gone again', { transient: true });
     }
     for (const other of images) if (other !== kept) await glance.remove(other.id, { signal });
     return toStored(kept, await session.endpoint('image', { signal }));
@@ -132,7 +133,7 @@ async function uploadImage(
       await glance.upload(id, body, { signal });
     } catch (error) {
       // All was sent and only the answer is missing: Glance, or a proxy before it, may have been too slow to give it.
-      if (!(error instanceof OpenStackError) || !error.bodySent) throw error;
+      if (!(error instanceof UpstreamError) || !error.bodySent) throw error;
       log.info('an upload was cut after its last byte', { store: 'glance', image_id: id, error });
     }
     await expectWhole(id, image, glance, signal);
@@ -152,18 +153,18 @@ async function create(
   try {
     return await glance.create({ ...describingProperties(image, properties), ...record }, { signal });
   } catch (error) {
-    if (!(error instanceof OpenStackError) || error.upstreamStatus !== 413) throw error;
+    if (!(error instanceof UpstreamError) || error.upstreamStatus !== 413) throw error;
     log.warn('Glance takes no more properties, so the image gets only those that identify it', { error });
     return glance.create(record, { signal });
   }
 }
 
-/** Waits until Glance is done with the image and checks it. Throws OpenStackError with the fault. */
+/** Waits until Glance is done with the image and checks it. Throws UpstreamError with the fault. */
 async function expectWhole(id: string, image: FinishedImage, glance: Glance, signal: AbortSignal): Promise<void> {
   const until = Date.now() + settleMs;
   for (;;) {
     const found = await glance.get(id, { signal });
-    if (found === null) throw new OpenStackError(`the image ${id} has gone from Glance`, { transient: true });
+    if (found === null) throw storeError(`the image ${id} has gone from Glance`, { transient: true });
     if (found.status === 'saving' && Date.now() < until) {
       await sleep(settlePollMs, signal);
       continue;
@@ -171,7 +172,7 @@ async function expectWhole(id: string, image: FinishedImage, glance: Glance, sig
     const fault = faultOf(found, { size: image.sizeBytes, ...image.checksums });
     if (fault === null) return;
     // A digest that cannot be compared will not change by another upload.
-    throw new OpenStackError(`the image ${id} in Glance ${fault}`, { transient: !hasUnknownDigest(found) });
+    throw storeError(`the image ${id} in Glance ${fault}`, { transient: !hasUnknownDigest(found) });
   }
 }
 

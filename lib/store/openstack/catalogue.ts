@@ -1,6 +1,6 @@
 import { trimEndOf } from '../../text.ts';
 import type { EndpointInterface } from './configuration.ts';
-import { OpenStackError } from './error.ts';
+import { storeError } from './error.ts';
 import type { Catalog } from './identity.ts';
 
 /** Finds the address of a service in the catalogue that comes with a token. */
@@ -49,4 +49,4 @@ export function findEndpoint(catalog: Catalog, wanted: Wanted): Endpoint {
 
 const unique = (words: readonly string[]) => [...new Set(words)].sort().join(', ');
 
-const refused = (message: string) => new OpenStackError(message, { transient: false });
+const refused = (message: string) => storeError(message, { transient: false });

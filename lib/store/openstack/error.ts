@@ -1,41 +1,14 @@
-import { RequestError } from 'got';
-import { ImageBuilderError, isNodeError, safeUrl } from '../../errors.ts';
-import {
-  describeFailure,
-  firstLine,
-  type HttpFailure,
-  isTransientStatus,
-  parseRetryAfter,
-} from '../../http/failure.ts';
-import type { Answer } from './answer.ts';
+import { isNodeError, safeUrl } from '../../errors.ts';
+import { isTransientStatus, parseRetryAfter } from '../../http/failure.ts';
+import type { TextResponse } from '../../http/response.ts';
+import { UpstreamError, type UpstreamErrorDetails } from '../../http/upstream-error.ts';
 
-/** A failure of Keystone, Glance or Swift, with the facts by which a caller decides whether to try again. */
-export class OpenStackError extends ImageBuilderError {
-  /** True where the same call may succeed in a moment. */
-  readonly transient: boolean;
-  /** Status of the answer; null when there was none. */
-  readonly upstreamStatus: number | null;
-  /** True when a body had been sent to its end: the server may have taken it although no answer came. */
-  readonly bodySent: boolean;
+/** The answer of an OpenStack server, read whole. */
+export type Answer = Omit<TextResponse, 'secure'>;
 
-  constructor(
-    message: string,
-    details: {
-      readonly transient: boolean;
-      readonly upstreamStatus?: number;
-      readonly bodySent?: boolean;
-      readonly retryAfterSeconds?: number | undefined;
-      readonly cause?: unknown;
-    },
-  ) {
-    super(details.transient ? 'store.failed' : 'store.refused', message, {
-      cause: details.cause,
-      ...(details.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: details.retryAfterSeconds }),
-    });
-    this.transient = details.transient;
-    this.upstreamStatus = details.upstreamStatus ?? null;
-    this.bodySent = details.bodySent ?? false;
-  }
+/** A failure of Keystone, Glance or Swift: `store.failed` where it may pass, otherwise `store.refused`. */
+export function storeError(message: string, details: UpstreamErrorDetails): UpstreamError {
+  return new UpstreamError(details.transient ? 'store.failed' : 'store.refused', message, details);
 }
 
 /**
@@ -47,42 +20,29 @@ export function answerError(
   server: string,
   answer: Answer,
   options: { readonly alsoTransient?: readonly number[] } = {},
-): OpenStackError {
+): UpstreamError {
   const { status, statusText } = answer;
   const reason = reasonOf(answer);
   const message = `${server} at ${safeUrl(answer.url)} answered ${status}${statusText === '' ? '' : ` ${statusText}`}`;
-  return new OpenStackError(reason === '' ? message : `${message}: ${reason}`, {
+  return storeError(reason === '' ? message : `${message}: ${reason}`, {
     transient: isTransientStatus(status) || status === 401 || options.alsoTransient?.includes(status) === true,
     upstreamStatus: status,
     retryAfterSeconds: parseRetryAfter(answer.headers['retry-after']),
   });
 }
 
-/** The error of a request without an answer. got's own error is not kept, since its options contain the token. */
-export function connectionError(
-  server: string,
-  url: string,
-  error: unknown,
-  options: { readonly bodySent?: boolean } = {},
-): OpenStackError {
-  const { what, transient } = describe(error);
-  return new OpenStackError(`${server} at ${safeUrl(url)}: ${what}`, {
-    transient,
-    ...options,
-    cause: error instanceof RequestError ? undefined : error,
-  });
-}
-
 /**
- * Describes a failure as everywhere else, but for certificates, which the configuration may name; an unknown failure
- * may pass.
+ * The error of a request without a whole answer, in terms of the store. A certificate's says what to configure; other
+ * errors than those of servers stay as they are.
  */
-function describe(error: unknown): HttpFailure {
-  const code = isNodeError(error) ? (error.code ?? '') : '';
-  if (/CERT|UNABLE_TO_/.test(code)) {
-    return { what: `the certificate is not trusted (${code}); name its CA with OS_CACERT or cacert`, transient: false };
-  }
-  return describeFailure(error) ?? { what: firstLine(error), transient: true };
+export function exchangeError(server: string, url: string, error: unknown): unknown {
+  if (!(error instanceof UpstreamError)) return error;
+  const { transient, bodySent, cause } = error;
+  const code = isNodeError(cause) ? (cause.code ?? '') : '';
+  const message = /CERT|UNABLE_TO_/.test(code)
+    ? `${safeUrl(url)}: the certificate is not trusted (${code}); name its CA with OS_CACERT or cacert`
+    : error.message;
+  return storeError(`${server} at ${message}`, { transient, bodySent, cause });
 }
 
 const maximumReasonCharacters = 300;

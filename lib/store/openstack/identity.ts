@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Identity, OpenStackConfiguration } from './configuration.ts';
-import { answerError, OpenStackError } from './error.ts';
+import { answerError, storeError } from './error.ts';
 import type { Transport } from './transport.ts';
 
 /** Tokens from Keystone: identity API v3, POST /v3/auth/tokens. */
@@ -42,7 +42,7 @@ export interface Token {
 const renewFraction = 0.2;
 const renewMs = 5 * 60_000;
 
-/** Asks for a token once. Throws OpenStackError, transient where Keystone is out of reach. */
+/** Asks for a token once. Throws UpstreamError, transient where Keystone is out of reach. */
 export async function authenticate(
   configuration: Pick<OpenStackConfiguration, 'authUrl' | 'identity' | 'source'>,
   transport: Transport,
@@ -61,20 +61,17 @@ export async function authenticate(
     // Keystone answers the same for every wrong part of the credentials.
     const what =
       configuration.identity.kind === 'password' ? 'user, password or project' : 'application credential or its secret';
-    throw new OpenStackError(
-      `Keystone at ${configuration.authUrl} does not accept the ${what} of ${configuration.source}`,
-      {
-        transient: false,
-        upstreamStatus: 401,
-      },
-    );
+    throw storeError(`Keystone at ${configuration.authUrl} does not accept the ${what} of ${configuration.source}`, {
+      transient: false,
+      upstreamStatus: 401,
+    });
   }
   if (answer.status !== 201) throw answerError('Keystone', answer);
   const id = answer.headers['x-subject-token'];
   const { token } = parseToken(answer.text, configuration.authUrl);
   if (typeof id !== 'string') throw notKeystone(configuration.authUrl);
   if (token.project === undefined || token.catalog === undefined) {
-    throw new OpenStackError('the token that Keystone issued belongs to no project, so it has no catalogue', {
+    throw storeError('the token that Keystone issued belongs to no project, so it has no catalogue', {
       transient: false,
     });
   }
@@ -101,6 +98,6 @@ function parseToken(text: string, authUrl: string): z.infer<typeof TokenAnswer> 
   }
 }
 
-function notKeystone(authUrl: string): OpenStackError {
-  return new OpenStackError(`what answers at ${authUrl} is not Keystone's API of version 3`, { transient: false });
+function notKeystone(authUrl: string): Error {
+  return storeError(`what answers at ${authUrl} is not Keystone's API of version 3`, { transient: false });
 }

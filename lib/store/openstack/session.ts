@@ -1,11 +1,11 @@
 import { orAborted } from '../../async.ts';
-import type { Answer } from './answer.ts';
+import type { FilePart } from '../../http/file-part.ts';
+import { type RetryPolicy, retrying } from '../../http/retrying.ts';
 import { type Endpoint, findEndpoint, type ServiceType, serviceNames } from './catalogue.ts';
 import type { OpenStackConfiguration } from './configuration.ts';
-import { answerError } from './error.ts';
+import { type Answer, answerError } from './error.ts';
 import { authenticate, type Token } from './identity.ts';
-import { type RetryPolicy, retrying } from './retry.ts';
-import type { FilePart, Transport } from './transport.ts';
+import type { Transport } from './transport.ts';
 
 /**
  * Calls to Glance and Swift with a token of Keystone. The token is kept until shortly before it expires, renewed by one
@@ -17,11 +17,11 @@ export interface Session {
   projectId(options: CallOptions): Promise<string>;
   endpoint(service: ServiceType, options: CallOptions): Promise<Endpoint>;
   /**
-   * Tries again where that helps, until patience ends. Throws OpenStackError for a status that is neither 200 to 299
+   * Tries again where that helps, until patience ends. Throws UpstreamError for a status that is neither 200 to 299
    * nor among `okStatuses`.
    */
   send(service: ServiceType, call: Call): Promise<Answer>;
-  /** PUTs a part of a file, one attempt. Throws OpenStackError for any status but 200 to 299. */
+  /** PUTs a part of a file, one attempt. Throws UpstreamError for any status but 200 to 299. */
   upload(service: ServiceType, call: Omit<Call, 'method' | 'body'> & { readonly body: FilePart }): Promise<Answer>;
 }
 
@@ -69,39 +69,27 @@ export function createSession({ configuration, transport, retry }: SessionOption
 
   const patientToken = ({ signal }: CallOptions) => retrying(() => token({ signal }), { signal, policy: retry });
 
-  async function prepare(service: ServiceType, path: Call['path'], options: CallOptions) {
-    const used = await token(options);
+  async function sendOnce(service: ServiceType, call: Call, file?: FilePart): Promise<Answer> {
+    const used = await token(call);
     const { url } = findEndpoint(used.catalog, { ...configuration, type: service });
-    return { used, server: serviceNames[service], url: typeof path === 'string' ? url + path : path(url) };
-  }
-
-  function check(
-    server: string,
-    answer: Answer,
-    used: Token,
-    call: Pick<Call, 'okStatuses' | 'alsoTransient'>,
-  ): Answer {
-    if ((answer.status >= 200 && answer.status < 300) || call.okStatuses?.includes(answer.status) === true)
-      return answer;
-    if (answer.status === 401 && current === used) current = null;
-    throw answerError(server, answer, call);
-  }
-
-  async function sendOnce(service: ServiceType, call: Call): Promise<Answer> {
-    const { used, server, url } = await prepare(service, call.path, call);
+    const server = serviceNames[service];
     const answer = await transport.send({
       server,
       method: call.method,
-      url,
+      url: typeof call.path === 'string' ? url + call.path : call.path(url),
       headers: {
         ...(call.json === undefined ? {} : { 'content-type': 'application/json' }),
         ...call.headers,
         'x-auth-token': used.id,
       },
       ...(call.json === undefined ? {} : { body: JSON.stringify(call.json) }),
+      ...(file && { file }),
       signal: call.signal,
     });
-    return check(server, answer, used, call);
+    const { status } = answer;
+    if ((status >= 200 && status < 300) || call.okStatuses?.includes(status) === true) return answer;
+    if (status === 401 && current === used) current = null;
+    throw answerError(server, answer, call);
   }
 
   return {
@@ -111,12 +99,7 @@ export function createSession({ configuration, transport, retry }: SessionOption
       findEndpoint((await patientToken(options)).catalog, { ...configuration, type: service }),
     send: (service, call) =>
       retrying(() => sendOnce(service, call), { signal: call.signal, policy: call.retry ?? retry }),
-    async upload(service, call) {
-      const { used, server, url } = await prepare(service, call.path, call);
-      const headers = { ...call.headers, 'x-auth-token': used.id };
-      const answer = await transport.upload({ server, url, headers, body: call.body, signal: call.signal });
-      return check(server, answer, used, call);
-    },
+    upload: (service, { body, ...call }) => sendOnce(service, { ...call, method: 'PUT' }, body),
   };
 }
 

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { OpenStackError } from '../openstack/error.ts';
+import type { FilePart } from '../../http/file-part.ts';
+import { storeError } from '../openstack/error.ts';
 import type { Call, CallOptions, Session } from '../openstack/session.ts';
-import type { FilePart } from '../openstack/transport.ts';
 
 /** The calls of Swift's API v1 that we use, all within one container. */
 export interface Container {
@@ -159,6 +159,6 @@ function parse<Schema extends z.ZodType>(schema: Schema, text: string): z.output
   try {
     return schema.parse(JSON.parse(text));
   } catch {
-    throw new OpenStackError("Swift's answer is not understood", { transient: false });
+    throw storeError("Swift's answer is not understood", { transient: false });
   }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { OpenStackError } from '../openstack/error.ts';
+import { storeError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
 
 /** The cluster's description of itself at /info, which needs no token. */
@@ -25,7 +25,7 @@ const defaults: SwiftLimits = {
   temporaryUrlDigests: ['sha256'],
 };
 
-/** Reads the limits. Throws OpenStackError. */
+/** Reads the limits. Throws UpstreamError. */
 export async function readLimits(session: Session, { signal }: CallOptions): Promise<SwiftLimits> {
   const answer = await session.send('object-store', {
     method: 'GET',
@@ -69,7 +69,7 @@ export function planSegments(sizeBytes: number, segmentBytes: number, limits: Sw
     else partBytes = Math.max(partBytes, Math.ceil(sizeBytes / maximumSegments));
     if (partBytes > maximumFileBytes || (maximumSegments === null && sizeBytes > partBytes)) {
       const most = maximumFileBytes * (maximumSegments ?? 1);
-      throw new OpenStackError(`Swift takes at most ${most} bytes, and the image has ${sizeBytes}`, {
+      throw storeError(`Swift takes at most ${most} bytes, and the image has ${sizeBytes}`, {
         transient: false,
       });
     }

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { ImageBuilderError } from '../../errors.ts';
+import { type RetryPolicy, retrying } from '../../http/retrying.ts';
 import type { Log } from '../../log.ts';
-import { OpenStackError } from '../openstack/error.ts';
-import { type RetryPolicy, retrying } from '../openstack/retry.ts';
+import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
 import { describeRoom, tryStore } from '../trial.ts';
@@ -83,7 +83,7 @@ export function createSwiftStore(options: SwiftStoreOptions): Store {
       else await upload.segmented(segments);
       const stored = await look(objectName(image), signal);
       if (stored !== null) return stored;
-      throw new OpenStackError('the image is not whole in Swift after it was put there', { transient: true });
+      throw storeError('the image is not whole in Swift after it was put there', { transient: true });
     } catch (error) {
       try {
         await removeAll(upload.names(), container, AbortSignal.timeout(removalMs));
@@ -193,7 +193,7 @@ function createUpload(image: FinishedImage, container: Container, options: Swift
         const etag = await container.upload(partName, body, headers, { signal });
         const md5 = digest.digest('hex');
         if (etag === md5) return md5;
-        throw new OpenStackError(`Swift has stored ${partName} with another content than was sent`, {
+        throw storeError(`Swift has stored ${partName} with another content than was sent`, {
           transient: true,
         });
       },

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { OpenStackError } from '#lib/store/openstack/error.ts';
+import type { FilePart } from '#lib/http/file-part.ts';
+import { UpstreamError } from '#lib/http/upstream-error.ts';
 import { createTransport } from '#lib/store/openstack/transport.ts';
 
 /** Uploads against a server that does on purpose what real ones do by accident. */
@@ -71,12 +72,13 @@ async function serve(listener: (received: Received) => RequestListener, continue
   };
 }
 
-const upload = (url: string, part: Partial<Parameters<typeof transport.upload>[0]['body']> = {}, signal = never) =>
-  transport.upload({
+const upload = (url: string, part: Partial<FilePart> = {}, signal = never) =>
+  transport.send({
     server: 'Glance',
+    method: 'PUT',
     url,
     headers: { 'x-auth-token': 'secret-token' },
-    body: { path, startByte: 0, bytes: content.length, ...part },
+    file: { path, startByte: 0, bytes: content.length, ...part },
     signal,
   });
 
@@ -139,7 +141,7 @@ test('a file that ends early never ends the body in order', async () => {
     }),
   );
   assert.match(error.message, 'has become shorter');
-  assert.not.instance(error, OpenStackError, 'not worth trying again');
+  assert.not.instance(error, UpstreamError, 'not worth trying again');
   assert.not.ok(server.received.complete());
 });
 
@@ -153,22 +155,22 @@ test('a file that is missing fails with the reason', async () => {
 test('a server that takes nothing any more is given up', async () => {
   await using server = await serve(() => (request) => void request.pause());
   const error = await failure(upload(server.url));
-  assert.instance(error, OpenStackError);
+  assert.instance(error, UpstreamError);
   assert.match(error.message, 'took no byte for');
-  assert.ok((error as OpenStackError).transient);
-  assert.not.ok((error as OpenStackError).bodySent);
+  assert.ok((error as UpstreamError).transient);
+  assert.not.ok((error as UpstreamError).bodySent);
 });
 
 test('a cut is transient, and known to have come before or after the last byte', async () => {
   await using early = await serve((received) => (request) => {
     request.on('data', () => received.bytes() > megabyte && request.destroy());
   });
-  const before = (await failure(upload(early.url))) as OpenStackError;
+  const before = (await failure(upload(early.url))) as UpstreamError;
   assert.match(before.message, 'the connection was cut');
   assert.equal([before.transient, before.bodySent, before.code], [true, false, 'store.failed']);
 
   await using late = await serve(() => (request) => void request.on('end', () => request.destroy()));
-  const after = (await failure(upload(late.url))) as OpenStackError;
+  const after = (await failure(upload(late.url))) as UpstreamError;
   assert.equal([after.transient, after.bodySent], [true, true]);
 });
 
@@ -184,9 +186,9 @@ test('an answer without end is broken off, to a question and to an upload', asyn
   const asked = await failure(transport.send(question));
   const uploaded = await failure(upload(server.url));
   for (const error of [asked, uploaded]) {
-    assert.instance(error, OpenStackError);
-    assert.match((error as OpenStackError).message, /^Glance at .* answered with more than 16777216 bytes/);
-    assert.not((error as OpenStackError).transient);
+    assert.instance(error, UpstreamError);
+    assert.match((error as UpstreamError).message, /^Glance at .* answered with more than 16777216 bytes/);
+    assert.not((error as UpstreamError).transient);
   }
 });
 

@@ -2,12 +2,13 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
+import type { ImageBuilderError } from '#lib/errors.ts';
+import { retrying } from '#lib/http/retrying.ts';
 import { createLog } from '#lib/log.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { findEndpoint } from '#lib/store/openstack/catalogue.ts';
 import type { OpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
-import { OpenStackError } from '#lib/store/openstack/error.ts';
-import { retrying } from '#lib/store/openstack/retry.ts';
+import { storeError } from '#lib/store/openstack/error.ts';
 import { planSegments } from '#lib/store/swift/limits.ts';
 import { temporaryUrl } from '#lib/store/swift/temporary-url.ts';
 import { holds } from '../holds.ts';
@@ -42,7 +43,7 @@ test('a missing endpoint is reported with those that there are', () => {
   for (const [wanted, message] of cases) {
     assert.throws(
       () => findEndpoint(catalog, wanted),
-      (error: OpenStackError) => error.code === 'store.refused' && message.test(error.message),
+      (error: ImageBuilderError) => error.code === 'store.refused' && message.test(error.message),
     );
   }
 });
@@ -54,7 +55,7 @@ test('a failure that may pass is tried again, any other is not', async () => {
   let calls = 0;
   const failing = (transient: boolean, times: number) => async () => {
     calls += 1;
-    if (calls <= times) throw new OpenStackError('failed', { transient });
+    if (calls <= times) throw storeError('failed', { transient });
     return 'done';
   };
   assert.is(await retrying(failing(true, 3), { signal: never, policy: quick }), 'done');
@@ -75,7 +76,7 @@ test('patience ends by number of attempts and by waiting, with the last error', 
     const error = await retrying(
       async () => {
         calls += 1;
-        throw new OpenStackError(`failure ${calls}`, { transient: true });
+        throw storeError(`failure ${calls}`, { transient: true });
       },
       { signal: never, policy },
     ).catch((thrown: Error) => thrown);

@@ -1,0 +1,113 @@
+import http from 'node:http';
+import https from 'node:https';
+import type { LookupFunction } from 'node:net';
+import got, { type Response as GotResponse } from 'got';
+import { type FilePart, sendFile } from './file-part.ts';
+import { type HttpResponse, toResponse } from './response.ts';
+import { tooSlow, toUpstreamError } from './upstream-error.ts';
+
+/**
+ * Requests to other servers, one attempt each, under limits on connection, first byte, stall and drip. Follows no
+ * redirect. Nothing is decompressed: the body arrives as the server stores it.
+ */
+export interface Connections extends Disposable {
+  /**
+   * Resolves at the head of the answer, whatever its status. Throws UpstreamError where none comes, the signal's
+   * reason, what `lookup` throws, or the error of reading `file`.
+   */
+  send(url: string | URL, request: HttpRequest): Promise<HttpResponse>;
+}
+
+export interface ConnectionsOptions {
+  /** For each of DNS, TCP and TLS. */
+  readonly connectTimeoutMs: number;
+  /** Longest wait for the next byte, first byte included, and for the server to take the next byte of a file. */
+  readonly stallTimeoutMs: number;
+  readonly userAgent: string;
+  /** Default: as the system resolves names (getaddrinfo). */
+  readonly lookup?: LookupFunction;
+  /** In PEM; null, the default: those that Node trusts. */
+  readonly certificateAuthority?: string | null;
+  /** Whether idle connections are kept for the next request. Default: yes. */
+  readonly keepAlive?: boolean;
+}
+
+export interface HttpRequest {
+  /** Default: GET. */
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
+  readonly headers?: HttpHeaders;
+  readonly body?: string | Buffer;
+  /** Part of a file to send as the body, in place of `body`. */
+  readonly file?: FilePart;
+  readonly signal?: AbortSignal | undefined;
+  /** Limit for the whole of the exchange, in place of that for the first byte. */
+  readonly totalTimeoutMs?: number;
+}
+
+/** Names in lower case. */
+export type HttpHeaders = Readonly<Record<string, string | string[]>>;
+
+/** After the last byte of a file a server may still be copying to a store of its own, at this rate (10 MiB/s) or faster. */
+const slowestFinishBytesPerMs = (10 * 1024 * 1024) / 1000;
+
+/** Opens no connection before the first request. */
+export function createConnections(options: ConnectionsOptions): Connections {
+  const { connectTimeoutMs: connect, stallTimeoutMs, userAgent, lookup, certificateAuthority = null } = options;
+  const agentOptions = { keepAlive: options.keepAlive ?? true, maxFreeSockets: 8, ...(lookup && { lookup }) };
+  const agent = { http: new http.Agent(agentOptions), https: new https.Agent(agentOptions) };
+
+  return {
+    async send(url, { method = 'GET', headers, body, file, signal, totalTimeoutMs }) {
+      signal?.throwIfAborted();
+      const isRead = method === 'GET' || method === 'HEAD';
+      const fileHeaders = file && { 'content-length': String(file.bytes), expect: '100-continue' };
+      const stream = got.stream(url, {
+        method,
+        headers: { 'user-agent': userAgent, 'accept-encoding': 'identity', ...headers, ...fileHeaders },
+        // Without any body, got would wait for one to be written.
+        ...(file === undefined && !isRead ? { body: body ?? '' } : {}),
+        ...(signal && { signal }),
+        agent,
+        followRedirect: false,
+        throwHttpErrors: false,
+        decompress: false,
+        retry: { limit: 0 },
+        timeout: {
+          lookup: connect,
+          connect,
+          secureConnect: connect,
+          response: totalTimeoutMs ?? stallTimeoutMs + (file?.bytes ?? 0) / slowestFinishBytesPerMs,
+          ...(totalTimeoutMs === undefined ? {} : { request: totalTimeoutMs }),
+        },
+        ...(certificateAuthority === null ? {} : { https: { certificateAuthority } }),
+      });
+      let bodySent = false;
+      const answered = new Promise<GotResponse>((resolve, reject) => {
+        stream.once('response', resolve);
+        // Stays for the life of the stream: an error after the head is thrown by the iteration of the body.
+        stream.on('error', (error) => reject(toUpstreamError(error, url, bodySent)));
+      });
+      const sendAll = async (part: FilePart) => {
+        const stalled = () =>
+          stream.destroy(tooSlow(url, `took no byte for ${Math.round(stallTimeoutMs / 1000)} seconds`));
+        bodySent = await sendFile(stream, part, { answered, stallTimeoutMs, stalled });
+        if (bodySent) stream.end();
+        return answered;
+      };
+      try {
+        // A server that refuses may answer before it has read everything; the rest of the sending is then irrelevant.
+        const response = await Promise.race(file === undefined ? [answered] : [answered, sendAll(file)]);
+        return toResponse(stream, response, url, stallTimeoutMs, signal);
+      } catch (error) {
+        // Never ends the body in order where the file is too short: Glance would take it for a whole one.
+        stream.destroy();
+        signal?.throwIfAborted();
+        throw error;
+      }
+    },
+    [Symbol.dispose]() {
+      agent.http.destroy();
+      agent.https.destroy();
+    },
+  };
+}
