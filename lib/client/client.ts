@@ -1,10 +1,12 @@
-import got, { type Method, RequestError, type Response } from 'got';
 import type { z } from 'zod';
 import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
-import { describeFailure } from '../http/failure.ts';
+import { createConnections, type HttpRequest } from '../http/connections.ts';
+import { readText, type TextResponse } from '../http/response.ts';
+import { UpstreamError } from '../http/upstream-error.ts';
 import { trimEndOf } from '../text.ts';
+import { version } from '../version.ts';
 
 /** The API of Image Builder as a caller sees it. */
 export interface Client {
@@ -29,6 +31,8 @@ export interface ClientOptions {
 }
 
 const requestTimeoutMs = 30_000;
+/** Far larger than a status of all builds. */
+const maximumAnswerBytes = 64 * 1024 * 1024;
 
 /**
  * Every method throws an ImageBuilderError: a problem that the API answers becomes the error that it was, with its
@@ -38,31 +42,30 @@ export function createClient(options: ClientOptions): Client {
   const { token, signal } = options;
   const base = trimEndOf(options.url, '/');
 
-  async function call(method: Method, path: string, json?: unknown) {
+  const limits = { connectTimeoutMs: requestTimeoutMs, stallTimeoutMs: requestTimeoutMs };
+  const connections = createConnections({ ...limits, userAgent: `imagebuilder/${version}` });
+
+  async function call(method: NonNullable<HttpRequest['method']>, path: string, json?: unknown) {
+    const headers = {
+      ...(json === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    };
+    const body = json === undefined ? '' : JSON.stringify(json);
+    const request = { method, headers, body, signal, totalTimeoutMs: requestTimeoutMs };
     try {
-      const response = await got(`${base}${path}`, {
-        method,
-        ...(json === undefined ? {} : { json }),
-        ...(token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } }),
-        throwHttpErrors: false,
-        followRedirect: false,
-        retry: { limit: 0 },
-        timeout: { request: requestTimeoutMs },
-        ...(signal === undefined ? {} : { signal }),
-      });
-      if (response.statusCode >= 300) throw refusal(base, response);
-      return response;
+      using response = await connections.send(`${base}${path}`, request);
+      const answer = await readText(response, maximumAnswerBytes);
+      if (answer.status >= 300) throw refusal(base, answer);
+      return answer;
     } catch (error) {
-      signal?.throwIfAborted();
-      if (error instanceof RequestError) throw unreachable(base, error);
-      throw error;
+      throw error instanceof UpstreamError ? unreachable(base, error) : error;
     }
   }
 
   return {
     async submit(request) {
       const response = await call('POST', '/api/v1/build_image/', request);
-      return { accepted: read(Accepted, base, response), created: response.statusCode === 202 };
+      return { accepted: read(Accepted, base, response), created: response.status === 202 };
     },
     async status({ buildId, ticketId } = {}) {
       const query = new URLSearchParams();
@@ -77,8 +80,8 @@ export function createClient(options: ClientOptions): Client {
   };
 }
 
-function read<Schema extends z.ZodType>(schema: Schema, base: string, response: Response<string>): z.output<Schema> {
-  const result = schema.safeParse(parseJson(response.body));
+function read<Schema extends z.ZodType>(schema: Schema, base: string, response: TextResponse): z.output<Schema> {
+  const result = schema.safeParse(parseJson(response.text));
   if (result.success) return result.data;
   throw new ImageBuilderError(
     'upstream.status',
@@ -89,10 +92,10 @@ function read<Schema extends z.ZodType>(schema: Schema, base: string, response: 
   );
 }
 
-function refusal(base: string, response: Response<string>): ImageBuilderError {
-  const problem = Problem.safeParse(parseJson(response.body));
+function refusal(base: string, response: TextResponse): ImageBuilderError {
+  const problem = Problem.safeParse(parseJson(response.text));
   if (!problem.success) {
-    const status = `${response.statusCode} ${response.statusMessage ?? ''}`.trim();
+    const status = `${response.status} ${response.statusText}`.trim();
     return new ImageBuilderError(
       'upstream.status',
       `${safeUrl(base)} answered ${status}: is it a gateway of Image Builder?`,
@@ -106,15 +109,15 @@ function refusal(base: string, response: Response<string>): ImageBuilderError {
   );
 }
 
-const reasons: Readonly<Record<string, string>> = {
+const hints: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there; is `imagebuilder serve` running?',
   ERR_INVALID_URL: 'the URL is not valid',
 };
 
-function unreachable(base: string, error: RequestError): ImageBuilderError {
-  const code = isNodeError(error) ? error.code : undefined;
-  const reason = reasons[code ?? ''] ?? describeFailure(error)?.what ?? code ?? error.message;
-  return new ImageBuilderError('upstream.unreachable', `cannot reach ${safeUrl(base)}: ${reason}`, { cause: error });
+function unreachable(base: string, error: UpstreamError): ImageBuilderError {
+  const hint = isNodeError(error.cause) ? hints[error.cause.code ?? ''] : undefined;
+  const reason = hint === undefined ? error.message : `${safeUrl(base)}: ${hint}`;
+  return new ImageBuilderError('upstream.unreachable', `cannot reach ${reason}`, { cause: error });
 }
 
 function parseJson(text: string): unknown {

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -116,6 +117,12 @@ test('credentials in a URL are never in a message', async () => {
   const error = await rejection(client.open(`${server.url.replace('//', '//user:hunter2@')}/?token=hunter2`));
   assert.not.match(error.message, 'hunter2');
   assert.is(server.headers[0]?.authorization, `Basic ${Buffer.from('user:hunter2').toString('base64')}`);
+});
+
+test('an error holds no header of its request, at any depth', async () => {
+  using client = testClient({ retry: { attempts: 1 } });
+  const error = await rejection(client.open('http://127.0.0.1:1/', { headers: { authorization: 'Bearer hunter2' } }));
+  assert.not.match(inspect(error, { depth: 10, showHidden: true }), 'hunter2');
 });
 
 test('a compressed body arrives as it is stored', async () => {
