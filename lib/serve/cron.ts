@@ -1,7 +1,8 @@
 /**
  * Standard cron schedules: five fields (minute, hour, day of month, month, day of week) with `*`, lists, ranges, steps
  * and English names, or one of `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times are UTC, as in the
- * containers of OpenFaaS's cron-connector. As usual in cron, where both days are restricted, either may match.
+ * containers of OpenFaaS's cron-connector. As there (robfig/cron v3, parser.go), either day may match where both are
+ * restricted, and an asterisk with a step restricts a day.
  */
 export interface CronSchedule {
   readonly minutes: ReadonlySet<number>;
@@ -44,7 +45,7 @@ export function parseCron(text: string): CronSchedule | undefined {
     daysOfMonth,
     months,
     daysOfWeek,
-    eitherDay: !/^[*?]/.test(dayOfMonth) && !/^[*?]/.test(dayOfWeek),
+    eitherDay: ![dayOfMonth, dayOfWeek].some((field) => /(^|,)[*?](\/1)?(,|$)/.test(field)),
   };
 }
 

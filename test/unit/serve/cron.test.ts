@@ -25,7 +25,9 @@ test('schedules match the minutes that cron says, in UTC', () => {
     ['0 0 13 * 5', '2026-03-13T00:00:00Z', true],
     ['0 0 13 * 5', '2026-03-06T00:00:00Z', true],
     ['0 0 12 * 5', '2026-03-12T00:00:00Z', true],
-    ['0 0 */2 * 1', '2026-03-02T00:00:00Z', false],
+    ['0 0 */2 * 1', '2026-03-02T00:00:00Z', true],
+    ['0 0 */2 * 1', '2026-03-04T00:00:00Z', false],
+    ['0 0 1,* * 1', '2026-03-03T00:00:00Z', false],
     ['0 0 ? * 1', '2026-03-02T00:00:00Z', true],
     ['@hourly', '2026-03-01T05:00:00Z', true],
     ['@hourly', '2026-03-01T05:01:00Z', false],
@@ -46,6 +48,10 @@ test('text that is no schedule is refused', () => {
     'x * * * *',
     '@every 1m',
     '-1 * * * *',
+    '/5 * * * *',
+    '* * L * *',
+    '* * 15W * *',
+    '* * * * 5#2',
   ]) {
     assert.is(parseCron(text), undefined, text);
   }
