@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { HttpUrl, Series } from '#lib/api/request.ts';
+import { Series } from '#lib/api/base-image.ts';
+import { HttpUrl } from '#lib/api/url.ts';
 
 /** The options of the quickstart's command line. */
 export interface QuickstartOptions {

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { answerCall, type Call } from '#lib/api/call.ts';
-import { type BuildRequest, HttpUrl, parseBuildRequest } from '#lib/api/request.ts';
+import { type BuildRequest, parseBuildRequest } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import type { Accepted, BuildStatus } from '#lib/api/status.ts';
+import { HttpUrl } from '#lib/api/url.ts';
 import { type Callers, mayChange, maySee } from '#lib/callers.ts';
 import { ImageBuilderError, type RequestFault } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';

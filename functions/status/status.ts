@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { answerCall, type Call } from '#lib/api/call.ts';
+import { check } from '#lib/api/faults.ts';
 import { openApiDocument } from '#lib/api/openapi.ts';
-import { toFaults } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import type { Status } from '#lib/api/status.ts';
 import { type Callers, maySee } from '#lib/callers.ts';
@@ -96,9 +96,9 @@ async function brokerProblem(broker: Broker): Promise<string | null> {
 }
 
 function parseQuery(query: Readonly<Record<string, string>>): Query {
-  const result = Query.safeParse(query);
-  if (result.success) return result.data;
-  const faults = toFaults(result.error);
+  const checked = check(Query, query);
+  if (checked.faults === null) return checked.value;
+  const { faults } = checked;
   throw new ImageBuilderError(
     'request.invalid',
     `the query has faults: ${faults.map((fault) => `${fault.path} ${fault.message}`).join('; ')}`,

@@ -1,24 +1,14 @@
 import { z } from 'zod';
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
+import { BaseImage } from './base-image.ts';
+import { check } from './faults.ts';
 import { Ppa } from './ppa.ts';
+import { HttpUrl } from './url.ts';
 
 /**
  * The schema of the body of `POST /api/v1/build_image/`. It checks the whole body, so that one answer names every
  * fault.
  */
-
-/** An absolute http or https URL without credentials in it. */
-export const HttpUrl = z
-  .url({ protocol: /^https?$/, error: 'must be an absolute http or https URL' })
-  .max(2048)
-  .refine((url) => !URL.canParse(url) || (new URL(url).username === '' && new URL(url).password === ''), {
-    error: 'must not carry a user name or password',
-  });
-
-/** A series name as in `dists/<series>`: `trusty`, `noble`. */
-export const Series = z.string().regex(/^[a-z][a-z0-9-]{1,31}$/, {
-  error: 'must be a series name such as "trusty": lower-case letters, digits and "-"',
-});
 
 /**
  * A package as apt-get install takes it: a package name by Debian policy 5.6.1 (at least two characters, lower case),
@@ -50,25 +40,20 @@ export const TicketId = z.union([z.string().min(1).max(256), z.int()], {
   error: 'must be a string of 1 to 256 characters or a whole number',
 });
 
-const CloudBaseImage = z.strictObject({
-  image_type: z.literal('cloud', { error: 'must be "cloud": other image types are not built yet' }),
-  url_list: z
-    .array(HttpUrl, { error: 'must be a list of URLs' })
-    .min(1, { error: 'must hold at least one URL' })
-    .max(32, { error: 'must hold at most 32 URLs' }),
-  series: Series,
-});
-export type CloudBaseImage = z.infer<typeof CloudBaseImage>;
+/** A request for any of the kinds of image whose base images the schema takes. */
+export function buildRequest<Base extends z.ZodType>(base: Base) {
+  return z.strictObject({
+    ticket_id: TicketId,
+    cancel_url: HttpUrl.nullable().default(null),
+    base_image: base,
+    ppa_list: z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }).default([]),
+    package_list: z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
+    progress_trigger: ExchangeName,
+    callback_url: HttpUrl.nullable().optional(),
+  });
+}
 
-export const BuildRequest = z.strictObject({
-  ticket_id: TicketId,
-  cancel_url: HttpUrl.nullable().default(null),
-  base_image: CloudBaseImage,
-  ppa_list: z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }).default([]),
-  package_list: z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
-  progress_trigger: ExchangeName,
-  callback_url: HttpUrl.nullable().optional(),
-});
+export const BuildRequest = buildRequest(BaseImage);
 /** A request as it is after validation: PPAs are parsed, defaults filled in. */
 export type BuildRequest = z.infer<typeof BuildRequest>;
 /** The name of a kind of image in a request. */
@@ -84,9 +69,9 @@ const maximumFaults = 100;
  * `others`: faults of the same call that are not in its body.
  */
 export function parseBuildRequest(body: unknown, others: readonly RequestFault[] = []): BuildRequest {
-  const result = BuildRequest.safeParse(body);
-  if (result.success && others.length === 0) return result.data;
-  const faults = [...others, ...(result.success ? [] : toFaults(result.error))];
+  const checked = check(BuildRequest, body);
+  if (checked.faults === null && others.length === 0) return checked.value;
+  const faults = [...others, ...(checked.faults ?? [])];
   throw new ImageBuilderError(
     'request.invalid',
     `the request has ${faults.length === 1 ? 'one fault' : `${faults.length} faults`}: ${faults
@@ -95,26 +80,4 @@ export function parseBuildRequest(body: unknown, others: readonly RequestFault[]
       .join('; ')}${faults.length > 3 ? '; …' : ''}`,
     { faults: faults.slice(0, maximumFaults) },
   );
-}
-
-/** The issues of a zod error as faults with JSONPath places; unknown keys each get their own place. */
-export function toFaults(error: z.ZodError): RequestFault[] {
-  return error.issues.flatMap((issue): RequestFault[] => {
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({ path: jsonPath([...issue.path, key]), message: 'is not known here' }));
-    }
-    const missing = issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0;
-    return [{ path: jsonPath(issue.path), message: missing ? 'is missing' : issue.message }];
-  });
-}
-
-/** Longest part of a member's name that a path shows. */
-const maximumNameCharacters = 64;
-
-function jsonPath(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((text, part) => {
-    if (typeof part === 'number') return `${text}[${part}]`;
-    const name = String(part).slice(0, maximumNameCharacters);
-    return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? `${text}.${name}` : `${text}[${JSON.stringify(name)}]`;
-  }, '$');
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { BuildRequest, type BuildRequestInput, HttpUrl } from '../api/request.ts';
+import { BuildRequest, type BuildRequestInput } from '../api/request.ts';
+import { HttpUrl } from '../api/url.ts';
 import { Submission } from './submission.ts';
 
 /**

@@ -1,9 +1,13 @@
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { z } from 'zod';
+import { anyBaseImage, baseImage } from '#lib/api/base-image.ts';
 import { exampleRequest } from '#lib/api/examples.ts';
+import { check } from '#lib/api/faults.ts';
 import { formatPpa, Ppa } from '#lib/api/ppa.ts';
-import { ExchangeName, HttpUrl, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
+import { BuildRequest, buildRequest, ExchangeName, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
+import { HttpUrl } from '#lib/api/url.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { holds } from '../holds.ts';
 
@@ -52,6 +56,81 @@ test('all faults of a request are reported at once, each with its place', () => 
       '$["un known"]',
     ]),
   );
+});
+
+const kinds = {
+  one: buildRequest(anyBaseImage([baseImage('cloud', {})])),
+  two: buildRequest(
+    anyBaseImage([baseImage('cloud', {}), baseImage('tarball', { device: z.enum(['phone', 'tablet']) })]),
+  ),
+};
+const common = { url_list: ['http://x/i'], series: 'noble' };
+
+for (const [title, of, base, faults] of [
+  ['each kind has members of its own', 'two', { ...common, image_type: 'tarball', device: 'phone' }, {}],
+  [
+    'another kind has none of them',
+    'two',
+    { ...common, image_type: 'cloud', device: 'phone' },
+    { device: 'is not known here' },
+  ],
+  [
+    'a kind asks for its own members beside the shared ones',
+    'two',
+    { ...common, image_type: 'tarball', series: 'No', x: 1 },
+    { device: 'is missing', series: /must be a series name/, x: 'is not known here' },
+  ],
+  [
+    'a kind that is not known hides no other fault',
+    'two',
+    { image_type: 'floppy', device: 'radio', url_list: ['ftp://x'], series: 'No', x: 1 },
+    {
+      image_type: 'must be "cloud" or must be "tarball"',
+      device: /^is not known here or /,
+      'url_list[0]': /http or https/,
+      series: /must be a series name/,
+      x: 'is not known here',
+    },
+  ],
+  [
+    'without a kind, the rest is checked too',
+    'two',
+    { series: 5 },
+    { image_type: 'is missing', url_list: 'is missing', series: /expected string/ },
+  ],
+  [
+    'one kind alone is named',
+    'one',
+    { ...common, image_type: 'floppy', x: 1 },
+    { image_type: 'must be "cloud"', x: 'is not known here' },
+  ],
+  ['no name of JavaScript is a kind', 'two', { ...common, image_type: '__proto__' }, { image_type: /must be/ }],
+  ['a list is no base image', 'two', [], { '': 'must be an object' }],
+  ['a missing base image is missing', 'two', undefined, { '': 'is missing' }],
+] as const) {
+  test(`kinds of image in a request: ${title}`, () => {
+    const body = {
+      ...exampleRequest,
+      base_image: base,
+      ppa_list: ['a/b'],
+      package_list: ['Not OK'],
+      progress_trigger: 5,
+    };
+    const found = new Map(check(kinds[of], body).faults?.map(({ path, message }) => [path, message]));
+    for (const path of ['$.ppa_list[0]', '$.package_list[0]', '$.progress_trigger'])
+      assert.ok(found.delete(path), path);
+    const expected = Object.entries(faults).map(
+      ([name, message]) => [`$.base_image${name && '.'}${name}`, message] as const,
+    );
+    assert.equal([...found.keys()].sort(), expected.map(([path]) => path).sort());
+    for (const [path, message] of expected) assert.match(found.get(path) ?? '', message);
+  });
+}
+
+test('a value of the wrong type is not called missing', () => {
+  const { faults } = check(BuildRequest, { ...exampleRequest, progress_trigger: 5, ppa_list: null });
+  assert.is(faults?.length, 2);
+  for (const { message } of faults ?? []) assert.match(message, /expected/);
 });
 
 test('every body is valid or refused as request.invalid with at least one fault', () => {

@@ -5,6 +5,7 @@ import { z } from 'zod';
 interface JsonSchema {
   readonly type?: string;
   readonly anyOf?: readonly JsonSchema[];
+  readonly oneOf?: readonly JsonSchema[];
   readonly const?: unknown;
   readonly properties?: Readonly<Record<string, JsonSchema>>;
   readonly required?: readonly string[];
@@ -42,7 +43,8 @@ function arbitrary(
   const given = refine[path];
   if (given !== undefined) return given;
   if (schema.const !== undefined) return fc.constant(schema.const);
-  if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map((each) => arbitrary(each, path, refine)));
+  const options = schema.anyOf ?? schema.oneOf;
+  if (options !== undefined) return fc.oneof(...options.map((each) => arbitrary(each, path, refine)));
   switch (schema.type) {
     case 'null':
       return fc.constant(null);

@@ -1,0 +1,37 @@
+import { z } from 'zod';
+import { HttpUrl } from './url.ts';
+
+/** `base_image` of a request: one schema for each kind of image, told apart by `image_type`. */
+
+const UrlList = z
+  .array(HttpUrl, { error: 'must be a list of URLs' })
+  .min(1, { error: 'must hold at least one URL' })
+  .max(32, { error: 'must hold at most 32 URLs' });
+
+/** A series name as in `dists/<series>`: `trusty`, `noble`. */
+export const Series = z.string().regex(/^[a-z][a-z0-9-]{1,31}$/, {
+  error: 'must be a series name such as "trusty": lower-case letters, digits and "-"',
+});
+
+/** The schema of one kind: the members that all kinds have, and those of its own. */
+export function baseImage<const Type extends string, Own extends z.ZodRawShape>(imageType: Type, own: Own) {
+  return z.strictObject({
+    image_type: z.literal(imageType, { error: `must be ${JSON.stringify(imageType)}` }),
+    url_list: UrlList,
+    series: Series,
+    ...own,
+  });
+}
+
+type KindSchema = ReturnType<typeof baseImage<string, z.ZodRawShape>>;
+
+/**
+ * The base image of any of these kinds. Where `image_type` is none of theirs, the faults that the rest has for every
+ * kind are found too (`check`).
+ */
+export function anyBaseImage<const Kinds extends readonly [KindSchema, ...KindSchema[]]>(kinds: Kinds) {
+  return z.discriminatedUnion('image_type', kinds, { unionFallback: true, error: 'must be an object' });
+}
+
+/** Every kind that can be built; `lib/kinds/index.ts` has the code of each. */
+export const BaseImage = anyBaseImage([baseImage('cloud', {})]);
