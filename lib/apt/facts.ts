@@ -88,6 +88,13 @@ export function assertSeries(facts: ImageFacts, series: string): void {
   );
 }
 
+/** Throws `image.unsupported` unless the image is of one of these architectures. */
+export function assertArchitecture({ architecture }: ImageFacts, allowed: readonly string[]): void {
+  if (allowed.includes(architecture)) return;
+  const message = `the base image is for ${architecture}; images of this kind are for ${allowed.join(', ')}`;
+  throw new ImageBuilderError('image.unsupported', message);
+}
+
 /** Finds the release's name: in os-release since 2015, in lsb-release in older Ubuntu (trusty has no other). */
 function seriesOf(
   osRelease: ReadonlyMap<string, string>,

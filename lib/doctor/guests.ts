@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GuestReport } from '../api/event.ts';
+import { workerArchitecture } from '../architecture.ts';
 import type { GuestSettings } from '../config/guest.ts';
 import type { ToolSettings } from '../config/tools.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
@@ -73,7 +74,9 @@ export function guestFindings(state: GuestState): Finding[] {
   const { kernel, vm, choice } = state;
   const { hindrances, unmapped } = state.host;
   const relevant = relevantGuests(state);
-  const packages = relevant.has('vm') ? { packages: [kernelPackages[process.arch] ?? 'linux-image-generic'] } : {};
+  const packages = relevant.has('vm')
+    ? { packages: [kernelPackages[workerArchitecture] ?? 'linux-image-generic'] }
+    : {};
   const hostTodo = [...(state.setting === 'auto' ? ['set IMAGEBUILDER_GUEST=host'] : []), ...hindrances];
   const wantsHost = relevant.has('host') && hostTodo.length > 0;
   return [

@@ -1,3 +1,4 @@
+import { workerArchitecture } from '../architecture.ts';
 import { ExecError, exec } from '../exec.ts';
 import { emulators } from '../guest/vm/machine.ts';
 import { findTool, type Tool, tools } from '../tools.ts';
@@ -14,7 +15,7 @@ export interface ToolState extends Tool {
 
 const busybox: Tool = { name: 'busybox', package: 'busybox-static', users: ['vm'] };
 
-/** All programs that builds on a machine of this architecture (Node's name of it) call. */
+/** All programs that builds on a machine of this architecture call. */
 export function toolsFor(architecture: string): readonly Tool[] {
   const emulator = emulators[architecture];
   const ofVm: Tool[] = emulator === undefined ? [] : [{ ...emulator, users: ['vm'] }];
@@ -24,7 +25,7 @@ export function toolsFor(architecture: string): readonly Tool[] {
 /** Looks for each program, in `searchPath` or where builds do, and asks it for its version. */
 export async function lookAtTools(signal: AbortSignal, searchPath?: string): Promise<ToolState[]> {
   return await Promise.all(
-    toolsFor(process.arch).map(async (tool) => {
+    toolsFor(workerArchitecture).map(async (tool) => {
       const path = await findTool(tool.name, searchPath);
       return { ...tool, path, version: path === null ? null : await versionOf(path, tool, signal) };
     }),

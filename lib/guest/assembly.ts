@@ -1,3 +1,4 @@
+import { architectureOf, foreignImage, runsOn, workerArchitecture } from '../architecture.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import type { FileSystem, Partition } from '../image/partition.ts';
@@ -40,6 +41,16 @@ export function renderAssembly({ devices, mounts, driver, mountOptions, binds }:
 /** A label or UUID, as the name of a link in /dev/disk; empty where it cannot be a file name. */
 function field(value: string | null | undefined): string {
   return value !== null && value !== undefined && /^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(value) ? value : '-';
+}
+
+/**
+ * Throws `image.unsupported` where the image's programs, of which assemble.sh printed the first bytes of one, do not run
+ * on this worker.
+ */
+export function assertRunsHere(output: string): void {
+  const head = Buffer.from(lineAfter(output, 'program: ')?.replaceAll(' ', '') ?? '', 'hex');
+  const architecture = architectureOf(head);
+  if (architecture !== null && !runsOn(workerArchitecture, architecture)) throw foreignImage(architecture);
 }
 
 /** `image.unsupported` where assemble.sh has failed because of that; any other error as it is. */

@@ -1,6 +1,6 @@
 import { readdir, statfs } from 'node:fs/promises';
-import { machine } from 'node:os';
 import { dirname } from 'node:path';
+import { foreignImage } from '../architecture.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import { lineAfter } from '../text.ts';
@@ -70,8 +70,7 @@ export function borrowError(error: unknown): unknown {
   if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
   // The first program of the image that is started.
   if (/exec format error/i.test(error.stderr)) {
-    const message = `the image is for another processor than this worker’s, which is ${machine()}`;
-    return new ImageBuilderError('image.unsupported', message, { cause: error });
+    return foreignImage(null, error);
   }
   const corrupt = lineAfter(error.stderr, 'corrupt: ');
   return new ImageBuilderError(

@@ -12,6 +12,8 @@ import type { IdRange } from '../privileges.ts';
 export interface ImageKind {
   /** The files that may be a base image of this kind. */
   readonly baseFile: WantedFile;
+  /** Architectures, by Debian's names, that its images may be of, as far as the worker runs them. */
+  readonly architectures: readonly string[];
   /** The steps of a build, in their order. */
   readonly steps: readonly StepPlan[];
   readonly planSpace: SpacePlanner;

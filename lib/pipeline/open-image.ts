@@ -1,5 +1,5 @@
 import { type AptCaches, openAptCaches } from '../apt/caches.ts';
-import { assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
+import { assertArchitecture, assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
@@ -26,14 +26,19 @@ export interface OpenImageOptions {
   readonly base: BaseImage;
   /** The series that the image must be of. */
   readonly series: string;
+  /** Architectures that it may be of. */
+  readonly architectures: readonly string[];
 }
 
 /** Share of the apt cache's size that package lists may take; packages get the rest. */
 export const listsShare = 0.2;
 
-/** Opens the image and reads its facts. Throws `image.series` where it is of another series. */
+/**
+ * Opens the image and reads its facts. Throws `image.series` where it is of another series, and `image.unsupported` where
+ * it is of another architecture.
+ */
 export async function openImage(
-  { disk, opener, base, series }: OpenImageOptions,
+  { disk, opener, base, series, architectures }: OpenImageOptions,
   { client, aptCache, settings }: BuildTools,
   { signal, reporter, output }: LimitedContext,
 ): Promise<OpenImage> {
@@ -58,6 +63,7 @@ export async function openImage(
   );
   const session = output.around(opened);
   const facts = await readImageFacts(session);
+  assertArchitecture(facts, architectures);
   assertSeries(facts, series);
   const pristine = await beforeChange(session);
   const kept = stack.move();

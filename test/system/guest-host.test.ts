@@ -20,7 +20,7 @@ import { sweepGuest } from '#lib/guest/sweep.ts';
 import { createLog } from '#lib/log.ts';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
-import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
+import { makeTestImage, programForArm, type TestImage, type TestImageOptions } from './guest-image.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 const log = createLog({ level: 'error' });
@@ -437,11 +437,15 @@ test('an image without a root partition is refused', async () => {
 });
 
 test('an image for another processor is refused as that', async () => {
-  // Header of an ELF file for 32-bit Arm (machine 40).
-  const program = `\x7fELF\x01\x01\x01${'\0'.repeat(9)}\x02\0\x28\0\x01${'\0'.repeat(31)}`;
-  await withImage({ files: { '/usr/bin/busybox': program } }, async (disk) => {
-    assertCode(await failure(disk.open()), 'image.unsupported', /for another processor than this worker’s/);
-  });
+  for (const [path, message] of [
+    // Seen before any program is started, or else when one cannot be.
+    ['/usr/bin/dpkg', /for another processor than this worker’s.*: its programs are for armhf$/],
+    ['/usr/bin/busybox', /for another processor than this worker’s/],
+  ] as const) {
+    await withImage({ files: { [path]: programForArm } }, async (disk) => {
+      assertCode(await failure(disk.open()), 'image.unsupported', message);
+    });
+  }
 });
 
 test('services are not started meanwhile, and a policy of the image comes back', async () => {

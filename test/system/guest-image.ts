@@ -25,6 +25,9 @@ export interface TestImageOptions {
   readonly tampering?: string;
 }
 
+/** Header of an ELF file for 32-bit Arm (machine 40). */
+export const programForArm = `\x7fELF\x01\x01\x01${'\0'.repeat(9)}\x02\0\x28\0\x01${'\0'.repeat(31)}`;
+
 const MiB = 1024 * 1024;
 const root = { offsetBytes: 24 * MiB, sizeBytes: 32 * MiB };
 const efi = { offsetBytes: 1 * MiB, sizeBytes: 4 * MiB };
@@ -67,7 +70,7 @@ export async function makeTestImage(
   await chmod(join(tree, 'usr/bin/busybox'), 0o755);
   const { stdout } = await exec('/bin/busybox', ['--list']);
   for (const applet of stdout.split('\n').filter((line) => line !== '' && line !== 'busybox')) {
-    await symlink('busybox', join(tree, 'usr/bin', applet));
+    if (files[`/usr/bin/${applet}`] === undefined) await symlink('busybox', join(tree, 'usr/bin', applet));
   }
   await symlink('usr/bin', join(tree, 'bin'));
   for (const [file, text] of Object.entries({ '/etc/fstab': fstab, ...files })) {

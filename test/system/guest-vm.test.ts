@@ -11,7 +11,7 @@ import { chooseGuest } from '#lib/guest/choose.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { probeVm } from '#lib/guest/vm/probe.ts';
-import { makeTestImage } from './guest-image.ts';
+import { makeTestImage, programForArm } from './guest-image.ts';
 import { assertCode, failure, log, openVmTests, output } from './guest-vm-disk.ts';
 
 const vm = await openVmTests('guest-vm');
@@ -259,6 +259,7 @@ test('a root file system that turns out damaged while it is changed fails the bu
 
 for (const [what, options, message] of [
   ['/run is a link', { links: { '/run': '/tmp' } }, /\/run in the image is no folder/],
+  ['its programs are for another processor', { files: { '/usr/bin/dpkg': programForArm } }, /programs are for armhf$/],
   ['/etc/fstab is a link', { links: { '/etc/fstab': '/etc/passwd' } }, /\/etc\/fstab/],
 ] as const) {
   test(`an image is refused where ${what}`, async () => {

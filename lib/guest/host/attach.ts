@@ -7,7 +7,7 @@ import { unescapeOctal } from '../../image/octal.ts';
 import type { Partition } from '../../image/partition.ts';
 import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';
-import { assemblyError, renderAssembly } from '../assembly.ts';
+import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
 import { planMounts } from '../fstab.ts';
 import type { GuestBind } from '../guest.ts';
 import { hostDriver, hostMountOptions } from '../mount-options.ts';
@@ -99,7 +99,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
 }
 
 /**
- * Runs assemble.sh for containers. Returns the reason why they cannot have a user namespace; null where they can, or
+ * Runs assemble.sh for containers. Throws `image.unsupported` for an image of another processor. Returns the reason why they cannot have a user namespace; null where they can, or
  * none is asked for.
  */
 export async function assemble(
@@ -110,6 +110,7 @@ export async function assemble(
   const map = firstId === null ? [] : [String(firstId), idMapProgram];
   const command = ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own', ...map];
   const { stdout } = await execInside(processId, command, { input });
+  assertRunsHere(stdout);
   return lineAfter(stdout, 'unmapped: ') ?? null;
 }
 

@@ -1,3 +1,4 @@
+import { workerArchitecture } from '../../architecture.ts';
 import { mappedIds } from './id-map.ts';
 import { systemCallFilter } from './system-calls.ts';
 
@@ -100,7 +101,7 @@ export function renderContainer(container: Container): string {
       })),
       maskedPaths: masked,
       readonlyPaths: readOnly,
-      seccomp: systemCallFilter(process.arch),
+      seccomp: systemCallFilter(workerArchitecture),
     },
   });
 }

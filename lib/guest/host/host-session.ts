@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { workerArchitecture } from '../../architecture.ts';
 import { onAbort } from '../../async.ts';
 import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
@@ -135,7 +136,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     const { stages } = attachment;
     const [stage = ''] = stages;
     if (firstId !== null) {
-      await execInside(processId, ['perl', capabilitiesProgram, stage, String(openedAt), process.arch]);
+      await execInside(processId, ['perl', capabilitiesProgram, stage, String(openedAt), workerArchitecture]);
     }
     const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...stages]);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });

@@ -76,13 +76,13 @@ const rules: readonly Rule[] = [
   refuse('socketpair', errors.EAFNOSUPPORT, { index: 0, value: families.unix, op: 'SCMP_CMP_NE' }),
 ];
 
-/** Instruction sets of a processor, by Node's name of it; a call of any other set ends its process. */
+/** Instruction sets of a processor, by its architecture; a call of any other set ends its process. */
 const architectures: Readonly<Record<string, readonly string[]>> = {
-  x64: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86', 'SCMP_ARCH_X32'],
+  amd64: ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86', 'SCMP_ARCH_X32'],
   arm64: ['SCMP_ARCH_AARCH64', 'SCMP_ARCH_ARM'],
 };
 
-/** The filter for a machine of this architecture (Node's name of it). */
+/** The filter for a machine of this architecture. */
 export function systemCallFilter(architecture: string): object {
   const names = architectures[architecture];
   return {

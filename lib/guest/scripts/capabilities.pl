@@ -3,14 +3,14 @@
 # root. They mean the same, but only to Linux 4.14 and later (capabilities(7), File capability extended attribute
 # versioning). Only for files of packages that were installed or upgraded: reading every file would take seconds.
 # Runs on the worker's side, after all processes of the image. Arguments: the mount point of the image's root, the
-# second from which changes count, and the machine's architecture as Node calls it.
+# second from which changes count, and the worker's architecture, such as amd64.
 use strict;
 use warnings;
 use Fcntl;
 
 my ($root, $since, $architecture) = @ARGV;
 # x86-64's syscall_64.tbl, asm-generic/unistd.h.
-my %numbers = (x64 => [189, 192], arm64 => [6, 9]);
+my %numbers = (amd64 => [189, 192], arm64 => [6, 9]);
 my ($lsetxattr, $lgetxattr) = @{$numbers{$architecture} or die "$architecture is not known\n"};
 # Bytes of lists that are read. All of texlive-full's have a third of that.
 my $left = 32 << 20;

@@ -4,7 +4,7 @@ import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import { findRoot } from '../../image/layout.ts';
 import type { Partition } from '../../image/partition.ts';
-import { assemblyError, renderAssembly } from '../assembly.ts';
+import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
 import { planMounts } from '../fstab.ts';
 import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
 import { vmMountOptions } from '../mount-options.ts';
@@ -74,7 +74,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     folders.push(...(await listFolders(source, String(index))));
   const devices = mounts.map(({ partition }) => ({ partition, ...deviceOf(stage.disks, partition) }));
   try {
-    await run({
+    const { stdout } = await run({
       name: 'attach',
       text: vmScripts.attach,
       files: {
@@ -84,6 +84,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
         plan: renderAssembly({ devices, mounts, mountOptions: vmMountOptions, binds }),
       },
     });
+    assertRunsHere(stdout);
   } catch (error) {
     const number = error instanceof ExecError ? /^partition ([0-9]+)$/m.exec(error.stderr)?.[1] : undefined;
     const partition = partitions.find((other) => String(other.number) === number);

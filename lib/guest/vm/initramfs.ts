@@ -28,6 +28,7 @@ const applets = [
     'mount',
     'mv',
     'nsenter',
+    'od',
     'poweroff',
     'printf',
     'rm',

@@ -1,5 +1,6 @@
 import { access, constants, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
 import type { FileSystem } from '../../image/partition.ts';
 
@@ -18,9 +19,9 @@ export interface KernelModules {
   readonly builtIn: ReadonlySet<string>;
 }
 
-/** Packages by the architecture that Node calls so. */
+/** Packages by architecture. */
 export const kernelPackages: Readonly<Record<string, string>> = {
-  x64: 'linux-image-cloud-amd64',
+  amd64: 'linux-image-cloud-amd64',
   arm64: 'linux-image-cloud-arm64',
 };
 
@@ -47,7 +48,7 @@ export async function findKernel(path: string, root = '/'): Promise<GuestKernel>
       );
     }
   }
-  const install = `apt-get install ${kernelPackages[process.arch] ?? 'linux-image-generic'}`;
+  const install = `apt-get install ${kernelPackages[workerArchitecture] ?? 'linux-image-generic'}`;
   const why = faults.length === 0 ? 'there is none in /boot' : faults.join('; ');
   throw new ImageBuilderError('guest.unavailable', `the vm has no kernel to run (${why}): ${install}`);
 }

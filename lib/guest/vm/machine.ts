@@ -1,4 +1,5 @@
 import { access } from 'node:fs/promises';
+import { workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import type { BaseFile } from '../guest.ts';
@@ -86,14 +87,14 @@ export const networkModules = ['virtio_net'];
  */
 const translationMiB = 256;
 
-/** The emulators by Node's name of the architecture, and the Debian packages that have them. */
+/** The emulators by architecture, and the Debian packages that have them. */
 export const emulators: Readonly<Record<string, { readonly name: string; readonly package: string }>> = {
-  x64: { name: 'qemu-system-x86_64', package: 'qemu-system-x86' },
+  amd64: { name: 'qemu-system-x86_64', package: 'qemu-system-x86' },
   arm64: { name: 'qemu-system-aarch64', package: 'qemu-system-arm' },
 };
 
-/** The machine for this computer's own architecture. Throws `guest.unavailable`. */
-export async function findMachine(architecture: string = process.arch): Promise<Machine> {
+/** The machine for an architecture, which is by default the worker's own. Throws `guest.unavailable`. */
+export async function findMachine(architecture: string = workerArchitecture): Promise<Machine> {
   const emulator = emulators[architecture];
   if (emulator === undefined) {
     throw new ImageBuilderError('guest.unavailable', `there is no vm for the architecture ${architecture}`);

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { architectures } from '../../architecture.ts';
 import type { BaseImage } from '../../fetch/base-image.ts';
 import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
@@ -11,6 +12,7 @@ import { planSpace } from './space.ts';
 /** Cloud images: one disk with a partition table, as qcow2 or raw. The finished image is a compressed qcow2. */
 export const cloud = {
   baseFile: { formats: ['qcow2', 'raw'], description: 'qcow2, or a raw disk with a partition table' },
+  architectures,
   // Measured on a build of a few packages with a cold cache.
   steps: [
     { name: 'fetch', weight: 20 },

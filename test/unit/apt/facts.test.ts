@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { assertSeries, parseFacts } from '#lib/apt/facts.ts';
+import { assertArchitecture, assertSeries, parseFacts } from '#lib/apt/facts.ts';
 import { comparePackages, type InstalledPackage, parsePackages } from '#lib/apt/packages.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
@@ -51,6 +51,14 @@ test('another series than the one asked for is refused, both named', () => {
   const error = thrown(() => assertSeries(facts, 'noble'));
   assert.is(error.code, 'image.series');
   assert.match(error.message, /"noble".*"trusty".*ubuntu 14\.04/);
+});
+
+test('an image of an architecture that its kind does not have is unsupported', () => {
+  const facts = parseFacts(trusty, [apt('1.0.1ubuntu2.24')]);
+  assertArchitecture(facts, [facts.architecture]);
+  const error = thrown(() => assertArchitecture(facts, ['armhf', 'arm64']));
+  assert.is(error.code, 'image.unsupported');
+  assert.match(error.message, /for amd64; images of this kind are for armhf, arm64/);
 });
 
 test('an image without dpkg or apt is unsupported', () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { workerArchitecture } from '#lib/architecture.ts';
 import { isTooOld } from '#lib/doctor/broker.ts';
 import { todoOf } from '#lib/doctor/diagnose.ts';
 import { withinLimit } from '#lib/doctor/finding.ts';
@@ -78,7 +79,7 @@ test('tools are looked for in the path, and those that are missing name their pa
     await writeFile(join(directory, 'flock'), '#!/bin/sh\nexit 1\n');
     await chmod(join(directory, 'flock'), 0o755);
     const states = await lookAtTools(never, directory);
-    assert.is(states.length, toolsFor(process.arch).length);
+    assert.is(states.length, toolsFor(workerArchitecture).length);
     const [present, ...missing] = toolFindings(states, new Set(['vm']));
     assert.is(present?.detail, 'flock, qemu-img 99.1');
     const gpg = missing.find(({ what }) => what === 'tool gpg');

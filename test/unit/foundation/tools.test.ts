@@ -11,7 +11,7 @@ const read = (path: string) => readFileSync(join(repository, path), 'utf8');
 
 /** In every Debian system and container image. */
 const essential = ['apt', 'coreutils'];
-const needed = [...new Set([...toolsFor('x64').map((tool) => tool.package), kernelPackages.x64 ?? ''])].filter(
+const needed = [...new Set([...toolsFor('amd64').map((tool) => tool.package), kernelPackages.amd64 ?? ''])].filter(
   (name) => !essential.includes(name),
 );
 
