@@ -7,12 +7,13 @@ import { upTo } from './text.ts';
  *
  * - `qcow2`: a qcow2 image of version 2 or 3.
  * - `raw`: a raw disk with a partition table.
+ * - `iso`, `squashfs`, `tar`, `gzip`, `xz`: as their names say.
  * - `checksums`: a list of SHA-256 digests.
- * - `other`: something else that is known.
+ * - `other`: something else that is known, and in which no kind of image comes.
  * - `unknown`: nothing that is known. It may be a raw disk with a partition table that is not in its first sector.
  */
 export interface FileFormat {
-  readonly format: 'qcow2' | 'raw' | 'checksums' | 'other' | 'unknown';
+  readonly format: 'qcow2' | 'raw' | 'iso' | 'squashfs' | 'tar' | 'gzip' | 'xz' | 'checksums' | 'other' | 'unknown';
   /** For people: `a VMDK image`. */
   readonly name: string;
   /** Advice for the user where an image was expected. */
@@ -20,6 +21,8 @@ export interface FileFormat {
 }
 
 interface Signature extends Pick<FileFormat, 'name' | 'advice'> {
+  /** Default: `other`. */
+  readonly format?: FileFormat['format'];
   /** The bytes at `offset` from the start: text as latin1, or bytes in hexadecimal. */
   readonly offset?: number;
   readonly text?: string;
@@ -39,7 +42,7 @@ const extract = 'unpack it first and give the URL of the disk image inside';
 const notDisk = 'give the URL of a qcow2 or raw disk image';
 
 const signatures: readonly Signature[] = [
-  { name: 'an ISO 9660 image', advice: notDisk, offset: 0x8001, text: 'CD001' },
+  { format: 'iso', name: 'an ISO 9660 image', advice: notDisk, offset: 0x8001, text: 'CD001' },
   { name: 'a VMDK image', advice: convert, text: 'KDMV' },
   { name: 'a VMDK image', advice: convert, text: 'COWD' },
   { name: 'the descriptor of a VMDK image', advice: convert, text: '# Disk DescriptorFile' },
@@ -52,15 +55,15 @@ const signatures: readonly Signature[] = [
   { name: 'a Bochs image', advice: convert, text: 'Bochs Virtual HD Image' },
   { name: 'a cloop image', advice: convert, text: '#!/bin/sh\n#V2.0 Format' },
   { name: 'encrypted (LUKS)', advice: 'give the URL of an image that is not', text: 'LUKS', hex: 'babe' },
-  { name: 'a gzip file', advice: decompress, hex: '1f8b08' },
-  { name: 'an xz file', advice: decompress, hex: 'fd377a585a00' },
+  { format: 'gzip', name: 'a gzip file', advice: decompress, hex: '1f8b08' },
+  { format: 'xz', name: 'an xz file', advice: decompress, hex: 'fd377a585a00' },
   { name: 'a zstd file', advice: decompress, hex: '28b52ffd' },
   { name: 'a bzip2 file', advice: decompress, text: 'BZh' },
   { name: 'an lz4 file', advice: decompress, hex: '04224d18' },
   { name: 'an lzip file', advice: decompress, text: 'LZIP' },
   { name: 'a zip archive', advice: extract, hex: '504b0304' },
   { name: 'a 7z archive', advice: extract, hex: '377abcaf271c' },
-  { name: 'a squashfs file system', advice: notDisk, text: 'hsqs' },
+  { format: 'squashfs', name: 'a squashfs file system', advice: notDisk, text: 'hsqs' },
   { name: 'an Android sparse image', advice: 'turn it into a raw image with simg2img', hex: '3aff26ed' },
   { name: 'a Debian package or other ar archive', advice: notDisk, text: '!<arch>\n' },
   { name: 'a cpio archive, such as an initial ramdisk', advice: notDisk, text: '07070' },
@@ -84,7 +87,7 @@ export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
   if (head.length === 0) return other('an empty file');
   if (head.toString('latin1', 0, 4) === 'QFI\xfb') return qcow(head);
   const known = signatures.find((signature) => matches(head, signature)) ?? archive(head);
-  if (known !== null) return other(known.name, known.advice);
+  if (known !== null) return { format: known.format ?? 'other', name: known.name, advice: known.advice };
   const footer = tail === undefined ? null : recogniseFooter(tail);
   if (footer !== null) return footer;
   if (hasPartitionTable(head)) {
@@ -113,10 +116,12 @@ function qcow(head: Buffer): FileFormat {
     : other(`a qcow image of version ${version}`, convert);
 }
 
-function archive(head: Buffer): Pick<FileFormat, 'name' | 'advice'> | null {
+function archive(head: Buffer): Pick<Signature, 'format' | 'name' | 'advice'> | null {
   if (head.toString('latin1', 257, 262) !== 'ustar') return null;
   const firstMember = upTo(head.toString('latin1', 0, 100), '\0');
-  return { name: firstMember.endsWith('.ovf') ? 'an OVA archive' : 'a tar archive', advice: extract };
+  return firstMember.endsWith('.ovf')
+    ? { name: 'an OVA archive', advice: extract }
+    : { format: 'tar', name: 'a tar archive', advice: extract };
 }
 
 /** A fixed VHD and a DMG are raw disks with a footer. */

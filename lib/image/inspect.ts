@@ -33,7 +33,7 @@ export async function inspectImage(path: string, options: InspectOptions): Promi
   const head = await readAt(handle, 0, Math.min(fileSizeBytes, headBytes));
   const tail = await readAt(handle, Math.max(0, fileSizeBytes - tailBytes), Math.min(fileSizeBytes, tailBytes));
   const { format, name, advice } = recognise({ head, tail });
-  if (format === 'other' || format === 'checksums') {
+  if (format !== 'qcow2' && format !== 'raw' && format !== 'unknown') {
     throw new ImageBuilderError('image.unsupported', `the file is ${name}, no qcow2 or raw image: ${advice}`);
   }
   // A file larger than its disk by more than tables and leftovers was not made in good faith.
