@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import type { Broker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import type { SubmissionKind } from './plan.ts';
 import type { Dealing } from './submit.ts';
 

@@ -8,7 +8,7 @@ import { type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';

@@ -9,7 +9,7 @@ import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import type { BuildRequestInput } from '#lib/api/request.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type BaseImage, makeBaseImage } from '../images/base-image.ts';
 import { baseImageCache } from '../images/cache.ts';

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import type { Log } from '../log.ts';
+import type { NotificationWay, Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
 import { eventOf } from './event.ts';
-import { followEvents, type LiveLedger } from './follower.ts';
+import { followEvents } from './follower.ts';
 import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
-import type { NotificationWay, Verdict } from './ledger.ts';
+import type { LiveLedger } from './live-ledger.ts';
 import { openProgress } from './progress.ts';
 import type { Submission } from './submission.ts';
 import { declareTopology } from './topology.ts';

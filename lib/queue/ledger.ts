@@ -1,11 +1,19 @@
-import { type BuildEvent, type BuildState, type GuestReport, isTerminal } from '../api/event.ts';
-import { anonymous } from '../callers.ts';
+import { type BuildEvent, isTerminal } from '../api/event.ts';
+import {
+  applyToBuild,
+  type Build,
+  type BuildView,
+  isNewest,
+  isSameRequest,
+  type NotificationWay,
+  newBuild,
+  type Verdict,
+} from './build.ts';
+import { dropOldest } from './drop-oldest.ts';
 import type { StreamRecord } from './record.ts';
+import { createSeenWorkers, type SeenWorker } from './seen-workers.ts';
 import type { Submission } from './submission.ts';
 import { createSubmissionCount } from './submission-count.ts';
-
-/** A way in which a caller is notified of the end of a build; `queued`: it was notified of the beginning. */
-export type NotificationWay = Extract<StreamRecord, { kind: 'told' }>['way'];
 
 /**
  * The ledger of builds: the meaning of the events stream, as a function of its records in order. Every replica reads
@@ -21,53 +29,6 @@ export type NotificationWay = Extract<StreamRecord, { kind: 'told' }>['way'];
  * - The first terminal event ends the build; nothing after it counts.
  * - A withdrawn submission is never built; where a worker has it already, it is cancelled.
  */
-
-/** The effect of a record. Only an `applied` one has changed anything. */
-export type Verdict = 'applied' | 'duplicate' | 'not_owner' | 'superseded' | 'finished' | 'unknown';
-
-/** A build by the records so far. Times are those of the events. */
-export interface BuildView {
-  readonly buildId: string;
-  readonly ticketId: string | number;
-  readonly progressTrigger: string;
-  /** Name of the caller that submitted it. */
-  readonly caller: string;
-  readonly state: BuildState;
-  /** The newest event that counted. */
-  readonly event: BuildEvent;
-  /** Sequence number of the newest event. */
-  readonly sequence: number;
-  readonly queuedAt: string;
-  readonly startedAt: string | null;
-  readonly updatedAt: string;
-  readonly finishedAt: string | null;
-  /** Number of claims by workers. */
-  readonly attempt: number;
-  /** Number of these attempts that their workers handed back; the others ended with a dead worker or guest. */
-  readonly handBacks: number;
-  /** The worker that owns it; null while it waits and after its end. */
-  readonly owner: string | null;
-  /** True once a cancel was asked for, also after the end. */
-  readonly cancelling: boolean;
-  /** The build that superseded it; null for most. */
-  readonly supersededBy: string | null;
-  /** True when that build is of another request, or may be. */
-  readonly conflicting: boolean;
-  /** Digest of its request; null for a build that was submitted by a version without digests. */
-  readonly requestDigest: string | null;
-  /** How the caller was notified of its end, or, before that, of its beginning. */
-  readonly notified: readonly NotificationWay[];
-  /** The newest lines of its log, oldest first. */
-  readonly logTail: readonly string[];
-}
-
-/** A worker by its events. */
-export interface SeenWorker {
-  readonly name: string;
-  readonly lastSeenAt: string;
-  /** How it opens images; null while it has not reported that. */
-  readonly guest: GuestReport | null;
-}
 
 export interface Ledger {
   /** Takes the next record of the stream. */
@@ -110,65 +71,35 @@ export interface LedgerOptions {
 
 const maximumFinished = 200;
 const maximumIds = 10_000;
-const maximumWorkers = 200;
-const maximumLogLines = 60;
-
-type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
-type State = Writable<BuildView>;
 
 export function createLedger(options: LedgerOptions): Ledger {
-  const builds = new Map<string, State>();
+  const builds = new Map<string, Build>();
   /** Unfinished builds by their request. */
-  const byRequest = new Map<string, State>();
+  const byRequest = new Map<string, Build>();
   /** Ids of finished builds, oldest first, also of those whose details are dropped: late events must not revive them. */
   const finished = new Set<string>();
   /** Ids of finished builds whose details are kept. */
   const detailed = new Set<string>();
-  const superseded = new Map<string, State>();
+  const superseded = new Map<string, Build>();
   const submissions = createSubmissionCount();
-  const workers = new Map<string, SeenWorker>();
+  const workers = createSeenWorkers();
 
-  const expired = (build: State, now: Date) =>
+  const expired = (build: Build, now: Date) =>
     now.getTime() - Date.parse(build.updatedAt) > options.forgetAfterSeconds * 1000;
 
-  const newState = (event: BuildEvent, submission: Submission | undefined): State => ({
-    buildId: event.build_id,
-    ticketId: event.ticket_id,
-    progressTrigger: event.progress_trigger,
-    caller: submission?.caller ?? anonymous.name,
-    state: event.state,
-    event,
-    sequence: event.sequence,
-    queuedAt: event.time,
-    startedAt: null,
-    updatedAt: event.time,
-    finishedAt: null,
-    // Where the stream begins in the middle of a build, its first record there is believed, and earlier attempts do not
-    // count against it.
-    attempt: event.state === 'queued' ? event.attempt : Math.max(event.attempt - 1, 0),
-    handBacks: Math.max(0, event.attempt - (event.state === 'queued' && event.error === undefined ? 0 : 1)),
-    owner: null,
-    cancelling: false,
-    supersededBy: null,
-    conflicting: false,
-    requestDigest: submission?.request_sha256 ?? null,
-    notified: [],
-    logTail: [],
-  });
-
-  const supersede = (build: State, rival: State): State => ({
+  const supersede = (build: Build, rival: Build): Build => ({
     ...build,
     supersededBy: rival.buildId,
     conflicting: !isSameRequest(rival, build.requestDigest),
   });
 
-  const register = (event: BuildEvent, submission: Submission | undefined): State | undefined => {
-    const build = newState(event, submission);
+  const register = (event: BuildEvent, submission: Submission | undefined): Build | undefined => {
+    const build = newBuild(event, submission);
     const key = requestKey(build);
     const rival = byRequest.get(key);
     if (rival !== undefined && !expired(rival, new Date(event.time))) {
       superseded.set(event.build_id, supersede(build, rival));
-      trim(superseded, maximumIds);
+      dropOldest(superseded, maximumIds);
       return undefined;
     }
     if (rival !== undefined) builds.delete(rival.buildId);
@@ -178,29 +109,12 @@ export function createLedger(options: LedgerOptions): Ledger {
     return build;
   };
 
-  const accept = (build: State, event: BuildEvent) => {
-    build.event = event;
-    build.state = event.state;
-    build.sequence = event.sequence;
-    build.updatedAt = event.time;
-    if (event.log !== undefined) build.logTail = [...build.logTail, ...event.log].slice(-maximumLogLines);
-    if (event.worker !== null) {
-      const guest = event.guest ?? workers.get(event.worker)?.guest ?? null;
-      workers.delete(event.worker);
-      workers.set(event.worker, { name: event.worker, lastSeenAt: event.time, guest });
-      trim(workers, maximumWorkers);
-    }
-    if (event.state !== 'running') build.owner = null;
-    if (isTerminal(event.state)) finish(build, event);
-  };
-
   const close = (buildId: string) => {
     finished.add(buildId);
-    trim(finished, maximumIds);
+    dropOldest(finished, maximumIds);
   };
 
-  const finish = (build: State, event: BuildEvent) => {
-    build.finishedAt = event.time;
+  const finish = (build: Build) => {
     byRequest.delete(requestKey(build));
     // Moves it to the end of the map: finished builds are kept in the order in which they finished.
     builds.delete(build.buildId);
@@ -216,28 +130,14 @@ export function createLedger(options: LedgerOptions): Ledger {
   const applyEvent = (event: BuildEvent, submission: Submission | undefined): Verdict => {
     if (superseded.has(event.build_id)) return 'superseded';
     const known = builds.get(event.build_id);
-    if (finished.has(event.build_id)) {
-      return known !== undefined && sameEvent(known.event, event) ? 'duplicate' : 'finished';
-    }
+    if (finished.has(event.build_id)) return known !== undefined && isNewest(event, known) ? 'duplicate' : 'finished';
     const build = known ?? register(event, submission);
     if (build === undefined) return 'superseded';
-    if (event.state === 'queued' && known === undefined) {
-      accept(build, event);
-      return 'applied';
-    }
-    const owns = build.owner !== null && build.owner === event.worker && build.attempt === event.attempt;
-    if (owns) {
-      if (event.sequence <= build.sequence) return 'duplicate';
-      if (event.state === 'queued' && event.error === undefined) build.handBacks += 1;
-      accept(build, event);
-      return 'applied';
-    }
-    if (event.state === 'queued' || event.attempt !== build.attempt + 1) return 'not_owner';
-    build.attempt = event.attempt;
-    build.owner = event.worker;
-    build.startedAt ??= event.time;
-    accept(build, event);
-    return 'applied';
+    const verdict = applyToBuild(build, event, known === undefined);
+    if (verdict !== 'applied') return verdict;
+    workers.note(event);
+    if (isTerminal(event.state)) finish(build);
+    return verdict;
   };
 
   const applyCancel = (buildId: string): Verdict => {
@@ -254,7 +154,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     const build = builds.get(buildId);
     if (superseded.has(buildId) || finished.has(buildId) || (build?.attempt ?? 0) > 0) return applyCancel(buildId);
     // Another submission was answered with this build's id.
-    const isWinner = ({ supersededBy, conflicting }: State) => supersededBy === buildId && !conflicting;
+    const isWinner = ({ supersededBy, conflicting }: Build) => supersededBy === buildId && !conflicting;
     if ([...superseded.values()].some(isWinner)) return 'duplicate';
     if (build !== undefined) {
       builds.delete(buildId);
@@ -303,28 +203,11 @@ export function createLedger(options: LedgerOptions): Ledger {
       const build = builds.get(buildId);
       return build?.owner === worker && build.attempt === attempt;
     },
-    workers: () => [...workers.values()].reverse(),
+    workers: () => workers.list(),
   };
-}
-
-function sameEvent(one: BuildEvent, other: BuildEvent): boolean {
-  return one.worker === other.worker && one.attempt === other.attempt && one.sequence === other.sequence;
-}
-
-/** True when the digest is known and is that of the build's request. */
-export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | null): boolean {
-  return build.requestDigest !== null && build.requestDigest === digest;
 }
 
 /** Neither names of callers nor progress triggers hold a blank. */
 function requestKey({ caller, ticketId, progressTrigger }: RequestKey): string {
   return `${caller} ${progressTrigger} ${ticketId}`;
-}
-
-/** Drops the oldest entries beyond `maximum`. */
-function trim(entries: Map<string, unknown> | Set<string>, maximum: number): void {
-  for (const key of entries.keys()) {
-    if (entries.size <= maximum) return;
-    entries.delete(key);
-  }
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
-import type { BuildView, Ledger, Verdict } from './ledger.ts';
+import { type BuildView, isNewest, type Verdict } from './build.ts';
+import type { Ledger } from './ledger.ts';
 import type { StreamRecord } from './record.ts';
 
 /**
@@ -116,11 +117,6 @@ export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: Re
     }
     return records;
   }
-}
-
-/** True for the newest event that counted, also when it arrives once more. */
-function isNewest(event: BuildEvent, { event: newest }: BuildView): boolean {
-  return event.worker === newest.worker && event.attempt === newest.attempt && event.sequence === newest.sequence;
 }
 
 function withoutLog({ log: _log, guest: _guest, error, ...event }: BuildEvent): BuildEvent {

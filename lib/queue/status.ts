@@ -1,6 +1,7 @@
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
-import type { BuildView, Ledger } from './ledger.ts';
+import type { BuildView } from './build.ts';
+import type { Ledger } from './ledger.ts';
 
 /** A build as `status` shows it. */
 export function toBuildStatus(build: BuildView, now: Date, options: { readonly logTail?: boolean } = {}): BuildStatus {

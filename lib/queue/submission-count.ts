@@ -1,4 +1,5 @@
 import { maximumBuildsAnHour } from '../callers.ts';
+import { dropOldest } from './drop-oldest.ts';
 
 /** Counts the recent submissions of each caller, in bounded memory. */
 export interface SubmissionCount {
@@ -34,9 +35,4 @@ export function createSubmissionCount(): SubmissionCount {
       return [...(submissions.get(caller)?.values() ?? [])].filter((time) => time > from).sort((a, b) => a - b);
     },
   };
-}
-
-function dropOldest(entries: Map<string, unknown>, maximum: number): void {
-  const [oldest] = entries.keys();
-  if (entries.size > maximum && oldest !== undefined) entries.delete(oldest);
 }

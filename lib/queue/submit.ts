@@ -3,9 +3,9 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest, BuildRequestInput } from '../api/request.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { Broker } from './broker.ts';
+import { isSameRequest, type Verdict } from './build.ts';
 import { eventOf } from './event.ts';
 import type { BuildJob } from './job.ts';
-import { isSameRequest, type Verdict } from './ledger.ts';
 import { digestRequest } from './submission.ts';
 
 export interface SubmitOptions {

@@ -1,6 +1,6 @@
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
+import type { BuildView } from '../queue/build.ts';
 import type { BuildJob } from '../queue/job.ts';
-import type { BuildView } from '../queue/ledger.ts';
 import type { Outcome } from './reporter.ts';
 
 /** Decisions of a worker, as functions of the facts that it has. They have no effects. */

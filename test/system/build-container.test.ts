@@ -13,7 +13,7 @@ import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { findRoot } from '#lib/image/layout.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
 import type { Docker } from '../../lab/servers/docker.ts';
 import {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { call, type FunctionProcess } from '../../lab/servers/function.ts';

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildStep } from '#lib/api/event.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, type FleetOptions, startFleet } from '../../../lab/fleet/fleet.ts';
 import { assertNothingLeft, type Observation, observe } from '../../../lab/leaks.ts';
 import type { FunctionProcess } from '../../../lab/servers/function.ts';

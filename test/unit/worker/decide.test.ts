@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
-import type { BuildView } from '#lib/queue/ledger.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import {
   type AttemptDecision,
   decide,

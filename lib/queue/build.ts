@@ -1,0 +1,115 @@
+import { type BuildEvent, type BuildState, isTerminal } from '../api/event.ts';
+import { anonymous } from '../callers.ts';
+import type { StreamRecord } from './record.ts';
+import type { Submission } from './submission.ts';
+
+/** One build by its records: how it begins, and what an event of it does to it. */
+
+/** A way in which a caller is notified of the end of a build; `queued`: it was notified of the beginning. */
+export type NotificationWay = Extract<StreamRecord, { kind: 'told' }>['way'];
+
+/** The effect of a record. Only an `applied` one has changed anything. */
+export type Verdict = 'applied' | 'duplicate' | 'not_owner' | 'superseded' | 'finished' | 'unknown';
+
+/** A build by the records so far. Times are those of the events. */
+export interface BuildView {
+  readonly buildId: string;
+  readonly ticketId: string | number;
+  readonly progressTrigger: string;
+  /** Name of the caller that submitted it. */
+  readonly caller: string;
+  readonly state: BuildState;
+  /** The newest event that counted. */
+  readonly event: BuildEvent;
+  /** Sequence number of the newest event. */
+  readonly sequence: number;
+  readonly queuedAt: string;
+  readonly startedAt: string | null;
+  readonly updatedAt: string;
+  readonly finishedAt: string | null;
+  /** Number of claims by workers. */
+  readonly attempt: number;
+  /** Number of these attempts that their workers handed back; the others ended with a dead worker or guest. */
+  readonly handBacks: number;
+  /** The worker that owns it; null while it waits and after its end. */
+  readonly owner: string | null;
+  /** True once a cancel was asked for, also after the end. */
+  readonly cancelling: boolean;
+  /** The build that superseded it; null for most. */
+  readonly supersededBy: string | null;
+  /** True when that build is of another request, or may be. */
+  readonly conflicting: boolean;
+  /** Digest of its request; null for a build that was submitted by a version without digests. */
+  readonly requestDigest: string | null;
+  /** How the caller was notified of its end, or, before that, of its beginning. */
+  readonly notified: readonly NotificationWay[];
+  /** The newest lines of its log, oldest first. */
+  readonly logTail: readonly string[];
+}
+
+/** A build that the ledger changes; all others see it as a `BuildView`. */
+export type Build = { -readonly [Key in keyof BuildView]: BuildView[Key] };
+
+const maximumLogLines = 60;
+
+/** A build as its first event in the stream describes it. The event has not been applied yet. */
+export function newBuild(event: BuildEvent, submission: Submission | undefined): Build {
+  return {
+    buildId: event.build_id,
+    ticketId: event.ticket_id,
+    progressTrigger: event.progress_trigger,
+    caller: submission?.caller ?? anonymous.name,
+    state: event.state,
+    event,
+    sequence: event.sequence,
+    queuedAt: event.time,
+    startedAt: null,
+    updatedAt: event.time,
+    finishedAt: null,
+    // Where the stream begins in the middle of a build, its first record there is believed, and earlier attempts do not
+    // count against it.
+    attempt: event.state === 'queued' ? event.attempt : Math.max(event.attempt - 1, 0),
+    handBacks: Math.max(0, event.attempt - (event.state === 'queued' && event.error === undefined ? 0 : 1)),
+    owner: null,
+    cancelling: false,
+    supersededBy: null,
+    conflicting: false,
+    requestDigest: submission?.request_sha256 ?? null,
+    notified: [],
+    logTail: [],
+  };
+}
+
+/** Applies an event to its build, which has not ended. `isFirst`: it is the build's first one in the stream. */
+export function applyToBuild(build: Build, event: BuildEvent, isFirst: boolean): Verdict {
+  if (!(isFirst && event.state === 'queued')) {
+    const isOwner = build.owner !== null && build.owner === event.worker && build.attempt === event.attempt;
+    if (isOwner) {
+      if (event.sequence <= build.sequence) return 'duplicate';
+      if (event.state === 'queued' && event.error === undefined) build.handBacks += 1;
+    } else {
+      if (event.state === 'queued' || event.attempt !== build.attempt + 1) return 'not_owner';
+      build.attempt = event.attempt;
+      build.owner = event.worker;
+      build.startedAt ??= event.time;
+    }
+  }
+  build.event = event;
+  build.state = event.state;
+  build.sequence = event.sequence;
+  build.updatedAt = event.time;
+  if (event.log !== undefined) build.logTail = [...build.logTail, ...event.log].slice(-maximumLogLines);
+  if (event.state !== 'running') build.owner = null;
+  if (isTerminal(event.state)) build.finishedAt = event.time;
+  return 'applied';
+}
+
+/** True for the newest event of the build that counted, also when it arrives once more. */
+export function isNewest(event: BuildEvent, { event: newest }: BuildView): boolean {
+  return event.worker === newest.worker && event.attempt === newest.attempt && event.sequence === newest.sequence;
+}
+
+/** True when the digest is known and is that of the build's request. */
+export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | null): boolean {
+  return build.requestDigest !== null && build.requestDigest === digest;
+}
