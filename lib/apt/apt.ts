@@ -1,8 +1,7 @@
-import type { ScriptRunner } from '../guest/guest.ts';
-import { type InstallOptions, installPackages } from './install.ts';
-import { type InstalledPackage, readPackages } from './packages.ts';
+import type { InstallOptions } from './install.ts';
+import type { InstalledPackage } from './packages.ts';
 import type { InstallPlan } from './resolve.ts';
-import { type UpdateOptions, updateLists } from './update.ts';
+import type { UpdateOptions } from './update.ts';
 
 /** Apt for one opened image. It runs inside the image, or outside on the worker, with the same errors and progress. */
 export interface Apt extends AsyncDisposable {
@@ -16,16 +15,4 @@ export interface Installation {
   readonly plan: InstallPlan;
   /** All that the image has afterwards. */
   readonly packages: readonly InstalledPackage[];
-}
-
-/** The image's own apt, for a session that has a network. */
-export function aptInside(session: ScriptRunner): Apt {
-  return {
-    updateLists: (options) => updateLists(session, options),
-    installPackages: async (specifications, options) => ({
-      plan: await installPackages(session, specifications, options),
-      packages: await readPackages(session),
-    }),
-    async [Symbol.asyncDispose]() {},
-  };
 }

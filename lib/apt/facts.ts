@@ -28,8 +28,8 @@ export interface ImageFacts {
  * Reads the facts of an opened image. Throws `image.unsupported` where it is not a system with dpkg and apt, and
  * `image.corrupt` where dpkg was interrupted or left packages half installed: nothing can be added to such an image.
  */
-export async function readImageFacts(session: ScriptRunner): Promise<ImageFacts> {
-  const lines = await runScript(session, 'facts', {
+export async function readImageFacts(runner: ScriptRunner): Promise<ImageFacts> {
+  const lines = await runScript(runner, 'facts', {
     files: { packages: texts.packages },
     timeoutMs: 120_000,
   }).catch((error: unknown) => Promise.reject(databaseError(error)));

@@ -30,17 +30,17 @@ export interface InstallOptions extends ResolveOptions, KnownRepositories {
  * repository may have changed since. The retry is safe, because apt downloads everything before it changes anything.
  */
 export async function installPackages(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   specifications: readonly string[],
   options: InstallOptions,
 ): Promise<InstallPlan> {
   if (specifications.length === 0) return { install: [], remove: [] };
-  const first = await install(session, specifications, options);
+  const first = await install(runner, specifications, options);
   if (first.error === null) return first.plan;
   if (!first.outOfStep) throw first.error;
   options.onLog(`${first.error.message}; trying again with new package lists`);
-  await updateLists(session, { ...options, anew: true, onProgress: () => {} });
-  const second = await install(session, specifications, { ...options, anew: true });
+  await updateLists(runner, { ...options, anew: true, onProgress: () => {} });
+  const second = await install(runner, specifications, { ...options, anew: true });
   if (second.error !== null) throw second.error;
   return second.plan;
 }
@@ -53,15 +53,15 @@ interface InstallResult {
 }
 
 async function install(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   specifications: readonly string[],
   options: InstallOptions & { readonly anew?: boolean },
 ): Promise<InstallResult> {
-  const plan = await resolvePackages(session, specifications, options);
+  const plan = await resolvePackages(runner, specifications, options);
   options.onPlan?.(plan);
   const failures: AptStatus[] = [];
   const total = 2 * plan.install.length;
-  const run = await runApt(session, 'install', {
+  const run = await runApt(runner, 'install', {
     arguments: [recommendsOption(options.recommends), ...specifications],
     files: { 'apt.conf': renderAptConfiguration(options) },
     onLine: options.onLog,

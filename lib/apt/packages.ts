@@ -21,9 +21,9 @@ export interface PackageChange {
 }
 
 /** Reads which packages an image has; none where it has no dpkg. Throws `image.corrupt` where dpkg cannot list them. */
-export async function readPackages(session: ScriptRunner): Promise<InstalledPackage[]> {
+export async function readPackages(runner: ScriptRunner): Promise<InstalledPackage[]> {
   try {
-    return parsePackages(await runScript(session, 'packages', { timeoutMs: 120_000 }));
+    return parsePackages(await runScript(runner, 'packages', { timeoutMs: 120_000 }));
   } catch (error) {
     throw databaseError(error);
   }

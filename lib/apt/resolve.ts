@@ -25,7 +25,7 @@ export interface ResolveOptions {
  * the image's own packages do not fit together.
  */
 export async function resolvePackages(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
 ): Promise<InstallPlan> {
@@ -36,7 +36,7 @@ export async function resolvePackages(
   // Apt stops at the first kind of problem. Each round takes out the packages that it named, until apt is content with
   // the rest.
   while (remaining.length > 0) {
-    const round = await simulate(session, remaining, options);
+    const round = await simulate(runner, remaining, options);
     const found = roundProblems(round, remaining);
     if (found.size === 0 && round.exitCode === 0) {
       if (problems.size === 0) return parsePlan(round.simulation);
@@ -70,12 +70,12 @@ interface Round {
 }
 
 async function simulate(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
 ): Promise<Round> {
   const names = specifications.map((specification) => bareName(specification));
-  const { exitCode, lines } = await runApt(session, 'resolve', {
+  const { exitCode, lines } = await runApt(runner, 'resolve', {
     arguments: [recommendsOption(options.recommends), ...specifications],
     files: { 'apt.conf': renderAptConfiguration(options), names: `${names.join('\n')}\n` },
     timeoutMs: 600_000,

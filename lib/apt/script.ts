@@ -20,16 +20,16 @@ const urlCredentials = /:\/\/[^\s/@'"]+@/g;
 
 /**
  * Runs one of our scripts and returns every line it wrote, oldest first, without the credentials of URLs. Throws as
- * `session.run` does.
+ * `runner.run` does.
  */
 export async function runScript(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   name: ScriptName,
   options: Omit<GuestScript, 'name' | 'text'> = {},
 ): Promise<string[]> {
   const lines: string[] = [];
   let characters = 0;
-  await session.run({
+  await runner.run({
     ...options,
     name,
     text: texts[name],
@@ -64,12 +64,12 @@ export interface AptRun {
  * killed.
  */
 export async function runApt(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   name: ScriptName,
   options: Omit<GuestScript, 'name' | 'text'> = {},
 ): Promise<AptRun> {
   let exitCode: number | undefined;
-  const lines = await runScript(session, name, {
+  const lines = await runScript(runner, name, {
     ...options,
     onStatusLine: (line) => {
       const match = /^exit:([0-9]+)$/.exec(line);

@@ -42,7 +42,7 @@ export function renderSources(source: PpaSource, facts: ImageFacts, series: stri
 
 /** Writes the sources of all PPAs into an image. Doing it twice is the same as doing it once. */
 export async function addSources(
-  session: ScriptRunner,
+  runner: ScriptRunner,
   facts: ImageFacts,
   sources: readonly PpaSource[],
   series: string,
@@ -68,7 +68,7 @@ export async function addSources(
   }
   if (list.length === 0) return;
   files['source-list'] = `${list.join('\n')}\n`;
-  await runScript(session, 'add-sources', { arguments: ['source-list'], files, timeoutMs: 60_000 });
+  await runScript(runner, 'add-sources', { arguments: ['source-list'], files, timeoutMs: 60_000 });
 }
 
 /**

@@ -35,11 +35,11 @@ const retryPausesMs: readonly number[] = [5_000, 20_000];
  * `upstream.*`, naming every such PPA or repository and why. Where the only fault is that lists are damaged or do not
  * fit together, they are fetched again first: a mirror in the middle of its own update looks like that.
  */
-export async function updateLists(session: ScriptRunner, options: UpdateOptions): Promise<void> {
+export async function updateLists(runner: ScriptRunner, options: UpdateOptions): Promise<void> {
   const pausesMs = options.retryPausesMs ?? retryPausesMs;
   for (let attempt = 0; ; attempt += 1) {
     const anew = options.anew === true || attempt > 0;
-    const run = await update(session, { ...options, anew });
+    const run = await update(runner, { ...options, anew });
     const error = updateError(run.lines, run.exitCode, options);
     if (error === null) return;
     const pauseMs = pausesMs[attempt];
@@ -49,8 +49,8 @@ export async function updateLists(session: ScriptRunner, options: UpdateOptions)
   }
 }
 
-function update(session: ScriptRunner, options: UpdateOptions): Promise<AptRun> {
-  return runApt(session, 'update', {
+function update(runner: ScriptRunner, options: UpdateOptions): Promise<AptRun> {
+  return runApt(runner, 'update', {
     files: { 'apt.conf': renderAptConfiguration(options) },
     onLine: options.onLog,
     onStatusLine: (line) => {

@@ -1,5 +1,6 @@
 import type { ImageResult } from '../api/event.ts';
-import { type Apt, aptInside } from '../apt/apt.ts';
+import type { Apt } from '../apt/apt.ts';
+import { aptInside } from '../apt/inside/apt-inside.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';

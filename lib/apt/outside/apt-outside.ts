@@ -40,15 +40,15 @@ export interface AptOutsideOptions {
  * cannot be used from outside the image, `image.too_large`, `guest.failed`, and `tool.failed` where the worker has no
  * apt.
  */
-export async function openAptOutside(session: ScriptRunner, options: AptOutsideOptions): Promise<Apt> {
+export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOptions): Promise<Apt> {
   const { facts, binds, workDirectory, signal } = options;
   const lists = folderFor(binds, '/var/lib/apt/lists');
   const cache = folderFor(binds, '/var/cache/apt');
   const archives = join(cache, 'archives');
-  const state = await readAptState(session, facts);
+  const state = await readAptState(inside, facts);
   const sources = readOutsideSources(state.sources);
   const keyrings = await readKeyrings(
-    session,
+    inside,
     sources.flatMap((source) => source.signedBy?.paths ?? []),
   );
   await using opened = new AsyncDisposableStack();
@@ -82,7 +82,7 @@ export async function openAptOutside(session: ScriptRunner, options: AptOutsideO
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
   const worker = createWorkerRunner({ place, directory, configuration, signal });
   const { architecture } = facts;
-  const parts = { session, worker, place, directory, archives, state, architecture, signal };
+  const parts = { inside, worker, place, directory, archives, state, architecture, signal };
   const kept = opened.move();
   return {
     updateLists: (updateOptions) => updateLists(worker, updateOptions),
@@ -92,7 +92,7 @@ export async function openAptOutside(session: ScriptRunner, options: AptOutsideO
 }
 
 interface InstallParts {
-  readonly session: ScriptRunner;
+  readonly inside: ScriptRunner;
   readonly worker: ScriptRunner;
   readonly place: WorkerPlace;
   readonly directory: string;
@@ -108,7 +108,7 @@ async function install(
   specifications: readonly string[],
   options: InstallOptions,
 ): Promise<Installation> {
-  const { session, worker, place, directory, state, architecture, signal } = parts;
+  const { inside, worker, place, directory, state, architecture, signal } = parts;
   // The worker's apt "installs" with a dpkg that does nothing. Its download counts as the first half of the progress.
   const plan = await installPackages(worker, specifications, {
     ...options,
@@ -128,7 +128,7 @@ async function install(
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const total = 2 * archives.length;
   const packages = await installDownloaded(
-    session,
+    inside,
     {
       folder,
       archives,
@@ -160,10 +160,10 @@ function assertDownloaded(plan: InstallPlan, count: number): void {
   );
 }
 
-async function readKeyrings(session: ScriptRunner, named: readonly string[]): Promise<Keyrings> {
+async function readKeyrings(inside: ScriptRunner, named: readonly string[]): Promise<Keyrings> {
   const paths = [...new Set(named)];
   if (paths.length === 0) return new Map();
-  const records = await readRecords(session, 'keyrings', { files: { paths: `${paths.join('\n')}\n` } });
+  const records = await readRecords(inside, 'keyrings', { files: { paths: `${paths.join('\n')}\n` } });
   return new Map(
     records.flatMap(({ kind, name, content }): [string, Buffer][] => {
       const path = kind === 'keyring' ? paths[Number(name)] : undefined;

@@ -51,16 +51,16 @@ APT::Get::AutomaticRemove "false";
  * of a network.
  */
 export async function installDownloaded(
-  session: ScriptRunner,
+  inside: ScriptRunner,
   handIn: HandIn,
   options: DownloadedInstallOptions,
 ): Promise<InstalledPackage[]> {
   const { folder, archives, remove, extendedStates } = handIn;
-  if (archives.length === 0 && remove.length === 0 && extendedStates === null) return await readPackages(session);
+  if (archives.length === 0 && remove.length === 0 && extendedStates === null) return await readPackages(inside);
   const lines: string[] = [];
   const failures: AptStatus[] = [];
   let exitCode: number | undefined;
-  await runOutsideScript(session, 'install', {
+  await runOutsideScript(inside, 'install', {
     folder,
     files: {
       'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${outsideConfiguration}`,
@@ -95,7 +95,7 @@ export async function installDownloaded(
   assertNotKilled(exitCode, lines);
   const error = installError({ exitCode, lines }, failures, { sources: [] });
   if (error !== null) throw explainNetworkFailure(error, lines);
-  const packages = await readPackages(session);
+  const packages = await readPackages(inside);
   assertInstalled(handIn, packages);
   return packages;
 }

@@ -26,13 +26,13 @@ const unzip = promisify(gunzip);
  * Runs a script that prints records, and returns them. The output comes from an image, so it is parsed as untrusted.
  */
 export async function readRecords(
-  session: ScriptRunner,
+  inside: ScriptRunner,
   name: 'state' | 'keyrings',
   options: OutsideScriptOptions = {},
 ): Promise<ImageRecord[]> {
   const lines: string[] = [];
   let characters = 0;
-  await runOutsideScript(session, name, {
+  await runOutsideScript(inside, name, {
     timeoutMs: 300_000,
     ...options,
     files: { ...options.files, records: outsideTexts.records },

@@ -13,11 +13,11 @@ export const outsideTexts = readShellScripts(join(import.meta.dirname, 'scripts'
 
 export type OutsideScriptOptions = Omit<GuestScript, 'name' | 'text'>;
 
-/** Runs one of our scripts. Throws as `session.run` does. */
+/** Runs one of our scripts. Throws as `runner.run` does. */
 export async function runOutsideScript(
-  session: ScriptRunner,
+  inside: ScriptRunner,
   name: OutsideScriptName,
   options: OutsideScriptOptions,
 ): Promise<void> {
-  await session.run({ ...options, name: `outside-${name}`, text: outsideTexts[name] });
+  await inside.run({ ...options, name: `outside-${name}`, text: outsideTexts[name] });
 }

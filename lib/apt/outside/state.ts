@@ -28,9 +28,9 @@ export interface StateFile {
   readonly content: Buffer;
 }
 
-/** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and as `session.run` does. */
-export async function readAptState(session: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
-  return stateOf(await readRecords(session, 'state'), facts.aptVersion);
+/** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and as `runner.run` does. */
+export async function readAptState(inside: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
+  return stateOf(await readRecords(inside, 'state'), facts.aptVersion);
 }
 
 /** Records that are read as text here; the others are passed on unread. */

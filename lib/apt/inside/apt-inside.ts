@@ -1,0 +1,17 @@
+import type { ScriptRunner } from '../../guest/guest.ts';
+import type { Apt } from '../apt.ts';
+import { installPackages } from '../install.ts';
+import { readPackages } from '../packages.ts';
+import { updateLists } from '../update.ts';
+
+/** The image's own apt, for an image whose scripts have a network. */
+export function aptInside(runner: ScriptRunner): Apt {
+  return {
+    updateLists: (options) => updateLists(runner, options),
+    installPackages: async (specifications, options) => ({
+      plan: await installPackages(runner, specifications, options),
+      packages: await readPackages(runner),
+    }),
+    async [Symbol.asyncDispose]() {},
+  };
+}
