@@ -1,6 +1,6 @@
 import type { InstallOptions } from './install.ts';
 import type { InstalledPackage } from './packages.ts';
-import type { InstallPlan } from './resolve.ts';
+import type { InstallPlan } from './simulation.ts';
 import type { UpdateOptions } from './update.ts';
 
 /** Apt for one opened image. It runs inside the image, or outside on the worker, with the same errors and progress. */

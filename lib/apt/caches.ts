@@ -1,12 +1,10 @@
-import { constants, createWriteStream } from 'node:fs';
-import { copyFile, lstat, mkdir, mkdtemp, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { isNodeError } from '../errors.ts';
 import { makeOwnFolder } from '../folders/private-folder.ts';
 import type { GuestBind } from '../guest/guest.ts';
 import { lock } from '../lock.ts';
 import type { PpaSource } from './launchpad.ts';
+import { copyLists, describeLists, ignoreMissing, takeLists } from './list-files.ts';
 
 /**
  * apt's own folders for one build. They are bound over those of the image, so that nothing that apt fetches lands in
@@ -38,7 +36,6 @@ export interface AptCachesOptions {
   readonly signal: AbortSignal;
 }
 
-const MiB = 1024 * 1024;
 /** Age after which an unfinished publication has no publisher any more: milliseconds. */
 const abandonedMs = 24 * 60 * 60 * 1000;
 
@@ -105,89 +102,6 @@ async function isPublished({ root, published, lists, accept, signal }: PublishOp
   return (await describeLists(lists, accept)) === (await describeLists(published, () => true));
 }
 
-/** Names of lists; apt's lock, its partial folder and foreign files are left out. */
-async function listNames(folder: string, accept: (name: string) => boolean): Promise<string[]> {
-  const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
-  return names.filter((name) => isListName(name) && accept(name)).sort();
-}
-
-/** `server_path_file`, as apt names them. The server's name may have characters that the file's may not. */
-function isListName(name: string): boolean {
-  const mark = name.lastIndexOf('_', name.length - 2);
-  return (
-    /^[A-Za-z0-9][A-Za-z0-9._%:+~@,=-]*$/.test(name.slice(0, Math.max(0, mark))) &&
-    /^[A-Za-z0-9._-]+$/.test(name.slice(mark + 1))
-  );
-}
-
-/** Equal for folders with the same lists: names, sizes and times, which apt sets to the server's. */
-async function describeLists(folder: string, accept: (name: string) => boolean): Promise<string> {
-  const names = await listNames(folder, accept);
-  const lines = names.map(async (name) => {
-    const found = await lstat(join(folder, name));
-    return `${name} ${found.size} ${Math.floor(found.mtimeMs / 1000)}`;
-  });
-  return (await Promise.all(lines)).join('\n');
-}
-
-/**
- * Copies the lists that `publishLists` has put there, with their times. The kernel copies, and shares the blocks where
- * it can.
- */
-async function takeLists(published: string, lists: string, signal: AbortSignal): Promise<void> {
-  for (const name of await listNames(published, () => true)) {
-    signal.throwIfAborted();
-    const source = join(published, name);
-    const target = join(lists, name);
-    await copyFile(source, target, constants.COPYFILE_FICLONE);
-    const { mtime } = await stat(source);
-    await utimes(target, mtime, mtime);
-  }
-}
-
-/**
- * Copies regular files with their times, never following a link, as the image's root may have put one there. False
- * when they are larger than `maximumBytes` together.
- */
-async function copyLists(
-  from: string,
-  to: string,
-  options: {
-    readonly accept: (name: string) => boolean;
-    readonly maximumBytes: number;
-    readonly signal: AbortSignal;
-  },
-): Promise<boolean> {
-  let total = 0;
-  for (const name of await listNames(from, options.accept)) {
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const file = await open(join(from, name), flags).catch((error: unknown) => {
-      if (isNodeError(error) && (error.code === 'ELOOP' || error.code === 'ENXIO')) return null;
-      throw error;
-    });
-    if (file === null) continue;
-    try {
-      const { size, mtime } = await file.stat().then((found) => (found.isFile() ? found : { size: -1, mtime: 0 }));
-      if (size < 0) continue;
-      total += size;
-      if (total > options.maximumBytes) return false;
-      const target = join(to, name);
-      // Opened once and read from there: the path may lead to another file by now.
-      const source = file.createReadStream({
-        autoClose: false,
-        start: 0,
-        end: Math.max(0, size - 1),
-        highWaterMark: MiB,
-      });
-      await pipeline(size === 0 ? [] : source, createWriteStream(target, { mode: 0o644 }), { signal: options.signal });
-      await utimes(target, mtime, mtime);
-    } finally {
-      await file.close();
-    }
-  }
-  return true;
-}
-
 /** Drops the lists of the base images used least recently, and leftovers of publishers that died. */
 async function evict(root: string, cacheBytes: number): Promise<void> {
   const entries = await Promise.all(
@@ -224,9 +138,4 @@ function comparable(nameOrUrl: string): string {
     .replace(/^[a-z+]+:\/+/, '')
     .toLowerCase()
     .replace(/%[0-9a-f]{2}|[^a-z0-9]/g, '');
-}
-
-function ignoreMissing(error: unknown): undefined {
-  if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
-  throw error;
 }

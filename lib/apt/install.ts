@@ -5,8 +5,9 @@ import { renderAptConfiguration } from './configuration.ts';
 import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
 import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
 import { describeRepository, type KnownRepositories, proxyFailureOf } from './repository.ts';
-import { type InstallPlan, type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
+import { type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
 import { type AptRun, runApt } from './script.ts';
+import type { InstallPlan } from './simulation.ts';
 import { type AptStatus, parseStatusLine } from './status-line.ts';
 import { type AptProgress, updateLists } from './update.ts';
 

@@ -5,7 +5,7 @@ import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
 import { comparePackages } from '../apt/packages.ts';
-import type { InstallPlan } from '../apt/resolve.ts';
+import type { InstallPlan } from '../apt/simulation.ts';
 import { addSources } from '../apt/sources.ts';
 import type { AptProgress, UpdateOptions } from '../apt/update.ts';
 import { ImageBuilderError } from '../errors.ts';

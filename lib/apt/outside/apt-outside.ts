@@ -8,7 +8,7 @@ import { giveTo, readForeignFile } from '../../unprivileged.ts';
 import type { Apt, Installation } from '../apt.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
-import type { InstallPlan } from '../resolve.ts';
+import type { InstallPlan } from '../simulation.ts';
 import { updateLists } from '../update.ts';
 import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';

@@ -1,7 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { installError } from '#lib/apt/install.ts';
-import { parsePlan, roundProblems } from '#lib/apt/resolve.ts';
+import { roundProblems } from '#lib/apt/resolve-problems.ts';
+import { parsePlan } from '#lib/apt/simulation.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
 const round = (policy: string, simulation: string, exitCode = 100) => ({

@@ -21,8 +21,9 @@ import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/source
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
-import { parsePlan, roundProblems } from '#lib/apt/resolve.ts';
+import { roundProblems } from '#lib/apt/resolve-problems.ts';
 import { parseKeyListing } from '#lib/apt/signing-key.ts';
+import { parsePlan } from '#lib/apt/simulation.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';

@@ -1,0 +1,84 @@
+import { upTo } from '../text.ts';
+
+/** The lines in which apt says what it would do, and why not. */
+
+/** The changes that apt would make. */
+export interface InstallPlan {
+  /** Packages to install or upgrade, by name. */
+  readonly install: readonly string[];
+  /** Packages to remove, because they conflict with the requested ones. */
+  readonly remove: readonly string[];
+}
+
+/** `Inst name [old] (new …)` and `Remv name [old]` lines of a simulation. */
+export function parsePlan(lines: readonly string[]): InstallPlan {
+  const names = (word: string) =>
+    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.split(' ')[1] ?? '');
+  return { install: names('Inst'), remove: names('Remv') };
+}
+
+/** Names that stand at the beginning of a line, with a colon: those `apt-cache policy` knows. */
+export function policyNames(lines: readonly string[]): string[] {
+  return lines.flatMap((line) => /^([a-z0-9]\S*):$/.exec(line)?.[1] ?? []);
+}
+
+/** By name: `Package x is a virtual package provided by:` and the indented names below. */
+export function virtualPackages(lines: readonly string[]): Map<string, string[]> {
+  const providers = new Map<string, string[]>();
+  let open: string[] | null = null;
+  for (const line of lines) {
+    const name = /^Package (\S+) is a virtual package provided by/.exec(line)?.[1];
+    if (name !== undefined) {
+      open = providers.has(name) ? null : [];
+      if (open !== null) providers.set(name, open);
+    } else if (/^ {2}\S/.test(line)) {
+      open?.push(upTo(line.trim(), ' '));
+    } else {
+      open = null;
+    }
+  }
+  return providers;
+}
+
+/** `The following packages have unmet dependencies:` (`Unsatisfied dependencies:` since apt 3) and what follows. */
+export function unmetDependencies(lines: readonly string[]): Map<string, string> {
+  const unmet = new Map<string, string>();
+  const start = lines.findIndex((line) => /unmet dependencies:$|^Unsatisfied dependencies:$/.test(line.trim()));
+  if (start === -1) return unmet;
+  let name: string | undefined;
+  for (const line of lines.slice(start + 1)) {
+    if (!/^\s/.test(line)) break;
+    const entry = /^ (\S+) : (.*)$/.exec(line);
+    if (entry?.[1] !== undefined) name = entry[1];
+    const text = (entry?.[2] ?? line).replace(/\s+/g, ' ').trim();
+    if (name === undefined || text === '') continue;
+    const before = unmet.get(name);
+    unmet.set(name, before === undefined ? text : `${before}, ${text}`);
+  }
+  return unmet;
+}
+
+/** Packages of which a text says `name:architecture=version is selected for install`. */
+export function selectedNames(text: string): Set<string> {
+  const words = text.split(' ');
+  return new Set(
+    words.flatMap((word, index) => {
+      const selected = words
+        .slice(index + 1, index + 5)
+        .join(' ')
+        .startsWith('is selected for install');
+      const name = /^([^:=]+):[a-z0-9-]+=./.exec(word)?.[1];
+      return selected && name !== undefined ? [name] : [];
+    }),
+  );
+}
+
+/** `name` or `name:arch` of a specification. */
+export function bareName(specification: string): string {
+  return upTo(specification, '=', '/');
+}
+
+/** The name without `:arch`. */
+export function withoutArchitecture(name: string): string {
+  return upTo(name, ':');
+}
