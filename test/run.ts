@@ -8,13 +8,13 @@ import { reach } from './runner/reach.ts';
 import { add, type Counts, countProgram, countTests, noTests, summaryLine } from './runner/summary.ts';
 
 /**
- * node test/run.ts [check] [unit] [system] [filter …]
+ * node test/run.ts [check] [unit] [system] [long] [filter …]
  *
- * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. A
- * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs
- * in a process of its own, so that a hang or a leak in one cannot hide in another. Most files run side by side
- * (test/runner/lanes.ts names the others). The last line is `N passed, N failed`, and the exit code is 0 only when
- * nothing failed.
+ * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. Tests
+ * that take too long for every change run only where `long` is named. A filter is a part of a test file's path or of a
+ * check's name; of several whole paths, each file runs. Every file runs in a process of its own, so that a hang or a
+ * leak in one cannot hide in another. Most files run side by side (test/runner/lanes.ts names the others). The last
+ * line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
  *
  * System tests break real servers on a machine that other users may keep busy. Where at most three of their files fail,
  * these run once more at the end; those that then pass count as passed, and are named, with what failed at first, as
@@ -22,17 +22,24 @@ import { add, type Counts, countProgram, countTests, noTests, summaryLine } from
  */
 
 const root = dirname(import.meta.dirname);
-const kinds = ['check', 'unit', 'system'] as const;
+const kinds = ['check', 'unit', 'system', 'long'] as const;
 type Kind = (typeof kinds)[number];
 
 const MINUTE = 60_000;
 /** A file that takes longer than this hangs: unit files take seconds, a system file boots machines at worst. */
-const timeLimitMs: Readonly<Record<Kind, number>> = { check: 10 * MINUTE, unit: 3 * MINUTE, system: 20 * MINUTE };
+const timeLimitMs: Readonly<Record<Kind, number>> = {
+  check: 10 * MINUTE,
+  unit: 3 * MINUTE,
+  system: 20 * MINUTE,
+  long: 90 * MINUTE,
+};
 const maximumSecondTries = 3;
 
+/** These start servers, and mount and open images; where they do not clean up, the machine keeps it. */
+const usesMachine = (kind: Kind): boolean => kind === 'system' || kind === 'long';
 const isKind = (word: string): word is Kind => (kinds as readonly string[]).includes(word);
 const words = process.argv.slice(2);
-const chosen = words.some(isKind) ? words.filter(isKind) : kinds;
+const chosen = words.some(isKind) ? words.filter(isKind) : kinds.filter((kind) => kind !== 'long');
 const filters = words.filter((word) => !isKind(word));
 
 const isTestFile = (word: string): boolean => word.startsWith('test/') && word.endsWith('.test.ts');
@@ -60,10 +67,10 @@ const unsteady: string[] = [];
 if (chosen.includes('check')) {
   for (const [name, ...command] of checks.filter(([name]) => matches(name))) await runProgram(name, command);
 }
-for (const kind of ['unit', 'system'] as const) {
+for (const kind of ['unit', 'system', 'long'] as const) {
   if (!chosen.includes(kind)) continue;
   const files = await testFiles(kind);
-  const { sideBySide, oneByOne } = kind === 'system' ? planLanes(files) : { sideBySide: files, oneByOne: [] };
+  const { sideBySide, oneByOne } = planLanes(files);
   const failed: FileRun[] = [];
   const runAll = async (open: string[]) => {
     for (let file = open.shift(); file !== undefined && !interrupted.signal.aborted; file = open.shift()) {
@@ -111,7 +118,7 @@ async function runFile(file: string, kind: Kind): Promise<FileRun> {
   // The mode of /tmp: tests that need no privileges run as a user without any.
   await chmod(directory, 0o1777);
   // Other files that this process has started are none of this file's leftovers.
-  const before = kind === 'system' ? await observe(directory, { parentId: null }) : null;
+  const before = usesMachine(kind) ? await observe(directory, { parentId: null }) : null;
   const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], { TMPDIR: directory });
   const left = before === null ? null : await findLeft(before, directory);
   // Leftovers may be mounted below the folder, so it is not removed then.
@@ -125,9 +132,8 @@ async function runFile(file: string, kind: Kind): Promise<FileRun> {
 
 async function tryAgain(failed: readonly FileRun[]): Promise<void> {
   for (const first of failed) {
-    if (interrupted.signal.aborted) return count(first);
-    const second = await runFile(first.name, 'system');
-    print(second);
+    const second = interrupted.signal.aborted ? first : await runFile(first.name, 'system');
+    if (second !== first) print(second);
     count(second);
     if (second.counts.failed === 0) unsteady.push(lineOf(first));
   }
@@ -161,7 +167,7 @@ async function runNode(kind: Kind, args: readonly string[], extra: Record<string
   const started = performance.now();
   const lines: string[] = [];
   const env = Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => !!entry[1]));
-  const [program = '', ...words] = [...(kind === 'system' ? reach(root) : []), process.execPath, ...args];
+  const [program = '', ...words] = [...(usesMachine(kind) ? reach(root) : []), process.execPath, ...args];
   const exitCode = await exec(program, words, {
     cwd: root,
     // `node` in tests is the Node of this project.

@@ -27,10 +27,10 @@ export function packageGroups(entry, args) {
   if (entry === 'soak/main.ts') return quickstart;
   if (entry === 'bench/main.ts') return [...quickstart, 'vm', 'openstack', 'bench'];
   if (entry === 'test/run.ts') {
-    const chosen = args.filter((arg) => ['check', 'unit', 'system'].includes(arg));
+    const chosen = args.filter((arg) => ['check', 'unit', 'system', 'long'].includes(arg));
     const uses = (kind) => chosen.length === 0 || chosen.includes(kind);
     return [
-      ...(uses('system') ? [...quickstart, 'vm', 'boot', 'openstack', 'test'] : []),
+      ...(uses('system') || chosen.includes('long') ? [...quickstart, 'vm', 'boot', 'openstack', 'test'] : []),
       ...(uses('check') ? ['lint'] : []),
     ];
   }

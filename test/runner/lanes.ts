@@ -16,7 +16,6 @@ export const alone: readonly string[] = [
 /** Files of more than a minute and a half, the longest first. They begin first, so that no lane ends long after the other. */
 export const longest: readonly string[] = [
   'test/system/build-container.test.ts',
-  'test/system/build-separate-boot.test.ts',
   'test/system/survive-vm.test.ts',
   'test/system/build.test.ts',
   'test/system/survive-stop.test.ts',

@@ -32,6 +32,7 @@ test('unit tests and help need no Debian packages, checks those of the linters',
 test('system tests, the quickstart and the benchmark ask for what they use', () => {
   assert.ok(packageGroups('test/run.ts', []).includes('test'));
   assert.ok(packageGroups('test/run.ts', ['system', 'queue']).includes('test'));
+  assert.ok(packageGroups('test/run.ts', ['long']).includes('boot'));
   assert.not.ok(packageGroups('quickstart/main.ts', []).includes('boot'));
   assert.ok(packageGroups('quickstart/main.ts', ['--boot']).includes('boot'));
   assert.ok(packageGroups('bench/main.ts', []).includes('bench'));
