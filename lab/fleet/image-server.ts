@@ -15,8 +15,8 @@ export interface ImageServer extends AsyncDisposable {
   release(): void;
   /** Makes every request fail until it is called with null: with a status, or with a connection cut in the middle. */
   fault(fault: { readonly status: number } | 'cut' | null): void;
-  /** Bytes of the image sent so far, to all clients. */
-  readonly sentBytes: number;
+  /** Offsets in the image at which downloads have begun, in their order. */
+  readonly starts: readonly number[];
 }
 
 const chunkBytes = 1024 * 1024;
@@ -27,7 +27,7 @@ export async function startImageServer(path: string): Promise<ImageServer> {
   const signal = new AbortController().signal;
   const { checksums } = await hashFile(path, { signal, onProgress: () => {} });
   let held: PromiseWithResolvers<void> | undefined;
-  let sentBytes = 0;
+  const starts: number[] = [];
   let fault: Parameters<ImageServer['fault']>[0] = null;
 
   async function* content(start: number): AsyncGenerator<Buffer> {
@@ -38,7 +38,6 @@ export async function startImageServer(path: string): Promise<ImageServer> {
         await held?.promise;
       }
       at += chunk.length;
-      sentBytes += chunk.length;
       yield chunk;
     }
   }
@@ -57,6 +56,7 @@ export async function startImageServer(path: string): Promise<ImageServer> {
       ...(range === null ? {} : { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
     });
     if (request.method === 'HEAD') return void response.end();
+    starts.push(start);
     // A worker that is killed closes its connection in the middle.
     void pipeline(content(start), response).catch(() => response.destroy());
   });
@@ -74,9 +74,7 @@ export async function startImageServer(path: string): Promise<ImageServer> {
       held ??= Promise.withResolvers();
     },
     release,
-    get sentBytes() {
-      return sentBytes;
-    },
+    starts,
     async [Symbol.asyncDispose]() {
       release();
       const closed = new Promise((resolve) => server.close(resolve));

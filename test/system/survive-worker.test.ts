@@ -19,10 +19,12 @@ import {
   startNext,
   stopProgram,
 } from './faults/scenarios.ts';
+import { smallImage } from './faults/small-image.ts';
 
 /** Workers and what works for them killed in the middle of builds: the build ends well all the same, and nothing is left. */
 
-const scenario = scenarios(() => ({
+const scenario = scenarios(async () => ({
+  base: await smallImage(),
   // Searching the image's logs is what cleaning up begins with.
   packages: (gate) => [{ name: 'slow-seal', files: { '/usr/local/bin/find': findAtGate(gate.script) } }],
 }));
@@ -39,7 +41,8 @@ scenario('killed while it fetches the base image', async (fleet) => {
     await kill(worker);
     fleet.images.release();
   });
-  assert.ok(fleet.images.sentBytes < 1.2 * fleet.base.sizeBytes, 'what was fetched before is not fetched again');
+  const resumedAt = fleet.images.starts.at(-1) ?? 0;
+  assert.ok(resumedAt > 0.3 * fleet.base.sizeBytes, `what was fetched before is not fetched again: ${resumedAt}`);
 });
 
 scenario('killed while it reads the signing key of a PPA', async (fleet) => {
