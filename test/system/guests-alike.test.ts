@@ -12,6 +12,7 @@ import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
+import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { createLog } from '#lib/log.ts';
@@ -131,6 +132,9 @@ test('one request is built by both guests', async () => {
     };
     const image = await runBuild({ buildId, request }, tools, { signal, reporter, log });
     const path = fileURLToPath(image.location);
+    assert.equal((await hashFile(path)).checksums, image.checksums);
+    const names = image.packages?.map(({ name }) => name) ?? [];
+    assert.ok(names.includes('odd-things') && names.includes('jq'), names.join(' '));
     made.set(guest, { path, listing: await listImage(path, directory) });
     await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
   }
