@@ -1,7 +1,8 @@
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { connect } from 'amqplib';
 import { BuildEvent } from '#lib/api/event.ts';
+import { listen } from '../lab/servers/listen.ts';
 
 /** The callers' side: exchanges with a mailbox each, the cancel URLs, and the receiver of callbacks. */
 export interface Callers extends AsyncDisposable {
@@ -48,22 +49,17 @@ export async function startCallers(amqpUrl: string, count: number): Promise<Call
     });
   for (const index of exchanges.keys()) await setExchange(index, true);
 
-  const server = createServer((request, response) => {
+  const server = createServer(async (request, response) => {
     const { url = '', method } = request;
     if (method === 'GET') return void response.end(JSON.stringify({ building: !cancelled.has(url) }));
-    let body = '';
-    request.setEncoding('utf8').on('data', (text) => {
-      body += text;
-    });
-    request.on('error', () => {});
-    request.on('end', () => {
-      if (refusing) return void response.writeHead(503).end();
-      calledBack.add(BuildEvent.parse(JSON.parse(body)).build_id);
-      response.end();
-    });
+    // A worker that is killed cuts its call.
+    const body = await text(request).catch(() => null);
+    if (body === null) return;
+    if (refusing) return void response.writeHead(503).end();
+    calledBack.add(BuildEvent.parse(JSON.parse(body)).build_id);
+    response.end();
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { url, ...listening } = await listen(server);
   const path = (index: number) => `/job/${index}`;
   return {
     exchanges,
@@ -91,8 +87,7 @@ export async function startCallers(amqpUrl: string, count: number): Promise<Call
     },
     calledBack,
     async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      await listening[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,6 +1,5 @@
 import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +14,7 @@ import { type BaseImage, makeBaseImage } from '../images/base-image.ts';
 import { baseImageCache } from '../images/cache.ts';
 import { call, type FunctionProcess, startFunction } from '../servers/function.ts';
 import { type Launchpad, type PackageRecipe, startLaunchpad } from '../servers/launchpad.ts';
+import { listen } from '../servers/listen.ts';
 import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
 import { type Gate, startGate } from './gate.ts';
 import { type ImageServer, startImageServer } from './image-server.ts';
@@ -158,15 +158,14 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     request.resume();
     response.writeHead(202).end();
   });
-  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve));
-  services.defer(() => void gateway.close());
+  const { url: gatewayUrl } = services.use(await listen(gateway));
   let timerOn = true;
   const timer = setInterval(() => timerOn && wake(), 250);
   services.defer(() => clearInterval(timer));
 
   const settings = {
     IMAGEBUILDER_AMQP_URL: rabbitMq.url,
-    IMAGEBUILDER_GATEWAY_URL: `http://127.0.0.1:${(gateway.address() as AddressInfo).port}`,
+    IMAGEBUILDER_GATEWAY_URL: gatewayUrl,
     IMAGEBUILDER_WORK_DIRECTORY: workDirectory,
     IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
     IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,

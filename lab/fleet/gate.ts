@@ -1,7 +1,7 @@
-import type { AddressInfo } from 'node:net';
 import { createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { proxyPort } from '#lib/guest/host/messages.ts';
+import { listen } from '../servers/listen.ts';
 
 /**
  * A place where a package's script waits until a test lets it go on, so that a build can be held in its installation. A
@@ -34,12 +34,12 @@ export async function startGate(): Promise<Gate> {
     socket.once('close', () => waiting.delete(socket));
     arrival.resolve();
   });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const listening = await listen(server);
   const open = () => {
     closed = false;
     for (const socket of waiting) socket.end(pass);
   };
-  const { port } = server.address() as AddressInfo;
+  const { port } = listening;
   return {
     // The proxy gives up on a gate that stays closed for long, so the script asks again.
     script: `bash -c 'until exec 3<>/dev/tcp/127.0.0.1/${proxyPort} && printf "HEAD http://127.0.0.1:${port}/ HTTP/1.0\\r\\n\\r\\n" >&3 && read -r -u 3 version status rest && [ "$status" = 200 ]; do sleep 0.1; done'`,
@@ -63,7 +63,7 @@ export async function startGate(): Promise<Gate> {
     },
     async [Symbol.asyncDispose]() {
       open();
-      await new Promise((resolve) => server.close(resolve));
+      await listening[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { hashFile } from '#lib/image/digest.ts';
+import { listen } from '../servers/listen.ts';
 
 /**
  * Serves one base image with its SHA256SUMS. Can hold every download in the middle until `release`, or make it fail.
@@ -60,13 +60,13 @@ export async function startImageServer(path: string): Promise<ImageServer> {
     // A worker that is killed closes its connection in the middle.
     void pipeline(content(start), response).catch(() => response.destroy());
   });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const listening = await listen(server);
   const release = () => {
     held?.resolve();
     held = undefined;
   };
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`,
+    url: `${listening.url}/${name}`,
     fault(wanted) {
       fault = wanted;
     },
@@ -77,9 +77,7 @@ export async function startImageServer(path: string): Promise<ImageServer> {
     starts,
     async [Symbol.asyncDispose]() {
       release();
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeAllConnections();
-      await closed;
+      await listening[Symbol.asyncDispose]();
     },
   };
 }

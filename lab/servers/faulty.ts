@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { listen } from './listen.ts';
 
 /** A server that passes on the answers of another one, with the faults that a test asks for. */
 export interface FaultyServer extends AsyncDisposable {
@@ -62,10 +62,9 @@ export async function startFaultyServer(target: string): Promise<FaultyServer> {
     const fault = faultOf(decodeURIComponent(path) + (range === undefined ? '' : ` ${range}`));
     respond(target, request, response, fault, closing.signal).catch(() => response.destroy());
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const { url, ...listening } = await listen(server);
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     requests,
     fault(path, fault, times = Number.POSITIVE_INFINITY) {
       rules = [{ path, fault, left: times }, ...rules];
@@ -75,9 +74,7 @@ export async function startFaultyServer(target: string): Promise<FaultyServer> {
     },
     async [Symbol.asyncDispose]() {
       closing.abort();
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
+      await listening[Symbol.asyncDispose]();
     },
   };
 }

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { listen } from './listen.ts';
 
 /** Serves one file, with SHA256SUMS beside it, on the loopback interface, as the sites of cloud images do. */
 export interface WebServer extends AsyncDisposable {
@@ -37,13 +37,6 @@ export async function serveFile(path: string): Promise<WebServer> {
       else pipeline(createReadStream(path, { start }), response).catch(() => response.destroy());
     }
   });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`,
-    async [Symbol.asyncDispose]() {
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeAllConnections();
-      await closed;
-    },
-  };
+  const listening = await listen(server);
+  return { ...listening, url: `${listening.url}/${name}` };
 }

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { exec } from '#lib/exec.ts';
+import { listen } from './listen.ts';
 
 /**
  * A server like Launchpad: PPAs with packages built on the spot, in Launchpad's layout and signed with a fresh key, and
@@ -107,11 +107,7 @@ export async function startLaunchpad(options: LaunchpadOptions): Promise<Launchp
         response.destroy();
       });
     });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(options.port ?? 0, '127.0.0.1', resolve);
-    });
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { url, ...listening } = await listen(server, { port: options.port ?? 0 });
     return {
       apiUrl: `${url}/devel`,
       ppaUrl: url,
@@ -121,9 +117,7 @@ export async function startLaunchpad(options: LaunchpadOptions): Promise<Launchp
         else faults.set(path.source, { path, fault });
       },
       async [Symbol.asyncDispose]() {
-        const closed = new Promise((resolve) => server.close(resolve));
-        server.closeAllConnections();
-        await closed;
+        await listening[Symbol.asyncDispose]();
         await remove();
       },
     };

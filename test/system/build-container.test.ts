@@ -25,6 +25,7 @@ import {
   startContainer,
   testWithDocker,
 } from '../../lab/servers/function-image.ts';
+import { listen } from '../../lab/servers/listen.ts';
 
 /**
  * The worker as a stock OpenFaaS pod runs it: its real image, with the environment, the limits and the read-only root
@@ -291,10 +292,6 @@ function bytes(limit: string): number {
 }
 
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port was given');
-  return address.port;
+  await using free = await listen(createServer());
+  return free.port;
 }

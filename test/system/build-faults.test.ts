@@ -1,6 +1,5 @@
 import { open, readFile, stat } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,14 +7,14 @@ import type { BuildStatus } from '#lib/api/status.ts';
 import { exec } from '#lib/exec.ts';
 import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
 import { failingPackage } from '../../lab/servers/launchpad.ts';
+import { type Listening, listen } from '../../lab/servers/listen.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
 
 /** Builds that fail or are cancelled, through the whole service: each says why, and leaves nothing. */
 
 let service: Service;
 let before: Observation;
-let server: Server;
-let serverUrl = '';
+let server: Listening;
 const answers = new Map<string, string | Buffer>();
 
 test.before(async () => {
@@ -36,18 +35,17 @@ test.before(async () => {
       { owner: 'project', name: 'unsigned', series: [series], packages: [{ name: 'libfoo' }], flaw: 'wrong-signature' },
     ],
   });
-  server = createServer((request, response) => {
+  const answering = createServer((request, response) => {
     const answer = answers.get(request.url ?? '');
     if (answer === undefined) response.writeHead(404).end();
     else response.writeHead(200, { etag: '"always the same"' }).end(answer);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  serverUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  server = await listen(answering);
   before = await observe(service.workDirectory);
 });
 
 test.after(async () => {
-  server.close();
+  await server[Symbol.asyncDispose]();
   await service[Symbol.asyncDispose]();
 });
 
@@ -95,7 +93,7 @@ test('a package whose script fails is named, with the end of its log', async () 
 });
 
 test('an image that is not there is the request’s fault and names the URL', async () => {
-  assertFailed(await service.build(withImage(`${serverUrl}/gone.img`)), 'image.not_found', 'request', '/gone.img');
+  assertFailed(await service.build(withImage(`${server.url}/gone.img`)), 'image.not_found', 'request', '/gone.img');
 });
 
 test('an image that was cut off is not built from', async () => {
@@ -104,7 +102,7 @@ test('an image that was cut off is not built from', async () => {
   await whole.read(half, 0, half.length, 0);
   await whole.close();
   answers.set('/half.img', half);
-  assertFailed(await service.build(withImage(`${serverUrl}/half.img`)), 'image.truncated', 'upstream');
+  assertFailed(await service.build(withImage(`${server.url}/half.img`)), 'image.truncated', 'upstream');
 });
 
 test('an image that came damaged is not kept: the next build fetches it anew', async () => {
@@ -113,9 +111,9 @@ test('an image that came damaged is not kept: the next build fetches it anew', a
   // The L1 table, whose place is in byte 40 of the header, leads beyond the end of the file.
   damaged.writeBigUInt64BE(0x8000_00ff_ffff_0000n, Number(damaged.readBigUInt64BE(40)));
   answers.set('/same.img', damaged);
-  assertFailed(await service.build(withImage(`${serverUrl}/same.img`)), 'image.truncated', 'upstream');
+  assertFailed(await service.build(withImage(`${server.url}/same.img`)), 'image.truncated', 'upstream');
   answers.set('/same.img', sound);
-  const build = await service.build({ ...withImage(`${serverUrl}/same.img`), package_list: ['libfoo'] });
+  const build = await service.build({ ...withImage(`${server.url}/same.img`), package_list: ['libfoo'] });
   assert.is(build.state, 'completed', build.error?.message);
 });
 
@@ -123,7 +121,7 @@ test('an image with a backing file on the worker is refused and the file is not 
   const path = join(service.directory, 'hostile.qcow2');
   await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', '/etc/shadow', '-F', 'raw', path]);
   answers.set('/hostile.img', await readFile(path));
-  assertFailed(await service.build(withImage(`${serverUrl}/hostile.img`)), 'image.unsafe', 'request', 'backing file');
+  assertFailed(await service.build(withImage(`${server.url}/hostile.img`)), 'image.unsafe', 'request', 'backing file');
 });
 
 test('an image of another series than asked for is refused', async () => {
@@ -134,7 +132,7 @@ test('an image of another series than asked for is refused', async () => {
 
 test('a web page instead of an image is called that', async () => {
   answers.set('/page.html', '<!DOCTYPE html><html><body>Sign in</body></html>');
-  const build = await service.build(withImage(`${serverUrl}/page.html`));
+  const build = await service.build(withImage(`${server.url}/page.html`));
   assert.is(build.state, 'failed');
   assert.is(build.error?.fault, 'request', build.error?.message);
 });
@@ -149,7 +147,7 @@ test('DELETE ends a build in the middle of an installation within seconds', asyn
 
 test('a cancel_url that says "building": false ends a build; odd answers before do not', async () => {
   answers.set('/job/api/json', '<html>starting up</html>');
-  const cancelUrl = `${serverUrl}/job/api/json`;
+  const cancelUrl = `${server.url}/job/api/json`;
   const { accepted } = await service.client.submit(
     service.request({ package_list: ['sleeps'], cancel_url: cancelUrl }),
   );

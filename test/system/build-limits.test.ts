@@ -1,6 +1,5 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, statfs } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -10,6 +9,7 @@ import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { call, type FunctionProcess } from '../../lab/servers/function.ts';
+import { listen } from '../../lab/servers/listen.ts';
 import { smallImage } from './faults/small-image.ts';
 
 /** Builds that go beyond a limit, through the whole service: each ends with a clear error, and the worker goes on. */
@@ -190,22 +190,15 @@ scenario(
 
 scenario('a receiver of callbacks that never answers keeps no build waiting', { max_inflight: '1' }, async (worker) => {
   const called = Promise.withResolvers<void>();
-  const receiver = createServer(() => called.resolve());
-  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
-  try {
-    const { port } = receiver.address() as AddressInfo;
-    const request = fleet.request({ callback_url: `http://127.0.0.1:${port}/` });
-    const { buildId } = await fleet.submit(request);
-    await called.promise;
-    await assertBuilds();
-    assert.not(fleet.broker.ledger.get(buildId)?.notified.includes('callback'));
-    worker.child.kill('SIGTERM');
-    assert.is(await worker.exited, 0);
-    assert.not(fleet.broker.ledger.get(buildId)?.notified.includes('callback'), 'another worker goes on');
-  } finally {
-    receiver.closeAllConnections();
-    receiver.close();
-  }
+  await using receiver = await listen(createServer(() => called.resolve()));
+  const request = fleet.request({ callback_url: `${receiver.url}/` });
+  const { buildId } = await fleet.submit(request);
+  await called.promise;
+  await assertBuilds();
+  assert.not(fleet.broker.ledger.get(buildId)?.notified.includes('callback'));
+  worker.child.kill('SIGTERM');
+  assert.is(await worker.exited, 0);
+  assert.not(fleet.broker.ledger.get(buildId)?.notified.includes('callback'), 'another worker goes on');
 });
 
 const onDisk = (reserve: string) => () => ({

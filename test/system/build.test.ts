@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -11,6 +11,7 @@ import { hashFile } from '#lib/image/digest.ts';
 import { bootImage } from '../../lab/images/boot.ts';
 import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
 import { markerPackage } from '../../lab/servers/launchpad.ts';
+import { listen } from '../../lab/servers/listen.ts';
 import { admitToFolder, attackFolders } from './other-user.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
 
@@ -50,21 +51,15 @@ test.after.each(async () => {
 
 test('a cloud image gets its PPA and packages, and the new image boots', async () => {
   const callbacks: { event: BuildEvent; headers: Record<string, unknown> }[] = [];
-  const receiver = createServer((request, response) => {
-    let body = '';
-    request.setEncoding('utf8').on('data', (chunk) => {
-      body += chunk;
-    });
-    request.on('end', () => {
-      callbacks.push({ event: JSON.parse(body), headers: request.headers });
-      response.end();
-    });
+  const server = createServer(async (request, response) => {
+    callbacks.push({ event: JSON.parse(await text(request)), headers: request.headers });
+    response.end();
   });
-  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+  await using receiver = await listen(server);
   const request = service.request({
     // Beside another kernel, which runs update-initramfs and update-grub inside: the result must still boot, with it.
     package_list: ['libfoo', 'baz-utils', 'boots-new-kernel', 'linux-image-amd64'],
-    callback_url: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/done`,
+    callback_url: `${receiver.url}/done`,
   });
   const build = await service.build(request);
   assert.is(build.state, 'completed', `${build.error?.message}\n${build.error?.log_tail?.join('\n')}`);
@@ -99,7 +94,6 @@ test('a cloud image gets its PPA and packages, and the new image boots', async (
   while (callbacks.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(callbacks[0]?.event.image, image);
   assert.is(callbacks[0]?.headers['x-function-status'], '200');
-  receiver.close();
 
   const check = [
     'uname -r',

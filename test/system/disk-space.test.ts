@@ -1,6 +1,5 @@
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,6 +17,7 @@ import { createLog } from '#lib/log.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { openWorkDirectory } from '#lib/pipeline/work-directory.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
+import { listen } from '../../lab/servers/listen.ts';
 import { failure } from '../failure.ts';
 
 /** Disk space, on file systems that are really that small. */
@@ -212,7 +212,7 @@ test('a download onto a disk without room for it is reported as that, with the f
     else response.setHeader('transfer-encoding', 'chunked');
     response.end(Buffer.alloc(8 * MiB));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await using listening = await listen(server);
   const client = createHttpClient({
     egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
     connectTimeoutMs: 5_000,
@@ -221,7 +221,7 @@ test('a download onto a disk without room for it is reported as that, with the f
   });
   await using build = await startBuild(disk, 0);
   for (const path of ['known', 'unknown']) {
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`;
+    const url = `${listening.url}/${path}`;
     const partPath = join(disk, 'cache', path);
     const thrown = await download({ url, partPath, client, signal: never, maximumBytes: 2 ** 30 }).catch(
       (error: unknown) => error,
@@ -232,7 +232,6 @@ test('a download onto a disk without room for it is reported as that, with the f
     await rm(partPath, { force: true });
   }
   client[Symbol.dispose]();
-  server.close();
 });
 
 test('an image that does not fit into the store’s folder is reported as that', async () => {

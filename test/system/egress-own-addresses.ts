@@ -2,11 +2,12 @@
  * Run in a network namespace of its own: serves on all of its addresses and tries to reach each of argv's hosts in
  * every way that the egress rules guard. Prints the outcomes, by host, and how many connections reached the server.
  */
+
 import { once } from 'node:events';
 import http, { type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
+import { listen } from '../../lab/servers/listen.ts';
 import { temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
 
 export interface Findings {
@@ -22,9 +23,8 @@ const server = http.createServer((_request, response) => response.end('reached')
 server.on('connection', () => {
   connections += 1;
 });
-server.listen(0, '::');
-await once(server, 'listening');
-const { port } = server.address() as AddressInfo;
+await using listening = await listen(server, { host: '::' });
+const { port } = listening;
 await using folder = await temporaryFolder();
 const outcomes: Record<string, string[]> = {};
 for (const host of hosts) {
@@ -60,6 +60,4 @@ for (const host of hosts) {
     await viaProxy('CONNECT', `${host}:${port}`),
   ];
 }
-server.closeAllConnections();
-server.close();
 process.stdout.write(JSON.stringify({ outcomes, connections } satisfies Findings));

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Channel, type ConsumeMessage, connect } from 'amqplib';
@@ -19,13 +18,14 @@ import { createWake } from '#lib/worker/wake.ts';
 import { createWorker } from '#lib/worker/worker.ts';
 import { buildImage } from '../../functions/build-image/build-image.ts';
 import { status } from '../../functions/status/status.ts';
+import { type Listening, listen } from '../../lab/servers/listen.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 
 interface Context {
   rabbitmq: RabbitMq;
   broker: Broker;
-  gateway: Server;
+  gateway: Listening;
   /** Paths and Authorization headers of the calls that the gateway got. */
   wakes: { path: string | undefined; authorization: string | undefined }[];
 }
@@ -46,16 +46,15 @@ test.before(async (context) => {
   context.rabbitmq = await startRabbitMq();
   context.broker = await open(context.rabbitmq);
   context.wakes = [];
-  context.gateway = createServer((request, response) => {
+  const gateway = createServer((request, response) => {
     context.wakes.push({ path: request.url, authorization: request.headers.authorization });
     response.writeHead(202).end();
   });
-  await new Promise<void>((resolve) => context.gateway.listen(0, '127.0.0.1', resolve));
+  context.gateway = await listen(gateway);
 });
 test.after(async ({ rabbitmq, broker, gateway }) => {
   await broker[Symbol.asyncDispose]();
-  gateway.close();
-  gateway.closeAllConnections();
+  await gateway[Symbol.asyncDispose]();
   await rabbitmq[Symbol.asyncDispose]();
 });
 
@@ -99,8 +98,7 @@ async function call(handler: Handler, options: CallOptions) {
 const everybody = createCallers({ token: null, tokenHolders: [] });
 
 function build({ broker, gateway }: Context, token: string | null = null): Handler {
-  const { port } = gateway.address() as AddressInfo;
-  const wake = createWake({ gatewayUrl: `http://127.0.0.1:${port}`, wakeSocket: '', log });
+  const wake = createWake({ gatewayUrl: gateway.url, wakeSocket: '', log });
   const callers = createCallers({ token, tokenHolders: [] });
   return buildImage({ broker, log, callers, publicUrl: 'http://builder.example.org', wake: wake.send });
 }
@@ -692,12 +690,11 @@ test('a build goes on without exchange or queue, and sends its events once one a
 });
 
 test('both functions work behind the template, configured by their environment, and end in order', async (context) => {
-  const { port } = context.gateway.address() as AddressInfo;
   const env = {
     PATH: process.env.PATH ?? '',
     PORT: '0',
     IMAGEBUILDER_AMQP_URL: context.rabbitmq.url,
-    IMAGEBUILDER_GATEWAY_URL: `http://127.0.0.1:${port}`,
+    IMAGEBUILDER_GATEWAY_URL: context.gateway.url,
   };
   const start = async (name: string) => {
     const child = execa(process.execPath, ['template/node24-ts/index.ts', `functions/${name}/handler.ts`], {

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import { test } from 'uvu';
@@ -15,6 +15,7 @@ import { queues } from '#lib/queue/topology.ts';
 import { type FleetBase, startFleet } from '../../lab/fleet/fleet.ts';
 import { call, startFunction } from '../../lab/servers/function.ts';
 import { serveFile } from '../../lab/servers/image-server.ts';
+import { listen } from '../../lab/servers/listen.ts';
 import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
 import { smallImage } from './faults/small-image.ts';
@@ -118,7 +119,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
 
   // --- the callers' servers
   const calledBack: string[] = [];
-  const server = createServer((request, response) => {
+  const server = createServer(async (request, response) => {
     const path = request.url ?? '';
     if (path.startsWith('/redirect')) {
       const password = secrets['the password in a redirect'];
@@ -127,21 +128,10 @@ test('no secret is in a log, event, answer, callback, command line, environment,
     if (path.startsWith('/cancel')) return void response.writeHead(500).end('not JSON');
     if (path.startsWith('/mirror')) return void response.writeHead(401).end();
     if (!path.startsWith('/callback')) return void response.writeHead(404).end();
-    let body = JSON.stringify(request.headers);
-    request.setEncoding('utf8').on('data', (text) => {
-      body += text;
-    });
-    request.on('end', () => {
-      calledBack.push(body);
-      response.writeHead(path.startsWith('/callback-refused') ? 400 : 200).end();
-    });
+    calledBack.push(JSON.stringify(request.headers) + (await text(request)));
+    response.writeHead(path.startsWith('/callback-refused') ? 400 : 200).end();
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  stack.defer(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  const { port } = stack.use(await listen(server));
   const url = (path: string) => `http://127.0.0.1:${port}/${path}`;
   const mirror = `http://user:${secrets["the password in the image's own sources"]}@127.0.0.1:${port}/mirror`;
   const withMirror = stack.use(

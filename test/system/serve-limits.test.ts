@@ -3,6 +3,7 @@ import { Agent, createServer as createHttpServer, request } from 'node:http';
 import { createServer } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { listen } from '../../lab/servers/listen.ts';
 import { postHead, rawCall } from '../../lab/servers/raw-http.ts';
 import { eventually, serveStack } from './serve/command.ts';
 import { startReceiver } from './serve/receiver.ts';
@@ -112,9 +113,8 @@ test('a wake takes no callback URL', async () => {
 });
 
 test('a callback receiver that never answers holds up neither calls nor other callbacks', async () => {
-  const silent = createServer().listen(0, '127.0.0.1');
-  await once(silent, 'listening');
-  const to = `http://localhost:${(silent.address() as { port: number }).port}/`;
+  await using silent = await listen(createServer());
+  const to = `http://localhost:${silent.port}/`;
   await using receiver = await startReceiver();
   const call = (callback: string) =>
     fetch(`${url}/async-function/echo`, { method: 'POST', headers: { 'x-callback-url': callback } });
@@ -125,7 +125,6 @@ test('a callback receiver that never answers holds up neither calls nor other ca
   await eventually('what is too much for one host to be dropped', async () =>
     gateway.log().includes('too many callbacks wait for its host'),
   );
-  silent.close();
 });
 
 test('a callback receiver that never ends its answer is left', async () => {
@@ -136,13 +135,12 @@ test('a callback receiver that never ends its answer is left', async () => {
     };
     response.on('drain', more);
     more();
-  }).listen(0, '127.0.0.1');
-  await once(chatty, 'listening');
-  const to = `http://127.0.0.1:${(chatty.address() as { port: number }).port}/`;
+  });
+  await using listening = await listen(chatty);
+  const to = `${listening.url}/`;
   await fetch(`${url}/async-function/echo`, { method: 'POST', headers: { 'x-callback-url': to } });
   await eventually('its end', async () => gateway.log().includes('it answers more than 65536 bytes'));
   assert.ok(sent < 20_000_000, `${sent} bytes were sent`);
-  chatty.close();
 });
 
 test.run();

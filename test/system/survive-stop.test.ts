@@ -1,12 +1,13 @@
 import { readdir } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { leaseSeconds } from '../../lab/fleet/fleet.ts';
 import { call } from '../../lab/servers/function.ts';
+import { listen } from '../../lab/servers/listen.ts';
 import { assertInOrder } from './faults/events.ts';
 import { startPod } from './faults/pod.ts';
 import { scenarios, startNext } from './faults/scenarios.ts';
@@ -147,39 +148,28 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     const delivered = Promise.withResolvers<BuildEvent>();
     let away = true;
     let calls = 0;
-    const receiver = createServer((request, response) => {
-      let body = '';
-      request.setEncoding('utf8').on('data', (text) => {
-        body += text;
-      });
-      request.on('end', () => {
-        response.writeHead(away ? 503 : 200).end();
-        if (away) return tried.resolve();
-        calls += 1;
-        delivered.resolve(BuildEvent.parse(JSON.parse(body)));
-      });
+    const receiver = createServer(async (request, response) => {
+      const body = await text(request);
+      response.writeHead(away ? 503 : 200).end();
+      if (away) return tried.resolve();
+      calls += 1;
+      delivered.resolve(BuildEvent.parse(JSON.parse(body)));
     });
-    await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
-    const { port } = receiver.address() as AddressInfo;
-    try {
-      const settings = { IMAGEBUILDER_CALLBACK_TIMEOUT: '2' };
-      const first = await startNext(fleet, settings);
-      const { buildId } = await fleet.submit(fleet.request({ callback_url: `http://127.0.0.1:${port}/done` }));
-      await tried.promise;
-      first.child.kill(signal);
-      await first.exited;
-      away = false;
-      await startNext(fleet, settings);
-      const event = await delivered.promise;
-      assert.equal([event.build_id, event.state, event.attempt], [buildId, 'completed', 1]);
-      // Nor does a lease that is still out bring another one.
-      while (fleet.broker.ledger.get(buildId)?.notified.includes('callback') !== true) await sleep(50);
-      await sleep(1.5 * leaseSeconds * 1000);
-      assert.is(calls, 1);
-    } finally {
-      receiver.closeAllConnections();
-      receiver.close();
-    }
+    await using listening = await listen(receiver);
+    const settings = { IMAGEBUILDER_CALLBACK_TIMEOUT: '2' };
+    const first = await startNext(fleet, settings);
+    const { buildId } = await fleet.submit(fleet.request({ callback_url: `${listening.url}/done` }));
+    await tried.promise;
+    first.child.kill(signal);
+    await first.exited;
+    away = false;
+    await startNext(fleet, settings);
+    const event = await delivered.promise;
+    assert.equal([event.build_id, event.state, event.attempt], [buildId, 'completed', 1]);
+    // Nor does a lease that is still out bring another one.
+    while (fleet.broker.ledger.get(buildId)?.notified.includes('callback') !== true) await sleep(50);
+    await sleep(1.5 * leaseSeconds * 1000);
+    assert.is(calls, 1);
   });
 }
 

@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { BuildStatus } from '#lib/api/status.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import { statusOf } from '../../unit/client/fixture.ts';
 
 export interface ApiCall {
@@ -44,15 +43,6 @@ export async function startApi(options: {
     const { status, body } = answer();
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    calls,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  const listening = await listen(server);
+  return { ...listening, calls };
 }

@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import { type AptCacheOptions, createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import type { HttpClientOptions } from '#lib/http/client.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import {
   createCutter,
   type ServedFile,
@@ -368,9 +369,8 @@ test('a server that drips through a tunnel is cut off', async () => {
     });
     socket.on('close', () => clearInterval(timer));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
+  await using listening = await listen(server);
+  const { port } = listening;
   await using shop = await workshop({ http: { stallTimeoutMs: 150 }, tunnelPorts: [port] });
   const request = http.request({
     port: shop.port,
@@ -387,7 +387,6 @@ test('a server that drips through a tunnel is cut off', async () => {
   socket.write('go');
   await once(socket, 'close');
   assert.ok(received > 5);
-  server.close();
 });
 
 test('without the password nothing is served', async () => {

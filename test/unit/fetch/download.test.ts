@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -7,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DownloadOptions, download } from '#lib/fetch/download.ts';
 import { tryMirrors } from '#lib/fetch/mirrors.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import {
   createCutter,
   rejection,
@@ -227,12 +227,8 @@ test('bytes after the announced length are no part of the file', async () => {
   const server = net.createServer((socket) => {
     socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345and more`));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  const { result, file } = await attempt({ urls: [`http://127.0.0.1:${port}/`] });
-  server.close();
-  await once(server, 'close');
+  await using listening = await listen(server);
+  const { result, file } = await attempt({ urls: [`${listening.url}/`] });
   if ('sizeBytes' in result) assert.is(file?.toString(), '12345');
   else assert.is(result.code, 'upstream.unreachable');
 });

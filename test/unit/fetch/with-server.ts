@@ -1,13 +1,12 @@
-import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import http, { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import https from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { createHttpClient, type HttpClient, type HttpClientOptions } from '#lib/http/client.ts';
 import { createEgress, type EgressOptions } from '#lib/http/egress.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import { makeCertificate } from './certificate.ts';
 
 /** A real HTTP server on a free loopback port. */
@@ -38,19 +37,14 @@ export async function startServer(
   server.on('connection', () => {
     connections += 1;
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const listening = await listen(server);
   return {
-    url: `http${tls ? 's' : ''}://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    ...listening,
+    url: tls ? listening.url.replace('http:', 'https:') : listening.url,
     requests,
     headers,
     get connections() {
       return connections;
-    },
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
     },
   };
 }

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { test } from 'uvu';
@@ -10,6 +9,7 @@ import { createEgress } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { sendCallback } from '#lib/worker/callback.ts';
 import { watchCancelUrl } from '#lib/worker/cancellation.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 
 /** Answers of a cancel_url or a callback URL: none of them cancels, holds up, fills the memory, or leads elsewhere. */
 
@@ -25,28 +25,15 @@ const log = createLog({ level: 'error' });
 /** A server that says to every connection whatever `say` says, and counts them. */
 async function startServer(say: (socket: Socket, url: string) => void) {
   let calls = 0;
-  const sockets = new Set<Socket>();
   const server = createServer((socket) => {
-    sockets.add(socket);
     socket.on('error', () => {});
     socket.once('data', () => {
       calls += 1;
-      say(socket, url);
+      say(socket, listening.url);
     });
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  const url = `http://127.0.0.1:${port}`;
-  return {
-    url,
-    calls: () => calls,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  const listening = await listen(server);
+  return { ...listening, calls: () => calls };
 }
 
 const answer = (body: string | Uint8Array, headers = '', status = '200 OK') =>

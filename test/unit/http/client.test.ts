@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
@@ -7,6 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { UpstreamError } from '#lib/http/upstream-error.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import { rejection, startServer, testClient } from '../fetch/with-server.ts';
 
 const limit = { maximumBytes: 1000 };
@@ -64,15 +64,12 @@ test('Retry-After is honoured, and one beyond the limit ends the attempts', asyn
 });
 
 test('a refused connection, a cut one, an unknown host and a failed TLS handshake are distinguished', async () => {
-  const cutter = net.createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
-  await once(cutter, 'listening');
-  const { port } = cutter.address() as net.AddressInfo;
+  const cutter = await listen(net.createServer((socket) => socket.destroy()));
   await using server = await startServer((_request, response) => response.end());
   using client = testClient({ retry: { attempts: 2 } });
-  const cut = await rejection(client.open(`http://127.0.0.1:${port}/`));
-  cutter.close();
-  await once(cutter, 'close');
-  const refused = await rejection(client.open(`http://127.0.0.1:${port}/`));
+  const cut = await rejection(client.open(`${cutter.url}/`));
+  await cutter[Symbol.asyncDispose]();
+  const refused = await rejection(client.open(`${cutter.url}/`));
   const tls = await rejection(client.open(server.url.replace('http:', 'https:')));
   using lost = testClient({
     egressOptions: { resolve: () => Promise.reject(Object.assign(new Error('no'), { code: 'ENOTFOUND' })) },

@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { call, type FunctionProcess, startFunction } from '../../../lab/servers/function.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import { postHead, rawCall } from '../../../lab/servers/raw-http.ts';
 import { readBody } from '../../../template/node24-ts/read-body.ts';
 
@@ -83,16 +83,15 @@ test('a body in chunks of one byte takes no more memory than another', async () 
       return true;
     });
     response.end(String(body.length));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  });
+  await using listening = await listen(server);
   const { closed } = rawCall(
-    (server.address() as AddressInfo).port,
+    listening.port,
     'POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n',
     `${'1\r\nx\r\n'.repeat(size)}0\r\n\r\n`,
   );
   assert.match(await closed, `\r\n\r\n${size}`);
   assert.ok(held <= 2 * size, `${held} bytes are held`);
-  server.close();
 });
 
 test('the gateway of `imagebuilder serve` reads bodies and bounds connections with the same code', async () => {

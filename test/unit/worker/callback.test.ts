@@ -1,9 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { sendCallback } from '#lib/worker/callback.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import { completedEvent } from '../queue/build-event.ts';
 
 const event = completedEvent({ build_id: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c' });
@@ -13,23 +14,13 @@ async function withReceiver(
   body: (url: string, received: { headers: IncomingHttpHeaders; body: string }[]) => Promise<void>,
 ) {
   const received: { headers: IncomingHttpHeaders; body: string }[] = [];
-  const server = createServer((request, response) => {
-    let text = '';
-    request.setEncoding('utf8').on('data', (chunk) => {
-      text += chunk;
-    });
-    request.on('end', () => {
-      received.push({ headers: request.headers, body: text });
-      response.statusCode = statuses[received.length - 1] ?? 200;
-      response.end();
-    });
+  const server = createServer(async (request, response) => {
+    received.push({ headers: request.headers, body: await text(request) });
+    response.statusCode = statuses[received.length - 1] ?? 200;
+    response.end();
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  try {
-    await body(`http://127.0.0.1:${(server.address() as AddressInfo).port}/hook?key=abc`, received);
-  } finally {
-    server.close();
-  }
+  await using listening = await listen(server);
+  await body(`${listening.url}/hook?key=abc`, received);
 }
 
 const options = {

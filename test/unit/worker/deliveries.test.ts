@@ -1,11 +1,10 @@
-import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLog } from '#lib/log.ts';
 import { createDeliveries, type DeliveriesOptions, type Delivery } from '#lib/worker/deliveries.ts';
+import { listen } from '../../../lab/servers/listen.ts';
 import { completedEvent } from '../queue/build-event.ts';
 
 /** Receivers on different addresses of loopback are different hosts. */
@@ -16,18 +15,8 @@ async function startReceiver(host: string, answer: (response: ServerResponse, ca
     request.resume();
     answer(response, builds.length);
   });
-  server.listen(0, host);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://${host}:${port}/hook?key=abc`,
-    builds,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  const listening = await listen(server, { host });
+  return { ...listening, url: `${listening.url}/hook?key=abc`, builds };
 }
 
 const silent = () => {};
