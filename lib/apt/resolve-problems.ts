@@ -23,18 +23,10 @@ export interface Round {
  * the reason lies in none of them.
  */
 export function roundProblems(round: Round, specifications: readonly string[]): Map<string, string> {
-  const problems = new Map<string, string>();
   // apt-get takes an unknown name `name-` as a removal and `a+b` as a pattern: such a round has simulated something
   // else, and only its unknown names count.
-  const named = policyNames(round.policy);
-  const known = new Set([...named, ...named.map(withoutArchitecture)]);
-  const exactly = new Set(named);
-  for (const specification of specifications) {
-    const name = bareName(specification);
-    if (!known.has(name) && !exactly.has(withoutArchitecture(name)))
-      problems.set(specification, 'no repository of the image or of the PPAs has a package of this name');
-  }
-  if (problems.size > 0) return problems;
+  const unknown = unknownNames(round, specifications);
+  if (unknown.size > 0) return unknown;
   const messages = parseMessages(round.simulation);
   const whole = messages.find(({ text }) => /fix-broken install|-f install/.test(text));
   if (whole !== undefined) {
@@ -44,11 +36,42 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
       { logTail: round.simulation.slice(-20) },
     );
   }
-  const nameOf = (specification: string) => withoutArchitecture(bareName(specification));
+  const errors = messages.filter(({ level }) => level === 'error').map(({ text }) => text);
+  // Where both know a reason, unmet dependencies say more.
+  const problems = new Map([
+    ...missingProblems(errors, round, specifications),
+    ...unmetProblems(round, specifications),
+  ]);
+  if (problems.size > 0) return problems;
+  // The solver of apt 3 reports one contradiction at a time, as a numbered derivation, and nothing else.
+  const contradiction = messages.find(({ text }) => text.startsWith('Unable to satisfy dependencies'))?.text ?? '';
+  const involved = selectedNames(contradiction);
+  return new Map(
+    specifications
+      .filter((specification) => involved.has(nameOf(specification)))
+      .map((specification) => [specification, contradiction]),
+  );
+}
+
+const nameOf = (specification: string) => withoutArchitecture(bareName(specification));
+
+function unknownNames(round: Round, specifications: readonly string[]): Map<string, string> {
+  const named = policyNames(round.policy);
+  const exactly = new Set(named);
+  const known = new Set([...named, ...named.map(withoutArchitecture)]);
+  return new Map(
+    specifications
+      .filter((specification) => !known.has(bareName(specification)) && !exactly.has(nameOf(specification)))
+      .map((specification) => [specification, 'no repository of the image or of the PPAs has a package of this name']),
+  );
+}
+
+/** By specification, why apt-get finds no such package or version. */
+function missingProblems(errors: readonly string[], round: Round, specifications: readonly string[]) {
+  const problems = new Map<string, string>();
   const byName = Map.groupBy(specifications, nameOf);
   const providers = virtualPackages(round.simulation);
-  for (const { level, text } of messages) {
-    if (level !== 'error') continue;
+  for (const text of errors) {
     for (const [pattern, reason] of missing) {
       const match = pattern.exec(text);
       if (match === null) continue;
@@ -58,19 +81,16 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
       }
     }
   }
+  return problems;
+}
+
+/** By specification, which of its dependencies cannot be met. */
+function unmetProblems(round: Round, specifications: readonly string[]): Map<string, string> {
+  const problems = new Map<string, string>();
   const unmet = Map.groupBy(unmetDependencies(round.simulation), ([other]) => withoutArchitecture(other));
   for (const specification of specifications) {
     const reasons = (unmet.get(nameOf(specification)) ?? []).map(([, reason]) => reason);
     if (reasons.length > 0) problems.set(specification, reasons.join(', '));
-  }
-  if (problems.size > 0) return problems;
-  // The solver of apt 3 reports one contradiction at a time, as a numbered derivation, and nothing else.
-  const contradiction = messages.find(({ text }) => text.startsWith('Unable to satisfy dependencies'));
-  const involved = selectedNames(contradiction?.text ?? '');
-  for (const specification of specifications) {
-    if (involved.has(withoutArchitecture(bareName(specification)))) {
-      problems.set(specification, contradiction?.text ?? '');
-    }
   }
   return problems;
 }

@@ -16,7 +16,7 @@ import { type FleetBase, startFleet } from '../../lab/fleet/fleet.ts';
 import { call, startFunction } from '../../lab/servers/function.ts';
 import { serveFile } from '../../lab/servers/image-server.ts';
 import { listen } from '../../lab/servers/listen.ts';
-import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
+import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
 import { smallImage } from './faults/small-image.ts';
 import { scanFor } from './secret-scan.ts';
@@ -25,6 +25,23 @@ import { scanFor } from './secret-scan.ts';
 
 const canary = (name: string) => `${name}-${randomBytes(12).toString('hex')}`;
 
+const secrets = {
+  'the password of RabbitMQ': canary('amqp'),
+  'the token of callers': canary('token'),
+  'the token of one caller among several': canary('one-caller'),
+  'the key of callbacks': canary('signing'),
+  'the key of temporary URLs': canary('temporary'),
+  'the password of OpenStack': projects.builder.password,
+  'a wrong password of OpenStack': canary('wrong'),
+  'the secret of an application credential': canary('credential'),
+  'the password in a URL of a request': canary('userinfo'),
+  'the signature in a URL of the base image': canary('image'),
+  'the signature in the cancel_url': canary('cancel'),
+  'the signature in the callback URL': canary('callback'),
+  'the password in a redirect': canary('redirect'),
+  "the password in the image's own sources": canary('mirror'),
+};
+
 test('no secret is in a log, event, answer, callback, command line, environment, file left behind, or image', async () => {
   await using stack = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
@@ -32,23 +49,6 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const cloud = stack.use(await startOpenStack());
   const base = await smallImage();
 
-  // --- what is secret
-  const secrets = {
-    'the password of RabbitMQ': canary('amqp'),
-    'the token of callers': canary('token'),
-    'the token of one caller among several': canary('one-caller'),
-    'the key of callbacks': canary('signing'),
-    'the key of temporary URLs': canary('temporary'),
-    'the password of OpenStack': projects.builder.password,
-    'a wrong password of OpenStack': canary('wrong'),
-    'the secret of an application credential': canary('credential'),
-    'the password in a URL of a request': canary('userinfo'),
-    'the signature in a URL of the base image': canary('image'),
-    'the signature in the cancel_url': canary('cancel'),
-    'the signature in the callback URL': canary('callback'),
-    'the password in a redirect': canary('redirect'),
-    "the password in the image's own sources": canary('mirror'),
-  };
   const scan = scanFor(secrets);
   const amqpUser = 'imagebuilder';
   const amqpPassword = `p@ss/w%rd ${secrets['the password of RabbitMQ']}`;
@@ -78,22 +78,6 @@ test('no secret is in a log, event, answer, callback, command line, environment,
     for (const [file, content] of Object.entries(files)) await writeFile(join(path, file), content);
     return path;
   };
-  const cloudsYaml = JSON.stringify({
-    clouds: {
-      lab: {
-        region_name: cloud.region,
-        auth: {
-          auth_url: cloud.authUrl,
-          username: projects.builder.name,
-          password: projects.builder.password,
-          project_name: projects.builder.name,
-          user_domain_name: 'Default',
-          project_domain_name: 'Default',
-        },
-      },
-    },
-  });
-
   // --- the service
   let amqpUrl = '';
   const fleet = stack.use(
@@ -224,7 +208,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   await fleet.killWorkers();
 
   // By a clouds.yaml, into Swift; by an application credential, right and wrong.
-  await worker('clouds', { [secretFiles.openstackClouds.file]: cloudsYaml }, { IMAGEBUILDER_STORE: 'swift' });
+  await worker('clouds', { [secretFiles.openstackClouds.file]: cloudsYaml(cloud) }, { IMAGEBUILDER_STORE: 'swift' });
   const { event: toSwift } = await run({});
   assert.is(toSwift.image?.store, 'swift', toSwift.error?.message);
   await fleet.killWorkers();
@@ -294,6 +278,13 @@ test('the look finds a secret wherever it is', async () => {
     await rm(directory, { recursive: true, force: true });
   }
 });
+
+function cloudsYaml({ region, authUrl }: OpenStack): string {
+  const { name, password } = projects.builder;
+  const domains = { user_domain_name: 'Default', project_domain_name: 'Default' };
+  const auth = { auth_url: authUrl, username: name, password, project_name: name, ...domains };
+  return JSON.stringify({ clouds: { lab: { region_name: region, auth } } });
+}
 
 /** A copy of the image that has one more source. */
 async function addSource(base: FleetBase, directory: string, source: string): Promise<string> {

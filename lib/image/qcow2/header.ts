@@ -52,16 +52,7 @@ export function parseHeader(
   head: Buffer,
   options: { readonly maximumVirtualBytes: number; readonly allowBackingFile?: boolean },
 ): Qcow2Header {
-  if (head.length < 8 || head.readUInt32BE(0) !== magic) throw unsupported('the file is not a qcow2 image');
-  const version = head.readUInt32BE(4);
-  if (version === 1)
-    throw unsupported('the image is a qcow image of version 1; convert it with qemu-img convert -O qcow2');
-  if (version !== 2 && version !== 3) throw unsupported(`the image is a qcow2 image of the unknown version ${version}`);
-  const headerBytes = version === 2 ? 72 : 104;
-  if (head.length < headerBytes) {
-    throw cutOff(head.length);
-  }
-
+  const version = readVersion(head);
   if (readBig(head, 8) !== 0 && options.allowBackingFile !== true) {
     throw unsafe(
       'the qcow2 image names a backing file, which would read another file of the worker; flatten it first with qemu-img convert -O qcow2',
@@ -91,17 +82,7 @@ export function parseHeader(
       `the qcow2 image holds ${snapshots} internal snapshot${snapshots === 1 ? '' : 's'}; drop them first with qemu-img convert -O qcow2`,
     );
   }
-  const virtualSizeBytes = readBig(head, 24);
-  if (virtualSizeBytes > options.maximumVirtualBytes) {
-    throw new ImageBuilderError(
-      'image.too_large',
-      `the disk in the image is ${head.readBigUInt64BE(24)} bytes large; at most ${options.maximumVirtualBytes} are allowed`,
-    );
-  }
-  if (virtualSizeBytes === 0) throw unsupported('the qcow2 image holds an empty disk of 0 bytes');
-  if (virtualSizeBytes % 512 !== 0)
-    throw corrupt(`its disk of ${virtualSizeBytes} bytes does not consist of whole sectors`);
-
+  const virtualSizeBytes = readVirtualSize(head, options.maximumVirtualBytes);
   const l1Entries = head.readUInt32BE(36);
   const bytesPerL2 = (clusterSizeBytes / (features.extendedL2 ? 16 : 8)) * clusterSizeBytes;
   if (l1Entries * 8 > maximumL1Bytes) throw corrupt(`its L1 table claims ${l1Entries} entries`);
@@ -128,6 +109,29 @@ export function parseHeader(
     refcountTableClusters,
     unusual: features.unusual,
   };
+}
+
+function readVersion(head: Buffer): 2 | 3 {
+  if (head.length < 8 || head.readUInt32BE(0) !== magic) throw unsupported('the file is not a qcow2 image');
+  const version = head.readUInt32BE(4);
+  if (version === 1)
+    throw unsupported('the image is a qcow image of version 1; convert it with qemu-img convert -O qcow2');
+  if (version !== 2 && version !== 3) throw unsupported(`the image is a qcow2 image of the unknown version ${version}`);
+  if (head.length < (version === 2 ? 72 : 104)) throw cutOff(head.length);
+  return version;
+}
+
+function readVirtualSize(head: Buffer, maximumBytes: number): number {
+  const sizeBytes = readBig(head, 24);
+  if (sizeBytes > maximumBytes) {
+    throw new ImageBuilderError(
+      'image.too_large',
+      `the disk in the image is ${head.readBigUInt64BE(24)} bytes large; at most ${maximumBytes} are allowed`,
+    );
+  }
+  if (sizeBytes === 0) throw unsupported('the qcow2 image holds an empty disk of 0 bytes');
+  if (sizeBytes % 512 !== 0) throw corrupt(`its disk of ${sizeBytes} bytes does not consist of whole sectors`);
+  return sizeBytes;
 }
 
 function readExtensions(area: Buffer, allowBackingFile: boolean): void {

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
-import type { Verdict } from '#lib/queue/build.ts';
+import type { BuildView, Verdict } from '#lib/queue/build.ts';
 import { createLedger, type Ledger } from '#lib/queue/ledger.ts';
 import type { StreamRecord } from '#lib/queue/record.ts';
 import { createRefresh } from '#lib/queue/refresh.ts';
@@ -162,6 +162,15 @@ const anyStep = fc.record({
   what: fc.constantFrom('submit', 'submit', 'claim', 'claim', 'hand back', 'end', 'cancel', 'twin', 'fill', 'fill'),
 });
 
+/** The event of a worker at a build, or null where no worker has the build. */
+const changesBy = {
+  claim: ({ attempt }: BuildView) => ({ state: 'running', worker: `w${attempt}`, attempt: attempt + 1 }) as const,
+  end: ({ owner, attempt }: BuildView) =>
+    owner === null ? null : ({ state: 'failed', worker: owner, attempt } as const),
+  'hand back': ({ owner, attempt }: BuildView) =>
+    owner === null ? null : ({ state: 'queued', worker: owner, attempt } as const),
+};
+
 test('whenever a function starts, it agrees with those that were there before on every build that has not ended', () => {
   holds(
     fc.property(fc.array(anyStep, { maxLength: 80 }), (steps) => {
@@ -169,20 +178,14 @@ test('whenever a function starts, it agrees with those that were there before on
       let next = 1_000;
       for (const { build, what } of steps) {
         const view = stream.ledger.get(idOf(build));
-        const attempt = view?.attempt ?? 0;
-        const sequence = (view?.sequence ?? 0) + 1;
-        const working = view?.owner != null;
         if (what === 'fill') fill(stream, next++);
-        else if (view === undefined) {
-          if (what === 'submit') stream.write(eventOf(build, {}));
-        } else if (isTerminal(view.state)) continue;
+        else if (view === undefined && what === 'submit') stream.write(eventOf(build, {}));
+        else if (view === undefined || isTerminal(view.state)) continue;
         else if (what === 'cancel') stream.write({ kind: 'cancel', id: idOf(build), build_id: idOf(build), time });
         else if (what === 'twin') stream.write(eventOf(build, { build_id: idOf(next++) }));
-        else if (what === 'claim') {
-          stream.write(eventOf(build, { state: 'running', worker: `w${attempt}`, attempt: attempt + 1, sequence }));
-        } else if (working && what !== 'submit') {
-          const state = what === 'end' ? 'failed' : 'queued';
-          stream.write(eventOf(build, { state, worker: view.owner, attempt, sequence }));
+        else if (what !== 'submit') {
+          const changes = changesBy[what](view);
+          if (changes !== null) stream.write(eventOf(build, { ...changes, sequence: view.sequence + 1 }));
         }
       }
       const fresh = stream.start();

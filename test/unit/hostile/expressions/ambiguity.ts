@@ -24,7 +24,7 @@ export function whyNotLinear(source: string, flags = ''): string | null {
     for (const second of loops) {
       if (first === second || positions[first]?.accepts || positions[second]?.accepts) continue;
       if (reach[first]?.has(second) !== true) continue;
-      const text = sharedText(automaton, first, second, circle(first), circle(second));
+      const text = sharedText(first, second);
       if (text === null) continue;
       const shown = JSON.stringify(text);
       return first === 1 ? `${shown} is read from each of its characters on` : `two repetitions share ${shown}`;
@@ -33,41 +33,36 @@ export function whyNotLinear(source: string, flags = ''): string | null {
   return null;
 
   /** A text over which `first` comes back to itself, `second` does, and `first` leads to `second`. */
-  function sharedText(
-    { positions: all }: Automaton,
-    first: number,
-    second: number,
-    nearFirst: (position: number) => boolean,
-    nearSecond: (position: number) => boolean,
-  ): string | null {
+  function sharedText(first: number, second: number): string | null {
+    const [nearFirst, nearSecond] = [circle(first), circle(second)];
     const step = (position: number, character: string) =>
-      (all[position]?.next ?? []).filter((next) => all[next]?.fits(character) === true);
+      (positions[position]?.next ?? []).filter((next) => positions[next]?.fits(character) === true);
+    const after = ([staying, moving, ending]: Places, character: string): Places[] => {
+      const stays = step(staying, character).filter(nearFirst);
+      const ends = step(ending, character).filter((next) => nearSecond(next) && !positions[next]?.accepts);
+      if (stays.length === 0 || ends.length === 0) return [];
+      const moves = step(moving, character).filter((next) => next === second || reach[next]?.has(second) === true);
+      return stays.flatMap((a) => moves.flatMap((b) => ends.map((c): Places => [a, b, c])));
+    };
     const seen = new Set([`${first},${first},${second}`]);
-    const queue: { at: readonly [number, number, number]; text: string }[] = [{ at: [first, first, second], text: '' }];
+    const queue: { at: Places; text: string }[] = [{ at: [first, first, second], text: '' }];
     for (const { at, text } of queue) {
       for (const character of alphabet) {
-        const staying = step(at[0], character).filter(nearFirst);
-        const ending = step(at[2], character).filter((position) => nearSecond(position) && !all[position]?.accepts);
-        if (staying.length === 0 || ending.length === 0) continue;
-        const moving = step(at[1], character).filter(
-          (position) => position === second || reach[position]?.has(second) === true,
-        );
-        for (const a of staying) {
-          for (const b of moving) {
-            for (const c of ending) {
-              if (a === first && b === second && c === second) return text + character;
-              const key = `${a},${b},${c}`;
-              if (seen.has(key)) continue;
-              seen.add(key);
-              queue.push({ at: [a, b, c], text: text + character });
-            }
-          }
+        for (const next of after(at, character)) {
+          const key = next.join();
+          if (key === `${first},${second},${second}`) return text + character;
+          if (seen.has(key)) continue;
+          seen.add(key);
+          queue.push({ at: next, text: text + character });
         }
       }
     }
     return null;
   }
 }
+
+/** Of three ways through an automaton: one that stays near the first loop, one to the second, one that stays there. */
+type Places = readonly [number, number, number];
 
 /** The positions that one or more characters lead to. */
 function reachable({ positions }: Automaton, from: number): Set<number> {
