@@ -128,8 +128,8 @@ while IFS=$tab read -r kind one two three four five six; do
 done
 
 # The image has run nothing yet, so these paths cannot change in between.
-for program in dpkg env; do
-  path=root/usr/bin/$program
+for name in dpkg env; do
+  path=root/usr/bin/$name
   if [ -z "$mounted_root" ] || [ -L root/usr ] || [ -L root/usr/bin ] || [ -L "$path" ] || [ ! -f "$path" ]; then continue; fi
   # shellcheck disable=SC2046 # its lines become one
   echo program: $(od -A n -t x1 -N 20 "$path")
