@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert';
 import type { FilePart } from '#lib/http/file-part.ts';
 import { UpstreamError } from '#lib/http/upstream-error.ts';
 import { createTransport } from '#lib/store/openstack/transport.ts';
+import { rejection } from '../fetch/with-server.ts';
 
 /** Uploads against a server that does on purpose what real ones do by accident. */
 
@@ -82,15 +83,6 @@ const upload = (url: string, part: Partial<FilePart> = {}, signal = never) =>
     signal,
   });
 
-async function failure(promise: Promise<unknown>): Promise<Error> {
-  return promise.then(
-    () => {
-      throw new Error('did not fail');
-    },
-    (error: Error) => error,
-  );
-}
-
 test('a part of a file arrives whole, with its length, its digest and progress', async () => {
   const chunks: Buffer[] = [];
   let length: string | undefined;
@@ -132,7 +124,7 @@ test('a server that does not know "100 Continue" gets the body nevertheless', as
 test('a file that ends early never ends the body in order', async () => {
   await using server = await serve(() => () => undefined);
   let shortened = false;
-  const error = await failure(
+  const error = await rejection(
     upload(server.url, {
       onProgress: () => {
         if (!shortened) void truncate(path, 8 * megabyte);
@@ -147,14 +139,14 @@ test('a file that ends early never ends the body in order', async () => {
 
 test('a file that is missing fails with the reason', async () => {
   await using server = await serve(() => () => undefined);
-  const error = await failure(upload(server.url, { path: join(directory, 'missing') }));
+  const error = await rejection(upload(server.url, { path: join(directory, 'missing') }));
   assert.is((error as NodeJS.ErrnoException).code, 'ENOENT');
   assert.not.ok(server.received.complete());
 });
 
 test('a server that takes nothing any more is given up', async () => {
   await using server = await serve(() => (request) => void request.pause());
-  const error = await failure(upload(server.url));
+  const error = await rejection(upload(server.url));
   assert.instance(error, UpstreamError);
   assert.match(error.message, 'took no byte for');
   assert.ok((error as UpstreamError).transient);
@@ -165,12 +157,12 @@ test('a cut is transient, and known to have come before or after the last byte',
   await using early = await serve((received) => (request) => {
     request.on('data', () => received.bytes() > megabyte && request.destroy());
   });
-  const before = (await failure(upload(early.url))) as UpstreamError;
+  const before = (await rejection(upload(early.url))) as UpstreamError;
   assert.match(before.message, 'the connection was cut');
   assert.equal([before.transient, before.bodySent, before.code], [true, false, 'store.failed']);
 
   await using late = await serve(() => (request) => void request.on('end', () => request.destroy()));
-  const after = (await failure(upload(late.url))) as UpstreamError;
+  const after = (await rejection(upload(late.url))) as UpstreamError;
   assert.equal([after.transient, after.bodySent], [true, true]);
 });
 
@@ -183,8 +175,8 @@ test('an answer without end is broken off, to a question and to an upload', asyn
     request.resume().on('end', more);
   });
   const question = { server: 'Glance', url: server.url, headers: {}, method: 'GET', signal: never } as const;
-  const asked = await failure(transport.send(question));
-  const uploaded = await failure(upload(server.url));
+  const asked = await rejection(transport.send(question));
+  const uploaded = await rejection(upload(server.url));
   for (const error of [asked, uploaded]) {
     assert.instance(error, UpstreamError);
     assert.match((error as UpstreamError).message, /^Glance at .* answered with more than 16777216 bytes/);
@@ -198,7 +190,7 @@ test('an abort ends an upload with its reason', async () => {
   const reason = new Error('cancelled');
   const onProgress = (sent: number) => sent > megabyte && controller.abort(reason);
   assert.is(
-    await failure(upload(server.url, { onProgress: (sent) => void onProgress(sent) }, controller.signal)),
+    await rejection(upload(server.url, { onProgress: (sent) => void onProgress(sent) }, controller.signal)),
     reason,
   );
   assert.not.ok(server.received.complete());
@@ -215,7 +207,7 @@ test('nothing is redirected, and no error shows the token', async () => {
   assert.is((await transport.send({ ...request, signal: never })).status, 302);
   const url = 'http://127.0.0.1:1/';
   for (const promise of [transport.send({ ...request, url, signal: never }), upload(url)]) {
-    const error = await failure(promise);
+    const error = await rejection(promise);
     assert.match(error.message, 'Glance at http://127.0.0.1:1/: the connection was refused');
     assert.not.match(inspect(error, { depth: 10, showHidden: true }), 'secret-token');
   }
