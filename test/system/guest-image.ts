@@ -122,7 +122,7 @@ export async function makeTestImage(
   return { path, partitions };
 }
 
-const rootUuid = '5a1b2c3d-0001-4000-8000-00000000c10d';
+export const rootUuid = '5a1b2c3d-0001-4000-8000-00000000c10d';
 const bootUuid = '5a1b2c3d-0002-4000-8000-00000000c10d';
 
 const partitions: readonly Partition[] = [

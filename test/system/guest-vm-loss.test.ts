@@ -6,25 +6,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ImageBuilderError } from '#lib/errors.ts';
-import type { GuestScript } from '#lib/guest/guest.ts';
 import { sweepGuest } from '#lib/guest/sweep.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { assertCode, busy, failure } from './guest-disk.ts';
 import { makeTestImage } from './guest-image.ts';
-import { assertCode, emulator, failure, log, openVmTests } from './guest-vm-disk.ts';
+import { emulator, log, openVmTests } from './guest-vm-disk.ts';
+import { withKilledWorker } from './guest-worker.ts';
 
 /** Vms that break, hang or have lost their worker. */
 
 const vm = await openVmTests('vm-loss');
 const { directory, settings, withDisk } = vm;
 const plainImage = await makeTestImage(directory, 'plain');
-
-/** A script that never stops writing; `onBusy` is called once, when it has begun. */
-const busy = (onBusy: () => void): GuestScript => ({
-  name: 'busy',
-  text: 'echo busy >&3; while :; do dd if=/dev/urandom of=/var/log/busy bs=64k count=64 conv=fsync 2>/dev/null; done',
-  onStatusLine: onBusy,
-});
 
 test('with the vm killed, the script in progress fails and nothing hangs or stays', async () => {
   await withDisk(plainImage, async (disk) => {
@@ -58,14 +52,7 @@ test('a kernel that panics is heard of, with its last words', async () => {
 test('a worker killed in the middle of a script leaves nothing but its folder', async () => {
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
-    const description = JSON.stringify({ disk, settings });
-    const worker = spawn(process.execPath, [join(import.meta.dirname, 'guest-vm-worker.ts'), description], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    await once(worker.stdout, 'data');
-    await emulator(disk);
-    worker.kill('SIGKILL');
-    await once(worker, 'exit');
+    await withKilledWorker(disk, { vm: settings, beforeEnd: () => emulator(disk) });
     await assertNothingLeft(before);
     await rm(join(disk.workDirectory, 'guest'), { recursive: true });
   });

@@ -10,8 +10,9 @@ import { guestDirectory, guestName } from '#lib/guest/identity.ts';
 import { sweepGuest } from '#lib/guest/sweep.ts';
 import { findKernel } from '#lib/guest/vm/kernel.ts';
 import { privilegeArguments } from '#lib/privileges.ts';
+import { output } from './guest-disk.ts';
 import { makeTestImage } from './guest-image.ts';
-import { emulator, log, openVmTests, output } from './guest-vm-disk.ts';
+import { emulator, log, openVmTests } from './guest-vm-disk.ts';
 import { assertUnprivileged, unprivilegedIds } from './unprivileged.ts';
 
 /** The vm guest of a worker that is root: what QEMU may do there. */
@@ -25,15 +26,16 @@ const kernel = await findKernel('');
 const vmKernelPath = join(directory, `vmlinuz-${kernel.release}`);
 await copyFile(kernel.imagePath, vmKernelPath);
 await chmod(vmKernelPath, 0o600);
+const ofRoot = vm.guest({ vmKernelPath });
 
 test('QEMU of root is a user without rights, another one for each build, that reaches no file by its path', async () => {
   await withDisk(image, async (disk) => {
     await chmod(disk.overlayPath, 0o600);
-    await using session = await disk.open({}, { vmKernelPath });
+    await using session = await disk.open({}, ofRoot);
     const first = await emulator(disk);
     const userId = await assertUnprivileged(first);
     await withDisk(image, async (other) => {
-      await using _ = await other.open({}, { vmKernelPath });
+      await using _ = await other.open({}, ofRoot);
       const second = await emulator(other);
       const otherId = await assertUnprivileged(second);
       assert.is.not(otherId, userId);

@@ -1,5 +1,4 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -7,8 +6,7 @@ import { type ImageFacts, readImageFacts } from '#lib/apt/facts.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { exec } from '#lib/exec.ts';
-import type { Guest, GuestDisk, GuestOptions, GuestSession } from '#lib/guest/guest.ts';
+import type { GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
@@ -16,13 +14,12 @@ import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
 import { makeBaseImage } from '../../lab/images/base-image.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
-import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { failure } from '../failure.ts';
+import { type OpenedDisk, openGuestTests } from './guest-disk.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /** Attacks of a package's scripts on the worker, in a real system opened by the host guest. */
 
-const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-hostile-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
 const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
 const guest = createHostGuest({
@@ -30,44 +27,30 @@ const guest = createHostGuest({
   ids: unprivilegedIds,
   log: createLog({ level: 'error' }),
 });
-let builds = 0;
+const tests = await openGuestTests('hostile', () => guest);
+const { directory } = tests;
 
 /** The part of closing that needs dpkg, done before dpkg is broken. */
 const giveBack = `while read -r file; do rm "$file"; dpkg-divert --quiet --local --rename --remove "$file" >/dev/null; done </run/imagebuilder-borrowed/diverted
 rm /run/imagebuilder-borrowed/diverted`;
 
-interface OpenedDisk {
-  /** By the host guest, or another. */
-  open(options?: Partial<GuestOptions>, by?: Guest): Promise<GuestSession>;
+interface PreparedDisk extends OpenedDisk {
   /** Makes the image what a test wants it to be, before it is looked at. */
   prepare(text: string, ...rest: readonly string[]): Promise<void>;
 }
 
 /** Runs `body` with a fresh overlay on the base image, and afterwards checks that nothing is left of it. */
-async function withDisk(body: (disk: OpenedDisk) => Promise<void>): Promise<void> {
-  builds += 1;
-  const buildDirectory = join(directory, `build-${builds}`);
-  const workDirectory = join(buildDirectory, 'work');
-  await mkdir(workDirectory, { recursive: true });
-  const before = await observe(buildDirectory);
-  const overlayPath = join(buildDirectory, 'overlay.qcow2');
-  await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base.path, '-F', 'qcow2', overlayPath]);
-  const disk: GuestDisk = {
-    ...{ overlayPath, base: { path: base.path, format: 'qcow2' }, partitions },
-    ...{ workDirectory, buildId: `build-${builds}` },
-  };
-  const signal = new AbortController().signal;
-  const open = async (options: Partial<GuestOptions> = {}, by = guest) =>
-    await by.open(disk, { signal, onNotice: () => {}, binds: [], ...options });
-  await body({
-    open,
-    async prepare(text, ...rest) {
-      await using session = await open();
-      await session.run({ name: 'prepare', text: `set -e\n${giveBack}\n${text}`, arguments: rest });
-      await session.close();
-    },
+async function withDisk(body: (disk: PreparedDisk) => Promise<void>): Promise<void> {
+  await tests.withDisk({ path: base.path, partitions }, async (disk) => {
+    await body({
+      ...disk,
+      async prepare(text, ...rest) {
+        await using session = await disk.open();
+        await session.run({ name: 'prepare', text: `set -e\n${giveBack}\n${text}`, arguments: rest });
+        await session.close();
+      },
+    });
   });
-  await assertNothingLeft(before, { emptyFolders: [workDirectory] });
 }
 
 /** The output of a script. */
@@ -326,8 +309,6 @@ test('harmless leftovers of dpkg and apt are no fault', async () => {
   });
 });
 
-test.after(async () => {
-  await rm(directory, { recursive: true, force: true });
-});
+test.after(tests.remove);
 
 test.run();

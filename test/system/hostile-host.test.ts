@@ -1,20 +1,19 @@
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
-import type { GuestDisk, GuestSession } from '#lib/guest/guest.ts';
+import type { GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { createLog } from '#lib/log.ts';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
 import { makeBaseImage } from '../../lab/images/base-image.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
-import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { type OpenedDisk, openGuestTests } from './guest-disk.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 /**
@@ -22,42 +21,26 @@ import { unprivilegedIds } from './unprivileged.ts';
  * keys, descriptors and devices stay the worker’s.
  */
 
-const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-walls-'));
 const base = await makeBaseImage({ cacheDirectory: baseImageCache });
 const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
 const log = createLog({ level: 'error' });
 const guest = createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, log });
 /** As where there can be no user namespace. */
 const unmapped = createHostGuest({ limits: loadConfig({}).guest, ids: unprivilegedIds, userNamespace: false, log });
+const tests = await openGuestTests('walls', () => guest);
+const { directory } = tests;
 const canary = join(directory, 'canary');
-let builds = 0;
 
 test.before(async () => {
   await writeFile(canary, 'untouched\n', { mode: 0o600 });
 });
 
-test.after(async () => {
-  await rm(directory, { recursive: true, force: true });
-});
+test.after(tests.remove);
 
-/** Runs `body` with a fresh overlay on the base image, and afterwards checks that nothing is left and nothing was hit. */
-async function withDisk(body: (disk: GuestDisk) => Promise<void>): Promise<void> {
-  builds += 1;
-  const buildDirectory = join(directory, `build-${builds}`);
-  const workDirectory = join(buildDirectory, 'work');
-  await mkdir(workDirectory, { recursive: true });
-  const before = await observe(buildDirectory);
-  const overlayPath = join(buildDirectory, 'overlay.qcow2');
-  await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base.path, '-F', 'qcow2', overlayPath]);
-  const file = { path: base.path, format: 'qcow2' } as const;
-  await body({ overlayPath, base: file, partitions, workDirectory, buildId: `build-${builds}` });
-  await assertNothingLeft(before, { emptyFolders: [workDirectory] });
+/** Runs `body` with a fresh overlay on the base image, and afterwards checks that nothing was hit. */
+async function withDisk(body: (disk: OpenedDisk) => Promise<void>): Promise<void> {
+  await tests.withDisk({ path: base.path, partitions }, body);
   assert.is(await readFile(canary, 'utf8'), 'untouched\n');
-}
-
-async function open(disk: GuestDisk, by = guest): Promise<GuestSession> {
-  const signal = new AbortController().signal;
-  return await by.open(disk, { signal, onNotice: () => {}, binds: [] });
 }
 
 /** Prints of a script in the image. */
@@ -98,7 +81,7 @@ while (time < $until) {
 
 test('a process that a script leaves behind meets nothing of the worker when the next one starts', async () => {
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     await output(
       session,
       `cp "$JOB/watch" /watch.pl; cp /usr/bin/dash /usr/bin/real-dash
@@ -176,7 +159,7 @@ for my $number (3..20) {
 
 test('an image whose shell is the program that starts it cannot write to that program', async () => {
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     await session.run({
       name: 'prepare',
       text: `cp "$JOB/attack" /attack.pl; linker=$(readlink -f /lib64/ld-linux-x86-64.so.2); cp "$linker" /lib64/real-ld
@@ -197,7 +180,7 @@ test('a link in place of /dev/null leads no program of the worker anywhere, and 
     [unmapped, created, 'replaced'],
   ] as const) {
     await withDisk(async (disk) => {
-      await using session = await open(disk, by);
+      await using session = await disk.open({}, by);
       const text = `mkdir -p "$(dirname "$1")"; : >"$1"; cd /dev; for file in null zero fd/../image1 disk; do rm -rf $file; ln -s "$1" $file; done 2>/dev/null; if [ -L null ]; then echo replaced; else echo kept; fi`;
       const { stdout } = await session.run({ name: 'replace', text, arguments: [target] });
       assert.is(stdout, `${expected}\n`);
@@ -222,7 +205,7 @@ test('the keys that the kernel keeps for the worker are neither read nor added t
   try {
     assert.is((await exec('perl', ['-e', keys.read, name])).stdout, 'secret\n', 'the worker itself can');
     await withDisk(async (disk) => {
-      await using session = await open(disk);
+      await using session = await disk.open();
       const run = async (script: string, ...rest: string[]) =>
         (
           await session.run({
@@ -251,7 +234,7 @@ test('a script has its four descriptors and none that the worker was started wit
 
 test('no descriptor of a script is a file of the worker', async () => {
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     // Its mode and owner could be changed, and /dev/null has only one inode on the whole machine.
     const look = 'for number in 0 1 2 3; do stat -L -c %F /proc/$$/fd/$number; done | sort -u';
     assert.is(await output(session, look), 'socket');
@@ -302,7 +285,7 @@ for my $command (0x4C05, 0x4C05 | (1 << 40), 0x4C06, 0x4C09, 0x4C82) {
 
 test('system calls that container engines refuse are refused', async () => {
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     assert.is(await output(session, 'perl "$JOB/calls" 2>&1', { calls: refusedCalls }), '');
     assert.match(await output(session, 'cat /proc/self/status'), /^Seccomp:\t2$/m);
   });
@@ -310,7 +293,7 @@ test('system calls that container engines refuse are refused', async () => {
 
 test('needless facts of /proc and /sys about the worker’s machine are hidden', async () => {
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     const text = `cd /proc; for file in kcore keys key-users timer_list sched_debug slabinfo vmallocinfo interrupts pressure/* scsi/* acpi/* kmsg \\
         /sys/firmware/* /sys/kernel/debug/* /sys/fs/fuse/*; do [ ! -e "$file" ] || [ -z "$(timeout 1 head -c 1 "$file" 2>/dev/null)" ] || echo "$file"; done
       for file in sys/vm/drop_caches sys/kernel/core_pattern irq/default_smp_affinity; do ( : >>"$file" ) 2>/dev/null && echo "$file can be written"; done; :`;
@@ -338,7 +321,7 @@ test('services on the worker’s loopback interface, and its abstract sockets, a
   await once(unix, 'listening');
   assert.is((await exec('perl', ['-e', connect, String(port)])).stdout, 'tcp\nunix\n', 'the worker itself can');
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     const { stdout } = await session.run({ name: 'test', text: 'perl -e "$@"', arguments: [connect, String(port)] });
     assert.is(stdout, '');
   });
@@ -358,14 +341,14 @@ test('owners and capabilities of files are on the image’s disk as they are ins
   const expected = '0:0 644\n33:33 4755\n65534:65534 644';
   await withDisk(async (disk) => {
     {
-      await using session = await open(disk);
+      await using session = await disk.open();
       const text = `cd /var; touch of-0-root of-1-www of-2-nobody; chown 33:33 of-1-www; chmod 4755 of-1-www
         chown 65534:65534 of-2-nobody; perl -e "$2" of-0-root; ${list}`;
       const script = { name: 'owners', text, arguments: ['', capability.set] };
       assert.is((await session.run(script)).stdout.trim(), expected);
       await session.close();
     }
-    await using session = await open(disk, unmapped);
+    await using session = await disk.open({}, unmapped);
     assert.is(await output(session, 'cat /proc/self/uid_map | tr -s " "'), '0 0 4294967295');
     const script = { name: 'owners', text: `${list}; perl -e "$1" /var/of-0-root`, arguments: [capability.get] };
     assert.is((await session.run(script)).stdout.trim(), `${expected}\n20 2000001`);
@@ -382,7 +365,7 @@ test('root in the image is a user without rights on the worker, also where it ha
   const readable = join(directory, 'readable');
   await writeFile(readable, 'untouched\n', { mode: 0o644 });
   await withDisk(async (disk) => {
-    await using session = await open(disk);
+    await using session = await disk.open();
     const map = await output(session, 'cat /proc/self/uid_map');
     assert.is(await output(session, 'cat /proc/self/gid_map'), map);
     const [inside, outside = 0, count] = map.split(/\s+/).map(Number);

@@ -6,7 +6,8 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
-import { assertCode, failure, openVmTests, output } from './guest-vm-disk.ts';
+import { assertCode, failure, output } from './guest-disk.ts';
+import { openVmTests } from './guest-vm-disk.ts';
 
 /**
  * File systems that no tool would write, opened in a vm: each is changed as if nothing were the matter, or refused with

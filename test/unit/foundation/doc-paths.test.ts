@@ -100,7 +100,7 @@ test('every setting that a page names is one of the code', async () => {
 test('every test that docs/guarantees.md names by its title is in the file that it names', async () => {
   const plain = (text: string) => text.replaceAll('’', "'");
   const lines = plain(pages.find(({ path }) => path === 'docs/guarantees.md')?.text ?? '').split('\n');
-  const files = await filesBelow('test', '.test.ts');
+  const files = await filesBelow('test', '.ts');
   const texts = await Promise.all(files.map(async (path) => plain(await readFile(join(root, path), 'utf8'))));
   const missing: string[] = [];
   /** The file that the head of a table names for all its rows. */
@@ -111,7 +111,7 @@ test('every test that docs/guarantees.md names by its title is in the file that 
     else if (cell !== '') {
       let file = tableFile;
       for (const item of cell.split('; ')) {
-        const [, named, title = ''] = /^(?:`(\S+\.test\.ts)`(?:: )?)?(.*)$/.exec(item) ?? [];
+        const [, named, title = ''] = /^(?:`(\S+\.ts)`(?:: )?)?(.*)$/.exec(item) ?? [];
         file = named ?? file;
         const text = texts.find((_, at) => `/${files[at]}`.endsWith(`/${file}`)) ?? '';
         const parts = title.split('…').map((part) => part.replace(/^, /, '').trim());
