@@ -1,0 +1,42 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createLog } from '#lib/log.ts';
+import { runStep } from '#lib/pipeline/step.ts';
+
+/** Runs one step; resolves with its outcome, the reports that it made and the lines that it has logged, without times. */
+async function stepOf(work: () => Promise<string>): Promise<unknown> {
+  const reports: unknown[] = [];
+  const lines: Record<string, unknown>[] = [];
+  const none = () => assert.unreachable('a step reports nothing but its beginning');
+  const reporter = {
+    ...{ begin: (...report: string[]) => reports.push(report), progress: none, notice: none, log: none, guest: none },
+  };
+  const log = createLog({ level: 'info', write: (line) => lines.push(JSON.parse(line)) });
+  const outcome = await runStep({ reporter, log }, 'seal', 'cleaning up', work).catch((error: unknown) => error);
+  const ends = lines.map(({ message, step, failed, duration_seconds: seconds }) => [
+    message,
+    step,
+    failed,
+    typeof seconds,
+  ]);
+  return [outcome, reports, ends];
+}
+
+test('a step reports its beginning, resolves as its work does, and the log says that it has not failed', async () => {
+  assert.equal(await stepOf(async () => 'value'), [
+    'value',
+    [['seal', 'cleaning up']],
+    [['step ended', 'seal', false, 'number']],
+  ]);
+});
+
+test('a step throws what its work has thrown, and the log says that it has failed', async () => {
+  const error = new Error('it does not work');
+  assert.equal(await stepOf(() => Promise.reject(error)), [
+    error,
+    [['seal', 'cleaning up']],
+    [['step ended', 'seal', true, 'number']],
+  ]);
+});
+
+test.run();
