@@ -35,6 +35,8 @@ export interface GuestPlace {
 export interface GuestDisk extends GuestPlace {
   readonly base: BaseFile;
   readonly partitions: readonly Partition[];
+  /** Further variables of scripts inside. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** The base image that an overlay lies on. */

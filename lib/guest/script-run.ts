@@ -10,11 +10,10 @@ import { guestScripts } from './script.ts';
 /** The parts of running a script inside an image that all guests share. */
 
 /**
- * The whole environment of a script; the worker's own does not reach it. `proxyUrl` is the proxy as it is reached
- * inside, null without a network.
+ * The whole environment of a script, with what the image's kind adds; the worker's own does not reach it. `proxyUrl` is
+ * the proxy as it is reached inside, null without a network.
  */
-export function scriptEnvironment({ partitions }: GuestDisk, proxyUrl: string | null): Record<string, string> {
-  const isMbr = partitions.some(({ type }) => type?.startsWith('mbr:') === true);
+export function scriptEnvironment({ environment }: GuestDisk, proxyUrl: string | null): Record<string, string> {
   return {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     HOME: '/root',
@@ -26,9 +25,7 @@ export function scriptEnvironment({ partitions }: GuestDisk, proxyUrl: string | 
     TERM: 'dumb',
     DEBIAN_FRONTEND: 'noninteractive',
     DEBCONF_NONINTERACTIVE_SEEN: 'true',
-    // update-grub cannot see the partition table from here, so this names the module that grub.cfg has to load for it.
-    GRUB_PRELOAD_MODULES: isMbr ? 'part_msdos' : 'part_gpt',
-    GRUB_DISABLE_OS_PROBER: 'true',
+    ...environment,
     ...(proxyUrl === null ? {} : { http_proxy: proxyUrl, https_proxy: proxyUrl }),
   };
 }

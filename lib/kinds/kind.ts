@@ -2,6 +2,7 @@ import type { BuildStep, ImageResult } from '../api/event.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { WantedFile } from '../fetch/choose-image.ts';
 import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
+import type { SealPart } from '../guest/seal.ts';
 import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
 import type { IdRange } from '../privileges.ts';
 
@@ -17,6 +18,8 @@ export interface ImageKind {
   /** The steps of a build, in their order. */
   readonly steps: readonly StepPlan[];
   readonly planSpace: SpacePlanner;
+  /** Files that are put back after the changes, beside those of every system. */
+  readonly sealParts: readonly SealPart[];
   /**
    * Inspects a base image, which is not trusted. Throws `image.unsafe`, `image.unsupported`, `image.too_large`,
    * `image.truncated`, `image.corrupt`, or the reason of the signal.

@@ -4,6 +4,7 @@ import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage } from '../guest/seal.ts';
+import type { ImageKind } from '../kinds/kind.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
@@ -26,8 +27,7 @@ export interface OpenImageOptions {
   readonly base: BaseImage;
   /** The series that the image must be of. */
   readonly series: string;
-  /** Architectures that it may be of. */
-  readonly architectures: readonly string[];
+  readonly kind: Pick<ImageKind, 'architectures' | 'sealParts'>;
 }
 
 /** Share of the apt cache's size that package lists may take; packages get the rest. */
@@ -38,7 +38,7 @@ export const listsShare = 0.2;
  * it is of another architecture.
  */
 export async function openImage(
-  { disk, opener, base, series, architectures }: OpenImageOptions,
+  { disk, opener, base, series, kind }: OpenImageOptions,
   { client, aptCache, settings }: BuildTools,
   { signal, reporter, output }: LimitedContext,
 ): Promise<OpenImage> {
@@ -63,9 +63,9 @@ export async function openImage(
   );
   const session = output.around(opened);
   const facts = await readImageFacts(session);
-  assertArchitecture(facts, architectures);
+  assertArchitecture(facts, kind.architectures);
   assertSeries(facts, series);
-  const pristine = await beforeChange(session);
+  const pristine = await beforeChange(session, kind.sealParts);
   const kept = stack.move();
   const users = kept.use(new AsyncDisposableStack());
   return {

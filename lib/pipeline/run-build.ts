@@ -115,11 +115,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const disk = await inspected.open(place, { signal });
       const { guest, accelerator, reason } = chosen;
       reporter.guest({ kind: guest.kind, accelerator, reason });
-      const image = await openImage(
-        { disk, opener: prepared ?? guest, base, series, architectures: kind.architectures },
-        tools,
-        context,
-      );
+      const image = await openImage({ disk, opener: prepared ?? guest, base, series, kind }, tools, context);
       inside = image.session;
       return { disk, image };
     });

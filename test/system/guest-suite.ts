@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { ExecError, exec } from '#lib/exec.ts';
 import type { Guest, GuestOptions, GuestSession } from '#lib/guest/guest.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
+import { bootLoaderSeal } from '#lib/kinds/disk/boot-loader.ts';
 import { assertCode, failure, type GuestTests, type OpenedDisk, output } from './guest-disk.ts';
 import { makeTestImage, programForArm, rootUuid, type TestImage } from './guest-image.ts';
 
@@ -224,7 +225,7 @@ function testClosing(shared: SharedImage): void {
     const grub = 'set timeout=0\nlinux /boot/vmlinuz root=LABEL=cloudimg-rootfs ro\n';
     const putGrub = 'mkdir -p /boot/grub; cat "$JOB/grub" >/boot/grub/grub.cfg';
     await session.run({ name: 'grub', text: putGrub, files: { grub } });
-    const pristine = await beforeChange(session);
+    const pristine = await beforeChange(session, [bootLoaderSeal]);
     const newGrub = `menuentry 'x' {\n\tlinux\t/boot/vmlinuz-2 root=UUID=${rootUuid} ro quiet\n\tlinux /boot/vmlinuz-3 root=/dev/image1\n}\n`;
     await session.run({
       name: 'change',

@@ -72,7 +72,7 @@ async function addTestSource(session: GuestSession, facts: ImageFacts): Promise<
 /** Everything that a build does inside an image but the installation itself. */
 async function wholeFlow(session: GuestSession): Promise<void> {
   const facts = await readImageFacts(session);
-  const pristine = await beforeChange(session);
+  const pristine = await beforeChange(session, []);
   // The forms of every generation of apt: each writes into other folders.
   for (const aptVersion of ['2.6.1', '1.2.35', '1.0.1']) {
     await addTestSource(session, { ...facts, aptVersion });

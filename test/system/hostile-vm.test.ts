@@ -18,7 +18,7 @@ const vm = await openVmTests('hostile-vm');
 
 /** The steps of every build around its packages; returns the remains of its two changes before the image is closed. */
 async function changeAndSeal(session: GuestSession): Promise<string> {
-  const pristine = await beforeChange(session);
+  const pristine = await beforeChange(session, []);
   await session.run({ name: 'change', text: 'echo more >>/etc/more; echo new >/var/log/new.log' });
   await sealImage(session, pristine);
   const left = await output(session, 'cat /etc/more; cat /var/log/new.log');

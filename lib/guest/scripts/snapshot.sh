@@ -1,5 +1,6 @@
 # Prints the files of an image that installing packages leaves behind without need, and those that identify a
-# machine: one line each, kind first. Runs before and after the changes; seal.sh acts on the difference.
+# machine: one line each, kind first. Runs before and after the changes; seal.sh acts on the difference. The text that a
+# kind of image adds follows it (SealPart in seal.ts).
 export LC_ALL=C
 # Output without its first line is not whole.
 echo begin
@@ -24,8 +25,7 @@ for path in \
   /var/lib/cloud/instance /var/lib/cloud/instances/* /var/lib/cloud/data/* /var/lib/cloud/sem/* \
   /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/log/fontconfig.log \
   /var/tmp/* /var/tmp/.[!.]* /var/crash/* \
-  /root/.bash_history /root/.wget-hsts /root/.lesshst /root/.viminfo /root/.rnd /root/.gnupg /root/.cache \
-  /boot/grub/device.map; do
+  /root/.bash_history /root/.wget-hsts /root/.lesshst /root/.viminfo /root/.rnd /root/.gnupg /root/.cache; do
   [ -e "$path" ] || [ -L "$path" ] || continue
   case $path in
     /var/lib/apt/lists/*) [ -z "$lists" ] || continue ;;
@@ -47,12 +47,3 @@ for path in /etc/machine-id /var/lib/dbus/machine-id; do
     echo "identity $path none"
   fi
 done
-
-# boot PATH DIGEST, and root VALUE: how the boot loader's configuration names the root file system.
-for path in /boot/grub/grub.cfg /boot/grub/menu.lst; do
-  [ -f "$path" ] || continue
-  echo "boot $path $(md5sum <"$path")"
-  sed -n 's/^[[:blank:]]*\(linux\|linux16\|linuxefi\|kernel\)[[:blank:]].*[[:blank:]]root=\([^[:blank:]]*\).*/root \2/p' "$path"
-done
-sed -n 's/^\(\(LABEL\|UUID\|PARTUUID\)=[^[:blank:]]*\)[[:blank:]]\{1,\}\/[[:blank:]].*/root \1/p' /etc/fstab 2>/dev/null
-exit 0

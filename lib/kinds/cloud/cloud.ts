@@ -6,6 +6,7 @@ import type { ImageInspection } from '../../image/inspection.ts';
 import { createOverlay } from '../../image/overlay.ts';
 import { repack } from '../../image/repack.ts';
 import { verifyImage } from '../../image/verify.ts';
+import { bootLoaderEnvironment, bootLoaderSeal } from '../disk/boot-loader.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
 import { planSpace } from './space.ts';
 
@@ -26,6 +27,7 @@ export const cloud = {
     { name: 'upload', weight: 5 },
   ],
   planSpace,
+  sealParts: [bootLoaderSeal],
   inspect: async (base, options) => inspected(base, await inspectImage(base.path, options), options),
 } as const satisfies ImageKind;
 
@@ -45,7 +47,12 @@ function inspected(
         unprivilegedIds,
         signal,
       });
-      return { ...place, base: { path: base.path, format: inspection.format }, partitions: inspection.partitions };
+      return {
+        ...place,
+        base: { path: base.path, format: inspection.format },
+        partitions: inspection.partitions,
+        environment: bootLoaderEnvironment(inspection),
+      };
     },
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack({ overlayPath }, path, { onLog, ...options }) {

@@ -1,0 +1,10 @@
+# Goes on where snapshot.sh of lib/guest ends, with the boot loader's files.
+if [ -e /boot/grub/device.map ] || [ -L /boot/grub/device.map ]; then echo 'there /boot/grub/device.map'; fi
+
+# boot PATH DIGEST, and root VALUE: how the boot loader's configuration names the root file system.
+for path in /boot/grub/grub.cfg /boot/grub/menu.lst; do
+  [ -f "$path" ] || continue
+  echo "boot $path $(md5sum <"$path")"
+  sed -n 's/^[[:blank:]]*\(linux\|linux16\|linuxefi\|kernel\)[[:blank:]].*[[:blank:]]root=\([^[:blank:]]*\).*/root \2/p' "$path"
+done
+sed -n 's/^\(\(LABEL\|UUID\|PARTUUID\)=[^[:blank:]]*\)[[:blank:]]\{1,\}\/[[:blank:]].*/root \1/p' /etc/fstab 2>/dev/null
