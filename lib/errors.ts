@@ -135,7 +135,7 @@ export class ImageBuilderError extends Error {
 /** Any thrown value as an ImageBuilderError; an unforeseen one becomes `internal` with its cause kept. */
 export function toImageBuilderError(thrown: unknown): ImageBuilderError {
   if (thrown instanceof ImageBuilderError) return thrown;
-  if (isNodeError(thrown) && thrown.code === 'ENOSPC') {
+  if (isNoSpace(thrown)) {
     return new ImageBuilderError('disk.full', 'no space is left on the device that the worker works on', {
       cause: thrown,
     });
@@ -143,6 +143,18 @@ export function toImageBuilderError(thrown: unknown): ImageBuilderError {
   return new ImageBuilderError('internal', thrown instanceof Error ? thrown.message : String(thrown), {
     cause: thrown,
   });
+}
+
+/** True where an error, or one of its causes, says that a disk or a quota of the worker is full. */
+export function isNoSpace(thrown: unknown): boolean {
+  if (thrown instanceof ImageBuilderError && thrown.code === 'disk.full') return true;
+  if (isNodeError(thrown) && (thrown.code === 'ENOSPC' || thrown.code === 'EDQUOT')) return true;
+  return thrown instanceof Error && thrown.cause !== undefined && isNoSpace(thrown.cause);
+}
+
+/** True where a program's output says the same, in the words that the C library has for ENOSPC and EDQUOT. */
+export function saysNoSpace(output: string): boolean {
+  return output.includes('No space left on device') || output.includes('Disk quota exceeded');
 }
 
 /** True for errors of Node's own APIs, which carry a string `code` such as ENOENT. */

@@ -1,4 +1,4 @@
-import { type ErrorCode, errorTable, ImageBuilderError, safeUrl } from '../errors.ts';
+import { type ErrorCode, errorTable, ImageBuilderError, safeUrl, saysNoSpace } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
@@ -96,7 +96,7 @@ export function installError(
   if (/enough free space in/.test(output)) {
     return new ImageBuilderError('disk.full', 'the worker has no room for the packages to be downloaded', { logTail });
   }
-  if (/No space left on device|Disk quota exceeded/.test(output)) {
+  if (saysNoSpace(output)) {
     return new ImageBuilderError(
       'image.full',
       'the file system of the image has no room for the packages; take a base image with a larger disk',

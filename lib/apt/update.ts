@@ -1,5 +1,5 @@
 import { sleep } from '../async.ts';
-import { type ErrorCode, errorTable, ImageBuilderError } from '../errors.ts';
+import { type ErrorCode, errorTable, ImageBuilderError, saysNoSpace } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { parseMessages, type RepositoryFault, repositoryFault, repositorySuite, repositoryUrl } from './message.ts';
@@ -84,7 +84,7 @@ export function updateError(
     if (exitCode === 0) return null;
     const reason =
       parseMessages(lines).find(({ level }) => level === 'error')?.text ?? `apt-get ended with code ${exitCode}`;
-    const code = /No space left on device/.test(reason) ? 'disk.full' : 'apt.repository';
+    const code = saysNoSpace(reason) ? 'disk.full' : 'apt.repository';
     return new ImageBuilderError(code, `the package lists cannot be fetched: ${reason}`, { logTail });
   }
   const described = failures.map((failure) => describe(failure, known));

@@ -1,7 +1,6 @@
-import { readdir, statfs } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { foreignImage } from '../architecture.ts';
-import { ImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, saysNoSpace } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import { lineAfter } from '../text.ts';
 import type { GuestDisk, GuestScript } from './guest.ts';
@@ -47,7 +46,7 @@ export function scriptError({ name }: GuestScript, failure: ScriptFailure): Imag
     command: `the script ${name} inside the image`,
     notFound: false,
   });
-  if (!/No space left on device|Disk quota exceeded/.test(failure.stderr)) return error;
+  if (!saysNoSpace(failure.stderr)) return error;
   return new ImageBuilderError('image.full', `the file system of the image is full: ${error.logTail.at(-1)}`, {
     cause: error,
     logTail: error.logTail,
@@ -77,16 +76,6 @@ export function borrowError(error: unknown): unknown {
       `the image cannot be made ready for changes: ${error.logTail.at(-1) ?? `exit code ${error.exitCode}`}`,
     { cause: error, logTail: error.logTail },
   );
-}
-
-/** Below this the file system that the overlay lies on counts as full. */
-const fullBytes = 16 * 1024 * 1024;
-
-/** `disk.full` where the worker has no room for the changes to the image; null where it has. */
-export async function diskFull({ overlayPath }: GuestDisk): Promise<ImageBuilderError | null> {
-  const { bavail, bsize } = await statfs(dirname(overlayPath));
-  if (bavail * bsize >= fullBytes) return null;
-  return new ImageBuilderError('disk.full', 'the worker has no room left for the changes to the image');
 }
 
 /** The error when processes inside an image took `tooMuch`, such as `memory than the 64 MiB that SETTING allows`. */

@@ -1,4 +1,4 @@
-import { ImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, saysNoSpace } from '../errors.ts';
 import { ExecError, type ExecOptions, type ExecResult, exec } from '../exec.ts';
 import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
 import { endProcesses } from '../unprivileged.ts';
@@ -93,7 +93,7 @@ function limitArguments({ cpuSeconds, fileSizeBytes }: QemuLimits): string[] {
 /** `byPath` replaces the names of files by their paths. */
 function explain(what: string, failure: ExecError, byPath: (text: string) => string): ImageBuilderError {
   const options = { cause: failure, logTail: failure.logTail.map(byPath) };
-  if (/No space left on device/.test(failure.stderr + failure.stdout)) {
+  if (saysNoSpace(failure.stderr + failure.stdout)) {
     return new ImageBuilderError(
       'disk.full',
       `${what} found no space left on the device that the worker works on`,

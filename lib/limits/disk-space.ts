@@ -1,5 +1,5 @@
 import { pause, sleep } from '../async.ts';
-import { ImageBuilderError, isNodeError, toImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, isNoSpace, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { formatBytes } from '../text.ts';
 import { type Claim, lockClaims, readOtherClaims, writeClaim } from './space-claims.ts';
@@ -24,8 +24,11 @@ export interface DiskSpace extends AsyncDisposable {
    * Claims in the background, for needs that turn up on the way; aborts `exhausted` where there is no room for them.
    */
   expect(needs: Needs): void;
-  /** The error as it is, or `disk.full` with the folders and their room where a full disk has caused it. */
-  explain(thrown: unknown): unknown;
+  /**
+   * The error as it is, or `disk.full` with the folders and their room where a full disk has caused it. Call it before
+   * the files of what has failed are removed.
+   */
+  explain(thrown: unknown): Promise<unknown>;
 }
 
 export interface DiskSpaceOptions {
@@ -186,8 +189,9 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
     expect(needs) {
       expecting = expecting.then(() => claim(needs)).catch((error: unknown) => exhausted.abort(error));
     },
-    explain(thrown) {
+    async explain(thrown) {
       if (exhausted.signal.aborted) return exhausted.signal.reason;
+      await look().catch((error: unknown) => log.warn('the disk space cannot be read', { error }));
       const low = [...lowest].filter(([, { freeBytes }]) => freeBytes < fullBytes);
       if (!isNoSpace(thrown) && (low.length === 0 || !isConsequence(thrown))) return thrown;
       const rooms = [...lowest].map(
@@ -216,18 +220,11 @@ interface Shortage {
   readonly totalBytes: number;
 }
 
-/** True where an error, or one of its causes, says that there was no space. */
-function isNoSpace(thrown: unknown): boolean {
-  if (thrown instanceof ImageBuilderError && thrown.code === 'disk.full') return true;
-  if (isNodeError(thrown) && (thrown.code === 'ENOSPC' || thrown.code === 'EDQUOT')) return true;
-  return thrown instanceof Error && thrown.cause !== undefined && isNoSpace(thrown.cause);
-}
-
 /** Errors that a full disk of the worker causes inside an image or in a tool. */
 function isConsequence(thrown: unknown): boolean {
   const { code } = toImageBuilderError(thrown);
   return [
-    ...['internal', 'tool.failed', 'store.failed', 'guest.failed', 'apt.install', 'apt.repository'],
-    ...['image.full', 'image.corrupt', 'image.output'],
+    ...['internal', 'tool.failed', 'store.failed', 'guest.failed', 'apt.install', 'apt.package'],
+    ...['apt.repository', 'apt.signature', 'image.corrupt', 'image.full', 'image.output', 'image.unsupported'],
   ].includes(code);
 }

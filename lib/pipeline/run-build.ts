@@ -68,7 +68,7 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
     });
   } catch (error) {
     // An error while a build is being stopped is a consequence of that.
-    throw signal.aborted ? signal.reason : space.explain(error);
+    throw signal.aborted ? signal.reason : error;
   }
 }
 
@@ -90,8 +90,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   let inside: ScriptRunner | null = null;
   const step = async <Value>(name: BuildStep, message: string, work: () => Promise<Value>): Promise<Value> => {
     const visit = async (failed: boolean) => await context.visitor?.visit({ step: name, inside, failed });
-    const value = await runStep(context, name, message, work).catch(async (error: unknown) => {
-      if (!signal.aborted) await visit(true);
+    const value = await runStep(context, name, message, work).catch(async (thrown: unknown) => {
+      if (signal.aborted) throw thrown;
+      const error = await space.explain(thrown);
+      await visit(true);
       throw error;
     });
     await visit(false);

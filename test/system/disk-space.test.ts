@@ -226,7 +226,7 @@ test('a download onto a disk without room for it is reported as that, with the f
     const thrown = await download({ url, partPath, client, signal: never, maximumBytes: 2 ** 30 }).catch(
       (error: unknown) => error,
     );
-    const error = build.space.explain(thrown) as ImageBuilderError;
+    const error = (await build.space.explain(thrown)) as ImageBuilderError;
     assert.equal([error.code, error.fault], ['disk.full', 'service'], String(thrown));
     assert.match(error.message, `in ${disk}/cache`);
     await rm(partPath, { force: true });
@@ -254,12 +254,20 @@ test('an image that does not fit into the store’s folder is reported as that',
   assert.match(error.message, join(full, 'store'));
 });
 
+test('an error inside an image is a consequence of a disk that is full at that moment', async () => {
+  const disk = await fileSystem(50);
+  await using build = await startBuild(disk, 0);
+  await write(join(disk, 'other'), 40);
+  const unsupported = new ImageBuilderError('image.unsupported', 'the image cannot be made ready for changes');
+  assert.is(((await build.space.explain(unsupported)) as ImageBuilderError).code, 'disk.full');
+});
+
 test('other errors are left as they are', async () => {
   await using build = await startBuild(await fileSystem(50), 10);
   const error = new ImageBuilderError('apt.package', 'no such package');
-  assert.is(build.space.explain(error), error);
-  await readFile(join(build.workDirectory, 'missing')).catch((missing: unknown) => {
-    assert.is(build.space.explain(missing), missing);
+  assert.is(await build.space.explain(error), error);
+  await readFile(join(build.workDirectory, 'missing')).catch(async (missing: unknown) => {
+    assert.is(await build.space.explain(missing), missing);
   });
 });
 

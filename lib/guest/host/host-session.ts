@@ -12,7 +12,6 @@ import { guestScripts } from '../script.ts';
 import {
   borrowError,
   borrowScript,
-  diskFull,
   fileNames,
   fileSystemErrors,
   limitError,
@@ -122,7 +121,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     if (timedOut) return scriptError(script, { ...failure, timedOut: true });
     const cause = await explainLoss(error, parts);
     if (cause !== error) return cause;
-    return (await diskFull(disk)) ?? scriptError(script, { ...failure, timedOut: false });
+    return scriptError(script, { ...failure, timedOut: false });
   };
 
   const close = async (): Promise<void> => {
@@ -141,7 +140,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...stages]);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
-      throw (await diskFull(disk)) ?? fileSystemErrors();
+      throw fileSystemErrors();
     }
     // Lazily: this unmounts the root together with everything mounted below it, by whatever path that is by now.
     await execInside(processId, ['umount', '--lazy', containerRoot, join(directory, 'root'), ...stages]);

@@ -5,7 +5,6 @@ import { guestScripts } from '../script.ts';
 import {
   borrowError,
   borrowScript,
-  diskFull,
   fileSystemErrors,
   ownLimitMs,
   scriptEnvironment,
@@ -65,7 +64,7 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
     }
     await payload.clear();
     if (exitCode === 0) return { stdout: running.stdout(), stderr: running.stderr() };
-    throw (await diskFull(disk)) ?? failure(exitCode, false);
+    throw failure(exitCode, false);
   };
 
   return {
@@ -99,7 +98,6 @@ export interface VmSessionParts {
   readonly runner: ScriptRunner;
   readonly vm: Vm;
   readonly attachment: Attachment;
-  readonly disk: GuestDisk;
   readonly log: Log;
   readonly proxyUrl: string | null;
   /** Ends the vm and removes its folder; may be called again. */
@@ -111,7 +109,7 @@ export interface VmSession extends GuestSession {
   borrow(): Promise<void>;
 }
 
-export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, end }: VmSessionParts): VmSession {
+export function createVmSession({ runner, vm, attachment, log, proxyUrl, end }: VmSessionParts): VmSession {
   const { mounted, notMounted } = attachment;
 
   const close = async (): Promise<void> => {
@@ -122,7 +120,7 @@ export function createVmSession({ runner, vm, attachment, disk, log, proxyUrl, e
       if (!line.startsWith('untrimmed ')) continue;
       log.debug('a file system of the image is not trimmed', { target: line.slice('untrimmed '.length) });
     }
-    if (readErrorCount(stdout) > attachment.errorCount) throw (await diskFull(disk)) ?? fileSystemErrors();
+    if (readErrorCount(stdout) > attachment.errorCount) throw fileSystemErrors();
     const peak = await vm.peakMemoryBytes();
     await vm.end(endLimitMs);
     log.info('the vm has ended', { peak_memory_bytes: peak });

@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { Checksums } from '../../api/event.ts';
-import { ImageBuilderError, isNodeError } from '../../errors.ts';
+import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
 import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
@@ -118,7 +118,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   };
 
   function failed(error: unknown): ImageBuilderError {
-    if (isNodeError(error) && error.code === 'ENOSPC') {
+    if (isNoSpace(error)) {
       return new ImageBuilderError('disk.full', `no space is left in the store directory ${directory}`, {
         cause: error,
       });
