@@ -11,7 +11,6 @@ import { type ExecOptions, type ExecResult, exec, lastLines } from '#lib/exec.ts
  * Containers run with `--network none` or `--network host`. It ends with the process that started it.
  */
 export interface Docker extends AsyncDisposable {
-  readonly storageDriver: string;
   /** Runs the docker client against this engine. */
   run(args: readonly string[], options?: ExecOptions): Promise<ExecResult>;
   /** Process id, outside, of a running container's first process. */
@@ -75,7 +74,6 @@ async function startWith(storageDriver: string): Promise<Docker | string> {
       env: { DOCKER_HOST: host, DOCKER_CONFIG: directory, DOCKER_BUILDKIT: '0', ...options.env },
     });
   const docker: Docker = {
-    storageDriver,
     run,
     pid: async (container) => Number((await run(['inspect', '--format', '{{.State.Pid}}', container])).stdout),
     [Symbol.asyncDispose]: async () => {

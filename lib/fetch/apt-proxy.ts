@@ -32,8 +32,6 @@ export interface AptProxyStatistics {
   /** Requests answered from the cache, and by a server. */
   readonly hits: number;
   readonly misses: number;
-  readonly hitBytes: number;
-  readonly missBytes: number;
 }
 
 export interface AptProxyOptions {
@@ -64,7 +62,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
   const closing = new AbortController();
   const signal = AbortSignal.any([options.signal, closing.signal]);
   const failures = new Map<string, AptProxyFailure>();
-  const statistics = { hits: 0, misses: 0, hitBytes: 0, missBytes: 0 };
+  const statistics = { hits: 0, misses: 0 };
   const underWay = new Set<Promise<void>>();
   const silence = createSilenceMemory(client.stallTimeoutMs);
 
@@ -135,12 +133,8 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       ...(size === null ? {} : { 'content-length': size - start }),
       ...(start === 0 ? {} : { 'content-range': `bytes ${start}-${(size ?? 0) - 1}/${size}` }),
     });
-    const hit = object.source === 'cache';
-    statistics[hit ? 'hits' : 'misses'] += 1;
-    const count = (bytes: number) => {
-      statistics[hit ? 'hitBytes' : 'missBytes'] += bytes;
-    };
-    const body = counted(object.read(start, size ?? Number.POSITIVE_INFINITY), count);
+    statistics[object.source === 'cache' ? 'hits' : 'misses'] += 1;
+    const body = object.read(start, size ?? Number.POSITIVE_INFINITY);
     await pipeline(body, response, { signal: requestSignal }).catch((error: unknown) => {
       silence.note(url, error);
       throw error;
@@ -167,10 +161,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     failures.delete(request.url ?? '');
     statistics.misses += 1;
     response.writeHead(answer.status, pick(answer.headers, returned));
-    const count = (bytes: number) => {
-      statistics.missBytes += bytes;
-    };
-    await pipeline(counted(answer.body, count), response, { signal: requestSignal });
+    await pipeline(answer.body, response, { signal: requestSignal });
   }
 
   async function connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -178,17 +169,13 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     const text = `https://${request.url ?? ''}/`;
     socket.on('error', () => socket.destroy());
     try {
-      await openTunnel({ url: client.egress.checkTunnel(text), socket, head, client, signal, onUpstreamBytes });
+      await openTunnel({ url: client.egress.checkTunnel(text), socket, head, client, signal });
       failures.delete(text);
     } catch (error) {
       const { status, message } = failed(text, error);
       if (!signal.aborted) socket.end(`HTTP/1.1 ${status} ${reason(message)}\r\nconnection: close\r\n\r\n`);
       else socket.destroy();
     }
-  }
-
-  function onUpstreamBytes(bytes: number): void {
-    statistics.missBytes += bytes;
   }
 
   function track(work: Promise<void>): void {
@@ -279,11 +266,4 @@ function pick(headers: http.IncomingHttpHeaders, names: readonly string[]): Reco
       return typeof value === 'string' ? [[name, value]] : [];
     }),
   );
-}
-
-async function* counted(chunks: AsyncIterable<Buffer>, count: (bytes: number) => void): AsyncGenerator<Buffer, void> {
-  for await (const chunk of chunks) {
-    count(chunk.length);
-    yield chunk;
-  }
 }

@@ -15,7 +15,6 @@ export interface TunnelOptions {
   readonly head: Buffer;
   readonly client: HttpClient;
   readonly signal: AbortSignal;
-  readonly onUpstreamBytes: (bytes: number) => void;
 }
 
 /**
@@ -28,7 +27,6 @@ export async function openTunnel(options: TunnelOptions): Promise<void> {
   upstream.setTimeout(client.stallTimeoutMs * 2, () => upstream.destroy());
   const isTooSlow = createTunnelGuard(client.stallTimeoutMs);
   upstream.on('data', (chunk: Buffer) => {
-    options.onUpstreamBytes(chunk.length);
     if (isTooSlow(chunk.length)) upstream.destroy();
   });
   socket.write('HTTP/1.1 200 Connection established\r\n\r\n');

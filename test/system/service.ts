@@ -21,7 +21,6 @@ export interface Service extends AsyncDisposable {
   readonly launchpad: Launchpad;
   readonly caller: Caller;
   readonly base: BaseImage;
-  readonly baseUrl: string;
   readonly directory: string;
   readonly workDirectory: string;
   /** A valid request; every call has a new ticket. */
@@ -34,7 +33,7 @@ export interface Service extends AsyncDisposable {
   log(): Promise<string>;
 }
 
-export const progressTrigger = 'testbuild-1-imagebuilder';
+const progressTrigger = 'testbuild-1-imagebuilder';
 const root = join(import.meta.dirname, '..', '..');
 
 export interface ServiceOptions {
@@ -103,7 +102,6 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     launchpad,
     caller,
     base,
-    baseUrl: images.url,
     directory,
     workDirectory,
     request: (changes = {}) => ({

@@ -20,7 +20,7 @@ export const projects = {
   builder: { name: 'builder', password: 'builder-password' },
   other: { name: 'other', password: 'other-password' },
 } as const;
-export const catalogue = { keystone: 'identity', glance: 'image', swift: 'object-store' } as const;
+const catalogue = { keystone: 'identity', glance: 'image', swift: 'object-store' } as const;
 const interfaces = ['public', 'internal', 'admin'] as const;
 const placeholderUrl = 'http://127.0.0.1:1';
 

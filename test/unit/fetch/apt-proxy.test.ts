@@ -96,7 +96,7 @@ test('a package is fetched once and then served from the cache, with its length 
     assert.is(headers['content-length'], '200000');
   }
   assert.is(server.requests.length, 1);
-  assert.equal(shop.proxy.statistics, { hits: 2, misses: 1, hitBytes: 400_000, missBytes: 200_000 });
+  assert.equal(shop.proxy.statistics, { hits: 2, misses: 1 });
 });
 
 test('an old package is revalidated, and a changed one is fetched anew', async () => {
