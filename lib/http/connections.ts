@@ -28,6 +28,8 @@ export interface ConnectionsOptions {
   readonly lookup?: LookupFunction;
   /** In PEM; null, the default: those that Node trusts. */
   readonly certificateAuthority?: string | null;
+  /** Path of a Unix socket to use instead of the network; empty, the default: none. */
+  readonly socketPath?: string;
   /** Whether idle connections are kept for the next request. Default: yes. */
   readonly keepAlive?: boolean;
 }
@@ -53,7 +55,8 @@ const slowestFinishBytesPerMs = (10 * 1024 * 1024) / 1000;
 /** Opens no connection before the first request. */
 export function createConnections(options: ConnectionsOptions): Connections {
   const { connectTimeoutMs: connect, stallTimeoutMs, userAgent, lookup, certificateAuthority = null } = options;
-  const agentOptions = { keepAlive: options.keepAlive ?? true, maxFreeSockets: 8, ...(lookup && { lookup }) };
+  const { keepAlive = true, socketPath = '' } = options;
+  const agentOptions = { keepAlive, maxFreeSockets: 8, ...(lookup && { lookup }), ...(socketPath && { socketPath }) };
   const agent = { http: new http.Agent(agentOptions), https: new https.Agent(agentOptions) };
 
   return {

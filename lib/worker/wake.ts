@@ -1,7 +1,8 @@
-import { Agent, type AgentOptions } from 'node:http';
-import got from 'got';
 import { safeUrl } from '../errors.ts';
+import { createConnections } from '../http/connections.ts';
+import { statusError } from '../http/upstream-error.ts';
 import type { Log } from '../log.ts';
+import { version } from '../version.ts';
 
 export interface Wake extends AsyncDisposable {
   /** Asks the gateway to wake a worker, without waiting for it. */
@@ -24,12 +25,13 @@ const timeoutMs = 5_000;
  */
 export function createWake({ gatewayUrl, wakeSocket, log }: WakeOptions): Wake {
   const url = `${gatewayUrl}/async-function/build-worker`;
-  const viaSocket: AgentOptions & { socketPath: string } = { socketPath: wakeSocket };
-  const agent = wakeSocket === '' ? {} : { http: new Agent(viaSocket) };
+  const limits = { connectTimeoutMs: timeoutMs, stallTimeoutMs: timeoutMs, keepAlive: false };
+  const connections = createConnections({ ...limits, userAgent: `imagebuilder/${version}`, socketPath: wakeSocket });
   const underWay = new Set<Promise<void>>();
   const post = async () => {
     try {
-      await got.post(url, { agent, timeout: { request: timeoutMs }, retry: { limit: 0 } });
+      using response = await connections.send(url, { method: 'POST', totalTimeoutMs: timeoutMs });
+      if (response.status >= 300) throw statusError(response, 'upstream.status');
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       log.warn('no worker could be woken; the next timer does it', { gateway: safeUrl(gatewayUrl), reason });

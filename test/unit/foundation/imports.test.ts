@@ -1,4 +1,4 @@
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -76,6 +76,11 @@ test('imports go downwards only', () => {
       assert.ok(allowed[folder]?.includes(targetFolder), `${file} imports ${target}`);
     }
   }
+});
+
+test('requests to other servers go through lib/http', () => {
+  const users = files.filter((file) => readFileSync(join(repository, file), 'utf8').includes("from 'got'"));
+  assert.ok(users.length > 0 && users.every((file) => file.startsWith('lib/http/')), users.join());
 });
 
 test('neither guest imports the other', () => {
