@@ -4,7 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { type BuildOptions, build, cancel, type GatewayOptions, status, watch } from './client-commands.ts';
 import { doctor } from './doctor-command.ts';
-import { type ServeCommandOptions, serve } from './serve-command.ts';
+import type { ServeCommandOptions } from './serve-command.ts';
 import { checkStore } from './store-command.ts';
 
 /**
@@ -67,7 +67,11 @@ Examples:
   $ imagebuilder serve
   $ IMAGEBUILDER_AMQP_URL=amqp://rabbit.example imagebuilder serve --listen 0.0.0.0:8000`,
   )
-  .action((options: ServeCommandOptions) => finish(serve(options)));
+  .action(async (options: ServeCommandOptions) => {
+    // A function's image has this command without the template, which `serve` needs.
+    const { serve } = await import('./serve-command.ts');
+    await finish(serve(options));
+  });
 
 withGateway(program.command('build'))
   .description('Submits a build and follows it to its end.')

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
+import { discardRest, hasBody } from '../../template/node24-ts/read-body.ts';
 import { toProblem } from '../api/problem.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
-import { discardRest, hasBody } from './read-body.ts';
 
 /** Answers with JSON. */
 export function sendJson(response: ServerResponse, status: number, value: unknown, contentType = 'application/json') {

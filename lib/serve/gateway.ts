@@ -1,11 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  boundConnections,
+  checkIntervalMs,
+  type Exchange,
+  headersTimeoutMs,
+} from '../../template/node24-ts/connections.ts';
 import { anonymous } from '../callers.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { sendJson, sendProblem } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
-import { boundConnections, checkIntervalMs, type Exchange, headersTimeoutMs } from './connections.ts';
 import { forwardedHeaders, takeBody } from './incoming.ts';
 import { findRoute, type Route } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';

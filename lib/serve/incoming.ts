@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
+import type { Exchange } from '../../template/node24-ts/connections.ts';
+import { type BodyFault, type BodyLimits, hasBody, readBody } from '../../template/node24-ts/read-body.ts';
 import { ImageBuilderError } from '../errors.ts';
-import type { Exchange } from './connections.ts';
 import { endToEnd } from './headers.ts';
-import { type BodyFault, type BodyLimits, hasBody, readBody } from './read-body.ts';
 
 /** The request of a caller of the gateway, as a function gets it. */
 

@@ -2,11 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import type { BodyLimits } from '../../template/node24-ts/read-body.ts';
 import { allSettings } from '../config/load.ts';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
 import { type CronSchedule, parseCron } from './cron.ts';
 import { parseGoDuration } from './duration.ts';
-import type { BodyLimits } from './read-body.ts';
 import { substitute } from './substitution.ts';
 
 /** One function of stack.yml, as far as the gateway needs it. */

@@ -2,8 +2,8 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
- * Limits the resources that callers take of a server by requests that they do not finish. The template and the gateway
- * have identical copies of this file; a test compares them.
+ * Limits the resources that callers take of a server by requests that they do not finish. The gateway of
+ * `imagebuilder serve` imports this file too.
  */
 
 /** Time within which the head of a request has to arrive. */

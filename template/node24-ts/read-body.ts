@@ -1,8 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 
 /**
- * Reads the body of a request within limits. The template and the gateway have identical copies of this file; a test
- * compares them.
+ * Reads the body of a request within limits. The gateway of `imagebuilder serve` imports this file too.
  */
 
 export interface BodyLimits {

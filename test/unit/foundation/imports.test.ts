@@ -7,7 +7,7 @@ import { importsOf } from '../../runner/imports.ts';
 /** The imports between folders, types included: the direction that docs/architecture.md describes. */
 
 const repository = join(import.meta.dirname, '../../..');
-const files = globSync(['lib/**/*.ts', 'bin/*.ts', 'functions/**/*.ts'], { cwd: repository });
+const files = globSync(['lib/**/*.ts', 'bin/*.ts', 'functions/**/*.ts', 'template/**/*.ts'], { cwd: repository });
 const graph = new Map(files.map((file) => [file, importsOf(repository, file)]));
 
 /** The first circle of imports, as the files along it; null where there is none. */
@@ -68,7 +68,7 @@ test('imports go downwards only', () => {
     const [, folder = '', ...below] = file.split('/');
     if (!file.startsWith('lib/')) continue;
     for (const target of targets) {
-      if (target === 'package.json') continue;
+      if (target === 'package.json' || (folder === 'serve' && target.startsWith('template/'))) continue;
       const [top, targetFolder = '', ...targetBelow] = target.split('/');
       assert.is(top, 'lib', `${file} imports ${target}`);
       if (targetBelow.length === 0 || (below.length > 0 && targetFolder === folder)) continue;
@@ -81,6 +81,24 @@ test('imports go downwards only', () => {
 test('requests to other servers go through lib/http', () => {
   const users = files.filter((file) => readFileSync(join(repository, file), 'utf8').includes("from 'got'"));
   assert.ok(users.length > 0 && users.every((file) => file.startsWith('lib/http/')), users.join());
+});
+
+test('the template imports nothing else, and only `imagebuilder serve` reaches what imports it', () => {
+  for (const [file, targets] of graph) {
+    if (file.startsWith('template/')) for (const target of targets) assert.match(target, /^template\//, file);
+  }
+  // A function's image has lib/ and the command, but no folder template/.
+  const reached = new Set(
+    [...graph.keys()].filter((file) => file.startsWith('functions/')).concat('bin/imagebuilder.ts'),
+  );
+  for (const file of reached) {
+    for (const target of graph.get(file) ?? []) if (target !== 'bin/serve-command.ts') reached.add(target);
+  }
+  assert.ok(reached.size > 200);
+  assert.equal(
+    [...reached].filter((file) => file.startsWith('lib/serve/')),
+    [],
+  );
 });
 
 test('neither guest imports the other', () => {

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
@@ -12,7 +11,6 @@ import { readBody } from '../../../template/node24-ts/read-body.ts';
 /** Callers who begin a request and do not finish it. */
 
 const handler = `${import.meta.dirname}/handlers/example.ts`;
-const template = `${import.meta.dirname}/../../../template/node24-ts`;
 const portOf = (server: FunctionProcess) => (server.address as { port: number }).port;
 
 test('a body that does not come takes no place of max_inflight and ends as a 408 problem', async () => {
@@ -92,16 +90,6 @@ test('a body in chunks of one byte takes no more memory than another', async () 
   );
   assert.match(await closed, `\r\n\r\n${size}`);
   assert.ok(held <= 2 * size, `${held} bytes are held`);
-});
-
-test('the gateway of `imagebuilder serve` reads bodies and bounds connections with the same code', async () => {
-  for (const file of ['read-body.ts', 'connections.ts']) {
-    const [ours, theirs] = await Promise.all([
-      readFile(`${template}/${file}`, 'utf8'),
-      readFile(`${import.meta.dirname}/../../../lib/serve/${file}`, 'utf8'),
-    ]);
-    assert.is(ours, theirs, file);
-  }
 });
 
 test.run();
