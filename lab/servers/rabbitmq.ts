@@ -1,9 +1,10 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { lastLines } from '#lib/exec.ts';
+import { freePorts } from './ports.ts';
+import { type ProcessGroup, signalGroup, spawnGroup } from './process-group.ts';
 
 /**
  * A private RabbitMQ from Debian's package rabbitmq-server: on loopback, with its own ports, folders, cookie and epmd,
@@ -63,16 +64,14 @@ async function startOnce(
   removeDirectory: () => Promise<void>,
   onProgress: (line: string) => void,
 ): Promise<RabbitMq> {
-  const port = await freePort([]);
-  const distributionPort = await freePort([port]);
-  const epmdPort = await freePort([port, distributionPort]);
+  const [port = 0, distributionPort = 0, epmdPort = 0] = await freePorts(3);
   const env = await prepare(directory, { port, distributionPort, epmdPort });
   // In the foreground as a child of ours; otherwise the broker starts a daemon that outlives it.
-  const epmd = child(epmdProgram, ['-port', String(epmdPort), '-address', '127.0.0.1'], env);
-  let broker: Child | undefined;
+  const epmd = spawnGroup([epmdProgram, '-port', String(epmdPort), '-address', '127.0.0.1'], env);
+  let broker: ProcessGroup | undefined;
 
   const start = async () => {
-    broker = child(join(programs, 'rabbitmq-server'), [], env);
+    broker = spawnGroup([join(programs, 'rabbitmq-server')], env);
     await ready(broker);
   };
   const stop = async ({ kill = false } = {}) => {
@@ -174,24 +173,8 @@ async function prepare(directory: string, ports: Ports): Promise<Record<string, 
   };
 }
 
-type Child = ReturnType<typeof child>;
-
-/** A process group of its own that gets SIGTERM when this process dies, in whatever way. */
-function child(file: string, args: readonly string[], env: Readonly<Record<string, string>>) {
-  return execa('setpriv', ['--pdeathsig', 'TERM', '--', file, ...args], {
-    env,
-    extendEnv: false,
-    stdin: 'ignore',
-    all: true,
-    buffer: false,
-    reject: false,
-    detached: true,
-    cleanup: true,
-  });
-}
-
 /** Resolves when the broker takes connections; ends it and throws with its last lines when it does not become ready. */
-async function ready(broker: Child): Promise<void> {
+async function ready(broker: ProcessGroup): Promise<void> {
   let output = '';
   const complete = await new Promise<boolean>((resolve) => {
     broker.all?.setEncoding('utf8');
@@ -207,35 +190,12 @@ async function ready(broker: Child): Promise<void> {
   throw new Error(`RabbitMQ did not start:\n${lastLines(output, 30).join('\n')}`);
 }
 
-async function end(process_: Child, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-  const sendToGroup = (name: NodeJS.Signals) => {
-    try {
-      if (process_.pid !== undefined) process.kill(-process_.pid, name);
-    } catch {
-      // It has ended already.
-    }
-  };
+async function end(process_: ProcessGroup, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   // SIGTERM goes only to the script, which stops the broker in order.
   if (signal === 'SIGTERM') process_.kill('SIGTERM');
-  else sendToGroup('SIGKILL');
-  const timer = setTimeout(() => sendToGroup('SIGKILL'), 30_000);
+  else signalGroup(process_, 'SIGKILL');
+  const timer = setTimeout(() => signalGroup(process_, 'SIGKILL'), 30_000);
   await process_;
   clearTimeout(timer);
-  sendToGroup('SIGKILL');
-}
-
-/** A free port below 32768: above, a client's own port may be equal to a listener's, whose restart then fails. */
-async function freePort(taken: readonly number[]): Promise<number> {
-  for (;;) {
-    const candidate = 20_000 + Math.floor(Math.random() * 12_000);
-    if (!taken.includes(candidate) && (await isFree(candidate))) return candidate;
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
+  signalGroup(process_, 'SIGKILL');
 }

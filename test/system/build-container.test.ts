@@ -1,5 +1,4 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +24,7 @@ import {
   startContainer,
   testWithDocker,
 } from '../../lab/servers/function-image.ts';
-import { listen } from '../../lab/servers/listen.ts';
+import { freePorts } from '../../lab/servers/ports.ts';
 
 /**
  * The worker as a stock OpenFaaS pod runs it: its real image, with the environment, the limits and the read-only root
@@ -84,7 +83,7 @@ function run(docker: Docker): void {
     readonly settings?: Readonly<Record<string, string>>;
   }): Promise<Worker> {
     const { environment, limits } = await functionDefinition('build-worker');
-    const [port, functionPort] = [await freePort(), await freePort()];
+    const [port = 0, functionPort = 0] = await freePorts(2);
     const settings = {
       ...environment,
       port: String(port),
@@ -289,9 +288,4 @@ function bytes(limit: string): number {
   const match = /^([0-9]+)([KMG]i)$/.exec(limit);
   if (match === null) throw new Error(`${limit} is no size such as 2Gi`);
   return Number(match[1]) * { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 }[match[2] as 'Ki' | 'Mi' | 'Gi'];
-}
-
-async function freePort(): Promise<number> {
-  await using free = await listen(createServer());
-  return free.port;
 }

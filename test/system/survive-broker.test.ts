@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect } from 'amqplib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { BuildEvent, isTerminal } from '#lib/api/event.ts';
+import { isTerminal } from '#lib/api/event.ts';
 import { type Fleet, leaseSeconds } from '../../lab/fleet/fleet.ts';
+import { startCaller } from '../../lab/servers/caller.ts';
 import { assertInOrder } from './faults/events.ts';
-import { assertEndedWell, scenarios } from './faults/scenarios.ts';
+import { assertEndedWell, scenarios, submitHeld } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 
 /** RabbitMQ taken away, and kept from taking messages, in the middle of builds: they go on, and finish once. */
@@ -23,9 +23,7 @@ function scenario(name: string, body: (fleet: Fleet) => Promise<void>): void {
 
 /** Runs a build, has the fault in the middle of its installation, and checks that it went on and finished once. */
 async function buildThrough(fleet: Fleet, fault: () => Promise<void>): Promise<void> {
-  fleet.gate.close();
-  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-  await fleet.gate.reached();
+  const buildId = await submitHeld(fleet);
   await fault();
   fleet.gate.open();
   await assertEndedWell(fleet, await fleet.ended(buildId), 1);
@@ -44,9 +42,7 @@ scenario('RabbitMQ killed and away for longer than a lease', async (fleet) => {
 });
 
 scenario('RabbitMQ away while a build ends: its caller is notified when RabbitMQ is back', async (fleet) => {
-  fleet.gate.close();
-  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-  await fleet.gate.reached();
+  const buildId = await submitHeld(fleet);
   await fleet.rabbitMq.stop();
   fleet.gate.open();
   // Time for the rest of the build; it must not matter whether it was enough.
@@ -106,38 +102,16 @@ scenario(
   'a caller whose exchange goes with RabbitMQ is notified of the end when it has declared it again',
   async (fleet) => {
     const exchange = 'testbuild-2-imagebuilder';
-    const events: BuildEvent[] = [];
-    const listen = async () => {
-      const connection = await connect(fleet.rabbitMq.url);
-      connection.on('error', () => {});
-      const channel = await connection.createChannel();
-      channel.on('error', () => {});
-      await channel.assertExchange(exchange, 'fanout', { durable: false, autoDelete: true });
-      const { queue } = await channel.assertQueue('', { exclusive: true });
-      await channel.bindQueue(queue, exchange, '');
-      await channel.consume(
-        queue,
-        (message) => {
-          if (message !== null) events.push(BuildEvent.parse(JSON.parse(message.content.toString('utf8'))));
-        },
-        { noAck: true },
-      );
-      return connection;
-    };
-    await listen();
-    fleet.gate.close();
-    const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'], progress_trigger: exchange }));
-    await fleet.gate.reached();
+    const before = await startCaller(fleet.rabbitMq.url, exchange);
+    const buildId = await submitHeld(fleet, { progress_trigger: exchange });
     await fleet.rabbitMq.restart();
     fleet.gate.open();
     await fleet.ended(buildId);
-    await using stack = new AsyncDisposableStack();
-    const again = await listen();
-    stack.defer(() => again.close());
-    for (const end = Date.now() + 60_000; Date.now() < end && !events.some(({ state }) => isTerminal(state)); ) {
+    await using again = await startCaller(fleet.rabbitMq.url, exchange);
+    for (const end = Date.now() + 60_000; Date.now() < end && !again.events.some(({ state }) => isTerminal(state)); ) {
       await sleep(50);
     }
-    assertInOrder(events);
+    assertInOrder([...before.events, ...again.events]);
   },
 );
 

@@ -10,7 +10,7 @@ import { call } from '../../lab/servers/function.ts';
 import { listen } from '../../lab/servers/listen.ts';
 import { assertInOrder } from './faults/events.ts';
 import { startPod } from './faults/pod.ts';
-import { scenarios, startNext } from './faults/scenarios.ts';
+import { scenarios, startNext, submitHeld } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 
 /** Workers are stopped, and every request is sent more than once: each build is built once. */
@@ -20,9 +20,7 @@ const scenario = scenarios(async () => ({ base: await smallImage() }));
 scenario('SIGTERM hands the build to another worker at once, and it costs no attempt', async (fleet) => {
   fleet.timer(false);
   const first = await fleet.startWorker('first', { IMAGEBUILDER_MAXIMUM_ATTEMPTS: '1' });
-  fleet.gate.close();
-  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-  await fleet.gate.reached();
+  const buildId = await submitHeld(fleet);
   await fleet.startWorker('second', { IMAGEBUILDER_MAXIMUM_ATTEMPTS: '1' });
   fleet.gate.close();
   const told = Date.now();
@@ -48,9 +46,7 @@ scenario(
   async (fleet) => {
     await fleet.startWorker('first');
     await fleet.startWorker('second');
-    fleet.gate.close();
-    const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-    await fleet.gate.reached();
+    const buildId = await submitHeld(fleet);
     const { owner } = await fleet.when(buildId, (build) => build.owner !== null);
     await fleet.rabbitMq.stop();
     const stopping = fleet.workerNamed(owner ?? '');
@@ -111,9 +107,7 @@ scenario('the same request fifty times at once: one build, one image', async (fl
 scenario('a lease that comes back again and again while its build lives starts no second one', async (fleet) => {
   await fleet.startWorker('first');
   await fleet.startWorker('second');
-  fleet.gate.close();
-  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-  await fleet.gate.reached();
+  const buildId = await submitHeld(fleet);
   await sleep(3 * leaseSeconds * 1000);
   fleet.gate.open();
   const { event } = await fleet.ended(buildId);
@@ -126,9 +120,7 @@ scenario(
   async (fleet) => {
     await fleet.startWorker('first');
     await fleet.startWorker('second');
-    fleet.gate.close();
-    const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-    await fleet.gate.reached();
+    const buildId = await submitHeld(fleet);
     const { owner } = await fleet.when(buildId, (build) => build.owner !== null);
     const frozen = fleet.workerNamed(owner ?? '');
     frozen.child.kill('SIGSTOP');

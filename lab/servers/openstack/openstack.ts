@@ -2,9 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type ExecResult, exec } from '#lib/exec.ts';
+import { freePorts } from '../ports.ts';
 import { type GlanceOptions, startGlance, writeGlanceConfiguration } from './glance.ts';
 import { type KeystoneOptions, startKeystone, writeKeystoneConfiguration } from './keystone.ts';
-import { freePorts, type Server } from './server.ts';
+import type { Server } from './server.ts';
 import { type Swift, type SwiftOptions, startSwift } from './swift.ts';
 import { copyTemplate, projects, region, writeCatalogue } from './template.ts';
 

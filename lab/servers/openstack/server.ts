@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { execa } from 'execa';
 import got from 'got';
 import { cleanEnvironment, lastLines } from '#lib/exec.ts';
+import { isFree } from '../ports.ts';
+import { type ProcessGroup, signalGroup, spawnGroup } from '../process-group.ts';
 
 /** One server of a private OpenStack: a child of this process that ends with it, started and stopped at will. */
 export interface Server extends AsyncDisposable {
@@ -41,13 +41,13 @@ const stopTimeoutMs = 10_000;
 /** Describes a server and starts it. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   const { name, port } = options;
-  let child: Child | null = null;
+  let child: ProcessGroup | null = null;
   let output = '';
 
   const start = async () => {
     if (child !== null) throw new Error(`${name} runs already`);
     output = '';
-    const started = spawn(options);
+    const started = spawnGroup(options.command, { ...cleanEnvironment, ...options.env });
     child = started;
     started.all?.setEncoding('utf8');
     started.all?.on('data', (text: string) => {
@@ -95,30 +95,6 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   };
 }
 
-type Child = ReturnType<typeof spawn>;
-
-/** A process group of its own that gets SIGTERM when this process dies, in whatever way. */
-function spawn({ command, env }: ServerOptions) {
-  return execa('setpriv', ['--pdeathsig', 'TERM', '--', ...command], {
-    env: { ...cleanEnvironment, ...env },
-    extendEnv: false,
-    stdin: 'ignore',
-    all: true,
-    buffer: false,
-    reject: false,
-    detached: true,
-    cleanup: true,
-  });
-}
-
-function signalGroup(child: Child, name: NodeJS.Signals): void {
-  try {
-    if (child.pid !== undefined) process.kill(-child.pid, name);
-  } catch {
-    // It has ended already.
-  }
-}
-
 /** Asks by HTTP, since uwsgi takes connections before its program is loaded. */
 async function isReady({ port, readyUrl, certificateAuthority }: ServerOptions): Promise<boolean> {
   if (readyUrl === null) return !(await isFree(port));
@@ -136,26 +112,6 @@ async function isReady({ port, readyUrl, certificateAuthority }: ServerOptions):
   } catch {
     return false;
   }
-}
-
-/**
- * `count` free ports below 32768: above, a client's own port may be equal to a listener's, whose restart then fails.
- */
-export async function freePorts(count: number): Promise<number[]> {
-  const ports: number[] = [];
-  while (ports.length < count) {
-    const candidate = 10_000 + Math.floor(Math.random() * 22_000);
-    if (!ports.includes(candidate) && (await isFree(candidate))) ports.push(candidate);
-  }
-  return ports;
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
 }
 
 /** An INI file in the dialect that OpenStack's servers read. */

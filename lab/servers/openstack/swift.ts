@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '#lib/exec.ts';
+import { freePorts } from '../ports.ts';
 import { servicePassword } from './glance.ts';
-import { freePorts, ini, type Server, startServer } from './server.ts';
+import { ini, type Server, startServer } from './server.ts';
 
 /** Swift from Debian's packages swift-*: proxy, account, container and object server, one replica on one device. */
 export interface Swift extends AsyncDisposable {

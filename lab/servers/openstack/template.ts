@@ -5,9 +5,9 @@ import { DatabaseSync } from 'node:sqlite';
 import got from 'got';
 import { exec } from '#lib/exec.ts';
 import { lock } from '#lib/lock.ts';
+import { freePorts } from '../ports.ts';
 import { prepareGlance, servicePassword } from './glance.ts';
 import { adminPassword, prepareKeystone, startKeystone } from './keystone.ts';
-import { freePorts } from './server.ts';
 
 /**
  * The initial state of every private OpenStack: databases, keys, users and a catalogue, made once (15 seconds) and then

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fleet } from '../../../lab/fleet/fleet.ts';
-import { freePorts } from '../../../lab/servers/openstack/server.ts';
+import { freePorts } from '../../../lab/servers/ports.ts';
 
 /** A worker as it runs in a pod: under the watchdog, which gets the signals and the calls. */
 export interface Pod extends AsyncDisposable {

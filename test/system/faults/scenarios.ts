@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildStep } from '#lib/api/event.ts';
+import type { BuildRequestInput } from '#lib/api/request.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, type FleetOptions, startFleet } from '../../../lab/fleet/fleet.ts';
 import { assertNothingLeft, type Observation, observe } from '../../../lab/leaks.ts';
@@ -47,6 +48,14 @@ let started = 0;
 export async function startNext(fleet: Fleet, settings?: Readonly<Record<string, string>>): Promise<FunctionProcess> {
   started += 1;
   return await fleet.startWorker(`worker-${started}`, settings);
+}
+
+/** Submits a build; its id, once a script of its package waits at the closed gate. */
+export async function submitHeld(fleet: Fleet, changes: Partial<BuildRequestInput> = {}): Promise<string> {
+  fleet.gate.close();
+  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'], ...changes }));
+  await fleet.gate.reached();
+  return buildId;
 }
 
 /** Kills a worker's process, and no other. */
