@@ -5,7 +5,7 @@ import got from 'got';
 import { z } from 'zod';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
-import type { FinishedImage } from '#lib/store/store.ts';
+import type { Artifacts, ImageArtifact, Origin } from '#lib/store/artifact.ts';
 import { startOpenStack } from '../lab/servers/openstack/openstack.ts';
 import { median } from './measure.ts';
 
@@ -48,10 +48,10 @@ export async function measureUpload(options: UploadOptions): Promise<UploadMeasu
   const runs = { imageBuilder: [] as number[], curl: [] as number[], peak: [] as number[] };
   for (let round = 1; round <= rounds; round += 1) {
     onProgress(`uploading ${bytes} bytes, round ${round} of ${rounds}`);
-    const image = finished(path, bytes, checksums);
+    const build = finished(path, bytes, checksums);
     const { stdout } = await exec(
       process.execPath,
-      [join(import.meta.dirname, 'upload-client.ts'), JSON.stringify(image)],
+      [join(import.meta.dirname, 'upload-client.ts'), JSON.stringify(build)],
       {
         env: cloud.environment,
         signal,
@@ -98,19 +98,13 @@ export async function measureUpload(options: UploadOptions): Promise<UploadMeasu
   };
 }
 
-function finished(path: string, sizeBytes: number, checksums: FinishedImage['checksums']): FinishedImage {
-  return {
-    buildId: randomUUID(),
-    ticketId: 'bench',
-    name: 'bench.qcow2',
-    path,
-    sizeBytes,
-    checksums,
-    format: 'qcow2',
-    series: 'bench',
-    baseImageSha256: checksums.sha256,
-    architecture: 'amd64',
-    distribution: 'bench',
-    distributionVersion: '0',
-  };
+function finished(
+  path: string,
+  sizeBytes: number,
+  checksums: ImageArtifact['checksums'],
+): readonly [Artifacts, Origin] {
+  const file = { name: 'bench.qcow2', mediaType: 'application/octet-stream', path, sizeBytes, checksums };
+  const about = { buildId: randomUUID(), ticketId: 'bench', series: 'bench', baseImageSha256: checksums.sha256 };
+  const system = { architecture: 'amd64', distribution: 'bench', distributionVersion: '0' };
+  return [[{ ...file, role: 'image', format: 'qcow2' }], { ...about, ...system }];
 }

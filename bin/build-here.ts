@@ -51,7 +51,7 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const userAgent = `imagebuilder/${version}`;
   const storeSettings = { ...folders, ...config.store, ...http };
   const store = chooseStores({ settings: storeSettings, openStack, userAgent, log }).for(request.base_image.image_type);
-  for (const folder of foldersOfBuilds(folders, { fileStore: store.kind === 'file' }))
+  for (const folder of foldersOfBuilds(folders, { fileStore: store.directory !== null }))
     await openPrivateFolder(folder, { log });
   const settings = { egress, folders, guest, http, image, limits, packages, tools };
   await using buildTools = await openBuildTools({ settings, store, userAgent, log });

@@ -39,7 +39,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   await using opened = new AsyncDisposableStack();
   const storeSettings = { ...folders, ...config.store, ...http };
   const store = chooseStores({ settings: storeSettings, openStack, userAgent, log }).for('cloud');
-  for (const folder of foldersOfBuilds(folders, { fileStore: store.kind === 'file' }))
+  for (const folder of foldersOfBuilds(folders, { fileStore: store.directory !== null }))
     await openPrivateFolder(folder, { log });
   const sweep = () =>
     sweepWorkDirectories(folders.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });

@@ -5,6 +5,7 @@ import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
 import type { SealPart } from '../guest/seal.ts';
 import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
 import type { IdRange } from '../privileges.ts';
+import type { Artifacts, OnProgress } from '../store/artifact.ts';
 
 /**
  * One kind of image: how it is inspected, opened for the guest, packed again and checked. Everything else (downloads,
@@ -55,8 +56,16 @@ export interface InspectedImage {
    * signal.
    */
   pack(disk: GuestDisk, path: string, options: PackOptions): Promise<void>;
-  /** Checks the finished image as strictly as a base image. Throws `image.output`, or the reason of the signal. */
-  verify(path: string, options: { readonly signal: AbortSignal }): Promise<void>;
+  /**
+   * Checks the finished image as strictly as a base image, and hashes it. `name` is its file name in the store. Throws
+   * `image.output`, or the reason of the signal.
+   */
+  check(path: string, name: string, options: CheckOptions): Promise<Artifacts>;
+}
+
+export interface CheckOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
 }
 
 export interface PackOptions {

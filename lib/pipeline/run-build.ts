@@ -1,12 +1,10 @@
 import { join } from 'node:path';
 import type { BuildStep, ImageResult } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
-import { together } from '../async.ts';
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
-import { type FileDigests, hashFile } from '../image/digest.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
@@ -35,7 +33,7 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
 
   // An earlier attempt may have stored the image and died before its event.
   const present = await store.find(build.buildId, { signal: context.signal });
-  if (present !== null) return present;
+  if (present !== null) return present[0];
 
   const kind: ImageKind = imageKinds[build.request.base_image.image_type];
   const chosen = await tools.chooseGuest();
@@ -46,7 +44,7 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
     folders: {
       work: settings.workDirectory,
       cache: settings.cacheDirectory,
-      store: store.kind === 'file' ? settings.storeDirectory : null,
+      store: store.directory,
     },
     planSpace: kind.planSpace,
     workDirectory: work.path,
@@ -151,31 +149,17 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       });
     });
 
-    const digests = await step('check', 'checking the new image', async () => {
-      const [found] = await together<[FileDigests, unknown]>(signal, (both) => [
-        hashFile(path, { signal: both, onProgress }),
-        inspected.verify(path, { signal: both }),
-      ]);
-      return found;
-    });
+    const name = imageName(series, request.ticket_id, buildId, inspected.format);
+    const artifacts = await step('check', 'checking the new image', () =>
+      inspected.check(path, name, { signal, onProgress }),
+    );
 
-    const stored = await step('upload', `putting the image into the ${store.kind} store`, async () => {
-      await space.claim(space.plan.beforeUpload(digests.sizeBytes));
+    const [stored] = await step('upload', `putting the image into the ${store.kind} store`, async () => {
+      await space.claim(space.plan.beforeUpload(artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)));
       const { architecture, distribution, distributionVersion } = image.facts;
-      return await store.put(
-        {
-          buildId,
-          ticketId: request.ticket_id,
-          name: imageName(series, request.ticket_id, buildId, inspected.format),
-          path,
-          ...digests,
-          format: inspected.format,
-          series,
-          baseImageSha256: base.sha256,
-          ...{ architecture, distribution, distributionVersion },
-        },
-        { signal, onProgress },
-      );
+      const system = { architecture, distribution, distributionVersion };
+      const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
+      return await store.put(artifacts, origin, { signal, onProgress });
     });
     return { ...stored, packages, base_image_sha256: base.sha256, base_image: describeBase(base) };
   });

@@ -10,6 +10,7 @@ import type { OpenStackConfiguration } from './openstack/configuration.ts';
 import { createSession, type Session } from './openstack/session.ts';
 import { createTransport } from './openstack/transport.ts';
 import type { Store, StoreCheck } from './store.ts';
+import { openObjects } from './swift/objects.ts';
 import { createSwiftStore } from './swift/swift-store.ts';
 
 /** Chooses the store for images. */
@@ -93,22 +94,24 @@ export function createOpenStackStores({
   });
   const session = createSession({ configuration: openStack, transport, retry });
   const key = settings.swiftTemporaryUrlKey;
+  const objects = openObjects({
+    session,
+    container: settings.swiftContainer,
+    segmentBytes: settings.swiftSegmentBytes,
+    temporaryUrl: key === null ? null : { key, lifetimeMs: settings.swiftTemporaryUrlMs },
+    retry,
+    log,
+  });
   return {
     session,
     glance: createGlanceStore({
       session,
       visibility: settings.glanceVisibility,
       properties: settings.glanceProperties,
+      beside: objects,
       retry,
       log,
     }),
-    swift: createSwiftStore({
-      session,
-      container: settings.swiftContainer,
-      segmentBytes: settings.swiftSegmentBytes,
-      temporaryUrl: key === null ? null : { key, lifetimeMs: settings.swiftTemporaryUrlMs },
-      retry,
-      log,
-    }),
+    swift: createSwiftStore(objects, session),
   };
 }

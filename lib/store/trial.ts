@@ -2,7 +2,8 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { FinishedImage, Store } from './store.ts';
+import type { Artifacts, Origin } from './artifact.ts';
+import type { Store } from './store.ts';
 
 /** The common part of the checks of stores: a tiny image that takes the way of a finished one, and is removed. */
 
@@ -17,38 +18,41 @@ export function describeRoom(bytes: number | null): string {
 }
 
 /** Puts an image of random bytes, which the store itself verifies, and removes it. */
-export async function tryStore(
-  store: Pick<Store, 'put'>,
-  signal: AbortSignal,
-  remove: (id: string) => Promise<void>,
-): Promise<string> {
+export async function tryStore(store: Pick<Store, 'put' | 'remove'>, signal: AbortSignal): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-store-check-'));
   try {
-    const stored = await store.put(await tinyImage(directory), { signal, onProgress: () => {} });
-    await remove(stored.id);
+    const origin = { ...tinyOrigin, buildId: randomUUID() };
+    await store.put(await tinyImage(directory), origin, { signal, onProgress: () => {} });
+    await store.remove(origin.buildId, { signal });
     return `${tinyBytes} bytes put, verified and removed again`;
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-async function tinyImage(directory: string): Promise<FinishedImage> {
+const tinyOrigin: Omit<Origin, 'buildId'> = {
+  ticketId: 'store-check',
+  series: 'check',
+  baseImageSha256: '0'.repeat(64),
+  architecture: 'amd64',
+  distribution: 'check',
+  distributionVersion: '0',
+};
+
+async function tinyImage(directory: string): Promise<Artifacts> {
   const content = randomBytes(tinyBytes);
   const digest = (algorithm: string) => createHash(algorithm).update(content).digest('hex');
   const path = join(directory, 'check.raw');
   await writeFile(path, content);
-  return {
-    buildId: randomUUID(),
-    ticketId: 'store-check',
-    name: 'imagebuilder-store-check.raw',
-    path,
-    sizeBytes: content.length,
-    checksums: { sha256: digest('sha256'), sha512: digest('sha512') },
-    format: 'raw',
-    series: 'check',
-    baseImageSha256: digest('sha256'),
-    architecture: 'amd64',
-    distribution: 'check',
-    distributionVersion: '0',
-  };
+  return [
+    {
+      role: 'image',
+      name: 'imagebuilder-store-check.raw',
+      mediaType: 'application/octet-stream',
+      path,
+      sizeBytes: content.length,
+      checksums: { sha256: digest('sha256'), sha512: digest('sha512') },
+      format: 'raw',
+    },
+  ];
 }

@@ -18,6 +18,7 @@ import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { openWorkDirectory } from '#lib/pipeline/work-directory.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { listen } from '../../lab/servers/listen.ts';
+import { finishedBuild, quiet } from '../conformance/finished-build.ts';
 import { failure } from '../failure.ts';
 
 /** Disk space, on file systems that are really that small. */
@@ -236,20 +237,8 @@ test('a download onto a disk without room for it is reported as that, with the f
 
 test('an image that does not fit into the store’s folder is reported as that', async () => {
   const [disk, full] = [await fileSystem(20), await fileSystem(4)];
-  const path = join(disk, 'work', 'image.qcow2');
-  await write(path, 8);
-  const digest = (length: number) => 'a'.repeat(length);
-  const error = await failure(
-    createFileStore(join(full, 'store')).put(
-      {
-        ...{ buildId: 'build', ticketId: 1, name: 'image.qcow2', path, sizeBytes: 8 * MiB, format: 'qcow2' },
-        checksums: { sha256: digest(64), sha512: digest(128) },
-        ...{ series: 'noble', baseImageSha256: digest(64), architecture: 'amd64' },
-        ...{ distribution: 'ubuntu', distributionVersion: '24.04' },
-      },
-      { signal: never, onProgress: () => {} },
-    ),
-  );
+  const build = await finishedBuild(join(disk, 'work'), { bytes: 8 * MiB });
+  const error = await failure(createFileStore(join(full, 'store')).put(...build.given, quiet));
   assert.is(error.code, 'disk.full');
   assert.match(error.message, join(full, 'store'));
 });

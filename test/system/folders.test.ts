@@ -10,6 +10,7 @@ import { storeModes } from '#lib/folders/settings.ts';
 import { lock } from '#lib/lock.ts';
 import { createLog } from '#lib/log.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
+import { finishedBuild, quiet } from '../conformance/finished-build.ts';
 import { attackFolders, nobody } from './other-user.ts';
 import { imagebuilder } from './serve/command.ts';
 
@@ -114,27 +115,16 @@ test('images in the file store are readable for whom the operator says', async (
   for (const readers of ['owner', 'group', 'everyone'] as const) {
     const directory = await makeFolder(join(root, readers), { mode: storeModes[readers].folder });
     await chown(directory, 0, nobody);
-    const path = join(root, 'made');
-    await writeFile(path, 'the image');
-    const image = {
-      path,
-      name: 'image.qcow2',
-      sizeBytes: 9,
-      checksums: { sha256: 'a'.repeat(64), sha512: 'b'.repeat(128) },
-    } as const;
-    const about = { buildId: 'build', ticketId: 'T', format: 'qcow2', series: 'trixie', baseImageSha256: 'c' } as const;
-    const system = { architecture: 'amd64', distribution: 'debian', distributionVersion: '13' };
-    const store = createFileStore(directory, readers);
-    const signal = new AbortController().signal;
-    await store.put({ ...image, ...about, ...system }, { signal, onProgress: () => {} });
+    const { image, given } = await finishedBuild(root, { bytes: 9, buildId: 'build' });
+    await createFileStore(directory, readers).put(...given, quiet);
     const done = await attackFolders([directory]);
-    assert.is(done.includes(`read ${join(directory, 'build', 'image.qcow2')}`), readers !== 'owner', readers);
+    assert.is(done.includes(`read ${join(directory, 'build', image.name)}`), readers !== 'owner', readers);
     assert.is(done.includes(`read ${join(directory, 'build', 'SHA256SUMS')}`), readers !== 'owner', readers);
     assert.not.ok(
       done.some((line) => /^(wrote|may write|took)/.test(line)),
       done.join('\n'),
     );
-    assert.is((await stat(join(directory, 'build', 'image.qcow2'))).mode & 0o777, storeModes[readers].file);
+    assert.is((await stat(join(directory, 'build', image.name))).mode & 0o777, storeModes[readers].file);
   }
 });
 

@@ -1,26 +1,18 @@
-import { mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
+import { afterBytes, allText, finishedBuild, MiB, never, quiet } from '../conformance/finished-build.ts';
+import { storeConformance } from '../conformance/store.ts';
+import { quickRetry } from '../conformance/store-inputs.ts';
 import { failure } from '../failure.ts';
-import {
-  afterBytes,
-  allText,
-  type Client,
-  connect,
-  finishedImage,
-  MiB,
-  never,
-  quickRetry,
-  quiet,
-} from './store-cloud.ts';
+import { type Client, connect, storeInCloud } from './store-cloud.ts';
 
-/** Images in a real Glance, with a real Keystone before it. */
+/** Images in a real Glance, and the files beside them in a real Swift, with a real Keystone before both. */
 
 let directory: string;
 let cloud: OpenStack;
@@ -31,7 +23,7 @@ const middle = 24 * MiB;
 
 test.before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'store-glance-'));
-  cloud = await startOpenStack({ services: ['glance'] });
+  cloud = await startOpenStack();
   client = await connect(cloud);
 });
 test.after(async () => {
@@ -42,21 +34,43 @@ test.after(async () => {
 const statuses = async (buildId: string) => (await client.glance.list(buildId, quiet)).map((image) => image.status);
 const filesOfGlance = () => readdir(join(cloud.directory, 'glance/images'));
 
+/** Images, whatever their state, their files, and all objects. */
+async function everything(): Promise<string[]> {
+  const { text } = await client.session.send('image', { method: 'GET', path: '/v2/images?limit=1000', ...quiet });
+  const { images } = JSON.parse(text) as { images: { id: string; status: string }[] };
+  const objects = await client.container.list('', quiet);
+  const records = images.map(({ id, status }) => `${id} ${status}`);
+  return [...records, ...objects.map(({ name }) => name), ...(await filesOfGlance())].sort();
+}
+
+storeConformance(() => {
+  const { environment, ...rest } = storeInCloud(cloud, client);
+  return {
+    ...{ ...rest, environment: { ...environment, IMAGEBUILDER_STORE: 'glance' }, everything },
+    // Glance asks its administrator's rights of who makes an image public; its readers may make private ones.
+    withoutRights: { IMAGEBUILDER_GLANCE_VISIBILITY: 'public' },
+    ...{ imageBytes: large.bytes, middleBytes: middle },
+  };
+});
+
 test("an image is active in Glance, with what consumers look for, and Debian's client reads it back whole", async () => {
-  const image = await finishedImage(directory, { ticketId: 'Tïcket 77' });
+  const build = await finishedBuild(directory, { ticketId: 'Tïcket 77' });
   const { glanceStore } = await connect(cloud, { settings: { glanceProperties: { hw_disk_bus: 'virtio' } } });
   const seen: number[] = [];
-  const stored = await glanceStore.put(image, { signal: never, onProgress: (current) => seen.push(current) });
+  const [stored] = await glanceStore.put(...build.given, {
+    signal: never,
+    onProgress: (current) => seen.push(current),
+  });
 
   assert.is(stored.store, 'glance');
   assert.is(stored.location, `${cloud.glanceUrl}/v2/images/${stored.id}`);
   assert.is(stored.region, cloud.region);
-  assert.equal(stored.checksums, image.checksums);
-  assert.is(stored.size, image.sizeBytes);
-  assert.is(seen.at(-1), image.sizeBytes);
+  assert.equal(stored.checksums, build.image.checksums);
+  assert.is(stored.size, build.image.sizeBytes);
+  assert.is(seen.at(-1), build.image.sizeBytes);
 
   const shown = JSON.parse((await cloud.command(['image', 'show', '-f', 'json', stored.id])).stdout);
-  assert.is(shown.status, 'active');
+  assert.equal([shown.status, shown.name], ['active', build.image.name]);
   assert.is(shown.visibility, 'private');
   assert.is(shown.disk_format, 'qcow2');
   assert.is(shown.container_format, 'bare');
@@ -67,40 +81,19 @@ test("an image is active in Glance, with what consumers look for, and Debian's c
     architecture: 'x86_64',
     hw_disk_bus: 'virtio',
     ticket_id: 'Tïcket 77',
-    imagebuilder_build_id: image.buildId,
+    imagebuilder_build_id: build.buildId,
     imagebuilder_series: 'noble',
-    imagebuilder_base_sha256: image.baseImageSha256,
+    imagebuilder_base_sha256: build.given[1].baseImageSha256,
   };
   for (const [name, value] of Object.entries(expected)) assert.is(shown.properties[name], value, name);
 
   const saved = join(directory, 'saved');
   await cloud.command(['image', 'save', '--file', saved, stored.id]);
-  assert.ok((await readFile(saved)).equals(await readFile(image.path)));
-});
-
-test('a whole image that is there is the result for every worker', async () => {
-  const image = await finishedImage(directory);
-  assert.is(await client.glanceStore.find(image.buildId, quiet), null);
-  const stored = await client.glanceStore.put(image, quiet);
-  const another = await connect(cloud);
-  assert.equal(await another.glanceStore.find(image.buildId, quiet), stored);
-  assert.equal(await another.glanceStore.put(image, quiet), stored);
-  assert.equal(await statuses(image.buildId), ['active']);
-});
-
-test('two uploads of one build at once end in one image', async () => {
-  const image = await finishedImage(directory);
-  const other = await connect(cloud);
-  const [one, two] = await Promise.all([client.glanceStore.put(image, quiet), other.glanceStore.put(image, quiet)]);
-  // Either may have found its own whole image first; what stays is the same for all.
-  const [kept, ...more] = await client.glance.list(image.buildId, quiet);
-  assert.is(more.length, 0);
-  assert.ok(kept !== undefined && [one.id, two.id].includes(kept.id));
-  assert.is((await client.glanceStore.find(image.buildId, quiet))?.id, kept?.id);
+  assert.ok((await readFile(saved)).equals(await readFile(build.image.path)));
 });
 
 test('an image with this build id that is empty, garbage or of another project is not taken for it', async () => {
-  const image = await finishedImage(directory);
+  const build = await finishedBuild(directory);
   const other = await connect(cloud, {
     environment: {
       OS_USERNAME: projects.other.name,
@@ -112,82 +105,29 @@ test('an image with this build id that is empty, garbage or of another project i
     name: 'forged',
     disk_format: 'qcow2',
     container_format: 'bare',
-    imagebuilder_build_id: image.buildId,
-    imagebuilder_size: String(image.sizeBytes),
-    imagebuilder_sha256: image.checksums.sha256,
-    imagebuilder_sha512: image.checksums.sha512,
+    imagebuilder_build_id: build.buildId,
+    imagebuilder_size: String(build.image.sizeBytes),
+    imagebuilder_sha256: build.image.checksums.sha256,
+    imagebuilder_sha512: build.image.checksums.sha512,
   };
   const forged = await other.glance.create({ ...record, visibility: 'community' }, quiet);
-  await other.glance.upload(forged.id, { path: image.path, startByte: 0, bytes: image.sizeBytes }, quiet);
+  await other.glance.upload(forged.id, { path: build.image.path, startByte: 0, bytes: build.image.sizeBytes }, quiet);
   const short = await client.glance.create(record, quiet);
-  await client.glance.upload(short.id, { path: image.path, startByte: 0, bytes: 1000 }, quiet);
+  await client.glance.upload(short.id, { path: build.image.path, startByte: 0, bytes: 1000 }, quiet);
   const empty = await client.glance.create(record, quiet);
-  await client.glance.upload(empty.id, { path: image.path, startByte: 0, bytes: 0 }, quiet);
-  assert.equal(await statuses(image.buildId), ['active', 'active'], 'Glance itself takes them');
+  await client.glance.upload(empty.id, { path: build.image.path, startByte: 0, bytes: 0 }, quiet);
+  assert.equal(await statuses(build.buildId), ['active', 'active'], 'Glance itself takes them');
 
-  assert.is(await client.glanceStore.find(image.buildId, quiet), null);
-  const stored = await client.glanceStore.put(image, quiet);
+  assert.is(await client.glanceStore.find(build.buildId, quiet), null);
+  const [stored] = await client.glanceStore.put(...build.given, quiet);
   assert.not.ok([forged.id, short.id, empty.id].includes(stored.id));
-  assert.equal(await statuses(image.buildId), ['active']);
+  assert.equal(await statuses(build.buildId), ['active']);
   assert.ok(await other.glance.get(forged.id, quiet), 'what is not ours is left alone');
-});
-
-test('discard removes what is unfinished, and nothing else', async () => {
-  const image = await finishedImage(directory);
-  await client.glance.create({ name: 'queued', imagebuilder_build_id: image.buildId }, quiet);
-  await client.glanceStore.discard(image.buildId);
-  assert.equal(await statuses(image.buildId), []);
-  await client.glanceStore.put(image, quiet);
-  await client.glanceStore.discard(image.buildId);
-  assert.equal(await statuses(image.buildId), ['active']);
-});
-
-test('a worker killed in the middle of an upload leaves what the next one removes', async () => {
-  const image = await finishedImage(directory, large);
-  const program = join(import.meta.dirname, 'store-glance-client.ts');
-  const dead = await execa(process.execPath, [program, JSON.stringify(image), JSON.stringify(cloud.environment)], {
-    reject: false,
-  });
-  assert.is(dead.signal, 'SIGKILL');
-  const [left] = await statuses(image.buildId);
-  assert.ok(left === 'queued' || left === 'saving', `${left}`);
-  await client.glanceStore.put(image, quiet);
-  assert.equal(await statuses(image.buildId), ['active']);
-});
-
-test('a file that becomes shorter in the middle of its upload leaves no image', async () => {
-  const image = await finishedImage(directory, large);
-  const shorten = afterBytes(middle, () => void truncate(image.path, 30 * MiB));
-  try {
-    await client.glanceStore.put(image, { signal: never, onProgress: shorten });
-    assert.unreachable();
-  } catch (error) {
-    assert.match((error as Error).message, 'has become shorter');
-  }
-  assert.equal(await statuses(image.buildId), []);
-});
-
-test('a cancel in the middle of an upload ends it with its reason, and leaves no image and no file', async () => {
-  const before = (await filesOfGlance()).length;
-  const image = await finishedImage(directory, large);
-  const cancelled = new AbortController();
-  const reason = new Error('cancelled by a test');
-  try {
-    await client.glanceStore.put(image, {
-      signal: cancelled.signal,
-      onProgress: afterBytes(middle, () => cancelled.abort(reason)),
-    });
-    assert.unreachable();
-  } catch (error) {
-    assert.is(error, reason);
-  }
-  assert.equal(await statuses(image.buildId), []);
-  assert.is((await filesOfGlance()).length, before);
 });
 
 for (const kill of [false, true]) {
   test(`Glance stopped by ${kill ? 'SIGKILL' : 'SIGTERM'} in the middle of an upload gets the image once it is back`, async () => {
-    const image = await finishedImage(directory, large);
+    const build = await finishedBuild(directory, large);
     let restarted: Promise<void> | undefined;
     const restart = async () => {
       await cloud.glance.stop({ kill });
@@ -196,33 +136,33 @@ for (const kill of [false, true]) {
     const onProgress = afterBytes(middle, () => {
       restarted = restart();
     });
-    const stored = await client.glanceStore.put(image, { signal: never, onProgress });
+    const [stored] = await client.glanceStore.put(...build.given, { signal: never, onProgress });
     await restarted;
     assert.ok(restarted !== undefined);
-    assert.equal(stored.checksums, image.checksums);
-    assert.equal(await statuses(image.buildId), ['active'], 'what was stuck in saving is gone');
+    assert.equal(stored.checksums, build.image.checksums);
+    assert.equal(await statuses(build.buildId), ['active'], 'what was stuck in saving is gone');
   });
 }
 
 test('an upload of which Glance takes no byte any more is broken off and starts anew', async () => {
-  const image = await finishedImage(directory, large);
+  const build = await finishedBuild(directory, large);
   const { glanceStore, lines } = await connect(cloud, { settings: { stallTimeoutMs: 1_500 } });
   let woken: Promise<void> | undefined;
   const onProgress = afterBytes(middle, () => {
     cloud.glance.pause();
     woken = sleep(4_000).then(() => cloud.glance.resume());
   });
-  await glanceStore.put(image, { signal: never, onProgress });
+  await glanceStore.put(...build.given, { signal: never, onProgress });
   await woken;
   assert.match(lines.join(''), /took no byte for/);
-  assert.equal(await statuses(image.buildId), ['active']);
+  assert.equal(await statuses(build.buildId), ['active']);
 });
 
 test('an image deleted by somebody else in the middle of its upload is uploaded anew', async () => {
-  const image = await finishedImage(directory, large);
+  const build = await finishedBuild(directory, large);
   let removed: Promise<unknown> | undefined;
   const remove = async () => {
-    for (const { id } of await client.glance.list(image.buildId, quiet)) await client.glance.remove(id, quiet);
+    for (const { id } of await client.glance.list(build.buildId, quiet)) await client.glance.remove(id, quiet);
   };
   const { glanceStore } = await connect(cloud);
   const onProgress = afterBytes(middle, () => {
@@ -232,23 +172,23 @@ test('an image deleted by somebody else in the middle of its upload is uploaded 
       return remove();
     });
   });
-  const stored = await glanceStore.put(image, { signal: never, onProgress });
+  const [stored] = await glanceStore.put(...build.given, { signal: never, onProgress });
   await removed;
   assert.ok(stored.id);
-  assert.equal(await statuses(image.buildId), ['active']);
+  assert.equal(await statuses(build.buildId), ['active']);
 });
 
 test('an image beyond a limit is refused, tried only once, and leaves nothing', async () => {
   const before = (await filesOfGlance()).length;
   for (const limits of [{ imageSizeCapBytes: 4 * MiB }, { storageQuota: '1MB' }]) {
     await cloud.setGlanceLimits(limits);
-    const image = await finishedImage(directory, large);
+    const build = await finishedBuild(directory, large);
     const { glanceStore, lines } = await connect(cloud);
-    const error = await failure(glanceStore.put(image, quiet));
+    const error = await failure(glanceStore.put(...build.given, quiet));
     assert.is(error.code, 'store.refused');
     assert.match(error.message, 'answered 413');
     assert.equal(lines, []);
-    assert.equal(await statuses(image.buildId), []);
+    assert.equal(await statuses(build.buildId), []);
   }
   await cloud.setGlanceLimits({});
   assert.is((await filesOfGlance()).length, before);
@@ -256,58 +196,58 @@ test('an image beyond a limit is refused, tried only once, and leaves nothing', 
 
 test('where a quota leaves no room for all properties an image has those that identify it', async () => {
   await cloud.setGlanceLimits({ propertyQuota: 5 });
-  const image = await finishedImage(directory);
-  const stored = await client.glanceStore.put(image, quiet);
+  const build = await finishedBuild(directory);
+  const [stored] = await client.glanceStore.put(...build.given, quiet);
   await cloud.setGlanceLimits({});
-  assert.is((await client.glanceStore.find(image.buildId, quiet))?.id, stored.id);
+  assert.is((await client.glanceStore.find(build.buildId, quiet))?.[0].id, stored.id);
 });
 
 test("an image that is to be public is refused to a member, with Glance's reason", async () => {
   const { glanceStore } = await connect(cloud, { settings: { glanceVisibility: 'public' } });
-  const error = await failure(glanceStore.put(await finishedImage(directory), quiet));
+  const error = await failure(glanceStore.put(...(await finishedBuild(directory)).given, quiet));
   assert.is(error.code, 'store.refused');
   assert.match(error.message, /403.*publicize_image/);
 });
 
 test('a community image is found again', async () => {
-  const image = await finishedImage(directory);
+  const build = await finishedBuild(directory);
   const { glanceStore } = await connect(cloud, { settings: { glanceVisibility: 'community' } });
-  const stored = await glanceStore.put(image, quiet);
-  assert.equal(await glanceStore.find(image.buildId, quiet), stored);
+  const stored = await glanceStore.put(...build.given, quiet);
+  assert.equal(await glanceStore.find(build.buildId, quiet), stored);
 });
 
 test('a token that expires in the middle of an upload is renewed and the image kept', async () => {
   await cloud.setTokenLifetime(6);
-  const image = await finishedImage(directory, large);
+  const build = await finishedBuild(directory, large);
   const { glanceStore, lines } = await connect(cloud);
   let woken: Promise<void> | undefined;
   const onProgress = afterBytes(middle, () => {
     cloud.glance.pause();
     woken = sleep(7_000).then(() => cloud.glance.resume());
   });
-  await glanceStore.put(image, { signal: never, onProgress });
+  await glanceStore.put(...build.given, { signal: never, onProgress });
   await woken;
   await cloud.setTokenLifetime(3600);
   assert.not.match(lines.join(''), 'starts anew');
-  assert.equal(await statuses(image.buildId), ['active']);
+  assert.equal(await statuses(build.buildId), ['active']);
 });
 
 test('Keystone away for ten seconds delays an upload and no more', async () => {
-  const image = await finishedImage(directory);
+  const build = await finishedBuild(directory);
   const { glanceStore } = await connect(cloud);
   // With a token in hand: Glance answers 401 while it cannot ask Keystone about it.
-  await glanceStore.find(image.buildId, quiet);
+  await glanceStore.find(build.buildId, quiet);
   await cloud.keystone.stop();
   const back = sleep(10_000).then(() => cloud.keystone.start());
-  const stored = await glanceStore.put(image, quiet);
+  const [stored] = await glanceStore.put(...build.given, quiet);
   await back;
-  assert.equal(stored.checksums, image.checksums);
+  assert.equal(stored.checksums, build.image.checksums);
 });
 
 test('Glance that stays away is an upstream failure that may pass', async () => {
   await cloud.glance.stop();
   const { glanceStore } = await connect(cloud, { retry: { ...quickRetry, patienceMs: 1_000 } });
-  const error = await failure(glanceStore.put(await finishedImage(directory), quiet));
+  const error = await failure(glanceStore.put(...(await finishedBuild(directory)).given, quiet));
   await cloud.glance.start();
   assert.is(error.code, 'store.failed');
   assert.ok(error.retryable);

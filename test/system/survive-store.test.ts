@@ -8,9 +8,10 @@ import { secretFiles } from '#lib/config/secrets.ts';
 import type { Fleet } from '../../lab/fleet/fleet.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
+import { MiB, never } from '../conformance/finished-build.ts';
 import { assertInOrder } from './faults/events.ts';
 import { buildOver, kill, scenarios, startNext } from './faults/scenarios.ts';
-import { type Client, connect, MiB, never } from './store-cloud.ts';
+import { type Client, connect } from './store-cloud.ts';
 
 /** Workers killed in the middle of uploads to a real Glance and a real Swift: nothing unfinished stays there. */
 

@@ -15,10 +15,11 @@ import { adminPassword, prepareKeystone, startKeystone } from './keystone.ts';
  */
 
 export const region = 'lab1';
-/** Projects with one user each, of the same name, who is only a member. */
+/** Projects with one user each, of the same name, who has only this role there. */
 export const projects = {
-  builder: { name: 'builder', password: 'builder-password' },
-  other: { name: 'other', password: 'other-password' },
+  builder: { name: 'builder', password: 'builder-password', role: 'member' },
+  other: { name: 'other', password: 'other-password', role: 'member' },
+  reader: { name: 'reader', password: 'reader-password', role: 'reader' },
 } as const;
 const catalogue = { keystone: 'identity', glance: 'image', swift: 'object-store' } as const;
 const interfaces = ['public', 'internal', 'admin'] as const;
@@ -100,9 +101,9 @@ async function seed(url: string): Promise<void> {
 
   const service = await create('projects', 'project', { name: 'service', domain_id: 'default' });
   for (const name of ['glance', 'swift']) await addUser(service, name, servicePassword, 'admin');
-  for (const { name, password } of Object.values(projects)) {
+  for (const { name, password, role } of Object.values(projects)) {
     const project = await create('projects', 'project', { name, domain_id: 'default' });
-    await addUser(project, name, password, 'member');
+    await addUser(project, name, password, role);
   }
   for (const [name, type] of Object.entries(catalogue)) {
     // `bootstrap` has made Keystone's own entry.

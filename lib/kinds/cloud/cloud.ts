@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { architectures } from '../../architecture.ts';
+import { together } from '../../async.ts';
 import type { BaseImage } from '../../fetch/base-image.ts';
+import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
 import { createOverlay } from '../../image/overlay.ts';
@@ -60,8 +62,13 @@ function inspected(
       const { method, reason } = await repack({ ...input, ...options });
       onLog(`packed by ${method}${reason === undefined ? '' : `: ${reason}`}`);
     },
-    async verify(path, { signal }) {
-      await verifyImage(path, { base: inspection, maximumVirtualBytes, unprivilegedIds, signal });
+    async check(path, name, { signal, onProgress }) {
+      const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
+        hashFile(path, { signal: both, onProgress }),
+        verifyImage(path, { base: inspection, maximumVirtualBytes, unprivilegedIds, signal: both }),
+      ]);
+      // No media type is registered for qcow2.
+      return [{ role: 'image', name, mediaType: 'application/octet-stream', path, ...digests, format: 'qcow2' }];
     },
   };
 }

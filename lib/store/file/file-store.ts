@@ -4,23 +4,32 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { Checksums } from '../../api/event.ts';
+import { Checksums, ImageResult } from '../../api/event.ts';
 import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
-import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
+import {
+  type Artifact,
+  type Artifacts,
+  type Origin,
+  otherRoles,
+  type StoredArtifacts,
+  sumProgress,
+} from '../artifact.ts';
+import type { Store, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
 
+const File = z.object({ name: z.string(), size: z.int(), checksums: Checksums });
+
 /** The content of `image.json`, beside an image. */
-const Record = z.object({
-  name: z.string(),
-  size: z.int(),
-  checksums: Checksums,
-  format: z.enum(['qcow2', 'raw', 'tar.gz', 'tar.xz', 'iso']),
+const Record = File.extend({
+  format: ImageResult.shape.format,
+  /** The artifacts beside the image, where there are any. */
+  others: z.array(File.extend({ role: z.enum(otherRoles), media_type: z.string() })).optional(),
 });
 
 /**
- * The embedded store: a folder per build, `<directory>/<build id>/`, with the image, `image.json` and `SHA256SUMS`. The
- * folder appears by one rename, so a reader sees a whole image or none. `readers` may read images that are put from
+ * The embedded store: a folder per build, `<directory>/<build id>/`, with the artifacts, `image.json` and `SHA256SUMS`.
+ * The folder appears by one rename, so a reader sees all of them whole, or none. `readers` may read what is put from
  * then on.
  */
 export function createFileStore(directory: string, readers: keyof typeof storeModes = 'owner'): Store {
@@ -28,48 +37,60 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   const folder = (buildId: string) => join(directory, buildId);
   const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
 
-  async function find(buildId: string): Promise<StoredImage | null> {
+  async function find(buildId: string): Promise<StoredArtifacts | null> {
     try {
       const record = Record.parse(JSON.parse(await readFile(join(folder(buildId), 'image.json'), 'utf8')));
-      const path = join(folder(buildId), record.name);
-      if ((await stat(path)).size !== record.size) return null;
-      return { ...record, id: buildId, location: pathToFileURL(path).href, store: 'file' };
+      const { others = [], ...image } = record;
+      for (const { name, size } of [image, ...others]) {
+        if ((await stat(join(folder(buildId), name))).size !== size) return null;
+      }
+      const at = (name: string) => ({
+        location: pathToFileURL(join(folder(buildId), name)).href,
+        store: 'file' as const,
+      });
+      return [
+        { ...image, id: buildId, ...at(image.name) },
+        ...others.map((other) => ({ ...other, id: `${buildId}/${other.name}`, ...at(other.name) })),
+      ];
     } catch (error) {
       if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
       return null;
     }
   }
 
-  async function put(image: FinishedImage, options: StorePutOptions): Promise<StoredImage> {
-    const present = await find(image.buildId);
+  async function put(artifacts: Artifacts, { buildId }: Origin, options: StorePutOptions): Promise<StoredArtifacts> {
+    const present = await find(buildId);
     if (present !== null) return present;
     let target: string | undefined;
     try {
       await mkdir(directory, { recursive: true, mode: modes.folder });
       // One folder for each attempt: an earlier attempt may not have noticed yet that it was given up.
-      target = await mkdtemp(join(directory, incomingPrefix(image.buildId)));
-      const path = join(target, image.name);
-      await move(image.path, path, options);
-      const record = { name: image.name, size: image.sizeBytes, checksums: image.checksums, format: image.format };
-      await writeFile(join(target, 'SHA256SUMS'), `${image.checksums.sha256} *${image.name}\n`);
-      await writeFile(join(target, 'image.json'), `${JSON.stringify(Record.parse(record), null, 2)}\n`);
-      if ((await stat(path)).size !== image.sizeBytes) throw new Error('the image changed its size on the way');
+      target = await mkdtemp(join(directory, incomingPrefix(buildId)));
+      const report = sumProgress(artifacts, options.onProgress);
+      for (const { name, path, sizeBytes } of artifacts) {
+        await move(path, join(target, name), { ...options, onProgress: (bytes) => report(name, bytes) });
+        if ((await stat(join(target, name))).size !== sizeBytes) throw new Error(`${name} changed its size on the way`);
+        options.signal.throwIfAborted();
+      }
+      const sums = artifacts.map(({ name, checksums }) => `${checksums.sha256} *${name}\n`);
+      await writeFile(join(target, 'SHA256SUMS'), sums.join(''));
+      await writeFile(join(target, 'image.json'), `${JSON.stringify(recordOf(artifacts), null, 2)}\n`);
       for (const name of await readdir(target)) await admitReaders(join(target, name), modes.file);
       await admitReaders(target, modes.folder);
       options.signal.throwIfAborted();
       await syncFolder(target);
-      await publish(target, image.buildId);
+      await publish(target, buildId);
       await syncFolder(directory);
     } catch (error) {
       if (target !== undefined) await rm(target, { recursive: true, force: true });
       options.signal.throwIfAborted();
-      const other = await find(image.buildId);
+      const other = await find(buildId);
       if (other === null) throw failed(error);
       return other;
     }
     // Leftovers of attempts that died here, or have not noticed yet that they were given up.
-    await discard(image.buildId);
-    const stored = await find(image.buildId);
+    await discard(buildId);
+    const stored = await find(buildId);
     if (stored === null) throw new ImageBuilderError('store.failed', 'the image is not in the store after it was put');
     return stored;
   }
@@ -103,18 +124,19 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     }
   }
 
+  async function remove(buildId: string): Promise<void> {
+    await rm(folder(buildId), { recursive: true, force: true });
+    await discard(buildId);
+  }
+
   return {
     kind: 'file',
+    directory,
     find,
     put,
     discard,
-    checks: [
-      {
-        what: 'file store',
-        changes: true,
-        look: (signal) => tryStore({ put }, signal, (id) => rm(folder(id), { recursive: true })),
-      },
-    ],
+    remove,
+    checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal) }],
   };
 
   function failed(error: unknown): ImageBuilderError {
@@ -126,6 +148,13 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     const reason = error instanceof Error ? error.message : String(error);
     return new ImageBuilderError('store.failed', `the file store at ${directory} failed: ${reason}`, { cause: error });
   }
+}
+
+function recordOf([image, ...others]: Artifacts): z.input<typeof Record> {
+  const file = ({ name, sizeBytes: size, checksums }: Artifact) => ({ name, size, checksums });
+  const sorted = others.toSorted((one, other) => (one.name < other.name ? -1 : 1));
+  const records = sorted.map((other) => ({ ...file(other), role: other.role, media_type: other.mediaType }));
+  return { ...file(image), format: image.format, ...(records.length === 0 ? {} : { others: records }) };
 }
 
 /** Renames, or copies where the two lie on different file systems, and flushes the data to the disk. */

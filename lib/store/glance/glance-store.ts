@@ -1,97 +1,102 @@
-import { sleep } from '../../async.ts';
-import { type RetryPolicy, retrying } from '../../http/retrying.ts';
+import { retrying } from '../../http/retrying.ts';
 import { UpstreamError } from '../../http/upstream-error.ts';
-import type { Log } from '../../log.ts';
+import type { Artifacts, Origin, StoredArtifacts, StoredOther } from '../artifact.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
-import type { FinishedImage, Store, StoredImage, StorePutOptions } from '../store.ts';
+import type { Store, StorePutOptions } from '../store.ts';
+import type { StoredObject } from '../swift/objects.ts';
 import { describeRoom, tryStore } from '../trial.ts';
-import { createGlance, type Glance } from './api.ts';
-import {
-  describingProperties,
-  faultOf,
-  type GlanceImage,
-  hasUnknownDigest,
-  identifyingProperties,
-  newImage,
-  toStored,
-} from './image.ts';
+import { createGlance } from './api.ts';
+import { faultOf, type GlanceImage, toStored } from './image.ts';
+import { type GlanceStoreOptions, removeImage, upload } from './upload.ts';
 
 /**
  * Images in Glance. Glance takes whatever body it is given for an image (measured: empty, short or garbage ones become
  * active), so every image is checked after its upload and must have the size and digest of the file; otherwise it is
  * deleted and uploaded anew.
+ *
+ * Artifacts beside the image are no images, so they go to Swift, into a folder with the id of the image in Glance. They
+ * are there before the image is active, and the image's properties say how many they are.
  */
 
-export interface GlanceStoreOptions {
-  readonly session: Session;
-  readonly visibility: 'private' | 'shared' | 'community' | 'public';
-  /** Properties for every image: `hw_disk_bus` and the like. */
-  readonly properties: Readonly<Record<string, string>>;
-  readonly retry: RetryPolicy;
-  readonly log: Log;
-}
-
 const uploadAttempts = 5;
-/** Time that an image may stay in `saving` after all of it was sent. */
-const settleMs = 60_000;
-const settlePollMs = 500;
-/** Time limit of the clean-up after a failure or a cancel. */
-const removalMs = 20_000;
+/** Time limit of the clean-up of a build that has failed. */
+const discardMs = 20_000;
 
 export function createGlanceStore(options: GlanceStoreOptions): Store {
-  const { session, log } = options;
+  const { session, beside, log } = options;
   const glance = createGlance(session);
 
-  async function find(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<StoredImage | null> {
-    const image = (await glance.list(buildId, { signal })).find(isWhole);
-    return image === undefined ? null : toStored(image, await session.endpoint('image', { signal }));
+  /** The image with everything beside it; null where any of it is missing or not whole. */
+  async function readWhole(image: GlanceImage, signal: AbortSignal): Promise<StoredArtifacts | null> {
+    if (!isWhole(image)) return null;
+    const { imagebuilder_others: count = 0 } = image;
+    const others = count === 0 ? [] : await beside.find(image.id, { signal });
+    if (others === null || others.length !== count) return null;
+    return [toStored(image, await session.endpoint('image', { signal })), ...others.filter(isOther)];
   }
 
-  async function put(image: FinishedImage, putOptions: StorePutOptions): Promise<StoredImage> {
+  async function find(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<StoredArtifacts | null> {
+    for (const image of await glance.list(buildId, { signal })) {
+      const stored = await readWhole(image, signal);
+      if (stored !== null) return stored;
+    }
+    return null;
+  }
+
+  async function put(artifacts: Artifacts, origin: Origin, putOptions: StorePutOptions): Promise<StoredArtifacts> {
     const { signal } = putOptions;
-    for (const found of await glance.list(image.buildId, { signal })) {
-      if (isWhole(found)) return toStored(found, await session.endpoint('image', { signal }));
+    const { buildId } = origin;
+    for (const found of await glance.list(buildId, { signal })) {
+      const stored = await readWhole(found, signal);
+      if (stored !== null) return stored;
       // The worker that made it is dead: a build is on one worker at a time.
-      await glance.remove(found.id, { signal });
+      await removeImage(found, glance, beside, signal);
     }
     return retrying(
       async (attempt) => {
-        const present = attempt === 1 ? null : await find(image.buildId, { signal });
+        const present = attempt === 1 ? null : await find(buildId, { signal });
         if (present !== null) return present;
-        await uploadImage(image, glance, { ...options, ...putOptions });
-        return keepOne(image.buildId, signal);
+        await upload(artifacts, origin, glance, { ...options, ...putOptions });
+        return keepOne(buildId, signal);
       },
       {
         signal,
         policy: { ...options.retry, attempts: uploadAttempts },
         onRetry: (error, attempt) =>
-          log.warn('an upload failed and starts anew', { store: 'glance', build_id: image.buildId, attempt, error }),
+          log.warn('an upload failed and starts anew', { store: 'glance', build_id: buildId, attempt, error }),
       },
     );
   }
 
   /** Keeps the oldest whole image of the build, from any worker, and removes all others of the build. */
-  async function keepOne(buildId: string, signal: AbortSignal): Promise<StoredImage> {
+  async function keepOne(buildId: string, signal: AbortSignal): Promise<StoredArtifacts> {
     const images = await glance.list(buildId, { signal });
-    const kept = images.find(isWhole);
-    if (kept === undefined) {
-      throw storeError('the image was in Glance and has gone again', { transient: true });
+    for (const kept of images) {
+      const stored = await readWhole(kept, signal);
+      if (stored === null) continue;
+      for (const other of images) if (other !== kept) await removeImage(other, glance, beside, signal);
+      return stored;
     }
-    for (const other of images) if (other !== kept) await glance.remove(other.id, { signal });
-    return toStored(kept, await session.endpoint('image', { signal }));
+    throw storeError('the image was in Glance and has gone again', { transient: true });
+  }
+
+  async function remove(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
+    for (const image of await glance.list(buildId, { signal })) await removeImage(image, glance, beside, signal);
   }
 
   return {
     kind: 'glance',
+    directory: null,
     find,
     put,
     async discard(buildId) {
-      const signal = AbortSignal.timeout(removalMs);
+      const signal = AbortSignal.timeout(discardMs);
       for (const image of await glance.list(buildId, { signal })) {
-        if (!isWhole(image)) await glance.remove(image.id, { signal });
+        if ((await readWhole(image, signal)) === null) await removeImage(image, glance, beside, signal);
       }
     },
+    remove,
     checks: [
       {
         what: 'Glance',
@@ -99,88 +104,27 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
         look: async (signal) => describeEndpoint(await session.endpoint('image', { signal })),
       },
       { what: 'Glance quota', changes: false, look: async (signal) => describeRoom(await glance.room({ signal })) },
-      {
-        what: 'Glance upload',
-        changes: true,
-        look: (signal) => tryStore({ put }, signal, (id) => glance.remove(id, { signal })),
-      },
+      { what: 'beside Glance', changes: false, look: (signal) => describeBeside(session, signal) },
+      { what: 'Glance upload', changes: true, look: (signal) => tryStore({ put, remove }, signal) },
     ],
   };
+}
+
+const isOther = (object: StoredObject): object is StoredOther => object.role !== 'image';
+
+/** The place of artifacts beside images, in words. A cloud without one keeps images all the same. */
+async function describeBeside(session: Session, signal: AbortSignal): Promise<string> {
+  try {
+    const endpoint = await session.endpoint('object-store', { signal });
+    return `files other than images go to Swift at ${describeEndpoint(endpoint)}`;
+  } catch (error) {
+    if (!(error instanceof UpstreamError) || error.transient) throw error;
+    return `only images can be kept: ${error.message}`;
+  }
 }
 
 /** Whether the image has the size and digests that were recorded on it before it was uploaded. */
 function isWhole(image: GlanceImage): boolean {
   const { imagebuilder_size: size, imagebuilder_sha256: sha256, imagebuilder_sha512: sha512 } = image;
   return sha256 !== undefined && sha512 !== undefined && faultOf(image, { size, sha256, sha512 }) === null;
-}
-
-/** Creates an image and uploads it; on any failure, or when the signal aborts, it is deleted again. */
-async function uploadImage(
-  image: FinishedImage,
-  glance: Glance,
-  options: GlanceStoreOptions & StorePutOptions,
-): Promise<void> {
-  const { signal, log, onProgress } = options;
-  const { id } = await create(image, glance, options);
-  try {
-    const body = {
-      path: image.path,
-      startByte: 0,
-      bytes: image.sizeBytes,
-      onProgress: (sent: number) => onProgress(sent, image.sizeBytes),
-    };
-    try {
-      await glance.upload(id, body, { signal });
-    } catch (error) {
-      // All was sent and only the answer is missing: Glance, or a proxy before it, may have been too slow to give it.
-      if (!(error instanceof UpstreamError) || !error.bodySent) throw error;
-      log.info('an upload was cut after its last byte', { store: 'glance', image_id: id, error });
-    }
-    await expectWhole(id, image, glance, signal);
-  } catch (error) {
-    await removeQuietly(id, glance, log);
-    throw error;
-  }
-}
-
-/** Creates the record, with fewer properties where the quota of the cloud does not allow for all. */
-async function create(
-  image: FinishedImage,
-  glance: Glance,
-  { visibility, properties, signal, log }: GlanceStoreOptions & StorePutOptions,
-): Promise<GlanceImage> {
-  const record = { ...newImage(image, visibility), ...identifyingProperties(image) };
-  try {
-    return await glance.create({ ...describingProperties(image, properties), ...record }, { signal });
-  } catch (error) {
-    if (!(error instanceof UpstreamError) || error.upstreamStatus !== 413) throw error;
-    log.warn('Glance takes no more properties, so the image gets only those that identify it', { error });
-    return glance.create(record, { signal });
-  }
-}
-
-/** Waits until Glance is done with the image and checks it. Throws UpstreamError with the fault. */
-async function expectWhole(id: string, image: FinishedImage, glance: Glance, signal: AbortSignal): Promise<void> {
-  const until = Date.now() + settleMs;
-  for (;;) {
-    const found = await glance.get(id, { signal });
-    if (found === null) throw storeError(`the image ${id} has gone from Glance`, { transient: true });
-    if (found.status === 'saving' && Date.now() < until) {
-      await sleep(settlePollMs, signal);
-      continue;
-    }
-    const fault = faultOf(found, { size: image.sizeBytes, ...image.checksums });
-    if (fault === null) return;
-    // A digest that cannot be compared will not change by another upload.
-    throw storeError(`the image ${id} in Glance ${fault}`, { transient: !hasUnknownDigest(found) });
-  }
-}
-
-/** A leftover is found by its build id when the build is tried again. */
-async function removeQuietly(id: string, glance: Glance, log: Log): Promise<void> {
-  try {
-    await glance.remove(id, { signal: AbortSignal.timeout(removalMs) });
-  } catch (error) {
-    log.warn('an unfinished image could not be removed from Glance', { image_id: id, error });
-  }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ImageResult } from '../../api/event.ts';
 import { ImageBuilderError } from '../../errors.ts';
-import type { FinishedImage } from '../store.ts';
+import type { ImageArtifact, Origin } from '../artifact.ts';
 
 /** Images in the terms of Glance's API v2, and the properties that Image Builder writes on its own. */
 
@@ -24,6 +24,8 @@ export const GlanceImage = z.object({
   imagebuilder_size: z.coerce.number().int().optional().catch(undefined),
   imagebuilder_sha256: hex(64).optional().catch(undefined),
   imagebuilder_sha512: hex(128).optional().catch(undefined),
+  /** Number of artifacts beside the image; missing where there are none. */
+  imagebuilder_others: z.coerce.number().int().positive().optional().catch(undefined),
 });
 export type GlanceImage = z.infer<typeof GlanceImage>;
 
@@ -42,9 +44,10 @@ const architectures: Readonly<Record<string, string>> = {
 };
 
 /** The properties by which a build's image is recognised and checked; they must have room in any quota. */
-export function identifyingProperties(image: FinishedImage): Record<string, string> {
+export function identifyingProperties(image: ImageArtifact, buildId: string, others: number): Record<string, string> {
   return {
-    imagebuilder_build_id: image.buildId,
+    ...(others === 0 ? {} : { imagebuilder_others: String(others) }),
+    imagebuilder_build_id: buildId,
     imagebuilder_size: String(image.sizeBytes),
     imagebuilder_sha256: image.checksums.sha256,
     imagebuilder_sha512: image.checksums.sha512,
@@ -53,22 +56,22 @@ export function identifyingProperties(image: FinishedImage): Record<string, stri
 
 /** The properties for people and schedulers. All values are text, because Glance takes nothing else. */
 export function describingProperties(
-  image: FinishedImage,
+  origin: Origin,
   configured: Readonly<Record<string, string>>,
 ): Record<string, string> {
   return {
-    os_distro: image.distribution,
-    os_version: image.distributionVersion,
-    architecture: architectures[image.architecture] ?? image.architecture,
-    ticket_id: String(image.ticketId),
-    imagebuilder_series: image.series,
-    imagebuilder_base_sha256: image.baseImageSha256,
+    os_distro: origin.distribution,
+    os_version: origin.distributionVersion,
+    architecture: architectures[origin.architecture] ?? origin.architecture,
+    ticket_id: String(origin.ticketId),
+    imagebuilder_series: origin.series,
+    imagebuilder_base_sha256: origin.baseImageSha256,
     ...configured,
   };
 }
 
 /** The body of POST /v2/images without properties. Throws `store.refused` for a format that Glance does not have. */
-export function newImage(image: FinishedImage, visibility: string) {
+export function newImage(image: ImageArtifact, visibility: string) {
   if (formats[image.format] === undefined) {
     throw new ImageBuilderError(
       'store.refused',

@@ -1,66 +1,79 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { Checksums, ImageResult } from '../../api/event.ts';
-import type { FinishedImage } from '../store.ts';
+import { type Artifact, type Origin, otherRoles } from '../artifact.ts';
 
-/** The names of an image's objects in its container, and its metadata. */
+/** The names of artifacts' objects in their container, and their metadata. */
 
-/** The names of all objects of a build have one of these two beginnings. */
-export const objectPrefix = (buildId: string) => `${buildId}/`;
+/**
+ * The names of all objects of a folder have one of these two beginnings. A folder has the name of its build, or of the
+ * image in Glance that its artifacts belong to.
+ */
+export const objectPrefix = (folder: string) => `${folder}/`;
 /** Segments lie in the same container, since a TempURL by the container's key opens no other one. */
-export const segmentPrefix = (buildId: string) => `.segments/${buildId}/`;
+export const segmentPrefix = (folder: string) => `.segments/${folder}/`;
 
-export const objectName = (image: FinishedImage) => `${objectPrefix(image.buildId)}${image.name}`;
 /** `attempt` separates the uploads of two workers at once, `index` counts from 0. */
-export const segmentName = (buildId: string, attempt: string, index: number) =>
-  `${segmentPrefix(buildId)}${attempt}/${String(index).padStart(5, '0')}`;
+export const segmentName = (folder: string, attempt: string, index: number) =>
+  `${segmentPrefix(folder)}${attempt}/${String(index).padStart(5, '0')}`;
 
 const metaPrefix = 'x-object-meta-imagebuilder-';
 
-/** X-Object-Meta-*: enough to recognise the image, to check it, and to describe it. Values are percent-encoded. */
-export function toMetadata(image: FinishedImage): Record<string, string> {
+/**
+ * Content-Type and X-Object-Meta-*: enough to recognise an artifact, to check it, and to describe it. `artifacts` is the
+ * number of objects in its folder. Values are percent-encoded.
+ */
+export function headersOf(artifact: Artifact, origin: Origin, artifacts: number): Record<string, string> {
   const values = {
-    'build-id': image.buildId,
-    'ticket-id': String(image.ticketId),
-    name: image.name,
-    size: String(image.sizeBytes),
-    sha256: image.checksums.sha256,
-    sha512: image.checksums.sha512,
-    format: image.format,
-    series: image.series,
-    architecture: image.architecture,
-    distribution: image.distribution,
-    'distribution-version': image.distributionVersion,
-    'base-sha256': image.baseImageSha256,
+    'build-id': origin.buildId,
+    'ticket-id': String(origin.ticketId),
+    role: artifact.role,
+    artifacts: String(artifacts),
+    name: artifact.name,
+    size: String(artifact.sizeBytes),
+    sha256: artifact.checksums.sha256,
+    sha512: artifact.checksums.sha512,
+    ...(artifact.role === 'image' ? { format: artifact.format } : {}),
+    series: origin.series,
+    architecture: origin.architecture,
+    distribution: origin.distribution,
+    'distribution-version': origin.distributionVersion,
+    'base-sha256': origin.baseImageSha256,
   };
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [
-      metaPrefix + name,
-      // Swift takes 256 bytes for one value by default (max_meta_value_length).
-      encodeURIComponent(value).slice(0, 256),
-    ]),
-  );
+  const metadata = Object.entries(values).map(([name, value]) => [
+    metaPrefix + name,
+    // Swift takes 256 bytes for one value by default (max_meta_value_length).
+    encodeURIComponent(value).slice(0, 256),
+  ]);
+  return { 'content-type': artifact.mediaType, ...Object.fromEntries(metadata) };
 }
 
-const Metadata = z.object({
-  name: z.string(),
-  size: z.coerce.number().int(),
-  sha256: Checksums.shape.sha256,
-  sha512: Checksums.shape.sha512,
-  format: ImageResult.shape.format,
-});
+/** Images of versions that stored nothing beside them have neither `role` nor `artifacts`. */
+const Metadata = z
+  .object({
+    name: z.string(),
+    size: z.coerce.number().int(),
+    sha256: Checksums.shape.sha256,
+    sha512: Checksums.shape.sha512,
+    artifacts: z.coerce.number().int().positive().default(1),
+  })
+  .and(
+    z.union([
+      z.object({ role: z.literal('image').default('image'), format: ImageResult.shape.format }),
+      z.object({ role: z.enum(otherRoles) }),
+    ]),
+  );
 
 /** The object that the metadata promise; null where they are not Image Builder's. */
-export function fromMetadata(
-  headers: IncomingHttpHeaders,
-): { name: string; size: number; checksums: Checksums; format: ImageResult['format'] } | null {
+export function fromHeaders(headers: IncomingHttpHeaders) {
   const values = Object.entries(headers).flatMap(([name, value]) =>
     name.startsWith(metaPrefix) && typeof value === 'string' ? [[name.slice(metaPrefix.length), decode(value)]] : [],
   );
   const result = Metadata.safeParse(Object.fromEntries(values));
   if (!result.success) return null;
-  const { name, size, sha256, sha512, format } = result.data;
-  return { name, size, checksums: { sha256, sha512 }, format };
+  const { sha256, sha512, artifacts, ...object } = result.data;
+  const file = { ...object, checksums: { sha256, sha512 }, media_type: headers['content-type'] ?? '' };
+  return { file, artifacts };
 }
 
 /** A value that was cut off within an escape stays encoded. */

@@ -43,7 +43,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   guest: ['api', 'folders', 'image'],
   apt: ['api', 'fetch', 'folders', 'guest', 'http', 'image'],
   limits: ['guest'],
-  kinds: ['api', 'fetch', 'guest', 'image', 'limits'],
+  kinds: ['api', 'fetch', 'guest', 'image', 'limits', 'store'],
   pipeline: ['api', 'apt', 'config', 'fetch', 'folders', 'guest', 'http', 'image', 'kinds', 'limits', 'store'],
   worker: ['api', 'http', 'pipeline', 'kinds', 'queue'],
   client: ['api', 'http'],

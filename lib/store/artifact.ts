@@ -1,0 +1,75 @@
+import type { Checksums, ImageResult } from '../api/event.ts';
+
+/** The contents of artifacts other than the image. */
+export const otherRoles = ['log', 'manifest', 'sbom', 'provenance', 'checksums'] as const;
+
+/** A file that a build has made and checked for its store. */
+interface Content {
+  /** File name such as `trusty-T-77-0f3c2d1e.qcow2`. Each artifact of a build has another one. */
+  readonly name: string;
+  readonly mediaType: string;
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly checksums: Checksums;
+}
+
+export interface ImageArtifact extends Content {
+  readonly role: 'image';
+  readonly format: ImageResult['format'];
+}
+
+export interface OtherArtifact extends Content {
+  readonly role: (typeof otherRoles)[number];
+}
+
+export type Artifact = ImageArtifact | OtherArtifact;
+
+/** All artifacts of a build, the image first. */
+export type Artifacts = readonly [ImageArtifact, ...OtherArtifact[]];
+
+/** The build that artifacts are from. */
+export interface Origin {
+  readonly buildId: string;
+  readonly ticketId: string | number;
+  readonly series: string;
+  readonly baseImageSha256: string;
+  /** Debian architecture, such as `amd64`. */
+  readonly architecture: string;
+  /** `ID` and `VERSION_ID` of the image's os-release. */
+  readonly distribution: string;
+  readonly distributionVersion: string;
+}
+
+/** An image in the store, with its own digests: an earlier attempt may have put it. */
+export type StoredImage = Pick<
+  ImageResult,
+  'id' | 'location' | 'store' | 'name' | 'size' | 'checksums' | 'format' | 'region'
+> & {
+  /** URL that gives the image to anybody who has it, without a token, until `download_url_expires` (ISO 8601). */
+  readonly download_url?: string;
+  readonly download_url_expires?: string;
+};
+
+/** Another artifact in the store. */
+export type StoredOther = Omit<StoredImage, 'format'> & {
+  readonly role: OtherArtifact['role'];
+  readonly media_type: string;
+};
+
+/** All artifacts of a build in the store: the image first, the others in the order of their names. */
+export type StoredArtifacts = readonly [StoredImage, ...StoredOther[]];
+
+export type OnProgress = (currentBytes: number, totalBytes: number) => void;
+
+/** Adds up the bytes of parts that are stored side by side or one after another, each under a key of its own. */
+export function sumProgress(artifacts: readonly Artifact[], onProgress: OnProgress) {
+  const total = artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const parts = new Map<string, number>();
+  return (part: string, bytes: number): void => {
+    parts.set(part, bytes);
+    onProgress(
+      parts.values().reduce((sum, value) => sum + value, 0),
+      total,
+    );
+  };
+}

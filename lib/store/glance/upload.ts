@@ -1,0 +1,117 @@
+import { sleep } from '../../async.ts';
+import type { RetryPolicy } from '../../http/retrying.ts';
+import { UpstreamError } from '../../http/upstream-error.ts';
+import type { Log } from '../../log.ts';
+import { type Artifacts, type ImageArtifact, type Origin, sumProgress } from '../artifact.ts';
+import { storeError } from '../openstack/error.ts';
+import type { Session } from '../openstack/session.ts';
+import type { StorePutOptions } from '../store.ts';
+import type { Objects } from '../swift/objects.ts';
+import type { Glance } from './api.ts';
+import {
+  describingProperties,
+  faultOf,
+  type GlanceImage,
+  hasUnknownDigest,
+  identifyingProperties,
+  newImage,
+} from './image.ts';
+
+export interface GlanceStoreOptions {
+  readonly session: Session;
+  readonly visibility: 'private' | 'shared' | 'community' | 'public';
+  /** Properties for every image: `hw_disk_bus` and the like. */
+  readonly properties: Readonly<Record<string, string>>;
+  readonly beside: Pick<Objects, 'find' | 'put' | 'remove'>;
+  readonly retry: RetryPolicy;
+  readonly log: Log;
+}
+
+/** Time that an image may stay in `saving` after all of it was sent. */
+const settleMs = 60_000;
+const settlePollMs = 500;
+/** Time limit of the clean-up after a failure or a cancel. */
+const removalMs = 20_000;
+
+/** Creates an image and uploads it, after everything beside it; on any failure all of them are deleted again. */
+export async function upload(
+  artifacts: Artifacts,
+  origin: Origin,
+  glance: Glance,
+  options: GlanceStoreOptions & StorePutOptions,
+): Promise<void> {
+  const { signal, beside, log } = options;
+  const [image, ...others] = artifacts;
+  const report = sumProgress(artifacts, options.onProgress);
+  const created = await create(artifacts, origin, glance, options);
+  try {
+    if (others.length > 0) {
+      const onProgress = (bytes: number) => report('others', bytes);
+      await beside.put(created.id, others, origin, { signal, onProgress });
+    }
+    const onProgress = (bytes: number) => report('image', bytes);
+    const body = { path: image.path, startByte: 0, bytes: image.sizeBytes, onProgress };
+    try {
+      await glance.upload(created.id, body, { signal });
+    } catch (error) {
+      // All was sent and only the answer is missing: Glance, or a proxy before it, may have been too slow to give it.
+      if (!(error instanceof UpstreamError) || !error.bodySent) throw error;
+      log.info('an upload was cut after its last byte', { store: 'glance', image_id: created.id, error });
+    }
+    await expectWhole(created.id, image, glance, signal);
+  } catch (error) {
+    try {
+      await removeImage(created, glance, beside, AbortSignal.timeout(removalMs));
+    } catch (removalError) {
+      // A leftover is found by its build id when the build is tried again.
+      log.warn('an unfinished image could not be removed from Glance', { image_id: created.id, error: removalError });
+    }
+    throw error;
+  }
+}
+
+/** Removes an image, after everything beside it, which no other record leads to. */
+export async function removeImage(
+  { id, imagebuilder_others: others }: GlanceImage,
+  glance: Glance,
+  beside: GlanceStoreOptions['beside'],
+  signal: AbortSignal,
+): Promise<void> {
+  if (others !== undefined) await beside.remove(id, { signal });
+  await glance.remove(id, { signal });
+}
+
+/** Creates the record, with fewer properties where the quota of the cloud does not allow for all. */
+async function create(
+  [image, ...others]: Artifacts,
+  origin: Origin,
+  glance: Glance,
+  { visibility, properties, signal, log }: GlanceStoreOptions & StorePutOptions,
+): Promise<GlanceImage> {
+  const identifying = identifyingProperties(image, origin.buildId, others.length);
+  const record = { ...newImage(image, visibility), ...identifying };
+  try {
+    return await glance.create({ ...describingProperties(origin, properties), ...record }, { signal });
+  } catch (error) {
+    if (!(error instanceof UpstreamError) || error.upstreamStatus !== 413) throw error;
+    log.warn('Glance takes no more properties, so the image gets only those that identify it', { error });
+    return glance.create(record, { signal });
+  }
+}
+
+/** Waits until Glance is done with the image and checks it. Throws UpstreamError with the fault. */
+async function expectWhole(id: string, image: ImageArtifact, glance: Glance, signal: AbortSignal): Promise<void> {
+  const until = Date.now() + settleMs;
+  for (;;) {
+    const found = await glance.get(id, { signal });
+    if (found === null) throw storeError(`the image ${id} has gone from Glance`, { transient: true });
+    if (found.status === 'saving' && Date.now() < until) {
+      await sleep(settlePollMs, signal);
+      continue;
+    }
+    const fault = faultOf(found, { size: image.sizeBytes, ...image.checksums });
+    if (fault === null) return;
+    // A digest that cannot be compared will not change by another upload.
+    throw storeError(`the image ${id} in Glance ${fault}`, { transient: !hasUnknownDigest(found) });
+  }
+}
