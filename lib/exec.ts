@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import { type Options as ExecaOptions, execa } from 'execa';
 import { onAbort } from './async.ts';
 import { ImageBuilderError } from './errors.ts';
@@ -22,6 +23,8 @@ export interface ExecOptions {
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Called with every line that the child writes to file descriptor 3. */
   readonly onStatusLine?: (line: string) => void;
+  /** Gets all that the child writes to file descriptor 4; only beside `onStatusLine`. */
+  readonly result?: Writable;
   /** Open files that the child gets too, the first as descriptor 3, and so on; not beside `onStatusLine`. */
   readonly inherited?: readonly number[];
   /**
@@ -116,6 +119,7 @@ export async function exec(file: string, args: readonly string[], options: ExecO
       'pipe',
       'pipe',
       ...(options.onStatusLine === undefined ? [] : ['pipe' as const]),
+      ...(options.result === undefined ? [] : ['pipe' as const]),
       // execa takes descriptors, too, although its types do not have them in these places.
       ...((options.inherited ?? []) as unknown as 'pipe'[]),
     ],
@@ -128,6 +132,7 @@ export async function exec(file: string, args: readonly string[], options: ExecO
   const stderr = collectLines(child.stderr, (line) => options.onLine?.(line, 'stderr'));
   if (options.onStatusLine !== undefined)
     collectLines(child.stdio[3] as NodeJS.ReadableStream | undefined, options.onStatusLine);
+  if (options.result !== undefined) pour(child.stdio[4] as NodeJS.ReadableStream, options.result);
 
   let timedOut = false;
   let giveUp: NodeJS.Timeout | undefined;
@@ -190,6 +195,12 @@ export function lastLines(text: string, count: number): string[] {
     .map((line) => line.trimEnd())
     .filter((line) => line !== '')
     .slice(-count);
+}
+
+/** Lets a stream flow into another one. When the other has closed early, the rest is read and dropped. */
+export function pour(source: NodeJS.ReadableStream, sink: Writable): void {
+  source.pipe(sink);
+  sink.once('close', () => source.resume());
 }
 
 /**

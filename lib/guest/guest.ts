@@ -111,6 +111,12 @@ export interface GuestScript {
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Lines that the script writes to file descriptor 3: apt's status lines and our own. */
   readonly onStatusLine?: (line: string) => void;
+  /**
+   * For results too large for standard output, such as an archive: all that the script writes to file descriptor 4
+   * becomes a new file of the worker, which is gone again when the script fails. More bytes are `guest.limit`, and the
+   * session can only be disposed then. The image chooses the content: read it as a stranger's.
+   */
+  readonly outbox?: { readonly path: string; readonly maximumBytes: number };
   readonly timeoutMs?: number;
 }
 

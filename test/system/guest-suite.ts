@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo, Server } from 'node:net';
 import { join } from 'node:path';
@@ -83,6 +85,7 @@ export async function testGuest(guest: GuestUnderTest): Promise<TestImage> {
   const shared = shareImage(guest.tests);
   testOpening(guest, shared);
   testScripts(guest, shared);
+  testOutbox(guest, shared);
   testSurroundings(guest, shared);
   testClosing(shared);
   testProxyAndCancelling(guest, image);
@@ -183,6 +186,42 @@ function testScripts({ tests }: GuestUnderTest, shared: SharedImage): void {
   });
 }
 
+function testOutbox({ tests }: GuestUnderTest, shared: SharedImage): void {
+  test('the outbox of a script holds the bytes that it wrote until its end, and nothing else', async () => {
+    const { session } = shared;
+    const collect = async (text: string) => {
+      const path = join(tests.directory, 'outbox');
+      const stdout = await output(session, text, { outbox: { path, maximumBytes: 4_000_000 } });
+      const { mode } = await stat(path);
+      const content = await readFile(path);
+      await rm(path);
+      return { stdout, content, mode: mode & 0o777 };
+    };
+    const noise = await collect('head -c 4000000 /dev/urandom >/tmp/noise; cat /tmp/noise >&4; sha256sum </tmp/noise');
+    assert.is(`${createHash('sha256').update(noise.content).digest('hex')}  -`, noise.stdout);
+    assert.is(noise.mode, 0o600);
+    assert.is((await collect(':')).content.length, 0);
+    const late = `setsid sh -c 'trap "" TERM; sleep 600; echo late >&4' & echo in time >&4`;
+    assert.is((await collect(late)).content.toString(), 'in time\n');
+    assert.is(await output(session, '(echo >&4) 2>/dev/null || echo none'), 'none', 'a script without outbox');
+  });
+
+  test('an outbox is gone after a script that failed, and takes no place that something has', async () => {
+    const { session } = shared;
+    const path = join(tests.directory, 'outbox');
+    const outbox = { path, maximumBytes: 1000 };
+    const failing = { name: 'pack', text: 'echo half of it >&4; exit 3', outbox };
+    assert.is(((await failure(session.run(failing))) as ExecError).exitCode, 3);
+    assert.not(existsSync(path));
+    const canary = join(tests.directory, 'canary');
+    await writeFile(canary, 'untouched');
+    await symlink(canary, path);
+    assert.match(String(await failure(session.run({ ...failing, text: 'echo all of it >&4' }))), 'EEXIST');
+    assert.is(await readFile(canary, 'utf8'), 'untouched');
+    await rm(path);
+  });
+}
+
 function testSurroundings({ kind, lookInside }: GuestUnderTest, shared: SharedImage): void {
   test('without a proxy there is no network but a loopback interface, on which root may take any port', async () => {
     const { session } = shared;
@@ -279,7 +318,7 @@ function testClosing(shared: SharedImage): void {
   });
 }
 
-function testProxyAndCancelling({ kind, tests: { withDisk }, ...guest }: GuestUnderTest, image: TestImage): void {
+function testProxyAndCancelling({ kind, tests, ...guest }: GuestUnderTest, image: TestImage): void {
   test('scripts reach the worker’s proxy and nothing else; cancelling ends them within seconds', async () => {
     const asked: string[] = [];
     const server = createServer((request, response) => {
@@ -293,7 +332,7 @@ function testProxyAndCancelling({ kind, tests: { withDisk }, ...guest }: GuestUn
       url: `http://user:password@127.0.0.1:${port}`,
       serve: (listener: Server) => void listener.on('connection', (socket) => server.emit('connection', socket)),
     };
-    await withDisk(image, async (disk) => {
+    await tests.withDisk(image, async (disk) => {
       const cancel = new AbortController();
       await using session = await disk.open({ proxy, signal: cancel.signal }, guest.networked);
       assert.ok(session.network);
@@ -309,15 +348,27 @@ function testProxyAndCancelling({ kind, tests: { withDisk }, ...guest }: GuestUn
       assert.is(asked.length, 1);
 
       const reason = new Error('no longer wanted');
-      const text = 'trap "" TERM; setsid sleep 600 & echo started >&3; sleep 600';
-      const started = session.run({ name: 'long', text, onStatusLine: () => cancel.abort(reason) });
+      const text = 'trap "" TERM; setsid sleep 600 & echo half of it >&4; echo started >&3; sleep 600';
+      const outbox = { path: join(tests.directory, 'cancelled'), maximumBytes: 1000 };
+      const started = session.run({ name: 'long', text, outbox, onStatusLine: () => cancel.abort(reason) });
       assert.is(await failure(started), reason);
+      assert.not(existsSync(outbox.path));
       assert.is(await failure(session.run({ name: 'more', text: 'true' })), reason);
     });
   });
 
+  test('a script that writes more than its outbox takes is ended, and the outbox is gone', async () => {
+    await tests.withDisk(image, async (disk) => {
+      await using session = await disk.open();
+      const outbox = { path: join(tests.directory, 'full'), maximumBytes: 2 ** 20 };
+      const error = await failure(session.run({ name: 'pack', text: 'cat /dev/zero >&4; sleep 600', outbox }));
+      assertCode(error, 'guest.limit', /more room than the 1\.0 MiB that the result of the script pack may have/);
+      assert.not(existsSync(outbox.path));
+    });
+  });
+
   test('cancelling while the image is being opened leaves nothing', async () => {
-    await withDisk(image, async (disk) => {
+    await tests.withDisk(image, async (disk) => {
       for (const delayMs of guest.cancelAfterMs) {
         const signal = AbortSignal.timeout(delayMs);
         const opened = await disk.open({ signal }).catch((error: unknown) => error);

@@ -8,6 +8,7 @@ import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import { giveTo } from '../../unprivileged.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
+import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
   borrowError,
@@ -68,7 +69,9 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 
   const run = async (script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
-    const abort = AbortSignal.any([signal, supervision.lost, ...(limit === undefined ? [] : [limit])]);
+    await using outbox = await openOutbox(script);
+    const own = [limit, outbox?.failed].filter((each) => each !== undefined);
+    const abort = AbortSignal.any([signal, supervision.lost, ...own]);
     abort.throwIfAborted();
     // Only the end of the namespaces stops every process that a script may have started.
     const stop = () => void supervision.stop();
@@ -96,15 +99,19 @@ export function createHostSession(parts: HostSessionParts): HostSession {
           ...(script.onLine === undefined ? {} : { onLine: script.onLine }),
           // Always given, so that descriptor 3 is there for every script.
           onStatusLine: script.onStatusLine ?? (() => {}),
+          ...(outbox === null ? {} : { result: outbox.input }),
         },
       );
       abort.throwIfAborted();
       // A script that met a limit has left something undone, whatever its exit code.
       const error = await exceeded();
       if (error !== null) throw error;
+      await outbox?.keep();
       return { stdout, stderr };
     } catch (error) {
-      throw await explain(error, script, limit?.aborted === true);
+      throw outbox?.failed.aborted === true
+        ? outbox.failed.reason
+        : await explain(error, script, limit?.aborted === true);
     } finally {
       clearInterval(look);
       await rm(job, { recursive: true, force: true });

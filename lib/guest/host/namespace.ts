@@ -28,8 +28,8 @@ export interface ContainerPlace {
 
 /**
  * Runs the command of a container, by crun, inside the namespaces of process `processId`; all its processes end with
- * the first one, and with the namespaces. Besides standard input and output it gets descriptor 3. Throws ExecError as
- * `exec`; crun writes its own errors to standard error and ends with exit code 1.
+ * the first one, and with the namespaces. Besides standard input and output it gets descriptor 3, and 4 where there is a
+ * `result`. Throws ExecError as `exec`; crun writes its own errors to standard error and ends with exit code 1.
  */
 export async function execContainer(
   place: ContainerPlace,
@@ -37,6 +37,7 @@ export async function execContainer(
   options: Omit<InsideOptions, 'input'> = {},
 ): Promise<ExecResult> {
   const bundle = join(place.directory, place.name);
+  const inherited = options.result === undefined ? '1' : '2';
   await mkdir(bundle);
   try {
     await writeFile(join(bundle, 'config.json'), renderContainer(container));
@@ -47,7 +48,7 @@ export async function execContainer(
         // The container stays in the cgroup that it is started in.
         ...['crun', '--cgroup-manager=disabled', '--root', join(place.directory, 'state'), 'run'],
         // The filter refuses every call about keys, and Docker's own filter refuses the one for a new keyring.
-        ...['--bundle', bundle, '--preserve-fds', '1', '--no-new-keyring', place.name],
+        ...['--bundle', bundle, '--preserve-fds', inherited, '--no-new-keyring', place.name],
       ],
       // Not the worker's /dev/null, whose mode root inside could change.
       { ...options, input: '' },

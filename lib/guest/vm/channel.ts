@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import type { Duplex, Readable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import { collectLines } from '../../exec.ts';
+import { collectLines, pour } from '../../exec.ts';
 import type { Limited } from './limits.ts';
 
 /**
  * The ports between the worker and init in the vm (scripts/init.sh describes the protocol). All input counts as
- * hostile: control lines are few and short, and output is only ever text that people read.
+ * hostile: control lines are few and short, output is only ever text that people read, and a result is only stored.
  */
 export interface Channel {
   /** Resolves when init waits for its first command. */
@@ -20,6 +20,8 @@ export interface Channel {
 export interface RunHandlers {
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   readonly onStatusLine?: (line: string) => void;
+  /** Gets all that is written to descriptor 4. */
+  readonly result?: Writable;
 }
 
 export interface Run {
@@ -31,7 +33,7 @@ export interface Run {
 }
 
 /** The names of the ports, in the order of their file descriptors. */
-export const portNames = ['control', 'stdout', 'stderr', 'status'] as const;
+export const portNames = ['control', 'stdout', 'stderr', 'status', 'result'] as const;
 export type Ports = Readonly<Record<(typeof portNames)[number], Duplex>>;
 
 const maximumControlCharacters = 128;
@@ -48,6 +50,7 @@ export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): 
     stdout: createOutputPort(ports.stdout),
     stderr: createOutputPort(ports.stderr),
     status: createOutputPort(ports.status),
+    result: createOutputPort(ports.result),
   };
   // The worker notices the end of a vm by its process; its ports only fall silent.
   for (const name of portNames) ports[name].on('error', () => {});
@@ -79,17 +82,20 @@ export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): 
 
   return {
     ready,
-    run({ onLine = () => {}, onStatusLine = () => {} }) {
+    run({ onLine = () => {}, onStatusLine = () => {}, result }) {
       const nonce = randomBytes(16).toString('hex');
       const mark = Buffer.from(`\0${nonce}`);
       const streams = {
         stdout: outputs.stdout.until(mark),
         stderr: outputs.stderr.until(mark),
         status: outputs.status.until(mark),
+        result: outputs.result.until(mark),
       };
       const stdout = collectLines(streams.stdout, (line) => onLine(line, 'stdout'));
       const stderr = collectLines(streams.stderr, (line) => onLine(line, 'stderr'));
       collectLines(streams.status, onStatusLine);
+      if (result === undefined) streams.result.resume();
+      else pour(streams.result, result);
       const done = new Promise<number>((resolve) => {
         awaited = { nonce, resolve };
       });
@@ -119,7 +125,7 @@ interface OutputPort {
   until(mark: Buffer): Readable;
 }
 
-/** Always reads, so that the vm never has to wait for us; output outside a script is dropped. */
+/** Reads as fast as the output of a script is taken; output outside a script is dropped. */
 function createOutputPort(port: Readable): OutputPort {
   let mark: Buffer = Buffer.alloc(0);
   let sink: PassThrough | null = null;
@@ -137,7 +143,10 @@ function createOutputPort(port: Readable): OutputPort {
     const start = bytes.lastIndexOf(0, bytes.length - 1);
     const from = start >= 0 && bytes.length - start < mark.length ? start : bytes.length;
     held = bytes.subarray(from);
-    sink.write(bytes.subarray(0, from));
+    const taken = sink;
+    if (taken.write(bytes.subarray(0, from))) return;
+    port.pause();
+    taken.once('drain', () => port.resume());
   });
   return {
     until(next) {

@@ -1,6 +1,7 @@
 import { orAborted } from '../../async.ts';
 import type { Log } from '../../log.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
+import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
   borrowError,
@@ -39,13 +40,16 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
 
   const run = async (start: string, script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
-    const signals = [signal, vm.lost, ...(limit === undefined ? [] : [limit])];
+    await using outbox = await openOutbox(script);
+    const own = [limit, outbox?.failed].filter((each) => each !== undefined);
+    const signals = [signal, vm.lost, ...own];
     for (const each of signals) each.throwIfAborted();
-    await payload.write(start, script, signal);
+    await payload.write(outbox === null ? `exec 4>&-\n${start}` : start, script, signal);
     const { onLine, onStatusLine } = script;
     const running = vm.channel.run({
       ...(onLine === undefined ? {} : { onLine }),
       ...(onStatusLine === undefined ? {} : { onStatusLine }),
+      ...(outbox === null ? {} : { result: outbox.input }),
     });
     const failure = (exitCode: number | undefined, timedOut: boolean) =>
       scriptError(script, {
@@ -63,8 +67,9 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
       throw error === limit?.reason ? failure(undefined, true) : error;
     }
     await payload.clear();
-    if (exitCode === 0) return { stdout: running.stdout(), stderr: running.stderr() };
-    throw failure(exitCode, false);
+    if (exitCode !== 0) throw failure(exitCode, false);
+    await outbox?.keep();
+    return { stdout: running.stdout(), stderr: running.stderr() };
   };
 
   return {

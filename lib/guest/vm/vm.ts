@@ -112,11 +112,11 @@ async function launch(options: VmOptions): Promise<Vm> {
     ending = true;
     child.kill('SIGKILL');
   };
-  const [control, stdout, stderr, status] = child.stdio.slice(
+  const [control, stdout, stderr, status, result] = child.stdio.slice(
     firstPort,
     firstPort + portNames.length,
   ) as unknown as Duplex[];
-  if (control === undefined || stdout === undefined || stderr === undefined || status === undefined) {
+  if (!control || !stdout || !stderr || !status || !result) {
     throw new ImageBuilderError('internal', 'the ports of the vm are not there');
   }
   const end = (error: ImageBuilderError) => {
@@ -124,7 +124,7 @@ async function launch(options: VmOptions): Promise<Vm> {
     killNow();
   };
   const channel = openChannel(
-    { control, stdout, stderr, status },
+    { control, stdout, stderr, status, result },
     { onFault: end, onLimit: (limited) => end(limitMet(limited, options.limits, [...console])) },
   );
   return {

@@ -1,4 +1,4 @@
-import { Duplex } from 'node:stream';
+import { Duplex, PassThrough } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -60,6 +60,7 @@ test('output reaches the script that it belongs to, whole, whatever pieces it co
   for (const byte of stdout) wire.send('stdout', Buffer.from([byte]));
   wire.send('stderr', `oops\0${nonce}`);
   wire.send('status', `half\n`);
+  wire.send('result', `\0${nonce}`);
   wire.send('control', `done ${nonce} 7\n`);
   await settle();
   wire.send('status', `rest\0${nonce}`);
@@ -103,7 +104,7 @@ test('a limit that is met is heard of before the end of the script', async () =>
   const run = channel.run({});
   const nonce = nonceOf(wire);
   void run.exitCode.then((code) => heard.push(String(code)));
-  for (const name of ['stdout', 'stderr', 'status'] as const) wire.send(name, `\0${nonce}`);
+  for (const name of ['stdout', 'stderr', 'status', 'result'] as const) wire.send(name, `\0${nonce}`);
   wire.send('control', `limit memory\nlimit processes\ndone ${nonce} 137\n`);
   await settle();
   assert.equal(heard, ['memory', 'processes', '137']);
@@ -119,6 +120,27 @@ test('an exit code that no process can have is a fault', async () => {
   wire.send('control', `done ${nonceOf(wire)} 999\n`);
   await settle();
   assert.equal(faults, ['guest.failed']);
+});
+
+test('a result waits in the vm until there is room for it, and comes whole', async () => {
+  const wire = makeWire();
+  const channel = openChannel(wire.ports, noEvents);
+  wire.send('control', 'ready\n');
+  await channel.ready;
+  const result = new PassThrough();
+  const run = channel.run({ result });
+  const nonce = nonceOf(wire);
+  for (let part = 0; part < 40; part += 1) {
+    wire.send('result', Buffer.alloc(50_000, part));
+    await settle();
+  }
+  assert.ok(wire.ports.result.isPaused());
+  for (const name of ['stdout', 'stderr', 'status', 'result'] as const) wire.send(name, `\0${nonce}`);
+  wire.send('control', `done ${nonce} 0\n`);
+  const bytes = Buffer.concat(await result.toArray());
+  assert.is(await run.exitCode, 0);
+  assert.is(bytes.length, 2_000_000);
+  assert.is(bytes.at(-1), 39);
 });
 
 test('of endless output only the end is kept', async () => {

@@ -2,7 +2,7 @@
 # First process of the vm. Loads the modules, opens the ports and then follows the worker's lines on the control port,
 # one at a time:
 #   run NONCE   runs the file `start` of the payload disk as it is now; standard output, standard error and
-#               descriptor 3 go to their ports, each followed by a NUL and the nonce; then `done NONCE CODE` to control
+#               descriptors 3 and 4 go to their ports, each followed by a NUL and the nonce; then `done NONCE CODE` to control
 # `limit memory` or `limit processes` goes to control as soon as processes have met that limit, and before `done`.
 export PATH=/bin
 mount -t proc proc /proc
@@ -31,6 +31,7 @@ find_port control && exec 9<>"$device"
 find_port stdout && exec 6>"$device"
 find_port stderr && exec 7>"$device"
 find_port status && exec 8>"$device"
+find_port result && exec 5>"$device"
 while [ ! -b /payload ]; do
   for disk in /sys/block/vd*; do
     serial=
@@ -83,10 +84,10 @@ while read -r word nonce <&9; do
   (
     [ ! -e $group ] || echo 0 >$group/cgroup.procs
     exec sh /guest/jobs/job/start
-  ) </dev/null 1>&6 2>&7 3>&8 6>&- 7>&- 8>&- 9>&-
+  ) </dev/null 1>&6 2>&7 3>&8 4>&5 5>&- 6>&- 7>&- 8>&- 9>&-
   code=$?
   say_limits
-  for port in 6 7 8; do
+  for port in 5 6 7 8; do
     printf '\0%s' "$nonce" >&"$port"
   done
   echo "done $nonce $code" >&9
