@@ -3,12 +3,11 @@ import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { HttpClient } from '../http/client.ts';
 import { tooSlow, UpstreamError } from '../http/upstream-error.ts';
+import { answerApt } from './apt-answer.ts';
 import type { AptCache } from './apt-cache.ts';
 import { type AptProxyFailure, describeFailure } from './apt-failure.ts';
-import type { AptObject } from './flight.ts';
 import { createSilenceMemory } from './silence.ts';
 import { openTunnel } from './tunnel.ts';
 
@@ -47,13 +46,6 @@ const maximumFailures = 1000;
 /** apt keeps its connections between the phases of one run. */
 const keepAliveMs = 120_000;
 
-/**
- * Header fields of apt's that go on to the server, and of the server's that go back. Ranges do not: apt would wait for
- * all bytes that a Content-Range promises, however few the server sends.
- */
-const forwarded = ['accept', 'authorization', 'cache-control', 'if-modified-since', 'if-none-match'];
-const returned = ['cache-control', 'content-length', 'content-type', 'date', 'etag', 'expires', 'last-modified'];
-
 /** Starts the proxy on a free port of 127.0.0.1. Disposing it breaks off requests under way. */
 export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy> {
   const { client, cache } = options;
@@ -88,14 +80,16 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     const text = request.url ?? '';
     const gone = new AbortController();
     response.once('close', () => gone.abort());
-    const requestSignal = AbortSignal.any([signal, gone.signal]);
     const startedMs = performance.now();
     try {
       const url = client.egress.checkUrl(text);
       url.username = '';
       url.password = '';
-      if (isCacheable(request, url)) await sendObject(request, response, url, requestSignal);
-      else await relay(request, response, url, requestSignal);
+      const onAnswer = () => void failures.delete(text);
+      await answerApt(
+        { request, response, url, signal: AbortSignal.any([signal, gone.signal]) },
+        { client, cache, silence, statistics, onAnswer },
+      );
     } catch (error) {
       // A failure in the middle of a server's answer closes the connection to apt as well.
       if (signal.aborted || (gone.signal.aborted && !(error instanceof UpstreamError))) {
@@ -109,59 +103,6 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       if (response.headersSent) response.destroy();
       else refuse(response, failure.status, failure.message);
     }
-  }
-
-  async function sendObject(
-    request: IncomingMessage,
-    response: ServerResponse,
-    url: URL,
-    requestSignal: AbortSignal,
-  ): Promise<void> {
-    const anew = request.headers['cache-control']?.includes('no-cache') === true;
-    await using object = await cache.open(url.href, { signal: requestSignal, anew, silence });
-    failures.delete(request.url ?? '');
-    const start = rangeStart(request, object);
-    const size = object.sizeBytes;
-    if (size !== null && start > 0 && start >= size) {
-      response.writeHead(416, { 'content-range': `bytes */${size}`, 'content-length': 0 }).end();
-      return;
-    }
-    response.writeHead(start === 0 ? 200 : 206, {
-      'accept-ranges': 'bytes',
-      ...(object.etag === null ? {} : { etag: object.etag }),
-      ...(object.lastModified === null ? {} : { 'last-modified': object.lastModified }),
-      ...(size === null ? {} : { 'content-length': size - start }),
-      ...(start === 0 ? {} : { 'content-range': `bytes ${start}-${(size ?? 0) - 1}/${size}` }),
-    });
-    statistics[object.source === 'cache' ? 'hits' : 'misses'] += 1;
-    const body = object.read(start, size ?? Number.POSITIVE_INFINITY);
-    await pipeline(body, response, { signal: requestSignal }).catch((error: unknown) => {
-      silence.note(url, error);
-      throw error;
-    });
-  }
-
-  /**
-   * Passes on the requests that are not cached: HEAD, conditional ones of apt's own, and those with a user's
-   * credentials.
-   */
-  async function relay(
-    request: IncomingMessage,
-    response: ServerResponse,
-    url: URL,
-    requestSignal: AbortSignal,
-  ): Promise<void> {
-    const options = {
-      method: request.method === 'HEAD' ? 'HEAD' : 'GET',
-      headers: pick(request.headers, forwarded),
-      signal: requestSignal,
-      okStatuses: [304],
-    } as const;
-    using answer = await silence.watch(url, () => client.open(url, options));
-    failures.delete(request.url ?? '');
-    statistics.misses += 1;
-    response.writeHead(answer.status, pick(answer.headers, returned));
-    await pipeline(answer.body, response, { signal: requestSignal });
   }
 
   async function connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
@@ -226,25 +167,6 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
-/**
- * Private repositories are not cached: another build may lack the right to read them. Of conditional requests only
- * those for the rest of a file that apt has in part are answered from the cache.
- */
-function isCacheable({ method, headers }: IncomingMessage, url: URL): boolean {
-  if (method !== 'GET' || headers.authorization !== undefined) return false;
-  if (/\.u?d?deb$|\/by-hash\//.test(url.pathname)) return true;
-  return headers['if-modified-since'] === undefined && headers['if-none-match'] === undefined;
-}
-
-/** Where the answer has to begin: 0 unless apt asks for the rest of the very object it has a part of. */
-function rangeStart({ headers }: IncomingMessage, { etag, lastModified, sizeBytes }: AptObject): number {
-  const range = /^bytes=([0-9]{1,15})-$/.exec(headers.range ?? '');
-  const condition = headers['if-range'];
-  if (range === null || sizeBytes === null) return 0;
-  if (condition !== undefined && condition !== etag && condition !== lastModified) return 0;
-  return Number(range[1]);
-}
-
 function refuse(response: ServerResponse, status: number, message: string): void {
   const body = `${message}\n`;
   response.writeHead(status, reason(message), {
@@ -257,13 +179,4 @@ function refuse(response: ServerResponse, status: number, message: string): void
 /** A message as the reason phrase of a status line: printable ASCII, on one line. */
 function reason(message: string): string {
   return message.replace(/[^\x20-\x7e]+/g, ' ').slice(0, 300);
-}
-
-function pick(headers: http.IncomingHttpHeaders, names: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    names.flatMap((name) => {
-      const value = headers[name];
-      return typeof value === 'string' ? [[name, value]] : [];
-    }),
-  );
 }
