@@ -5,14 +5,14 @@ import { dirname, join } from 'node:path';
 import { exec } from '#lib/exec.ts';
 import type { GuestBind, GuestSession } from '#lib/guest/guest.ts';
 import { lock } from '#lib/lock.ts';
-import { distributionSources, readAptSources, readRelease } from '../../lab/images/apt-sources.ts';
+import { distributionSources, readAptSources, readRelease } from '../../../lab/images/apt-sources.ts';
 
 /**
  * A small real system of this machine's own release, and a session that runs scripts in it by chroot, so that apt is
  * tested against its real self without an image around it. Needs root.
  */
 
-const cacheDirectory = join(import.meta.dirname, '../../.cache/apt-chroot');
+const cacheDirectory = join(import.meta.dirname, '../../../.cache/apt-chroot');
 
 /** Path of a tar of a minimal system with apt in it, made once by mmdebstrap from the machine's own mirror. */
 export async function minimalSystem(): Promise<{ readonly tar: string; readonly series: string }> {

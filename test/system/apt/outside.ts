@@ -1,0 +1,235 @@
+import { once } from 'node:events';
+import { access, appendFile, chmod, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { get } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readPackages } from '#lib/apt/packages.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import { exec } from '#lib/exec.ts';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
+import { failure } from '../../failure.ts';
+import { asNobody, nobody } from '../other-user.ts';
+import { assertUnprivilegedStatus } from '../unprivileged.ts';
+import { type AptHouse, never, quiet } from './house.ts';
+
+const who = 'the worker’s apt';
+
+/** The worker's apt takes nothing but data from an image, runs without rights, and opens no package. */
+export function workerIsSafe(test: Test<AptHouse>): void {
+  test('only the image’s own keys count: without the one that a source names, update fails', async (house) => {
+    const keyring = '/etc/apt/keyrings/test.gpg';
+    const source = await house.resolve('sound');
+    const path = join(house.chroot.root, keyring);
+    const line = (options: string) => `deb [${options}] ${source.url} ${house.series} main\n`;
+    await house.setSource(null);
+    for (const [options, key, code] of [
+      [`signed-by=${keyring}`, source.key.binary, null],
+      [`signed-by=${keyring}`, source.key.armored, null],
+      [`signed-by=${keyring}`, null, 'apt.signature'],
+      [`signed-by=${keyring}`, (await house.resolve('wrong-signature')).key.binary, 'apt.signature'],
+      ['trusted=yes', source.key.binary, 'apt.signature'],
+    ] as const) {
+      await rm(path, { force: true });
+      if (key !== null) await writeFile(path, key);
+      await writeFile(join(house.chroot.root, 'etc/apt/sources.list'), line(options));
+      await using opened = await house.open(who);
+      const update = opened.apt.updateLists({ ...quiet, sources: [source] });
+      if (code === null) await update;
+      else assert.is((await failure(update)).code, code, options);
+    }
+    await rm(path);
+  });
+
+  test('a TLS server is judged by the image’s certificates, not by the worker’s', async (house) => {
+    const source = await house.resolve('sound');
+    const key = join(house.chroot.directory, 'key.pem');
+    const certificate = join(house.chroot.directory, 'certificate.pem');
+    await exec('openssl', [
+      ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1'],
+      ...['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate],
+    ]);
+    const server = createServer(
+      { key: await readFile(key), cert: await readFile(certificate) },
+      (request, response) => {
+        get(`${house.launchpad.ppaUrl}${request.url}`, (answer) => {
+          response.writeHead(answer.statusCode ?? 500, answer.headers);
+          answer.pipe(response);
+        });
+      },
+    );
+    const bundle = join(house.chroot.root, 'etc/ssl/certs/ca-certificates.crt');
+    const own = await readFile(bundle);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const { port } = server.address() as AddressInfo;
+      const url = source.url.replace(house.launchpad.ppaUrl, `https://127.0.0.1:${port}`);
+      await house.setSource(null);
+      await writeFile(join(house.chroot.root, 'etc/apt/trusted.gpg.d/test.asc'), source.key.armored);
+      await writeFile(join(house.chroot.root, 'etc/apt/sources.list'), `deb ${url} ${house.series} main\n`);
+      const update = async () => {
+        await using opened = await house.open(who);
+        await opened.apt.updateLists(quiet);
+      };
+      const refused = await failure(update());
+      assert.is(refused.code, 'upstream.unreachable');
+      assert.match(refused.message, /certificate/i);
+      await appendFile(bundle, await readFile(certificate));
+      await update();
+    } finally {
+      await writeFile(bundle, own);
+      server.close();
+      server.closeAllConnections();
+    }
+  });
+
+  test('a source that lies in the image, or would be a file of the worker, is refused', async (house) => {
+    for (const text of [
+      'deb [trusted=yes] file:/etc/shadow ./\n',
+      'deb copy:/etc ./\n',
+      'deb mirror+file:/etc/passwd stable main\n',
+    ]) {
+      await house.setSource(null);
+      await writeFile(join(house.chroot.root, 'etc/apt/sources.list'), text);
+      const error = await failure(house.open(who));
+      assert.is(error.code, 'apt.repository');
+      assert.match(error.message, 'only http and https');
+    }
+  });
+
+  test('no command of an image’s apt.conf runs on the worker, and none of its files are taken', async (house) => {
+    const touched = await mkdtemp(join(tmpdir(), 'apt-outside-touched-'));
+    await chmod(touched, 0o777);
+    await house.setSource(await house.resolve('sound'));
+    const hooks = [
+      'APT::Update::Pre-Invoke',
+      'APT::Update::Post-Invoke',
+      'APT::Update::Post-Invoke-Success',
+      'DPkg::Pre-Invoke',
+      'DPkg::Post-Invoke',
+      'DPkg::Pre-Install-Pkgs',
+    ];
+    const conf = [
+      ...hooks.map((hook, index) => `${hook} { "touch ${touched}/${index} || true"; };`),
+      `Acquire::http::Proxy-Auto-Detect "${touched}/detect";`,
+      `Acquire::http::Proxy "http://127.0.0.1:1";`,
+      'APT::Get::AllowUnauthenticated "true";',
+    ];
+    const hostile = join(house.chroot.root, 'etc/apt/apt.conf.d/99hostile');
+    await writeFile(hostile, `${conf.join('\n')}\n`);
+    await using opened = await house.open(who);
+    const { apt, session } = opened;
+    const { client } = house;
+    const cache = await createAptCache({
+      client,
+      cacheDirectory: join(house.chroot.directory, 'cache'),
+      cacheBytes: 1e9,
+    });
+    await using proxy = await startAptProxy({ client, cache, signal: never });
+    const options = { ...quiet, proxyUrl: proxy.url };
+    await apt.updateLists(options);
+    await apt.installPackages(['hello-flawed'], options);
+    assert.ok(proxy.statistics.misses > 0);
+    assert.ok((await readPackages(session)).some(({ name }) => name === 'hello-flawed'));
+    assert.equal(await readdir(touched), []);
+    await rm(touched, { recursive: true });
+    await rm(hostile);
+  });
+
+  test('a package whose script needs the network is named, with the setting that gives it one', async (house) => {
+    await house.setSource(await house.resolve('c++'));
+    await using opened = await house.open(who);
+    const { apt } = opened;
+    await apt.updateLists(quiet);
+    const log: string[] = [];
+    const error = await failure(
+      apt.installPackages(['hello-one', 'calls-home'], { ...quiet, onLog: (line) => log.push(line) }),
+    );
+    assert.is(error.code, 'apt.install');
+    assert.match(error.message, /calls-home: .*post-installation script/);
+    assert.match(error.message, /The scripts of calls-home want the network.*IMAGEBUILDER_VM_NETWORK=true/);
+    assert.ok(error.logTail.some((line) => /Network is unreachable/.test(line)));
+    assert.ok(log.some((line) => line.startsWith('Setting up hello-one')));
+    assert.not.ok(log.some((line) => /APT had planned/.test(line)));
+  });
+
+  test('the worker hands packages in without looking into them: it is the image’s dpkg that refuses one', async (house) => {
+    await house.setSource(await house.resolve('c++'));
+    await using opened = await house.open(who);
+    const { apt } = opened;
+    await apt.updateLists(quiet);
+    const error = await failure(apt.installPackages(['no-package'], quiet));
+    assert.is(error.code, 'apt.install', error.message);
+    const told = [error.message, ...error.logTail].join('\n');
+    assert.match(told, /no-package/);
+    assert.match(told, /dpkg: error processing archive \/run\/imagebuilder-packages/);
+  });
+
+  test('the worker’s apt is a user without rights where the worker is root, and nothing of it is left', async (house) => {
+    await house.setSource(await house.resolve('c++'));
+    const cancel = new AbortController();
+    house.launchpad.fault(/InRelease$/, { kind: 'stall' });
+    try {
+      await using opened = await house.open(who, { signal: cancel.signal });
+      const update = failure(opened.apt.updateLists({ ...quiet, signal: cancel.signal }));
+      // A method of apt is started twice: the first, which only says what it can do, may end while it is looked at.
+      const statusesOf = async () => {
+        const running = await processesIn(house.chroot.directory);
+        const read = (name: string) => readFile(`/proc/${running.get(name)}/status`, 'utf8').catch(() => '');
+        return await Promise.all(['apt-get', 'http'].map(read));
+      };
+      let statuses = await statusesOf();
+      while (statuses.includes('')) statuses = await statusesOf();
+      const users = statuses.map(assertUnprivilegedStatus);
+      assert.is(new Set(users).size, 1);
+      cancel.abort(new ImageBuilderError('build.cancelled', 'enough'));
+      assert.is((await update).message, 'enough');
+    } finally {
+      house.launchpad.fault(/InRelease$/, null);
+    }
+    assert.equal(await processesIn(house.chroot.directory), new Map());
+  });
+
+  test('the worker needs no privileges', async (house) => {
+    await house.setSource(await house.resolve('c++'));
+    const directory = await mkdtemp(join(tmpdir(), 'apt-outside-unprivileged-'));
+    await chmod(directory, 0o777);
+    // The image's output is recorded here, where root is needed for the chroot, and played back to an ordinary user.
+    const told: Record<string, string[]> = {};
+    await using opened = await house.open(who, {
+      onLine: (name, line) => {
+        told[name] = [...(told[name] ?? []), line];
+      },
+    });
+    const { facts } = opened;
+    await writeFile(join(directory, 'told.json'), JSON.stringify({ facts, told }));
+    const script = join(import.meta.dirname, 'unprivileged-worker.ts');
+    const { stdout } = await exec('env', [
+      ...asNobody,
+      ...[process.execPath, script, directory, 'hello-one', 'hello-extra'],
+    ]);
+    assert.equal(JSON.parse(stdout), {
+      uid: nobody,
+      archives: ['hello-extra_1.0-1_all.deb', 'hello-one_1%3a1.1-1_all.deb'],
+      wanted: ['hello-extra=1.0-1', 'hello-one=1:1.1-1'],
+    });
+    await rm(directory, { recursive: true });
+    assert.is(await access(directory).catch(() => 'gone'), 'gone');
+  });
+}
+
+/** Processes that run in a folder, by the name of their program. */
+async function processesIn(directory: string): Promise<Map<string, number>> {
+  const found = new Map<string, number>();
+  for (const id of await readdir('/proc')) {
+    const place = await readlink(`/proc/${id}/cwd`).catch(() => '');
+    const name = await readFile(`/proc/${id}/comm`, 'utf8').catch(() => '');
+    if (place.startsWith(directory) && name !== '') found.set(name.trim(), Number(id));
+  }
+  return found;
+}
