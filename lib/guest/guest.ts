@@ -83,8 +83,7 @@ export interface GuestSession extends AsyncDisposable {
   /**
    * Runs a POSIX shell script as root inside the image, with /bin/sh of the image; one at a time. Processes that it
    * leaves running end with it. Throws ExecError when it fails, or the reason of the signal; `guest.failed` when the
-   * guest is lost meanwhile, `disk.full` when the worker has no room. After a cancelled script or one that ran out of
-   * time, the session can only be disposed.
+   * guest is lost meanwhile. After a cancelled script or one that ran out of time, the session can only be disposed.
    */
   run(script: GuestScript): Promise<GuestOutput>;
   /** Stops all processes inside, flushes, trims and detaches: afterwards the overlay holds every change. */
