@@ -39,6 +39,12 @@ function kernel(): Buffer {
 const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
 const text = (content: string): ServedFile => ({ content: Buffer.from(content), etag: `"${content.length}"` });
 
+/** `/disk.img`, and a SHA256SUMS beside it. */
+const vouchedFor = (image: Buffer) => ({
+  '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
+  '/disk.img': { content: image },
+});
+
 /** Fetches several times with one cache; `run` resolves with the image, or the error. */
 async function workshop() {
   const folder = await temporaryFolder();
@@ -159,10 +165,7 @@ test('without any SHA256SUMS the image is taken', async () => {
 
 test('a second build from the same URL gets the image from the cache as a hard link', async () => {
   const image = qcow2();
-  await using server = await startFileServer({
-    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
-    '/disk.img': { content: image },
-  });
+  await using server = await startFileServer(vouchedFor(image));
   await using shop = await workshop();
   const first = await shop.run([`${server.url}/disk.img`]);
   const before = server.requests.length;
@@ -286,10 +289,7 @@ test('nothing there at all is image.not_found, and a server that is down is its 
 
 test('two builds of one process at once download the image once', async () => {
   const image = qcow2();
-  await using server = await startFileServer({
-    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
-    '/disk.img': { content: image },
-  });
+  await using server = await startFileServer(vouchedFor(image));
   await using shop = await workshop();
   const results = await Promise.all([1, 2, 3].map(() => shop.run([`${server.url}/disk.img`])));
   assert.equal(results.map(({ fromCache }) => fromCache).sort(), [false, true, true]);
@@ -324,10 +324,7 @@ test('two processes at once download the image once', async () => {
 
 test('an image that was changed in the cache is fetched anew', async () => {
   const image = qcow2();
-  await using server = await startFileServer({
-    '/SHA256SUMS': text(`${sha256(image)} *disk.img\n`),
-    '/disk.img': { content: image },
-  });
+  await using server = await startFileServer(vouchedFor(image));
   await using shop = await workshop();
   const { path } = await shop.run([`${server.url}/disk.img`]);
   await writeFile(path, 'overwritten');
