@@ -11,6 +11,7 @@ import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
 import { planMounts } from '../fstab.ts';
 import type { GuestBind } from '../guest.ts';
 import { hostDriver, hostMountOptions } from '../mount-options.ts';
+import { openMounts } from '../mounts.ts';
 import { guestScripts } from '../script.ts';
 import type { Device } from './container.ts';
 import { idMapProgram } from './id-map.ts';
@@ -57,22 +58,16 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   loops.set(root, await mountStage(supervision, options, root));
 
   const plan = planMounts(await readFstab(supervision.processId, stagePath(directory, root)), partitions, root);
-  const notMounted: string[] = [];
-  const mounts: { readonly partition: Partition; readonly target: string }[] = [{ partition: root, target: '/' }];
-  for (const { partition, target } of plan.mounts) {
+  const open = async (partition: Partition) => {
     try {
       loops.set(partition, await mountStage(supervision, options, partition));
-      mounts.push({ partition, target });
+      return null;
     } catch (error) {
-      if (!(error instanceof UnknownFileSystem)) throw error;
-      notMounted.push(target);
-      onNotice(`${target} (partition ${partition.number}) stays closed: ${error.message}`);
+      if (error instanceof UnknownFileSystem) return error.message;
+      throw error;
     }
-  }
-  for (const { target, reason } of plan.closed) {
-    notMounted.push(target);
-    if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
-  }
+  };
+  const { mounts, notMounted } = await openMounts(plan, root, open, onNotice);
 
   const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
   const input = renderAssembly({

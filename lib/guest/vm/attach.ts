@@ -8,6 +8,7 @@ import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
 import { planMounts } from '../fstab.ts';
 import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
 import { vmMountOptions } from '../mount-options.ts';
+import { openMounts } from '../mounts.ts';
 import { guestScripts } from '../script.ts';
 import { canOpen, type GuestKernel } from './kernel.ts';
 import { guestAddress } from './machine.ts';
@@ -52,20 +53,11 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   }
   const stage = await stageRoot(root, processes, run);
   const plan = planMounts(stage.fstab, partitions, root);
-  const notMounted: string[] = [];
-  const mounts = [{ partition: root, target: '/' }];
-  for (const { partition, target } of plan.mounts) {
-    if (opened.includes(partition)) mounts.push({ partition, target });
-    else {
-      notMounted.push(target);
-      const type = partition.fileSystem?.type ?? 'no file system that is known';
-      onNotice(`${target} (partition ${partition.number}) stays closed: the kernel of the vm cannot open ${type}`);
-    }
-  }
-  for (const { target, reason } of plan.closed) {
-    notMounted.push(target);
-    if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
-  }
+  const open = async (partition: Partition) => {
+    if (opened.includes(partition)) return null;
+    return `the kernel of the vm cannot open ${partition.fileSystem?.type ?? 'no file system that is known'}`;
+  };
+  const { mounts, notMounted } = await openMounts(plan, root, open, onNotice);
 
   const others = mounts.slice(1).map(({ partition }) => mountLine(partition));
   const binds = options.binds.map(({ target }, index) => ({ source: `/guest/binds/${index}`, target }));

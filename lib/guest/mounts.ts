@@ -1,0 +1,37 @@
+import type { Partition } from '../image/partition.ts';
+import type { MountPlan } from './fstab.ts';
+
+/** The mount points of an opened image. */
+export interface Mounts {
+  /** Those that are open, `/` first. */
+  readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
+  /** Mount points of the fstab that could not be opened. */
+  readonly notMounted: readonly string[];
+}
+
+/**
+ * Opens the planned mount points one after another by `open`, which returns the reason where the kernel cannot read the
+ * partition's file system, else null. `onNotice` gets the news for users.
+ */
+export async function openMounts(
+  plan: MountPlan,
+  root: Partition,
+  open: (partition: Partition) => Promise<string | null>,
+  onNotice: (message: string) => void,
+): Promise<Mounts> {
+  const mounts = [{ partition: root, target: '/' }];
+  const notMounted: string[] = [];
+  for (const { partition, target } of plan.mounts) {
+    const reason = await open(partition);
+    if (reason === null) mounts.push({ partition, target });
+    else {
+      notMounted.push(target);
+      onNotice(`${target} (partition ${partition.number}) stays closed: ${reason}`);
+    }
+  }
+  for (const { target, reason } of plan.closed) {
+    notMounted.push(target);
+    if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
+  }
+  return { mounts, notMounted };
+}
