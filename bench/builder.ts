@@ -32,7 +32,7 @@ async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> 
   for (const folder of [folders.workDirectory, folders.cacheDirectory]) await mkdir(folder, { recursive: true });
   const buildTools = await openBuildTools({
     settings: { egress, folders, guest, http, image, limits, packages, tools },
-    store: createFileStore(folders.storeDirectory),
+    storeFor: () => createFileStore(folders.storeDirectory),
     userAgent: 'imagebuilder-bench',
     log,
   });

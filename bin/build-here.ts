@@ -50,11 +50,11 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const log = createLog({ level: 'warn', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
   const userAgent = `imagebuilder/${version}`;
   const storeSettings = { ...folders, ...config.store, ...http };
-  const store = chooseStores({ settings: storeSettings, openStack, userAgent, log }).for(request.base_image.image_type);
-  for (const folder of foldersOfBuilds(folders, { fileStore: store.directory !== null }))
+  const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
+  for (const folder of foldersOfBuilds(folders, { fileStore: stores.some(({ directory }) => directory !== null) }))
     await openPrivateFolder(folder, { log });
   const settings = { egress, folders, guest, http, image, limits, packages, tools };
-  await using buildTools = await openBuildTools({ settings, store, userAgent, log });
+  await using buildTools = await openBuildTools({ settings, storeFor, userAgent, log });
   const interrupt = new AbortController();
   process.once('SIGINT', () => interrupt.abort(new ImageBuilderError('build.cancelled', 'interrupted')));
   const visitor = createVisitor(until, options);

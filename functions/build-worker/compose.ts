@@ -38,14 +38,14 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const userAgent = `imagebuilder/${version}`;
   await using opened = new AsyncDisposableStack();
   const storeSettings = { ...folders, ...config.store, ...http };
-  const store = chooseStores({ settings: storeSettings, openStack, userAgent, log }).for('cloud');
-  for (const folder of foldersOfBuilds(folders, { fileStore: store.directory !== null }))
+  const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
+  for (const folder of foldersOfBuilds(folders, { fileStore: stores.some(({ directory }) => directory !== null) }))
     await openPrivateFolder(folder, { log });
   const sweep = () =>
     sweepWorkDirectories(folders.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
   await sweep();
   const settings = { egress, folders, guest, http, image, limits, packages, tools };
-  const buildTools = opened.use(await openBuildTools({ settings, store, userAgent, log }));
+  const buildTools = opened.use(await openBuildTools({ settings, storeFor, userAgent, log }));
   const { client } = buildTools;
   const broker = opened.use(await openBroker({ ...config.broker, name: `imagebuilder build-worker ${name}`, log }));
   const wake = opened.use(createWake({ ...config.wake, log }));
@@ -68,7 +68,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
-    discard: (buildId) => store.discard(buildId),
+    discard: (buildId, imageType) => storeFor(imageType).discard(buildId),
     wake: wake.send,
     settings: { ...workerSettings, leaseMs: config.broker.leaseMs },
     log,

@@ -11,7 +11,7 @@ import type { HttpClient } from '../http/client.ts';
 import type { DiskSpace } from '../limits/disk-space.ts';
 import type { OutputLimit } from '../limits/output-limit.ts';
 import type { Log } from '../log.ts';
-import type { Store } from '../store/store.ts';
+import type { ChosenStores } from '../store/choose.ts';
 import type { BuildReporter } from './reporter.ts';
 
 /** Tools that all builds of a process share. */
@@ -20,7 +20,8 @@ export interface BuildTools {
   readonly aptCache: AptCache;
   /** How images are opened here, with the reason. Tried once per process. */
   readonly chooseGuest: () => Promise<ChosenGuest>;
-  readonly store: Store;
+  /** The store for images of a kind. */
+  readonly storeFor: ChosenStores['for'];
   readonly settings: FolderSettings & ImageSettings & LimitSettings & PackageSettings & ToolSettings;
 }
 

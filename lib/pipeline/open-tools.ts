@@ -4,7 +4,7 @@ import { type ChosenGuest, chooseGuest } from '../guest/choose.ts';
 import { createHttpClient } from '../http/client.ts';
 import { createEgress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
-import type { Store } from '../store/store.ts';
+import type { ChosenStores } from '../store/choose.ts';
 import type { BuildTools } from './context.ts';
 import { listsShare } from './open-image.ts';
 
@@ -12,7 +12,7 @@ type ToolGroups = Pick<Config, 'egress' | 'folders' | 'guest' | 'http' | 'image'
 
 export interface OpenToolsOptions {
   readonly settings: ToolGroups;
-  readonly store: Store;
+  readonly storeFor: ChosenStores['for'];
   /** Name and version for servers, such as `imagebuilder/0.1.0`. */
   readonly userAgent: string;
   readonly log: Log;
@@ -20,7 +20,7 @@ export interface OpenToolsOptions {
 
 /** Opens what all builds of a process share. The guest is chosen when the first of them asks for it. */
 export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTools & AsyncDisposable> {
-  const { store, userAgent, log } = options;
+  const { storeFor, userAgent, log } = options;
   const { egress, folders, guest, http, image, limits, packages, tools } = options.settings;
   await using opened = new AsyncDisposableStack();
   const client = opened.use(createHttpClient({ ...http, egress: createEgress(egress), userAgent }));
@@ -32,7 +32,7 @@ export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTo
   let chosen: Promise<ChosenGuest> | undefined;
   const kept = opened.move();
   return {
-    ...{ client, aptCache, store },
+    ...{ client, aptCache, storeFor },
     settings: { ...folders, ...image, ...limits, ...packages, ...tools },
     chooseGuest() {
       const host = { ...guest, ...tools };

@@ -9,6 +9,7 @@ import { imageKinds } from '../kinds/index.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
+import type { Store } from '../store/store.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { addPpas, install } from './install.ts';
@@ -28,8 +29,9 @@ export interface Build {
  * behind, whatever happens. Throws ImageBuilderError, or the reason of the signal.
  */
 export async function runBuild(build: Build, tools: BuildTools, context: BuildContext): Promise<ImageResult> {
-  const { store, settings } = tools;
+  const { settings } = tools;
   const { reporter, log } = context;
+  const store = tools.storeFor(build.request.base_image.image_type);
 
   // An earlier attempt may have stored the image and died before its event.
   const present = await store.find(build.buildId, { signal: context.signal });
@@ -58,7 +60,7 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
   const output = limitOutput(settings.maximumLogBytes);
   const signal = AbortSignal.any([context.signal, space.exhausted, output.exceeded]);
   try {
-    return await runSteps({ build, kind, chosen, workDirectory: work.path }, tools, {
+    return await runSteps({ build, kind, chosen, store, workDirectory: work.path }, tools, {
       ...context,
       signal,
       space,
@@ -74,14 +76,15 @@ interface Attempt {
   readonly build: Build;
   readonly kind: ImageKind;
   readonly chosen: ChosenGuest;
+  readonly store: Store;
   readonly workDirectory: string;
 }
 
 async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedContext): Promise<ImageResult> {
-  const { build, kind, chosen, workDirectory } = attempt;
+  const { build, kind, chosen, store, workDirectory } = attempt;
   const { buildId, request } = build;
   const { series } = request.base_image;
-  const { store, settings } = tools;
+  const { settings } = tools;
   const { signal, reporter, space } = context;
   const { maximumVirtualBytes, unprivilegedIds, compression } = settings;
   const onProgress = (current: number, total: number) => reporter.progress(current, total);

@@ -1,5 +1,5 @@
 import type { BuildEvent, ImageResult } from '../api/event.ts';
-import { type BuildRequest, parseBuildRequest } from '../api/request.ts';
+import { type BuildRequest, type ImageType, parseBuildRequest } from '../api/request.ts';
 import { sleep } from '../async.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { imageKinds } from '../kinds/index.ts';
@@ -26,7 +26,7 @@ export interface AttemptOptions {
   /** Delivers callbacks while the worker goes on. */
   readonly deliveries: Pick<Deliveries, 'add'>;
   /** Removes leftovers of attempts at a failed build from the store. */
-  readonly discard: (buildId: string) => Promise<void>;
+  readonly discard: (buildId: string, imageType: ImageType) => Promise<void>;
   /** Wakes a worker, for a job that this one has put back. Must neither throw nor take long. */
   readonly wake: () => void;
   readonly settings: {
@@ -157,7 +157,7 @@ async function finish(
   { deliveries, discard, log }: AttemptOptions,
 ): Promise<BuildEvent['state']> {
   if (outcome.state !== 'completed' && attempt > 1) {
-    await discard(job.build_id).catch((error: unknown) => {
+    await discard(job.build_id, job.request.base_image.image_type).catch((error: unknown) => {
       log.warn('what earlier attempts left in the store cannot be removed', { error });
     });
   }

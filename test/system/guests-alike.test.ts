@@ -128,7 +128,7 @@ test('one request is built by both guests', async () => {
     const tools = {
       ...{ client, aptCache, settings },
       chooseGuest: async () => chosen,
-      store: createFileStore(settings.storeDirectory),
+      storeFor: () => createFileStore(settings.storeDirectory),
     };
     const image = await runBuild({ buildId, request }, tools, { signal, reporter, log });
     const path = fileURLToPath(image.location);
