@@ -119,7 +119,11 @@ async function runFile(file: string, kind: Kind): Promise<FileRun> {
   await chmod(directory, 0o1777);
   // Other files that this process has started are none of this file's leftovers.
   const before = usesMachine(kind) ? await observe(directory, { parentId: null }) : null;
-  const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], { TMPDIR: directory });
+  const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], {
+    TMPDIR: directory,
+    // Unit tests spend a fourth of their processor time on compiling the same modules again.
+    ...(kind === 'unit' ? { NODE_COMPILE_CACHE: join(root, '.cache/node-compile') } : {}),
+  });
   const left = before === null ? null : await findLeft(before, directory);
   // Leftovers may be mounted below the folder, so it is not removed then.
   if (left === null) await rm(directory, { recursive: true, force: true });
