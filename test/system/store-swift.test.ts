@@ -142,7 +142,11 @@ test('a cut costs the segments that were on their way; those that were there are
     await cloud.swift.proxy.stop({ kill: true });
     await cloud.swift.proxy.start();
   };
-  const { swiftStore, lines } = await connect(cloud, { settings: { ...settings, stallTimeoutMs: 5_000 } });
+  const { swiftStore, lines } = await connect(cloud, {
+    settings: { ...settings, stallTimeoutMs: 5_000 },
+    // On a busy machine the proxy takes its time to start.
+    retry: { ...quickRetry, maximumDelayMs: 8_000 },
+  });
   const onProgress = (current: number) => {
     if (restarted === undefined) largest = Math.max(largest, current);
     else smallestAfter = Math.min(smallestAfter, current);
