@@ -15,7 +15,7 @@ import { createEgress } from '#lib/http/egress.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { makeBaseImage } from '../lab/images/base-image.ts';
 import { baseImageCache } from '../lab/images/cache.ts';
-import { serveFile } from '../lab/servers/image-server.ts';
+import { startImageServer } from '../lab/servers/image-server.ts';
 import { type Launchpad, startLaunchpad } from '../lab/servers/launchpad.ts';
 import { type Builder, type GuestKind, startBuilder } from './image-builder.ts';
 import { benchPpa, packages, ppaName } from './job.ts';
@@ -59,7 +59,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
 
   const image = await makeBaseImage({ cacheDirectory: baseImageCache, onLine, signal });
   const series = image.codename;
-  const site = cleanup.use(await serveFile(image.path));
+  const site = cleanup.use(await startImageServer(image.path));
   const launchpad = cleanup.use(await startLaunchpad({ ppas: [benchPpa(series)], directory: join(directory, 'ppa') }));
   const builders: Builder[] = [];
   for (const guest of guests ?? (['host', 'vm'] as const)) {

@@ -13,7 +13,7 @@ import { makeBaseImage } from '../lab/images/base-image.ts';
 import { bootImage } from '../lab/images/boot.ts';
 import { baseImageCache } from '../lab/images/cache.ts';
 import { startCaller } from '../lab/servers/caller.ts';
-import { serveFile } from '../lab/servers/image-server.ts';
+import { startImageServer } from '../lab/servers/image-server.ts';
 import { startLaunchpad } from '../lab/servers/launchpad.ts';
 import { type OpenStack, startOpenStack } from '../lab/servers/openstack/openstack.ts';
 import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
@@ -81,7 +81,7 @@ async function run(): Promise<void> {
     const rabbitMq = services.use(await startRabbitMq({ onProgress: detail }));
     const launchpad = services.use(await startLaunchpad({ ppas: [examplePpa(base.series)] }));
     detail(`a PPA is served at ${launchpad.ppaUrl}/project/ppaname/ubuntu`);
-    const images = base.path === null ? null : services.use(await serveFile(base.path));
+    const images = base.path === null ? null : services.use(await startImageServer(base.path));
     if (images !== null) detail(`the base image is served at ${images.url}`);
     const caller = services.use(await startCaller(rabbitMq.url, progressTrigger));
     const openStack = options.openstack

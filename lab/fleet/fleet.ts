@@ -13,11 +13,11 @@ import { queues } from '#lib/queue/topology.ts';
 import { type BaseImage, makeBaseImage } from '../images/base-image.ts';
 import { baseImageCache } from '../images/cache.ts';
 import { call, type FunctionProcess, startFunction } from '../servers/function.ts';
+import { type ImageServer, startImageServer } from '../servers/image-server.ts';
 import { type Launchpad, type PackageRecipe, startLaunchpad } from '../servers/launchpad.ts';
 import { listen } from '../servers/listen.ts';
 import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
 import { type Gate, startGate } from './gate.ts';
-import { type ImageServer, startImageServer } from './image-server.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
 import { processesIn } from './processes.ts';
 

@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeSmallImage } from '../../lab/images/small-image.ts';
-import { serveFile } from '../../lab/servers/image-server.ts';
+import { startImageServer } from '../../lab/servers/image-server.ts';
 import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
 
 /** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
@@ -17,7 +17,7 @@ const services = new AsyncDisposableStack();
 const directory = await mkdtemp(join(tmpdir(), 'build-here-'));
 services.defer(() => rm(directory, { recursive: true, force: true }));
 const base = await makeSmallImage(baseImageCache, (line) => process.stderr.write(`  ${line}\n`));
-const images = services.use(await serveFile(base.path));
+const images = services.use(await startImageServer(base.path));
 const packages = [{ name: 'libfoo' }, failingPackage('broken', 'nothing works')];
 const ppa = { owner: 'project', name: 'ppaname', series: [base.codename], packages };
 const launchpad = services.use(await startLaunchpad({ ppas: [ppa] }));

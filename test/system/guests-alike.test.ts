@@ -22,7 +22,7 @@ import { startReporter } from '#lib/worker/reporter.ts';
 import { makeBaseImage } from '../../lab/images/base-image.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
-import { serveFile } from '../../lab/servers/image-server.ts';
+import { startImageServer } from '../../lab/servers/image-server.ts';
 import { type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
@@ -77,7 +77,7 @@ test('one request is built by both guests', async () => {
   // Its /boot is a partition of its own.
   const base = await makeBaseImage({ cacheDirectory: baseImageCache, variant: 'separate-boot' });
   const series = base.codename;
-  const images = cleanup.use(await serveFile(base.path));
+  const images = cleanup.use(await startImageServer(base.path));
   const launchpad = cleanup.use(
     await startLaunchpad({ ppas: [{ owner: 'project', name: 'odd', series: [series], packages: [oddPackage] }] }),
   );

@@ -14,7 +14,7 @@ import { exec } from '#lib/exec.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type FleetBase, startFleet } from '../../lab/fleet/fleet.ts';
 import { call, startFunction } from '../../lab/servers/function.ts';
-import { serveFile } from '../../lab/servers/image-server.ts';
+import { startImageServer } from '../../lab/servers/image-server.ts';
 import { listen } from '../../lab/servers/listen.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
@@ -119,7 +119,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const url = (path: string) => `http://127.0.0.1:${port}/${path}`;
   const mirror = `http://user:${secrets["the password in the image's own sources"]}@127.0.0.1:${port}/mirror`;
   const withMirror = stack.use(
-    await serveFile(await addSource(base, directory, `deb ${mirror} ${base.codename} main`)),
+    await startImageServer(await addSource(base, directory, `deb ${mirror} ${base.codename} main`)),
   );
 
   // --- builds, and calls that are refused

@@ -8,7 +8,7 @@ import { followBuild } from '#lib/client/follow.ts';
 import { type BaseImage, makeBaseImage } from '../../lab/images/base-image.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { type Caller, startCaller } from '../../lab/servers/caller.ts';
-import { serveFile } from '../../lab/servers/image-server.ts';
+import { startImageServer } from '../../lab/servers/image-server.ts';
 import { type Launchpad, type PpaRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { startServeProcess } from '../../lab/servers/serve-process.ts';
@@ -56,7 +56,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   });
   const rabbitMq = services.use(await startRabbitMq());
   const launchpad = services.use(await startLaunchpad({ ppas: options.ppas(base.codename) }));
-  const images = services.use(await serveFile(base.path));
+  const images = services.use(await startImageServer(base.path));
   const caller = services.use(await startCaller(rabbitMq.url, progressTrigger));
   const workDirectory = join(directory, 'work');
   const logFile = join(directory, 'serve.log');
