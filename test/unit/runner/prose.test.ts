@@ -7,14 +7,14 @@ const read = (path: string, text: string) => proseOf(path, text).flatMap((passag
 test('comments and strings of several words are read in TypeScript, and nothing else', () => {
   const text = [
     "const quoted = 'word', title = 'a title with words'; // A comment",
-    '/** A `name` of {code}\n * on two lines. */',
+    '/** A `name` of it\n * on two lines. */',
     // biome-ignore lint/suspicious/noTemplateCurlyInString: the text of a program
     'throw new Error(`the file ${path.of(`inner`)}s of the caller is missing`);',
     "if (/'/.test(a)) b = c / d; // it's after an apostrophe",
   ].join('\n');
   assert.is(
     read('lib/x.ts', text).join(' '),
-    'title with words comment of on two lines the file of the caller is missing it after an apostrophe',
+    'title with words comment of it on two lines the file of the caller is missing it after an apostrophe',
   );
   assert.equal(
     proseOf('lib/x.ts', text).map(({ line }) => line),
