@@ -20,6 +20,7 @@ export interface GatewayOptions {
 export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly imageUrl?: readonly string[];
   readonly series?: string;
+  readonly checksum?: string;
   readonly ppa?: readonly string[];
   readonly package?: readonly string[];
   readonly ticketId?: string;

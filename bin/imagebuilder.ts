@@ -78,6 +78,7 @@ withGateway(program.command('build'))
   .argument('[package...]', 'packages to install')
   .option('--image-url <url>', 'base image, or a page or list that names it; repeat for mirrors', collect)
   .option('--series <name>', 'series of the base image, such as noble')
+  .option('--checksum <digest>', 'digest that the base image must have: sha256:…, sha384:… or sha512:…')
   .option('--ppa <ppa>', 'a PPA to add, such as ppa:owner/name; may be repeated', collect)
   .option('--package <name>', 'a package to install; may be repeated', collect)
   .option('--ticket-id <id>', 'your name for the build (default: a new one)')
@@ -88,6 +89,7 @@ withGateway(program.command('build'))
     new Option('--request <file>', 'the whole request as JSON; - reads standard input').conflicts([
       'imageUrl',
       'series',
+      'checksum',
       'ppa',
       'package',
       'ticketId',

@@ -46,6 +46,7 @@ export const errorTable = {
   'build.attempts_exhausted': row('service', 500, false, 'The build failed on every attempt'),
   'image.not_found': row('request', 404, false, 'The base image was not found'),
   'image.checksum': row('upstream', 502, true, 'The base image does not match its checksum'),
+  'image.unverified': row('request', 422, false, 'The base image is not verified as the operator demands'),
   'image.truncated': row('upstream', 502, true, 'The base image is shorter than its own header says'),
   'image.unsupported': row('request', 422, false, 'The base image has a format that cannot be changed'),
   'image.unsafe': row('request', 422, false, 'The base image is refused as unsafe'),

@@ -1,3 +1,4 @@
+import { isChecksumList, isChecksumName, isSignatureName } from './checksums.ts';
 import { upTo } from './text.ts';
 
 /** The one place that recognises files by their first and last bytes: for downloads and for images to be opened. */
@@ -7,18 +8,23 @@ import { upTo } from './text.ts';
  *
  * - `qcow2`: a qcow2 image of version 2 or 3.
  * - `raw`: a raw disk with a partition table.
- * - `iso`, `squashfs`, `tar`, `gzip`, `xz`: as their names say.
- * - `checksums`: a list of SHA-256 digests.
+ * - `vmdk`, `vdi`, `vhd`, `vhdx`: disks of other virtual machines.
+ * - `gzip`, `xz`, `zstd`, `bzip2`, `tar`, `zip`, `iso`, `squashfs`: as their names say; an OVA is a tar.
+ * - `checksums`: a list of checksums, or a text with the name of one.
+ * - `signature`: an OpenPGP signature of another file.
  * - `other`: something else that is known, and in which no kind of image comes.
  * - `unknown`: nothing that is known. It may be a raw disk with a partition table that is not in its first sector.
  */
 export interface FileFormat {
-  readonly format: 'qcow2' | 'raw' | 'iso' | 'squashfs' | 'tar' | 'gzip' | 'xz' | 'checksums' | 'other' | 'unknown';
+  readonly format: 'qcow2' | 'raw' | Wrapping | 'iso' | 'squashfs' | 'checksums' | 'signature' | 'other' | 'unknown';
   /** For people: `a VMDK image`. */
   readonly name: string;
   /** Advice for the user where an image was expected. */
   readonly advice: string;
 }
+
+/** Formats that may carry a disk image: compressed, in an archive, or as the disk of another virtual machine. */
+export type Wrapping = 'gzip' | 'zstd' | 'xz' | 'bzip2' | 'zip' | 'tar' | 'vmdk' | 'vdi' | 'vhd' | 'vhdx';
 
 interface Signature extends Pick<FileFormat, 'name' | 'advice'> {
   /** Default: `other`. */
@@ -43,12 +49,12 @@ const notDisk = 'give the URL of a qcow2 or raw disk image';
 
 const signatures: readonly Signature[] = [
   { format: 'iso', name: 'an ISO 9660 image', advice: notDisk, offset: 0x8001, text: 'CD001' },
-  { name: 'a VMDK image', advice: convert, text: 'KDMV' },
+  { format: 'vmdk', name: 'a VMDK image', advice: convert, text: 'KDMV' },
   { name: 'a VMDK image', advice: convert, text: 'COWD' },
   { name: 'the descriptor of a VMDK image', advice: convert, text: '# Disk DescriptorFile' },
-  { name: 'a VHD image', advice: convert, text: 'conectix' },
-  { name: 'a VHDX image', advice: convert, text: 'vhdxfile' },
-  { name: 'a VDI image', advice: convert, offset: 0x40, hex: '7f10dabe' },
+  { format: 'vhd', name: 'a VHD image', advice: convert, text: 'conectix' },
+  { format: 'vhdx', name: 'a VHDX image', advice: convert, text: 'vhdxfile' },
+  { format: 'vdi', name: 'a VDI image', advice: convert, offset: 0x40, hex: '7f10dabe' },
   { name: 'a QED image', advice: convert, text: 'QED\0' },
   { name: 'a Parallels image', advice: convert, text: 'WithoutFreeSpace' },
   { name: 'a Parallels image', advice: convert, text: 'WithouFreSpacExt' },
@@ -57,11 +63,11 @@ const signatures: readonly Signature[] = [
   { name: 'encrypted (LUKS)', advice: 'give the URL of an image that is not', text: 'LUKS', hex: 'babe' },
   { format: 'gzip', name: 'a gzip file', advice: decompress, hex: '1f8b08' },
   { format: 'xz', name: 'an xz file', advice: decompress, hex: 'fd377a585a00' },
-  { name: 'a zstd file', advice: decompress, hex: '28b52ffd' },
-  { name: 'a bzip2 file', advice: decompress, text: 'BZh' },
+  { format: 'zstd', name: 'a zstd file', advice: decompress, hex: '28b52ffd' },
+  { format: 'bzip2', name: 'a bzip2 file', advice: decompress, text: 'BZh' },
   { name: 'an lz4 file', advice: decompress, hex: '04224d18' },
   { name: 'an lzip file', advice: decompress, text: 'LZIP' },
-  { name: 'a zip archive', advice: extract, hex: '504b0304' },
+  { format: 'zip', name: 'a zip archive', advice: extract, hex: '504b0304' },
   { name: 'a 7z archive', advice: extract, hex: '377abcaf271c' },
   { format: 'squashfs', name: 'a squashfs file system', advice: notDisk, text: 'hsqs' },
   { name: 'an Android sparse image', advice: 'turn it into a raw image with simg2img', hex: '3aff26ed' },
@@ -70,7 +76,7 @@ const signatures: readonly Signature[] = [
   { name: 'a Linux kernel', advice: notDisk, offset: 0x202, text: 'HdrS' },
   { name: 'a Linux kernel', advice: notDisk, offset: 0x38, text: 'ARMd' },
   { name: 'a program', advice: notDisk, hex: '7f454c46' },
-  { name: 'an OpenPGP signature or key', advice: notDisk, text: '-----BEGIN PGP' },
+  { name: 'an OpenPGP key', advice: notDisk, text: '-----BEGIN PGP PUBLIC KEY' },
 ];
 
 export interface FileEnds {
@@ -92,21 +98,21 @@ export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
   if (footer !== null) return footer;
   if (hasPartitionTable(head)) {
     // A VHD of fixed size is a raw disk with a footer: without the footer, only its name shows it.
-    return /\.(vhd|vpc)$/i.test(name)
-      ? other('a VHD image', convert)
-      : { format: 'raw', name: 'a raw disk image', advice: '' };
+    return /\.(vhd|vpc)$/i.test(name) ? vhd : { format: 'raw', name: 'a raw disk image', advice: '' };
   }
   if (head.toString('latin1', 1080, 1082) === '\x53\xef') {
     return other('a bare ext file system without a partition table');
   }
-  if (/\.(gpg|sig|asc)$/i.test(name)) return other('a signature');
   if (isText(head)) return recogniseText(head, name);
+  if (isSignatureName(name)) return signature;
   return { format: 'unknown', name: 'a file of no known kind', advice: notDisk };
 }
 
 function other(name: string, advice = notDisk): FileFormat {
   return { format: 'other', name, advice };
 }
+
+const vhd: FileFormat = { format: 'vhd', name: 'a VHD image', advice: convert };
 
 /** Version 1 shares only the magic number. */
 function qcow(head: Buffer): FileFormat {
@@ -116,17 +122,15 @@ function qcow(head: Buffer): FileFormat {
     : other(`a qcow image of version ${version}`, convert);
 }
 
-function archive(head: Buffer): Pick<Signature, 'format' | 'name' | 'advice'> | null {
+function archive(head: Buffer): FileFormat | null {
   if (head.toString('latin1', 257, 262) !== 'ustar') return null;
   const firstMember = upTo(head.toString('latin1', 0, 100), '\0');
-  return firstMember.endsWith('.ovf')
-    ? { name: 'an OVA archive', advice: extract }
-    : { format: 'tar', name: 'a tar archive', advice: extract };
+  return { format: 'tar', name: firstMember.endsWith('.ovf') ? 'an OVA archive' : 'a tar archive', advice: extract };
 }
 
 /** A fixed VHD and a DMG are raw disks with a footer. */
 function recogniseFooter(tail: Buffer): FileFormat | null {
-  if (tail.toString('latin1', 0, 8) === 'conectix') return other('a VHD image', convert);
+  if (tail.toString('latin1', 0, 8) === 'conectix') return vhd;
   if (tail.toString('latin1', 0, 4) === 'koly') return other('a DMG image', convert);
   return null;
 }
@@ -156,23 +160,26 @@ function isText(head: Buffer): boolean {
     .some((byte) => byte < 9 || (byte > 13 && byte < 32 && byte !== 27) || byte === 127);
 }
 
+const signature: FileFormat = { format: 'signature', name: 'an OpenPGP signature', advice: notDisk };
+
 function recogniseText(head: Buffer, name: string): FileFormat {
-  const text = head
-    .toString('utf8')
-    .replace(/^\uFEFF/, '')
-    .trimStart();
+  const whole = head.toString('utf8');
+  if (isChecksumList(whole)) return { format: 'checksums', name: 'a list of checksums', advice: notDisk };
+  const text = whole.replace(/^\uFEFF/, '').trimStart();
+  if (text.startsWith('-----BEGIN PGP SIGNATURE-----')) return signature;
+  const found = describeText(text);
+  if (isChecksumName(name)) return { format: 'checksums', name: `${found.name} named ${name}`, advice: found.advice };
+  return isSignatureName(name) ? signature : found;
+}
+
+function describeText(text: string): FileFormat {
   const beginning = text.slice(0, 200).toLowerCase();
   if (/^<(!doctype html|html|head|body|!--)/.test(beginning)) {
     return other('a web page', 'the server may have answered with an error or a login page');
   }
   if (beginning.startsWith('<')) return other('an XML document');
   if (/^[{[]/.test(beginning)) return other('a JSON document');
-  const firstLine = upTo(text, '\n');
-  if (/^[0-9a-f]{64} [ *]\S/i.test(firstLine) || name === 'SHA256SUMS') {
-    return { format: 'checksums', name: 'a list of SHA-256 digests', advice: notDisk };
-  }
-  if (/^([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{128}) [ *]\S/i.test(firstLine)) return other('a list of other digests');
-  if (/^[a-z0-9][a-z0-9+.:-]+[\t ]+[0-9]\S*$/.test(firstLine)) return other('a package manifest');
+  if (/^[a-z0-9][a-z0-9+.:-]+[\t ]+[0-9]\S*$/.test(upTo(text, '\n'))) return other('a package manifest');
   return other('a text file');
 }
 

@@ -24,7 +24,7 @@ const cancelAnswerBytes = 64 * 1024;
 /** Builds everything the function needs, from the environment, and removes what dead workers left on this machine. */
 export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposable> {
   const config = loadConfig(process.env, 'build-worker');
-  const { egress, folders, guest, http, image, limits, packages, tools } = config;
+  const { egress, folders, guest, http, image, limits, packages, tools, verification } = config;
   const { callbackSigningKey, ...workerSettings } = config.worker;
   const name = `${workerSettings.workerName || hostname()}-${process.pid}`;
   const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
@@ -44,7 +44,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const sweep = () =>
     sweepWorkDirectories(folders.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
   await sweep();
-  const settings = { egress, folders, guest, http, image, limits, packages, tools };
+  const settings = { egress, folders, guest, http, image, limits, packages, tools, verification };
   const buildTools = opened.use(await openBuildTools({ settings, storeFor, userAgent, log }));
   const { client } = buildTools;
   const broker = opened.use(await openBroker({ ...config.broker, name: `imagebuilder build-worker ${name}`, log }));

@@ -13,12 +13,21 @@ export const Series = z.string().regex(/^[a-z][a-z0-9-]{1,31}$/, {
   error: 'must be a series name such as "trusty": lower-case letters, digits and "-"',
 });
 
+/** A digest that the image must have, with its algorithm. */
+const Checksum = z
+  .string({ error: 'must be a text such as "sha256:…"' })
+  .regex(/^(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})$/, {
+    error: 'must be "sha256:", "sha384:" or "sha512:" and the digest in hexadecimal',
+  })
+  .toLowerCase();
+
 /** The schema of one kind: the members that all kinds have, and those of its own. */
 export function baseImage<const Type extends string, Own extends z.ZodRawShape>(imageType: Type, own: Own) {
   return z.strictObject({
     image_type: z.literal(imageType, { error: `must be ${JSON.stringify(imageType)}` }),
     url_list: UrlList,
     series: Series,
+    checksum: Checksum.optional(),
     ...own,
   });
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../errors.ts';
+import { VerifiedBy } from '../evidence.ts';
 import { ExchangeName, TicketId } from './request.ts';
 
 /** The one event about a build. The caller's exchange, the events stream and the callback all receive it. */
@@ -34,13 +35,6 @@ export const Checksums = z.object({
 });
 export type Checksums = z.infer<typeof Checksums>;
 
-/**
- * Ways to vouch for a base image, the best first: a SHA256SUMS that came over https; https itself, redirects included;
- * a SHA256SUMS over http, which anybody on the way could have changed; nothing.
- */
-export const VerifiedBy = z.enum(['sha256sums_over_https', 'https', 'sha256sums_over_http', 'nothing']);
-export type VerifiedBy = z.infer<typeof VerifiedBy>;
-
 /** The base image that a build began with. */
 export const BaseImageReport = z.object({
   /** The URL of `url_list` that it came from, without user, password and query. */
@@ -50,8 +44,12 @@ export const BaseImageReport = z.object({
   /** True when an earlier build had downloaded it from this URL. */
   from_cache: z.boolean(),
   verified_by: VerifiedBy,
-  /** The SHA256SUMS that names its digest, without query; null when there is none. */
-  sha256sums_url: z.string().nullable(),
+  /** The list of checksums that names its digest, without query; null when there is none. */
+  checksums_url: z.string().nullable(),
+  /** The algorithms of the digests that were compared, none where no digest was named. */
+  checksum_algorithms: z.array(z.enum(['sha256', 'sha384', 'sha512'])),
+  /** Fingerprint of the key that signed the list; null where no such signature was checked. */
+  signed_by: z.string().nullable(),
 });
 export type BaseImageReport = z.infer<typeof BaseImageReport>;
 

@@ -4,6 +4,7 @@ import { ImageBuilderError } from '../errors.ts';
 export interface RequestFlags {
   readonly imageUrls: readonly string[];
   readonly series?: string;
+  readonly checksum?: string;
   readonly ppas: readonly string[];
   readonly packages: readonly string[];
   readonly ticketId?: string;
@@ -30,11 +31,12 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
       `${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing; give a whole request with --request FILE instead, or see \`imagebuilder build --help\``,
     );
   }
+  const checksum = flags.checksum === undefined ? {} : { checksum: flags.checksum };
   return {
     ticket_id: flags.ticketId ?? newTicket(),
     ...(flags.cancelUrl === undefined ? {} : { cancel_url: flags.cancelUrl }),
     ...(flags.callbackUrl === undefined ? {} : { callback_url: flags.callbackUrl }),
-    base_image: { image_type: 'cloud', url_list: flags.imageUrls, series: flags.series },
+    base_image: { image_type: 'cloud', url_list: flags.imageUrls, series: flags.series, ...checksum },
     ppa_list: flags.ppas,
     package_list: flags.packages,
     progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,

@@ -15,6 +15,7 @@ import type { Declarations, Setting, SettingsOf } from './setting.ts';
 import { type StoreSettings, storeSettings } from './store.ts';
 import { readTokensFile } from './tokens-file.ts';
 import { type ToolSettings, toolSettings } from './tools.ts';
+import { type VerificationSettings, verificationSettings } from './verification.ts';
 import { type WakeSettings, wakeSettings } from './wake.ts';
 import { type WorkerSettings, workerSettings } from './worker.ts';
 
@@ -29,6 +30,7 @@ export interface Config {
   readonly openStack: OpenStackSecrets;
   readonly guest: GuestSettings;
   readonly tools: ToolSettings;
+  readonly verification: VerificationSettings;
   readonly image: ImageSettings;
   readonly packages: PackageSettings;
   readonly worker: WorkerSettings;
@@ -61,6 +63,7 @@ const groups = {
   store: storeSettings,
   guest: guestSettings,
   tools: toolSettings,
+  verification: verificationSettings,
   image: imageSettings,
   packages: packageSettings,
   worker: workerSettings,

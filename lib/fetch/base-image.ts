@@ -1,21 +1,31 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { VerifiedBy } from '../api/event.ts';
-import { ImageBuilderError } from '../errors.ts';
+import type { Digest, DigestAlgorithm } from '../checksums.ts';
+import { ImageBuilderError, safeUrl } from '../errors.ts';
+import type { VerifiedBy } from '../evidence.ts';
 import type { HttpClient } from '../http/client.ts';
+import type { IdRange } from '../privileges.ts';
 import { type CacheEntry, openCache } from './cache.ts';
 import { chooseImage, type WantedFile } from './choose-image.ts';
 import { download } from './download.ts';
-import { assertNoneMissing, digestBeside, type ExpectedDigest, readListedDigests } from './expected-digest.ts';
+import { type ExpectedDigests, expectedByNeighbour, expectedByRequest, namesIn, readLists } from './expected-digest.ts';
 import { tryMirrors } from './mirrors.ts';
 import { type Probe, probe } from './probe.ts';
 import { ownTurn, waitForTurn } from './turn.ts';
-import { verificationOf } from './verification.ts';
+import { assertVerified, verificationOf } from './verification.ts';
 
 export interface BaseImageOptions {
   /** Every URL of the request: the image, its mirrors, and files beside it. */
   readonly urlList: readonly string[];
   readonly wanted: WantedFile;
+  /** The digest that the request demands. */
+  readonly checksum?: Digest | null;
+  /** Files with the keys that may sign lists of checksums. */
+  readonly keyrings?: readonly string[];
+  /** The least evidence that the operator demands. */
+  readonly leastVerification?: VerifiedBy;
+  /** The user ids for gpgv where this process is root. */
+  readonly unprivilegedIds: IdRange;
   readonly client: HttpClient;
   /** Images are cached in its folder `images`. */
   readonly cacheDirectory: string;
@@ -48,28 +58,38 @@ export interface BaseImage {
   readonly url: string;
   readonly fromCache: boolean;
   readonly verifiedBy: VerifiedBy;
-  /** The SHA256SUMS that names its digest; null when there is none. */
-  readonly sha256sumsUrl: string | null;
+  /** The list of checksums that names its digest; null when there is none. */
+  readonly checksumsUrl: string | null;
+  /** The algorithms of the digests that were compared. */
+  readonly checksumAlgorithms: readonly DigestAlgorithm[];
+  /** Fingerprint of the key that signed the list; null where no such signature was checked. */
+  readonly signedBy: string | null;
 }
 
 const defaultPatienceMs = 10_000;
 
 /**
  * Finds the base image among the URLs by content, and puts it into the work directory, from the cache where that has
- * the server's present content (see `isServed`). The signature of a SHA256SUMS (`.gpg`) is not checked: that would take
- * a keyring that the operator trusts.
+ * the server's present content (see `isServed`). It must have every digest that the request or a list of checksums
+ * names.
  *
  * Throws `image.not_found` or `image.unsupported` when no URL is an image or several are different ones,
- * `image.checksum` when no mirror has the right content, and the errors of `download`.
+ * `image.checksum` when no mirror has the right content or a list of checksums cannot be used, `image.unverified` where
+ * the evidence does not suffice, and the errors of `download`.
  */
 export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseImage> {
   const { urlList, client, signal, workDirectory } = options;
   const onNotice = options.onNotice ?? (() => undefined);
   const probes = await Promise.all([...new Set(urlList)].map((url) => probe(url, client, signal)));
-  const listed = await readListedDigests(probes, client, signal);
-  const mirrors = chooseImage(probes, listed, options.wanted, onNotice);
-  const expected = listed.get(mirrors[0].fileName) ?? (await digestBeside(mirrors, client, signal));
-  if (expected === undefined) assertNoneMissing(probes);
+  const reading = { client, signal, workDirectory, onNotice, unprivilegedIds: options.unprivilegedIds };
+  const readOptions = { ...reading, keyrings: options.keyrings ?? [] };
+  const lists = await readLists(probes, readOptions);
+  const mirrors = chooseImage(probes, new Set(lists.flatMap(namesIn)), options.wanted, onNotice);
+  const listedNames = new Set(probes.map(({ fileName }) => fileName));
+  const expected =
+    expectedByRequest(mirrors, lists, options.checksum ?? null, listedNames) ??
+    (await expectedByNeighbour(mirrors, readOptions));
+  const least = options.leastVerification ?? 'unverified';
 
   const cache = await openCache(join(options.cacheDirectory, 'images'), options.cacheBytes);
   const target = join(workDirectory, 'base-image');
@@ -80,7 +100,13 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
     if (!(await cache.linkTo(entry.sha256, target))) return null;
     const { sizeBytes, sha256, url } = entry;
     const verifiedBy = verificationOf(expected, entry.secure);
-    return { path: target, sizeBytes, sha256, url, fromCache, verifiedBy, sha256sumsUrl: expected?.url ?? null };
+    assertVerified(verifiedBy, least);
+    return {
+      ...{ path: target, sizeBytes, sha256, url, fromCache, verifiedBy },
+      checksumsUrl: expected?.url ?? null,
+      checksumAlgorithms: (expected?.digests ?? []).map(({ algorithm }) => algorithm),
+      signedBy: expected?.signedBy ?? null,
+    };
   }
 
   async function fromCache(): Promise<BaseImage | null> {
@@ -94,12 +120,13 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
     return null;
   }
 
-  async function fromMirror({ url, sizeBytes, etag, lastModified }: Probe): Promise<BaseImage> {
-    const recognisable = expected !== undefined || etag !== null || lastModified !== null;
+  async function fromMirror({ url, sizeBytes, etag, lastModified, secure }: Probe): Promise<BaseImage> {
+    assertVerified(verificationOf(expected, secure), least);
+    const recognisable = expected !== null || etag !== null || lastModified !== null;
     const onWait = () => onNotice('another build is downloading the base image; waiting for it');
     const { patienceMs = defaultPatienceMs } = options;
     // Only builds that want the same content of the URL wait for each other.
-    const key = `${url} ${expected?.sha256 ?? ''}`;
+    const key = `${url} ${(expected?.digests ?? []).map(({ hex }) => hex).join(' ')}`;
     await using turn = recognisable ? await waitForTurn(cache, key, { signal, patienceMs, onWait }) : ownTurn(cache);
     const cachedMeanwhile = await fromCache();
     if (cachedMeanwhile !== null) return cachedMeanwhile;
@@ -110,11 +137,12 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
       client,
       signal,
       maximumBytes: options.maximumBytes,
-      expectedSha256: expected?.sha256,
+      expected: expected === null ? undefined : { digests: expected.digests, by: sourceOf(expected) },
       onNotice,
       onProgress: options.onProgress,
     });
-    const entry = { ...result, validatedAtMs: Date.now() };
+    const { digests, ...served } = result;
+    const entry = { ...served, ...byAlgorithm(digests), validatedAtMs: Date.now() };
     await cache.add(turn.partPath, entry);
     const image = await take(entry, false);
     if (image === null) {
@@ -128,28 +156,36 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
 }
 
 /**
- * Makes the next build fetch a damaged image anew. An image that a SHA256SUMS names stays: it is as damaged on the
- * server.
+ * Makes the next build fetch a damaged image anew. An image whose digest was named stays: it is as damaged on
+ * the server.
  */
 export async function forgetDamagedImage(
-  { url, sha256sumsUrl }: BaseImage,
+  { url, checksumAlgorithms }: BaseImage,
   { cacheDirectory, cacheBytes }: Pick<BaseImageOptions, 'cacheDirectory' | 'cacheBytes'>,
 ): Promise<void> {
-  if (sha256sumsUrl !== null) return;
+  if (checksumAlgorithms.length > 0) return;
   const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
   await cache.forget(url);
 }
 
 /**
  * Whether this URL still serves the content of the cached copy. Only a URL that has served the content gets it from the
- * cache: a digest alone is no claim, for anybody can write a SHA256SUMS that names somebody else's image. Where there
+ * cache: a digest alone is no claim, for anybody can write a list that names somebody else's image. Where there
  * is a digest, it decides; otherwise the answer's origin, after redirects, and its validators of the file have to equal
  * those recorded with the copy, as in a conditional request.
  */
-function isServed(entry: CacheEntry, now: Probe, expected: ExpectedDigest | undefined): boolean {
+function isServed(entry: CacheEntry, now: Probe, expected: ExpectedDigests | null): boolean {
   if (now.sizeBytes !== null && now.sizeBytes !== entry.sizeBytes) return false;
-  if (expected !== undefined) return entry.sha256 === expected.sha256;
+  if (expected !== null) return expected.digests.every(({ algorithm, hex }) => entry[algorithm] === hex);
   if (now.origin !== entry.origin || now.secure !== entry.secure) return false;
   if (now.etag !== null || entry.etag !== null) return now.etag === entry.etag;
   return now.lastModified !== null && now.lastModified === entry.lastModified;
+}
+
+function byAlgorithm(digests: readonly Digest[]): Partial<Record<DigestAlgorithm, string>> {
+  return Object.fromEntries(digests.map(({ algorithm, hex }) => [algorithm, hex]));
+}
+
+function sourceOf({ url }: ExpectedDigests): string {
+  return url === null ? 'the request' : safeUrl(url);
 }

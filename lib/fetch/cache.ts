@@ -70,6 +70,9 @@ export const CacheEntry = z.object({
   url: z.string(),
   /** Lower-case hexadecimal. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Where they are known, since a list of checksums named them. */
+  sha384: z.string().optional(),
+  sha512: z.string().optional(),
   sizeBytes: z.int().nonnegative(),
   etag: z.string().nullable(),
   lastModified: z.string().nullable(),

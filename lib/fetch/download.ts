@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { sleep } from '../async.ts';
+import type { Digest } from '../checksums.ts';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
 import type { HttpHead, HttpResponse } from '../http/response.ts';
@@ -22,8 +23,8 @@ export interface DownloadOptions {
   readonly signal: AbortSignal;
   readonly maximumBytes: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Lower-case hexadecimal digest that the file must have. */
-  readonly expectedSha256?: string | undefined;
+  /** Digests that the file must have, and in words who says so. */
+  readonly expected?: { readonly digests: readonly Digest[]; readonly by: string } | undefined;
   /** Error code for 404 and 410. Default `image.not_found`. */
   readonly notFoundCode?: ErrorCode;
   /** False when the bytes so far may be in use already and cannot be taken back: then a changed file is an error. */
@@ -43,7 +44,10 @@ export interface Download {
   /** True when the URL and every redirect from it were https, for all of the file. */
   readonly secure: boolean;
   readonly sizeBytes: number;
+  /** Lower-case hexadecimal. */
   readonly sha256: string;
+  /** The digests by every algorithm that was expected. */
+  readonly digests: readonly Digest[];
   readonly etag: string | null;
   readonly lastModified: string | null;
 }
@@ -58,24 +62,24 @@ const reserveBytes = 64 * 1024 * 1024;
  * `upstream.*`, or `notFoundCode`; or the reason of the signal.
  */
 export async function download(options: DownloadOptions): Promise<Download> {
-  const { url, client, signal } = options;
-  await using part = await openPart(options.partPath, url);
+  const { url, client, signal, expected } = options;
+  const algorithms = new Set(['sha256' as const, ...(expected?.digests ?? []).map(({ algorithm }) => algorithm)]);
+  await using part = await openPart(options.partPath, url, [...algorithms]);
   for (let attempt = 1; ; attempt += 1) {
     const before = part.bytes;
     try {
       const head = await transfer(part, url, options);
-      const sha256 = part.sha256();
-      if (options.expectedSha256 !== undefined && sha256 !== options.expectedSha256) {
+      const digests = part.digests();
+      const wrong = digests.find(({ algorithm, hex }) => differs(expected?.digests ?? [], algorithm, hex));
+      if (wrong !== undefined) {
         await part.restart();
-        throw new ImageBuilderError(
-          'image.checksum',
-          `${safeUrl(url)} has the SHA-256 digest ${sha256}, but SHA256SUMS says ${options.expectedSha256}`,
-        );
+        throw wrongDigest(url, wrong, expected);
       }
       await part.finish();
       const { etag = null, 'last-modified': lastModified = null } = head.headers;
       const { origin } = new URL(head.url);
-      return { url, origin, secure: head.secure, sizeBytes: part.bytes, sha256, etag, lastModified };
+      const sha256 = digests[0]?.hex ?? '';
+      return { url, origin, secure: head.secure, sizeBytes: part.bytes, sha256, digests, etag, lastModified };
     } catch (error) {
       signal.throwIfAborted();
       if (part.bytes - before >= worthwhileBytes) attempt = 0;
@@ -163,6 +167,20 @@ async function checkSpace(path: string, neededBytes: number): Promise<void> {
   if (neededBytes + reserveBytes <= freeBytes) return;
   const message = `${neededBytes} bytes are to be downloaded, but the worker's disk has only ${freeBytes} free`;
   throw new ImageBuilderError('disk.full', message);
+}
+
+function differs(expected: readonly Digest[], algorithm: string, hex: string): boolean {
+  return expected.some((each) => each.algorithm === algorithm && each.hex !== hex);
+}
+
+function wrongDigest(
+  url: string,
+  { algorithm, hex }: Digest,
+  expected: DownloadOptions['expected'],
+): ImageBuilderError {
+  const wanted = expected?.digests.find((each) => each.algorithm === algorithm)?.hex;
+  const message = `${safeUrl(url)} has the ${algorithm} digest ${hex}, but ${expected?.by} says ${wanted}`;
+  return new ImageBuilderError('image.checksum', message);
 }
 
 function tooLarge(url: string, bytes: number, maximumBytes: number): ImageBuilderError {

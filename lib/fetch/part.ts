@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
+import type { Digest, DigestAlgorithm } from '../checksums.ts';
 import { isNodeError } from '../errors.ts';
 import type { HttpHead } from '../http/response.ts';
 
@@ -24,8 +25,8 @@ export interface Part extends AsyncDisposable {
   describe(head: HttpHead): Promise<void>;
   /** Whether an answer is about the same file, by its validators, and came as securely. */
   isOf(head: HttpHead): boolean;
-  /** Digest of the bytes so far, lower-case hexadecimal. */
-  sha256(): string;
+  /** The digests of the bytes so far by the wanted algorithms. */
+  digests(): Digest[];
   /** The file is whole: flushes it and removes its description. */
   finish(): Promise<void>;
 }
@@ -40,7 +41,7 @@ const Description = z.object({
 type Description = z.infer<typeof Description>;
 
 /** Opens the part at `path`. Throws away bytes that came from another URL or cannot be resumed. */
-export async function openPart(path: string, url: string): Promise<Part> {
+export async function openPart(path: string, url: string, algorithms: readonly DigestAlgorithm[]): Promise<Part> {
   const descriptionPath = `${path}.json`;
   let description = await readDescription(descriptionPath, url);
   const file = await open(path, description === null ? 'w+' : 'r+').catch((error: unknown) => {
@@ -48,12 +49,12 @@ export async function openPart(path: string, url: string): Promise<Part> {
     description = null;
     return open(path, 'w+');
   });
-  let hash = createHash('sha256');
+  let hashes = createHashes(algorithms);
   let bytes = 0;
   let finished = false;
   // The leftover of a dead process is hashed again, so that the digest is that of the bytes on the disk.
   for await (const chunk of file.createReadStream({ start: 0, autoClose: false }) as AsyncIterable<Buffer>) {
-    hash.update(chunk);
+    update(hashes, chunk);
     bytes += chunk.length;
   }
   return {
@@ -71,13 +72,13 @@ export async function openPart(path: string, url: string): Promise<Part> {
         const { bytesWritten } = await file.write(chunk, done, chunk.length - done, bytes + done);
         done += bytesWritten;
       }
-      hash.update(chunk);
+      update(hashes, chunk);
       bytes += chunk.length;
     },
     async restart() {
       await file.truncate(0);
       await rm(descriptionPath, { force: true });
-      hash = createHash('sha256');
+      hashes = createHashes(algorithms);
       bytes = 0;
       description = null;
     },
@@ -95,7 +96,7 @@ export async function openPart(path: string, url: string): Promise<Part> {
       const current = validator.startsWith('"') ? etag : lastModified;
       return current === undefined || current === validator;
     },
-    sha256: () => hash.copy().digest('hex'),
+    digests: () => hashes.map(({ algorithm, hash }) => ({ algorithm, hex: hash.copy().digest('hex') })),
     async finish() {
       await file.datasync();
       await rm(descriptionPath, { force: true });
@@ -106,6 +107,19 @@ export async function openPart(path: string, url: string): Promise<Part> {
       if (!finished && description === null) await rm(path, { force: true });
     },
   };
+}
+
+interface RunningHash {
+  readonly algorithm: DigestAlgorithm;
+  readonly hash: Hash;
+}
+
+function createHashes(algorithms: readonly DigestAlgorithm[]): RunningHash[] {
+  return algorithms.map((algorithm) => ({ algorithm, hash: createHash(algorithm) }));
+}
+
+function update(hashes: readonly RunningHash[], chunk: Buffer): void {
+  for (const { hash } of hashes) hash.update(chunk);
 }
 
 /** A length in bytes as a header field has it; null where there is none. */

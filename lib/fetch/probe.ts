@@ -2,6 +2,7 @@ import { createByteBuffer } from '../byte-buffer.ts';
 import { ImageBuilderError, isNodeError, safeUrl, toImageBuilderError } from '../errors.ts';
 import { type FileFormat, headBytes, recognise } from '../file-format.ts';
 import type { HttpClient } from '../http/client.ts';
+import { beginningOf } from '../http/content-encoding.ts';
 import type { HttpResponse } from '../http/response.ts';
 import { UpstreamError } from '../http/upstream-error.ts';
 import { parseLength } from './part.ts';
@@ -54,7 +55,7 @@ async function look(url: string, client: HttpClient, signal: AbortSignal): Promi
   return {
     url,
     fileName,
-    format: recognise({ head: firstBytes, name: fileName }),
+    format: await recogniseFirst(firstBytes, response.headers['content-encoding'], fileName),
     sizeBytes: empty ? 0 : wholeSize(response),
     etag: response.headers.etag ?? null,
     lastModified: response.headers['last-modified'] ?? null,
@@ -62,6 +63,13 @@ async function look(url: string, client: HttpClient, signal: AbortSignal): Promi
     secure: response.secure,
     firstBytes,
   };
+}
+
+/** A text may have been encoded for the way; an image is taken as the server has it. */
+async function recogniseFirst(head: Buffer, encoding: string | undefined, name: string): Promise<FileFormat> {
+  const decoded = await beginningOf(head, encoding, headBytes);
+  const text = decoded === null ? null : recognise({ head: decoded, name });
+  return text?.format === 'checksums' ? text : recognise({ head, name });
 }
 
 /** The request has named the host, so a wrong name is the request's fault. */

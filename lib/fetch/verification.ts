@@ -1,20 +1,33 @@
-import type { VerifiedBy } from '../api/event.ts';
-import type { ExpectedDigest } from './expected-digest.ts';
+import { ImageBuilderError } from '../errors.ts';
+import { VerifiedBy } from '../evidence.ts';
+import type { ExpectedDigests } from './expected-digest.ts';
 
-/**
- * The best evidence for a file: a digest that came over https, https for its bytes themselves (`secure`: redirects
- * included), a digest that anybody on the way could have changed, or nothing.
- */
-export function verificationOf(expected: ExpectedDigest | undefined, secure: boolean): VerifiedBy {
-  if (expected?.secure === true) return 'sha256sums_over_https';
+/** The best evidence for a file; `secure` where its bytes themselves came over https, redirects included. */
+export function verificationOf(expected: ExpectedDigests | null, secure: boolean): VerifiedBy {
+  if (expected?.vouchedBy === 'request' || expected?.vouchedBy === 'signature') return expected.vouchedBy;
+  if (expected?.vouchedBy === 'https') return 'checksums_over_https';
   if (secure) return 'https';
-  return expected === undefined ? 'nothing' : 'sha256sums_over_http';
+  return expected === null ? 'unverified' : 'checksums_over_http';
+}
+
+/** Throws `image.unverified` where the evidence for a file is weaker than the operator demands. */
+export function assertVerified(found: VerifiedBy, least: VerifiedBy): void {
+  const order = VerifiedBy.options;
+  if (order.indexOf(found) <= order.indexOf(least)) return;
+  throw new ImageBuilderError(
+    'image.unverified',
+    `the base image is ${verificationTexts[found]}; this service takes only those with "${least}" or better: ` +
+      'name its digest in base_image.checksum, or list its SHA256SUMS and their signature over https',
+  );
 }
 
 /** The same in words. */
 export const verificationTexts: Readonly<Record<VerifiedBy, string>> = {
-  sha256sums_over_https: 'verified by a SHA256SUMS over https',
+  request: 'verified by the digest in the request',
+  signature: 'verified by a signed list of checksums',
+  checksums_over_https: 'verified by a list of checksums over https',
   https: 'verified by https alone: its server vouches for it',
-  sha256sums_over_http: 'verified by a SHA256SUMS over http alone: that finds accidents, and nothing done on purpose',
-  nothing: 'not verified: it came over http, and no SHA256SUMS names it',
+  checksums_over_http:
+    'verified by a list of checksums over http alone: that finds accidents, and nothing done on purpose',
+  unverified: 'not verified: it came over http, and no list of checksums names it',
 };

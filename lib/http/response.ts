@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Response as GotResponse, Request } from 'got';
 import { createByteBuffer } from '../byte-buffer.ts';
 import { safeUrl } from '../errors.ts';
+import { removeCoding } from './content-encoding.ts';
 import { createRateGuard, leastBytesPerSecond } from './rate.ts';
 import { tooSlow, toUpstreamError, UpstreamError } from './upstream-error.ts';
 
@@ -84,10 +85,16 @@ export interface TextResponse extends HttpHead {
   readonly text: string;
 }
 
-/** The answer with its whole body. Throws as `readAll` does. */
+/** The answer with its whole body, decoded where the server has encoded it. Throws as `readAll` does. */
 export async function readText(response: HttpResponse, maximumBytes: number): Promise<TextResponse> {
   const { status, statusText, headers, url, secure } = response;
-  return { status, statusText, headers, url, secure, text: (await readAll(response, maximumBytes)).toString('utf8') };
+  const body = await readAll(response, maximumBytes);
+  const encoding = headers['content-encoding'];
+  const text = await removeCoding(body, encoding, maximumBytes).catch((cause: unknown) => {
+    const message = `${safeUrl(url)} answered with a body that is no ${encoding}, or has more than ${maximumBytes} bytes`;
+    throw new UpstreamError('upstream.unusable', message, { transient: false, upstreamStatus: status, cause });
+  });
+  return { status, statusText, headers, url, secure, text: text.toString('utf8') };
 }
 
 /** The whole body. Throws `upstream.unusable` when it is longer than `maximumBytes`. */

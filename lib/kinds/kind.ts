@@ -39,7 +39,13 @@ export interface InspectOptions {
   readonly maximumVirtualBytes: number;
   /** Users of the tools that work on the image, where this process is root. */
   readonly unprivilegedIds: IdRange;
+  /** An existing folder that only this build uses. */
+  readonly workDirectory: string;
   readonly signal: AbortSignal;
+  /** Called with news for users. */
+  readonly onNotice: (message: string) => void;
+  /** Called with the finished part of long work, 0 to 1. */
+  readonly onProgress: (fraction: number) => void;
 }
 
 /** A base image that is safe to open. */

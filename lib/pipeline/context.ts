@@ -4,6 +4,7 @@ import type { ImageSettings } from '../config/image.ts';
 import type { LimitSettings } from '../config/limits.ts';
 import type { PackageSettings } from '../config/packages.ts';
 import type { ToolSettings } from '../config/tools.ts';
+import type { VerificationSettings } from '../config/verification.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
@@ -22,7 +23,12 @@ export interface BuildTools {
   readonly chooseGuest: () => Promise<ChosenGuest>;
   /** The store for images of a kind. */
   readonly storeFor: ChosenStores['for'];
-  readonly settings: FolderSettings & ImageSettings & LimitSettings & PackageSettings & ToolSettings;
+  readonly settings: FolderSettings &
+    ImageSettings &
+    LimitSettings &
+    PackageSettings &
+    ToolSettings &
+    VerificationSettings;
 }
 
 /** Everything that belongs to one attempt at a build. */

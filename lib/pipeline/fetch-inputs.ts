@@ -2,7 +2,9 @@ import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { together } from '../async.ts';
+import { parseDigest } from '../checksums.ts';
 import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
+import { keyringFiles } from '../fetch/signature.ts';
 import { verificationTexts } from '../fetch/verification.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
@@ -20,16 +22,22 @@ export async function fetchInputs(
   { client, settings }: BuildTools,
   { signal, reporter, space }: LimitedContext,
 ): Promise<BuildInputs> {
+  const { checksum } = request.base_image;
+  const keyrings = await keyringFiles(settings.keyrings);
   reporter.begin('fetch', 'fetching the base image and looking up the PPAs');
   const [base, sources] = await together<[BaseImage, PpaSource[]]>(signal, (both) => [
     fetchBaseImage({
       urlList: request.base_image.url_list,
       wanted: kind.baseFile,
+      checksum: checksum === undefined ? null : parseDigest(checksum),
+      keyrings,
+      leastVerification: settings.leastVerification,
       client,
       cacheDirectory: settings.cacheDirectory,
       cacheBytes: settings.imageCacheBytes,
       maximumBytes: settings.maximumDownloadBytes,
       workDirectory,
+      unprivilegedIds: settings.unprivilegedIds,
       signal: both,
       async beforeDownload(sizeBytes) {
         // A download that is not allowed is refused as such.

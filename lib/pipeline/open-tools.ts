@@ -8,7 +8,10 @@ import type { ChosenStores } from '../store/choose.ts';
 import type { BuildTools } from './context.ts';
 import { listsShare } from './open-image.ts';
 
-type ToolGroups = Pick<Config, 'egress' | 'folders' | 'guest' | 'http' | 'image' | 'limits' | 'packages' | 'tools'>;
+type ToolGroups = Pick<
+  Config,
+  'egress' | 'folders' | 'guest' | 'http' | 'image' | 'limits' | 'packages' | 'tools' | 'verification'
+>;
 
 export interface OpenToolsOptions {
   readonly settings: ToolGroups;
@@ -21,7 +24,7 @@ export interface OpenToolsOptions {
 /** Opens what all builds of a process share. The guest is chosen when the first of them asks for it. */
 export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTools & AsyncDisposable> {
   const { storeFor, userAgent, log } = options;
-  const { egress, folders, guest, http, image, limits, packages, tools } = options.settings;
+  const { egress, folders, guest, http, image, limits, packages, tools, verification } = options.settings;
   await using opened = new AsyncDisposableStack();
   const client = opened.use(createHttpClient({ ...http, egress: createEgress(egress), userAgent }));
   const aptCache = await createAptCache({
@@ -33,7 +36,7 @@ export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTo
   const kept = opened.move();
   return {
     ...{ client, aptCache, storeFor },
-    settings: { ...folders, ...image, ...limits, ...packages, ...tools },
+    settings: { ...folders, ...image, ...limits, ...packages, ...tools, ...verification },
     chooseGuest() {
       const host = { ...guest, ...tools };
       const vm = { ...host, cacheDirectory: folders.cacheDirectory };

@@ -10,7 +10,9 @@ export function describeBase(base: BaseImage): BaseImageReport {
     size: base.sizeBytes,
     from_cache: base.fromCache,
     verified_by: base.verifiedBy,
-    sha256sums_url: base.sha256sumsUrl === null ? null : safeUrl(base.sha256sumsUrl),
+    checksums_url: base.checksumsUrl === null ? null : safeUrl(base.checksumsUrl),
+    checksum_algorithms: [...base.checksumAlgorithms],
+    signed_by: base.signedBy,
   };
 }
 

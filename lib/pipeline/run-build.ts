@@ -88,6 +88,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   const { signal, reporter, space } = context;
   const { maximumVirtualBytes, unprivilegedIds, compression } = settings;
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
+  const onFraction = (fraction: number) => reporter.progress(Math.round(fraction * 100), 100);
   let inside: ScriptRunner | null = null;
   const step = async <Value>(name: BuildStep, message: string, work: () => Promise<Value>): Promise<Value> => {
     const visit = async (failed: boolean) => await context.visitor?.visit({ step: name, inside, failed });
@@ -110,7 +111,11 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
   return await forgettingDamage(base, settings, async () => {
     const inspected = await step('inspect', 'looking into the base image', () =>
-      kind.inspect(base, { maximumVirtualBytes, unprivilegedIds, signal }),
+      kind.inspect(base, {
+        ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal },
+        onNotice: (notice) => reporter.notice(notice),
+        onProgress: onFraction,
+      }),
     );
 
     const { disk, image } = await step('open', 'opening the image', async () => {
@@ -147,7 +152,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       await inspected.pack(disk, path, {
         compression,
         signal,
-        onProgress: (fraction) => reporter.progress(Math.round(fraction * 100), 100),
+        onProgress: onFraction,
         onLog: (line) => reporter.log(line),
       });
     });

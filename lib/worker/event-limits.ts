@@ -112,8 +112,8 @@ export function boundImage(image: ImageResult): ImageResult {
 
 function boundBase(base: BaseImageReport): BaseImageReport {
   const bounded = (url: string) => boundText(url, maximumUrlBytes);
-  const { url, sha256sums_url: sums } = base;
-  return { ...base, url: bounded(url), sha256sums_url: sums === null ? null : bounded(sums) };
+  const { url, checksums_url: sums } = base;
+  return { ...base, url: bounded(url), checksums_url: sums === null ? null : bounded(sums) };
 }
 
 function boundPackages(image: ImageResult): ImageResult {

@@ -22,7 +22,7 @@ export function wordsOf(text: string): string[] {
   return text
     .replace(/\]\([^)\s]*\)/g, ']')
     .split(/[\s|]+/)
-    .flatMap((part) => (/[/\\=_$@<>.:](?=[^\s)\]"”,])/.test(part) ? [] : part.split(/[-–—…,+]/)))
+    .flatMap((part) => (/[/\\=_$@<>.:{](?=[^\s)\]"”,])/.test(part) ? [] : part.split(/[-–—…,+]/)))
     .map((part) => part.replace(/^[^\p{L}\d]+|[^\p{L}\d]+$/gu, '').replace(/['’]s$/, ''))
     .filter((part) => /^\p{L}\p{Ll}[\p{Ll}'’]*$/u.test(part))
     .map((part) => part.replaceAll('’', "'"));

@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeSmallImage } from '../../lab/images/small-image.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
@@ -18,6 +20,18 @@ const directory = await mkdtemp(join(tmpdir(), 'build-here-'));
 services.defer(() => rm(directory, { recursive: true, force: true }));
 const base = await makeSmallImage(baseImageCache, (line) => process.stderr.write(`  ${line}\n`));
 const images = services.use(await startImageServer(base.path));
+// As VMware's users get it: the disk in an archive.
+await exec('qemu-img', [
+  'convert',
+  '-O',
+  'vmdk',
+  '-o',
+  'subformat=streamOptimized',
+  base.path,
+  join(directory, 'disk.vmdk'),
+]);
+await exec('tar', ['--create', '--file', join(directory, 'disk.ova'), '--directory', directory, 'disk.vmdk']);
+const appliances = services.use(await startImageServer(join(directory, 'disk.ova')));
 const packages = [{ name: 'libfoo' }, failingPackage('broken', 'nothing works')];
 const ppa = { owner: 'project', name: 'ppaname', series: [base.codename], packages };
 const launchpad = services.use(await startLaunchpad({ ppas: [ppa] }));
@@ -28,8 +42,8 @@ interface Ended {
   readonly stderr: string;
 }
 
-async function buildHere(words: readonly string[], input = ''): Promise<Ended> {
-  const about = ['--image-url', images.url, '--series', base.codename, '--ppa', 'ppa:project/ppaname'];
+async function buildHere(words: readonly string[], input = '', url = images.url): Promise<Ended> {
+  const about = ['--image-url', url, '--series', base.codename, '--ppa', 'ppa:project/ppaname'];
   const child = spawn(process.execPath, [join(root, 'bin/imagebuilder.ts'), 'build', '--here', ...about, ...words], {
     env: {
       PATH: process.env.PATH,
@@ -63,6 +77,20 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
   assert.match(image.location, /^file:/);
   assert.ok(image.packages.some(({ name }) => name === 'libfoo'));
   for (const step of ['fetch', 'install', 'upload']) assert.match(stderr, new RegExp(`^${step}: `, 'm'));
+  assert.equal(await readdir(join(directory, 'work')), []);
+});
+
+test('an image of another virtual machine in an archive is built on, and the result is a qcow2 as ever', async () => {
+  const { stdout: sum } = await exec('sha512sum', [join(directory, 'disk.ova')]);
+  const checksum = `sha512:${sum.slice(0, 128)}`;
+  const words = ['--json', '--checksum', checksum, 'libfoo'];
+  const { exitCode, stdout, stderr } = await buildHere(words, '', appliances.url);
+  assert.is(exitCode, 0, stderr);
+  assert.match(stderr, 'and is verified by the digest in the request');
+  assert.match(stderr, 'the base image comes as a VMDK image: it is unwrapped');
+  const { location } = JSON.parse(stdout) as { readonly location: string };
+  const { stdout: described } = await exec('qemu-img', ['info', '--output=json', fileURLToPath(location)]);
+  assert.is((JSON.parse(described) as { readonly format: string }).format, 'qcow2');
   assert.equal(await readdir(join(directory, 'work')), []);
 });
 

@@ -109,8 +109,8 @@ test('one request is built by both guests', async () => {
       IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
       IMAGEBUILDER_GUEST: guest,
     });
-    const { folders, image: imageSettings, limits, packages } = config;
-    const settings = { ...folders, ...imageSettings, ...limits, ...packages, ...config.tools };
+    const { folders, image: imageSettings, limits, packages, verification } = config;
+    const settings = { ...folders, ...imageSettings, ...limits, ...packages, ...config.tools, ...verification };
     const guestSettings = { ...settings, ...config.guest };
     await mkdir(settings.workDirectory, { recursive: true });
     const before = await observe(settings.workDirectory);

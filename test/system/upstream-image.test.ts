@@ -9,7 +9,7 @@ import type { RetryPolicy } from '#lib/http/retrying.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
 import { failure } from '../failure.ts';
-import { startFileServer, temporaryFolder, testClient } from '../unit/fetch/with-server.ts';
+import { startFileServer, temporaryFolder, testClient, testIds } from '../unit/fetch/with-server.ts';
 
 /** How a build copes with faults of its base image's server, from the first look to the last byte. */
 
@@ -45,6 +45,7 @@ async function workshop(options: { readonly stallTimeoutMs?: number; readonly re
         cacheBytes: 10_000_000,
         maximumBytes: 10_000_000,
         workDirectory: work,
+        unprivilegedIds: testIds,
         signal: new AbortController().signal,
         onNotice: (message) => notices.push(message),
         ...overrides,
@@ -87,7 +88,7 @@ for (const [what, fault] of passing) {
     shop.server.fault(download, fault, 1);
     const found = await shop.fetch();
     assert.equal(await readFile(found.path), image);
-    assert.is(found.sha256sumsUrl, `${shop.server.url}/SHA256SUMS`);
+    assert.is(found.checksumsUrl, `${shop.server.url}/SHA256SUMS`);
     // An answer cut after 100 KB is enough for the look.
     assert.ok(imageRequests(shop.server).length >= 3);
   });
@@ -256,7 +257,7 @@ test('an image that changes between two range requests is fetched from its start
     },
   });
   assert.equal(await readFile(found.path), other);
-  assert.is(found.sha256sumsUrl, null);
+  assert.is(found.checksumsUrl, null);
   assert.ok(shop.notices.some((notice) => notice.endsWith('has changed or cannot be resumed; starting again')));
 });
 

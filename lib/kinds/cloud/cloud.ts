@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { chmod, stat } from 'node:fs/promises';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
 import type { BaseImage } from '../../fetch/base-image.ts';
@@ -7,6 +7,7 @@ import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
 import { createOverlay } from '../../image/overlay.ts';
 import { repack } from '../../image/repack.ts';
+import { unwrapImage, wrappings } from '../../image/unwrap/unwrap.ts';
 import { verifyImage } from '../../image/verify.ts';
 import { bootLoaderEnvironment, bootLoaderSeal } from '../disk/boot-loader.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
@@ -14,7 +15,11 @@ import { planSpace } from './space.ts';
 
 /** Cloud images: one disk with a partition table, as qcow2 or raw. The finished image is a compressed qcow2. */
 export const cloud = {
-  baseFile: { formats: ['qcow2', 'raw'], description: 'qcow2, or a raw disk with a partition table' },
+  baseFile: {
+    formats: ['qcow2', 'raw'],
+    wrappings,
+    description: 'qcow2, or a raw disk with a partition table; VMDK, VDI, VHD and VHDX; compressed or in an archive',
+  },
   architectures,
   // Measured on a build of a few packages with a cold cache.
   steps: [
@@ -30,11 +35,22 @@ export const cloud = {
   ],
   planSpace,
   sealParts: [bootLoaderSeal],
-  inspect: async (base, options) => inspected(base, await inspectImage(base.path, options), options),
+  async inspect(base, options) {
+    const path = await unwrapImage(base.path, {
+      ...{ workDirectory: options.workDirectory, maximumBytes: options.maximumVirtualBytes },
+      ...{ unprivilegedIds: options.unprivilegedIds, signal: options.signal },
+      onLayer: (name) => options.onNotice(`the base image comes as ${name}: it is unwrapped`),
+      onProgress: options.onProgress,
+    });
+    if (path !== base.path) await chmod(path, 0o444);
+    const { blocks } = await stat(path);
+    const inspection = await inspectImage(path, options);
+    return inspected({ path, sizeBytes: path === base.path ? base.sizeBytes : blocks * 512 }, inspection, options);
+  },
 } as const satisfies ImageKind;
 
 function inspected(
-  base: BaseImage,
+  base: Pick<BaseImage, 'path' | 'sizeBytes'>,
   inspection: ImageInspection,
   { maximumVirtualBytes, unprivilegedIds }: InspectOptions,
 ): InspectedImage {

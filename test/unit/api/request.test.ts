@@ -105,6 +105,18 @@ for (const [title, of, base, faults] of [
     { image_type: 'must be "cloud"', x: 'is not known here' },
   ],
   ['no name of JavaScript is a kind', 'two', { ...common, image_type: '__proto__' }, { image_type: /must be/ }],
+  [
+    'a digest is named with its algorithm, and has its length',
+    'one',
+    { ...common, image_type: 'cloud', checksum: `sha256:${'0'.repeat(63)}` },
+    { checksum: /must be "sha256:"/ },
+  ],
+  [
+    'a digest may be of each algorithm, in either case',
+    'one',
+    { ...common, image_type: 'cloud', checksum: `sha512:${'aB'.repeat(64)}` },
+    {},
+  ],
   ['a list is no base image', 'two', [], { '': 'must be an object' }],
   ['a missing base image is missing', 'two', undefined, { '': 'is missing' }],
 ] as const) {

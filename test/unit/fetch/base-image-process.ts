@@ -2,7 +2,7 @@
 
 import { fetchBaseImage } from '#lib/fetch/base-image.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
-import { testClient } from './with-server.ts';
+import { testClient, testIds } from './with-server.ts';
 
 const [, , url = '', cacheDirectory = '', workDirectory = ''] = process.argv;
 using client = testClient();
@@ -14,6 +14,7 @@ const result = await fetchBaseImage({
   cacheBytes: 10_000_000,
   maximumBytes: 10_000_000,
   workDirectory,
+  unprivilegedIds: testIds,
   signal: new AbortController().signal,
 });
 process.stdout.write(JSON.stringify(result));

@@ -13,6 +13,7 @@ import {
   startServer,
   temporaryFolder,
   testClient,
+  testIds,
 } from './with-server.ts';
 
 /** Enough of a qcow2 image (version 3) to be recognised as one. */
@@ -67,6 +68,7 @@ async function workshop() {
         cacheBytes: 10_000_000,
         maximumBytes: 10_000_000,
         workDirectory,
+        unprivilegedIds: testIds,
         signal: new AbortController().signal,
         onNotice: (message) => notices.push(message),
         ...overrides,
@@ -142,7 +144,7 @@ test('the image is found by content among sums, manifest, kernel and squashfs, a
   assert.is(result.url, `${server.url}/trusty.img`);
   assert.is(result.sha256, sha256(image));
   assert.is(result.sizeBytes, image.length);
-  assert.equal([result.verifiedBy, result.sha256sumsUrl], ['sha256sums_over_http', `${server.url}/SHA256SUMS`]);
+  assert.equal([result.verifiedBy, result.checksumsUrl], ['checksums_over_http', `${server.url}/SHA256SUMS`]);
   assert.is(result.fromCache, false);
   assert.equal(await readFile(result.path), image);
 });
@@ -154,13 +156,13 @@ test('a raw disk is an image whatever its name, and SHA256SUMS beside it is hono
     '/a/disk': { content: image },
   });
   await using shop = await workshop();
-  assert.is((await shop.run([`${server.url}/a/disk`])).sha256sumsUrl, `${server.url}/a/SHA256SUMS`);
+  assert.is((await shop.run([`${server.url}/a/disk`])).checksumsUrl, `${server.url}/a/SHA256SUMS`);
 });
 
 test('without any SHA256SUMS the image is taken', async () => {
   await using server = await startFileServer({ '/disk.img': { content: qcow2() } });
   await using shop = await workshop();
-  assert.is((await shop.run([`${server.url}/disk.img`])).sha256sumsUrl, null);
+  assert.is((await shop.run([`${server.url}/disk.img`])).checksumsUrl, null);
 });
 
 test('a second build from the same URL gets the image from the cache as a hard link', async () => {
@@ -256,13 +258,10 @@ test('a file that is no image is named with its format', async () => {
   iso.write('CD001', 32769);
   const files: Record<string, [Buffer, string]> = {
     '/a.iso': [iso, 'an ISO 9660 image'],
-    '/a.vmdk': [Buffer.from('KDMV\0\0'), 'a VMDK image'],
-    '/a.vhd': [rawDisk(), 'a VHD image'],
-    '/a.img.gz': [Buffer.from([0x1f, 0x8b, 8, 0]), 'a gzip file'],
-    '/a.tar.xz': [Buffer.from('\xfd7zXZ\0', 'latin1'), 'an xz file'],
+    '/a.7z': [Buffer.from('377abcaf271c', 'hex'), 'a 7z archive'],
     '/index.html': [Buffer.from('<!DOCTYPE html><html>'), 'a web page'],
     '/empty': [Buffer.alloc(0), 'an empty file'],
-    '/SHA256SUMS': [Buffer.from(`${'a'.repeat(64)} *x\n`), 'a list of SHA-256 digests'],
+    '/SHA256SUMS': [Buffer.from(`${'a'.repeat(64)} *x\n`), 'a list of checksums'],
     '/vmlinuz': [kernel(), 'a Linux kernel'],
     '/old.qcow': [Buffer.from('QFI\xfb\0\0\0\x01', 'latin1'), 'a qcow image of version 1'],
     '/random': [randomBytes(50_000), 'a file of no known kind'],
@@ -274,6 +273,23 @@ test('a file that is no image is named with its format', async () => {
   const error = await shop.fail(Object.keys(files).map((path) => server.url + path));
   assert.is(error.code, 'image.unsupported');
   for (const [path, [, name]] of Object.entries(files)) assert.match(error.message, `${path} (${name},`);
+});
+
+test('a wrapped image is taken where no URL serves an image plainly, and the advice for other files is said', async () => {
+  const wrapped = { content: Buffer.from('\xfd7zXZ\0 and more', 'latin1'), etag: '"1"' };
+  await using server = await startFileServer({
+    '/disk.img': { content: qcow2(), etag: '"1"' },
+    '/disk.tar.xz': wrapped,
+    '/disk.vmdk': { content: Buffer.from('KDMV and more'), etag: '"1"' },
+    '/disk.7z': { content: Buffer.from('377abcaf271c00', 'hex'), etag: '"1"' },
+  });
+  await using shop = await workshop();
+  const urls = (...names: readonly string[]) => names.map((name) => `${server.url}/${name}`);
+  assert.match((await shop.run(urls('disk.tar.xz', 'disk.vmdk', 'disk.img'))).url, /disk\.img$/);
+  assert.match((await shop.run(urls('disk.tar.xz', 'disk.7z'))).url, /disk\.tar\.xz$/);
+  assert.match((await shop.fail(urls('disk.tar.xz', 'disk.vmdk'))).message, 'two different images');
+  const { message } = await shop.fail(urls('disk.7z'));
+  assert.match(message, 'disk.7z (a 7z archive, 7 bytes): unpack it first');
 });
 
 test('nothing there at all is image.not_found, and a server that is down is its own fault', async () => {
@@ -521,13 +537,13 @@ test('how the image was verified is said of each byte, from the cache too', asyn
   assert.equal(
     found,
     [
-      'nothing',
-      'sha256sums_over_http',
-      'sha256sums_over_https',
-      'sha256sums_over_https',
+      'unverified',
+      'checksums_over_http',
+      'checksums_over_https',
+      'checksums_over_https',
       'https',
       'https',
-      'sha256sums_over_https',
+      'checksums_over_https',
       'https',
     ].map((each) => [each, each]),
   );
@@ -536,8 +552,8 @@ test('how the image was verified is said of each byte, from the cache too', asyn
   await using shop = await workshop();
   using lax = testClient({ egressOptions: { allowDowngrade: true } });
   const url = `${viaPlain.url}/disk.img`;
-  assert.is((await shop.run([url], { client: lax })).verifiedBy, 'nothing');
-  assert.is((await shop.run([url], { client: lax })).verifiedBy, 'nothing');
+  assert.is((await shop.run([url], { client: lax })).verifiedBy, 'unverified');
+  assert.is((await shop.run([url], { client: lax })).verifiedBy, 'unverified');
   assert.is((await shop.fail([url])).code, 'egress.refused');
 });
 

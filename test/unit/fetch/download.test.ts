@@ -61,6 +61,7 @@ test('a file arrives whole, with its digest, validators and progress', async () 
     secure: false,
     sizeBytes: content.length,
     sha256,
+    digests: [{ algorithm: 'sha256', hex: sha256 }],
     etag: '"one"',
     lastModified: 'Mon, 01 Jan 2024 00:00:00 GMT',
   });
@@ -257,12 +258,13 @@ test('more than the disk can hold is disk.full before the first byte', async () 
 
 test('mirrors are tried in order, and a wrong digest is one reason to go on', async () => {
   await using server = await startFileServer({ '/bad': { content: randomBytes(1000) }, '/good': served });
+  const expected = { digests: [{ algorithm: 'sha256' as const, hex: sha256 }], by: 'the list' };
   const urls = ['/missing', '/bad', '/good'].map((path) => server.url + path);
-  const { result, file, notices } = await attempt({ urls, expectedSha256: sha256 });
+  const { result, file, notices } = await attempt({ urls, expected });
   assert.is('url' in result && result.url, urls[2]);
   assert.equal(file, content);
   assert.match(notices.join(), '/missing answered 404');
-  assert.match(notices.join(), /\/bad has the SHA-256 digest [0-9a-f]{64}, but SHA256SUMS says/);
+  assert.match(notices.join(), /\/bad has the sha256 digest [0-9a-f]{64}, but the list says/);
 });
 
 test('when no mirror has it, all are named, and what may pass decides', async () => {

@@ -6,8 +6,12 @@ import { join } from 'node:path';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { createHttpClient, type HttpClient, type HttpClientOptions } from '#lib/http/client.ts';
 import { createEgress, type EgressOptions } from '#lib/http/egress.ts';
+import type { IdRange } from '#lib/privileges.ts';
 import { listen } from '../../../lab/servers/listen.ts';
 import { makeCertificate } from './certificate.ts';
+
+/** The user ids that an operator who sets none has. */
+export const testIds: IdRange = { first: 1_879_048_192, last: 1_895_825_407 };
 
 /** A real HTTP server on a free loopback port. */
 export interface TestServer extends AsyncDisposable {

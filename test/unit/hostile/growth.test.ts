@@ -27,10 +27,10 @@ import { parsePlan } from '#lib/apt/simulation.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
+import { parseChecksums, parseDigest } from '#lib/checksums.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
 import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
-import { parseChecksums } from '#lib/fetch/checksums.ts';
 import { parseLength } from '#lib/fetch/part.ts';
 import { recognise } from '#lib/file-format.ts';
 import { assemblyError } from '#lib/guest/assembly.ts';
@@ -312,6 +312,7 @@ const parsers: readonly Growing[] = [
     name: 'what goes into events',
     run: (text) => [boundText(text, 1000), boundLines(lines(text), 20, 4096), toErrorReport(failed(text), null, [])],
   },
+  { name: 'digest of a request', run: parseDigest, frames: [['sha256:', '']] },
   { name: 'checksums', run: parseChecksums, frames: [[`${'0'.repeat(64)}  `, '']] },
   {
     name: 'addresses',

@@ -194,8 +194,10 @@ for (const [what, unit] of Object.entries(longTexts)) {
       sha256: '0'.repeat(64),
       size: 1,
       from_cache: false,
-      verified_by: 'nothing',
-      sha256sums_url: `http://x/${long}`,
+      verified_by: 'unverified',
+      checksum_algorithms: [],
+      signed_by: null,
+      checksums_url: `http://x/${long}`,
     };
     await end({ state: 'completed', image: { ...image, packages, base_image: base } });
     assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
