@@ -148,7 +148,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
     const path = join(workDirectory, `image.${inspected.format}`);
     await step('repack', 'packing the image again', async () => {
-      await space.claim(space.plan.beforeRepack(base.sizeBytes, await inspected.changedBytes(disk)));
+      await space.claim(space.plan.beforeRepack(inspected.size.fileBytes, await inspected.changedBytes(disk)));
       await inspected.pack(disk, path, {
         compression,
         signal,
