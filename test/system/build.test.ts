@@ -66,7 +66,7 @@ test('a cloud image gets its PPA and packages, and the new image boots', async (
   const { image } = build;
   assert.ok(image);
   const base = image.base_image;
-  assert.equal([base?.verified_by, base?.sha256], ['sha256sums_over_http', image.base_image_sha256]);
+  assert.equal([base?.verified_by, base?.sha256], ['checksums_over_http', image.base_image_sha256]);
 
   const packages = new Map(image.packages?.map(({ name, version }) => [name, version]));
   assert.is(packages.get('libfoo'), '1.4.2-1');
