@@ -7,7 +7,7 @@ import { upTo } from './text.ts';
  * The format of a file.
  *
  * - `qcow2`: a qcow2 image of version 2 or 3.
- * - `raw`: a raw disk with a partition table.
+ * - `raw`: a raw disk with a partition table, or with an ext file system alone.
  * - `vmdk`, `vdi`, `vhd`, `vhdx`: disks of other virtual machines.
  * - `gzip`, `xz`, `zstd`, `bzip2`, `tar`, `zip`, `iso`, `squashfs`: as their names say; an OVA is a tar.
  * - `checksums`: a list of checksums, or a text with the name of one.
@@ -101,7 +101,7 @@ export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
     return /\.(vhd|vpc)$/i.test(name) ? vhd : { format: 'raw', name: 'a raw disk image', advice: '' };
   }
   if (head.toString('latin1', 1080, 1082) === '\x53\xef') {
-    return other('a bare ext file system without a partition table');
+    return { format: 'raw', name: 'a raw disk image that is one ext file system', advice: '' };
   }
   if (isText(head)) return recogniseText(head, name);
   if (isSignatureName(name)) return signature;
