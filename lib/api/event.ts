@@ -74,6 +74,8 @@ export const ImageResult = z.object({
     .optional(),
   /** Number of further packages, where an event has no room for all. */
   packages_omitted: z.int().positive().optional(),
+  /** News for people about the image: a mount point that could not be opened, and that nothing has written below. */
+  warnings: z.array(z.string()).optional(),
   base_image_sha256: z.string().optional(),
   base_image: BaseImageReport.optional(),
 });

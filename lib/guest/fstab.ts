@@ -13,11 +13,18 @@ export interface FstabEntry {
   readonly options: readonly string[];
 }
 
+/** A mount point of the image's fstab that is not open. */
+export interface ClosedMount {
+  readonly target: string;
+  /** For the user; null where the image's own boot leaves it closed too. */
+  readonly reason: string | null;
+}
+
 export interface MountPlan {
   /** Partitions beside the root, parents before children. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Mount points that stay closed, with the reason for the user; null where the user need not know. */
-  readonly closed: readonly { readonly target: string; readonly reason: string | null }[];
+  /** Mount points that stay closed. */
+  readonly closed: readonly ClosedMount[];
 }
 
 /** Folders inside that belong to the guest while the image is open (assemble.sh). */
@@ -51,7 +58,7 @@ export function parseFstab(text: string): FstabEntry[] {
  */
 export function planMounts(fstab: string, partitions: readonly Partition[], root: Partition): MountPlan {
   const mounts = new Map<string, Partition>();
-  const closed: { readonly target: string; readonly reason: string | null }[] = [];
+  const closed: ClosedMount[] = [];
   const entries = parseFstab(fstab);
   if (entries.length > maximumEntries) {
     throw new ImageBuilderError(

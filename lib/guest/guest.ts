@@ -1,5 +1,6 @@
 import type { Server } from 'node:net';
 import type { Partition } from '../image/partition.ts';
+import type { ClosedMount } from './fstab.ts';
 
 /**
  * A guest gives root inside the file system of an image. It has two implementations, `host` (mount and chroot in
@@ -77,9 +78,9 @@ export interface GuestSession extends AsyncDisposable {
   readonly network: boolean;
   /** Address of the worker's proxy for scripts, when it differs from the proxy's own URL. */
   readonly proxyUrl?: string;
-  /** Mount points that are open, such as `/`, `/boot`, and those of the fstab that could not be opened. */
+  /** Mount points that are open, such as `/`, `/boot`, and those of the fstab that are not. */
   readonly mounted: readonly string[];
-  readonly notMounted: readonly string[];
+  readonly notMounted: readonly ClosedMount[];
   /**
    * Runs a POSIX shell script as root inside the image, with /bin/sh of the image; one at a time. Processes that it
    * leaves running end with it. Throws ExecError when it fails, or the reason of the signal; `guest.failed` when the

@@ -1,12 +1,12 @@
 import type { Partition } from '../image/partition.ts';
-import type { MountPlan } from './fstab.ts';
+import type { ClosedMount, MountPlan } from './fstab.ts';
 
 /** The mount points of an opened image. */
 export interface Mounts {
   /** Those that are open, `/` first. */
   readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Mount points of the fstab that could not be opened. */
-  readonly notMounted: readonly string[];
+  /** Mount points of the fstab that are not open. */
+  readonly notMounted: readonly ClosedMount[];
 }
 
 /**
@@ -20,17 +20,17 @@ export async function openMounts(
   onNotice: (message: string) => void,
 ): Promise<Mounts> {
   const mounts = [{ partition: root, target: '/' }];
-  const notMounted: string[] = [];
+  const notMounted: ClosedMount[] = [];
   for (const { partition, target } of plan.mounts) {
     const reason = await open(partition);
     if (reason === null) mounts.push({ partition, target });
     else {
-      notMounted.push(target);
+      notMounted.push({ target, reason });
       onNotice(`${target} (partition ${partition.number}) stays closed: ${reason}`);
     }
   }
   for (const { target, reason } of plan.closed) {
-    notMounted.push(target);
+    notMounted.push({ target, reason });
     if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
   }
   return { mounts, notMounted };

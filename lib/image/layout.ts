@@ -66,16 +66,22 @@ export function describePartitions(partitions: readonly Partition[]): string {
     .join('; ');
 }
 
+/**
+ * Names of the first disk's partitions by the drivers of clouds and virtual machines, with the number of the partition;
+ * none where the name is that of the whole disk. udev's links by-id and by-path name the disk of one machine.
+ */
+const firstDisk = /^\/dev\/(?:(?:[hsv]d|xvd)a([0-9]{0,3})|(?:nvme0n1|mmcblk0)(?:p([0-9]{1,3}))?)$/;
+
 const specification = /^(?:\/dev\/disk\/by-(label|uuid|partuuid|partlabel)\/|(LABEL|UUID|PARTUUID|PARTLABEL)=)(.+)$/;
 
 /**
  * The partition that the first field of an fstab line means: `LABEL=`, `UUID=`, `PARTUUID=`, `PARTLABEL=` (quoted or
- * not), or the same by /dev/disk/by-…. Null where none or more than one fits, and for every other field: a name such
- * as /dev/sda1 depends on the machine and says nothing about an image.
+ * not), the same by /dev/disk/by-…, or a name such as /dev/vda2, whose number is that of the partition: the image's disk
+ * is the first one where it boots. Null where none or more than one fits, and for every other field.
  */
 export function matchFstabSpec(spec: string, partitions: readonly Partition[]): Partition | null {
   const match = specification.exec(spec);
-  if (match === null) return null;
+  if (match === null) return byNumber(spec, partitions);
   const tag = (match[1] ?? match[2] ?? '').toUpperCase();
   const wanted = unescapeSpec(match[3] ?? '', match[1] !== undefined);
   const sameUuid = (uuid: string | null | undefined) => uuid?.toLowerCase() === wanted.toLowerCase();
@@ -93,6 +99,14 @@ export function matchFstabSpec(spec: string, partitions: readonly Partition[]): 
   };
   const [found, ...more] = partitions.filter(fits);
   return more.length === 0 ? (found ?? null) : null;
+}
+
+function byNumber(spec: string, partitions: readonly Partition[]): Partition | null {
+  const link = /^\/dev\/disk\/by-(?:id|path)\//.test(spec) ? /-part([0-9]{1,3})$/.exec(spec.slice(-9)) : null;
+  const named = firstDisk.exec(spec) ?? link;
+  if (named === null) return null;
+  const number = Number(named[1] || named[2] || 0);
+  return partitions.find((partition) => partition.number === number) ?? null;
 }
 
 /** fstab writes blanks in octal (fstab(5)) and may quote the value; udev writes them as \x20 in its links. */

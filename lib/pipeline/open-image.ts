@@ -2,6 +2,7 @@ import { type AptCaches, openAptCaches } from '../apt/caches.ts';
 import { assertArchitecture, assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
+import { guardClosedMounts } from '../guest/closed-mounts.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage } from '../guest/seal.ts';
 import type { ImageKind } from '../kinds/kind.ts';
@@ -10,6 +11,8 @@ import type { BuildTools, LimitedContext } from './context.ts';
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
 export interface OpenImage extends AsyncDisposable {
   readonly session: GuestSession;
+  /** Mount points that stay closed, though the image's own boot opens them; in words. */
+  readonly warnings: readonly string[];
   /** The facts before the change. */
   readonly facts: ImageFacts;
   readonly proxy: AptProxy;
@@ -66,13 +69,18 @@ export async function openImage(
   assertArchitecture(facts, kind.architectures);
   assertSeries(facts, series);
   const pristine = await beforeChange(session, kind.sealParts);
+  const closedMounts = await guardClosedMounts(session, opened.notMounted);
+  const warnings = opened.notMounted.flatMap(({ target, reason }) =>
+    reason === null ? [] : [`${target} stayed closed while the image was changed: ${reason}`],
+  );
   const kept = stack.move();
   const users = kept.use(new AsyncDisposableStack());
   return {
-    ...{ session, facts, proxy, caches },
+    ...{ session, warnings, facts, proxy, caches },
     use: (resource) => users.use(resource),
     async seal() {
       await users.disposeAsync();
+      await closedMounts.assertUntouched();
       await sealImage(session, pristine);
       await session.close();
       await kept.disposeAsync();

@@ -169,7 +169,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
       return await store.put(artifacts, origin, { signal, onProgress });
     });
-    return { ...stored, packages, base_image_sha256: base.sha256, base_image: describeBase(base) };
+    const warnings = image.warnings.length === 0 ? {} : { warnings: [...image.warnings] };
+    return { ...stored, packages, ...warnings, base_image_sha256: base.sha256, base_image: describeBase(base) };
   });
 }
 

@@ -21,6 +21,7 @@ const maximumLogBytes = 4 * 1024;
 const maximumTailLines = 40;
 const maximumTailBytes = 6 * 1024;
 const maximumReasonBytes = 500;
+const maximumWarningsBytes = 4 * 1024;
 /** Most bytes of the name of a package, and of its version. */
 const maximumNameBytes = 256;
 const maximumPackagesBytes = 40 * 1024;
@@ -106,8 +107,12 @@ export function boundGuest(report: GuestReport): GuestReport {
 
 /** The result with as many of its packages as fit; the others are counted. */
 export function boundImage(image: ImageResult): ImageResult {
-  const base = image.base_image;
-  return { ...boundPackages(image), ...(base === undefined ? {} : { base_image: boundBase(base) }) };
+  const { base_image: base, warnings } = image;
+  return {
+    ...boundPackages(image),
+    ...(warnings === undefined ? {} : { warnings: boundLines(warnings, maximumTailLines, maximumWarningsBytes) }),
+    ...(base === undefined ? {} : { base_image: boundBase(base) }),
+  };
 }
 
 function boundBase(base: BaseImageReport): BaseImageReport {

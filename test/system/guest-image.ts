@@ -38,6 +38,7 @@ LABEL=cloudimg-rootfs / ext4 discard,errors=remount-ro 0 1
 LABEL=UEFI /boot/efi vfat umask=0077 0 1
 LABEL=BOOT /boot ext3 defaults 0 2
 LABEL=nowhere /data ext4 nofail 0 2
+/dev/vda7 /srv ext4 defaults 0 2
 `;
 
 /** Makes the image `directory/name.qcow2`. */
@@ -50,19 +51,8 @@ export async function makeTestImage(
   const raw = join(directory, `${name}.raw`);
   const path = join(directory, `${name}.qcow2`);
   const { files = {}, links = {}, tampering } = options;
-  for (const folder of [
-    'boot',
-    'dev',
-    'etc',
-    'proc',
-    'root',
-    'run',
-    'sys',
-    'tmp',
-    'usr/sbin',
-    'var/log',
-    'var/cache',
-  ]) {
+  // The mount point /boot is missing, as systemd allows.
+  for (const folder of ['dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/sbin', 'var/log', 'var/cache']) {
     if (links[`/${folder}`] === undefined) await mkdir(join(tree, folder), { recursive: true });
   }
   await mkdir(join(tree, 'usr/bin'), { recursive: true });

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ExecError, exec } from '#lib/exec.ts';
+import { guardClosedMounts } from '#lib/guest/closed-mounts.ts';
 import type { Guest, GuestOptions, GuestSession } from '#lib/guest/guest.ts';
 import { beforeChange, sealImage } from '#lib/guest/seal.ts';
 import { bootLoaderSeal } from '#lib/kinds/disk/boot-loader.ts';
@@ -84,10 +85,11 @@ export async function testGuest(guest: GuestUnderTest): Promise<TestImage> {
   const image = await makeTestImage(guest.tests.directory, 'plain');
   const shared = shareImage(guest.tests);
   testOpening(guest, shared);
+  testClosedMounts(shared);
   testScripts(guest, shared);
   testOutbox(guest, shared);
   testSurroundings(guest, shared);
-  testClosing(shared);
+  testClosing(guest, shared);
   testProxyAndCancelling(guest, image);
   testUnfitImages(guest, image);
   return image;
@@ -105,7 +107,8 @@ function testOpening({ kind }: GuestUnderTest, shared: SharedImage): void {
     // The worker's kernel may not know vfat; that of a vm does.
     const efiOpen = session.mounted.includes('/boot/efi');
     assert.ok(efiOpen || kind === 'host');
-    assert.equal(session.notMounted, efiOpen ? ['/data'] : ['/boot/efi', '/data']);
+    const closed = session.notMounted.map(({ target }) => target);
+    assert.equal(closed, efiOpen ? ['/data', '/srv'] : ['/boot/efi', '/data', '/srv']);
     assert.is(notices.filter((notice) => /\/boot\/efi .*vfat/.test(notice)).length, efiOpen ? 0 : 1);
     assert.not.match(notices.join('\n'), '/data', 'nofail means that no user has to hear of it');
     assert.is(await output(session, 'cat /boot/vmlinuz; hostname'), 'a kernellocalhost');
@@ -114,6 +117,21 @@ function testOpening({ kind }: GuestUnderTest, shared: SharedImage): void {
     await session.run({ name: 'change', text: write });
     if (efiOpen) await session.run({ name: 'esp', text: 'echo esp >"/boot/efi/Long Name.txt"' });
     await session.run({ name: 'fill', text: 'dd if=/dev/urandom of=/gone bs=1M count=12 2>&1; sync; rm /gone' });
+  });
+}
+
+function testClosedMounts(shared: SharedImage): void {
+  test('a change below a mount point that stayed closed is found, and no other is', async () => {
+    const { session } = shared;
+    const run = (text: string) => session.run({ name: 'change', text });
+    await run('mkdir -p /srv/sub /data; echo old >/srv/old; sleep 1.1');
+    const guard = await guardClosedMounts(session, session.notMounted);
+    await run('echo new >/data/new; echo new >/boot/other; cat /srv/old; mkdir /srv/folder');
+    await guard.assertUntouched();
+    await run('echo new >"/srv/sub/a file"');
+    const written = /written \/srv\/sub\/a file, .* \/srv is a mount point there.* no partition \/dev\/vda7/;
+    assertCode(await failure(guard.assertUntouched()), 'image.unsupported', written);
+    await run('rm -r /srv/sub /srv/old /srv/folder /data/new /boot/other');
   });
 }
 
@@ -258,7 +276,7 @@ function testSurroundings({ kind, lookInside }: GuestUnderTest, shared: SharedIm
   });
 }
 
-function testClosing(shared: SharedImage): void {
+function testClosing({ tests }: GuestUnderTest, shared: SharedImage): void {
   test('sealing takes out identity, logs and caches that are new, and keeps what was there', async () => {
     const { session } = shared;
     const grub = 'set timeout=0\nlinux /boot/vmlinuz root=LABEL=cloudimg-rootfs ro\n';
@@ -300,6 +318,15 @@ function testClosing(shared: SharedImage): void {
     const bytes = changed.reduce((sum, extent) => sum + extent.length, 0);
     assert.ok(bytes < 12 * 1024 * 1024, `the space that was freed inside is still taken: ${bytes} bytes`);
     assert.is(await digestOf(disk.base.path), shared.baseBefore);
+    const raw = join(tests.directory, 'shared.raw');
+    await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', disk.overlayPath, raw]);
+    const partition = `${raw}?offset=${disk.partitions[0]?.offsetBytes}`;
+    const { stdout: made } = await exec('debugfs', ['-R', 'stat /boot', partition]);
+    assert.match(
+      made.replaceAll('\n', ' '),
+      /Mode: +0755 .*User: +0 +Group: +0 /,
+      'a mount point that was missing is root’s',
+    );
 
     await using again = await disk.open();
     const look = `cat /boot/new /etc/more; wc -c </big; ls /tmp /run /var/cache /usr/sbin; cat /usr/sbin/policy-rc.d.imagebuilder`;

@@ -8,7 +8,7 @@ import type { Partition } from '../../image/partition.ts';
 import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';
 import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
-import { planMounts } from '../fstab.ts';
+import { type ClosedMount, planMounts } from '../fstab.ts';
 import type { GuestBind } from '../guest.ts';
 import { hostDriver, hostMountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
@@ -23,7 +23,7 @@ import type { Supervision } from './supervision.ts';
 export interface Attachment {
   /** Mount points, `/` first. */
   readonly mounted: readonly string[];
-  readonly notMounted: readonly string[];
+  readonly notMounted: readonly ClosedMount[];
   /** Names of the loop devices below the mounts, such as `loop3`. */
   readonly loops: readonly string[];
   /** Their names in /dev inside, as in the mount table. */

@@ -18,19 +18,27 @@ whose=$2
 first=${3:-}
 program=${4:-}
 
-# Nothing is mounted on a path that the image could bend: every part of it must be a folder, none a link.
+# Nothing is mounted on a path that the image could bend: every part of it must be a folder, none a link. With `make` as
+# $2, missing ones are made, as systemd does for mount points: by the image's root, whom an id map may know by another id.
 inside() {
   path=$guest/root
   set -f; IFS=/
   for part in $1; do
     [ -n "$part" ] || continue
+    parent=$path
     path=$path/$part
+    # From within the parent: that user may be unable to pass the folders above.
+    if [ "${2:-}" = make ] && [ ! -e "$path" ] && [ ! -L "$path" ]; then (cd "$parent" && as_root mkdir -m 755 "./$part"); fi
     if [ -L "$path" ] || [ ! -d "$path" ]; then
       echo "unsupported: $1 in the image is no folder, or reached through a link" >&2
       exit 65
     fi
   done
   unset IFS; set +f
+}
+
+as_root() {
+  if [ -n "$first" ]; then setpriv --reuid "$first" --regid "$first" --clear-groups -- "$@"; else "$@"; fi
 }
 
 # The devices of this guest, in place of the worker's: a partition's device has the same name inside as in the mount
@@ -114,7 +122,7 @@ while IFS=$tab read -r kind one two three four five six; do
       ;;
     mount)
       [ -n "$mounted_root" ] || map
-      inside "$two"
+      inside "$two" make
       # -n: mount(8) would note a move in /run, which may be read-only.
       mount -n --move "open/$one" "root$two"
       [ -n "$mounted_root" ] || { mounted_root=yes; roots; }

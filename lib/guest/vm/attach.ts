@@ -5,7 +5,7 @@ import { ExecError } from '../../exec.ts';
 import { findRoot } from '../../image/layout.ts';
 import type { Partition } from '../../image/partition.ts';
 import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
-import { planMounts } from '../fstab.ts';
+import { type ClosedMount, planMounts } from '../fstab.ts';
 import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
 import { vmMountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
@@ -19,7 +19,7 @@ import { vmScripts } from './script.ts';
 export interface Attachment {
   /** Mount points, `/` first. */
   readonly mounted: readonly string[];
-  readonly notMounted: readonly string[];
+  readonly notMounted: readonly ClosedMount[];
   /** Errors that the file systems had counted before they were opened this time. */
   readonly errorCount: number;
 }

@@ -18,7 +18,8 @@ export const cloud = {
   baseFile: {
     formats: ['qcow2', 'raw'],
     wrappings,
-    description: 'qcow2, or a raw disk with a partition table or an ext file system; VMDK, VDI, VHD and VHDX; compressed or in an archive',
+    description:
+      'qcow2, or a raw disk with a partition table or an ext file system; VMDK, VDI, VHD and VHDX; compressed or in an archive',
   },
   architectures,
   // Measured on a build of a few packages with a cold cache.

@@ -77,9 +77,33 @@ test('fields of an fstab name partitions by label, UUID, PARTUUID and PARTLABEL'
   assert.is(number('/dev/disk/by-partuuid/df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca'), 1);
 });
 
-test('fields that name a device, nothing or two partitions match none', () => {
+test('fields that name a device mean the partition of that number on the image’s own disk', () => {
+  const all = [root, bios, efi, boot];
+  const number = (spec: string) => matchFstabSpec(spec, all)?.number;
+  for (const device of ['sda', 'hda', 'vda', 'xvda', 'nvme0n1p', 'mmcblk0p']) {
+    assert.is(number(`/dev/${device}1`), 1, device);
+    assert.is(number(`/dev/${device}15`), 15, device);
+    assert.is(number(`/dev/${device}2`), undefined, device);
+  }
+  assert.is(number('/dev/disk/by-path/virtio-pci-0000:00:04.0-part16'), 16);
+  assert.is(number('/dev/disk/by-id/google-disk-0-part1'), 1);
+  assert.is(matchFstabSpec('/dev/vda', [partition(0, { type: null })])?.number, 0);
+  for (const spec of [
+    '/dev/vdb1',
+    '/dev/sdb',
+    '/dev/nvme1n1p1',
+    '/dev/mapper/vg-root',
+    '/dev/vda',
+    '/dev/vda1x',
+    '/dev/nvme0n11',
+  ]) {
+    assert.is(number(spec), undefined, spec);
+  }
+});
+
+test('fields that name nothing or two partitions match none', () => {
   const all = [root, efi, { ...efi, number: 2 }];
-  for (const spec of ['/dev/sda1', '/dev/vda15', 'tmpfs', 'LABEL=', 'LABEL=nothing', 'LABEL=UEFI', 'label=UEFI', '']) {
+  for (const spec of ['/dev/sda3', '/dev/vda', 'tmpfs', 'LABEL=', 'LABEL=nothing', 'LABEL=UEFI', 'label=UEFI', '']) {
     assert.is(matchFstabSpec(spec, all), null, spec);
   }
 });

@@ -199,7 +199,7 @@ for (const [what, unit] of Object.entries(longTexts)) {
       signed_by: null,
       checksums_url: `http://x/${long}`,
     };
-    await end({ state: 'completed', image: { ...image, packages, base_image: base } });
+    await end({ state: 'completed', image: { ...image, packages, warnings: Array(100).fill(long), base_image: base } });
     assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
     const { packages: told = [], packages_omitted: omitted = 0 } = events.at(-1)?.image ?? {};
     assert.is(told.length + omitted, 5_000);
