@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
-import { type FileHandle, lchown, open, readdir, stat } from 'node:fs/promises';
+import { type FileHandle, lchown, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageBuilderError, isNodeError } from './errors.ts';
 import { exec } from './exec.ts';
-import { hindrance, type IdRange, type UnprivilegedUser } from './privileges.ts';
+import { hindrance, type IdRange, newUnprivilegedUser, type UnprivilegedUser } from './privileges.ts';
 
 /** Helps the worker around tools that run as another user; with null for that user, as the worker itself. */
 
@@ -46,6 +46,28 @@ export async function closedFolder(path: string): Promise<string | null> {
     throw error;
   });
   return found !== null && (found.mode & 0o001) === 0 ? above : null;
+}
+
+/** A folder for one use of a tool, and the user who is to own it: null for the worker's own. */
+export interface ToolHome extends AsyncDisposable {
+  readonly path: string;
+  readonly user: UnprivilegedUser | null;
+}
+
+/**
+ * Makes an empty folder in `workDirectory`, the worker's own until `giveTo`. Disposing kills the rest of the user's
+ * processes and removes the folder.
+ */
+export async function openToolHome(workDirectory: string, prefix: string, range: IdRange): Promise<ToolHome> {
+  const path = await mkdtemp(join(workDirectory, prefix));
+  const user = newUnprivilegedUser(range);
+  return {
+    ...{ path, user },
+    async [Symbol.asyncDispose]() {
+      await endProcesses(user);
+      await rm(path, { recursive: true, force: true });
+    },
+  };
 }
 
 /**

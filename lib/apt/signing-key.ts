@@ -1,10 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, exec } from '../exec.ts';
-import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
+import type { IdRange } from '../privileges.ts';
 import { someOf } from '../text.ts';
-import { endProcesses, giveTo } from '../unprivileged.ts';
+import { giveTo, openToolHome } from '../unprivileged.ts';
 
 /** An OpenPGP public key that signs a repository, exactly one primary key, in the two forms that apt reads. */
 export interface SigningKey {
@@ -41,8 +39,8 @@ export async function readSigningKey(
   owner: string,
   { workDirectory, unprivilegedIds, signal }: SigningKeyOptions,
 ): Promise<SigningKey> {
-  const home = await mkdtemp(join(workDirectory, 'key-'));
-  const user = newUnprivilegedUser(unprivilegedIds);
+  await using tool = await openToolHome(workDirectory, 'key-', unprivilegedIds);
+  const { path: home, user } = tool;
   await giveTo(user, home);
   // gpg gets a home of its own: it sees no key of the worker's, and needs no agent for public keys. Its user may be
   // unable to pass the folders above.
@@ -80,9 +78,6 @@ export async function readSigningKey(
   } catch (error) {
     if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
     throw noKey(owner, error);
-  } finally {
-    await endProcesses(user);
-    await rm(home, { recursive: true, force: true });
   }
 }
 

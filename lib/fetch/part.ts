@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { Digest, DigestAlgorithm } from '../checksums.ts';
 import { isNodeError } from '../errors.ts';
 import type { HttpHead } from '../http/response.ts';
+import { writeAll } from '../write-all.ts';
 
 /**
  * A file that is being downloaded, with its running digest. A description beside it (`<path>.json`) names the whole
@@ -68,10 +69,7 @@ export async function openPart(path: string, url: string, algorithms: readonly D
       return description?.totalBytes ?? null;
     },
     async append(chunk) {
-      for (let done = 0; done < chunk.length; ) {
-        const { bytesWritten } = await file.write(chunk, done, chunk.length - done, bytes + done);
-        done += bytesWritten;
-      }
+      await writeAll(file, chunk, bytes);
       update(hashes, chunk);
       bytes += chunk.length;
     },

@@ -1,10 +1,10 @@
-import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../errors.ts';
 import { exec } from '../exec.ts';
-import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
+import type { IdRange } from '../privileges.ts';
 import { someOf } from '../text.ts';
-import { endProcesses, giveTo, readForeignFile } from '../unprivileged.ts';
+import { giveTo, openToolHome, readForeignFile } from '../unprivileged.ts';
 
 export interface SignatureOptions {
   /** Files with the OpenPGP public keys that the operator trusts, as gpgv(1) reads them: packets or a keybox. */
@@ -16,7 +16,7 @@ export interface SignatureOptions {
   readonly signal: AbortSignal;
 }
 
-/** What the signature of a text proves. */
+/** A text, and the key that has signed it. */
 export interface SignedText {
   /** The text that the signature covers. */
   readonly text: string;
@@ -68,35 +68,30 @@ export async function checkSignature(
   what: string,
   { keyrings, workDirectory, unprivilegedIds, signal }: SignatureOptions,
 ): Promise<SignedText> {
-  const home = await mkdtemp(join(workDirectory, 'signature-'));
-  const user = newUnprivilegedUser(unprivilegedIds);
-  try {
-    await writeFile(join(home, 'content'), content);
-    if (signature !== null) await writeFile(join(home, 'signature'), signature);
-    for (const [index, path] of keyrings.entries()) {
-      await writeFile(join(home, `keyring-${index}`), await readKeyring(path));
-    }
-    await giveTo(user, home);
-    const verdicts: string[][] = [];
-    await exec(
-      'prlimit',
-      [
-        ...[...limits, 'gpgv', ...gpgvOptions, ...keyrings.flatMap((_, index) => ['--keyring', `./keyring-${index}`])],
-        ...(signature === null ? ['./content'] : ['./signature', './content']),
-      ],
-      {
-        ...{ user, cwd: home, signal, timeoutMs: 30_000, okExitCodes: [0, 1, 2] },
-        onStatusLine: (line) => verdicts.push(line.split(' ').slice(1)),
-      },
-    );
-    const signedBy = goodSigner(verdicts, what);
-    if (signedBy === null) return { text: content.toString('utf8'), signedBy, reason: whyUnproven(verdicts) };
-    const text = signature === null ? await readForeignFile(join(home, 'signed'), content.length) : content;
-    return { text: text.toString('utf8'), signedBy, reason: '' };
-  } finally {
-    await endProcesses(user);
-    await rm(home, { recursive: true, force: true });
+  await using tool = await openToolHome(workDirectory, 'signature-', unprivilegedIds);
+  const { path: home, user } = tool;
+  await writeFile(join(home, 'content'), content);
+  if (signature !== null) await writeFile(join(home, 'signature'), signature);
+  for (const [index, path] of keyrings.entries()) {
+    await writeFile(join(home, `keyring-${index}`), await readKeyring(path));
   }
+  await giveTo(user, home);
+  const verdicts: string[][] = [];
+  await exec(
+    'prlimit',
+    [
+      ...[...limits, 'gpgv', ...gpgvOptions, ...keyrings.flatMap((_, index) => ['--keyring', `./keyring-${index}`])],
+      ...(signature === null ? ['./content'] : ['./signature', './content']),
+    ],
+    {
+      ...{ user, cwd: home, signal, timeoutMs: 30_000, okExitCodes: [0, 1, 2] },
+      onStatusLine: (line) => verdicts.push(line.split(' ').slice(1)),
+    },
+  );
+  const signedBy = goodSigner(verdicts, what);
+  if (signedBy === null) return { text: content.toString('utf8'), signedBy, reason: whyUnproven(verdicts) };
+  const text = signature === null ? await readForeignFile(join(home, 'signed'), content.length) : content;
+  return { text: text.toString('utf8'), signedBy, reason: '' };
 }
 
 async function readKeyring(path: string): Promise<Buffer> {

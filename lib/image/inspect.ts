@@ -1,6 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
-import { headBytes, recognise, tailBytes } from '../file-format.ts';
 import { createBudget } from './budget.ts';
 import { type Disk, rawDisk } from './disk.ts';
 import type { ImageInspection } from './inspection.ts';
@@ -9,6 +8,7 @@ import { qcow2Disk } from './qcow2/disk.ts';
 import { headerAreaBytes, parseHeader } from './qcow2/header.ts';
 import { checkTables } from './qcow2/tables.ts';
 import { readAt } from './read-at.ts';
+import { recogniseFile } from './recognise-file.ts';
 
 export interface InspectOptions {
   /** Disks larger than this are refused, before anything is allocated for them. */
@@ -30,9 +30,7 @@ export async function inspectImage(path: string, options: InspectOptions): Promi
   options.signal?.throwIfAborted();
   await using handle = await open(path, 'r');
   const { size: fileSizeBytes } = await handle.stat();
-  const head = await readAt(handle, 0, Math.min(fileSizeBytes, headBytes));
-  const tail = await readAt(handle, Math.max(0, fileSizeBytes - tailBytes), Math.min(fileSizeBytes, tailBytes));
-  const { format, name, advice } = recognise({ head, tail });
+  const { format, name, advice } = await recogniseFile(handle, fileSizeBytes);
   if (format !== 'qcow2' && format !== 'raw' && format !== 'unknown') {
     throw new ImageBuilderError('image.unsupported', `the file is ${name}, no qcow2 or raw image: ${advice}`);
   }

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { UnprivilegedUser } from '../privileges.ts';
+import { type IdRange, newUnprivilegedUser, type UnprivilegedUser } from '../privileges.ts';
+import { endProcesses } from '../unprivileged.ts';
 
 /**
  * Files that QEMU's image tools get as open descriptors and open once more by these: the tools need no folder to find a
@@ -45,6 +46,30 @@ export async function lendImages<Name extends string>(
     names: Object.fromEntries(names) as Record<Name, string>,
     descriptors,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+/** Files that only one use of a program may open, and its user: null for this process's own. */
+export interface PrivatelyLentImages<Name extends string> extends LentImages<Name> {
+  readonly user: UnprivilegedUser | null;
+}
+
+/**
+ * Lends the files to a new user out of `ids`, where this process is root. Disposing kills the rest of that user's
+ * processes, and takes the files back then.
+ */
+export async function lendToNewUser<Name extends string>(
+  files: Readonly<Record<Name, ImageFile>>,
+  ids: IdRange,
+): Promise<PrivatelyLentImages<Name>> {
+  const user = newUnprivilegedUser(ids);
+  const lent = await lendImages(files, user);
+  return {
+    ...{ user, names: lent.names, descriptors: lent.descriptors },
+    async [Symbol.asyncDispose]() {
+      await using _ = lent;
+      await endProcesses(user);
+    },
   };
 }
 

@@ -1,8 +1,7 @@
 import { ImageBuilderError, saysNoSpace } from '../errors.ts';
 import { ExecError, type ExecOptions, type ExecResult, exec } from '../exec.ts';
-import { type IdRange, newUnprivilegedUser } from '../privileges.ts';
-import { endProcesses } from '../unprivileged.ts';
-import { type ImageFile, lendImages } from './lent-images.ts';
+import type { IdRange } from '../privileges.ts';
+import { type ImageFile, lendToNewUser } from './lent-images.ts';
 
 /**
  * The one way to call QEMU's image tools. Callers name every format explicitly (`-f`, `-F`, `driver`), since with a
@@ -54,17 +53,13 @@ export async function openQemuTools<Name extends string>(
   files: Readonly<Record<Name, ImageFile>>,
   unprivilegedIds: IdRange,
 ): Promise<QemuTools<Name>> {
-  const user = newUnprivilegedUser(unprivilegedIds);
-  await using opened = new AsyncDisposableStack();
-  const { names, descriptors } = opened.use(await lendImages(files, user));
-  // Before the files are taken back.
-  opened.defer(() => endProcesses(user));
+  const lent = await lendToNewUser(files, unprivilegedIds);
+  const { names, descriptors, user } = lent;
   const byPath = (text: string) =>
     Object.entries<string>(names).reduce(
       (renamed, [key, name]) => renamed.replaceAll(name, files[key as Name].path),
       text,
     );
-  const kept = opened.move();
   return {
     names,
     async run(tool, args, { limits, ...options }) {
@@ -76,7 +71,7 @@ export async function openQemuTools<Name extends string>(
         throw explain(tool === 'qemu-img' ? `${tool} ${args[0] ?? ''}` : tool, thrown, byPath);
       }
     },
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    [Symbol.asyncDispose]: () => lent[Symbol.asyncDispose](),
   };
 }
 

@@ -16,7 +16,7 @@ const neighbour = join(directory, 'neighbour');
 for (const folder of [own, neighbour]) await mkdir(folder);
 test.after(() => rm(directory, { recursive: true }));
 
-/** What the check finds at once, in words. */
+/** The leftovers that the check finds, in words; empty where it finds none. */
 const left = async (check: Promise<void>) => await check.then(() => '', String);
 
 for (const [what, options] of [

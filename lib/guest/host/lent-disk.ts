@@ -1,6 +1,5 @@
-import { lendImages } from '../../image/lent-images.ts';
-import { type IdRange, newUnprivilegedUser } from '../../privileges.ts';
-import { endProcesses } from '../../unprivileged.ts';
+import { lendToNewUser } from '../../image/lent-images.ts';
+import type { IdRange } from '../../privileges.ts';
 import type { GuestDisk } from '../guest.ts';
 import type { StorageDisk } from './messages.ts';
 
@@ -17,15 +16,8 @@ export async function lendDisk(
   { overlayPath, base }: Pick<GuestDisk, 'overlayPath' | 'base'>,
   ids: IdRange,
 ): Promise<LentDisk> {
-  const user = newUnprivilegedUser(ids);
-  await using opened = new AsyncDisposableStack();
-  opened.use(
-    await lendImages(
-      { overlay: { path: overlayPath, writable: true }, base: { path: base.path, writable: false } },
-      user,
-    ),
-  );
-  opened.defer(() => endProcesses(user));
-  const kept = opened.move();
-  return { disk: { overlayPath, base, user }, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  const files = { overlay: { path: overlayPath, writable: true }, base: { path: base.path, writable: false } };
+  const lent = await lendToNewUser(files, ids);
+  const { user } = lent;
+  return { disk: { overlayPath, base, user }, [Symbol.asyncDispose]: () => lent[Symbol.asyncDispose]() };
 }

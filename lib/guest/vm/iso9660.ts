@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
+import { writeAll } from '../../write-all.ts';
 
 /**
  * Writes the read-only file system through which the worker hands files to the vm: ISO 9660 (ECMA-119) with the names
@@ -52,14 +53,14 @@ export async function writeIso(target: FileHandle, files: IsoFiles, signal?: Abo
     file.extent = extent;
     extent += Math.ceil(file.sizeBytes / sectorBytes);
   }
-  await write(target, descriptors(root, extent), 16 * sectorBytes);
-  for (const folder of folders) await write(target, renderFolder(folder), folder.extent * sectorBytes);
+  await writeAll(target, descriptors(root, extent), 16 * sectorBytes);
+  for (const folder of folders) await writeAll(target, renderFolder(folder), folder.extent * sectorBytes);
   for (const { content, extent: place, sizeBytes } of contents) {
     if ('copyOf' in content) await copy(content.copyOf, target, place * sectorBytes, sizeBytes, signal);
-    else await write(target, content, place * sectorBytes);
+    else await writeAll(target, content, place * sectorBytes);
   }
   // The last sector is whole, so that it can be read.
-  await write(target, Buffer.alloc(1), (extent + 1) * sectorBytes - 1);
+  await writeAll(target, Buffer.alloc(1), (extent + 1) * sectorBytes - 1);
   return (extent + 1) * sectorBytes;
 }
 
@@ -177,12 +178,6 @@ function writeBothEndian16(buffer: Buffer, value: number, offset: number): void 
   buffer.writeUInt16BE(value, offset + 2);
 }
 
-async function write(target: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
-    done += (await target.write(bytes, done, bytes.byteLength - done, position + done)).bytesWritten;
-  }
-}
-
 async function copy(
   path: string,
   target: FileHandle,
@@ -196,7 +191,7 @@ async function copy(
     signal?.throwIfAborted();
     const { bytesRead } = await source.read(buffer, 0, Math.min(buffer.length, sizeBytes - done), done);
     if (bytesRead === 0) throw new ImageBuilderError('internal', `${path} has become shorter meanwhile`);
-    await write(target, buffer.subarray(0, bytesRead), position + done);
+    await writeAll(target, buffer.subarray(0, bytesRead), position + done);
     done += bytesRead;
   }
 }

@@ -1,16 +1,13 @@
 import type { FileHandle } from 'node:fs/promises';
-import { pipeline, Readable, type Transform } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { createGunzip, createInflateRaw, createZstdDecompress } from 'node:zlib';
-import { ImageBuilderError, isNodeError } from '../../errors.ts';
+import { ImageBuilderError, isNodeError, saysNoSpace } from '../../errors.ts';
 import { ExecError, exec } from '../../exec.ts';
-import { type IdRange, newUnprivilegedUser } from '../../privileges.ts';
-import { endProcesses } from '../../unprivileged.ts';
-import { lendImages } from '../lent-images.ts';
-import { writeSparse } from './sparse-file.ts';
+import type { IdRange } from '../../privileges.ts';
+import { lendToNewUser } from '../lent-images.ts';
+import { unpackedTooLarge } from './sparse-file.ts';
 
-export type Compression = 'gzip' | 'zstd' | 'xz' | 'bzip2' | 'deflate';
-
-/** What unpacking may take, and where it may go. */
+/** Limits of unpacking, and its reports. */
 export interface UnpackLimits {
   /** Largest result. */
   readonly maximumBytes: number;
@@ -28,44 +25,30 @@ export interface Range {
 }
 
 const MiB = 2 ** 20;
-const streams: Partial<Record<Compression, () => Transform>> = {
+const streams = {
   gzip: () => createGunzip({ chunkSize: MiB }),
   deflate: () => createInflateRaw({ chunkSize: MiB }),
   zstd: () => createZstdDecompress({ chunkSize: MiB }),
 };
+type StreamMethod = keyof typeof streams;
 
 /**
- * Decompresses part of a file, in threads, into a file that is empty from `outputOffset` on, with holes where it is
- * zero. Resolves with the size of the file then. `onChunk` gets each piece. Throws `image.corrupt`, `image.truncated`, `image.too_large`, `disk.full`, or
- * the reason of the signal.
+ * The content of part of a file, in pieces; decompressed in threads. Throws `image.corrupt`, `image.truncated`, or the
+ * reason of the signal.
  */
-export async function decompressStream(
+export function unpack(
   input: FileHandle,
-  { offset, sizeBytes }: Range,
-  method: 'gzip' | 'zstd' | 'deflate' | 'stored',
-  output: FileHandle,
-  { maximumBytes, signal, onProgress }: UnpackLimits,
-  onChunk: (chunk: Buffer) => void = () => undefined,
-  outputOffset = 0,
-): Promise<number> {
-  const source = readRange(input, offset, sizeBytes, signal, onProgress);
-  const chunks = method === 'stored' ? source : decompressed(source, method, signal);
-  const seen = (async function* () {
-    for await (const chunk of chunks) {
-      onChunk(chunk);
-      yield chunk;
-    }
-  })();
-  const check = (endOffset: number) => {
-    if (endOffset > maximumBytes) throw tooLarge(maximumBytes);
-  };
-  return await writeSparse(output, seen, check, outputOffset);
+  range: Range,
+  method: StreamMethod | 'stored',
+  { signal, onProgress }: Pick<UnpackLimits, 'signal' | 'onProgress'>,
+): AsyncIterable<Buffer> {
+  const source = readRange(input, range, signal, onProgress);
+  return method === 'stored' ? source : decompress(source, method, signal);
 }
 
 async function* readRange(
   input: FileHandle,
-  offset: number,
-  sizeBytes: number,
+  { offset, sizeBytes }: Range,
   signal: AbortSignal,
   onProgress: (fraction: number) => void,
 ) {
@@ -80,12 +63,8 @@ async function* readRange(
   }
 }
 
-async function* decompressed(
-  source: AsyncIterable<Buffer>,
-  method: Exclude<Compression, 'xz' | 'bzip2'>,
-  signal: AbortSignal,
-) {
-  const stream = streams[method]?.() as Transform;
+async function* decompress(source: AsyncIterable<Buffer>, method: StreamMethod, signal: AbortSignal) {
+  const stream = streams[method]();
   // An error of the source ends the stream, whose iteration throws it.
   pipeline(Readable.from(source), stream, () => undefined);
   try {
@@ -103,18 +82,16 @@ const tools = {
   bzip2: 'bzip2 --decompress --stdout < "$0" | dd of="$1" bs=64K iflag=fullblock conv=sparse,notrunc status=none',
 } as const;
 
-/** Decompresses a whole file by a program. Throws as `decompressStream` does. */
+/** Decompresses a whole file by a program. Throws as `unpack` does, `image.too_large`, or `disk.full`. */
 export async function decompressByTool(
   inputPath: string,
-  method: 'xz' | 'bzip2',
+  method: keyof typeof tools,
   outputPath: string,
   { maximumBytes, unprivilegedIds, signal }: UnpackLimits,
 ): Promise<void> {
-  const user = newUnprivilegedUser(unprivilegedIds);
-  await using opened = new AsyncDisposableStack();
   const files = { input: { path: inputPath, writable: false }, output: { path: outputPath, writable: true } };
-  const { names, descriptors } = opened.use(await lendImages(files, user));
-  opened.defer(() => endProcesses(user));
+  await using lent = await lendToNewUser(files, unprivilegedIds);
+  const { names, descriptors, user } = lent;
   // The slowest, bzip2, gives some 20 MB a second.
   const cpuSeconds = 120 + Math.ceil(maximumBytes / (8 * MiB));
   const limits = [`--cpu=${cpuSeconds}`, `--data=${1024 * MiB}`, `--fsize=${maximumBytes}`, '--core=0', '--'];
@@ -128,12 +105,14 @@ export async function decompressByTool(
   }
 }
 
-function explain(error: ExecError, method: Compression, maximumBytes: number): ImageBuilderError {
+function explain(error: ExecError, method: string, maximumBytes: number): ImageBuilderError {
   const text = error.stderr;
-  if (error.signalName === 'SIGXFSZ' || /File too large/.test(text) || error.exitCode === 128 + 25)
-    return tooLarge(maximumBytes);
-  if (/No space left on device/.test(text))
+  if (error.signalName === 'SIGXFSZ' || /File too large/.test(text) || error.exitCode === 128 + 25) {
+    return unpackedTooLarge(maximumBytes);
+  }
+  if (saysNoSpace(text)) {
     return new ImageBuilderError('disk.full', 'no space was left to unpack the image', { cause: error });
+  }
   if (/not found/.test(text)) {
     return new ImageBuilderError(
       'tool.failed',
@@ -154,16 +133,9 @@ function explain(error: ExecError, method: Compression, maximumBytes: number): I
   return damaged(method, error);
 }
 
-function damaged(method: Compression, cause: Error): ImageBuilderError {
+function damaged(method: string, cause: Error): ImageBuilderError {
   const cut = isNodeError(cause) && cause.code === 'Z_BUF_ERROR';
   return cut
     ? new ImageBuilderError('image.truncated', `the ${method} data ends too early`, { cause })
     : new ImageBuilderError('image.corrupt', `the ${method} data is damaged`, { cause });
-}
-
-function tooLarge(maximumBytes: number): ImageBuilderError {
-  return new ImageBuilderError(
-    'image.too_large',
-    `the image unpacks to more than the ${maximumBytes} bytes that IMAGEBUILDER_MAXIMUM_VIRTUAL_SIZE and its size as packed allow`,
-  );
 }

@@ -2,12 +2,13 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ImageBuilderError } from '../../errors.ts';
-import { type FileFormat, headBytes, recognise, tailBytes, type Wrapping } from '../../file-format.ts';
+import type { FileFormat, Wrapping } from '../../file-format.ts';
 import { plain } from '../../text.ts';
-import { readAt } from '../read-at.ts';
-import { decompressByTool, decompressStream, type UnpackLimits } from './decompress.ts';
+import { recogniseFile } from '../recognise-file.ts';
+import { decompressByTool, type UnpackLimits, unpack } from './decompress.ts';
 import { convertForeign } from './foreign.ts';
 import { theImage } from './member.ts';
+import { writeSparse } from './sparse-file.ts';
 import { readTarMembers } from './tar.ts';
 import { readZipMembers } from './zip.ts';
 
@@ -32,13 +33,13 @@ const freeBytes = 2 ** 30;
 
 /**
  * The disk image in an untrusted file: the path of the file itself where it is not wrapped, otherwise of a new file in
- * the work directory. The result may be anything; its inspection follows. Throws the errors of `decompressStream` and
- * `convertForeign`, and those of archives.
+ * the work directory. The result may be anything; its inspection follows. Throws the errors of `unpack`,
+ * `decompressByTool`, `convertForeign` and archives, or `image.too_large`.
  */
 export async function unwrapImage(path: string, options: UnwrapOptions): Promise<string> {
   let current = path;
   for (let layer = 1; ; layer += 1) {
-    const format = await recogniseFile(current);
+    const format = await formatOf(current);
     const wrapping = wrappings.find((each) => each === format.format);
     if (wrapping === undefined) return current;
     if (layer > mostLayers) {
@@ -53,12 +54,9 @@ export async function unwrapImage(path: string, options: UnwrapOptions): Promise
   }
 }
 
-async function recogniseFile(path: string): Promise<FileFormat> {
+async function formatOf(path: string): Promise<FileFormat> {
   await using handle = await open(path, 'r');
-  const { size } = await handle.stat();
-  const head = await readAt(handle, 0, Math.min(size, headBytes));
-  const tail = await readAt(handle, Math.max(0, size - tailBytes), Math.min(size, tailBytes));
-  return recognise({ head, tail });
+  return await recogniseFile(handle, (await handle.stat()).size);
 }
 
 async function unwrap(path: string, wrapping: Wrapping, outputPath: string, options: UnwrapOptions): Promise<void> {
@@ -79,7 +77,8 @@ async function unwrap(path: string, wrapping: Wrapping, outputPath: string, opti
       await using output = await open(outputPath, 'wx', 0o600);
       if (wrapping === 'zip') return await extractFromZip(input, size, output, limits);
       if (wrapping === 'tar') return await extractFromTar(input, size, output, limits);
-      await decompressStream(input, { offset: 0, sizeBytes: size }, wrapping, output, limits);
+      const content = unpack(input, { offset: 0, sizeBytes: size }, wrapping, limits);
+      await writeSparse(output, content, maximumBytes);
     }
   }
 }
@@ -92,10 +91,15 @@ async function extractFromZip(
 ): Promise<void> {
   const image = theImage(await readZipMembers(input, size), 'zip archive');
   let checksum = 0;
+  async function* checked(content: AsyncIterable<Buffer>) {
+    for await (const chunk of content) {
+      checksum = crc32(chunk, checksum);
+      yield chunk;
+    }
+  }
   const range = { offset: image.dataOffset, sizeBytes: image.sizeBytes };
-  const written = await decompressStream(input, range, image.method, output, limits, (chunk) => {
-    checksum = crc32(chunk, checksum);
-  });
+  const content = unpack(input, range, image.method, limits);
+  const written = await writeSparse(output, checked(content), limits.maximumBytes);
   if (written === image.contentBytes && checksum === image.crc32) return;
   throw new ImageBuilderError('image.corrupt', `the zip archive is damaged: ${plain(image.name)} has another checksum`);
 }
@@ -110,10 +114,15 @@ async function extractFromTar(
   if (image.contentBytes > limits.maximumBytes) {
     throw new ImageBuilderError('image.too_large', `${plain(image.name)} has ${image.contentBytes} bytes`);
   }
-  let offset = image.dataOffset;
+  let done = 0;
   for (const { contentOffset, sizeBytes } of image.extents) {
-    await decompressStream(input, { offset, sizeBytes }, 'stored', output, limits, () => undefined, contentOffset);
-    offset += sizeBytes;
+    const before = done;
+    const onProgress = (fraction: number) =>
+      limits.onProgress((before + fraction * sizeBytes) / Math.max(1, image.sizeBytes));
+    const range = { offset: image.dataOffset + before, sizeBytes };
+    const content = unpack(input, range, 'stored', { signal: limits.signal, onProgress });
+    await writeSparse(output, content, limits.maximumBytes, contentOffset);
+    done += sizeBytes;
   }
   await output.truncate(image.contentBytes);
 }

@@ -132,7 +132,7 @@ const blame = {
   'egress.refused': ['request', false],
 } as const;
 
-/** What becomes of a build when a PPA goes wrong under apt's hands: real apt through the proxy. */
+/** A PPA goes wrong while apt reads from it through the proxy: a short fault costs nothing, a lasting one is named. */
 export function upstreamGoesWrong(test: Test<AptHouse>): void {
   for (const who of both) {
     for (const [what, fault, times = 1] of passing) {
