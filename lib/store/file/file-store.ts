@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -120,7 +121,9 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   async function discard(buildId: string): Promise<void> {
     const names = await readdir(directory).catch(() => []);
     for (const name of names.filter((candidate) => candidate.startsWith(incomingPrefix(buildId)))) {
-      await rm(join(directory, name), { recursive: true, force: true });
+      // Under another name first: an attempt that still writes makes no more files in it while it is removed.
+      const taken = join(directory, `${incomingPrefix(buildId)}${randomUUID()}`);
+      if (await renamed(join(directory, name), taken)) await rm(taken, { recursive: true, force: true });
     }
   }
 
@@ -155,6 +158,17 @@ function recordOf([image, ...others]: Artifacts): z.input<typeof Record> {
   const sorted = others.toSorted((one, other) => (one.name < other.name ? -1 : 1));
   const records = sorted.map((other) => ({ ...file(other), role: other.role, media_type: other.mediaType }));
   return { ...file(image), format: image.format, ...(records.length === 0 ? {} : { others: records }) };
+}
+
+/** False where there is nothing to rename (any more). */
+async function renamed(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (isNodeError(error) && error.code === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 /** Renames, or copies where the two lie on different file systems, and flushes the data to the disk. */

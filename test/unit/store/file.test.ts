@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -49,6 +50,26 @@ test('an image that lost bytes is not found, and the next put replaces it', asyn
   assert.is(await files.find(build.buildId, quiet), null);
   const [again] = await files.put(...(await finishedBuild(root, { buildId: build.buildId, bytes: 11 })).given, quiet);
   assert.is(again.size, 11);
+});
+
+test('an attempt that still writes does not make the one that was faster fail', async () => {
+  const files = createFileStore(store);
+  const before = await readdir(store);
+  for (let round = 0; round < 50; round += 1) {
+    const others = { log: 'log', manifest: 'manifest', sbom: 'sbom' };
+    const first = await finishedBuild(root, { bytes: 2000, others });
+    const given = [
+      first,
+      ...(await Promise.all([1, 2].map(() => finishedBuild(root, { ...first, bytes: 2000, others })))),
+    ];
+    const put = async (build: typeof first, delayMs: number) => {
+      await sleep(delayMs);
+      await files.put(...build.given, quiet);
+    };
+    await Promise.all(given.map((build, index) => put(build, index === 0 ? 0 : (round * index) % 6)));
+    await files.remove(first.buildId, quiet);
+  }
+  assert.equal(await readdir(store), before);
 });
 
 test('an aborted put of files that are moved leaves nothing', async () => {
