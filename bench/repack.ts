@@ -22,7 +22,7 @@ export async function measureRepack(options: {
 }): Promise<RepackMeasurement[]> {
   const outputPath = join(options.directory, 'repacked.qcow2');
   const { unprivilegedIds } = loadConfig({}).tools;
-  const common = { ...options, outputPath, unprivilegedIds, onProgress: () => {} };
+  const common = { ...options, outputPath, outputFormat: 'qcow2', unprivilegedIds, onProgress: () => {} } as const;
   const methods = {
     'delta append': async () =>
       deltaAppend({ ...common, compression: 'zlib' }, await readDelta(options.overlayPath, options.signal)),

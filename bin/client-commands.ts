@@ -23,6 +23,7 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly checksum?: string;
   readonly ppa?: readonly string[];
   readonly package?: readonly string[];
+  readonly outputFormat?: string;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;

@@ -81,6 +81,7 @@ withGateway(program.command('build'))
   .option('--checksum <digest>', 'digest that the base image must have: sha256:…, sha384:… or sha512:…')
   .option('--ppa <ppa>', 'a PPA to add, such as ppa:owner/name; may be repeated', collect)
   .option('--package <name>', 'a package to install; may be repeated', collect)
+  .option('--output-format <format>', 'format of the finished image: qcow2 (default) or raw')
   .option('--ticket-id <id>', 'your name for the build (default: a new one)')
   .option('--progress-trigger <exchange>', 'RabbitMQ exchange or queue that gets the events')
   .option('--cancel-url <url>', 'polled during the build; "building": false cancels it')
@@ -92,6 +93,7 @@ withGateway(program.command('build'))
       'checksum',
       'ppa',
       'package',
+      'outputFormat',
       'ticketId',
       'progressTrigger',
       'cancelUrl',

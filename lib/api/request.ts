@@ -40,6 +40,10 @@ export const TicketId = z.union([z.string().min(1).max(256), z.int()], {
   error: 'must be a string of 1 to 256 characters or a whole number',
 });
 
+/** Format of the finished image. */
+const OutputFormat = z.enum(['qcow2', 'raw'], { error: 'must be "qcow2" or "raw"' });
+export type OutputFormat = z.infer<typeof OutputFormat>;
+
 /** A request for any of the kinds of image whose base images the schema takes. */
 export function buildRequest<Base extends z.ZodType>(base: Base) {
   return z.strictObject({
@@ -48,6 +52,7 @@ export function buildRequest<Base extends z.ZodType>(base: Base) {
     base_image: base,
     ppa_list: z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }).default([]),
     package_list: z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
+    output_format: OutputFormat.default('qcow2'),
     progress_trigger: ExchangeName,
     callback_url: HttpUrl.nullable().optional(),
   });

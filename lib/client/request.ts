@@ -7,6 +7,7 @@ export interface RequestFlags {
   readonly checksum?: string;
   readonly ppas: readonly string[];
   readonly packages: readonly string[];
+  readonly outputFormat?: string;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;
@@ -39,6 +40,7 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
     base_image: { image_type: 'cloud', url_list: flags.imageUrls, series: flags.series, ...checksum },
     ppa_list: flags.ppas,
     package_list: flags.packages,
+    ...(flags.outputFormat === undefined ? {} : { output_format: flags.outputFormat }),
     progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,
   };
 }

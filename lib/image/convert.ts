@@ -9,7 +9,8 @@ export interface RepackOptions {
   /** The overlay over the base, with every change in it; no process has it open. */
   readonly overlayPath: string;
   readonly outputPath: string;
-  /** Method of a full conversion. zlib can be read by every QEMU, zstd by QEMU 5.1 or later. */
+  readonly outputFormat: 'qcow2' | 'raw';
+  /** Method of a full conversion to qcow2. zlib can be read by every QEMU, zstd by QEMU 5.1 or later. */
   readonly compression: 'zlib' | 'zstd';
   readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
@@ -18,11 +19,12 @@ export interface RepackOptions {
 }
 
 /**
- * Writes the disk of an overlay and its base as a new, compressed qcow2 file of version 3 without a backing file.
+ * Writes the disk of an overlay and its base as a new, compressed qcow2 file of version 3 without a backing file, or as
+ * a raw file with holes where the disk is zero.
  * Throws `tool.failed`, `disk.full` or the reason of `signal`.
  */
 export async function convert(options: RepackOptions): Promise<void> {
-  const { basePath, base, overlayPath, outputPath, compression, signal, onProgress } = options;
+  const { basePath, base, overlayPath, outputPath, outputFormat, compression, signal, onProgress } = options;
   const files = {
     base: { path: basePath, writable: false },
     overlay: { path: overlayPath, writable: false },
@@ -33,8 +35,9 @@ export async function convert(options: RepackOptions): Promise<void> {
   const backing = { driver: base.format, file: file(tools.names.base) };
   const disk = { driver: 'qcow2', backing, file: file(tools.names.overlay) };
   // -W lets the eight coroutines write out of order: without it they compress no faster than one.
-  const args = ['convert', '-p', '-c', '-m', '8', '-W', '-t', 'unsafe', '-O', 'qcow2'];
-  args.push('-o', `compat=1.1,compression_type=${compression}`, `json:${JSON.stringify(disk)}`, tools.names.output);
+  const args = ['convert', '-p', '-m', '8', '-W', '-t', 'unsafe', '-O', outputFormat];
+  if (outputFormat === 'qcow2') args.push('-c', '-o', `compat=1.1,compression_type=${compression}`);
+  args.push(`json:${JSON.stringify(disk)}`, tools.names.output);
   await tools.run('qemu-img', args, {
     limits: limitsFor(Math.max(base.virtualSizeBytes, base.fileSizeBytes)),
     signal,

@@ -3,7 +3,6 @@ import { ImageBuilderError } from '../errors.ts';
 import { exec } from '../exec.ts';
 import { convertProgress, type RepackOptions } from './convert.ts';
 import type { Delta } from './delta.ts';
-import type { ImageInspection } from './inspection.ts';
 import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 /** qemu-io takes no request of 2 GiB or more. */
@@ -14,10 +13,10 @@ const maximumRequestBytes = 2 ** 30;
  * Appending compresses only the changed clusters, with the base's own method.
  */
 export function obstacleToDeltaAppend(
-  base: ImageInspection,
+  { base, compression, outputFormat }: Pick<RepackOptions, 'base' | 'compression' | 'outputFormat'>,
   delta: Delta,
-  compression: RepackOptions['compression'],
 ): string | null {
+  if (outputFormat === 'raw') return 'a raw image is wanted';
   if (base.qcow2 === null) return 'the base is a raw image';
   const { unusual, allocatedBytes, compressedBytes, clusterSizeBytes } = base.qcow2;
   if (unusual.length > 0) return `the base has ${unusual.join(', ')}`;

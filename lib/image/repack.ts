@@ -15,21 +15,21 @@ export interface RepackResult {
 }
 
 /**
- * Makes one finished, compressed qcow2 file out of a base and the overlay over it: by appending the changes to a copy
- * of the base where that is possible, otherwise, and where that fails, by converting everything. The file appears under
- * `outputPath` whole, synced to the disk, or not at all.
+ * Makes one finished file, a compressed qcow2 or a raw disk, out of a base and the overlay over it: by appending the
+ * changes to a copy of the base where that is possible, otherwise, and where that fails, by converting everything. The
+ * file appears under `outputPath` whole, synced to the disk, or not at all.
  *
  * Throws `disk.full`, `tool.failed`, `image.corrupt` or `image.truncated` for a damaged overlay, the reason of
  * `signal`, and Node's own errors where the output cannot be put in place.
  */
 export async function repack(options: RepackOptions): Promise<RepackResult> {
-  const { base, overlayPath, outputPath, compression, signal } = options;
+  const { overlayPath, outputPath, signal } = options;
   signal.throwIfAborted();
   const partialPath = `${outputPath}.partial`;
   const partial = { ...options, outputPath: partialPath };
   try {
     const delta = await readDelta(overlayPath, signal);
-    const reason = obstacleToDeltaAppend(base, delta, compression) ?? (await tryDeltaAppend(partial, delta));
+    const reason = obstacleToDeltaAppend(options, delta) ?? (await tryDeltaAppend(partial, delta));
     if (reason !== null) {
       await rm(partialPath, { force: true });
       await convert(partial);

@@ -7,6 +7,8 @@ import type { Partition } from './partition.ts';
 import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 export interface VerifyOptions {
+  /** The format that the finished image must have. */
+  readonly format: ImageInspection['format'];
   readonly base: ImageInspection;
   readonly maximumVirtualBytes: number;
   readonly unprivilegedIds: IdRange;
@@ -17,14 +19,14 @@ export interface VerifyOptions {
 const checkPassed: readonly number[] = [0, 3];
 
 /**
- * Checks a finished image as strictly as one from outside: by inspection, by `qemu-img check`, and by comparing size
- * and partitions of its disk with the base's. Throws `image.output` where it does not pass, or the reason of `signal`.
+ * Checks a finished image as strictly as one from outside: by inspection, by `qemu-img check` where it is a
+ * qcow2, and by comparing size and partitions of its disk with the base's. Throws `image.output` where it does not pass, or the reason of `signal`.
  */
 export async function verifyImage(path: string, options: VerifyOptions): Promise<ImageInspection> {
-  const { base, maximumVirtualBytes, signal } = options;
+  const { format, base, maximumVirtualBytes, signal } = options;
   try {
     const image = await inspectImage(path, { maximumVirtualBytes, signal });
-    if (image.format !== 'qcow2') throw failed('it is no qcow2 image');
+    if (image.format !== format) throw failed(`it is no ${format} image`);
     if (image.virtualSizeBytes !== base.virtualSizeBytes) {
       throw failed(`its disk has ${image.virtualSizeBytes} bytes, the base ${base.virtualSizeBytes}`);
     }
@@ -33,6 +35,7 @@ export async function verifyImage(path: string, options: VerifyOptions): Promise
         `its partitions differ from those of the base: ${describePartitions(image.partitions)}; in the base: ${describePartitions(base.partitions)}`,
       );
     }
+    if (format === 'raw') return image;
     await using tools = await openQemuTools({ image: { path, writable: false } }, options.unprivilegedIds);
     await tools.run('qemu-img', ['check', '-q', '-f', 'qcow2', tools.names.image], {
       limits: limitsFor(image.virtualSizeBytes),

@@ -1,4 +1,5 @@
 import type { BuildStep, ImageResult } from '../api/event.ts';
+import type { OutputFormat } from '../api/request.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { WantedFile } from '../fetch/choose-image.ts';
 import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
@@ -37,6 +38,8 @@ export interface StepPlan {
 export interface InspectOptions {
   /** Largest disk that the image may hold. */
   readonly maximumVirtualBytes: number;
+  /** The format that the request wants. */
+  readonly outputFormat: OutputFormat;
   /** Users of the tools that work on the image, where this process is root. */
   readonly unprivilegedIds: IdRange;
   /** An existing folder that only this build uses. */

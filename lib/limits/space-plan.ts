@@ -14,6 +14,8 @@ export type Needs = Readonly<Record<'work' | 'cache' | 'store', number>>;
 export interface BaseSize {
   readonly fileBytes: number;
   readonly diskBytes: number;
+  /** Bytes that the finished image takes without any change: those of the file, or of the disk's data uncompressed. */
+  readonly packedBytes: number;
 }
 
 export interface SpacePlan {
@@ -22,7 +24,7 @@ export interface SpacePlan {
   /** The base image is there. `growthBytes` is apt's figure for the packages, null before apt has given it. */
   beforeChange(base: BaseSize, growthBytes: number | null): Needs;
   /** The overlay has its final size. */
-  beforeRepack(baseBytes: number, overlayBytes: number): Needs;
+  beforeRepack(packedBytes: number, overlayBytes: number): Needs;
   /** The new image has its final size. */
   beforeUpload(imageBytes: number): Needs;
 }

@@ -112,7 +112,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   return await forgettingDamage(base, settings, async () => {
     const inspected = await step('inspect', 'looking into the base image', () =>
       kind.inspect(base, {
-        ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal },
+        ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: request.output_format },
         onNotice: (notice) => reporter.notice(notice),
         onProgress: onFraction,
       }),
@@ -148,7 +148,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
     const path = join(workDirectory, `image.${inspected.format}`);
     await step('repack', 'packing the image again', async () => {
-      await space.claim(space.plan.beforeRepack(inspected.size.fileBytes, await inspected.changedBytes(disk)));
+      await space.claim(space.plan.beforeRepack(inspected.size.packedBytes, await inspected.changedBytes(disk)));
       await inspected.pack(disk, path, {
         compression,
         signal,

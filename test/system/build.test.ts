@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -131,13 +132,29 @@ test('another user of the machine can read, lock and replace nothing of a build,
   assert.equal([...during, ...(await attackFolders(folders))], []);
 });
 
-test('two builds at once both succeed, each with its own packages, and the one without packages adds the PPA alone', async () => {
+test('two builds at once both succeed, each with its own packages and format; without packages the PPA alone is added', async () => {
   const [one, other] = await Promise.all([
     service.build(service.request({ package_list: ['libfoo'] })),
-    service.build(service.request({ package_list: [] })),
+    service.build(service.request({ package_list: [], output_format: 'raw' })),
   ]);
   assert.equal([one.state, other.state], ['completed', 'completed'], `${one.error?.message} ${other.error?.message}`);
   assert.equal([one.image?.packages?.map(({ name }) => name), other.image?.packages], [['libfoo'], []]);
+  assert.equal([one.image?.format, other.image?.format], ['qcow2', 'raw']);
+  const path = fileURLToPath(other.image?.location ?? '');
+  const { size, blocks } = await stat(path);
+  assert.match(path, /\.raw$/);
+  assert.is(size, other.image?.size);
+  assert.ok(blocks * 512 < size, 'it has holes');
+  const { checksums } = await hashFile(path);
+  assert.equal(checksums, other.image?.checksums);
+  const info = await exec('qemu-img', [
+    'info',
+    '-f',
+    'qcow2',
+    '--output=json',
+    fileURLToPath(one.image?.location ?? ''),
+  ]);
+  assert.is(size, JSON.parse(info.stdout)['virtual-size']);
 });
 
 test.run();

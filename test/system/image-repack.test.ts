@@ -71,6 +71,7 @@ async function attempt(
     convert?: readonly string[];
     commands?: readonly string[];
     compression?: 'zlib' | 'zstd';
+    outputFormat?: 'qcow2' | 'raw';
     change?: (paths: { base: string; overlay: string }) => Promise<void>;
   },
 ): Promise<Attempt> {
@@ -83,6 +84,7 @@ async function attempt(
   const result = await repack({
     ...paths,
     outputPath: output,
+    outputFormat: options.outputFormat ?? 'qcow2',
     compression: options.compression ?? 'zlib',
     unprivilegedIds,
     signal: new AbortController().signal,
@@ -94,7 +96,8 @@ async function attempt(
 /** The output is sound, stands alone, and reads as base and overlay together. */
 async function expectFaithful({ output, overlay, base, result }: Attempt): Promise<ImageInspection> {
   const { signal } = new AbortController();
-  const image = await verifyImage(output, { base, maximumVirtualBytes, unprivilegedIds, signal });
+  const format = 'qcow2';
+  const image = await verifyImage(output, { format, base, maximumVirtualBytes, unprivilegedIds, signal });
   await exec('qemu-img', ['check', '-f', 'qcow2', output]);
   await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', overlay, output]);
   const { stdout } = await exec('qemu-img', ['info', '-f', 'qcow2', '--output=json', output]);
@@ -151,6 +154,26 @@ test('changes to zeros alone arrive', async ({ raw }) => {
   await expectFaithful(done);
 });
 
+for (const [what, convert] of Object.entries({ 'a raw base': undefined, 'a compressed qcow2': ['-c'] })) {
+  test(`a raw image of ${what} reads as base and overlay together, and has holes where the disk is zero`, async ({
+    raw,
+  }) => {
+    await using folder = await temporaryFolder();
+    const done = await attempt(folder, raw, { ...(convert === undefined ? {} : { convert }), outputFormat: 'raw' });
+    const { base, output, overlay, result } = done;
+    assert.is(result.method, 'convert');
+    const { signal } = new AbortController();
+    const image = await verifyImage(output, { format: 'raw', base, maximumVirtualBytes, unprivilegedIds, signal });
+    assert.equal([image.format, image.virtualSizeBytes], ['raw', base.virtualSizeBytes]);
+    await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'raw', overlay, output]);
+    const { size, blocks } = await stat(output);
+    assert.is(size, base.virtualSizeBytes);
+    assert.ok(blocks * 512 < size / 2, `${blocks} blocks of ${size} bytes`);
+    const checked = verifyImage(output, { format: 'qcow2', base, maximumVirtualBytes, unprivilegedIds, signal });
+    assert.match((await failure(checked)).message, /no qcow2 image/);
+  });
+}
+
 interface Converted {
   readonly convert?: readonly string[];
   readonly compression?: 'zlib' | 'zstd';
@@ -201,6 +224,7 @@ test('converts everything where appending fails', async ({ raw }) => {
     base: { ...real.base, qcow2: template.base.qcow2 },
     overlayPath: real.overlay,
     outputPath: real.output,
+    outputFormat: 'qcow2',
     compression: 'zlib',
     unprivilegedIds,
     signal: new AbortController().signal,
@@ -234,6 +258,7 @@ test('an aborted repack throws the reason and leaves no file', async ({ raw }) =
   const repacking = repack({
     ...paths,
     outputPath: folder.file('output'),
+    outputFormat: 'qcow2',
     compression: 'zstd',
     unprivilegedIds,
     signal: controller.signal,
@@ -257,6 +282,7 @@ test('a full disk is reported as such, and nothing is left on it', async ({ raw 
     const repacking = repack({
       ...paths,
       outputPath: `${small}/output`,
+      outputFormat: 'qcow2',
       compression: 'zlib',
       unprivilegedIds,
       signal: new AbortController().signal,
@@ -305,7 +331,7 @@ test('an output whose partitions are not those of the base is refused', async ({
   });
   const signal = new AbortController().signal;
   const error = await failure(
-    verifyImage(done.output, { base: done.base, maximumVirtualBytes, unprivilegedIds, signal }),
+    verifyImage(done.output, { format: 'qcow2', base: done.base, maximumVirtualBytes, unprivilegedIds, signal }),
   );
   assert.is(error.code, 'image.output');
   assert.match(error.message, /partitions differ/);

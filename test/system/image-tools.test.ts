@@ -100,8 +100,8 @@ try {
   await createOverlay(common);
   await exec('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 30M 1M', common.overlayPath]);
   const outputPath = WORK + '/build/output';
-  const packed = await repack({ ...common, outputPath, compression: 'zlib', onProgress: () => {} });
-  await verifyImage(outputPath, { base, maximumVirtualBytes, unprivilegedIds, signal });
+  const packed = await repack({ ...common, outputPath, outputFormat: 'qcow2', compression: 'zlib', onProgress: () => {} });
+  await verifyImage(outputPath, { format: 'qcow2', base, maximumVirtualBytes, unprivilegedIds, signal });
   console.log('built by ' + packed.method);
 } catch (error) {
   console.log(error.code + ': ' + error.message);

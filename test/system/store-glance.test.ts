@@ -53,6 +53,16 @@ storeConformance(() => {
   };
 });
 
+test('a raw image is one for Glance too', async () => {
+  const build = await finishedBuild(directory);
+  const [[image], origin] = build.given;
+  const { glanceStore } = await connect(cloud);
+  const [stored] = await glanceStore.put([{ ...image, format: 'raw' }], origin, quiet);
+  const [found] = await client.glance.list(build.buildId, quiet);
+  assert.equal([stored.format, found?.disk_format], ['raw', 'raw']);
+  await glanceStore.remove(build.buildId, quiet);
+});
+
 test("an image is active in Glance, with what consumers look for, and Debian's client reads it back whole", async () => {
   const build = await finishedBuild(directory, { ticketId: 'Tïcket 77' });
   const { glanceStore } = await connect(cloud, { settings: { glanceProperties: { hw_disk_bus: 'virtio' } } });

@@ -8,7 +8,7 @@ import { recogniseFile } from '../recognise-file.ts';
 import { decompressByTool, type UnpackLimits, unpack } from './decompress.ts';
 import { convertForeign } from './foreign.ts';
 import { theImage } from './member.ts';
-import { writeSparse } from './sparse-file.ts';
+import { writeUnpacked } from './sparse-file.ts';
 import { readTarMembers } from './tar.ts';
 import { readZipMembers } from './zip.ts';
 
@@ -78,7 +78,7 @@ async function unwrap(path: string, wrapping: Wrapping, outputPath: string, opti
       if (wrapping === 'zip') return await extractFromZip(input, size, output, limits);
       if (wrapping === 'tar') return await extractFromTar(input, size, output, limits);
       const content = unpack(input, { offset: 0, sizeBytes: size }, wrapping, limits);
-      await writeSparse(output, content, maximumBytes);
+      await writeUnpacked(output, content, maximumBytes);
     }
   }
 }
@@ -99,7 +99,7 @@ async function extractFromZip(
   }
   const range = { offset: image.dataOffset, sizeBytes: image.sizeBytes };
   const content = unpack(input, range, image.method, limits);
-  const written = await writeSparse(output, checked(content), limits.maximumBytes);
+  const written = await writeUnpacked(output, checked(content), limits.maximumBytes);
   if (written === image.contentBytes && checksum === image.crc32) return;
   throw new ImageBuilderError('image.corrupt', `the zip archive is damaged: ${plain(image.name)} has another checksum`);
 }
@@ -121,7 +121,7 @@ async function extractFromTar(
       limits.onProgress((before + fraction * sizeBytes) / Math.max(1, image.sizeBytes));
     const range = { offset: image.dataOffset + before, sizeBytes };
     const content = unpack(input, range, 'stored', { signal: limits.signal, onProgress });
-    await writeSparse(output, content, limits.maximumBytes, contentOffset);
+    await writeUnpacked(output, content, limits.maximumBytes, contentOffset);
     done += sizeBytes;
   }
   await output.truncate(image.contentBytes);

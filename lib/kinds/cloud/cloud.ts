@@ -1,7 +1,6 @@
 import { chmod, stat } from 'node:fs/promises';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
-import type { BaseImage } from '../../fetch/base-image.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
@@ -9,11 +8,12 @@ import { createOverlay } from '../../image/overlay.ts';
 import { repack } from '../../image/repack.ts';
 import { unwrapImage, wrappings } from '../../image/unwrap/unwrap.ts';
 import { verifyImage } from '../../image/verify.ts';
+import type { BaseSize } from '../../limits/space-plan.ts';
 import { bootLoaderEnvironment, bootLoaderSeal } from '../disk/boot-loader.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
 import { planSpace } from './space.ts';
 
-/** Cloud images: one disk with a partition table, as qcow2 or raw. The finished image is a compressed qcow2. */
+/** Cloud images: one disk with a partition table, as qcow2 or raw. The finished image is a compressed qcow2, or raw. */
 export const cloud = {
   baseFile: {
     formats: ['qcow2', 'raw'],
@@ -44,20 +44,22 @@ export const cloud = {
       onProgress: options.onProgress,
     });
     if (path !== base.path) await chmod(path, 0o444);
-    const { blocks } = await stat(path);
     const inspection = await inspectImage(path, options);
-    return inspected({ path, sizeBytes: path === base.path ? base.sizeBytes : blocks * 512 }, inspection, options);
+    const storedBytes = (await stat(path)).blocks * 512;
+    const fileBytes = path === base.path ? base.sizeBytes : storedBytes;
+    const packedBytes = options.outputFormat === 'raw' ? (inspection.qcow2?.allocatedBytes ?? storedBytes) : fileBytes;
+    return inspected({ path, size: { fileBytes, packedBytes } }, inspection, options);
   },
 } as const satisfies ImageKind;
 
 function inspected(
-  base: Pick<BaseImage, 'path' | 'sizeBytes'>,
+  base: { readonly path: string; readonly size: Omit<BaseSize, 'diskBytes'> },
   inspection: ImageInspection,
-  { maximumVirtualBytes, unprivilegedIds }: InspectOptions,
+  { maximumVirtualBytes, unprivilegedIds, outputFormat }: InspectOptions,
 ): InspectedImage {
   return {
-    size: { fileBytes: base.sizeBytes, diskBytes: inspection.virtualSizeBytes },
-    format: 'qcow2',
+    size: { ...base.size, diskBytes: inspection.virtualSizeBytes },
+    format: outputFormat,
     async open(place, { signal }) {
       await createOverlay({
         basePath: base.path,
@@ -75,17 +77,24 @@ function inspected(
     },
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack({ overlayPath }, path, { onLog, ...options }) {
-      const input = { basePath: base.path, base: inspection, overlayPath, outputPath: path, unprivilegedIds };
+      const files = { basePath: base.path, base: inspection, overlayPath, outputPath: path };
+      const input = { ...files, outputFormat, unprivilegedIds };
       const { method, reason } = await repack({ ...input, ...options });
       onLog(`packed by ${method}${reason === undefined ? '' : `: ${reason}`}`);
     },
     async check(path, name, { signal, onProgress }) {
       const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
         hashFile(path, { signal: both, onProgress }),
-        verifyImage(path, { base: inspection, maximumVirtualBytes, unprivilegedIds, signal: both }),
+        verifyImage(path, {
+          format: outputFormat,
+          base: inspection,
+          maximumVirtualBytes,
+          unprivilegedIds,
+          signal: both,
+        }),
       ]);
-      // No media type is registered for qcow2.
-      return [{ role: 'image', name, mediaType: 'application/octet-stream', path, ...digests, format: 'qcow2' }];
+      // No media type is registered for qcow2 and raw disks.
+      return [{ role: 'image', name, mediaType: 'application/octet-stream', path, ...digests, format: outputFormat }];
     },
   };
 }

@@ -22,12 +22,12 @@ export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePla
       const image = base + usualChangeBytes;
       return needs((isCopied ? base : 0) + scratchBytes + usualChangeBytes + image, base, image);
     },
-    beforeChange({ fileBytes, diskBytes }, growthBytes) {
+    beforeChange({ diskBytes, packedBytes }, growthBytes) {
       // A package is written twice, as it is downloaded and as it is installed, and dpkg's own files come on top.
       const changes = Math.min(diskBytes, Math.max(usualChangeBytes, Math.ceil((growthBytes ?? 0) * 1.5)));
-      return needs(scratchBytes + changes + fileBytes + changes, 0, fileBytes + changes);
+      return needs(scratchBytes + changes + packedBytes + changes, 0, packedBytes + changes);
     },
-    beforeRepack: (baseBytes, overlayBytes) => needs(baseBytes + overlayBytes, 0, baseBytes + overlayBytes),
+    beforeRepack: (packedBytes, overlayBytes) => needs(packedBytes + overlayBytes, 0, packedBytes + overlayBytes),
     beforeUpload: (imageBytes) => needs(0, 0, imageBytes),
   };
 }

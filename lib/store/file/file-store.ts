@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { Checksums, ImageResult } from '../../api/event.ts';
 import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
+import { writeSparse } from '../../write-sparse.ts';
 import {
   type Artifact,
   type Artifacts,
@@ -177,20 +177,7 @@ async function move(from: string, to: string, options: StorePutOptions): Promise
     await rename(from, to);
   } catch (error) {
     if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
-    const { size } = await stat(from);
-    let copied = 0;
-    await pipeline(
-      createReadStream(from, { highWaterMark: 1024 * 1024 }),
-      async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) {
-          copied += chunk.length;
-          options.onProgress(copied, size);
-          yield chunk;
-        }
-      },
-      createWriteStream(to),
-      { signal: options.signal },
-    );
+    await copySparse(from, to, options);
   }
   const file = await open(to, 'r+');
   try {
@@ -200,6 +187,19 @@ async function move(from: string, to: string, options: StorePutOptions): Promise
   } finally {
     await file.close();
   }
+}
+
+/** A raw disk is mostly empty, and its holes are not to fill the store. */
+async function copySparse(from: string, to: string, { signal, onProgress }: StorePutOptions): Promise<void> {
+  const { size } = await stat(from);
+  await using target = await open(to, 'wx');
+  let copied = 0;
+  for await (const chunk of createReadStream(from, { highWaterMark: 1024 * 1024, signal })) {
+    await writeSparse(target, chunk, copied);
+    copied += chunk.length;
+    onProgress(copied, size);
+  }
+  await target.truncate(copied);
 }
 
 async function syncFolder(path: string): Promise<void> {

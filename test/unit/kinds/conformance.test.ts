@@ -38,7 +38,13 @@ const samples: Readonly<Record<ImageType, Samples>> = {
 };
 
 const { unprivilegedIds } = loadConfig({}).tools;
-const options = { maximumVirtualBytes: 2 ** 30, unprivilegedIds, signal: new AbortController().signal };
+const outputFormat = 'qcow2';
+const options = {
+  maximumVirtualBytes: 2 ** 30,
+  unprivilegedIds,
+  outputFormat,
+  signal: new AbortController().signal,
+} as const;
 const foreign = [
   ...Object.values(foreignFiles).map(({ content }) => Buffer.from(content)),
   ...Object.values(samples).flatMap(({ files }) => files),
@@ -102,7 +108,7 @@ for (const [type, kind] of Object.entries<ImageKind>(imageKinds)) {
     const MiB = 2 ** 20;
     const needs = plan.beforeDownload(100 * MiB);
     for (const folder of ['work', 'cache', 'store'] as const) assert.ok(needs[folder] >= 100 * MiB, folder);
-    const size = { fileBytes: 100 * MiB, diskBytes: 4096 * MiB };
+    const size = { fileBytes: 100 * MiB, diskBytes: 4096 * MiB, packedBytes: 100 * MiB };
     assert.ok(plan.beforeChange(size, 2000 * MiB).work > plan.beforeChange(size, null).work);
     assert.ok(plan.beforeUpload(100 * MiB).store >= 100 * MiB);
   });

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -40,6 +40,20 @@ test('an image is beside its SHA256SUMS, and image.json names no others where th
   const read = (file: string) => readFile(join(root, 'store', build.buildId, file), 'utf8');
   assert.is(await read('SHA256SUMS'), `${checksums.sha256} *${name}\n`);
   assert.equal(JSON.parse(await read('image.json')), { name, size: 9, checksums, format: 'qcow2' });
+});
+
+test('the holes of a raw image stay holes on another file system', async () => {
+  const build = await finishedBuild(root, { bytes: 9 });
+  await truncate(build.image.path, 64 * MiB);
+  const [given, ...rest] = build.given;
+  const [image] = await createFileStore(store).put(
+    [{ ...given[0], sizeBytes: 64 * MiB, format: 'raw' }],
+    ...rest,
+    quiet,
+  );
+  const { size, blocks } = await stat(fileURLToPath(image.location));
+  assert.equal([image.format, size], ['raw', 64 * MiB]);
+  assert.ok(blocks * 512 < MiB, `${blocks} blocks`);
 });
 
 test('an image that lost bytes is not found, and the next put replaces it', async () => {

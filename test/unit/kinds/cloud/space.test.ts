@@ -17,7 +17,7 @@ test('the plan of a download of unknown size has only the changes', () => {
 });
 
 test('changes have the size that apt reports, with room on top, and never more than that of the disk', () => {
-  const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB };
+  const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB, packedBytes: 300 * MiB };
   assert.is(planSpace(one, 0).beforeChange(base, null).work, 1324 * MiB);
   assert.is(planSpace(one, 0).beforeChange(base, 10 * MiB).work, 1324 * MiB);
   assert.is(planSpace(one, 0).beforeChange(base, 2 * GiB).work, 300 * MiB + 6 * GiB);
@@ -25,11 +25,17 @@ test('changes have the size that apt reports, with room on top, and never more t
 });
 
 test('the room of the guest beside the changes is counted as long as an image is open', () => {
-  const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB };
+  const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB, packedBytes: 300 * MiB };
   const [without, plan] = [planSpace(one, 0), planSpace(one, 2 * GiB)];
   assert.is(plan.beforeDownload(MiB).work, without.beforeDownload(MiB).work + 2 * GiB);
   assert.is(plan.beforeChange(base, null).work, without.beforeChange(base, null).work + 2 * GiB);
   assert.equal(plan.beforeRepack(MiB, MiB), without.beforeRepack(MiB, MiB));
+});
+
+test('an image that is not compressed has room for the data of its disk', () => {
+  const base = { fileBytes: 300 * MiB, diskBytes: 10 * GiB, packedBytes: GiB };
+  assert.is(planSpace(one, 0).beforeChange(base, null).work, GiB + 1024 * MiB);
+  assert.is(planSpace({ ...one, store: 2 }, 0).beforeChange(base, null).store, GiB + 512 * MiB);
 });
 
 test('images that go elsewhere take no room in a store’s folder', () => {
