@@ -1,16 +1,27 @@
 import { z } from 'zod';
-import { bytes, list, MiB, seconds } from './formats.ts';
+import { bytes, list, MiB, seconds, wholeNumber, yesNo } from './formats.ts';
+import { parseGlanceProperties } from './glance-properties.ts';
 import { type Declarations, type SettingsOf, setting } from './setting.ts';
 
-const properties = list
-  .pipe(
-    z.array(
-      z.string().regex(/^(?!os_glance_|imagebuilder_|ticket_id=)[a-z][a-z0-9_:]*=[^=]+$/, {
-        error: 'must be pairs such as hw_disk_bus=virtio, with names that Glance and Image Builder leave free',
-      }),
-    ),
-  )
-  .transform((pairs) => Object.fromEntries(pairs.map((pair) => pair.split('=', 2) as [string, string])));
+const properties = z.string().transform((text, context) => {
+  const parsed = parseGlanceProperties(text);
+  if ('properties' in parsed) return parsed.properties;
+  context.addIssue({ code: 'custom', message: parsed.fault });
+  return z.NEVER;
+});
+
+/** Glance keeps these numbers in a column of 32 bits with a sign. */
+const glanceNumber = wholeNumber.refine((value) => value < 2 ** 31, { error: 'must be less than 2147483648' });
+
+/** Properties that describe an image. Those by which it is recognised and checked are not among them. */
+export const omissibleProperties = [
+  'os_distro',
+  'os_version',
+  'architecture',
+  'ticket_id',
+  'imagebuilder_series',
+  'imagebuilder_base_sha256',
+] as const;
 
 /** Stores of finished images. */
 export const storeSettings = {
@@ -32,7 +43,43 @@ export const storeSettings = {
     'IMAGEBUILDER_GLANCE_PROPERTIES',
     properties,
     '',
-    'Properties that every image in Glance gets, such as `hw_disk_bus=virtio,hw_qemu_guest_agent=yes`.',
+    'Properties that every image in Glance gets, such as `hw_disk_bus=virtio,trait:HW_CPU_X86_AVX2=required`, separated by commas; or a JSON object ([docs/openstack.md](docs/openstack.md#properties)).',
+  ),
+  glanceOmittedProperties: setting(
+    'IMAGEBUILDER_GLANCE_OMIT_PROPERTIES',
+    list.pipe(
+      z.array(
+        z.enum(omissibleProperties, {
+          error: `must be some of ${omissibleProperties.join(', ')}; images are recognised by the others`,
+        }),
+      ),
+    ),
+    '',
+    'Properties of Image Builder’s own that images do not get, where a cloud protects them, such as `os_distro,architecture`.',
+  ),
+  glanceTags: setting(
+    'IMAGEBUILDER_GLANCE_TAGS',
+    list.pipe(z.array(z.string().max(255, { error: 'must be tags of at most 255 characters' }))),
+    '',
+    'Tags that images in Glance get beside `imagebuilder`, separated by commas.',
+  ),
+  glanceMinimumDiskGiB: setting(
+    'IMAGEBUILDER_GLANCE_MIN_DISK',
+    glanceNumber,
+    '0',
+    'Disk in GiB that a machine needs to be started from an image (`min_disk`).',
+  ),
+  glanceMinimumMemoryMiB: setting(
+    'IMAGEBUILDER_GLANCE_MIN_RAM',
+    glanceNumber,
+    '0',
+    'Memory in MiB that a machine needs to be started from an image (`min_ram`).',
+  ),
+  glanceProtected: setting(
+    'IMAGEBUILDER_GLANCE_PROTECTED',
+    yesNo,
+    'false',
+    'Whether images in Glance are protected from deletion.',
   ),
   swiftContainer: setting(
     'IMAGEBUILDER_SWIFT_CONTAINER',

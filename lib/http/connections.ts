@@ -36,7 +36,7 @@ export interface ConnectionsOptions {
 
 export interface HttpRequest {
   /** Default: GET. */
-  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly headers?: HttpHeaders;
   readonly body?: string | Buffer;
   /** Part of a file to send as the body, in place of `body`. */

@@ -106,8 +106,15 @@ export function createOpenStackStores({
     session,
     glance: createGlanceStore({
       session,
-      visibility: settings.glanceVisibility,
-      properties: settings.glanceProperties,
+      traits: {
+        visibility: settings.glanceVisibility,
+        properties: settings.glanceProperties,
+        omitted: settings.glanceOmittedProperties,
+        tags: settings.glanceTags,
+        minimumDiskGiB: settings.glanceMinimumDiskGiB,
+        minimumMemoryMiB: settings.glanceMinimumMemoryMiB,
+        protected: settings.glanceProtected,
+      },
       beside: objects,
       retry,
       log,

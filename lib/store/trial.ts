@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,8 @@ import type { Store } from './store.ts';
 
 /** The common part of the checks of stores: a tiny image that takes the way of a finished one, and is removed. */
 
-const tinyBytes = 64 * 1024;
+const clusterBytes = 64 * 1024;
+const tinyBytes = 4 * clusterBytes;
 
 /** Describes the room that a quota leaves; null for an unknown one. Throws where the tiny image has none. */
 export function describeRoom(bytes: number | null): string {
@@ -17,14 +18,14 @@ export function describeRoom(bytes: number | null): string {
   return `leaves ${Math.floor(bytes / 1024 ** 2)} MiB`;
 }
 
-/** Puts an image of random bytes, which the store itself verifies, and removes it. */
+/** Puts an empty disk in the format of most builds, which the store itself verifies, and removes it. */
 export async function tryStore(store: Pick<Store, 'put' | 'remove'>, signal: AbortSignal): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-store-check-'));
   try {
     const origin = { ...tinyOrigin, buildId: randomUUID() };
     await store.put(await tinyImage(directory), origin, { signal, onProgress: () => {} });
     await store.remove(origin.buildId, { signal });
-    return `${tinyBytes} bytes put, verified and removed again`;
+    return `a qcow2 of ${tinyBytes} bytes put, verified and removed again`;
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -40,19 +41,40 @@ const tinyOrigin: Omit<Origin, 'buildId'> = {
 };
 
 async function tinyImage(directory: string): Promise<Artifacts> {
-  const content = randomBytes(tinyBytes);
+  const content = emptyQcow2();
   const digest = (algorithm: string) => createHash(algorithm).update(content).digest('hex');
-  const path = join(directory, 'check.raw');
+  const path = join(directory, 'check.qcow2');
   await writeFile(path, content);
   return [
     {
       role: 'image',
-      name: 'imagebuilder-store-check.raw',
+      name: 'imagebuilder-store-check.qcow2',
       mediaType: 'application/octet-stream',
       path,
       sizeBytes: content.length,
       checksums: { sha256: digest('sha256'), sha512: digest('sha512') },
-      format: 'raw',
+      format: 'qcow2',
     },
   ];
+}
+
+/**
+ * An empty disk of 1 MiB as qcow2, version 3 (docs/interop/qcow2.txt of QEMU): header, refcount table, refcount block and L1
+ * table take a cluster each, and nothing else is in use.
+ */
+function emptyQcow2(): Buffer {
+  const image = Buffer.alloc(tinyBytes);
+  image.write('QFI\xfb', 0, 'latin1');
+  image.writeUInt32BE(3, 4); // version
+  image.writeUInt32BE(Math.log2(clusterBytes), 20);
+  image.writeBigUInt64BE(1024n * 1024n, 24); // virtual size
+  image.writeUInt32BE(1, 36); // entries of the L1 table
+  image.writeBigUInt64BE(BigInt(3 * clusterBytes), 40); // L1 table
+  image.writeBigUInt64BE(BigInt(clusterBytes), 48); // refcount table
+  image.writeUInt32BE(1, 56); // clusters of the refcount table
+  image.writeUInt32BE(4, 96); // 1 << 4 bits of a reference count
+  image.writeUInt32BE(104, 100); // bytes of the header
+  image.writeBigUInt64BE(BigInt(2 * clusterBytes), clusterBytes); // refcount block
+  for (let cluster = 0; cluster < 4; cluster += 1) image.writeUInt16BE(1, 2 * clusterBytes + 2 * cluster);
+  return image;
 }

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkStores } from '#lib/store/check.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
 import { afterBytes, allText, finishedBuild, MiB, never, quiet } from '../conformance/finished-build.ts';
 import { storeConformance } from '../conformance/store.ts';
-import { quickRetry } from '../conformance/store-inputs.ts';
+import { quickRetry, storeInputs } from '../conformance/store-inputs.ts';
 import { failure } from '../failure.ts';
 import { type Client, connect, storeInCloud } from './store-cloud.ts';
 
@@ -210,6 +211,61 @@ test('where a quota leaves no room for all properties an image has those that id
   const [stored] = await client.glanceStore.put(...build.given, quiet);
   await cloud.setGlanceLimits({});
   assert.is((await client.glanceStore.find(build.buildId, quiet))?.[0].id, stored.id);
+});
+
+test('an image has the properties, tags and needs that settings give it, in values of every form', async () => {
+  const environment = {
+    IMAGEBUILDER_GLANCE_PROPERTIES:
+      'trait:HW_CPU_X86_AVX2=required, hw:Mixed_Case=Yes Sir, os_command_line=console=ttyS0 quiet, note="a, \\"b\\" c=d ", Größe=groß, empty=',
+    IMAGEBUILDER_GLANCE_TAGS: 'golden,noble',
+    IMAGEBUILDER_GLANCE_MIN_DISK: '10',
+    IMAGEBUILDER_GLANCE_MIN_RAM: '512',
+    IMAGEBUILDER_GLANCE_PROTECTED: 'true',
+    IMAGEBUILDER_GLANCE_OMIT_PROPERTIES: 'os_distro',
+  };
+  const build = await finishedBuild(directory);
+  const { glanceStore, session } = await connect(cloud, { environment });
+  const [stored] = await glanceStore.put(...build.given, quiet);
+  const shown = JSON.parse(
+    (await session.send('image', { method: 'GET', path: `/v2/images/${stored.id}`, ...quiet })).text,
+  );
+  assert.equal([shown.min_disk, shown.min_ram, shown.protected], [10, 512, true]);
+  assert.equal(shown.tags.sort(), ['golden', 'imagebuilder', 'noble']);
+  assert.is(shown['trait:HW_CPU_X86_AVX2'], 'required');
+  assert.is(shown['hw:Mixed_Case'], 'Yes Sir');
+  assert.is(shown.os_command_line, 'console=ttyS0 quiet');
+  assert.is(shown.note, 'a, "b" c=d ');
+  assert.is(shown.Größe, 'groß');
+  assert.is(shown.empty, '');
+  assert.is(shown.os_distro, undefined);
+  assert.is(shown.os_version, '24.04');
+
+  await glanceStore.remove(build.buildId, quiet);
+  assert.equal(await statuses(build.buildId), [], 'protection keeps Image Builder from no clean-up of its own');
+});
+
+test('the check uploads what a build would: it fails where builds would fail, and only there', async () => {
+  const check = async (environment: Record<string, string> = {}) => {
+    const inputs = await storeInputs({ ...cloud.environment, ...environment, IMAGEBUILDER_STORE: 'glance' });
+    return (await Array.fromAsync(checkStores(inputs))).at(-1);
+  };
+  await cloud.setGlanceLimits({ diskFormats: ['raw'] });
+  const raw = await check();
+  assert.equal([raw?.what, raw?.ok], ['Glance upload', false]);
+  assert.match(raw?.detail ?? '', /qcow2/);
+  await cloud.setGlanceLimits({ diskFormats: ['qcow2'], protectedProperties: ['os_distro', 'secret'] });
+  const named = await check();
+  assert.not.ok(named?.ok);
+  assert.match(
+    named?.detail ?? '',
+    /protects the property os_distro: leave it out with IMAGEBUILDER_GLANCE_OMIT_PROPERTIES/,
+  );
+  const rest = { IMAGEBUILDER_GLANCE_OMIT_PROPERTIES: 'os_distro' };
+  const secret = await check({ ...rest, IMAGEBUILDER_GLANCE_PROPERTIES: 'secret=1' });
+  assert.match(secret?.detail ?? '', /protects the property secret: take it out of IMAGEBUILDER_GLANCE_PROPERTIES/);
+  const well = await check({ ...rest, IMAGEBUILDER_GLANCE_PROTECTED: 'true' });
+  assert.ok(well?.ok, well?.detail);
+  await cloud.setGlanceLimits({});
 });
 
 test("an image that is to be public is refused to a member, with Glance's reason", async () => {

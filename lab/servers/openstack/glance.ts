@@ -15,6 +15,10 @@ export interface GlanceOptions {
   /** Quota of one project, such as `30MB`. */
   readonly storageQuota?: string;
   readonly propertyQuota?: number;
+  /** Default: Glance's own list. */
+  readonly diskFormats?: readonly string[];
+  /** Properties that only administrators may use. */
+  readonly protectedProperties?: readonly string[];
 }
 
 export const servicePassword = 'service-password';
@@ -35,9 +39,16 @@ export async function startGlance(options: GlanceOptions): Promise<Server> {
 /** Writes glance-api.conf; a restart applies it. */
 export async function writeGlanceConfiguration(options: GlanceOptions): Promise<void> {
   const { directory, port, authUrl, certificateAuthority, imageSizeCapBytes, storageQuota, propertyQuota } = options;
+  const { diskFormats, protectedProperties } = options;
   const at = (name: string) => join(directory, name);
   for (const name of ['images', 'staging', 'tasks', 'work', 'lock']) await mkdir(at(name), { recursive: true });
   const url = `http://127.0.0.1:${port}`;
+  const rules = [...(protectedProperties ?? []).map((name) => [`^${name}$`, 'admin']), ['.*', 'admin,member']];
+  const protection = rules.map(([name = '', role]) => [
+    name,
+    Object.fromEntries(['create', 'read', 'update', 'delete'].map((action) => [action, role])),
+  ]);
+  await writeFile(at('protection.conf'), ini(Object.fromEntries(protection)));
   const sections = {
     DEFAULT: {
       bind_host: '127.0.0.1',
@@ -52,7 +63,9 @@ export async function writeGlanceConfiguration(options: GlanceOptions): Promise<
       ...(imageSizeCapBytes === undefined ? {} : { image_size_cap: imageSizeCapBytes }),
       ...(storageQuota === undefined ? {} : { user_storage_quota: storageQuota }),
       ...(propertyQuota === undefined ? {} : { image_property_quota: propertyQuota }),
+      ...(protectedProperties === undefined ? {} : { property_protection_file: at('protection.conf') }),
     },
+    ...(diskFormats === undefined ? {} : { image_format: { disk_formats: diskFormats.join(',') } }),
     database: { connection: `sqlite:///${at('glance.db')}` },
     glance_store: { default_backend: 'files' },
     files: { filesystem_store_datadir: at('images') },

@@ -32,7 +32,10 @@ export interface OpenStack extends AsyncDisposable {
   command(args: readonly string[]): Promise<ExecResult>;
 }
 
-export type GlanceLimits = Pick<GlanceOptions, 'imageSizeCapBytes' | 'storageQuota' | 'propertyQuota'>;
+export type GlanceLimits = Pick<
+  GlanceOptions,
+  'imageSizeCapBytes' | 'storageQuota' | 'propertyQuota' | 'diskFormats' | 'protectedProperties'
+>;
 
 export interface OpenStackOptions {
   readonly services?: readonly ('glance' | 'swift')[];

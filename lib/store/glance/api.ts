@@ -22,6 +22,8 @@ export interface Glance {
    * Bytes that the project's quota leaves; null where there is none, or Glance does not report it (before API 2.16).
    */
   room(options: CallOptions): Promise<number | null>;
+  /** Allows an image to be deleted. Does nothing where there is none. */
+  unprotect(id: string, options: CallOptions): Promise<void>;
   /** Does nothing where there is none. */
   remove(id: string, options: CallOptions & { readonly retry?: RetryPolicy }): Promise<void>;
 }
@@ -75,6 +77,16 @@ export function createGlance(session: Session): Glance {
       const answer = await call('GET', '/info/usage', { okStatuses: [403, 404], signal });
       const usage = answer.status === 200 ? parse(Usage, answer).usage.image_size_total : undefined;
       return usage === undefined || usage.limit < 0 ? null : Math.max(0, usage.limit - usage.usage) * MiB;
+    },
+    async unprotect(id, { signal }) {
+      await session.send('image', {
+        method: 'PATCH',
+        path: path(`/images/${id}`),
+        headers: { 'content-type': 'application/openstack-images-v2.1-json-patch' },
+        json: [{ op: 'replace', path: '/protected', value: false }],
+        okStatuses: [404],
+        signal,
+      });
     },
     async remove(id, options) {
       const answer = await call('DELETE', `/images/${id}`, { ...options, okStatuses: [400, 404] });

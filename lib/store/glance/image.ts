@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ImageResult } from '../../api/event.ts';
+import { omissibleProperties } from '../../config/store.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { ImageArtifact, Origin } from '../artifact.ts';
 
@@ -20,6 +21,7 @@ export const GlanceImage = z.object({
   os_hash_algo: z.string().nullish(),
   os_hash_value: z.string().nullish(),
   created_at: z.string(),
+  protected: z.boolean().optional(),
   /** Properties that the image must have, written before it is uploaded. */
   imagebuilder_size: z.coerce.number().int().optional().catch(undefined),
   imagebuilder_sha256: hex(64).optional().catch(undefined),
@@ -43,6 +45,19 @@ const architectures: Readonly<Record<string, string>> = {
   ppc64el: 'ppc64le',
 };
 
+/** The operator's settings for every image. */
+export interface ImageTraits {
+  readonly visibility: 'private' | 'shared' | 'community' | 'public';
+  /** Properties such as `hw_disk_bus`. */
+  readonly properties: Readonly<Record<string, string>>;
+  /** Names of properties that images do not get. */
+  readonly omitted: readonly string[];
+  readonly tags: readonly string[];
+  readonly minimumDiskGiB: number;
+  readonly minimumMemoryMiB: number;
+  readonly protected: boolean;
+}
+
 /** The properties by which a build's image is recognised and checked; they must have room in any quota. */
 export function identifyingProperties(image: ImageArtifact, buildId: string, others: number): Record<string, string> {
   return {
@@ -57,21 +72,24 @@ export function identifyingProperties(image: ImageArtifact, buildId: string, oth
 /** The properties for people and schedulers. All values are text, because Glance takes nothing else. */
 export function describingProperties(
   origin: Origin,
-  configured: Readonly<Record<string, string>>,
+  { properties, omitted }: Pick<ImageTraits, 'properties' | 'omitted'>,
 ): Record<string, string> {
-  return {
+  const own = {
     os_distro: origin.distribution,
     os_version: origin.distributionVersion,
     architecture: architectures[origin.architecture] ?? origin.architecture,
     ticket_id: String(origin.ticketId),
     imagebuilder_series: origin.series,
     imagebuilder_base_sha256: origin.baseImageSha256,
-    ...configured,
   };
+  return { ...Object.fromEntries(Object.entries(own).filter(([name]) => !omitted.includes(name))), ...properties };
 }
 
+/** Whether an image can do without the property. */
+export const isOmissible = (name: string) => omissibleProperties.some((each) => each === name);
+
 /** The body of POST /v2/images without properties. Throws `store.refused` for a format that Glance does not have. */
-export function newImage(image: ImageArtifact, visibility: string) {
+export function newImage(image: ImageArtifact, traits: ImageTraits) {
   if (formats[image.format] === undefined) {
     throw new ImageBuilderError(
       'store.refused',
@@ -82,8 +100,11 @@ export function newImage(image: ImageArtifact, visibility: string) {
     name: image.name,
     disk_format: image.format,
     container_format: 'bare',
-    visibility,
-    tags: ['imagebuilder'],
+    visibility: traits.visibility,
+    tags: [...new Set(['imagebuilder', ...traits.tags])],
+    min_disk: traits.minimumDiskGiB,
+    min_ram: traits.minimumMemoryMiB,
+    protected: traits.protected,
   };
 }
 

@@ -13,15 +13,15 @@ import {
   faultOf,
   type GlanceImage,
   hasUnknownDigest,
+  type ImageTraits,
   identifyingProperties,
+  isOmissible,
   newImage,
 } from './image.ts';
 
 export interface GlanceStoreOptions {
   readonly session: Session;
-  readonly visibility: 'private' | 'shared' | 'community' | 'public';
-  /** Properties for every image: `hw_disk_bus` and the like. */
-  readonly properties: Readonly<Record<string, string>>;
+  readonly traits: ImageTraits;
   readonly beside: Pick<Objects, 'find' | 'put' | 'remove'>;
   readonly retry: RetryPolicy;
   readonly log: Log;
@@ -70,14 +70,15 @@ export async function upload(
   }
 }
 
-/** Removes an image, after everything beside it, which no other record leads to. */
+/** Removes an image, a protected one too, after everything beside it, which no other record leads to. */
 export async function removeImage(
-  { id, imagebuilder_others: others }: GlanceImage,
+  { id, imagebuilder_others: others, protected: isProtected }: GlanceImage,
   glance: Glance,
   beside: GlanceStoreOptions['beside'],
   signal: AbortSignal,
 ): Promise<void> {
   if (others !== undefined) await beside.remove(id, { signal });
+  if (isProtected === true) await glance.unprotect(id, { signal });
   await glance.remove(id, { signal });
 }
 
@@ -86,17 +87,42 @@ async function create(
   [image, ...others]: Artifacts,
   origin: Origin,
   glance: Glance,
-  { visibility, properties, signal, log }: GlanceStoreOptions & StorePutOptions,
+  { traits, signal, log }: GlanceStoreOptions & StorePutOptions,
 ): Promise<GlanceImage> {
   const identifying = identifyingProperties(image, origin.buildId, others.length);
-  const record = { ...newImage(image, visibility), ...identifying };
+  const record = { ...newImage(image, traits), ...identifying };
+  const describing = describingProperties(origin, traits);
   try {
-    return await glance.create({ ...describingProperties(origin, properties), ...record }, { signal });
+    return await glance.create({ ...describing, ...record }, { signal });
   } catch (error) {
-    if (!(error instanceof UpstreamError) || error.upstreamStatus !== 413) throw error;
+    if (!(error instanceof UpstreamError)) throw error;
+    if (error.upstreamStatus !== 413)
+      throw ofProtectedProperty(error, traits, Object.keys({ ...describing, ...identifying }));
     log.warn('Glance takes no more properties, so the image gets only those that identify it', { error });
     return glance.create(record, { signal });
   }
+}
+
+/**
+ * Adds the remedy to a refusal by the cloud's property protections, which Glance words as "Attribute 'x' is reserved."
+ */
+function ofProtectedProperty(
+  error: UpstreamError,
+  { properties }: ImageTraits,
+  names: readonly string[],
+): UpstreamError {
+  const name = names.find((each) => error.message.includes(`'${each}'`));
+  if (error.upstreamStatus !== 403 || name === undefined) return error;
+  const remedy = Object.hasOwn(properties, name)
+    ? 'take it out of IMAGEBUILDER_GLANCE_PROPERTIES'
+    : isOmissible(name)
+      ? 'leave it out with IMAGEBUILDER_GLANCE_OMIT_PROPERTIES'
+      : 'the cloud has to allow it, since images are recognised by it';
+  return storeError(`this cloud protects the property ${name}: ${remedy} (${error.message})`, {
+    transient: false,
+    upstreamStatus: 403,
+    cause: error,
+  });
 }
 
 /** Waits until Glance is done with the image and checks it. Throws UpstreamError with the fault. */

@@ -30,7 +30,7 @@ export interface CallOptions {
 }
 
 export interface Call extends CallOptions {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Path below the endpoint, with a slash first; or a function of the endpoint where the path is not below it. */
   readonly path: string | ((endpoint: string) => string);
   readonly headers?: Readonly<Record<string, string>>;

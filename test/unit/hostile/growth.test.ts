@@ -28,6 +28,7 @@ import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
+import { parseGlanceProperties } from '#lib/config/glance-properties.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
 import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
@@ -129,6 +130,15 @@ const parsers: readonly Growing[] = [
       ['LABEL=', ''],
       ['/dev/disk/by-label/', ''],
       ['LABEL="', '"'],
+    ],
+  },
+  {
+    name: 'properties for Glance',
+    run: parseGlanceProperties,
+    frames: [
+      ['a="', '"'],
+      ['a=', ',b=1'],
+      ['{"a": "', '"}'],
     ],
   },
   { name: 'octal escapes', run: unescapeOctal },

@@ -154,16 +154,51 @@ test('images go to the store that is configured, by type where OpenStack is ther
   assert.throws(() => kinds('glance', false), /set OS_CLOUD or OS_AUTH_URL, or the secret openstack-clouds/);
 });
 
-test('properties that Glance or Image Builder own cannot be configured', () => {
-  assert.equal(
-    loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: 'hw_disk_bus=virtio, hw_machine_type=q35' }).store.glanceProperties,
-    {
-      hw_disk_bus: 'virtio',
-      hw_machine_type: 'q35',
-    },
-  );
-  for (const text of ['os_glance_x=1', 'imagebuilder_build_id=1', 'ticket_id=1', 'virtio']) {
-    assert.throws(() => loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: text }), /IMAGEBUILDER_GLANCE_PROPERTIES/);
+const propertiesOf = (text: string) => loadConfig({ IMAGEBUILDER_GLANCE_PROPERTIES: text }).store.glanceProperties;
+
+test('properties have names and values as Glance takes them', () => {
+  for (const [text, properties] of [
+    ['', {}],
+    ['hw_disk_bus=virtio, hw_machine_type=q35,', { hw_disk_bus: 'virtio', hw_machine_type: 'q35' }],
+    ['trait:HW_CPU_X86_AVX2=required', { 'trait:HW_CPU_X86_AVX2': 'required' }],
+    ['a=b=c\nA = two words', { a: 'b=c', A: 'two words' }],
+    ['a="x, y=z", b=1', { a: 'x, y=z', b: '1' }],
+    ['a="say \\"x\\""', { a: 'say "x"' }],
+    ['a=,b=""', { a: '', b: '' }],
+    ['{"a b": "c, d", "e": ""}', { 'a b': 'c, d', e: '' }],
+    ['Min_Disk=5', { Min_Disk: '5' }],
+  ] as const) {
+    assert.equal(propertiesOf(text), properties, text);
+  }
+});
+
+test('properties that Glance or Image Builder own are refused by name, with the setting in their place', () => {
+  const base =
+    'id status visibility owner checksum size virtual_size os_hash_algo os_hash_value created_at updated_at self schema file min_disk min_ram protected tags name disk_format container_format os_hidden locations stores direct_url deleted deleted_at location';
+  for (const name of [...base.split(' '), 'os_glance_x', 'imagebuilder_build_id', 'ticket_id']) {
+    assert.throws(
+      () => propertiesOf(`hw_disk_bus=virtio,${name}=5`),
+      (error: Error) => error.message.includes(`IMAGEBUILDER_GLANCE_PROPERTIES must not have ${name}: `),
+    );
+  }
+  assert.throws(() => propertiesOf('min_disk=5'), /IMAGEBUILDER_GLANCE_MIN_DISK sets it/);
+});
+
+test('properties that could be read in two ways are refused, and say how to write them', () => {
+  for (const [text, message] of [
+    ['virtio', /virtio is none/],
+    ['=x', /=x is none/],
+    ['a=b,c', /c is none \(a value with a comma needs double quotes\)/],
+    ['a=b c=d', /whether the value of a ends at its first blank/],
+    ['a="b', /a quote that is not closed/],
+    ['a="b" c', /text between the end of a quote and the next comma/],
+    ['a=1,a=2', /has a twice/],
+    ['{"a": 5}', /must have text as the value of a/],
+    ['{a', /begins like JSON/],
+    [`${'x'.repeat(256)}=1`, /names of 1 to 255 characters/],
+    [`x=${'é'.repeat(32_768)}`, /more than 65535 bytes in x/],
+  ] as const) {
+    assert.throws(() => propertiesOf(text), message, text.slice(0, 20));
   }
 });
 
