@@ -44,6 +44,7 @@ export const errorTable = {
   'build.cancelled': row('request', 409, false, 'The build was cancelled'),
   'build.timeout': row('service', 504, true, 'The build took longer than its time limit'),
   'build.attempts_exhausted': row('service', 500, false, 'The build failed on every attempt'),
+  'build.lost': row('service', 500, true, 'RabbitMQ has lost the job of the build'),
   'image.not_found': row('request', 404, false, 'The base image was not found'),
   'image.checksum': row('upstream', 502, true, 'The base image does not match its checksum'),
   'image.unverified': row('request', 422, false, 'The base image is not verified as the operator demands'),

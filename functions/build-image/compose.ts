@@ -1,7 +1,7 @@
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
-import { openBroker } from '#lib/queue/broker.ts';
+import { openBroker, reviveEveryMs } from '#lib/queue/broker.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import type { BuildImageDependencies } from './build-image.ts';
 
@@ -9,7 +9,7 @@ import type { BuildImageDependencies } from './build-image.ts';
 export async function compose(): Promise<BuildImageDependencies & AsyncDisposable> {
   const config = loadConfig(process.env, 'build-image');
   const log = createLog({ ...config.log, fields: { function: 'build-image' } });
-  const broker = await openBroker({ ...config.broker, name: 'imagebuilder build-image', log });
+  const broker = await openBroker({ ...config.broker, reviveEveryMs, name: 'imagebuilder build-image', log });
   const wake = createWake({ ...config.wake, log });
   return {
     broker,

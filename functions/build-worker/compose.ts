@@ -7,7 +7,7 @@ import { createLog } from '#lib/log.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
-import { openBroker } from '#lib/queue/broker.ts';
+import { openBroker, reviveEveryMs } from '#lib/queue/broker.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { whyToolsStayRoot } from '#lib/unprivileged.ts';
@@ -47,7 +47,9 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const settings = { egress, folders, guest, http, image, limits, packages, tools, verification };
   const buildTools = opened.use(await openBuildTools({ settings, storeFor, userAgent, log }));
   const { client } = buildTools;
-  const broker = opened.use(await openBroker({ ...config.broker, name: `imagebuilder build-worker ${name}`, log }));
+  const broker = opened.use(
+    await openBroker({ ...config.broker, reviveEveryMs, name: `imagebuilder build-worker ${name}`, log }),
+  );
   const wake = opened.use(createWake({ ...config.wake, log }));
   const deliveries = opened.use(
     createDeliveries({

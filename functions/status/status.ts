@@ -65,12 +65,15 @@ async function report(broker: Broker, query: Query, { caller }: Call): Promise<S
     throw new ImageBuilderError('build.not_found', `no build "${query.build_id}" is known here`);
   }
   const depth = problem === null ? await broker.jobs.depth().catch(() => null) : null;
+  const aside = problem === null ? await broker.jobs.aside().catch(() => null) : null;
   return {
     status: problem === null ? 'ok' : 'degraded',
     version,
     broker: {
       reachable: problem === null,
       queue_depth: depth,
+      dropped: aside?.dropped ?? null,
+      buried: aside?.buried ?? null,
       ...(problem === null ? {} : { message: problem }),
     },
     ...lists,

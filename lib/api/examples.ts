@@ -28,7 +28,7 @@ export const exampleAccepted: Accepted = {
 export const exampleStatus: Status = {
   status: 'ok',
   version: '0.2.0',
-  broker: { reachable: true, queue_depth: 0 },
+  broker: { reachable: true, queue_depth: 0, dropped: 0, buried: 0 },
   workers: [
     {
       name: 'worker-1',

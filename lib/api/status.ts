@@ -38,7 +38,16 @@ export const Status = z.object({
   /** `ok`, or `degraded` while the broker is out of reach: the builds shown are then the last ones known. */
   status: z.enum(['ok', 'degraded']),
   version: z.string(),
-  broker: z.object({ reachable: z.boolean(), queue_depth: z.int().nullable(), message: z.string().optional() }),
+  broker: z.object({
+    reachable: z.boolean(),
+    /** Jobs that wait for a worker. */
+    queue_depth: z.int().nullable(),
+    /** Jobs that RabbitMQ has dropped, for a policy of the operator, and that were not put back yet. */
+    dropped: z.int().nullable(),
+    /** Jobs that were given up and lie in `imagebuilder.buried`. */
+    buried: z.int().nullable(),
+    message: z.string().optional(),
+  }),
   /** Workers that sent an event within the retention of the events stream, newest first. */
   workers: z.array(
     z.object({

@@ -94,10 +94,12 @@ function describeGuest({ kind, accelerator, reason }: GuestReport): string {
 export function describeStatus(status: Status): string {
   const { broker } = status;
   const queue = broker.queue_depth === null ? 'queue depth unknown' : `${broker.queue_depth} in the queue`;
+  const dropped = broker.dropped ? `, ${broker.dropped} dropped by RabbitMQ` : '';
+  const buried = broker.buried ? `, ${broker.buried} given up` : '';
   const lines = [
     `Image Builder ${status.version}: ${status.status}`,
     broker.reachable
-      ? `RabbitMQ: reachable, ${queue}`
+      ? `RabbitMQ: reachable, ${queue}${dropped}${buried}`
       : `RabbitMQ: out of reach${broker.message === undefined ? '' : `, ${plain(broker.message)}`}; what follows is the last that is known`,
     `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map(describeWorker).join(', ')}`,
   ];

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
+import { pause } from '../async.ts';
 import type { Log } from '../log.ts';
 import type { NotificationWay, Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
@@ -74,6 +75,8 @@ export interface BrokerOptions {
   readonly log: Log;
   /** Name of the connection in RabbitMQ. Default `imagebuilder`. */
   readonly name?: string;
+  /** Interval at which this process puts jobs that RabbitMQ has dropped back into the queue. Default: it does not. */
+  readonly reviveEveryMs?: number;
 }
 
 /** Limit for everything that an HTTP call waits for: it is answered with 503 rather than late. */
@@ -83,6 +86,11 @@ const eventPatienceMs = 10_000;
 /** How long a worker's first event waits for the `queued` event, whose process may have died. */
 const queuedPatienceMs = 2_000;
 const withdrawalPatienceMs = 10_000;
+/**
+ * Interval for functions that change jobs. A message-ttl on every queue drops a job for good where it is shorter: any
+ * other only sends it around.
+ */
+export const reviveEveryMs = 15_000;
 
 /**
  * Opens the broker. Returns at once, also while RabbitMQ is away: operations that need it then wait a little and throw
@@ -114,6 +122,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   const jobs = openJobs(connection, { leaseMs: options.leaseMs, patienceMs: callPatienceMs, log });
   /** The newest event under way of each build: the next one waits for it. */
   const underWay = new Map<string, Promise<unknown>>();
+  const stopping = new AbortController();
   let closing = false;
 
   const publishEvent = async (event: BuildEvent, options: PublishEventOptions = {}): Promise<Verdict> => {
@@ -169,6 +178,15 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     }
   };
 
+  const revive = async (everyMs: number) => {
+    while (!closing) {
+      await pause(everyMs, stopping.signal);
+      if (closing || !connection.reachable().reachable) continue;
+      await jobs.revive().catch((error: unknown) => log.info('dropped jobs not put back yet', { error }));
+    }
+  };
+  const reviving = options.reviveEveryMs === undefined ? undefined : revive(options.reviveEveryMs);
+
   return {
     jobs,
     ledger: follower.ledger,
@@ -194,6 +212,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     reachable: () => connection.reachable(),
     async [Symbol.asyncDispose]() {
       closing = true;
+      stopping.abort();
+      await reviving;
       await Promise.allSettled(underWay.values());
       await progress[Symbol.asyncDispose]();
       await jobs[Symbol.asyncDispose]();

@@ -20,6 +20,8 @@ export interface BrokerConnection extends AsyncDisposable {
   publish(message: QueueMessage, patienceMs: number): Promise<void>;
   /** A new channel, for the caller to close. Waits up to `patienceMs` for the connection, then throws `broker.unreachable`. */
   openChannel(patienceMs: number): Promise<ConfirmChannel>;
+  /** Runs `setup` again, for a queue that is gone. Throws `broker.unreachable`. */
+  setUpAgain(patienceMs: number): Promise<void>;
 }
 
 /** A persistent message to a queue that must exist. */
@@ -162,7 +164,9 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
           if (connected !== null) await within(options.setup(connected), deadline - Date.now());
         } catch (error) {
           if (error instanceof RangeError || error instanceof TypeError) throw toImageBuilderError(error);
-          if (Date.now() + retryDelayMs >= deadline) throw unreachable(error);
+          if (Date.now() + retryDelayMs >= deadline) {
+            throw isNack(error) ? refusal(message.queue, error) : unreachable(error);
+          }
           log.debug('publishing again', { queue: message.queue, reason: reasonOf(error) });
         }
         await sleep(retryDelayMs);
@@ -180,12 +184,30 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
       }
     },
 
+    async setUpAgain(patienceMs) {
+      try {
+        if (connected !== null) await within(options.setup(connected), patienceMs);
+      } catch (error) {
+        throw error instanceof ImageBuilderError ? error : unreachable(error);
+      }
+    },
+
     async [Symbol.asyncDispose]() {
       connected = null;
       usableSince = null;
       await recovering.close();
     },
   };
+}
+
+/** True when RabbitMQ has refused the message itself: amqplib has no code for that. */
+function isNack(error: unknown): boolean {
+  return error instanceof Error && error.message === 'message nacked';
+}
+
+function refusal(queue: string, cause: unknown): ImageBuilderError {
+  const detail = `RabbitMQ takes no message for the queue ${queue}: it is full, by the max-length or max-length-bytes of a policy, or has no majority of its nodes`;
+  return new ImageBuilderError('broker.unreachable', detail, { cause, retryAfterSeconds });
 }
 
 /** Closes a channel that may be closed already. */

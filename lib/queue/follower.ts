@@ -9,6 +9,7 @@ import { createLiveLedger, type LiveLedger, unreadable } from './live-ledger.ts'
 import { encodeRecord, type StreamRecord } from './record.ts';
 import { createRefresh } from './refresh.ts';
 import { createRefresher } from './refresher.ts';
+import { recordsOf } from './restored.ts';
 import { readStream } from './stream-reader.ts';
 import { queues } from './topology.ts';
 
@@ -30,6 +31,8 @@ export interface FollowerOptions {
   readonly refreshSpreadMs: number;
   readonly log: Log;
 }
+
+const restorePatienceMs = 10_000;
 
 /** Starts following. Returns at once; `ready` of its ledger resolves when the past has been read. */
 export function followEvents(connection: BrokerConnection, options: FollowerOptions): Follower {
@@ -69,6 +72,16 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     sync: mark,
     log,
   });
+  /** Makes the builds of a stream that was deleted known to the new one. */
+  const restore = async (records: readonly StreamRecord[]) => {
+    try {
+      await ledger.ready();
+      for (const record of records) await append(record, restorePatienceMs);
+    } catch (error) {
+      if (!stopping.signal.aborted) log.warn('builds of the former events stream are not in the new one', { error });
+    }
+  };
+
   const newRefresh = () => createRefresh({ ledger, ...options });
   let refresh = newRefresh();
   const refreshIfDue = createRefresher({
@@ -90,8 +103,10 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     mark,
     onCaughtUp: ledger.noteCaughtUp,
     onOtherStream() {
+      const known = ledger.builds(new Date()).flatMap(recordsOf);
       ledger.forget();
       refresh = newRefresh();
+      void restore(known);
     },
     log,
   });

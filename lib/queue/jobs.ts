@@ -2,8 +2,9 @@ import type { ConfirmChannel, GetMessage } from 'amqplib';
 import { within } from '../async.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, type QueueMessage } from './connection.ts';
+import { reviveDeadLetters } from './dead-letters.ts';
 import { type BuildJob, decodeJob, encodeJob } from './job.ts';
-import { queues } from './topology.ts';
+import { amqpCode, queues } from './topology.ts';
 
 /** The jobs that wait, are leased, or were given up. */
 export interface Jobs {
@@ -20,6 +21,10 @@ export interface Jobs {
   bury(job: BuildJob): Promise<void>;
   /** Number of jobs that wait for a worker. */
   depth(): Promise<number>;
+  /** Puts jobs that RabbitMQ has dropped back into the queue, and resolves with their number. */
+  revive(): Promise<number>;
+  /** Numbers of jobs that RabbitMQ has dropped and that were not put back yet, and of jobs that were given up. */
+  aside(): Promise<{ readonly dropped: number; readonly buried: number }>;
 }
 
 /** A job that this process has, not acknowledged yet. */
@@ -65,10 +70,12 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
     const opened = await channel();
     try {
       return await within(call(opened), patienceMs);
-    } catch {
+    } catch (error) {
       // Messages that the old channel may still receive go back to the queue when it closes.
       current = undefined;
       void closeQuietly(opened);
+      // The queue was deleted while the connection was open.
+      if (amqpCode(error) === 404) await connection.setUpAgain(patienceMs);
       return await within(call(await channel()), patienceMs);
     }
   };
@@ -105,6 +112,8 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
     };
   };
 
+  const count = async (queue: string) => (await onChannel((opened) => opened.checkQueue(queue))).messageCount;
+
   return {
     submit: (job) => send(queues.builds, job),
     handBack: (job) => send(queues.builds, job),
@@ -131,10 +140,9 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
       }
     },
 
-    async depth() {
-      const { messageCount } = await onChannel((opened) => opened.checkQueue(queues.builds));
-      return messageCount;
-    },
+    depth: () => count(queues.builds),
+    revive: () => reviveDeadLetters(connection, { patienceMs, log }),
+    aside: async () => ({ dropped: await count(queues.dead), buried: await count(queues.buried) }),
 
     async [Symbol.asyncDispose]() {
       const opened = await current?.catch(() => undefined);

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { BuildEvent } from '../api/event.ts';
 import { type BuildView, isNewest, type Verdict } from './build.ts';
 import type { Ledger } from './ledger.ts';
 import type { StreamRecord } from './record.ts';
+import { withoutLog } from './restored.ts';
 
 /**
  * Keeps builds that have not ended in the stream. RabbitMQ drops the oldest records of a full stream, and with them the
@@ -117,12 +117,6 @@ export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: Re
     }
     return records;
   }
-}
-
-function withoutLog({ log: _log, guest: _guest, error, ...event }: BuildEvent): BuildEvent {
-  if (error === undefined) return event;
-  const { log_tail: _tail, ...report } = error;
-  return { ...event, error: report };
 }
 
 function sizeOf(record: StreamRecord): number {

@@ -3,7 +3,7 @@ import { onAbort, pause, within } from '../async.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly } from './connection.ts';
 import { decodeRecord, type StreamRecord } from './record.ts';
-import { queues } from './topology.ts';
+import { amqpCode, queues } from './topology.ts';
 
 /** Reads the events stream from its beginning and follows it, over as many connections as that takes. */
 export interface StreamReader extends AsyncDisposable {
@@ -112,6 +112,8 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
         log.debug('the events stream cannot be read', {
           reason: error instanceof Error ? error.message : String(error),
         });
+        // The stream was deleted while the connection was open.
+        if (amqpCode(error) === 404) await connection.setUpAgain(channelPatienceMs).catch(() => {});
       }
       caughtUpSince = null;
       if (channel !== undefined) await closeQuietly(channel);

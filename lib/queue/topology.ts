@@ -1,7 +1,6 @@
 import type { ChannelModel, Options } from 'amqplib';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { sendConfirmed } from './connection.ts';
 
 /** The queues of Image Builder. A user of RabbitMQ needs configure, write and read on `^imagebuilder\.` for them. */
 export const queues = {
@@ -11,7 +10,10 @@ export const queues = {
   leases: 'imagebuilder.leases',
   /** Jobs that were given up, for an operator to look at. */
   buried: 'imagebuilder.buried',
-  /** RabbitMQ puts a job here that has reached `deliveryLimit`. Each new connection moves what is in it to `buried`. */
+  /**
+   * RabbitMQ puts jobs here that it drops from `builds`: because a policy sets an age or a number for its messages, or at
+   * `deliveryLimit`. They go back to `builds` (`dead-letters.ts`).
+   */
   dead: 'imagebuilder.dead',
   /** The log of all events: a stream. */
   events: 'imagebuilder.events',
@@ -51,7 +53,7 @@ const deadLettersTo = (queue: string) => ({
 const retentionArguments = ['x-max-age', 'x-max-length-bytes', 'x-stream-max-segment-size-bytes'] as const;
 
 /**
- * Declares every queue, and empties `dead`. A stream that exists with another retention is used unchanged, with a
+ * Declares every queue. A stream that exists with another retention is used unchanged, with a
  * warning: RabbitMQ changes it by policy only. Throws `config.invalid` when a name is taken by a queue of another kind.
  */
 export async function declareTopology(model: ChannelModel, retention: Retention, log: Log): Promise<void> {
@@ -78,25 +80,6 @@ export async function declareTopology(model: ChannelModel, retention: Retention,
       reason: error.message,
     });
   }
-  await moveDead(model);
-}
-
-/**
- * Moves every message of `dead` to `buried`. Earlier versions kept jobs that were given up in `dead`; a queue that
- * exists cannot get the argument that keeps its messages. A connection that breaks meanwhile may leave one in both.
- */
-async function moveDead(model: ChannelModel): Promise<void> {
-  const channel = await model.createConfirmChannel();
-  channel.on('error', () => {});
-  for (;;) {
-    const message = await channel.get(queues.dead);
-    if (message === false) break;
-    const { messageId, type, timestamp, headers } = message.properties;
-    const moved = { queue: queues.buried, content: message.content, messageId: String(messageId ?? '') };
-    await sendConfirmed(channel, { ...moved, type: String(type ?? '') }, '', { timestamp, headers });
-    channel.ack(message);
-  }
-  await channel.close();
 }
 
 async function declare(model: ChannelModel, queue: string, arguments_: Record<string, string | number>): Promise<void> {

@@ -4,12 +4,16 @@ import type { BuildJob } from '../queue/job.ts';
 import type { TakenJob } from '../queue/jobs.ts';
 import { type AttemptOptions, runAttempt } from './attempt.ts';
 import { type DecisionSettings, decide, type JobDecision } from './decide.ts';
+import { endLostBuilds } from './end-lost.ts';
+import { createLostBuilds, handMs } from './lost-builds.ts';
 import { deliverCallback } from './notify.ts';
 
 /** The life of jobs on one worker: take, decide, build; until there is nothing left to do. */
 
 export interface WorkerOptions extends AttemptOptions {
   readonly settings: AttemptOptions['settings'] & DecisionSettings;
+  /** Longest time that a worker has a job in its hands. Default 90 seconds. */
+  readonly heldMs?: number;
 }
 
 export interface BuildSummary {
@@ -35,14 +39,19 @@ const appearancePatienceMs = 8_000;
 export function createWorker(options: WorkerOptions): Worker {
   const { broker, settings } = options;
   const inWork = new Set<string>();
+  const lostBuilds = createLostBuilds(settings.leaseMs, options.heldMs ?? handMs);
 
   return {
     async takeBuilds({ stopping, deadline }) {
       const summaries: BuildSummary[] = [];
       await broker.ledger.ready();
       while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
-        const taken = await broker.jobs.take();
-        if (taken === null) break;
+        const taken = await takeJob();
+        if (taken === null) {
+          const isInWork = (buildId: string) => inWork.has(buildId);
+          await endLostBuilds({ ...options, leaseMs: settings.leaseMs, lostBuilds, isInWork });
+          break;
+        }
         const { job } = taken;
         const decision = await decideAndLease(taken);
         const log = options.log.with({ build_id: job.build_id, ticket_id: job.request.ticket_id });
@@ -52,6 +61,12 @@ export function createWorker(options: WorkerOptions): Worker {
       return summaries;
     },
   };
+
+  /** The next job, also one that RabbitMQ has dropped from the queue. */
+  async function takeJob(): Promise<TakenJob | null> {
+    const taken = await broker.jobs.take();
+    return taken === null && (await broker.jobs.revive()) > 0 ? await broker.jobs.take() : taken;
+  }
 
   /**
    * Drops the job where nothing is left to do, and leases it otherwise. A job to be claimed counts as being built from

@@ -173,6 +173,8 @@ test('a buried job stays however often an operator looks at it, also one that an
   await channel.waitForConfirms();
   await using broker = await open(context);
   await broker.jobs.bury(late);
+  assert.equal(await broker.jobs.aside(), { dropped: 1, buried: 1 });
+  assert.is(await broker.jobs.revive(), 0);
   assert.is((await channel.checkQueue(queues.dead)).messageCount, 0);
   const look = async (ackAll: boolean) => {
     const found: GetMessage[] = [];

@@ -63,7 +63,7 @@ export function statusOf(builds: readonly BuildStatus[]): Status {
   return {
     status: 'ok',
     version: '0.1.0',
-    broker: { reachable: true, queue_depth: 0 },
+    broker: { reachable: true, queue_depth: 0, dropped: 0, buried: 0 },
     workers: [{ name: 'worker-1', last_seen: '2026-01-01T12:01:05Z', builds: [] }],
     running: of('running'),
     queued: of('queued'),

@@ -35,6 +35,7 @@ test('a connection that comes back again and again leaves nothing behind in the 
     },
     publish: () => new Promise<void>(() => {}),
     reachable: () => ({ reachable: true }),
+    setUpAgain: async () => {},
     usableSince: Date.now(),
     async [Symbol.asyncDispose]() {},
   } satisfies BrokerConnection;
