@@ -72,9 +72,15 @@ export const ImageResult = z.object({
   packages: z
     .array(z.object({ name: z.string(), version: z.string(), previous_version: z.string().optional() }))
     .optional(),
-  /** Number of further packages, where an event has no room for all. */
+  /** Packages of the base image that the change has removed, since they conflict with the new ones. */
+  removed: z.array(z.object({ name: z.string(), version: z.string(), architecture: z.string() })).optional(),
+  /** Numbers of further packages of the two lists, where an event has no room for all. */
   packages_omitted: z.int().positive().optional(),
-  /** News for people about the image: a mount point that could not be opened, and that nothing has written below. */
+  removed_omitted: z.int().positive().optional(),
+  /**
+   * News for people about the image: a mount point that could not be opened, and that nothing has written below; a
+   * package that is not installed under the name that it was asked for by.
+   */
   warnings: z.array(z.string()).optional(),
   base_image_sha256: z.string().optional(),
   base_image: BaseImageReport.optional(),

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { BaseImage } from './base-image.ts';
 import { check } from './faults.ts';
+import { PackageSpecification } from './package.ts';
 import { Ppa } from './ppa.ts';
 import { HttpUrl } from './url.ts';
 
@@ -9,21 +10,6 @@ import { HttpUrl } from './url.ts';
  * The schema of the body of `POST /api/v1/build_image/`. It checks the whole body, so that one answer names every
  * fault.
  */
-
-/**
- * A package as apt-get install takes it: a package name by Debian policy 5.6.1 (at least two characters, lower case),
- * optionally `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`. No package's name ends with "-",
- * by which apt-get would take it for one to remove.
- */
-export const PackageSpecification = z
-  .string()
-  .max(256)
-  .regex(
-    /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]([a-z0-9-]*[a-z0-9])?)?(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*|\/[A-Za-z][A-Za-z0-9.+-]*)?$/,
-    {
-      error: 'must be a Debian package name, optionally with ":arch" and "=version" or "/suite"',
-    },
-  );
 
 /** A name that AMQP 0-9-1 allows for an exchange (section 1.1, `exchange-name`), and that is not the broker's own. */
 export const ExchangeName = z

@@ -35,7 +35,7 @@ export async function installPackages(
   specifications: readonly string[],
   options: InstallOptions,
 ): Promise<InstallPlan> {
-  if (specifications.length === 0) return { install: [], remove: [] };
+  if (specifications.length === 0) return { install: [], remove: [], instead: new Map() };
   const first = await install(runner, specifications, options);
   if (first.error === null) return first.plan;
   if (!first.outOfStep) throw first.error;

@@ -20,6 +20,15 @@ export interface PackageChange {
   readonly previous_version?: string;
 }
 
+/** One package that a build has removed, with the version that it had. */
+export interface RemovedPackage {
+  /** The bare name, or `name:architecture` where that is not the image's own. */
+  readonly name: string;
+  readonly version: string;
+  /** `all` for packages of no particular architecture. */
+  readonly architecture: string;
+}
+
 /** Reads which packages an image has; none where it has no dpkg. Throws `image.corrupt` where dpkg cannot list them. */
 export async function readPackages(runner: ScriptRunner): Promise<InstalledPackage[]> {
   try {
@@ -55,8 +64,8 @@ export function parsePackages(lines: readonly string[]): InstalledPackage[] {
 export interface PackageDifference {
   /** New packages and those whose version changed, by name. */
   readonly changed: readonly PackageChange[];
-  /** Packages that are no longer there, by name, with the version they had. */
-  readonly removed: readonly { readonly name: string; readonly version: string }[];
+  /** Packages that are no longer there, by name. */
+  readonly removed: readonly RemovedPackage[];
 }
 
 /** The differences between two readings of an image's packages. `architecture` is the image's own. */
@@ -74,7 +83,10 @@ export function comparePackages(
     if (previous === version) return [];
     return [previous === undefined ? { name, version } : { name, version, previous_version: previous }];
   });
-  const removed = [...old].filter(([name]) => !now.has(name)).map(([name, version]) => ({ name, version }));
+  const removed = before.flatMap((entry): RemovedPackage[] => {
+    const name = displayName(entry, architecture);
+    return now.has(name) ? [] : [{ name, version: entry.version, architecture: entry.architecture }];
+  });
   const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
   return { changed: changed.sort(byName), removed: removed.sort(byName) };
 }

@@ -1,8 +1,10 @@
 import { ImageBuilderError } from '../errors.ts';
-import { parseMessages, repositoryFault } from './message.ts';
+import { type AptMessage, parseMessages, repositoryFault } from './message.ts';
 import {
   bareName,
+  listedNames,
   policyNames,
+  replacements,
   selectedNames,
   unmetDependencies,
   virtualPackages,
@@ -18,11 +20,27 @@ export interface Round {
   readonly exitCode: number;
 }
 
+/** Why a package cannot be installed, as a simulation shows it. */
+export interface Problem {
+  /**
+   * `unknown`: no such name. `no-candidate`: a name without a version that apt would take. `no-version`, `no-suite`: not
+   * the one that was asked for. `unmet`: its dependencies. `held`: changing it is. `downgrade`: an older version is asked for.
+   */
+  readonly kind: 'unknown' | 'no-candidate' | 'no-version' | 'no-suite' | 'unmet' | 'held' | 'downgrade';
+  /** The version or suite that is missing, or apt's words about dependencies. */
+  readonly text: string;
+  /** Packages that provide it, and that replace it. */
+  readonly providers: readonly string[];
+  readonly replacedBy: readonly string[];
+  /** Packages that the dependencies are about. */
+  readonly concerns: readonly string[];
+}
+
 /**
  * Which of `specifications` a round found to be impossible, and why. Throws `image.corrupt` or `apt.signature` where
  * the reason lies in none of them.
  */
-export function roundProblems(round: Round, specifications: readonly string[]): Map<string, string> {
+export function roundProblems(round: Round, specifications: readonly string[]): Map<string, Problem> {
   // apt-get takes an unknown name `name-` as a removal and `a+b` as a pattern: such a round has simulated something
   // else, and only its unknown names count.
   const unknown = unknownNames(round, specifications);
@@ -41,6 +59,7 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
   const problems = new Map([
     ...missingProblems(errors, round, specifications),
     ...unmetProblems(round, specifications),
+    ...refusedChanges(errors, round, specifications),
   ]);
   if (problems.size > 0) return problems;
   // The solver of apt 3 reports one contradiction at a time, as a numbered derivation, and nothing else.
@@ -49,35 +68,43 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
   return new Map(
     specifications
       .filter((specification) => involved.has(nameOf(specification)))
-      .map((specification) => [specification, contradiction]),
+      .map((specification) => [specification, problem('unmet', contradiction)]),
   );
 }
 
 const nameOf = (specification: string) => withoutArchitecture(bareName(specification));
 
-function unknownNames(round: Round, specifications: readonly string[]): Map<string, string> {
+function problem(kind: Problem['kind'], text: string, more: Partial<Problem> = {}): Problem {
+  return { kind, text, providers: [], replacedBy: [], concerns: [], ...more };
+}
+
+function unknownNames(round: Round, specifications: readonly string[]): Map<string, Problem> {
   const named = policyNames(round.policy);
   const exactly = new Set(named);
   const known = new Set([...named, ...named.map(withoutArchitecture)]);
   return new Map(
     specifications
       .filter((specification) => !known.has(bareName(specification)) && !exactly.has(nameOf(specification)))
-      .map((specification) => [specification, 'no repository of the image or of the PPAs has a package of this name']),
+      .map((specification) => [specification, problem('unknown', '')]),
   );
 }
 
 /** By specification, why apt-get finds no such package or version. */
 function missingProblems(errors: readonly string[], round: Round, specifications: readonly string[]) {
-  const problems = new Map<string, string>();
+  const problems = new Map<string, Problem>();
   const byName = Map.groupBy(specifications, nameOf);
   const providers = virtualPackages(round.simulation);
+  const replacedBy = replacements(round.simulation);
   for (const text of errors) {
-    for (const [pattern, reason] of missing) {
+    for (const [pattern, kind] of missing) {
       const match = pattern.exec(text);
       if (match === null) continue;
       for (const specification of byName.get(withoutArchitecture(match.groups?.name ?? '')) ?? []) {
-        if (match.groups?.wanted !== undefined && !specification.endsWith(match.groups.wanted)) continue;
-        problems.set(specification, reason(match.groups?.wanted ?? '', providers.get(bareName(specification)) ?? []));
+        const wanted = match.groups?.wanted;
+        if (wanted !== undefined && !specification.endsWith(wanted)) continue;
+        const name = bareName(specification);
+        const standIns = { providers: providers.get(name) ?? [], replacedBy: replacedBy.get(name) ?? [] };
+        problems.set(specification, problem(kind, wanted ?? '', standIns));
       }
     }
   }
@@ -85,31 +112,64 @@ function missingProblems(errors: readonly string[], round: Round, specifications
 }
 
 /** By specification, which of its dependencies cannot be met. */
-function unmetProblems(round: Round, specifications: readonly string[]): Map<string, string> {
-  const problems = new Map<string, string>();
+function unmetProblems(round: Round, specifications: readonly string[]): Map<string, Problem> {
+  const problems = new Map<string, Problem>();
   const unmet = Map.groupBy(unmetDependencies(round.simulation), ([other]) => withoutArchitecture(other));
   for (const specification of specifications) {
     const reasons = (unmet.get(nameOf(specification)) ?? []).map(([, reason]) => reason);
-    if (reasons.length > 0) problems.set(specification, reasons.join(', '));
+    if (reasons.length === 0) continue;
+    const text = reasons.join(', ');
+    const concerns = [...text.matchAll(/(?:Depends|Recommends|Conflicts|Breaks): ([a-z0-9][a-z0-9+.:-]*)/g)];
+    const names = [...new Set(concerns.map(([, name = '']) => name))].slice(0, maximumConcerns);
+    problems.set(specification, problem('unmet', text, { concerns: names }));
   }
   return problems;
 }
 
-const missing: readonly (readonly [RegExp, (wanted: string, providers: readonly string[]) => string])[] = [
-  [/^Unable to locate package (?<name>\S+)/, () => 'no repository of the image or of the PPAs has it'],
-  [/^Couldn't find any package by (?:regex|glob) '(?<name>[^']+)'/, () => 'no repository has it'],
-  [
-    /^Package '?(?<name>[^'\s]+)'? has no installation candidate/,
-    (_wanted, providers) =>
-      providers.length > 0
-        ? `it is a virtual package; ask for one that provides it: ${providers.join(', ')}`
-        : 'other packages refer to it, but no repository has it for this release and architecture',
-  ],
-  [/^Version '(?<wanted>[^']+)' for '(?<name>[^']+)' was not found/, (wanted) => `there is no version ${wanted}`],
-  [
-    /^Release '(?<wanted>[^']+)' for '(?<name>[^']+)' was not found/,
-    (wanted) => `the suite ${wanted} does not have it`,
-  ],
+/** apt is asked about so many packages behind one that cannot be installed. */
+const maximumConcerns = 20;
+
+/** Changes that apt refuses unless they are allowed by name. */
+const refusals = [
+  {
+    kind: 'held',
+    error: /^Held packages were changed/,
+    heading: /^The following held packages will be changed/,
+    general: (names: string) => `they would change packages that the base image holds: ${names} (apt-mark unhold)`,
+  },
+  {
+    kind: 'downgrade',
+    error: /^Packages were downgraded/,
+    heading: /^The following packages will be DOWNGRADED/,
+    general: (names: string) => `they would need older versions of ${names}; "allow_downgrades": true allows that`,
+  },
+  {
+    kind: null,
+    error: /^Essential packages were removed/,
+    heading: /^WARNING: The following essential packages will be removed/,
+    general: (names: string) => `they would remove ${names}, which the system cannot do without (essential packages)`,
+  },
+] as const;
+
+/** By specification, which of them apt would have to change against a hold, or to an older version. */
+function refusedChanges(errors: readonly string[], round: Round, specifications: readonly string[]) {
+  return new Map(
+    refusals.flatMap(({ kind, error, heading }): [string, Problem][] => {
+      if (kind === null || !errors.some((text) => error.test(text))) return [];
+      const names = new Set(listedNames(round.simulation, heading));
+      return specifications
+        .filter((specification) => names.has(bareName(specification)))
+        .map((specification) => [specification, problem(kind, '')]);
+    }),
+  );
+}
+
+const missing: readonly (readonly [RegExp, Problem['kind']])[] = [
+  [/^Unable to locate package (?<name>\S+)/, 'unknown'],
+  [/^Couldn't find any package by (?:regex|glob) '(?<name>[^']+)'/, 'unknown'],
+  [/^Package '?(?<name>[^'\s]+)'? has no installation candidate/, 'no-candidate'],
+  [/^Version '(?<wanted>[^']+)' for '(?<name>[^']+)' was not found/, 'no-version'],
+  [/^Release '(?<wanted>[^']+)' for '(?<name>[^']+)' was not found/, 'no-suite'],
 ];
 
 function unmetText(lines: readonly string[]): string {
@@ -122,6 +182,13 @@ export function generalReason(lines: readonly string[], exitCode: number): strin
   const signature = messages.find(({ text }) => repositoryFault(text) === 'signature');
   if (signature !== undefined)
     throw new ImageBuilderError('apt.signature', signature.text, { logTail: lines.slice(-20) });
-  const parts = [unmetText(lines), ...messages.map(({ text }) => text)].filter((text) => text !== '');
-  return parts.length === 0 ? `apt-get ended with code ${exitCode}` : parts.join('; ');
+  const parts = [unmetText(lines), ...messages.map((message) => refusal(message, lines) ?? message.text)];
+  const said = parts.filter((text) => text !== '');
+  return said.length === 0 ? `apt-get ended with code ${exitCode}` : said.join('; ');
+}
+
+function refusal({ text }: AptMessage, lines: readonly string[]): string | null {
+  const found = refusals.find(({ error }) => error.test(text));
+  const names = found === undefined ? [] : listedNames(lines, found.heading);
+  return found === undefined || names.length === 0 ? null : found.general(names.join(', '));
 }

@@ -1,9 +1,11 @@
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
-import { generalReason, type Round, roundProblems } from './resolve-problems.ts';
+import { explainProblem, explainSuites, isNowhere } from './explain.ts';
+import { readKnowledge } from './knowledge.ts';
+import { generalReason, type Problem, type Round, roundProblems } from './resolve-problems.ts';
 import { runApt } from './script.ts';
-import { bareName, type InstallPlan, parsePlan } from './simulation.ts';
+import { bareName, type InstallPlan, parsePlan, withoutArchitecture } from './simulation.ts';
 
 export interface ResolveOptions {
   /** True to take recommended packages as well. */
@@ -21,7 +23,7 @@ export async function resolvePackages(
   specifications: readonly string[],
   options: ResolveOptions,
 ): Promise<InstallPlan> {
-  const problems = new Map<string, string>();
+  const problems = new Map<string, Problem>();
   let remaining = [...new Set(specifications)];
   const general: string[] = [];
   let logTail: readonly string[] = [];
@@ -35,24 +37,38 @@ export async function resolvePackages(
       break;
     }
     logTail = round.simulation.slice(-20);
-    for (const [specification, reason] of found) problems.set(specification, reason);
+    for (const [specification, problem] of found) problems.set(specification, problem);
     if (found.size === 0) {
       general.push(generalReason(round.simulation, round.exitCode));
       break;
     }
     remaining = remaining.filter((specification) => !found.has(specification));
   }
+  const reasons = await explain(runner, problems);
   const faults = specifications.flatMap((specification, index): RequestFault[] => {
-    const message = problems.get(specification);
+    const message = reasons.byPackage.get(specification);
     return message === undefined ? [] : [{ path: `$.package_list[${index}]`, message: `${specification}: ${message}` }];
   });
-  const reasons = [...faults.map((fault) => fault.message), ...general];
+  const said = [...faults.map((fault) => fault.message), ...reasons.general, ...general];
   const subject =
     faults.length === 1 ? 'a package' : faults.length === 0 ? 'the packages' : `${faults.length} packages`;
-  throw new ImageBuilderError('apt.package', `${subject} cannot be installed: ${reasons.join('; ')}`, {
-    faults,
-    logTail,
+  throw new ImageBuilderError('apt.package', `${subject} cannot be installed: ${said.join('; ')}`, { faults, logTail });
+}
+
+/** Words for problems, with the knowledge that apt has beside the simulation. */
+async function explain(runner: ScriptRunner, problems: ReadonlyMap<string, Problem>) {
+  if (problems.size === 0) return { byPackage: new Map<string, string>(), general: [] };
+  const unknown = [...problems.values()].some(({ kind }) => kind === 'unknown');
+  const names = [...problems].flatMap(([specification, { concerns }]) => {
+    const name = bareName(specification);
+    return [name, withoutArchitecture(name), ...(/[+-]$/.test(name) ? [name.slice(0, -1)] : []), ...concerns];
   });
+  const knowledge = await readKnowledge(runner, [...new Set(names)], { allNames: unknown });
+  const byPackage = new Map(
+    [...problems].map(([specification, problem]) => [specification, explainProblem(specification, problem, knowledge)]),
+  );
+  const nowhere = [...problems].some(([specification, problem]) => isNowhere(specification, problem, knowledge));
+  return { byPackage, general: nowhere ? [explainSuites(knowledge)] : [] };
 }
 
 async function simulate(

@@ -8,13 +8,34 @@ export interface InstallPlan {
   readonly install: readonly string[];
   /** Packages to remove, because they conflict with the requested ones. */
   readonly remove: readonly string[];
+  /** The packages that apt takes for virtual ones, by their names: for one with a single provider. */
+  readonly instead: ReadonlyMap<string, string>;
 }
 
-/** `Inst name [old] (new …)` and `Remv name [old]` lines of a simulation. */
+/** `Inst name [old] (new …)` and `Remv name [old]` lines of a simulation, and `Note, selecting 'a' instead of 'b'`. */
 export function parsePlan(lines: readonly string[]): InstallPlan {
   const names = (word: string) =>
     lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.split(' ')[1] ?? '');
-  return { install: names('Inst'), remove: names('Remv') };
+  const instead = lines.flatMap((line): [string, string][] => {
+    const [, taken = '', asked = ''] = /^Note, selecting '([^']+)' instead of '([^']+)'/.exec(line) ?? [];
+    return asked === '' ? [] : [[asked, taken]];
+  });
+  return { install: names('Inst'), remove: names('Remv'), instead: new Map(instead) };
+}
+
+/** The packages under a heading such as `The following held packages will be changed:`. */
+export function listedNames(lines: readonly string[], heading: RegExp): string[] {
+  const start = lines.findIndex((line) => heading.test(line)) + 1;
+  if (start === 0) return [];
+  // A warning goes over two lines before its list.
+  const first = lines.findIndex((line, index) => index >= start && line.startsWith('  '));
+  const end = lines.findIndex((line, index) => index >= first && !line.startsWith('  '));
+  const listed = first === -1 ? [] : lines.slice(first, end === -1 ? undefined : end);
+  // `tar (due to dpkg)`: only the first is one.
+  return listed.flatMap((line) => {
+    const words = line.split(' ');
+    return words.filter((word, index) => /^[a-z0-9][a-z0-9+.:-]*$/.test(word) && words[index - 1] !== '(due');
+  });
 }
 
 /** Names that stand at the beginning of a line, with a colon: those `apt-cache policy` knows. */
@@ -38,6 +59,19 @@ export function virtualPackages(lines: readonly string[]): Map<string, string[]>
     }
   }
   return providers;
+}
+
+/** By name: `Package x is not available`, and the names below `However the following packages replace it:`. */
+export function replacements(lines: readonly string[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  let name: string | undefined;
+  for (const [index, line] of lines.entries()) {
+    name = /^Package (\S+) is not available/.exec(line)?.[1] ?? name;
+    if (name === undefined || !line.startsWith('However the following packages replace it:')) continue;
+    found.set(name, (lines[index + 1] ?? '').trim().split(' '));
+    name = undefined;
+  }
+  return found;
 }
 
 /** `The following packages have unmet dependencies:` (`Unsatisfied dependencies:` since apt 3) and what follows. */

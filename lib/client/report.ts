@@ -1,6 +1,6 @@
 import type { GuestReport } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
-import { formatBytes, formatSeconds, plain, table, truncate } from '../text.ts';
+import { formatBytes, formatSeconds, plain, someOf, table, truncate } from '../text.ts';
 import { percent, stepFraction } from './view.ts';
 
 /** A build in plain lines: its news since the last look, its end, and tables of many builds. */
@@ -61,6 +61,9 @@ export function describeEnd(build: BuildStatus): string {
     const more = packages.length - shown.length + (image.packages_omitted ?? 0);
     if (more > 0) shown.push(`and ${more} more`);
     if (packages.length > 0) rows.push(['  packages', shown.join(', ')]);
+    const removed = (image.removed ?? []).map(({ name, version }) => `${name} ${version}`);
+    if (removed.length > 0) rows.push(['  removed', someOf(removed)]);
+    for (const warning of image.warnings ?? []) rows.push(['  warning', plain(warning)]);
     return [`Build ${build.build_id} completed in ${took}`, ...table(rows)].join('\n');
   }
   if (error === undefined) return `Build ${build.build_id} ${build.state} after ${took}`;

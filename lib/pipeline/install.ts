@@ -1,5 +1,6 @@
 import type { ImageResult } from '../api/event.ts';
 import type { Apt } from '../apt/apt.ts';
+import { reportAsked } from '../apt/asked.ts';
 import { aptInside } from '../apt/inside/apt-inside.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
@@ -47,14 +48,21 @@ export async function addPpas(change: Change, { settings }: BuildTools, context:
   });
 }
 
-/** Installs packages. Resolves with those that were added or changed, dependencies included. */
+/** The part of a build's result that is about packages. */
+export interface InstallResult {
+  readonly packages: NonNullable<ImageResult['packages']>;
+  readonly removed: NonNullable<ImageResult['removed']>;
+  readonly warnings: readonly string[];
+}
+
+/** Installs packages. Resolves with those that were added, changed or removed, dependencies included. */
 export async function install(
   packages: readonly string[],
   apt: Apt,
   change: Change,
   { settings }: BuildTools,
   context: LimitedContext,
-): Promise<NonNullable<ImageResult['packages']>> {
+): Promise<InstallResult> {
   const { facts, proxy } = change.image;
   const { reporter, log } = context;
   const installation = await blameProxy(proxy, () =>
@@ -68,7 +76,10 @@ export async function install(
   if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
   const { hits, misses } = proxy.statistics;
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
-  return [...comparePackages(facts.packages, installation.packages, facts.architecture).changed];
+  const { changed, removed } = comparePackages(facts.packages, installation.packages, facts.architecture);
+  const { warnings, notices } = reportAsked(packages, { ...installation, changed });
+  for (const notice of [...warnings, ...notices]) reporter.notice(notice);
+  return { packages: [...changed], removed: [...removed], warnings };
 }
 
 function aptOptions({ image, size, sources }: Change, { reporter, space, signal }: LimitedContext): UpdateOptions {

@@ -135,7 +135,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     );
 
     const wanted = request.package_list;
-    const packages = await step(
+    const { packages, removed, warnings } = await step(
       'install',
       wanted.length === 0 ? 'no packages to install' : `installing ${wanted.join(' ')}`,
       () => install(wanted, apt, change, tools, context),
@@ -169,8 +169,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
       return await store.put(artifacts, origin, { signal, onProgress });
     });
-    const warnings = image.warnings.length === 0 ? {} : { warnings: [...image.warnings] };
-    return { ...stored, packages, ...warnings, base_image_sha256: base.sha256, base_image: describeBase(base) };
+    const news = [...image.warnings, ...warnings];
+    const optional = { ...(removed.length === 0 ? {} : { removed }), ...(news.length === 0 ? {} : { warnings: news }) };
+    return { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) };
   });
 }
 

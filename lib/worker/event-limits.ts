@@ -24,6 +24,7 @@ const maximumReasonBytes = 500;
 const maximumWarningsBytes = 4 * 1024;
 /** Most bytes of the name of a package, and of its version. */
 const maximumNameBytes = 256;
+/** Of packages that were added, changed or removed; the last have at most a quarter of it. */
 const maximumPackagesBytes = 40 * 1024;
 /** A URL of a request in ASCII fits without a cut. */
 const maximumUrlBytes = 2_048;
@@ -105,7 +106,7 @@ export function boundGuest(report: GuestReport): GuestReport {
   return { ...report, reason: boundText(report.reason, maximumReasonBytes) };
 }
 
-/** The result with as many of its packages as fit; the others are counted. */
+/** The result with as many of its packages as fit, added and removed; the others are counted. */
 export function boundImage(image: ImageResult): ImageResult {
   const { base_image: base, warnings } = image;
   return {
@@ -122,21 +123,34 @@ function boundBase(base: BaseImageReport): BaseImageReport {
 }
 
 function boundPackages(image: ImageResult): ImageResult {
-  if (image.packages === undefined) return image;
-  const packages: NonNullable<ImageResult['packages']> = [];
+  const removed = boundList(image.removed ?? [], maximumPackagesBytes / 4);
+  const packages = boundList(image.packages ?? [], maximumPackagesBytes - removed.bytes);
+  return {
+    ...image,
+    ...(image.packages === undefined ? {} : { packages: packages.kept }),
+    ...(packages.omitted === 0 ? {} : { packages_omitted: packages.omitted }),
+    ...(image.removed === undefined ? {} : { removed: removed.kept }),
+    ...(removed.omitted === 0 ? {} : { removed_omitted: removed.omitted }),
+  };
+}
+
+/** The first of the packages that fit, each of their texts bounded. */
+function boundList<Entry extends { readonly name: string; readonly version: string }>(
+  entries: readonly Entry[],
+  maximumBytes: number,
+): { readonly kept: Entry[]; readonly bytes: number; readonly omitted: number } {
+  const kept: Entry[] = [];
   let bytes = 0;
-  for (const { name, version, previous_version: previous } of image.packages) {
-    const bounded = {
-      name: boundText(name, maximumNameBytes),
-      version: boundText(version, maximumNameBytes),
-      ...(previous === undefined ? {} : { previous_version: boundText(previous, maximumNameBytes) }),
-    };
-    bytes += Buffer.byteLength(JSON.stringify(bounded)) + 1;
-    if (bytes > maximumPackagesBytes) break;
-    packages.push(bounded);
+  for (const entry of entries) {
+    const bounded = Object.fromEntries(
+      Object.entries<string>(entry).map(([name, text]) => [name, boundText(text, maximumNameBytes)]),
+    ) as Entry;
+    const size = Buffer.byteLength(JSON.stringify(bounded)) + 1;
+    if (bytes + size > maximumBytes) break;
+    bytes += size;
+    kept.push(bounded);
   }
-  const omitted = image.packages.length - packages.length;
-  return { ...image, packages, ...(omitted === 0 ? {} : { packages_omitted: omitted }) };
+  return { kept, bytes, omitted: entries.length - kept.length };
 }
 
 /** An error for callers, with the newest lines of `log` where it has no log of its own. */

@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import { aptsAreAlike } from './apt/alike.ts';
 import { type AptHouse, openHouse } from './apt/house.ts';
 import { workerIsSafe } from './apt/outside.ts';
+import { reasonsAreTrue } from './apt/reasons.ts';
 import { sourcesAreRead } from './apt/sources.ts';
 import { upstreamGoesWrong } from './apt/upstream.ts';
 
@@ -18,6 +19,7 @@ test.after(async () => {
 });
 
 aptsAreAlike(test);
+reasonsAreTrue(test);
 workerIsSafe(test);
 sourcesAreRead(test);
 upstreamGoesWrong(test);

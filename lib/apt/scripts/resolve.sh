@@ -7,5 +7,6 @@ exec 2>&1
 echo '== policy'
 xargs apt-cache -c "$JOB/apt.conf" policy <"$JOB/names"
 echo '== simulation'
-apt-get -c "$JOB/apt.conf" -y -q "$recommends" -s install "$@" </dev/null
+# With -q, apt would not say which package it takes for a virtual one.
+apt-get -c "$JOB/apt.conf" -y -q=0 "$recommends" -s install "$@" </dev/null
 echo "exit:$?" >&3

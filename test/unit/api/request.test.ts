@@ -5,8 +5,9 @@ import { z } from 'zod';
 import { anyBaseImage, baseImage } from '#lib/api/base-image.ts';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { check } from '#lib/api/faults.ts';
+import { PackageSpecification } from '#lib/api/package.ts';
 import { formatPpa, Ppa } from '#lib/api/ppa.ts';
-import { BuildRequest, buildRequest, ExchangeName, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
+import { BuildRequest, buildRequest, ExchangeName, parseBuildRequest } from '#lib/api/request.ts';
 import { HttpUrl } from '#lib/api/url.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { holds } from '../holds.ts';
@@ -234,6 +235,25 @@ test('package names follow Debian policy, with a version, suite or architecture'
     './hello.deb',
   ]) {
     assert.is(accepts(PackageSpecification, text), false, text);
+  }
+});
+
+test('the forms of apt-get that are not taken here are each called what they are', () => {
+  for (const [text, reason] of [
+    ['jq-', /"jq-" is apt-get’s way to remove a package/],
+    ['php*', /"php\*" is a pattern/],
+    ['^php[0-9]$', /must be a Debian package name/],
+    ['linux-image-[0-9]', /is a pattern/],
+    ['?installed', /is a pattern of apt/],
+    ['standard^', /"standard\^" is a task/],
+    ['./hello_1.0_all.deb', /is a file/],
+    ['https://example.org/x.deb', /is a file/],
+    ['hello=', /ends before the version/],
+    ['Hello', /has a capital letter/],
+    ['hello world', /must be a Debian package name/],
+  ] as const) {
+    const { error } = PackageSpecification.safeParse(text);
+    assert.match(error?.issues[0]?.message ?? '', reason, text);
   }
 });
 

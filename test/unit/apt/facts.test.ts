@@ -99,7 +99,7 @@ test('changes of a build have the versions before and after, foreign architectur
       { name: 'libc6:i386', version: '2.37' },
       { name: 'new', version: '1' },
     ],
-    removed: [{ name: 'old', version: '1' }],
+    removed: [{ name: 'old', version: '1', architecture: 'all' }],
   });
 });
 

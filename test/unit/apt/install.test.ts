@@ -26,6 +26,8 @@ test('versions, suites, virtual packages and packages without a candidate each h
 You should explicitly select one to install.
 
 Package ghost is not available, but is referred to by another package.
+However the following packages replace it:
+  ghost2 spook
 
 E: Package 'mta' has no installation candidate
 E: Package 'ghost' has no installation candidate
@@ -34,9 +36,18 @@ E: Release 'sid' for 'b' was not found`;
   const names = ['mta', 'ghost', 'a=9', 'b/sid', 'c'];
   const problems = roundProblems(round(policyOf('mta', 'ghost', 'a', 'b', 'c'), simulation), names);
   assert.equal([...problems.keys()], ['mta', 'ghost', 'a=9', 'b/sid']);
-  assert.match(problems.get('mta') ?? '', /postfix, exim4/);
-  assert.match(problems.get('a=9') ?? '', /no version 9/);
-  assert.match(problems.get('b/sid') ?? '', /suite sid/);
+  const reasons = [...problems.values()].map(({ kind, text, providers, replacedBy }) => [
+    kind,
+    text,
+    providers,
+    replacedBy,
+  ]);
+  assert.equal(reasons, [
+    ['no-candidate', '', ['postfix', 'exim4'], []],
+    ['no-candidate', '', [], ['ghost2', 'spook']],
+    ['no-version', '9', [], []],
+    ['no-suite', 'sid', [], []],
+  ]);
 });
 
 test('unmet dependencies are reported package by package, whatever the release of apt calls them', () => {
@@ -48,10 +59,14 @@ test('unmet dependencies are reported package by package, whatever the release o
 E: Unable to correct problems, you have held broken packages.`;
     const problems = roundProblems(round(policyOf('a', 'b', 'c'), simulation), ['a', 'b', 'c']);
     assert.equal(
-      [...problems],
+      [...problems].map(([name, { text, concerns }]) => [name, text, concerns]),
       [
-        ['a', 'Depends: x (>= 2) but it is not installable, Depends: y but it is not going to be installed'],
-        ['b', 'Conflicts: c but 1.0 is to be installed'],
+        [
+          'a',
+          'Depends: x (>= 2) but it is not installable, Depends: y but it is not going to be installed',
+          ['x', 'y'],
+        ],
+        ['b', 'Conflicts: c but 1.0 is to be installed', ['c']],
       ],
     );
   }
@@ -65,7 +80,7 @@ test('the contradictions of apt 3’s own solver name the packages that are in t
       [no choices]`;
   const problems = roundProblems(round(policyOf('a', 'b'), simulation), ['a', 'b']);
   assert.equal([...problems.keys()], ['a']);
-  assert.match(problems.get('a') ?? '', /a:amd64 Depends libsoup \(>= 2\.74\) but none of the choices/);
+  assert.match(problems.get('a')?.text ?? '', /a:amd64 Depends libsoup \(>= 2\.74\) but none of the choices/);
 });
 
 test('packages of the base image that do not fit together are the image’s fault', () => {
@@ -85,12 +100,14 @@ E: Unmet dependencies. Try 'apt --fix-broken install' with no packages (or speci
 
 test('a plan lists what is installed, upgraded and removed', () => {
   const lines = [
+    "Note, selecting 'exim' instead of 'mta'",
     'Remv foe [1.0]',
     'Inst a [1.0] (2.0 Debian:12 [amd64])',
     'Inst b (1 x [all])',
     'Conf a (2.0 x [amd64])',
   ];
-  assert.equal(parsePlan(lines), { install: ['a', 'b'], remove: ['foe'] });
+  const instead = new Map([['mta', 'exim']]);
+  assert.equal(parsePlan(lines), { install: ['a', 'b'], remove: ['foe'], instead });
 });
 
 const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, [], { sources: [] });

@@ -93,6 +93,15 @@ test('the end of a build says where the image is, or what to do', () => {
   sha256    ${'a'.repeat(64)}
   packages  hello 2.10-3`,
   );
+  const image = completed.image && {
+    ...completed.image,
+    removed: [{ name: 'foe', version: '1.0', architecture: 'all' }],
+    warnings: ['mta was asked for\u0007'],
+  };
+  assert.match(
+    describeEnd({ ...completed, ...(image && { image }) }),
+    /\n {2}removed {3}foe 1\.0\n {2}warning {3}mta was asked for$/,
+  );
   assert.is(
     describeEnd(failed),
     `Build 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 failed in step install after 1 min 05 s: Packages cannot be found: helo

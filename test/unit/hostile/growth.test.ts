@@ -7,9 +7,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import { packageOf, parseDpkgFailure } from '#lib/apt/dpkg-failure.ts';
+import { explainProblem } from '#lib/apt/explain.ts';
 import { parseFacts } from '#lib/apt/facts.ts';
 import { installError } from '#lib/apt/install.ts';
 import { parseInstalledSize } from '#lib/apt/installed-size.ts';
+import { parseKnowledge } from '#lib/apt/knowledge.ts';
 import { parseMessages, repositoryFault, repositorySuite, repositoryUrl } from '#lib/apt/message.ts';
 import { parseArchiveName } from '#lib/apt/outside/archives.ts';
 import { choosingOptions } from '#lib/apt/outside/configuration.ts';
@@ -20,6 +22,7 @@ import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
+import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
 import { parseKeyListing } from '#lib/apt/signing-key.ts';
@@ -203,6 +206,8 @@ const parsers: readonly Growing[] = [
     ],
     frames: [
       ['Inst ', ''],
+      ["Note, selecting '", "' instead of 'x'"],
+      ['a:\nb:\nThe following held packages will be changed:\n  ', '\nE: Held packages were changed'],
       ['a:\nb:\nE: Unable to satisfy dependencies ', ' a:amd64=1 is selected for install'],
       ['a:\nb:\nThe following packages have unmet dependencies:\n a : ', ''],
       ['a:\nb:\nPackage a is a virtual package provided by:\n  ', '\nE: Package a has no installation candidate'],
@@ -210,12 +215,30 @@ const parsers: readonly Growing[] = [
     ],
     units: [
       'Inst a\n',
+      "Note, selecting 'a' instead of 'b'\n",
+      'Package a is not available\nHowever the following packages replace it:\n  b\n',
       ' a : b\n',
       'a:\n',
       'Package a is a virtual package provided by:\n  x\n',
       'E: Package a has no installation candidate\n',
       ' a:amd64=1 is selected for install',
     ],
+  },
+  {
+    name: 'what apt knows of packages',
+    run: (text) => {
+      const known = parseKnowledge(lines(text));
+      parsePolicies(lines(text));
+      parseSuites(lines(text));
+      const problem = { kind: 'unknown', text, providers: [], replacedBy: [], concerns: [text] } as const;
+      return [explainProblem('x', problem, known), explainProblem('x', { ...problem, kind: 'unmet' }, known)];
+    },
+    frames: [
+      ['== names\n', ''],
+      ['== policy\nx:\n     1.0 500\n        500 http://x ', '/main amd64 Packages'],
+      ['      release ', ',n=x'],
+    ],
+    units: ['x:\n', '     1 500\n', '      500 http://x x/main amd64 Packages\n', '      release n=x,c=y\n', 'xy\n'],
   },
   {
     name: 'status lines of apt',

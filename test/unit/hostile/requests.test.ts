@@ -3,9 +3,10 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleRequest } from '#lib/api/examples.ts';
+import { PackageSpecification } from '#lib/api/package.ts';
 import { formatPpa, Ppa } from '#lib/api/ppa.ts';
 import { Problem } from '#lib/api/problem.ts';
-import { BuildRequest, ExchangeName, PackageSpecification, parseBuildRequest } from '#lib/api/request.ts';
+import { BuildRequest, ExchangeName, parseBuildRequest } from '#lib/api/request.ts';
 import { queues } from '#lib/queue/topology.ts';
 import {
   type Answer,

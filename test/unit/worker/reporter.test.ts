@@ -199,10 +199,18 @@ for (const [what, unit] of Object.entries(longTexts)) {
       signed_by: null,
       checksums_url: `http://x/${long}`,
     };
-    await end({ state: 'completed', image: { ...image, packages, warnings: Array(100).fill(long), base_image: base } });
+    const removed = packages.map((entry) => ({ ...entry, architecture: unit }));
+    const finished = { ...image, packages, removed, warnings: Array(100).fill(long), base_image: base };
+    await end({ state: 'completed', image: finished });
     assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
-    const { packages: told = [], packages_omitted: omitted = 0 } = events.at(-1)?.image ?? {};
-    assert.is(told.length + omitted, 5_000);
+    const last = events.at(-1)?.image;
+    for (const [kept, omitted] of [
+      [last?.packages, last?.packages_omitted],
+      [last?.removed, last?.removed_omitted],
+    ] as const) {
+      assert.ok((kept?.length ?? 0) > 0);
+      assert.is((kept?.length ?? 0) + (omitted ?? 0), 5_000);
+    }
   });
 }
 

@@ -1,0 +1,32 @@
+import { z } from 'zod';
+
+/**
+ * A package as apt-get install takes it: a package name by Debian policy 5.6.1 (at least two characters, lower case),
+ * optionally `:architecture`, and then either `=version` (policy 5.6.12) or `/suite`. No package's name ends with "-",
+ * by which apt-get would take it for one to remove.
+ */
+export const PackageSpecification = z
+  .string()
+  .max(256)
+  .regex(
+    /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]([a-z0-9-]*[a-z0-9])?)?(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*|\/[A-Za-z][A-Za-z0-9.+-]*)?$/,
+    { error: ({ input }) => specificationFault(String(input)) },
+  );
+
+/** The forms that apt-get takes beside these, each with the way to write the same here. */
+const others: readonly (readonly [RegExp, string])[] = [
+  [/^[a-z0-9][a-z0-9+.:-]*-$/, 'is apt-get’s way to remove a package; packages are removed only where they conflict'],
+  [/^[a-z0-9][a-z0-9+.-]*\^$/, 'is a task of apt-get; list its packages, or the task-… package that stands for it'],
+  [/^[a-z0-9][a-z0-9+.:-]*[*?[\]^$|()]/, 'is a pattern; list the packages by their names'],
+  [/^[?~][a-zA-Z!]/, 'is a pattern of apt; list the packages by their names'],
+  [/^(\.{0,2}\/|[a-z]+:\/\/)|\.deb$/, 'is a file; only packages of repositories are installed: put it into a PPA'],
+  [/^[a-z0-9][a-z0-9+.:-]*[=/]$/, 'ends before the version or the suite'],
+  [/^[a-z0-9+.:-]*[A-Z]/, 'has a capital letter; names of packages have none'],
+];
+
+const forms = 'must be a Debian package name, optionally with ":arch" and "=version" or "/suite"';
+
+function specificationFault(text: string): string {
+  const found = others.find(([pattern]) => pattern.test(text));
+  return found === undefined ? forms : `${JSON.stringify(text)} ${found[1]}; it ${forms}`;
+}
