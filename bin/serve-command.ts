@@ -47,6 +47,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       allowedHosts: options.allowedHost,
       environment: process.env,
       egress: createEgress(config.egress),
+      http: config.http,
       authorize: (authorization) => requireCaller(callers, authorization),
       log,
       signal: stop.signal,

@@ -67,6 +67,7 @@ export const errorTable = {
   'upstream.status': row('upstream', 502, true, 'A server answered with an error'),
   'upstream.unusable': row('upstream', 502, false, 'A server sends an unusable answer'),
   'upstream.forbidden': row('request', 422, false, 'A server refused access'),
+  'proxy.refused': row('service', 502, false, 'The proxy of this network refuses the request'),
   'egress.refused': row('request', 422, false, 'An address is refused by the egress rules'),
   'broker.unreachable': row('service', 503, true, 'RabbitMQ cannot be reached'),
   'store.failed': row('service', 502, true, 'The data store did not take the image'),

@@ -1,3 +1,5 @@
+import type { Proxies } from '../proxies.ts';
+import type { Trust } from '../trust.ts';
 import { seconds } from './formats.ts';
 import { type Declarations, type SettingsOf, setting } from './setting.ts';
 
@@ -17,4 +19,7 @@ export const httpSettings = {
   ),
 } as const satisfies Declarations;
 
-export type HttpSettings = SettingsOf<typeof httpSettings>;
+export type HttpSettings = SettingsOf<typeof httpSettings> & {
+  readonly proxies: Proxies;
+  readonly trust: Trust;
+};

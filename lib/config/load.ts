@@ -2,6 +2,7 @@ import { digestToken, type TokenHolder } from '../callers.ts';
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { type ApiSettings, apiSettings } from './api.ts';
 import { type BrokerSettings, brokerSettings } from './broker.ts';
+import { certificateSettings, readTrust } from './certificates.ts';
 import { type EgressSettings, egressSettings } from './egress.ts';
 import { type FolderSettings, folderSettings } from './folders.ts';
 import { type GuestSettings, guestSettings } from './guest.ts';
@@ -10,6 +11,7 @@ import { type ImageSettings, imageSettings } from './image.ts';
 import { type LimitSettings, limitSettings } from './limits.ts';
 import { type LogSettings, logSettings } from './log.ts';
 import { type PackageSettings, packageSettings } from './packages.ts';
+import { proxySettings, readProxies, secretsOfProxies } from './proxy.ts';
 import { type FunctionName, hiddenIn, passwordOfUrl, readSecrets, type Secrets, secretFiles } from './secrets.ts';
 import type { Declarations, Setting, SettingsOf } from './setting.ts';
 import { type StoreSettings, storeSettings } from './store.ts';
@@ -69,9 +71,11 @@ const groups = {
   worker: workerSettings,
   limits: limitSettings,
   http: httpSettings,
+  proxy: proxySettings,
+  certificates: certificateSettings,
   egress: egressSettings,
   log: logSettings,
-} as const satisfies Partial<Record<keyof Config, Declarations>>;
+} as const satisfies Partial<Record<keyof Config | 'proxy' | 'certificates', Declarations>>;
 
 /** Every setting, in the order of the table in README.md. */
 export const allSettings: readonly Setting[] = Object.values(groups).flatMap((group) => Object.values<Setting>(group));
@@ -90,6 +94,9 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
   const secrets = readSecrets(environment.IMAGEBUILDER_SECRETS_DIRECTORY ?? '/var/openfaas/secrets', reader);
   const broker = { ...settings.broker, amqpUrl: amqpUrlOf(secrets, faults) ?? settings.broker.amqpUrl };
   const callers = callersOf(secrets, faults);
+  const { proxy, certificates, ...rest } = settings;
+  const proxies = readProxies(proxy, environment, secrets.proxyCredentials || null, faults);
+  const trust = readTrust(certificates, faults);
   const { leaseMs } = broker;
   const { heartbeatMs, buildTimeoutMs, execTimeoutMs } = settings.worker;
   if (leaseMs < 2 * heartbeatMs) {
@@ -105,8 +112,9 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
     throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
   }
   return {
-    ...settings,
+    ...rest,
     broker,
+    http: { ...settings.http, proxies, trust },
     callers,
     store: { ...settings.store, swiftTemporaryUrlKey: secrets.swiftTemporaryUrlKey || null },
     openStack: {
@@ -115,7 +123,10 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
       applicationCredentialSecret: secrets.openstackApplicationCredentialSecret || null,
     },
     worker: { ...settings.worker, callbackSigningKey: secrets.callbackSigningKey || null },
-    log: { ...settings.log, secrets: [...passwordOfUrl(broker.amqpUrl), ...hiddenIn(secrets)] },
+    log: {
+      ...settings.log,
+      secrets: [...passwordOfUrl(broker.amqpUrl), ...secretsOfProxies(proxies), ...hiddenIn(secrets)],
+    },
   };
 }
 

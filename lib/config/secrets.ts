@@ -49,6 +49,12 @@ export const secretFiles = {
     meaning: 'Key of the HMAC-SHA256 that signs callbacks.',
     hidden: whole,
   },
+  proxyCredentials: {
+    file: 'proxy-credentials',
+    readers: ['build-worker'],
+    meaning: 'User and password for the proxies whose URL has none, as `user:password`.',
+    hidden: (text) => [text, text.slice(text.indexOf(':') + 1)],
+  },
   openstackClouds: {
     file: 'openstack-clouds',
     readers: ['build-worker'],

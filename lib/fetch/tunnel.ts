@@ -54,6 +54,12 @@ function createTunnelGuard(stallTimeoutMs: number): (bytes: number) => boolean {
 }
 
 async function connectTo(url: URL, client: HttpClient, signal: AbortSignal): Promise<Socket> {
+  const proxied = await client.tunnel(url, { signal });
+  if (proxied !== null) {
+    // Stays: errors at the end of a tunnel are of no interest.
+    proxied.on('error', () => {});
+    return proxied;
+  }
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   const upstream = connect({ host, port: tunnelPort(url), lookup: client.egress.lookup });
   const late = () => upstream.destroy(tooSlow(url, 'could not be connected to in time'));

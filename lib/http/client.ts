@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { type ErrorCode, ImageBuilderError, safeUrl } from '../errors.ts';
 import { type ConnectionsOptions, createConnections, type HttpHeaders, type HttpRequest } from './connections.ts';
 import type { Egress } from './egress.ts';
@@ -25,6 +26,11 @@ export interface HttpClient extends Disposable {
   head(url: string | URL, options?: OpenOptions): Promise<HttpHead>;
   /** POSTs JSON once and resolves with the status, whatever it is. Only 307 and 308 are followed. */
   postJson(url: string | URL, body: string, options: PostOptions): Promise<{ readonly status: number }>;
+  /**
+   * A tunnel to the server of a https URL, which the egress rules allow, through the proxy for it; null where the server is
+   * reached without one.
+   */
+  tunnel(url: URL, options: { readonly signal: AbortSignal }): Promise<Socket | null>;
   /** Repeats `attemptOnce`, with pauses, for as long as another attempt can help. */
   retry<Result>(attemptOnce: () => Promise<Result>, options: RetryOptions): Promise<Result>;
   /**
@@ -33,7 +39,7 @@ export interface HttpClient extends Disposable {
   waitMs(error: unknown, attempt: number): number | null;
 }
 
-export interface HttpClientOptions extends Omit<ConnectionsOptions, 'lookup' | 'certificateAuthority'> {
+export interface HttpClientOptions extends Omit<ConnectionsOptions, 'lookup'> {
   readonly egress: Egress;
   readonly retry?: Partial<RetryPolicy>;
 }
@@ -131,6 +137,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     stallTimeoutMs,
     send,
     retry: persist,
+    tunnel: async (url, { signal }) => (await connections.route(url)).tunnel?.(signal) ?? null,
     waitMs: (error, attempt) => waitMs(error, attempt, policy),
     open: (url, openOptions = {}) => persist(() => openOnce(url, openOptions), openOptions),
     getText,

@@ -21,6 +21,10 @@ export interface SendFileOptions {
   readonly stallTimeoutMs: number;
   /** Called where the server takes not a byte for that long; closes the stream. */
   readonly stalled: () => void;
+  /** Whether the server is waited for before the first byte. */
+  readonly expects: boolean;
+  /** Called before the first byte is read. */
+  readonly begun: () => void;
 }
 
 /** Time to wait for "100 Continue". Servers and proxies that do not know it get the body anyway (as with curl). */
@@ -37,9 +41,10 @@ const chunkBytes = 256 * 1024;
 export async function sendFile(
   stream: Request,
   { path, startByte, bytes, digest, onProgress }: FilePart,
-  { answered, stallTimeoutMs, stalled }: SendFileOptions,
+  { answered, stallTimeoutMs, stalled, expects, begun }: SendFileOptions,
 ): Promise<boolean> {
-  if (!(await isWanted(stream, answered))) return false;
+  if (expects && !(await isWanted(stream, answered))) return false;
+  begun();
   await using file = await open(path, 'r');
   const closed = new Promise<void>((resolve) => stream.once('close', () => resolve()));
   const buffers = [Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes)] as const;

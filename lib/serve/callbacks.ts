@@ -1,3 +1,4 @@
+import type { HttpSettings } from '../config/http.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { createHttpClient } from '../http/client.ts';
 import type { Egress } from '../http/egress.ts';
@@ -33,6 +34,7 @@ const stopPatienceMs = 5_000;
 export interface CallbacksOptions {
   /** Rules for the URLs. */
   readonly egress: Egress;
+  readonly http: Pick<HttpSettings, 'proxies' | 'trust'>;
   readonly log: Log;
   /** Aborting it gives up the callbacks on their way. */
   readonly force: AbortSignal;
@@ -41,9 +43,9 @@ export interface CallbacksOptions {
 const retry = { attempts: 4, slowAttempts: 4, maximumDelayMs: 10_000 };
 
 /** Creates the queue of callbacks. */
-export function createCallbacks({ egress, log, force }: CallbacksOptions): Callbacks {
+export function createCallbacks({ egress, http, log, force }: CallbacksOptions): Callbacks {
   const limits = { connectTimeoutMs: attemptTimeoutMs, stallTimeoutMs: attemptTimeoutMs, keepAlive: false, retry };
-  const client = createHttpClient({ ...limits, egress, userAgent: `imagebuilder/${version}` });
+  const client = createHttpClient({ ...limits, ...http, egress, userAgent: `imagebuilder/${version}` });
   const waiting: Waiting[] = [];
   const running = new Map<Promise<void>, string>();
   const givenUp = new AbortController();

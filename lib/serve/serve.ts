@@ -5,6 +5,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { onAbort, orAborted } from '../async.ts';
+import type { HttpSettings } from '../config/http.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
 import type { Egress } from '../http/egress.ts';
 import type { Log } from '../log.ts';
@@ -37,6 +38,8 @@ export interface ServeOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Rules for the callback URLs of asynchronous calls. */
   readonly egress: Egress;
+  /** The way of callbacks. */
+  readonly http: Pick<HttpSettings, 'proxies' | 'trust'>;
   /** Throws `request.unauthorized` unless a caller with this Authorization header may call functions. */
   readonly authorize: (authorization: string | undefined) => void;
   readonly log: Log;
@@ -62,7 +65,7 @@ export interface Serve {
  * when a function ends before it listens; nothing is left running then.
  */
 export async function startServe(options: ServeOptions): Promise<Serve> {
-  const { log, egress, authorize, clock = systemClock, environment } = options;
+  const { log, egress, http, authorize, clock = systemClock, environment } = options;
   const stack = await readStack(options.stackFile, environment);
   const programs = findPrograms(stack, options.templateDirectory);
   const stopping = new AbortController();
@@ -70,7 +73,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
   const functions = new Map<string, ServedFunction>();
   const queues = new Map<string, AsyncQueue>();
   const checkHost = createHostCheck({ listenHost: options.host, ...options });
-  const callbacks = createCallbacks({ egress, log, force: forced.signal });
+  const callbacks = createCallbacks({ egress, http, log, force: forced.signal });
   const bodies = stack.functions.map((definition) => definition.body);
   const largestBody = {
     bytes: Math.max(...bodies.map(({ maximumBytes }) => maximumBytes)),

@@ -4,6 +4,7 @@ import type { StoreSettings } from '../config/store.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { RetryPolicy } from '../http/retrying.ts';
 import type { Log } from '../log.ts';
+import { defaultTrust } from '../trust.ts';
 import { createFileStore } from './file/file-store.ts';
 import { createGlanceStore } from './glance/glance-store.ts';
 import type { OpenStackConfiguration } from './openstack/configuration.ts';
@@ -87,7 +88,11 @@ export function createOpenStackStores({
   retry = defaultRetry,
 }: StoreInputs & { readonly openStack: OpenStackConfiguration }): { session: Session; glance: Store; swift: Store } {
   const transport = createTransport({
-    certificateAuthority: openStack.certificateAuthority,
+    proxies: settings.proxies,
+    trust:
+      openStack.certificateAuthority === null
+        ? settings.trust
+        : { ...defaultTrust, only: openStack.certificateAuthority },
     connectTimeoutMs: settings.connectTimeoutMs,
     stallTimeoutMs: settings.stallTimeoutMs,
     userAgent,

@@ -8,7 +8,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createEgress } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
+import { noProxies } from '#lib/proxies.ts';
 import { startServe } from '#lib/serve/serve.ts';
+import { defaultTrust } from '#lib/trust.ts';
 import { postHead, rawCall } from '../../lab/servers/raw-http.ts';
 import { eventually, imagebuilder, isAlive, serveStack, writeStack } from './serve/command.ts';
 
@@ -157,6 +159,7 @@ test('a function with a cron schedule is called when a minute of it begins, and 
     environment: { PATH: process.env.PATH },
     egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
     authorize: () => {},
+    http: { proxies: noProxies, trust: defaultTrust },
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
     clock: {
       now: () => now,

@@ -8,8 +8,10 @@ import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { createSession } from '#lib/store/openstack/session.ts';
 import { createTransport, type TransportRequest } from '#lib/store/openstack/transport.ts';
+import { defaultTrust } from '#lib/trust.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
+import { startTinyproxy } from '../../lab/servers/tinyproxy.ts';
 import { allText, never, quiet } from '../conformance/finished-build.ts';
 import { quickRetry, storeInputs } from '../conformance/store-inputs.ts';
 import { failure } from '../failure.ts';
@@ -199,7 +201,7 @@ async function recordingSession() {
   const { openStack: configuration } = await storeInputs(cloud.environment);
   assert.ok(configuration);
   const transport = createTransport({
-    certificateAuthority: configuration.certificateAuthority,
+    trust: { ...defaultTrust, only: configuration.certificateAuthority },
     connectTimeoutMs: 10_000,
     stallTimeoutMs: 10_000,
     userAgent: 'imagebuilder-test',
@@ -244,6 +246,26 @@ test('store check says step by step that all is well', async () => {
     'ok    Swift quota',
     'ok    Swift upload',
   ]);
+});
+
+test('store check, and so a build, reaches OpenStack through a proxy of the network, which gets a password of its own', async () => {
+  await using proxy = await startTinyproxy('builder', 'proxy-password');
+  const address = (password: string) => `http://builder:${password}@127.0.0.1:${proxy.port}`;
+  const through = (password: string) => ({ https_proxy: address(password), http_proxy: address(password) });
+  const { exitCode, all } = await check({ ...cloud.environment, ...through('proxy-password') });
+  assert.is(exitCode, 0, all);
+  const requests = await proxy.requests();
+  const { host } = new URL(cloud.authUrl);
+  assert.ok(requests.includes(`CONNECT ${host} HTTP/1.1`), requests.join('\n'));
+  assert.ok(requests.includes(`POST ${cloud.glanceUrl}/v2/images HTTP/1.1`), requests.join('\n'));
+  assert.ok(requests.some((line) => line.startsWith(`PUT ${cloud.glanceUrl}/v2/images/`)));
+
+  const wrong = await check({ ...cloud.environment, ...through('wrong-password') });
+  assert.is(wrong.exitCode, 1);
+  assert.match(wrong.all, `the proxy http://127.0.0.1:${proxy.port} answered 40`);
+  assert.not.match(wrong.all, 'wrong-password');
+  const around = await check({ ...cloud.environment, ...through('wrong-password'), no_proxy: '127.0.0.1' });
+  assert.is(around.exitCode, 0, around.all);
 });
 
 test('store check ends with the first thing that is wrong, in plain words', async () => {

@@ -7,9 +7,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config/load.ts';
 import { type AptCacheOptions, createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import type { HttpClientOptions } from '#lib/http/client.ts';
+import { startLabProxy } from '../../../lab/servers/http-proxy.ts';
 import { listen } from '../../../lab/servers/listen.ts';
 import {
   createCutter,
@@ -387,6 +389,27 @@ test('a server that drips through a tunnel is cut off', async () => {
   socket.write('go');
   await once(socket, 'close');
   assert.ok(received > 5);
+});
+
+test('behind a proxy of the network, apt gets http and tunnels through it, under the same rules', async () => {
+  await using outer = await startLabProxy({ credentials: 'me:pass' });
+  const address = `http://me:pass@127.0.0.1:${outer.port}`;
+  const { proxies } = loadConfig({ http_proxy: address, https_proxy: address }).http;
+  await using server = await startFileServer({ '/pool/a.deb': deb });
+  const { host, port } = new URL(server.url);
+  await using shop = await workshop({ http: { proxies }, tunnelPorts: [Number(port)] });
+  assert.equal((await shop.get(`${server.url}/pool/a.deb`)).body, deb.content);
+  const [socket, answer] = await tunnel(shop.port, shop.authorization, host);
+  assert.match(answer, /^HTTP\/1\.1 200/);
+  socket.write('GET /pool/a.deb HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  assert.ok(Buffer.concat(chunks).subarray(-deb.content.length).equals(deb.content));
+  const [refused, text] = await tunnel(shop.port, shop.authorization, '169.254.169.254:443');
+  refused.destroy();
+  assert.match(text, /^HTTP\/1\.1 403/);
+  assert.equal(outer.requests, [`GET ${server.url}/pool/a.deb`, `CONNECT ${host}`]);
+  assert.ok(server.headers.every((headers) => headers['proxy-authorization'] === undefined));
 });
 
 test('without the password nothing is served', async () => {

@@ -47,6 +47,7 @@ import { parseRetryAfter } from '#lib/http/failure.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
+import { parseHostRules, parseProxy } from '#lib/proxies.ts';
 import { decodeJob } from '#lib/queue/job.ts';
 import { decodeRecord } from '#lib/queue/record.ts';
 import { toShortString } from '#lib/queue/short-string.ts';
@@ -142,6 +143,15 @@ const parsers: readonly Growing[] = [
       ['a="', '"'],
       ['a=', ',b=1'],
       ['{"a": "', '"}'],
+    ],
+  },
+  {
+    name: 'proxies',
+    run: (text) => [parseProxy(text, null), parseHostRules([text]), parseHostRules(text.split(','))],
+    frames: [
+      ['http://x:', '@x/'],
+      ['[', ']:1'],
+      ['*.', ''],
     ],
   },
   { name: 'octal escapes', run: unescapeOctal },

@@ -18,7 +18,6 @@ import { rejection } from '../fetch/with-server.ts';
 const megabyte = 1024 * 1024;
 const never = new AbortController().signal;
 const transport = createTransport({
-  certificateAuthority: null,
   connectTimeoutMs: 2_000,
   stallTimeoutMs: 300,
   userAgent: 'test',
@@ -119,6 +118,24 @@ test('a server that does not know "100 Continue" gets the body nevertheless', as
   );
   assert.is((await upload(server.url)).status, 204);
   assert.is(server.received.bytes(), content.length);
+});
+
+test('a server that answers 417 gets the request again without Expect, and later ones without it at once', async () => {
+  const expected: boolean[] = [];
+  await using server = await serve(
+    () => (request, response) => {
+      expected.push(request.headers.expect !== undefined);
+      if (request.headers.expect !== undefined) response.writeHead(417).end();
+      else request.on('end', () => response.writeHead(204).end());
+    },
+    false,
+  );
+  const digest = createHash('md5');
+  assert.is((await upload(server.url, { digest })).status, 204);
+  assert.is(digest.digest('hex'), createHash('md5').update(content).digest('hex'), 'no byte counts twice');
+  assert.is(server.received.bytes(), content.length);
+  assert.is((await upload(server.url)).status, 204);
+  assert.equal(expected, [true, false, false]);
 });
 
 test('a file that ends early never ends the body in order', async () => {
