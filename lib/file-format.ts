@@ -49,6 +49,8 @@ const notDisk = 'give the URL of a qcow2 or raw disk image';
 
 const signatures: readonly Signature[] = [
   { format: 'iso', name: 'an ISO 9660 image', advice: notDisk, offset: 0x8001, text: 'CD001' },
+  { name: 'a UDF image', advice: notDisk, offset: 0x8001, text: 'NSR02' },
+  { name: 'a UDF image', advice: notDisk, offset: 0x8001, text: 'NSR03' },
   { format: 'vmdk', name: 'a VMDK image', advice: convert, text: 'KDMV' },
   { name: 'a VMDK image', advice: convert, text: 'COWD' },
   { name: 'the descriptor of a VMDK image', advice: convert, text: '# Disk DescriptorFile' },

@@ -64,6 +64,8 @@ export interface BaseImage {
   readonly checksumAlgorithms: readonly DigestAlgorithm[];
   /** Fingerprint of the key that signed the list; null where no such signature was checked. */
   readonly signedBy: string | null;
+  /** True when a build has read all of it already, and found no damage. */
+  readonly isSound: boolean;
 }
 
 const defaultPatienceMs = 10_000;
@@ -106,6 +108,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
       checksumsUrl: expected?.url ?? null,
       checksumAlgorithms: (expected?.digests ?? []).map(({ algorithm }) => algorithm),
       signedBy: expected?.signedBy ?? null,
+      isSound: entry.isSound ?? false,
     };
   }
 
@@ -166,6 +169,16 @@ export async function forgetDamagedImage(
   if (checksumAlgorithms.length > 0) return;
   const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
   await cache.forget(url);
+}
+
+/** Spares later builds the reading of an image without damage, as long as the cache has it. */
+export async function recordSoundImage(
+  { url, sha256 }: Pick<BaseImage, 'url' | 'sha256'>,
+  { cacheDirectory, cacheBytes }: Pick<BaseImageOptions, 'cacheDirectory' | 'cacheBytes'>,
+): Promise<void> {
+  const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
+  const entry = await cache.find(url);
+  if (entry?.sha256 === sha256) await cache.record({ ...entry, isSound: true });
 }
 
 /**

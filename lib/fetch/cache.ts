@@ -80,6 +80,8 @@ export const CacheEntry = z.object({
   origin: z.string(),
   /** True when the URL and every redirect from it were https. */
   secure: z.boolean(),
+  /** True when a build has read all of it as an image, and found no damage. */
+  isSound: z.boolean().optional(),
   /** When the URL was last known to serve this content: milliseconds since 1970. */
   validatedAtMs: z.number(),
 });

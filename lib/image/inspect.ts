@@ -1,7 +1,9 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
+import { lookAsRaw } from './as-raw.ts';
 import { createBudget } from './budget.ts';
 import { type Disk, rawDisk } from './disk.ts';
+import { foreignMarks } from './foreign-marks.ts';
 import type { ImageInspection } from './inspection.ts';
 import { readPartitions } from './partition-table.ts';
 import { qcow2Disk } from './qcow2/disk.ts';
@@ -64,8 +66,9 @@ async function inspectQcow2(
       extendedL2: header.extendedL2,
       refcountBits: header.refcountBits,
       ...summary,
-      unusual: header.unusual,
+      unusual: [...header.unusual, ...foreignMarks(head)],
     },
+    asRaw: await lookAsRaw(disk),
     ...(await inspectDisk(disk, 'image.corrupt')),
   };
 }
@@ -90,6 +93,7 @@ async function inspectRaw(
     virtualSizeBytes: Math.ceil(fileSizeBytes / 512) * 512,
     fileSizeBytes,
     qcow2: null,
+    asRaw: await lookAsRaw(disk),
     ...content,
   };
 }

@@ -1,3 +1,4 @@
+import type { AsRaw } from './as-raw.ts';
 import type { Partition } from './partition.ts';
 
 /** The facts about an image that its own bytes state. Plain data: it can be kept as JSON beside a cached image. */
@@ -8,6 +9,7 @@ export interface ImageInspection {
   readonly fileSizeBytes: number;
   /** Null for raw images. */
   readonly qcow2: Qcow2Details | null;
+  readonly asRaw: AsRaw;
   /** `none` where the whole disk is one file system, or blank. */
   readonly partitionTable: 'gpt' | 'mbr' | 'none';
   /** In the order of the table. */

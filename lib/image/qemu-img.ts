@@ -55,9 +55,10 @@ export async function openQemuTools<Name extends string>(
 ): Promise<QemuTools<Name>> {
   const lent = await lendToNewUser(files, unprivilegedIds);
   const { names, descriptors, user } = lent;
-  const byPath = (text: string) =>
+  // Callers read these errors: neither the paths of the worker nor names by descriptors say anything to them.
+  const byRole = (text: string) =>
     Object.entries<string>(names).reduce(
-      (renamed, [key, name]) => renamed.replaceAll(name, files[key as Name].path),
+      (renamed, [role, name]) => renamed.replaceAll(name, role).replaceAll(files[role as Name].path, role),
       text,
     );
   return {
@@ -68,7 +69,7 @@ export async function openQemuTools<Name extends string>(
         return await exec('prlimit', command, { ...options, user, inherited: descriptors });
       } catch (thrown) {
         if (!(thrown instanceof ExecError)) throw thrown;
-        throw explain(tool === 'qemu-img' ? `${tool} ${args[0] ?? ''}` : tool, thrown, byPath);
+        throw explain(tool === 'qemu-img' ? `${tool} ${args[0] ?? ''}` : tool, thrown, byRole);
       }
     },
     [Symbol.asyncDispose]: () => lent[Symbol.asyncDispose](),
@@ -85,9 +86,9 @@ function limitArguments({ cpuSeconds, fileSizeBytes }: QemuLimits): string[] {
   ];
 }
 
-/** `byPath` replaces the names of files by their paths. */
-function explain(what: string, failure: ExecError, byPath: (text: string) => string): ImageBuilderError {
-  const options = { cause: failure, logTail: failure.logTail.map(byPath) };
+/** `byRole` replaces the names and paths of files by their role, such as `overlay`. */
+function explain(what: string, failure: ExecError, byRole: (text: string) => string): ImageBuilderError {
+  const options = { cause: failure, logTail: failure.logTail.map(byRole) };
   if (saysNoSpace(failure.stderr + failure.stdout)) {
     return new ImageBuilderError(
       'disk.full',
@@ -95,7 +96,7 @@ function explain(what: string, failure: ExecError, byPath: (text: string) => str
       options,
     );
   }
-  return new ImageBuilderError('tool.failed', `${what} ${byPath(howItFailed(failure))}`, options);
+  return new ImageBuilderError('tool.failed', `${what} ${byRole(howItFailed(failure))}`, options);
 }
 
 function howItFailed({ exitCode, signalName, stderr, logTail }: ExecError): string {

@@ -36,6 +36,8 @@ export async function verifyImage(path: string, options: VerifyOptions): Promise
       );
     }
     if (format === 'raw') return image;
+    const { unusual = [] } = image.qcow2 ?? {};
+    if (unusual.length > 0) throw failed(`it has ${unusual.join(', ')}`);
     await using tools = await openQemuTools({ image: { path, writable: false } }, options.unprivilegedIds);
     await tools.run('qemu-img', ['check', '-q', '-f', 'qcow2', tools.names.image], {
       limits: limitsFor(image.virtualSizeBytes),

@@ -56,6 +56,11 @@ export interface InspectedImage {
   readonly size: BaseSize;
   /** Format of the finished image. */
   readonly format: ImageResult['format'];
+  /**
+   * Reads what `pack` may hand on without looking at it. Throws `image.corrupt` where it is damaged, or the reason of the
+   * signal.
+   */
+  readContent(signal: AbortSignal): Promise<void>;
   /** Makes the disk that the guest opens: it reads as the base image and takes the changes. */
   open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
   /** Bytes that the changes take so far. */

@@ -10,6 +10,7 @@ import type { ImageKind } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Store } from '../store/store.ts';
+import { type BaseContent, readBaseContent } from './base-content.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { addPpas, install } from './install.ts';
@@ -90,11 +91,12 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
   const onFraction = (fraction: number) => reporter.progress(Math.round(fraction * 100), 100);
   let inside: ScriptRunner | null = null;
+  let content: BaseContent | null = null;
   const step = async <Value>(name: BuildStep, message: string, work: () => Promise<Value>): Promise<Value> => {
     const visit = async (failed: boolean) => await context.visitor?.visit({ step: name, inside, failed });
     const value = await runStep(context, name, message, work).catch(async (thrown: unknown) => {
       if (signal.aborted) throw thrown;
-      const error = await space.explain(thrown);
+      const error = await space.explain((await content?.explain(thrown)) ?? thrown);
       await visit(true);
       throw error;
     });
@@ -117,6 +119,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
         onProgress: onFraction,
       }),
     );
+
+    await using reading = readBaseContent(base, inspected, settings, signal);
+    content = reading;
 
     const { disk, image } = await step('open', 'opening the image', async () => {
       await space.claim(space.plan.beforeChange(inspected.size, null));
@@ -158,9 +163,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     });
 
     const name = imageName(series, request.ticket_id, buildId, inspected.format);
-    const artifacts = await step('check', 'checking the new image', () =>
-      inspected.check(path, name, { signal, onProgress }),
-    );
+    const artifacts = await step('check', 'checking the new image', async () => {
+      await reading.whole();
+      return await inspected.check(path, name, { signal, onProgress });
+    });
 
     const [stored] = await step('upload', `putting the image into the ${store.kind} store`, async () => {
       await space.claim(space.plan.beforeUpload(artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)));

@@ -5,6 +5,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildStatus } from '#lib/api/status.ts';
 import { exec } from '#lib/exec.ts';
+import { parseHeader } from '#lib/image/qcow2/header.ts';
+import { forEachCluster } from '#lib/image/qcow2/tables.ts';
 import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
 import { failingPackage } from '../../lab/servers/launchpad.ts';
 import { type Listening, listen } from '../../lab/servers/listen.ts';
@@ -105,17 +107,39 @@ test('an image that was cut off is not built from', async () => {
   assertFailed(await service.build(withImage(`${server.url}/half.img`)), 'image.truncated', 'upstream');
 });
 
-test('an image that came damaged is not kept: the next build fetches it anew', async () => {
+test('an image that came damaged, in its tables or in a single cluster, is not kept: the next build fetches it anew', async () => {
   const sound = await readFile(service.base.path);
   const damaged = Buffer.from(sound);
   // The L1 table, whose place is in byte 40 of the header, leads beyond the end of the file.
   damaged.writeBigUInt64BE(0x8000_00ff_ffff_0000n, Number(damaged.readBigUInt64BE(40)));
   answers.set('/same.img', damaged);
   assertFailed(await service.build(withImage(`${server.url}/same.img`)), 'image.truncated', 'upstream');
+  const cluster = Buffer.from(sound);
+  cluster.fill(0xff, ...(await someCompressedCluster()));
+  answers.set('/same.img', cluster);
+  const wanted = { ...withImage(`${server.url}/same.img`), ppa_list: [], package_list: [] };
+  assertFailed(await service.build(wanted), 'image.corrupt', 'request', /cluster of disk offset \d+ cannot/);
   answers.set('/same.img', sound);
   const build = await service.build({ ...withImage(`${server.url}/same.img`), package_list: ['libfoo'] });
   assert.is(build.state, 'completed', build.error?.message);
 });
+
+/** Start and end in the file of the compressed data of a cluster in the middle of the base's disk. */
+async function someCompressedCluster(): Promise<[number, number]> {
+  await using file = await open(service.base.path);
+  const head = Buffer.alloc(65_536);
+  await file.read(head, 0, head.length, 0);
+  const found: [number, number][] = [];
+  await forEachCluster(file, parseHeader(head, { maximumVirtualBytes: 2 ** 40 }), {
+    fileSizeBytes: service.base.sizeBytes,
+    onCluster(_diskOffset, cluster) {
+      if (cluster.kind === 'compressed') found.push([cluster.hostOffset, cluster.hostOffset + 64]);
+    },
+  });
+  const middle = found[Math.floor(found.length / 2)];
+  assert.ok(middle);
+  return middle;
+}
 
 test('an image with a backing file on the worker is refused and the file is not read', async () => {
   const path = join(service.directory, 'hostile.qcow2');

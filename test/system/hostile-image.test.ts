@@ -1,4 +1,4 @@
-import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { open, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -6,7 +6,10 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import type { ImageInspection } from '#lib/image/inspection.ts';
+import { createOverlay } from '#lib/image/overlay.ts';
 import { limitsFor, openQemuTools } from '#lib/image/qemu-img.ts';
+import { repack } from '#lib/image/repack.ts';
+import { verifyImage } from '#lib/image/verify.ts';
 import { openDisk } from '../../lab/images/open-disk.ts';
 import { makeDisk } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
@@ -150,6 +153,50 @@ for (const name of originals) {
     assert.ok(seen.refused > 0, 'the changes reach the checks');
   });
 }
+
+/** The fields of a header, by their place and length (QEMU's docs/interop/qcow2.txt). */
+const headerFields: Readonly<Record<string, readonly [at: number, bytes: 1 | 4 | 8]>> = {
+  ...{ version: [4, 4], backing_file_offset: [8, 8], backing_file_size: [16, 4], cluster_bits: [20, 4], size: [24, 8] },
+  ...{ crypt_method: [32, 4], l1_size: [36, 4], l1_table_offset: [40, 8], refcount_table_offset: [48, 8] },
+  ...{ refcount_table_clusters: [56, 4], nb_snapshots: [60, 4], snapshots_offset: [64, 8] },
+  ...{ incompatible_features: [72, 8], compatible_features: [80, 8], autoclear_features: [88, 8] },
+  ...{ refcount_order: [96, 4], header_length: [100, 4], compression_type: [104, 1], padding: [105, 1] },
+};
+
+test('whatever a field of the header says, the image is refused as one, or delivered as QEMU reads it', async () => {
+  const original = await readFile(folder.file('version 3'));
+  const [path, overlayPath, outputPath] = ['field', 'overlay', 'output'].map((name) => folder.file(name)) as [
+    ...[string, string, string],
+  ];
+  const { signal } = new AbortController();
+  const seen = { delivered: 0, refused: 0 };
+  for (const [name, [at, bytes]] of Object.entries(headerFields)) {
+    const largest = 2n ** BigInt(8 * bytes) - 1n;
+    const now = original.subarray(at, at + bytes).reduce((sum, byte) => sum * 256n + BigInt(byte), 0n);
+    const values = [0n, 1n, 2n, 3n, 8n, 512n, 65_537n, 65_536n, now + 1n, now * 2n, largest, largest / 2n + 1n];
+    for (const value of new Set(values.map((each) => each & largest))) {
+      if (value === now) continue;
+      const changed = Buffer.from(original);
+      Buffer.from(value.toString(16).padStart(2 * bytes, '0'), 'hex').copy(changed, at);
+      await writeFile(path, changed);
+      const base = await verdict(path);
+      seen[typeof base === 'string' ? 'refused' : 'delivered'] += 1;
+      if (typeof base === 'string') continue;
+      const what = `${name} 0x${value.toString(16)}`;
+      try {
+        for (const each of [overlayPath, outputPath]) await rm(each, { force: true });
+        const common = { basePath: path, base, overlayPath, outputPath, unprivilegedIds, signal };
+        await createOverlay(common);
+        await repack({ ...common, outputFormat: 'qcow2', compression: 'zlib', onProgress: () => undefined });
+        await verifyImage(outputPath, { ...common, format: 'qcow2', maximumVirtualBytes });
+        await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', path, outputPath]);
+      } catch (error) {
+        assert.unreachable(`${what}: ${error}`);
+      }
+    }
+  }
+  assert.ok(seen.delivered > 20 && seen.refused > 50, JSON.stringify(seen));
+});
 
 /** Each two things at once: the one that we see must be the one that QEMU sees. */
 test('a file that is two formats at once is taken for what QEMU takes it for, or refused', async () => {

@@ -1,13 +1,18 @@
-import { truncate, writeFile } from 'node:fs/promises';
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { findRoot } from '#lib/image/layout.ts';
+import { createOverlay } from '#lib/image/overlay.ts';
+import { repack } from '#lib/image/repack.ts';
+import { verifyImage } from '#lib/image/verify.ts';
 import { openDisk } from '../../lab/images/open-disk.ts';
+import { failure } from '../failure.ts';
 import { makeDisk, rootOffsetBytes, rootUuid } from '../unit/image/make-disk.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
+import { unprivilegedIds } from './unprivileged.ts';
 
 const MiB = 2 ** 20;
 const maximumVirtualBytes = 2 ** 30;
@@ -124,6 +129,48 @@ const layouts: Record<string, readonly string[]> = {
   'with 1-bit reference counts': ['-o', 'refcount_bits=1'],
   preallocated: ['-o', 'preallocation=metadata'],
 };
+
+/** Marks that a stranger may have written where a qcow2 has none, by their place. */
+const foreignMark: Readonly<Record<string, readonly [at: number, hex: string]>> = {
+  'a disk with a partition table': [510, '55aa'],
+  'a VDI image': [0x40, '7f10dabe'],
+  'an ISO 9660 image': [0x8001, Buffer.from('CD001').toString('hex')],
+  'a UDF image': [0x8001, Buffer.from('NSR03').toString('hex')],
+};
+
+test('a qcow2 with the mark of another format, which clouds refuse, is delivered without it', async () => {
+  await using folder = await temporaryFolder();
+  const [raw, path, overlayPath, outputPath] = ['raw', 'marked', 'overlay', 'output'].map((name) => folder.file(name));
+  assert.ok(raw && path && overlayPath && outputPath);
+  await exec('mkdir', [folder.file('work')]);
+  await makeDisk(raw, 48 * 2 ** 20, folder.file('work'));
+  await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, path]);
+  const sound = await readFile(path);
+  const { signal } = new AbortController();
+  for (const [name, [at, hex]] of Object.entries(foreignMark)) {
+    const marked = Buffer.from(sound);
+    Buffer.from(hex, 'hex').copy(marked, at);
+    await writeFile(path, marked);
+    const base = await inspectImage(path, { maximumVirtualBytes: 2 ** 30 });
+    for (const each of [overlayPath, outputPath]) await rm(each, { force: true });
+    const common = { basePath: path, base, overlayPath, outputPath, unprivilegedIds, signal };
+    await createOverlay(common);
+    const packed = await repack({ ...common, outputFormat: 'qcow2', compression: 'zlib', onProgress: () => undefined });
+    assert.equal([packed.method, packed.reason], ['convert', `the base has the mark of ${name}`]);
+    await verifyImage(outputPath, { ...common, format: 'qcow2', maximumVirtualBytes: 2 ** 30 });
+    await exec('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', raw, outputPath]);
+    const output = await readFile(outputPath);
+    assert.not(output.subarray(at, at + hex.length / 2).toString('hex') === hex, name);
+    assert.match(
+      (await failure(verifyImage(path, { ...common, format: 'qcow2', maximumVirtualBytes: 2 ** 30 }))).message,
+      name,
+    );
+    // The check of the Glance that Debian has.
+    const script =
+      'import sys; from glance.common import format_inspector as f; i = f.detect_file_format(sys.argv[1]); print(i, i.safety_check())';
+    assert.is((await exec('python3', ['-c', script, outputPath])).stdout, 'qcow2 True\n');
+  }
+});
 
 test('every layout of qcow2 passes, reads as qemu-img reads it, and fails when cut off', async () => {
   await using folder = await temporaryFolder();

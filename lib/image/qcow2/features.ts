@@ -3,6 +3,8 @@ import { corrupt, cutOff, externalDataFile, unsupported } from './refusals.ts';
 const incompatible = { dirty: 1n, corrupt: 2n, dataFile: 4n, compressionType: 8n, extendedL2: 16n } as const;
 const knownIncompatible = 31n;
 const knownCompatible = 1n;
+/** Auto-clear bit: the external data file reads as the disk. */
+const rawDataFile = 2n;
 
 /** The fields of the header beyond sizes and places. */
 export interface Features {
@@ -46,6 +48,8 @@ export function readFeatures(head: Buffer, version: 2 | 3): Features {
   const extendedL2 = (bits & incompatible.extendedL2) !== 0n;
   const compatibleBits = head.readBigUInt64BE(80);
   const autoclearBits = head.readBigUInt64BE(88);
+  // QEMU clears auto-clear bits that it does not know, but refuses this one.
+  if ((autoclearBits & rawDataFile) !== 0n) throw corrupt('it claims an external raw data file, and has none');
   const unusual = [
     ...(extendedL2 ? ['extended L2 entries'] : []),
     ...((compatibleBits & knownCompatible) !== 0n ? ['lazy reference counts'] : []),

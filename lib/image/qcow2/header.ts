@@ -30,6 +30,8 @@ export const headerAreaBytes = 2 * 1024 * 1024;
 const magic = 0x514649fb;
 const minimumClusterBits = 9;
 const maximumClusterBits = 21;
+/** Offsets are signed 64-bit numbers in QEMU. */
+const maximumOffset = 2n ** 63n - 1n;
 const maximumL1Bytes = 32 * 1024 * 1024;
 const maximumRefcountTableBytes = 8 * 1024 * 1024;
 
@@ -81,6 +83,11 @@ export function parseHeader(
     throw unsupported(
       `the qcow2 image holds ${snapshots} internal snapshot${snapshots === 1 ? '' : 's'}; drop them first with qemu-img convert -O qcow2`,
     );
+  }
+  // QEMU wants the place of the table of snapshots on a boundary also where there are none.
+  const snapshotsOffset = head.readBigUInt64BE(64);
+  if (snapshotsOffset > maximumOffset || snapshotsOffset % BigInt(clusterSizeBytes) !== 0n) {
+    throw corrupt(`its table of snapshots cannot begin at byte ${snapshotsOffset}`);
   }
   const virtualSizeBytes = readVirtualSize(head, options.maximumVirtualBytes);
   const l1Entries = head.readUInt32BE(36);

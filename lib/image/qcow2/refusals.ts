@@ -10,8 +10,8 @@ export function unsupported(message: string): ImageBuilderError {
   return new ImageBuilderError('image.unsupported', message);
 }
 
-export function corrupt(message: string): ImageBuilderError {
-  return new ImageBuilderError('image.corrupt', `the qcow2 image is damaged: ${message}`);
+export function corrupt(message: string, options?: { readonly cause: unknown }): ImageBuilderError {
+  return new ImageBuilderError('image.corrupt', `the qcow2 image is damaged: ${message}`, options);
 }
 
 /** The error for a file of this size, too short to hold its own header. */

@@ -1,10 +1,12 @@
 import { chmod, stat } from 'node:fs/promises';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
+import { ImageBuilderError } from '../../errors.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
 import { createOverlay } from '../../image/overlay.ts';
+import { checkContent } from '../../image/qcow2/content.ts';
 import { repack } from '../../image/repack.ts';
 import { unwrapImage, wrappings } from '../../image/unwrap/unwrap.ts';
 import { verifyImage } from '../../image/verify.ts';
@@ -45,12 +47,24 @@ export const cloud = {
     });
     if (path !== base.path) await chmod(path, 0o444);
     const inspection = await inspectImage(path, options);
+    if (options.outputFormat === 'raw') assertRaw(inspection, options.onNotice);
     const storedBytes = (await stat(path)).blocks * 512;
     const fileBytes = path === base.path ? base.sizeBytes : storedBytes;
     const packedBytes = options.outputFormat === 'raw' ? (inspection.qcow2?.allocatedBytes ?? storedBytes) : fileBytes;
     return inspected({ path, size: { fileBytes, packedBytes } }, inspection, options);
   },
 } as const satisfies ImageKind;
+
+/** Throws `image.unsupported` for a disk that would be no raw image for who reads it. */
+function assertRaw({ asRaw: { takenFor, objection } }: ImageInspection, onNotice: InspectOptions['onNotice']): void {
+  if (takenFor !== null) {
+    throw new ImageBuilderError(
+      'image.unsupported',
+      `the disk begins or ends as ${takenFor}, which a raw image of it would be taken for; build it with output_format qcow2`,
+    );
+  }
+  if (objection !== null) onNotice(`clouds that check raw images may refuse this one: ${objection}`);
+}
 
 function inspected(
   base: { readonly path: string; readonly size: Omit<BaseSize, 'diskBytes'> },
@@ -60,6 +74,9 @@ function inspected(
   return {
     size: { ...base.size, diskBytes: inspection.virtualSizeBytes },
     format: outputFormat,
+    async readContent(signal) {
+      if ((inspection.qcow2?.compressedBytes ?? 0) > 0) await checkContent(base.path, signal);
+    },
     async open(place, { signal }) {
       await createOverlay({
         basePath: base.path,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import { type BaseImageOptions, fetchBaseImage, forgetDamagedImage } from '#lib/fetch/base-image.ts';
+import { type BaseImageOptions, fetchBaseImage, forgetDamagedImage, recordSoundImage } from '#lib/fetch/base-image.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import {
   type ServedFile,
@@ -366,6 +366,22 @@ test('an image that proves to be damaged is fetched anew, unless a SHA256SUMS vo
   files['/SHA256SUMS'] = text(`${sha256(sound)} *a.img\n`);
   await forgetDamagedImage(await shop.run([`${server.url}/a.img`]), cache);
   assert.is((await shop.run([`${server.url}/a.img`])).fromCache, true);
+});
+
+test('an image that was read without damage is known as that, as long as it is the same', async () => {
+  const files: Record<string, ServedFile> = { '/a.img': { content: qcow2(), etag: '"same"' } };
+  await using server = await startFileServer(files);
+  await using shop = await workshop();
+  const fetched = await shop.run([`${server.url}/a.img`]);
+  assert.is(fetched.isSound, false);
+  const cache = { cacheDirectory: join(shop.folder, 'cache'), cacheBytes: 10_000_000 };
+  await recordSoundImage({ ...fetched, sha256: '0'.repeat(64) }, cache);
+  assert.is((await shop.run([`${server.url}/a.img`])).isSound, false, 'another image was read');
+  await recordSoundImage(fetched, cache);
+  const { isSound, fromCache } = await shop.run([`${server.url}/a.img`]);
+  assert.equal([isSound, fromCache], [true, true]);
+  files['/a.img'] = { content: qcow2(), etag: '"other"' };
+  assert.is((await shop.run([`${server.url}/a.img`])).isSound, false);
 });
 
 test('an image larger than the cache is used all the same, and not kept', async () => {

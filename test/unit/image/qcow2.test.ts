@@ -4,7 +4,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
+import { checkContent } from '#lib/image/qcow2/content.ts';
 import { openDisk } from '../../../lab/images/open-disk.ts';
+import { failure } from '../../failure.ts';
 import { type CraftedImage, type CraftOptions, craftQcow2, extension } from './craft-qcow2.ts';
 import { withFile } from './temporary.ts';
 
@@ -62,6 +64,18 @@ const refusals: Record<string, { bytes: () => Buffer; expected: RegExp }> = {
         bytes.writeUInt32BE(11, 16);
       }),
     expected: /^image\.unsafe: .*backing file/,
+  },
+  'a place of snapshots that no boundary has': {
+    bytes: () => changed(({ bytes }) => bytes.writeBigUInt64BE(65_536n + 512n, 64)),
+    expected: /^image\.corrupt: .*snapshots/,
+  },
+  'a place of snapshots beyond every file': {
+    bytes: () => changed(({ bytes }) => bytes.writeBigUInt64BE(1n << 63n, 64)),
+    expected: /^image\.corrupt: .*snapshots/,
+  },
+  'the mark of a raw data file that is not there': {
+    bytes: () => changed(({ bytes }) => bytes.writeBigUInt64BE(2n, 88)),
+    expected: /^image\.corrupt: .*raw data file/,
   },
   'a backing file whose name is empty': {
     bytes: () => changed(({ bytes }) => bytes.writeBigUInt64BE(512n, 8)),
@@ -288,6 +302,35 @@ test('compressed data that is no compressed data is reported as damage', async (
       assert.instance(thrown, ImageBuilderError);
       assert.is((thrown as ImageBuilderError).code, 'image.corrupt');
     }
+  });
+});
+
+for (const compression of ['zlib', 'zstd'] as const) {
+  test(`every ${compression} cluster is read, and one that is damaged is found by its place on the disk`, async () => {
+    const { signal } = new AbortController();
+    const clusters = new Map(Array.from({ length: 9 }, (_, index) => [index, { compressed: pattern(index) }]));
+    const { bytes } = craftQcow2({ compression, clusters });
+    await withFile(bytes, (path) => checkContent(path, signal));
+    const damaged = Buffer.from(bytes);
+    damaged.fill(0xff, 12 * clusterSize, 12 * clusterSize + 512);
+    const place = new RegExp(`^the qcow2 image is damaged: the cluster of disk offset ${7 * clusterSize} `);
+    await withFile(damaged, async (path) => {
+      await inspectImage(path, { maximumVirtualBytes });
+      const { code, message } = await failure(checkContent(path, signal));
+      assert.is(code, 'image.corrupt');
+      assert.match(message, place);
+    });
+  });
+}
+
+test('reading the clusters ends when its signal aborts', async () => {
+  const stop = new AbortController();
+  const clusters = new Map(Array.from({ length: 9 }, (_, index) => [index, { compressed: pattern(index) }]));
+  await withFile(craftQcow2({ clusters }).bytes, async (path) => {
+    const reading = checkContent(path, stop.signal);
+    const reason = new Error('stop');
+    stop.abort(reason);
+    assert.is(await reading.catch((thrown: unknown) => thrown), reason);
   });
 });
 

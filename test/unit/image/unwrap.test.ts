@@ -49,6 +49,22 @@ async function workshop() {
   };
 }
 
+/** Sizes in 64 bits though they would fit into 32. */
+const forcedZip64 = `
+import zipfile
+with zipfile.ZipFile("forced.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    with archive.open("disk.raw", "w", force_zip64=True) as member, open("disk.raw", "rb") as disk:
+        member.write(disk.read())
+`;
+/** The image and the directory lie 5 GiB behind the start of the archive, most of which is a hole. */
+const farZip64 = `
+import zipfile
+with zipfile.ZipFile("far.zip", "w") as archive:
+    archive.writestr("README.txt", "text")
+    archive.start_dir = 5 << 30
+    archive.write("disk.raw", compress_type=zipfile.ZIP_DEFLATED)
+`;
+
 test('every compression and archive gives the disk back, with its holes', async () => {
   await using shop = await workshop();
   const forms: readonly [string, string, string[]][] = [
@@ -60,6 +76,9 @@ test('every compression and archive gives the disk back, with its holes', async 
     ['a.zip', 'echo text > README.txt; zip -q a.zip README.txt disk.raw', ['a zip archive']],
     ['stored.zip', 'zip -q -0 stored.zip disk.raw', ['a zip archive']],
     ['stream.zip', 'zip -q - disk.raw | cat > stream.zip', ['a zip archive']],
+    ['large.zip', 'zip -q -fz large.zip disk.raw', ['a zip archive']],
+    ['forced.zip', `python3 -c '${forcedZip64}'`, ['a zip archive']],
+    ['far.zip', `python3 -c '${farZip64}'`, ['a zip archive']],
     ['a.tar', 'tar -cf a.tar disk.raw', ['a tar archive']],
     ['pax.tar', 'tar --format=posix -cf pax.tar disk.raw', ['a tar archive']],
     ['a.tar.xz', 'tar -cJf a.tar.xz disk.raw', ['an xz file', 'a tar archive']],

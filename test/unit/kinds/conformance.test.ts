@@ -56,6 +56,7 @@ const inspect = (kind: ImageKind, content: Buffer) =>
     const base: FetchedImage = {
       ...{ path, url: 'http://x/image', sizeBytes: content.length, sha256: '0'.repeat(64) },
       ...{ fromCache: false, verifiedBy: 'unverified', checksumsUrl: null, checksumAlgorithms: [], signedBy: null },
+      isSound: false,
     };
     const quiet = { onNotice: () => undefined, onProgress: () => undefined };
     return await kind.inspect(base, { ...options, ...quiet, workDirectory: dirname(path) });
