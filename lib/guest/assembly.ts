@@ -1,25 +1,28 @@
 import { architectureOf, foreignImage, runsOn, workerArchitecture } from '../architecture.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
-import type { FileSystem, Partition } from '../image/partition.ts';
+import type { FileSystemType, Partition } from '../image/partition.ts';
 import { lineAfter } from '../text.ts';
 import type { GuestBind } from './guest.ts';
 import type { MountOptions } from './mount-options.ts';
+import type { ClosedMount, PlannedMount } from './plan-mounts.ts';
 
 /** The input and output of scripts/assemble.sh, which puts together the file tree that scripts inside an image see. */
 export interface Assembly {
   /** Open partitions, with their device numbers in the place where assemble.sh runs. */
   readonly devices: readonly { readonly partition: Partition; readonly major: number; readonly minor: number }[];
   /** Parents before children, the root first. */
-  readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
+  readonly mounts: readonly PlannedMount[];
+  /** Folders of the image that appear in another place of it. */
+  readonly again: readonly GuestBind[];
   /** The driver that mounts a type of file system, where that is another one. */
-  readonly driver?: (type: FileSystem['type']) => FileSystem['type'];
+  readonly driver?: (type: FileSystemType) => FileSystemType;
   readonly mountOptions: MountOptions;
   readonly binds: readonly GuestBind[];
 }
 
 /** The input of assemble.sh. */
-export function renderAssembly({ devices, mounts, driver, mountOptions, binds }: Assembly): string {
+export function renderAssembly({ devices, mounts, again, driver, mountOptions, binds }: Assembly): string {
   const lines = [
     ...devices.map(({ partition, major, minor }) => {
       const { number, fileSystem, partitionUuid } = partition;
@@ -28,14 +31,29 @@ export function renderAssembly({ devices, mounts, driver, mountOptions, binds }:
         ...[field(fileSystem?.label), field(fileSystem?.uuid), field(partitionUuid)],
       ];
     }),
-    ...mounts.map(({ partition }) => {
+    ...mounts.map(({ partition, subvolume }, id) => {
       const type = partition.fileSystem?.type ?? 'ext4';
-      return ['open', partition.number, driver?.(type) ?? type, mountOptions[type] ?? ''];
+      return ['open', id, partition.number, driver?.(type) ?? type, withSubvolume(mountOptions[type] ?? '', subvolume)];
     }),
-    ...mounts.map(({ partition, target }) => ['mount', partition.number, target]),
+    ...devices.map(({ partition }) => ['opened', partition.number]),
+    ...mounts.map(({ target }, id) => ['mount', id, target]),
+    ...again.map(({ source, target }) => ['again', source, target]),
     ...binds.map(({ source, target }) => ['bind', source, target]),
   ];
   return lines.map((line) => `${line.join('\t')}\n`).join('');
+}
+
+/** Mount options with those that choose a subvolume of btrfs. */
+export function withSubvolume(options: string, subvolume: string): string {
+  return subvolume === '' ? options : `${options},${subvolume}`;
+}
+
+/** The folders that assemble.sh could not let appear in another place. */
+export function closedByAssembly(output: string): ClosedMount[] {
+  return output.split('\n').flatMap((line) => {
+    if (!line.startsWith('closed: ')) return [];
+    return [{ target: line.slice('closed: '.length), reason: 'its boot lets another file or folder appear there' }];
+  });
 }
 
 /** A label or UUID, as the name of a link in /dev/disk; empty where it cannot be a file name. */

@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import { plain } from '../text.ts';
-import type { ClosedMount } from './fstab.ts';
 import type { ScriptRunner } from './guest.ts';
+import type { ClosedMount } from './plan-mounts.ts';
 import { ownLimitMs } from './script-run.ts';
 
 /** Guards what lies below the closed mount points of an image: its own boot would hide that. */
@@ -42,7 +42,7 @@ export async function guardClosedMounts(
       throw new ImageBuilderError(
         'image.unsupported',
         `the change has written ${plain(found)}, which the image hides when it boots: ${mount?.target} is a mount point ` +
-          `there, and could not be opened here: ${mount?.reason}`,
+          `there, and stayed closed here: ${mount?.reason}`,
       );
     },
   };

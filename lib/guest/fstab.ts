@@ -1,90 +1,73 @@
-import { ImageBuilderError } from '../errors.ts';
-import { matchFstabSpec } from '../image/layout.ts';
 import { unescapeOctal } from '../image/octal.ts';
-import type { Partition } from '../image/partition.ts';
 import { trimEndOf } from '../text.ts';
 
-/** Reads an image's own fstab (fstab(5)), for its mount points and their partitions. */
+/** Reads mounts as fstab(5) and systemd's mount units write them. */
 
 export interface FstabEntry {
+  /** The device, or what stands in its place. */
   readonly spec: string;
   /** Absolute, without a trailing slash. */
   readonly target: string;
+  readonly type: string;
   readonly options: readonly string[];
 }
-
-/** A mount point of the image's fstab that is not open. */
-export interface ClosedMount {
-  readonly target: string;
-  /** For the user; null where the image's own boot leaves it closed too. */
-  readonly reason: string | null;
-}
-
-export interface MountPlan {
-  /** Partitions beside the root, parents before children. */
-  readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Mount points that stay closed. */
-  readonly closed: readonly ClosedMount[];
-}
-
-/** Folders inside that belong to the guest while the image is open (assemble.sh). */
-const ownFolders = /^\/(dev|proc|run|sys|tmp)(\/|$)/;
-/** Limit of mounts, and loop devices for them, that an image may ask of the worker. */
-const maximumEntries = 64;
 
 /** Two paths of the greatest length that the kernel takes (PATH_MAX), and options. */
 const maximumLineCharacters = 3 * 4096;
 
-/** The entries of an fstab that mount a block device at boot. Malformed lines are left out. */
-export function parseFstab(text: string): FstabEntry[] {
+/** All mounts of an fstab, also those that its boot leaves alone. Malformed lines, and swap, are left out. */
+export function parseTable(text: string): FstabEntry[] {
   const entries: FstabEntry[] = [];
   for (const line of text.split('\n')) {
-    if (line.length > maximumLineCharacters) continue;
-    const [spec = '', target = '', type = '', options = 'defaults'] = line.trim().split(/\s+/);
-    const full = unescapeOctal(target);
-    const path = trimEndOf(full, '/') || full.slice(0, 1);
-    const isDevice = /^(LABEL|UUID|PARTUUID|PARTLABEL)=|^\/dev\//.test(spec);
-    const isPath = path.startsWith('/') && !path.split('/').includes('..') && !/\p{Cc}/u.test(path);
-    if (!isDevice || !isPath || type === 'swap') continue;
-    const names = options.split(',');
-    if (!names.includes('noauto') && !names.includes('bind')) entries.push({ spec, target: path, options: names });
+    if (line.length > maximumLineCharacters || line.trimStart().startsWith('#')) continue;
+    const [spec = '', target = '', type = 'auto', options = 'defaults'] = line.trim().split(/\s+/);
+    const entry = toEntry(spec, unescapeOctal(target), type, options);
+    if (entry !== null) entries.push(entry);
   }
   return entries;
 }
 
-/**
- * Plans the mounts beside the root partition, in order: each partition once, since two loop devices on the same file
- * system would destroy it. Throws `image.unsupported` for more mount points than any image has.
- */
-export function planMounts(fstab: string, partitions: readonly Partition[], root: Partition): MountPlan {
-  const mounts = new Map<string, Partition>();
-  const closed: ClosedMount[] = [];
-  const entries = parseFstab(fstab);
-  if (entries.length > maximumEntries) {
-    throw new ImageBuilderError(
-      'image.unsupported',
-      `/etc/fstab in the image has ${entries.length} mount points; at most ${maximumEntries} are opened`,
-    );
+/** The mount of a systemd unit (systemd.mount(5)); null where it is none that can be followed. */
+export function parseMountUnit(text: string): FstabEntry | null {
+  const values = new Map<string, string>();
+  let section = '';
+  for (const line of text.split('\n').map((each) => each.trim())) {
+    if (line.length > maximumLineCharacters) return null;
+    if (line.startsWith('[')) section = line;
+    const equals = line.indexOf('=');
+    if (section === '[Mount]' && equals > 0) values.set(line.slice(0, equals).trim(), line.slice(equals + 1).trim());
   }
-  for (const { spec, target, options } of entries) {
-    if (target === '/') continue;
-    const partition = matchFstabSpec(spec, partitions);
-    const elsewhere = [...mounts].find(([, mounted]) => mounted.number === partition?.number)?.[0];
-    if (partition === null) {
-      closed.push({ target, reason: options.includes('nofail') ? null : `the image has no partition ${spec}` });
-    } else if (ownFolders.test(target)) {
-      closed.push({ target, reason: null });
-    } else if (elsewhere !== undefined && elsewhere !== target) {
-      closed.push({ target, reason: `${spec} is open as ${elsewhere} already` });
-    } else if (partition.number !== root.number) {
-      mounts.set(target, partition);
-    }
-  }
-  const depth = (path: string) => path.split('/').length;
-  return {
-    mounts: [...mounts]
-      .map(([target, partition]) => ({ partition, target }))
-      .sort((one, other) => depth(one.target) - depth(other.target)),
-    closed,
-  };
+  const value = (name: string) => values.get(name) ?? '';
+  return toEntry(value('What'), value('Where'), value('Type') || 'auto', value('Options') || 'defaults');
+}
+
+function toEntry(spec: string, fullTarget: string, type: string, options: string): FstabEntry | null {
+  const target = trimEndOf(fullTarget, '/') || fullTarget.slice(0, 1);
+  const isPath = target.startsWith('/') && !target.split('/').includes('..') && !/\p{Cc}/u.test(target);
+  return !isPath || spec === '' || type === 'swap' ? null : { spec, target, type, options: options.split(',') };
+}
+
+/** The entries of an fstab that mount a block device at boot. */
+export function parseFstab(text: string): FstabEntry[] {
+  return parseTable(text).filter((entry) => isDevice(entry) && opensAtBoot(entry) && !isBind(entry));
+}
+
+export function isDevice({ spec }: FstabEntry): boolean {
+  return /^(LABEL|UUID|PARTUUID|PARTLABEL)=|^\/dev\//.test(spec);
+}
+
+/** False for an entry that only someone's command mounts. One with an automount opens when something looks into it. */
+export function opensAtBoot({ options }: FstabEntry): boolean {
+  return !options.includes('noauto') || options.includes('x-systemd.automount');
+}
+
+export function isBind({ type, options }: FstabEntry): boolean {
+  return type === 'bind' || options.includes('bind') || options.includes('rbind');
+}
+
+/** The subvolume of btrfs that mount options name, without a leading slash; null for none, which is the default one. */
+export function subvolumeOf(options: readonly string[]): string | null {
+  const option = options.findLast((each) => each.startsWith('subvol='));
+  const name = option === undefined ? '' : trimEndOf(unescapeOctal(option.slice('subvol='.length)), '/');
+  return (name.startsWith('/') ? name.slice(1) : name) || null;
 }

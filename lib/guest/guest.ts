@@ -1,6 +1,6 @@
 import type { Server } from 'node:net';
 import type { Partition } from '../image/partition.ts';
-import type { ClosedMount } from './fstab.ts';
+import type { ClosedMount } from './plan-mounts.ts';
 
 /**
  * A guest gives root inside the file system of an image. It has two implementations, `host` (mount and chroot in

@@ -1,11 +1,11 @@
 import type { Partition } from '../image/partition.ts';
-import type { ClosedMount, MountPlan } from './fstab.ts';
+import type { ClosedMount, MountPlan, PlannedMount } from './plan-mounts.ts';
 
 /** The mount points of an opened image. */
 export interface Mounts {
   /** Those that are open, `/` first. */
-  readonly mounts: readonly { readonly partition: Partition; readonly target: string }[];
-  /** Mount points of the fstab that are not open. */
+  readonly mounts: readonly PlannedMount[];
+  /** Mount points of the image that are not open. */
   readonly notMounted: readonly ClosedMount[];
 }
 
@@ -15,23 +15,26 @@ export interface Mounts {
  */
 export async function openMounts(
   plan: MountPlan,
-  root: Partition,
+  root: Pick<PlannedMount, 'partition' | 'subvolume'>,
   open: (partition: Partition) => Promise<string | null>,
   onNotice: (message: string) => void,
 ): Promise<Mounts> {
-  const mounts = [{ partition: root, target: '/' }];
+  const mounts: PlannedMount[] = [{ ...root, target: '/' }];
   const notMounted: ClosedMount[] = [];
-  for (const { partition, target } of plan.mounts) {
-    const reason = await open(partition);
-    if (reason === null) mounts.push({ partition, target });
+  for (const mount of plan.mounts) {
+    const { partition, target } = mount;
+    const fault = partition.fileSystem?.fault;
+    const reason = fault === undefined ? await open(partition) : `${partition.fileSystem?.type}: ${fault}`;
+    if (reason === null) mounts.push(mount);
     else {
       notMounted.push({ target, reason });
       onNotice(`${target} (partition ${partition.number}) stays closed: ${reason}`);
     }
   }
-  for (const { target, reason } of plan.closed) {
-    notMounted.push({ target, reason });
-    if (reason !== null) onNotice(`${target} stays closed: ${reason}`);
+  for (const closed of plan.closed) {
+    const { target, reason, expected } = closed;
+    notMounted.push(closed);
+    if (reason !== null && expected !== true) onNotice(`${target} stays closed: ${reason}`);
   }
   return { mounts, notMounted };
 }

@@ -8,6 +8,7 @@ export const guestScripts = readShellScripts(join(import.meta.dirname, 'scripts'
   'borrow',
   'detach',
   'give-back',
+  'look',
   'runner',
   'snapshot',
   'seal',

@@ -1,4 +1,5 @@
 import type { Disk } from './disk.ts';
+import { tooLarge } from './features.ts';
 import type { FileSystem } from './partition.ts';
 
 /** FAT12, FAT16 and FAT32, after Microsoft's "FAT: General Overview of On-Disk Format" and the checks of libblkid. */
@@ -14,6 +15,7 @@ interface FatLayout {
   readonly dataOffset: number;
   readonly rootCluster: number;
   readonly serial: number;
+  readonly sizeBytes: number;
   /** Label in the boot sector. */
   readonly label: string;
 }
@@ -54,6 +56,7 @@ export function detectFat(sector: Buffer): FatLayout | null {
     dataOffset: rootOffset + Math.ceil(rootBytes / sectorBytes) * sectorBytes,
     rootCluster: bits === 32 ? sector.readUInt32LE(44) : 0,
     serial: sector.readUInt32LE(extended),
+    sizeBytes: (sector.readUInt16LE(19) || sector.readUInt32LE(32)) * sectorBytes,
     label: sector.toString('latin1', extended + 4, extended + 15),
   };
 }
@@ -64,10 +67,12 @@ export async function readFat(disk: Disk, offset: number, sizeBytes: number): Pr
   if (layout === null) return null;
   const serial = layout.serial.toString(16).padStart(8, '0').toUpperCase();
   const label = (await rootLabel(disk, offset, sizeBytes, layout)) ?? layout.label;
+  const fault = tooLarge(layout.sizeBytes, sizeBytes);
   return {
     type: 'vfat',
     label: /^(NO NAME)?\s*$/.test(label) ? null : label.trimEnd(),
     uuid: layout.serial === 0 ? null : `${serial.slice(0, 4)}-${serial.slice(4)}`,
+    ...(fault === undefined ? {} : { fault }),
   };
 }
 

@@ -1,5 +1,7 @@
 import type { Disk } from './disk.ts';
 import { readFat } from './fat.ts';
+import { inspectBtrfs, inspectExt, inspectXfs } from './features.ts';
+import { readForeign } from './foreign-content.ts';
 import type { FileSystem } from './partition.ts';
 import { readText } from './read-at.ts';
 
@@ -10,16 +12,18 @@ import { readText } from './read-at.ts';
 export async function detectFileSystem(disk: Disk, offset: number, sizeBytes: number): Promise<FileSystem | null> {
   const head = await disk.read(offset, Math.min(sizeBytes, headBytes));
   for (const read of readers) {
-    const found = read(head);
+    const found = read(head, sizeBytes);
     if (found !== null) return found;
   }
-  return head.length < 512 ? null : readFat(disk, offset, sizeBytes);
+  const foreign = readForeign(head);
+  if (foreign !== null || head.length < 512) return foreign;
+  return (await readFat(disk, offset, sizeBytes)) ?? (await readRaidAtEnd(disk, offset, sizeBytes));
 }
 
 /** Up to the end of the superblock of btrfs, the farthest from the start. */
 const headBytes = 64 * 1024 + 4096;
 
-type Reader = (head: Buffer) => FileSystem | null;
+type Reader = (head: Buffer, sizeBytes: number) => FileSystem | null;
 
 const hasAt = (head: Buffer, offset: number, mark: string): boolean =>
   head.toString('latin1', offset, offset + mark.length) === mark;
@@ -55,15 +59,20 @@ const readLvm: Reader = (head) => {
   return null;
 };
 
-const readXfs: Reader = (head) =>
-  hasAt(head, 0, 'XFSB') ? { type: 'xfs', label: readText(head, 108, 12), uuid: readUuid(head, 32) } : null;
+const readXfs: Reader = (head, sizeBytes) =>
+  hasAt(head, 0, 'XFSB') && head.length >= 512
+    ? { type: 'xfs', label: readText(head, 108, 12), uuid: readUuid(head, 32), ...inspectXfs(head, sizeBytes) }
+    : null;
 
 const readSquashfs: Reader = (head) => (hasAt(head, 0, 'hsqs') ? { type: 'squashfs', label: null, uuid: null } : null);
 
-const readBtrfs: Reader = (head) => {
+const readBtrfs: Reader = (head, sizeBytes) => {
   const at = 64 * 1024;
-  if (!hasAt(head, at + 0x40, '_BHRfS_M')) return null;
-  return { type: 'btrfs', label: readText(head, at + 0x12b, 256), uuid: readUuid(head, at + 0x20) };
+  if (!hasAt(head, at + 0x40, '_BHRfS_M') || head.length < headBytes) return null;
+  return {
+    ...{ type: 'btrfs', label: readText(head, at + 0x12b, 256), uuid: readUuid(head, at + 0x20) },
+    ...inspectBtrfs(head.subarray(at), sizeBytes),
+  };
 };
 
 /** The mark of a swap area ends the first page, whose size is that of the machine that made it. */
@@ -81,7 +90,7 @@ const ext = {
   readOnlyCompatOfExt3: 0x1 | 0x2 | 0x4,
 } as const;
 
-const readExt: Reader = (head) => {
+const readExt: Reader = (head, sizeBytes) => {
   const at = 1024;
   if (head.length < at + 1024 || head.readUInt16LE(at + 0x38) !== ext.magic) return null;
   const incompat = head.readUInt32LE(at + 0x60);
@@ -93,7 +102,21 @@ const readExt: Reader = (head) => {
     type: beyondExt3 ? 'ext4' : hasJournal ? 'ext3' : 'ext2',
     label: readText(head, at + 0x78, 16),
     uuid: readUuid(head, at + 0x68),
+    ...inspectExt(head.subarray(at), sizeBytes),
   };
 };
+
+/** Superblocks of the older formats of Linux's RAID lie at the end: 0.90 in its last 64 KiB block, 1.0 in its last 8 KiB. */
+async function readRaidAtEnd(disk: Disk, offset: number, sizeBytes: number): Promise<FileSystem | null> {
+  const places = [Math.floor(sizeBytes / 65_536) * 65_536 - 65_536, Math.floor((sizeBytes - 8192) / 4096) * 4096];
+  for (const place of places) {
+    if (place < 0) continue;
+    const head = await disk.read(offset + place, 4);
+    if (head.readUInt32LE(0) === raidMagic) return { type: 'mdraid', label: null, uuid: null };
+  }
+  return null;
+}
+
+const raidMagic = 0xa92b4efc;
 
 const readers: readonly Reader[] = [readLuks, readLvm, readXfs, readSquashfs, readExt, readBtrfs, readSwap];

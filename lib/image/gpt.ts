@@ -92,11 +92,14 @@ function parseEntries(table: Buffer, entryBytes: number, sectorBytes: number): T
       type,
       name: name === '' ? null : name,
       partitionUuid: readGuid(entry, 16),
+      ...((entry.readUInt8(55) & noAutoBit) === 0 ? {} : { noAuto: true }),
     });
   }
   return partitions;
 }
 
+/** Bit 63 of the attributes, by the Discoverable Partitions Specification. */
+const noAutoBit = 0x80;
 const unusedType = '00000000-0000-0000-0000-000000000000';
 
 /** A GUID as it is written: its first three fields are little-endian. */

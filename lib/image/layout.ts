@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { unescapeOctal } from './octal.ts';
-import type { FileSystem, Partition } from './partition.ts';
+import type { FileSystemType, Partition } from './partition.ts';
 
 /** Finds the roles of partitions: by label and type, never by number, since numbers differ from series to series. */
 
@@ -10,25 +10,27 @@ const rootTypes: readonly string[] = [
   'b921b045-1df0-41c3-af44-4c6f280d3fae', // arm64
   '69dad710-2ce4-4e3c-b16c-21a1d49abed3', // arm
   '44479540-f297-41b2-9af7-d131d5f0458a', // x86
-  '60d5a7fe-8e7d-435c-b714-3dd8162144e1', // riscv64
+  '72ec70a6-cf74-40e6-bd49-4bda08e8f224', // riscv64
   'c31c45e6-3f39-412e-80fb-4809c4980599', // ppc64el
   '5eead9a9-fe09-4a1e-a1d7-520d00531306', // s390x
   '77055800-792c-4f94-b39a-98c91b762bb6', // loongarch64
 ];
 const linuxData: readonly (string | null)[] = ['0fc63daf-8483-4772-8e79-3d69d8477de4', 'mbr:83', null];
-const rootFileSystems: readonly FileSystem['type'][] = ['ext2', 'ext3', 'ext4', 'xfs', 'btrfs'];
+const rootFileSystems: readonly FileSystemType[] = ['ext2', 'ext3', 'ext4', 'xfs', 'btrfs'];
 /** Labels of partitions beside a root file system. */
 const notRoot = /^(boot|\/boot|efi|uefi|esp|home|var|srv|swap|data)$/i;
 
+/** The partitions whose file system may be a root. */
+export function rootCandidates(partitions: readonly Partition[]): Partition[] {
+  return partitions.filter(({ fileSystem }) => fileSystem !== null && rootFileSystems.includes(fileSystem.type));
+}
+
 /**
- * The root partition: the one labelled `cloudimg-rootfs`, else that of a root type, else the one whose label or name
- * contains "root", else the only Linux file system that is not another partition's by its label. Throws
- * `image.unsupported`, listing the partitions, where none or more than one fits.
+ * The partition that is most likely the root: the one labelled `cloudimg-rootfs`, else that of a root type, else the one
+ * whose label or name contains "root", else the only Linux file system that is not another partition's by its label. Null
+ * where none or more than one fits: then only their content tells.
  */
-export function findRoot(partitions: readonly Partition[]): Partition {
-  const candidates = partitions.filter(
-    ({ fileSystem }) => fileSystem !== null && rootFileSystems.includes(fileSystem.type),
-  );
+export function guessRoot(partitions: readonly Partition[]): Partition | null {
   const called = (partition: Partition) => [partition.fileSystem?.label ?? '', partition.name ?? ''];
   const rules: readonly ((partition: Partition) => boolean)[] = [
     (partition) => partition.fileSystem?.label === 'cloudimg-rootfs',
@@ -37,17 +39,31 @@ export function findRoot(partitions: readonly Partition[]): Partition {
     (partition) => linuxData.includes(partition.type) && !called(partition).some((name) => notRoot.test(name)),
   ];
   for (const rule of rules) {
-    const [found, ...more] = candidates.filter(rule);
-    if (found === undefined) continue;
-    if (more.length === 0) return found;
-    throw new ImageBuilderError(
-      'image.unsupported',
-      `the image has more than one partition that may be its root (${[found, ...more].map(({ number }) => number).join(', ')}): ${describePartitions(partitions)}`,
-    );
+    const [found, ...more] = rootCandidates(partitions).filter(rule);
+    if (found !== undefined) return more.length === 0 ? found : null;
   }
-  throw new ImageBuilderError(
+  return null;
+}
+
+/** Contents that may hold a root which no guest opens, and their names for users. */
+const foreignRoots: Readonly<Partial<Record<FileSystemType, string>>> = {
+  ...{ lvm: 'an LVM physical volume', luks: 'an encrypted volume (LUKS)', mdraid: 'a member of a RAID (mdraid)' },
+  ...{ zfs: 'a member of a ZFS pool', f2fs: 'F2FS', bcachefs: 'bcachefs', bcache: 'a bcache device', jfs: 'JFS' },
+  ...{ reiserfs: 'ReiserFS', nilfs2: 'NILFS2', erofs: 'EROFS', squashfs: 'SquashFS', ntfs: 'NTFS', ufs: 'UFS' },
+  ...{ bitlocker: 'an encrypted volume (BitLocker)', hfsplus: 'HFS+', exfat: 'exFAT', stratis: 'a Stratis pool' },
+};
+
+/** `image.unsupported`: no partition holds a root that can be opened. Names those that may hold it all the same. */
+export function noRoot(partitions: readonly Partition[]): ImageBuilderError {
+  const elsewhere = partitions.flatMap(({ number, fileSystem }) => {
+    const name = fileSystem === null ? undefined : foreignRoots[fileSystem.type];
+    if (name !== undefined) return [`${number === 0 ? 'the whole disk' : `partition ${number}`} holds ${name}`];
+    return fileSystem?.fault === undefined ? [] : [`${fileSystem.type} of partition ${number}: ${fileSystem.fault}`];
+  });
+  const why = elsewhere.length === 0 ? '' : `; ${elsewhere.join(', ')}, which cannot be changed here`;
+  return new ImageBuilderError(
     'image.unsupported',
-    `the image has no root partition that can be opened (ext2 to ext4, xfs or btrfs): ${describePartitions(partitions)}`,
+    `the image has no root partition that can be opened (ext2 to ext4, xfs or btrfs)${why}. Its partitions: ${describePartitions(partitions)}`,
   );
 }
 
@@ -70,7 +86,7 @@ export function describePartitions(partitions: readonly Partition[]): string {
  * Names of the first disk's partitions by the drivers of clouds and virtual machines, with the number of the partition;
  * none where the name is that of the whole disk. udev's links by-id and by-path name the disk of one machine.
  */
-const firstDisk = /^\/dev\/(?:(?:[hsv]d|xvd)a([0-9]{0,3})|(?:nvme0n1|mmcblk0)(?:p([0-9]{1,3}))?)$/;
+const firstDisk = /^\/dev\/(?:(?:[hsv]d|xvd)a([0-9]{0,3})|(?:nvme0n1|mmcblk0|pmem0)(?:p([0-9]{1,3}))?)$/;
 
 const specification = /^(?:\/dev\/disk\/by-(label|uuid|partuuid|partlabel)\/|(LABEL|UUID|PARTUUID|PARTLABEL)=)(.+)$/;
 
@@ -102,7 +118,8 @@ export function matchFstabSpec(spec: string, partitions: readonly Partition[]): 
 }
 
 function byNumber(spec: string, partitions: readonly Partition[]): Partition | null {
-  const link = /^\/dev\/disk\/by-(?:id|path)\//.test(spec) ? /-part([0-9]{1,3})$/.exec(spec.slice(-9)) : null;
+  const isLink = /^\/dev\/disk\/(?:by-(?:id|path)\/|(?:azure|cloud)\/(?:azure_)?(?:root|os)\b)/.test(spec);
+  const link = isLink ? /-part([0-9]{1,3})$/.exec(spec.slice(-9)) : null;
   const named = firstDisk.exec(spec) ?? link;
   if (named === null) return null;
   const number = Number(named[1] || named[2] || 0);
@@ -114,5 +131,7 @@ function unescapeSpec(text: string, isLink: boolean): string {
   if (isLink)
     return text.replace(/\\x([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   const decoded = unescapeOctal(text);
-  return /^"(.*)"$/.exec(decoded)?.[1] ?? decoded;
+  const quote = decoded[0] ?? '';
+  const quoted = (quote === '"' || quote === "'") && decoded.length > 1 && decoded.endsWith(quote);
+  return quoted ? decoded.slice(1, -1) : decoded;
 }

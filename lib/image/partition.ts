@@ -12,6 +12,8 @@ export interface Partition {
   readonly name: string | null;
   /** GPT partition GUID in lower case (PARTUUID); null where there is none. */
   readonly partitionUuid: string | null;
+  /** True where the table forbids to mount it by its type alone. */
+  readonly noAuto?: boolean;
   /** The file system by its superblock; null where none was recognised. */
   readonly fileSystem: FileSystem | null;
 }
@@ -19,9 +21,26 @@ export interface Partition {
 /** A partition as its table has it, before its content was read. */
 export type TableEntry = Omit<Partition, 'fileSystem'>;
 
+/** File systems that the guests may open, and other contents of partitions that are recognised only to be named. */
+export type FileSystemType =
+  | ('ext2' | 'ext3' | 'ext4' | 'vfat' | 'xfs' | 'btrfs')
+  | ('squashfs' | 'swap' | 'lvm' | 'luks' | 'f2fs' | 'zfs' | 'mdraid' | 'bcachefs' | 'bcache' | 'ntfs' | 'exfat')
+  | ('jfs' | 'reiserfs' | 'nilfs2' | 'erofs' | 'bitlocker' | 'hfsplus' | 'ufs' | 'stratis');
+
 export interface FileSystem {
-  readonly type: 'ext2' | 'ext3' | 'ext4' | 'vfat' | 'xfs' | 'btrfs' | 'squashfs' | 'swap' | 'lvm' | 'luks';
+  readonly type: FileSystemType;
   readonly label: string | null;
   /** As fstab writes it: lower-case UUID, or `ABCD-1234` for vfat. */
   readonly uuid: string | null;
+  /** The reason why no kernel can open it for writing from this disk alone, such as a journal elsewhere. */
+  readonly fault?: string;
+  /** Features that not every kernel has. */
+  readonly features?: readonly KernelFeature[];
+}
+
+/** A feature of a file system that a kernel must know to open it for writing. */
+export interface KernelFeature {
+  readonly name: string;
+  /** The first version of Linux with it, such as `6.13`; null where no version or not every configuration has it. */
+  readonly since: string | null;
 }

@@ -70,8 +70,8 @@ export async function openImage(
   assertSeries(facts, series);
   const pristine = await beforeChange(session, kind.sealParts);
   const closedMounts = await guardClosedMounts(session, opened.notMounted);
-  const warnings = opened.notMounted.flatMap(({ target, reason }) =>
-    reason === null ? [] : [`${target} stayed closed while the image was changed: ${reason}`],
+  const warnings = opened.notMounted.flatMap(({ target, reason, expected }) =>
+    reason === null || expected === true ? [] : [`${target} stayed closed while the image was changed: ${reason}`],
   );
   const kept = stack.move();
   const users = kept.use(new AsyncDisposableStack());

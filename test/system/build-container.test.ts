@@ -11,7 +11,7 @@ import type { Finding } from '#lib/doctor/finding.ts';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
-import { findRoot } from '#lib/image/layout.ts';
+import { guessRoot } from '#lib/image/layout.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
 import type { Docker } from '../../lab/servers/docker.ts';
@@ -173,7 +173,7 @@ function run(docker: Docker): void {
     const { partitions } = await inspectImage(path, { maximumVirtualBytes: 2 ** 40 });
     const raw = join(directory, 'image.raw');
     await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
-    const disk = `${raw}?offset=${findRoot(partitions).offsetBytes}`;
+    const disk = `${raw}?offset=${guessRoot(partitions)?.offsetBytes}`;
     const { stdout } = await exec('debugfs', ['-R', 'cat /usr/share/greeter/greeting', disk]);
     assert.is(stdout, 'hello\n');
     await rm(raw);

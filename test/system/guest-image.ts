@@ -50,25 +50,8 @@ export async function makeTestImage(
   const tree = join(directory, `${name}.tree`);
   const raw = join(directory, `${name}.raw`);
   const path = join(directory, `${name}.qcow2`);
-  const { files = {}, links = {}, tampering } = options;
-  // The mount point /boot is missing, as systemd allows.
-  for (const folder of ['dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/sbin', 'var/log', 'var/cache']) {
-    if (links[`/${folder}`] === undefined) await mkdir(join(tree, folder), { recursive: true });
-  }
-  await mkdir(join(tree, 'usr/bin'), { recursive: true });
-  await copyFile('/bin/busybox', join(tree, 'usr/bin/busybox'));
-  await chmod(join(tree, 'usr/bin/busybox'), 0o755);
-  const { stdout } = await exec('/bin/busybox', ['--list']);
-  for (const applet of stdout.split('\n').filter((line) => line !== '' && line !== 'busybox')) {
-    if (files[`/usr/bin/${applet}`] === undefined) await symlink('busybox', join(tree, 'usr/bin', applet));
-  }
-  await symlink('usr/bin', join(tree, 'bin'));
-  for (const [file, text] of Object.entries({ '/etc/fstab': fstab, ...files })) {
-    if (links[file] !== undefined) continue;
-    await mkdir(dirname(join(tree, file)), { recursive: true });
-    await writeFile(join(tree, file), text);
-  }
-  for (const [link, target] of Object.entries(links)) await symlink(target, join(tree, link));
+  const { tampering } = options;
+  await writeSystem(tree, options);
 
   await exec('truncate', ['--size', String(64 * MiB), raw]);
   const entry = (number: number, { offsetBytes, sizeBytes }: typeof root, type: string) =>
@@ -110,6 +93,31 @@ export async function makeTestImage(
   await exec('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, path]);
   for (const used of [tree, bootTree, raw]) await rm(used, { recursive: true });
   return { path, partitions };
+}
+
+/** Writes the files of a root file system, with busybox as all its programs. */
+export async function writeSystem(tree: string, { files = {}, links = {} }: TestImageOptions): Promise<void> {
+  // The mount point /boot is missing, as systemd allows.
+  for (const folder of ['dev', 'etc', 'proc', 'root', 'run', 'sys', 'tmp', 'usr/sbin', 'var/log', 'var/cache']) {
+    if (links[`/${folder}`] === undefined) await mkdir(join(tree, folder), { recursive: true });
+  }
+  await mkdir(join(tree, 'usr/bin'), { recursive: true });
+  await copyFile('/bin/busybox', join(tree, 'usr/bin/busybox'));
+  await chmod(join(tree, 'usr/bin/busybox'), 0o755);
+  const { stdout } = await exec('/bin/busybox', ['--list']);
+  for (const applet of stdout.split('\n').filter((line) => line !== '' && line !== 'busybox')) {
+    if (files[`/usr/bin/${applet}`] === undefined) await symlink('busybox', join(tree, 'usr/bin', applet));
+  }
+  await symlink('usr/bin', join(tree, 'bin'));
+  for (const [file, text] of Object.entries({ '/etc/fstab': fstab, ...files })) {
+    if (links[file] !== undefined) continue;
+    await mkdir(dirname(join(tree, file)), { recursive: true });
+    await writeFile(join(tree, file), text);
+  }
+  for (const [link, target] of Object.entries(links)) {
+    await mkdir(dirname(join(tree, link)), { recursive: true });
+    await symlink(target, join(tree, link));
+  }
 }
 
 export const rootUuid = '5a1b2c3d-0001-4000-8000-00000000c10d';

@@ -1,17 +1,20 @@
-import { lstat, mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
-import { findRoot } from '../../image/layout.ts';
 import { unescapeOctal } from '../../image/octal.ts';
 import type { Partition } from '../../image/partition.ts';
 import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';
-import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
-import { type ClosedMount, planMounts } from '../fstab.ts';
+import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSubvolume } from '../assembly.ts';
+import { findRoot, type Stage } from '../find-root.ts';
 import type { GuestBind } from '../guest.ts';
-import { hostDriver, hostMountOptions } from '../mount-options.ts';
+import { parseLook, type System, subvolumeOption } from '../look.ts';
+import { type MountingKernel, mountFailure, noDriver } from '../mount-failure.ts';
+import { hostDriver, lookOptions, mountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
+import { type ClosedMount, planMounts } from '../plan-mounts.ts';
 import { guestScripts } from '../script.ts';
 import type { Device } from './container.ts';
 import { idMapProgram } from './id-map.ts';
@@ -47,33 +50,35 @@ export interface AttachOptions {
   readonly onNotice: (message: string) => void;
 }
 
+const kernel: MountingKernel = { guest: 'host', release: release() };
+
 /**
- * Mounts the root partition and all others that its fstab names. Throws `image.unsupported` or `image.corrupt` where
- * the root cannot be mounted, or a present partition of a known file system cannot.
+ * Mounts the root and all others that its boot mounts. Throws `image.unsupported` or `image.corrupt` where the root
+ * cannot be mounted, or a present partition of a known file system cannot.
  */
 export async function attach(supervision: Supervision, options: AttachOptions): Promise<Attachment> {
   const { directory, partitions, onNotice } = options;
-  const root = findRoot(partitions);
   const loops = new Map<Partition, Loop>();
-  loops.set(root, await mountStage(supervision, options, root));
+  const root = await findRoot(partitions, createStage(supervision, options, loops), onNotice);
 
-  const plan = planMounts(await readFstab(supervision.processId, stagePath(directory, root)), partitions, root);
+  const plan = planMounts(root.system, partitions, root.partition);
   const open = async (partition: Partition) => {
     try {
-      loops.set(partition, await mountStage(supervision, options, partition));
+      if (!loops.has(partition)) loops.set(partition, await mountStage(supervision, options, partition));
       return null;
     } catch (error) {
-      if (error instanceof UnknownFileSystem) return error.message;
+      if (error instanceof NoDriver) return error.message;
       throw error;
     }
   };
-  const { mounts, notMounted } = await openMounts(plan, root, open, onNotice);
+  const rootMount = { partition: root.partition, subvolume: subvolumeOption(root.system.subvolume) };
+  const { mounts, notMounted } = await openMounts(plan, rootMount, open, onNotice);
 
   const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
   const input = renderAssembly({
-    ...{ devices, mounts, driver: hostDriver, mountOptions: hostMountOptions, binds: options.binds },
+    ...{ devices, mounts, again: plan.binds, driver: hostDriver, mountOptions, binds: options.binds },
   });
-  const unmapped = await assemble(supervision.processId, options, input).catch((error: unknown) =>
+  const { unmapped, closed } = await assemble(supervision.processId, options, input).catch((error: unknown) =>
     Promise.reject(assemblyError(error)),
   );
   const firstId = unmapped === null ? options.firstId : null;
@@ -84,7 +89,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   }
   return {
     mounted: mounts.map(({ target }) => target),
-    notMounted,
+    notMounted: [...notMounted, ...closed],
     loops: [...loops.values()].map(({ name }) => name),
     devices: devices.map(({ partition, major, minor }) => ({ name: `image${partition.number}`, major, minor })),
     stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),
@@ -94,19 +99,19 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
 }
 
 /**
- * Runs assemble.sh for containers. Throws `image.unsupported` for an image of another processor. Returns the reason why they cannot have a user namespace; null where they can, or
- * none is asked for.
+ * Runs assemble.sh for containers. Throws `image.unsupported` for an image of another processor. `unmapped` is the reason
+ * why they cannot have a user namespace; null where they can, or none is asked for.
  */
 export async function assemble(
   processId: number,
   { directory, firstId }: Pick<AttachOptions, 'directory' | 'firstId'>,
   input: string,
-): Promise<string | null> {
+): Promise<{ readonly unmapped: string | null; readonly closed: readonly ClosedMount[] }> {
   const map = firstId === null ? [] : [String(firstId), idMapProgram];
   const command = ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own', ...map];
   const { stdout } = await execInside(processId, command, { input });
   assertRunsHere(stdout);
-  return lineAfter(stdout, 'unmapped: ') ?? null;
+  return { unmapped: lineAfter(stdout, 'unmapped: ') ?? null, closed: closedByAssembly(stdout) };
 }
 
 interface Loop {
@@ -115,44 +120,84 @@ interface Loop {
   readonly minor: number;
 }
 
-/** The kernel has no driver for a file system, which the message names. */
-class UnknownFileSystem extends ImageBuilderError {
-  constructor(type: string, cause: unknown) {
-    super('image.unsupported', `this machine’s kernel cannot open ${type}`, { cause });
+/** Mounts by scripts in the namespaces. The root's loop device, and no other, is in `loops` in the end. */
+function createStage(supervision: Supervision, options: AttachOptions, loops: Map<Partition, Loop>): Stage {
+  const unmount = async (partition: Partition) => {
+    await execInside(supervision.processId, ['umount', stagePath(options.directory, partition)]);
+    loops.delete(partition);
+  };
+  return {
+    async mount(partition, how) {
+      loops.set(partition, await mountStage(supervision, options, partition, how));
+      try {
+        return await look(supervision, options, partition);
+      } finally {
+        if (how.readOnly) await unmount(partition);
+      }
+    },
+    unmount,
+  };
+}
+
+async function look(
+  supervision: Supervision,
+  { directory }: AttachOptions,
+  partition: Partition,
+): Promise<readonly System[]> {
+  const place = [stagePath(directory, partition), partition.fileSystem?.type ?? ''];
+  try {
+    const { stdout } = await execInside(supervision.processId, ['sh', '-c', guestScripts.look, 'look', ...place]);
+    return parseLook(stdout);
+  } catch (error) {
+    throw error instanceof ExecError ? failedMount(partition, error) : error;
   }
 }
 
-async function mountStage(supervision: Supervision, options: AttachOptions, partition: Partition): Promise<Loop> {
-  const type = partition.fileSystem?.type;
-  const flags = type === undefined ? undefined : hostMountOptions[type];
-  if (type === undefined || flags === undefined) {
-    throw new ImageBuilderError(
-      'image.unsupported',
-      `partition ${partition.number} holds ${type ?? 'no file system that is known'}, which is not opened here`,
-    );
+/** The kernel has no driver for a file system, which the message names. */
+class NoDriver extends ImageBuilderError {
+  constructor(partition: Partition, cause: unknown) {
+    super('image.unsupported', noDriver(partition, kernel), { cause });
   }
+}
+
+/** The error of a mount that ended with an error of its own, or was killed. */
+function failedMount(partition: Partition, error: ExecError): ImageBuilderError {
+  if (error.exitCode === undefined || error.exitCode > 128) {
+    return new ImageBuilderError('guest.failed', 'what mounts the image was killed', { cause: error });
+  }
+  return mountFailure(partition, kernel, error);
+}
+
+async function mountStage(
+  supervision: Supervision,
+  options: AttachOptions,
+  partition: Partition,
+  { subvolume, readOnly }: { subvolume: string | null; readOnly: boolean } = { subvolume: null, readOnly: false },
+): Promise<Loop> {
+  const type = partition.fileSystem?.type;
+  const flags = type === undefined ? undefined : readOnly ? lookOptions(type) : mountOptions[type];
+  if (type === undefined || flags === undefined) throw new NoDriver(partition, undefined);
   const target = stagePath(options.directory, partition);
   await mkdir(target, { recursive: true });
   const { offsetBytes, sizeBytes } = partition;
   try {
     await execInside(supervision.processId, [
       ...['sh', '-c', guestScripts['attach-partition'], 'attach-partition'],
-      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), hostDriver(type), flags],
+      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), hostDriver(type)],
+      withSubvolume(flags, subvolumeOption(subvolume)),
     ]);
   } catch (error) {
     if (!(error instanceof ExecError)) throw error;
-    if (error.exitCode === undefined || error.exitCode > 128) {
-      throw new ImageBuilderError('guest.failed', 'what mounts the image was killed', { cause: error });
-    }
-    if (/unknown filesystem type/.test(error.stderr)) throw new UnknownFileSystem(type, error);
+    if (/unknown filesystem type/.test(error.stderr)) throw new NoDriver(partition, error);
     if (/failed to setup loop device|could not find any|cannot find an unused loop/i.test(error.stderr)) {
-      throw new ImageBuilderError('guest.unavailable', `no loop device can be had: ${error.message}`, { cause: error });
+      throw new ImageBuilderError('guest.unavailable', 'no loop device can be had', { cause: error });
     }
-    throw new ImageBuilderError(
-      'image.corrupt',
-      `the ${type} file system of partition ${partition.number} cannot be mounted: ${error.logTail[0] ?? error.message}`,
-      { cause: error, logTail: error.logTail },
-    );
+    if (type === 'btrfs' && /File exists/.test(error.stderr)) {
+      const message =
+        'another build has a copy of this btrfs open, and kernels before Linux 6.7 open only one at a time';
+      throw new ImageBuilderError('guest.failed', message, { cause: error });
+    }
+    throw failedMount(partition, error);
   }
   const loop = await loopOf(supervision.processId, target);
   supervision.holdUntilGone(loop.name);
@@ -162,32 +207,18 @@ async function mountStage(supervision: Supervision, options: AttachOptions, part
 async function loopOf(processId: number, target: string): Promise<Loop> {
   const table = await readFile(`/proc/${processId}/mountinfo`, 'utf8');
   for (const line of table.split('\n')) {
-    const [, , device = '', , path = ''] = line.split(' ');
+    const [, , , , path = ''] = line.split(' ');
     if (unescapeOctal(path) !== target) continue;
-    const [major = Number.NaN, minor = Number.NaN] = device.split(':').map(Number);
     const name = /\/(loop[0-9]+) /.exec(line)?.[1];
-    if (name !== undefined) return { name, major, minor };
+    if (name === undefined) continue;
+    // Not the number in this line: a btrfs has one of its own.
+    const device = await readFile(`/sys/block/${name}/dev`, 'utf8');
+    const [major = Number.NaN, minor = Number.NaN] = device.split(':').map(Number);
+    return { name, major, minor };
   }
   throw new ImageBuilderError('guest.failed', `${target} is not mounted though it should be`);
 }
 
 function stagePath(directory: string, partition: Partition): string {
   return join(directory, 'stage', String(partition.number));
-}
-
-/**
- * Text of the image's fstab; empty where there is none. Nothing of the image runs yet, so the file cannot change during
- * the checks. A link is not followed, since from here it would lead to the worker's own files.
- */
-async function readFstab(processId: number, root: string): Promise<string> {
-  const base = `/proc/${processId}/root${root}`;
-  const folder = await lstat(join(base, 'etc')).catch(() => null);
-  const file = await lstat(join(base, 'etc/fstab')).catch(() => null);
-  if (folder?.isDirectory() !== true)
-    throw new ImageBuilderError('image.unsupported', '/etc in the image is no folder');
-  if (file === null) return '';
-  if (!file.isFile() || file.size > 1024 * 1024) {
-    throw new ImageBuilderError('image.unsupported', '/etc/fstab in the image is no plain file');
-  }
-  return await readFile(join(base, 'etc/fstab'), 'utf8');
 }

@@ -6,10 +6,12 @@
 # $3 id of the worker that root is to be, if containers have a user namespace; $4 path of idmap.pl then
 # Lines on standard input, fields parted by tabs, in this order:
 #   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
-#   open NUMBER TYPE OPTIONS                      a partition
-#   mount NUMBER TARGET                           where it appears, the root first
+#   open ID NUMBER TYPE OPTIONS                   a mount of a partition
+#   opened NUMBER                                 the last of them has been
+#   mount ID TARGET                               where it appears, the root first
+#   again SOURCE TARGET                           a folder of the image that appears in another place
 #   bind SOURCE TARGET                            a folder of the worker
-# Prints `unmapped: REASON` where containers cannot have a user namespace, and `program: BYTES`, the first bytes, in
+# Prints `closed: TARGET` where a folder cannot appear again, `unmapped: REASON` where containers cannot have a user namespace, and `program: BYTES`, the first bytes, in
 # hexadecimal, of a program that every image has.
 set -eu
 cd "$1"
@@ -115,10 +117,12 @@ while IFS=$tab read -r kind one two three four five six; do
       ;;
     open)
       mkdir -p "open/$one"
-      mount -t "$two" -o "$three" "/dev/image$one" "open/$one"
+      mount -t "$three" -o "$four" "/dev/image$two" "open/$one"
+      opened="$opened open/$one"
+      ;;
+    opened)
       # By this one the worker reaches the file system afterwards, whatever the image has made of the path of the other.
       [ "$whose" = own ] || umount "stage/$one"
-      opened="$opened open/$one"
       ;;
     mount)
       [ -n "$mounted_root" ] || map
@@ -126,6 +130,10 @@ while IFS=$tab read -r kind one two three four five six; do
       # -n: mount(8) would note a move in /run, which may be read-only.
       mount -n --move "open/$one" "root$two"
       [ -n "$mounted_root" ] || { mounted_root=yes; roots; }
+      ;;
+    again)
+      # Both may be files, which no builder needs to see twice.
+      if (inside "$one" make && inside "$two" make) 2>/dev/null; then mount --bind "root$one" "root$two"; else echo "closed: $two"; fi
       ;;
     bind)
       inside "$two"

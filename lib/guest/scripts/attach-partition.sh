@@ -3,4 +3,9 @@
 set -eu
 # In a container /dev may lack loop devices that the kernel has; the change is seen in these namespaces only.
 mount -t devtmpfs devtmpfs /dev 2>/dev/null || :
-mount -t "$5" -o "loop,offset=$3,sizelimit=$4,$6" "$1" "$2"
+# Copies of one btrfs are mounted one after the other: the kernel finds the device by the UUID, and must have one open
+# before it meets the next. All namespaces share this file.
+lock=
+[ "$5" != btrfs ] || lock='flock /dev/loop-control'
+# shellcheck disable=SC2086 # several words, or none
+$lock mount -t "$5" -o "loop,offset=$3,sizelimit=$4,$6" "$1" "$2"

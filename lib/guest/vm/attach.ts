@@ -2,13 +2,15 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
-import { findRoot } from '../../image/layout.ts';
 import type { Partition } from '../../image/partition.ts';
-import { assemblyError, assertRunsHere, renderAssembly } from '../assembly.ts';
-import { type ClosedMount, planMounts } from '../fstab.ts';
+import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSubvolume } from '../assembly.ts';
+import { findRoot, type Stage } from '../find-root.ts';
 import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
-import { vmMountOptions } from '../mount-options.ts';
+import { parseLook, subvolumeOption } from '../look.ts';
+import { type MountingKernel, mountFailure, noDriver } from '../mount-failure.ts';
+import { lookOptions, mountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
+import { type ClosedMount, planMounts } from '../plan-mounts.ts';
 import { guestScripts } from '../script.ts';
 import { canOpen, type GuestKernel } from './kernel.ts';
 import { guestAddress } from './machine.ts';
@@ -39,32 +41,33 @@ export interface AttachOptions {
 export function partitionsToOpen(kernel: GuestKernel, partitions: readonly Partition[]): Partition[] {
   return partitions.filter(
     ({ fileSystem }) =>
-      fileSystem !== null && vmMountOptions[fileSystem.type] !== undefined && canOpen(kernel, fileSystem.type),
+      fileSystem !== null &&
+      fileSystem.fault === undefined &&
+      mountOptions[fileSystem.type] !== undefined &&
+      canOpen(kernel, fileSystem.type),
   );
 }
 
 /** Mounts the image as the host guest does: throws `image.unsupported` or `image.corrupt`. */
 export async function attach(options: AttachOptions): Promise<Attachment> {
-  const { kernel, partitions, run, onNotice, processes } = options;
-  const root = findRoot(partitions);
+  const { kernel, partitions, run, onNotice } = options;
+  const mounting: MountingKernel = { guest: 'vm', release: kernel.release };
   const opened = partitionsToOpen(kernel, partitions);
-  if (!opened.includes(root)) {
-    throw new ImageBuilderError('image.unsupported', `the kernel of the vm cannot open ${root.fileSystem?.type}`);
-  }
-  const stage = await stageRoot(root, processes, run);
-  const plan = planMounts(stage.fstab, partitions, root);
-  const open = async (partition: Partition) => {
-    if (opened.includes(partition)) return null;
-    return `the kernel of the vm cannot open ${partition.fileSystem?.type ?? 'no file system that is known'}`;
-  };
-  const { mounts, notMounted } = await openMounts(plan, root, open, onNotice);
+  const disks: Disks = { numbers: new Map(), errorCount: 0 };
+  const root = await findRoot(partitions, createStage(options, opened, disks), onNotice);
+  const plan = planMounts(root.system, partitions, root.partition);
+  const open = async (partition: Partition) => (opened.includes(partition) ? null : noDriver(partition, mounting));
+  const rootMount = { partition: root.partition, subvolume: subvolumeOption(root.system.subvolume) };
+  const { mounts, notMounted } = await openMounts(plan, rootMount, open, onNotice);
 
-  const others = mounts.slice(1).map(({ partition }) => mountLine(partition));
+  const used = [...new Set(mounts.map(({ partition }) => partition))];
+  const others = used.slice(1).map(mountLine);
   const binds = options.binds.map(({ target }, index) => ({ source: `/guest/binds/${index}`, target }));
   const folders: string[] = [];
   for (const [index, { source }] of options.binds.entries())
     folders.push(...(await listFolders(source, String(index))));
-  const devices = mounts.map(({ partition }) => ({ partition, ...deviceOf(stage.disks, partition) }));
+  const devices = used.map((partition) => ({ partition, ...deviceOf(disks, partition) }));
+  let output: string;
   try {
     const { stdout } = await run({
       name: 'attach',
@@ -73,77 +76,92 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
         partitions: others.map((line) => `${line}\n`).join(''),
         folders: folders.map((folder) => `${folder}\n`).join(''),
         assemble: guestScripts.assemble,
-        plan: renderAssembly({ devices, mounts, mountOptions: vmMountOptions, binds }),
+        plan: renderAssembly({ devices, mounts, again: plan.binds, mountOptions, binds }),
       },
     });
     assertRunsHere(stdout);
+    output = stdout;
   } catch (error) {
     const number = error instanceof ExecError ? /^partition ([0-9]+)$/m.exec(error.stderr)?.[1] : undefined;
     const partition = partitions.find((other) => String(other.number) === number);
-    throw partition === undefined ? assemblyError(error) : cannotMount(partition, error);
+    throw partition === undefined ? assemblyError(error) : mountFailure(partition, mounting, error);
   }
-  return { mounted: mounts.map(({ target }) => target), notMounted, errorCount: stage.errorCount };
+  const closed = [...notMounted, ...closedByAssembly(output)];
+  return { mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount: disks.errorCount };
 }
 
-interface Stage {
+interface Disks {
   /** By number of the partition. */
-  readonly disks: ReadonlyMap<number, { readonly major: number; readonly minor: number }>;
-  readonly errorCount: number;
-  readonly fstab: string;
+  numbers: ReadonlyMap<number, { readonly major: number; readonly minor: number }>;
+  errorCount: number;
 }
 
-async function stageRoot(root: Partition, processes: number, run: AttachOptions['run']): Promise<Stage> {
-  const now = String(Math.floor(Date.now() / 1000));
-  let stdout: string;
-  try {
-    const script = {
-      name: 'stage',
-      text: vmScripts.stage,
-      arguments: [now, ...mountLine(root).split(' '), guestAddress, String(processes)],
-    };
-    stdout = (await run(script)).stdout;
-  } catch (error) {
-    if (!(error instanceof ExecError)) throw error;
-    if (error.exitCode === 64) throw cannotMount(root, error);
-    if (error.exitCode !== 65) throw error;
-    throw new ImageBuilderError('image.unsupported', error.stderr.trim(), { cause: error });
-  }
-  const [head = '', fstab = ''] = splitAt(stdout, 'fstab\n');
-  const disks = [...head.matchAll(/^disk ([0-9]+) ([0-9]+) ([0-9]+)$/gm)].map(
-    ([, number, major, minor]) => [Number(number), { major: Number(major), minor: Number(minor) }] as const,
+/** Mounts by scripts of the vm; the first also makes the disks known, which it notes in `disks`. */
+function createStage({ kernel, run, processes }: AttachOptions, opened: readonly Partition[], disks: Disks): Stage {
+  const mounting: MountingKernel = { guest: 'vm', release: kernel.release };
+  let begun = false;
+  return {
+    async mount(partition, { subvolume, readOnly }) {
+      const type = partition.fileSystem?.type;
+      if (type === undefined || !opened.includes(partition)) {
+        throw new ImageBuilderError('image.unsupported', noDriver(partition, mounting));
+      }
+      const flags = withSubvolume(
+        readOnly ? lookOptions(type) : (mountOptions[type] ?? ''),
+        subvolumeOption(subvolume),
+      );
+      const now = String(Math.floor(Date.now() / 1000));
+      const script: GuestScript = {
+        name: 'stage',
+        text: begun ? vmScripts.mount : `${vmScripts.stage}${vmScripts.mount}`,
+        arguments: [
+          ...(begun ? [] : [now, guestAddress, String(processes)]),
+          ...[String(partition.number), type, flags, readOnly ? 'look' : 'keep'],
+        ],
+        files: { look: guestScripts.look },
+      };
+      try {
+        const { stdout } = await run(script);
+        if (!begun) disks.numbers = readDisks(stdout);
+        disks.errorCount = readErrorCount(stdout);
+        return parseLook(stdout);
+      } catch (error) {
+        if (error instanceof ExecError && (error.exitCode === 64 || error.exitCode === 65)) {
+          if (!begun) disks.numbers = readDisks(error.stdout);
+          throw mountFailure(partition, mounting, error);
+        }
+        throw error;
+      } finally {
+        begun = true;
+      }
+    },
+    async unmount({ number }) {
+      await run({ name: 'unstage', text: 'umount "/guest/stage/$1"\n', arguments: [String(number)] });
+    },
+  };
+}
+
+function readDisks(output: string): Disks['numbers'] {
+  const lines = output.matchAll(/^disk ([0-9]{1,3}) ([0-9]{1,6}) ([0-9]{1,9})$/gm);
+  return new Map(
+    [...lines].map(([, number, major, minor]) => [Number(number), { major: Number(major), minor: Number(minor) }]),
   );
-  return { disks: new Map(disks), errorCount: readErrorCount(head), fstab };
 }
 
-/** From the output of stage.sh and detach.sh. */
+/** From the output of mount.sh and detach.sh. */
 export function readErrorCount(output: string): number {
   return Number(/^errors ([0-9]{1,9})$/m.exec(output)?.[1] ?? 0);
 }
 
-function splitAt(text: string, separator: string): [string, string] {
-  const place = text.indexOf(separator);
-  return place < 0 ? [text, ''] : [text.slice(0, place), text.slice(place + separator.length)];
-}
-
 function mountLine({ number, fileSystem }: Partition): string {
   const type = fileSystem?.type ?? 'ext4';
-  return `${number} ${type} ${vmMountOptions[type] ?? ''}`;
+  return `${number} ${type} ${mountOptions[type] ?? ''}`;
 }
 
-function deviceOf(disks: Stage['disks'], { number }: Partition): { major: number; minor: number } {
-  const found = disks.get(number);
+function deviceOf({ numbers }: Disks, { number }: Partition): { major: number; minor: number } {
+  const found = numbers.get(number);
   if (found === undefined) throw new ImageBuilderError('guest.failed', `the vm has no disk for partition ${number}`);
   return found;
-}
-
-function cannotMount({ number, fileSystem }: Partition, error: unknown): ImageBuilderError {
-  const logTail = error instanceof ImageBuilderError ? error.logTail : [];
-  const reason = logTail.find((line) => line.startsWith('mount:')) ?? logTail[0] ?? 'mount failed';
-  return new ImageBuilderError(
-    'image.corrupt',
-    `the ${fileSystem?.type} file system of partition ${number} cannot be mounted: ${reason}`,
-    { cause: error, logTail },
-  );
 }
 
 /**

@@ -32,6 +32,7 @@ const applets = [
     'poweroff',
     'printf',
     'rm',
+    'sed',
     'sh',
     'sleep',
   ],

@@ -2,7 +2,7 @@ import { access, constants, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
-import type { FileSystem } from '../../image/partition.ts';
+import type { FileSystemType, Partition } from '../../image/partition.ts';
 
 /** The kernel of the vm: a packaged kernel of a distribution, taken from its files, not the running one. */
 export interface GuestKernel {
@@ -120,7 +120,7 @@ interface FileSystemModules {
 const checksums = ['crc32c_generic', 'crc32c_cryptoapi'];
 
 /** The modules that each file system needs; other file systems are not opened. */
-export const fileSystemModules: Partial<Record<FileSystem['type'], FileSystemModules>> = {
+export const fileSystemModules: Partial<Record<FileSystemType, FileSystemModules>> = {
   ext2: { names: ['ext4'], optional: checksums },
   ext3: { names: ['ext4'], optional: checksums },
   ext4: { names: ['ext4'], optional: checksums },
@@ -132,8 +132,22 @@ export const fileSystemModules: Partial<Record<FileSystem['type'], FileSystemMod
   vfat: { names: ['vfat'], optional: ['nls_cp437', 'nls_ascii', 'nls_iso8859_1', 'nls_utf8'] },
 };
 
+/** Modules that the kernel asks for by itself where a file system has a feature (`KernelFeature`). */
+const modulesOfFeatures: Readonly<Record<string, readonly string[]>> = {
+  quota: ['quota_v2'],
+  project: ['quota_v2'],
+  casefold: ['utf8data', 'unicode'],
+  verity: ['sha256_generic', 'libsha256'],
+};
+
+/** The modules, where the kernel has them as such, for the features of these partitions. */
+export function featureModules(partitions: readonly Partition[]): string[] {
+  const features = partitions.flatMap(({ fileSystem }) => fileSystem?.features ?? []);
+  return features.flatMap(({ name }) => modulesOfFeatures[name] ?? []);
+}
+
 /** Whether the kernel can open a file system. */
-export function canOpen({ modules }: GuestKernel, type: FileSystem['type']): boolean {
+export function canOpen({ modules }: GuestKernel, type: FileSystemType): boolean {
   const wanted = fileSystemModules[type]?.names;
   return wanted?.every((name) => modules.builtIn.has(name) || modules.loadable.has(name)) ?? false;
 }

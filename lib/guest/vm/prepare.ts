@@ -5,7 +5,7 @@ import type { Partition } from '../../image/partition.ts';
 import type { IdRange } from '../../privileges.ts';
 import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts';
 import { prepareInitramfs, readBusybox } from './initramfs.ts';
-import { fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
+import { featureModules, fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
 import type { VmLimits } from './limits.ts';
 import { deviceModules, findMachine, type Machine } from './machine.ts';
 
@@ -72,7 +72,7 @@ export async function initramfsFor(
   return await prepareInitramfs({
     kernel,
     modules: [...machine.modules, ...deviceModules, ...extraModules, ...fileSystems.flatMap(({ names }) => names)],
-    optionalModules: fileSystems.flatMap(({ optional }) => optional),
+    optionalModules: [...fileSystems.flatMap(({ optional }) => optional), ...featureModules(partitions)],
     directory,
   });
 }

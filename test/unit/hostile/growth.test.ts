@@ -38,8 +38,10 @@ import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
 import { parseLength } from '#lib/fetch/part.ts';
 import { recognise } from '#lib/file-format.ts';
 import { assemblyError } from '#lib/guest/assembly.ts';
-import { parseFstab, planMounts } from '#lib/guest/fstab.ts';
+import { parseFstab, parseMountUnit, parseTable, subvolumeOf } from '#lib/guest/fstab.ts';
 import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
+import { parseLook } from '#lib/guest/look.ts';
+import { planMounts } from '#lib/guest/plan-mounts.ts';
 import { borrowError } from '#lib/guest/script-run.ts';
 import { readErrorCount } from '#lib/guest/vm/attach.ts';
 import { createEgress } from '#lib/http/egress.ts';
@@ -120,11 +122,16 @@ const parsers: readonly Growing[] = [
   { name: 'URLs', run: (text) => safeUrl(text), frames: [['http://x/', '']] },
   {
     name: 'fstab',
-    run: (text) => [parseFstab(text), planMounts(text, [partition], partition)],
+    run: (text) => [
+      ...[parseFstab(text), parseTable(text), subvolumeOf([text]), parseMountUnit(text)],
+      ...[planMounts({ fstab: text }, [partition], partition), parseLook(text)],
+    ],
     frames: [
       ['LABEL=x /', '/x ext4 defaults 0 0'],
       ['LABEL=', ' / ext4'],
       ['LABEL=x /x ext4 ', ''],
+      ['system\nfstab ', ''],
+      ['[Mount]\nWhat=', ''],
     ],
   },
   {

@@ -1,7 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { toImageBuilderError } from '#lib/errors.ts';
-import { findRoot, matchFstabSpec } from '#lib/image/layout.ts';
+import { guessRoot, matchFstabSpec, noRoot } from '#lib/image/layout.ts';
 import type { FileSystem, Partition } from '#lib/image/partition.ts';
 import { linuxData } from './craft-table.ts';
 
@@ -15,15 +14,6 @@ function partition(
     over.fileSystem === null ? null : { type: 'ext4' as const, label: null, uuid: null, ...over.fileSystem };
   const place = { offsetBytes: number * 2 ** 20, sizeBytes: 2 ** 20 };
   return { number, ...place, type: linuxData, name: null, partitionUuid: null, ...over, fileSystem };
-}
-
-function failure(partitions: readonly Partition[]): string {
-  try {
-    return `found ${findRoot(partitions).number}`;
-  } catch (thrown) {
-    const error = toImageBuilderError(thrown);
-    return `${error.code}: ${error.message}`;
-  }
 }
 
 const efi = partition(15, {
@@ -41,26 +31,41 @@ const root = partition(1, {
 });
 
 test('the root is found by the label of Ubuntu cloud images, wherever it stands', () => {
-  assert.is(findRoot([bios, efi, boot, { ...root, number: 7 }]).number, 7);
-  assert.is(findRoot([partition(1, { type: x86Root }), { ...root, number: 2 }]).number, 2);
+  assert.is(guessRoot([bios, efi, boot, { ...root, number: 7 }])?.number, 7);
+  assert.is(guessRoot([partition(1, { type: x86Root }), { ...root, number: 2 }])?.number, 2);
 });
 
 test('the root is found by its type, its name, or as the only Linux file system', () => {
-  assert.is(findRoot([bios, efi, partition(3, { type: x86Root }), partition(4)]).number, 3);
-  assert.is(findRoot([boot, partition(4), partition(5, { name: 'my-root', fileSystem: { type: 'xfs' } })]).number, 5);
-  assert.is(findRoot([efi, boot, partition(2)]).number, 2);
-  assert.is(findRoot([partition(1, { fileSystem: { label: 'boot' } }), partition(2, { type: 'mbr:83' })]).number, 2);
-  assert.is(findRoot([partition(0, { type: null })]).number, 0);
+  assert.is(guessRoot([bios, efi, partition(3, { type: x86Root }), partition(4)])?.number, 3);
+  assert.is(guessRoot([boot, partition(4), partition(5, { name: 'my-root', fileSystem: { type: 'xfs' } })])?.number, 5);
+  assert.is(guessRoot([efi, boot, partition(2)])?.number, 2);
+  assert.is(guessRoot([partition(1, { fileSystem: { label: 'boot' } }), partition(2, { type: 'mbr:83' })])?.number, 2);
+  assert.is(guessRoot([partition(0, { type: null })])?.number, 0);
 });
 
-test('an image whose root cannot be identified, or opened, is refused with a list of its partitions', () => {
-  assert.match(failure([]), /^image\.unsupported: .*no partitions/);
+test('where none or several partitions are likely the root, there is no guess', () => {
+  for (const partitions of [[], [bios, efi], [partition(1), partition(2)]]) assert.is(guessRoot(partitions), null);
+});
+
+test('an image without a root that can be opened is refused with a list of its partitions, and a root that cannot is named', () => {
+  assert.match(noRoot([]).message, /no partitions/);
   assert.match(
-    failure([bios, efi]),
-    /^image\.unsupported: .*no root.*partition 14: no known file system of type 21686148.*partition 15: vfat "UEFI"/,
+    noRoot([bios, efi]).message,
+    /no root.*partition 14: no known file system of type 21686148.*partition 15: vfat "UEFI"/,
   );
-  assert.match(failure([partition(1), partition(2)]), /^image\.unsupported: .*more than one.*\(1, 2\)/);
-  assert.match(failure([partition(1, { fileSystem: { type: 'lvm' } })]), /^image\.unsupported: .*partition 1: lvm/);
+  for (const [type, name] of [
+    ['lvm', 'an LVM physical volume'],
+    ['luks', 'an encrypted volume (LUKS)'],
+    ['f2fs', 'F2FS'],
+    ['zfs', 'a member of a ZFS pool'],
+    ['mdraid', 'a member of a RAID'],
+  ] as const) {
+    const { message, code } = noRoot([boot, partition(2, { fileSystem: { type } })]);
+    assert.is(code, 'image.unsupported');
+    assert.match(message, `partition 2 holds ${name}`);
+  }
+  const large = partition(1, { fileSystem: { fault: 'it has 2 bytes, and its partition only 1' } });
+  assert.match(noRoot([large]).message, /ext4 of partition 1: it has 2 bytes, and its partition only 1/);
 });
 
 test('fields of an fstab name partitions by label, UUID, PARTUUID and PARTLABEL', () => {
@@ -72,6 +77,7 @@ test('fields of an fstab name partitions by label, UUID, PARTUUID and PARTLABEL'
   assert.is(number('PARTUUID=df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca'), 1);
   assert.is(number('UUID=abcd-1234'), 5);
   assert.is(number('LABEL="MY\\040DISK"'), 5);
+  assert.is(number("LABEL='MY\\040DISK'"), 5);
   assert.is(number('PARTLABEL=my\\040data'), 5);
   assert.is(number('/dev/disk/by-label/MY\\x20DISK'), 5);
   assert.is(number('/dev/disk/by-partuuid/df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca'), 1);
