@@ -54,6 +54,7 @@ export const errorTable = {
   'image.corrupt': row('request', 422, false, 'The base image is damaged'),
   'image.too_large': row('request', 422, false, 'The base image exceeds a size limit'),
   'image.series': row('request', 422, false, 'The base image has another series than the request'),
+  'image.unbootable': row('request', 422, false, 'The finished image would not boot'),
   'image.full': row('request', 422, false, 'The file system of the image has no room left'),
   'image.output': row('service', 500, true, 'The finished image failed its own check'),
   'ppa.not_found': row('request', 404, false, 'The PPA does not exist'),

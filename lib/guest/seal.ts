@@ -37,11 +37,18 @@ export async function beforeChange(session: ScriptRunner, parts: readonly SealPa
 /**
  * Leaves the image as pristine as its base was, apart from the requested changes; the last script before `close`.
  * Machine identity (machine-id, ssh host keys, random seeds), logs, caches and backups of apt, dpkg and debconf, and the
- * files of the parts, are put back or removed where they are new. Throws `guest.failed` where a part refuses the image.
+ * files of the parts, are put back or removed where they are new. Resolves with the lines that the parts print. Throws
+ * `guest.failed` where a part refuses the image.
  */
-export async function sealImage(session: ScriptRunner, { lines, snapshot, seal }: Pristine): Promise<void> {
+export async function sealImage(session: ScriptRunner, { lines, snapshot, seal }: Pristine): Promise<string> {
   try {
-    await session.run({ name: 'seal', text: seal, timeoutMs: ownLimitMs, files: { snapshot, before: lines } });
+    const { stdout } = await session.run({
+      name: 'seal',
+      text: seal,
+      timeoutMs: ownLimitMs,
+      files: { snapshot, before: lines },
+    });
+    return stdout;
   } catch (error) {
     const reason = error instanceof ExecError ? lineAfter(error.stderr, 'unsealed: ') : undefined;
     if (reason === undefined) throw error;

@@ -1,5 +1,6 @@
 import type { BuildStep, ImageResult } from '../api/event.ts';
 import type { OutputFormat } from '../api/request.ts';
+import type { BootDisk } from '../boot/view.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { WantedFile } from '../fetch/choose-image.ts';
 import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
@@ -63,6 +64,8 @@ export interface InspectedImage {
   readContent(signal: AbortSignal): Promise<void>;
   /** Makes the disk that the guest opens: it reads as the base image and takes the changes. */
   open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
+  /** For the boot check; null for images of which no machine boots by itself. */
+  readonly boot: BootDisk | null;
   /** Bytes that the changes take so far. */
   changedBytes(disk: GuestDisk): Promise<number>;
   /**

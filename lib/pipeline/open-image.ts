@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import { type AptCaches, openAptCaches } from '../apt/caches.ts';
 import { assertArchitecture, assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
+import { collectBootFiles, hasBootChanged } from '../boot/probe.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import { guardClosedMounts } from '../guest/closed-mounts.ts';
@@ -19,8 +21,11 @@ export interface OpenImage extends AsyncDisposable {
   readonly caches: AptCaches;
   /** Keeps a resource that works on the image, to be disposed before the image is closed. */
   use<Resource extends AsyncDisposable>(resource: Resource): Resource;
-  /** Cleans up inside, and closes the image: afterwards its disk holds every change, and no process has it open. */
-  seal(): Promise<void>;
+  /**
+   * Cleans up inside, and closes the image: afterwards its disk holds every change, and no process has it open. Resolves
+   * with the path of the files that it boots by, in the work directory, where these have changed, or else with null.
+   */
+  seal(): Promise<string | null>;
 }
 
 export interface OpenImageOptions {
@@ -81,9 +86,12 @@ export async function openImage(
     async seal() {
       await users.disposeAsync();
       await closedMounts.assertUntouched();
-      await sealImage(session, pristine);
+      const sealed = await sealImage(session, pristine);
+      const bootFiles = hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
+      if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);
       await session.close();
       await kept.disposeAsync();
+      return bootFiles;
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

@@ -11,6 +11,7 @@ import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Store } from '../store/store.ts';
 import { type BaseContent, readBaseContent } from './base-content.ts';
+import { checkBoot } from './check-boot.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { addPpas, install } from './install.ts';
@@ -146,9 +147,11 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       () => install(wanted, apt, change, tools, context),
     );
 
-    await step('seal', 'cleaning up inside the image', async () => {
+    const bootWarnings = await step('seal', 'cleaning up inside the image', async () => {
       inside = null;
-      await image.seal();
+      const bootFiles = await image.seal();
+      if (bootFiles === null) return [];
+      return await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
     });
 
     const path = join(workDirectory, `image.${inspected.format}`);
@@ -175,7 +178,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
       return await store.put(artifacts, origin, { signal, onProgress });
     });
-    const news = [...image.warnings, ...warnings];
+    const news = [...image.warnings, ...warnings, ...bootWarnings];
     const optional = { ...(removed.length === 0 ? {} : { removed }), ...(news.length === 0 ? {} : { warnings: news }) };
     return { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) };
   });

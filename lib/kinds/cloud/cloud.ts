@@ -1,10 +1,13 @@
 import { chmod, stat } from 'node:fs/promises';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
+import { readBiosLoader } from '../../boot/bios-loader.ts';
+import { bootState } from '../../boot/probe.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
+import { openDisk } from '../../image/open-disk.ts';
 import { createOverlay } from '../../image/overlay.ts';
 import { checkContent } from '../../image/qcow2/content.ts';
 import { repack } from '../../image/repack.ts';
@@ -37,7 +40,7 @@ export const cloud = {
     { name: 'upload', weight: 5 },
   ],
   planSpace,
-  sealParts: [bootLoaderSeal],
+  sealParts: [bootLoaderSeal, bootState],
   async inspect(base, options) {
     const path = await unwrapImage(base.path, {
       ...{ workDirectory: options.workDirectory, maximumBytes: options.maximumVirtualBytes },
@@ -91,6 +94,14 @@ function inspected(
         partitions: inspection.partitions,
         environment: bootLoaderEnvironment(inspection),
       };
+    },
+    boot: {
+      partitions: inspection.partitions,
+      partitionTable: inspection.partitionTable,
+      async readBiosLoader() {
+        await using disk = await openDisk(base.path, inspection);
+        return await readBiosLoader(disk);
+      },
     },
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack({ overlayPath }, path, { onLog, ...options }) {

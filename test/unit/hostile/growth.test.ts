@@ -30,6 +30,13 @@ import { parsePlan } from '#lib/apt/simulation.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
+import { createCpioReader } from '#lib/boot/cpio.ts';
+import { parseKernelModules } from '#lib/boot/drivers.ts';
+import { parseGrubConfig, parsePrefix } from '#lib/boot/grub-config.ts';
+import { coreSector, parseCoreImage, parseGrubImage } from '#lib/boot/grub-image.ts';
+import { parseExtlinux, parseLoaderEntry } from '#lib/boot/loader-entries.ts';
+import { createLz4Reader, decompressLz4Block } from '#lib/boot/lz4.ts';
+import { parseBootMounts, parseTree } from '#lib/boot/tree.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
 import { parseGlanceProperties } from '#lib/config/glance-properties.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
@@ -110,6 +117,25 @@ async function through(text: string, chunkCharacters: number): Promise<void> {
   await finished(stream);
 }
 
+function bootLoaderOf(bytes: Buffer): void {
+  parseGrubImage(bytes, 32);
+  parseGrubImage(bytes, 64);
+  coreSector(bytes);
+  parseCoreImage(bytes);
+}
+
+function ramdiskOf(bytes: Buffer): void {
+  const reader = createCpioReader(() => undefined);
+  for (let at = 0; at < bytes.length; at += 16) reader.push(bytes.subarray(at, at + 16));
+  for (const read of [() => decompressLz4Block(bytes, 2 ** 20), () => createLz4Reader(() => undefined).push(bytes)]) {
+    try {
+      read();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+    }
+  }
+}
+
 const parsers: readonly Growing[] = [
   { name: 'lines of a process', run: (text) => through(text, 16), frames: [['a', '\r']] },
   { name: 'the end of a log', run: (text) => lastLines(text, 20) },
@@ -162,6 +188,44 @@ const parsers: readonly Growing[] = [
     ],
   },
   { name: 'octal escapes', run: unescapeOctal },
+  {
+    name: "GRUB's configuration",
+    run: (text) => [parseGrubConfig(text), parsePrefix(text)],
+    frames: [
+      ['menuentry x {\nlinux /a ', ''],
+      ['menuentry x {\ninitrd ', ''],
+      ['set prefix=', '/x'],
+      ['search --fs-uuid --set=root ', ''],
+      ['(', ')/x'],
+    ],
+    units: ['menuentry x {\nlinux /a\n}\n', 'submenu x {\n', '}\n', '{', 'initrd $prefix/a\n', "'"],
+  },
+  {
+    name: 'menus of other boot loaders',
+    run: (text) => [parseLoaderEntry(text), parseExtlinux(text, '/x')],
+    frames: [
+      ['options ', ''],
+      ['label x\n initrd ', ''],
+    ],
+    units: ['label x\n', 'label x\n append initrd=x\n'],
+  },
+  { name: 'lists of kernel modules', run: (text) => parseKernelModules(text, text), units: ['a/b.ko.xz: c/d.ko\n'] },
+  {
+    name: 'the files that an image boots by',
+    run(text) {
+      const listing = parseTree(text, parseBootMounts(text, [partition]));
+      return [listing.find(text), listing.find('/boot/x'), listing.findOn(partition, text)];
+    },
+    frames: [['l\t1\t/boot/x\t', '']],
+    units: ['l\t1\t/boot/x\t/boot/x\n', '1 2 3 / / - ext4 /dev/image1\n', '/'],
+  },
+  { name: 'programs of boot loaders', run: (text) => bootLoaderOf(Buffer.from(text, 'latin1')), units: ['mimg', '\0'] },
+  {
+    name: 'initial ramdisks',
+    run: (text) => ramdiskOf(Buffer.from(text, 'latin1')),
+    frames: [['070701', '']],
+    units: ['\0'],
+  },
   { name: 'messages of assemble.sh', run: (text) => assemblyError(failed(text)), frames: [['unsupported: ', '']] },
   { name: 'messages of borrow.sh', run: (text) => borrowError(failed(text)), frames: [['corrupt: ', '']] },
   { name: 'counts of errors', run: readErrorCount, frames: [['errors ', '']] },

@@ -1,9 +1,9 @@
 import { open } from 'node:fs/promises';
-import { type Disk, rawDisk } from '#lib/image/disk.ts';
-import type { ImageInspection } from '#lib/image/inspection.ts';
-import { qcow2Disk } from '#lib/image/qcow2/disk.ts';
-import { headerAreaBytes, parseHeader } from '#lib/image/qcow2/header.ts';
-import { readAt } from '#lib/image/read-at.ts';
+import { type Disk, rawDisk } from './disk.ts';
+import type { ImageInspection } from './inspection.ts';
+import { qcow2Disk } from './qcow2/disk.ts';
+import { headerAreaBytes, parseHeader } from './qcow2/header.ts';
+import { readAt } from './read-at.ts';
 
 /**
  * Opens the disk of an inspected image for reading, without any tool. Throws as `inspectImage` where the file is no
