@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { ImageBuilderError } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
 import { tooSlow, UpstreamError } from '../http/upstream-error.ts';
 import { answerApt } from './apt-answer.ts';
@@ -126,6 +127,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
 
   const server = http.createServer({ keepAliveTimeout: keepAliveMs, requestTimeout: 0 }, (request, response) => {
     if (!isAuthorized(request)) {
+      failed(request.url ?? '', unauthorized());
       response.setHeader('proxy-authenticate', 'Basic realm="imagebuilder"');
       refuse(response, 407, 'the password of this proxy is missing or wrong');
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -135,8 +137,9 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     }
   });
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (isAuthorized(request)) track(connect(request, socket, head));
-    else socket.end('HTTP/1.1 407 Proxy Authentication Required\r\nconnection: close\r\n\r\n');
+    if (isAuthorized(request)) return track(connect(request, socket, head));
+    failed(`https://${request.url ?? ''}/`, unauthorized());
+    socket.end('HTTP/1.1 407 Proxy Authentication Required\r\nconnection: close\r\n\r\n');
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -164,6 +167,13 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     },
   };
 }
+
+/** Apt asked without the password of this proxy: a fault of the worker's, not of the request or the repository. */
+const unauthorized = () =>
+  new ImageBuilderError(
+    'guest.failed',
+    'the worker’s own proxy refuses apt, because the password for it did not arrive',
+  );
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 

@@ -42,7 +42,12 @@ interface Ended {
   readonly stderr: string;
 }
 
-async function buildHere(words: readonly string[], input = '', url = images.url): Promise<Ended> {
+async function buildHere(
+  words: readonly string[],
+  input = '',
+  url = images.url,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
   const about = ['--image-url', url, '--series', base.codename, '--ppa', 'ppa:project/ppaname'];
   const child = spawn(process.execPath, [join(root, 'bin/imagebuilder.ts'), 'build', '--here', ...about, ...words], {
     env: {
@@ -55,6 +60,7 @@ async function buildHere(words: readonly string[], input = '', url = images.url)
       IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
       IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
       IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+      ...settings,
     },
   });
   let stdout = '';
@@ -92,6 +98,14 @@ test('an image of another virtual machine in an archive is built on, and the res
   const { stdout: described } = await exec('qemu-img', ['info', '--output=json', fileURLToPath(location)]);
   assert.is((JSON.parse(described) as { readonly format: string }).format, 'qcow2');
   assert.equal(await readdir(join(directory, 'work')), []);
+});
+
+test('in a vm with a network, apt inside the image reaches the PPA through the build’s proxy, and so do scripts', async () => {
+  const network = { IMAGEBUILDER_GUEST: 'vm', IMAGEBUILDER_VM_NETWORK: 'true' };
+  const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo'], '', images.url, network);
+  assert.is(exitCode, 0, stderr);
+  const image = JSON.parse(stdout) as { readonly packages: { readonly name: string }[] };
+  assert.ok(image.packages.some(({ name }) => name === 'libfoo'));
 });
 
 test('it ends after the step that --until names, and leaves the work directory where --keep says', async () => {

@@ -419,6 +419,8 @@ test('without the password nothing is served', async () => {
     assert.is((await shop.get(`${server.url}/pool/a.deb`, { 'proxy-authorization': authorization })).status, 407);
   }
   assert.is(server.requests.length, 0);
+  const [failure] = shop.proxy.failures;
+  assert.equal([failure?.code, failure?.fault], ['guest.failed', 'service'], 'the repository has refused nothing');
 });
 
 test('a request with credentials is passed on with them and never cached', async () => {
@@ -492,7 +494,13 @@ test('a tunnel passes bytes both ways, under the same rules', async () => {
   denied.destroy();
   assert.equal(
     shop.proxy.failures.map(({ url }) => url),
-    ['https://169.254.169.254/', 'https://[::ffff:a9fe:a9fe]/', 'https://127.0.0.1:1/', 'https://127.0.0.1:2/'],
+    [
+      'https://169.254.169.254/',
+      'https://[::ffff:a9fe:a9fe]/',
+      'https://127.0.0.1:1/',
+      'https://127.0.0.1:2/',
+      `https://${host}/`,
+    ],
   );
 });
 
