@@ -1,7 +1,9 @@
 import { safeUrl } from '../errors.ts';
 import { createLog } from '../log.ts';
-import { openConnection } from '../queue/connection.ts';
-import { amqpCode, queues } from '../queue/topology.ts';
+import { type BrokerConnection, closeQuietly, openConnection } from '../queue/connection.ts';
+import { decodeJob } from '../queue/job.ts';
+import { amqpCode, queues, rights } from '../queue/topology.ts';
+import { missingRights } from './broker-rights.ts';
 import type { Finding } from './finding.ts';
 
 /**
@@ -13,6 +15,8 @@ const patienceMs = 5_000;
 /** The oldest version whose quorum queues have the features that leases need. */
 const leastVersion = [3, 10] as const;
 const what = 'RabbitMQ';
+/** Jobs that were given up which are named. */
+const named = 5;
 
 export async function lookAtBroker(amqpUrl: string): Promise<Finding> {
   const where = safeUrl(amqpUrl);
@@ -25,16 +29,9 @@ export async function lookAtBroker(amqpUrl: string): Promise<Finding> {
     },
     log: createLog({ write: () => {} }),
   });
-  let jobs: number | null;
+  let state: State;
   try {
-    const channel = await connection.openChannel(patienceMs);
-    jobs = await channel.checkQueue(queues.builds).then(
-      ({ messageCount }) => messageCount,
-      (error: unknown) => {
-        if (amqpCode(error) === 404) return null;
-        throw error;
-      },
-    );
+    state = await lookAtQueues(connection);
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
     const todo = 'start RabbitMQ, or set IMAGEBUILDER_AMQP_URL or the secret imagebuilder-amqp-url';
@@ -44,8 +41,72 @@ export async function lookAtBroker(amqpUrl: string): Promise<Finding> {
   if (isTooOld(version)) {
     return { what, ok: false, detail: found, todo: `upgrade RabbitMQ to ${leastVersion.join('.')} or later` };
   }
-  const waiting = jobs === null ? 'its queues are not there yet' : `${jobs} builds wait`;
-  return { what, ok: true, detail: `${found}, ${waiting}` };
+  const { counts, missing, buried } = state;
+  if (missing.length > 0) {
+    const lacking = missing.map((right) => `${right} on ${rights[right]}`).join(', ');
+    const todo = `give the user of RabbitMQ these rights (rabbitmqctl set_permissions): ${lacking}, and write on the exchanges of callers`;
+    return { what, ok: false, detail: `${found}: the user lacks ${lacking}`, todo };
+  }
+  const waiting = counts.get(queues.builds);
+  const parts = [
+    waiting === undefined ? 'its queues are not there yet' : `${waiting} builds wait`,
+    ...aside(counts.get(queues.dead), 'that RabbitMQ has dropped: look for policies'),
+    ...aside(
+      counts.get(queues.buried),
+      `given up in ${queues.buried}${buried.length > 0 ? `: ${buried.join(', ')}` : ''}`,
+    ),
+  ];
+  return { what, ok: true, detail: `${found}, ${parts.join(', ')}` };
+}
+
+interface State {
+  /** Messages by queue; queues that are not there are missing. */
+  readonly counts: ReadonlyMap<string, number>;
+  readonly missing: Awaited<ReturnType<typeof missingRights>>;
+  /** Builds whose jobs were given up, some of them. */
+  readonly buried: readonly string[];
+}
+
+async function lookAtQueues(connection: BrokerConnection): Promise<State> {
+  const counts = new Map<string, number>();
+  for (const queue of Object.values(queues)) {
+    const channel = await connection.openChannel(patienceMs);
+    try {
+      counts.set(queue, (await channel.checkQueue(queue)).messageCount);
+    } catch (error) {
+      if (amqpCode(error) !== 404) throw error;
+    } finally {
+      await closeQuietly(channel);
+    }
+  }
+  const missing = await missingRights(connection, new Set(counts.keys()), patienceMs);
+  const look = missing.length === 0 && (counts.get(queues.buried) ?? 0) > 0;
+  return { counts, missing, buried: look ? await lookAtBuried(connection) : [] };
+}
+
+/** The builds of the first jobs that were given up. The queue keeps its messages however often they are looked at. */
+async function lookAtBuried(connection: BrokerConnection): Promise<string[]> {
+  const channel = await connection.openChannel(patienceMs);
+  const builds: string[] = [];
+  try {
+    for (let left = named; left > 0; left -= 1) {
+      const message = await channel.get(queues.buried);
+      if (message === false) break;
+      const job = decodeJob(message.content);
+      builds.push(typeof job === 'string' ? 'a message that is no job' : `build ${job.build_id}`);
+    }
+  } catch (error) {
+    // Without the right to read this one queue, everything works.
+    if (amqpCode(error) !== 403) throw error;
+  } finally {
+    // All of them go back.
+    await closeQuietly(channel);
+  }
+  return builds;
+}
+
+function aside(count: number | undefined, meaning: string): string[] {
+  return count === undefined || count === 0 ? [] : [`${count} jobs ${meaning}`];
 }
 
 /** Whether a version such as `3.9.13` is older than the needed one; false for a version that cannot be parsed. */

@@ -2,7 +2,7 @@ import type { ChannelModel, Options } from 'amqplib';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
-/** The queues of Image Builder. A user of RabbitMQ needs configure, write and read on `^imagebuilder\.` for them. */
+/** The queues of Image Builder. docs/deploying.md says which rights on them each function needs. */
 export const queues = {
   /** Jobs that wait for a worker. */
   builds: 'imagebuilder.builds',
@@ -17,6 +17,17 @@ export const queues = {
   dead: 'imagebuilder.dead',
   /** The log of all events: a stream. */
   events: 'imagebuilder.events',
+} as const;
+
+/**
+ * Regular expressions, as RabbitMQ takes them, for the rights of a user who may declare the queues and use all of them.
+ * Every message to a queue goes through the default exchange, which RabbitMQ calls `amq.default` here. Callers' exchanges
+ * come on top of it.
+ */
+export const rights = {
+  configure: '^imagebuilder\\.',
+  write: '^amq\\.default$',
+  read: '^imagebuilder\\.',
 } as const;
 
 export interface Retention {
@@ -98,12 +109,28 @@ async function declare(model: ChannelModel, queue: string, arguments_: Record<st
       );
     }
     if (amqpCode(error) === 403) {
+      // A user without the right to declare may use queues that are there.
+      if (await isThere(model, queue)) return;
       throw new ImageBuilderError(
         'config.invalid',
-        `RabbitMQ does not let this user declare the queue ${queue}: ${brokerText(error)}. It needs configure, write and read on ^imagebuilder\\.`,
+        `the queue ${queue} is not there, and RabbitMQ does not let this user declare it: ${brokerText(error)}. To declare the queues, a user needs configure on ${rights.configure}, write on ${rights.write} and read on ${rights.read}`,
         { cause: error },
       );
     }
+    throw error;
+  }
+}
+
+/** Any user may look whether a queue is there. */
+async function isThere(model: ChannelModel, queue: string): Promise<boolean> {
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  try {
+    await channel.checkQueue(queue);
+    await channel.close();
+    return true;
+  } catch (error) {
+    if (amqpCode(error) === 404) return false;
     throw error;
   }
 }

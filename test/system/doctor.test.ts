@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import type { Diagnosis } from '#lib/doctor/diagnose.ts';
 import type { Finding } from '#lib/doctor/finding.ts';
 import { exec } from '#lib/exec.ts';
+import { rights } from '#lib/queue/topology.ts';
 import { findTool } from '#lib/tools.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { asNobody, nobody } from './other-user.ts';
@@ -26,7 +27,7 @@ test.before(async () => {
   await chmod(directory, 0o755);
   rabbitMq = await startRabbitMq();
   await rabbitMq.control(['add_user', 'doctor', password]);
-  await rabbitMq.control(['set_permissions', 'doctor', '', '', '.*']);
+  await rabbitMq.control(['set_permissions', 'doctor', ...Object.values(rights)]);
   amqpUrl = rabbitMq.url.replace('amqp://', `amqp://doctor:${password}@`);
 });
 test.after(async () => {
