@@ -40,7 +40,7 @@ export async function installPackages(
   if (first.error === null) return first.plan;
   if (!first.outOfStep) throw first.error;
   options.onLog(`${first.error.message}; trying again with new package lists`);
-  await updateLists(runner, { ...options, anew: true, onProgress: () => {} });
+  await updateLists(runner, { ...options, anew: true, onWarning: () => {}, onProgress: () => {} });
   const second = await install(runner, specifications, { ...options, anew: true });
   if (second.error !== null) throw second.error;
   return second.plan;

@@ -14,11 +14,14 @@ async function listNames(folder: string, accept: (name: string) => boolean): Pro
   return names.filter((name) => isListName(name) && accept(name)).sort();
 }
 
-/** `server_path_file`, as apt names them. The server's name may have characters that the file's may not. */
+/**
+ * `server_path_file`, as apt names them, or `_path_file` for those that a list of mirrors leads to. The server's name may
+ * have characters that the file's may not.
+ */
 function isListName(name: string): boolean {
   const mark = name.lastIndexOf('_', name.length - 2);
   return (
-    /^[A-Za-z0-9][A-Za-z0-9._%:+~@,=-]*$/.test(name.slice(0, Math.max(0, mark))) &&
+    /^[A-Za-z0-9_][A-Za-z0-9._%:+~@,=-]*$/.test(name.slice(0, Math.max(0, mark))) &&
     /^[A-Za-z0-9._-]+$/.test(name.slice(mark + 1))
   );
 }

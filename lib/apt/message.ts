@@ -50,6 +50,7 @@ function tidy(text: string): string {
 
 /** The kind of failure that a message about a repository or a download reports. */
 export type RepositoryFault =
+  | 'scheme'
   | 'garbled'
   | 'signature'
   | 'expired'
@@ -59,8 +60,17 @@ export type RepositoryFault =
   | 'unreachable'
   | 'configuration';
 
+const method = /method driver (\S+) could not be found|The method '([^'\s]+)' is unsupported/i;
+
+/** The method that apt lacks, of a message about that. */
+export function methodOf(text: string): string {
+  const [, missing = '', disabled] = method.exec(text) ?? [];
+  return disabled ?? missing.slice(missing.lastIndexOf('/') + 1);
+}
+
 /** In the order in which they are tried: an earlier one explains a later one. */
 const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
+  ['scheme', method],
   ['garbled', /Clearsigned file isn't valid|Splitting up \S+ into data and signature/i],
   [
     'signature',
@@ -79,7 +89,7 @@ const patterns: readonly (readonly [RepositoryFault, RegExp])[] = [
   ],
   [
     'configuration',
-    /Conflicting values set|Malformed (entry|line|stanza)|is not known on line|method driver \S+ could not be found|changed its '[^']*' value/i,
+    /Conflicting values set|Malformed (entry|line|stanza)|is not known on line|changed its '[^']*' value/i,
   ],
 ];
 
@@ -110,7 +120,7 @@ const harmless =
  * message has no URL.
  */
 export function repositoryUrl(text: string): string | null {
-  const match = /\b(?:mirror\+)?(https?|ftp|file|copy|cdrom):\/*[^\s'"]+/.exec(text);
+  const match = /\b(?:(?:mirror|tor)\+)?(https?|ftp|file|copy|cdrom|mirror|s3|ssh|rsh):\/*[^\s'"]+/.exec(text);
   return match === null ? null : trimEndOf(upTo(match[0], '/dists/', '/pool/'), '/:.,');
 }
 
@@ -119,6 +129,6 @@ export function repositorySuite(text: string): string | null {
   const inUrl = /\/dists\/([^/\s']+)/.exec(text)?.[1];
   if (inUrl !== undefined) return inUrl;
   const words = text.split(' ');
-  const url = words.findIndex((word, index) => /:\/\/\S/.test(word) && /^(In)?Release/.test(words[index + 2] ?? ''));
+  const url = words.findIndex((word, index) => /:\/\S/.test(word) && /^(In)?Release/.test(words[index + 2] ?? ''));
   return url === -1 ? null : (words[url + 1] ?? null);
 }

@@ -2,9 +2,17 @@ import { sleep } from '../async.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, saysNoSpace } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
-import { parseMessages, type RepositoryFault, repositoryFault, repositorySuite, repositoryUrl } from './message.ts';
+import {
+  methodOf,
+  parseMessages,
+  type RepositoryFault,
+  repositoryFault,
+  repositorySuite,
+  repositoryUrl,
+} from './message.ts';
 import { describeRepository, type KnownRepositories, ppaAt, proxyFailureOf } from './repository.ts';
 import { type AptRun, runApt } from './script.ts';
+import { isInImage, leftOutDisc, schemeOf, withoutWay } from './source-scheme.ts';
 import { parseStatusLine } from './status-line.ts';
 
 /** How far a step is: `current` of `total`, in percent or packages as the step says. */
@@ -18,6 +26,8 @@ export interface UpdateOptions extends KnownRepositories {
   readonly proxyUrl: string | null;
   readonly signal: AbortSignal;
   readonly onLog: (line: string) => void;
+  /** Called with news for the result, in words: a source that is left out, or is used without a signature. */
+  readonly onWarning: (message: string) => void;
   /** In percent. */
   readonly onProgress: (progress: AptProgress) => void;
   /** Take nothing from the proxy's cache. Default false; a retry always does so. */
@@ -41,7 +51,10 @@ export async function updateLists(runner: ScriptRunner, options: UpdateOptions):
     const anew = options.anew === true || attempt > 0;
     const run = await update(runner, { ...options, anew });
     const error = updateError(run.lines, run.exitCode, options);
-    if (error === null) return;
+    if (error === null) {
+      for (const warning of updateWarnings(run.lines, options)) options.onWarning(warning);
+      return;
+    }
     const pauseMs = pausesMs[attempt];
     if (pauseMs === undefined || !isPassing(run.lines)) throw error;
     options.onLog(`${error.message}; trying again in ${Math.round(pauseMs / 1000)} seconds`);
@@ -78,10 +91,11 @@ export function updateError(
   exitCode: number,
   known: KnownRepositories,
 ): ImageBuilderError | null {
-  const failures = repositoryFailures(lines);
+  const all = repositoryFailures(lines);
+  const failures = all.filter((failure) => !isDisc(failure));
   const logTail = lines.slice(-20);
   if (failures.length === 0) {
-    if (exitCode === 0) return null;
+    if (exitCode === 0 || (all.length > 0 && saysNothingElse(lines))) return null;
     const reason =
       parseMessages(lines).find(({ level }) => level === 'error')?.text ?? `apt-get ended with code ${exitCode}`;
     const code = saysNoSpace(reason) ? 'disk.full' : 'apt.repository';
@@ -92,6 +106,35 @@ export function updateError(
   const first = described.find(({ code }) => !errorTable[code].retryable) ?? described[0];
   const message = [first, ...described.filter((other) => other !== first)].map((entry) => entry?.message).join('; ');
   return new ImageBuilderError(first?.code ?? 'apt.repository', message, { logTail });
+}
+
+const isDisc = ({ url }: RepositoryFailure) => url?.startsWith('cdrom:') === true;
+
+/** Whether all errors are about discs that are not there: their sources are left out. */
+function saysNothingElse(lines: readonly string[]): boolean {
+  return parseMessages(lines).every(
+    ({ level, text }) => level !== 'error' || /cdrom:|^Some index files failed to download/.test(text),
+  );
+}
+
+/** Sources that an update has left out, or has taken without a signature, since the image says that it trusts them. */
+export function updateWarnings(lines: readonly string[], known: KnownRepositories): string[] {
+  const unsigned = new Map<string, string>();
+  for (const line of lines) {
+    const [, word, id = '', url = '', suite = '', file] =
+      /^(Ign|Get|Hit):([0-9]{1,9}) (\S+) (\S+) Release(\.gpg)?(?= |$)/.exec(line) ?? [];
+    if (word === 'Ign') unsigned.set(id, describeRepository(url, suite, known));
+    else if (word !== undefined && file !== undefined) unsigned.delete(id);
+  }
+  const discs = repositoryFailures(lines).filter(isDisc);
+  return [
+    ...new Set([
+      ...discs.map(({ text }) => leftOutDisc(text.slice(text.indexOf('cdrom:')).split("'")[0] ?? '')),
+      ...[...unsigned.values()].map(
+        (who) => `${who} is used without a signature, since the image says that it trusts it`,
+      ),
+    ]),
+  ];
 }
 
 /** Whether every failure is of the kind that passes when a mirror has finished its own update. */
@@ -111,6 +154,7 @@ function repositoryFailures(lines: readonly string[]): RepositoryFailure[] {
 
 /** Order in which causes of the same repository explain each other: the earlier cause the later ones. */
 const precedence: readonly RepositoryFault[] = [
+  'scheme',
   'configuration',
   'unreachable',
   'forbidden',
@@ -143,7 +187,7 @@ function describe(failure: RepositoryFailure, known: KnownRepositories): { code:
       return ppaAt(url, known.sources) === null
         ? {
             code: 'apt.repository',
-            message: `${who} is not there (a release past its end of life moves to another server); ${said}`,
+            message: `${who} is not there${whereElse(url, suite)}; ${said}`,
           }
         : {
             code: 'ppa.series',
@@ -163,9 +207,22 @@ function describe(failure: RepositoryFailure, known: KnownRepositories): { code:
       return { code: 'upstream.status', message: `${who} sends a Release file that is damaged, or a page; ${said}` };
     case 'out-of-step':
       return { code: 'upstream.status', message: `${who} is being changed or out of step with itself; ${said}` };
+    case 'scheme':
+      return { code: 'apt.repository', message: `a source of the image ${withoutWay(methodOf(failure.text))}` };
     case 'configuration':
       return { code: 'apt.repository', message: `${who} cannot be used; ${said}` };
   }
+}
+
+/** Why a repository may not be where the image says. */
+function whereElse(url: string | null, suite: string | null): string {
+  const scheme = schemeOf(url ?? '');
+  if (isInImage(scheme)) return ': the image has no such folder, or it holds no repository';
+  if (scheme.startsWith('mirror')) return ': its list of mirrors cannot be read, or none of them has it';
+  if (suite?.endsWith('/') === true) {
+    return ', or has no Release file; without one, only a source with "trusted=yes" is used';
+  }
+  return ' (a release past its end of life moves to another server; without a Release file, only a source with "trusted=yes" is used)';
 }
 
 /**

@@ -52,7 +52,6 @@ export async function addPpas(change: Change, { settings }: BuildTools, context:
 export interface InstallResult {
   readonly packages: NonNullable<ImageResult['packages']>;
   readonly removed: NonNullable<ImageResult['removed']>;
-  readonly warnings: readonly string[];
 }
 
 /** Installs packages. Resolves with those that were added, changed or removed, dependencies included. */
@@ -78,8 +77,9 @@ export async function install(
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
   const { changed, removed } = comparePackages(facts.packages, installation.packages, facts.architecture);
   const { warnings, notices } = reportAsked(packages, { ...installation, changed });
-  for (const notice of [...warnings, ...notices]) reporter.notice(notice);
-  return { packages: [...changed], removed: [...removed], warnings };
+  for (const warning of warnings) change.image.warn(warning);
+  for (const notice of notices) reporter.notice(notice);
+  return { packages: [...changed], removed: [...removed] };
 }
 
 function aptOptions({ image, size, sources }: Change, { reporter, space, signal }: LimitedContext): UpdateOptions {
@@ -94,6 +94,7 @@ function aptOptions({ image, size, sources }: Change, { reporter, space, signal 
       const growthBytes = parseInstalledSize(line);
       if (growthBytes !== null) space.expect(space.plan.beforeChange(size, growthBytes));
     },
+    onWarning: (message) => image.warn(message),
     onProgress: ({ current, total, message }: AptProgress) => reporter.progress(current, total, message),
   };
 }

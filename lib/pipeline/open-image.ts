@@ -13,8 +13,10 @@ import type { BuildTools, LimitedContext } from './context.ts';
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
 export interface OpenImage extends AsyncDisposable {
   readonly session: GuestSession;
-  /** Mount points that stay closed, though the image's own boot opens them; in words. */
+  /** News for the result, in words: mount points that stay closed, though the image's own boot opens them. */
   readonly warnings: readonly string[];
+  /** Adds a warning, unless it is there, and reports it. */
+  warn(message: string): void;
   /** The facts before the change. */
   readonly facts: ImageFacts;
   readonly proxy: AptProxy;
@@ -82,6 +84,11 @@ export async function openImage(
   const users = kept.use(new AsyncDisposableStack());
   return {
     ...{ session, warnings, facts, proxy, caches },
+    warn(message) {
+      if (warnings.includes(message)) return;
+      warnings.push(message);
+      reporter.notice(message);
+    },
     use: (resource) => users.use(resource),
     async seal() {
       await users.disposeAsync();

@@ -141,7 +141,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     );
 
     const wanted = request.package_list;
-    const { packages, removed, warnings } = await step(
+    const { packages, removed } = await step(
       'install',
       wanted.length === 0 ? 'no packages to install' : `installing ${wanted.join(' ')}`,
       () => install(wanted, apt, change, tools, context),
@@ -178,8 +178,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
       return await store.put(artifacts, origin, { signal, onProgress });
     });
-    const news = [...image.warnings, ...warnings, ...bootWarnings];
-    const optional = { ...(removed.length === 0 ? {} : { removed }), ...(news.length === 0 ? {} : { warnings: news }) };
+    const warnings = [...image.warnings, ...bootWarnings];
+    const optional = { ...(removed.length === 0 ? {} : { removed }), ...(warnings.length === 0 ? {} : { warnings }) };
     return { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) };
   });
 }

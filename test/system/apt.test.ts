@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import { aptsAreAlike } from './apt/alike.ts';
 import { type AptHouse, openHouse } from './apt/house.ts';
-import { workerIsSafe } from './apt/outside.ts';
+import { workerIsSafe, workerTakesTheImagesSources } from './apt/outside.ts';
+import { placesAreReached } from './apt/places.ts';
 import { reasonsAreTrue } from './apt/reasons.ts';
 import { sourcesAreRead } from './apt/sources.ts';
 import { upstreamGoesWrong } from './apt/upstream.ts';
@@ -20,8 +21,10 @@ test.after(async () => {
 
 aptsAreAlike(test);
 reasonsAreTrue(test);
+workerTakesTheImagesSources(test);
 workerIsSafe(test);
 sourcesAreRead(test);
+placesAreReached(test);
 upstreamGoesWrong(test);
 
 test.run();

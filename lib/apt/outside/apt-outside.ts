@@ -13,10 +13,11 @@ import { updateLists } from '../update.ts';
 import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';
 import { installDownloaded } from './install.ts';
+import { mirrorListPath } from './mirrors.ts';
 import { readRecords } from './records.ts';
 import { readOutsideSources } from './sources.ts';
 import { type AptState, readAptState } from './state.ts';
-import { type Keyrings, writeWorkerFiles } from './worker-files.ts';
+import { type NamedFiles, writeWorkerFiles } from './worker-files.ts';
 import { openWorkerPlace, type WorkerPlace } from './worker-place.ts';
 import { createWorkerRunner } from './worker-runner.ts';
 
@@ -46,10 +47,14 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
   const cache = folderFor(binds, '/var/cache/apt');
   const archives = join(cache, 'archives');
   const state = await readAptState(inside, facts);
-  const sources = readOutsideSources(state.sources);
-  const keyrings = await readKeyrings(
+  const warnings: string[] = [];
+  const sources = readOutsideSources(state.sources, (message) => warnings.push(message));
+  const files = await readNamedFiles(
     inside,
-    sources.flatMap((source) => source.signedBy?.paths ?? []),
+    sources.flatMap(({ signedBy, uris }) => [
+      ...(signedBy?.paths ?? []),
+      ...uris.flatMap((uri) => mirrorListPath(uri) ?? []),
+    ]),
   );
   await using opened = new AsyncDisposableStack();
   const directory = await mkdtemp(join(workDirectory, 'apt-outside-'));
@@ -57,7 +62,7 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
   const place = opened.use(await openWorkerPlace(workDirectory, options.unprivilegedIds));
   const { user } = place;
   const below = (name: string) => join(directory, name);
-  await writeWorkerFiles(directory, { state, sources, keyrings, aptVersion: facts.aptVersion });
+  const names = await writeWorkerFiles(directory, { state, sources, files, aptVersion: facts.aptVersion });
   await mkdir(join(archives, 'partial'), { recursive: true });
   const configuration = below('etc/apt.conf');
   await writeFile(
@@ -80,12 +85,15 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
   for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await giveTo(user, path);
   if (user !== null)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
-  const worker = createWorkerRunner({ place, directory, configuration, signal });
+  const worker = createWorkerRunner({ place, directory, configuration, names, signal });
   const { architecture } = facts;
   const parts = { inside, worker, place, directory, archives, state, architecture, signal };
   const kept = opened.move();
   return {
-    updateLists: (updateOptions) => updateLists(worker, updateOptions),
+    async updateLists(updateOptions) {
+      for (const warning of warnings) updateOptions.onWarning(warning);
+      await updateLists(worker, updateOptions);
+    },
     installPackages: (specifications, installOptions) => install(parts, specifications, installOptions),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
@@ -160,13 +168,13 @@ function assertDownloaded(plan: InstallPlan, count: number): void {
   );
 }
 
-async function readKeyrings(inside: ScriptRunner, named: readonly string[]): Promise<Keyrings> {
+async function readNamedFiles(inside: ScriptRunner, named: readonly string[]): Promise<NamedFiles> {
   const paths = [...new Set(named)];
   if (paths.length === 0) return new Map();
-  const records = await readRecords(inside, 'keyrings', { files: { paths: `${paths.join('\n')}\n` } });
+  const records = await readRecords(inside, 'files', { files: { paths: `${paths.join('\n')}\n` } });
   return new Map(
     records.flatMap(({ kind, name, content }): [string, Buffer][] => {
-      const path = kind === 'keyring' ? paths[Number(name)] : undefined;
+      const path = kind === 'file' ? paths[Number(name)] : undefined;
       return path === undefined ? [] : [[path, content]];
     }),
   );

@@ -27,7 +27,7 @@ const unzip = promisify(gunzip);
  */
 export async function readRecords(
   inside: ScriptRunner,
-  name: 'state' | 'keyrings',
+  name: 'state' | 'files',
   options: OutsideScriptOptions = {},
 ): Promise<ImageRecord[]> {
   const lines: string[] = [];

@@ -21,7 +21,7 @@ export function parseOneLine(text: string, file: string): SourceFields[] {
     if (line === '') return [];
     const types = /^(?:deb|deb-src)(?=\s)/.exec(line)?.[0] ?? '';
     const [options, rest] = splitOptions(line.slice(types.length).trim());
-    const words = rest.split(/\s+/);
+    const words = wordsOf(rest);
     const [uris, suites] = words;
     if (types === '' || uris === undefined || suites === undefined) throw malformed(`line ${index + 1}`, file);
     const fields = new Map([
@@ -38,6 +38,13 @@ export function parseOneLine(text: string, file: string): SourceFields[] {
     }
     return [fields];
   });
+}
+
+/** The words of a line. The name of a disc stands in brackets, with blanks: `cdrom:[Debian 12]/`. */
+function wordsOf(text: string): string[] {
+  const end = text.startsWith('cdrom:[') ? text.indexOf(']') : -1;
+  const [rest = '', ...words] = text.slice(end + 1).split(/\s+/);
+  return [text.slice(0, end + 1) + rest, ...words];
 }
 
 /** The text in the brackets at the beginning, and the text after them. */

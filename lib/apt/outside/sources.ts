@@ -1,13 +1,16 @@
 import { ImageBuilderError, safeUrl } from '../../errors.ts';
+import { isInImage, leftOutDisc, schemeOf, withoutWay } from '../source-scheme.ts';
+import { mirrorListPath } from './mirrors.ts';
 import { parseDeb822, parseOneLine, type SourceFields } from './source-format.ts';
 import type { StateFile } from './state.ts';
 
 /**
  * An image's sources for the worker's own apt, which runs with the worker's files and network around it, so only known
- * types and fields get through. Package lists are fetched by http and https alone, so that nothing of the worker is
- * read, and signatures are always demanded.
+ * types and fields get through. Package lists are fetched by http and https alone, and from mirrors that are, so that
+ * nothing of the worker is read.
  */
 export interface OutsideSource {
+  /** By http and https, or `mirror+file:/…` with a list of mirrors in the image. */
   readonly uris: readonly string[];
   readonly suites: readonly string[];
   readonly components: readonly string[];
@@ -40,17 +43,21 @@ const passed: readonly (readonly [string, RegExp])[] = [
 ];
 /** Fields that change the meaning of a source and are not supported here. */
 const unsupported = ['Snapshot', 'Include', 'Exclude'];
+const yes = /^(yes|true|on|with|enable|1)$/i;
 const no = /^(no|false|off|without|disable|0)$/i;
 
 /**
  * Reads the source files of an image. Throws `apt.repository` for a source that cannot be used from outside the image,
- * such as one in the image itself, or one with wrong syntax.
+ * such as one in the image itself, or one with wrong syntax. A source on a disc is left out, with a warning.
  */
-export function readOutsideSources(files: readonly StateFile[]): OutsideSource[] {
+export function readOutsideSources(
+  files: readonly StateFile[],
+  onWarning: (message: string) => void = () => {},
+): OutsideSource[] {
   const sources = files.flatMap(({ name, content }) => {
     const text = content.toString('utf8').replaceAll('\r', '');
     const found = name.endsWith('.sources') ? parseDeb822(text, name) : parseOneLine(text, name);
-    return found.filter(isWanted).map((fields) => checkSource(fields, name));
+    return found.filter(isWanted).flatMap((fields) => checkSource(withoutDiscs(fields, onWarning), name));
   });
   if (sources.length <= maximumSources) return sources;
   throw new ImageBuilderError(
@@ -66,17 +73,29 @@ function isWanted(fields: SourceFields): boolean {
   return split(fields.get('types')).includes('deb') && !no.test(fields.get('enabled') ?? 'yes');
 }
 
-function checkSource(fields: SourceFields, file: string): OutsideSource {
+function withoutDiscs(fields: SourceFields, onWarning: (message: string) => void): SourceFields {
+  const uris = (fields.get('uris') ?? '').trim();
+  if (!/(^|\s)cdrom:/.test(uris)) return fields;
+  onWarning(leftOutDisc(printable(uris)));
+  const kept = uris.startsWith('cdrom:[') ? [] : split(uris).filter((uri) => schemeOf(uri) !== 'cdrom');
+  return new Map([...fields, ['uris', kept.join(' ')], ['disc', '']]);
+}
+
+/** The source, if its URIs leave one. */
+function checkSource(fields: SourceFields, file: string): OutsideSource[] {
   const refuse = (what: string) => new ImageBuilderError('apt.repository', `the image's own source in ${file} ${what}`);
   const uris = split(fields.get('uris'));
+  if (uris.length === 0 && fields.has('disc')) return [];
   for (const uri of uris) {
-    const scheme = /^([A-Za-z0-9+.-]+):/.exec(uri)?.[1] ?? '';
-    if (!/^https?$/.test(scheme)) {
+    const scheme = schemeOf(uri);
+    if (mirrorListPath(uri) !== null) continue;
+    if (isInImage(scheme)) {
       throw refuse(
-        `is read with "${printable(scheme)}": outside the image, only http and https can be. Take it out of the base image, or let its apt reach the network itself (IMAGEBUILDER_VM_NETWORK)`,
+        `is a folder of the image itself (${printable(uri)}): the vm guest reads sources from outside the image, and takes only http and https. Serve it by these or as a PPA, take it out of the base image, or let its apt reach the network itself (IMAGEBUILDER_VM_NETWORK)`,
       );
     }
-    if (!/^https?:\/\/[!#-;=?-Z_a-z~[\]@]+$/.test(uri) || !URL.canParse(uri)) {
+    if (!/^(https?|mirror|mirror\+https?)$/.test(scheme)) throw refuse(withoutWay(printable(scheme)));
+    if (!/^[a-z+]+:\/\/[!#-;=?-Z_a-z~[\]@]+$/.test(uri) || !URL.canParse(uri.replace(/^mirror(\+http)?:/, 'http:'))) {
       throw refuse(`has an address that is none: ${printable(safeUrl(uri))}`);
     }
   }
@@ -99,11 +118,12 @@ function checkSource(fields: SourceFields, file: string): OutsideSource {
     if (!pattern.test(value)) throw refuse(`has a value of "${field}" that apt would not take`);
     kept.set(field, value);
   }
-  // A source that asks not to be trusted is not trusted. One that asks to be trusted without a signature is ignored in
-  // that.
-  if (no.test(fields.get('trusted') ?? '')) kept.set('Trusted', 'no');
+  const trusted = fields.get('trusted') ?? '';
+  if (no.test(trusted)) kept.set('Trusted', 'no');
+  // The base image vouches for such a repository, as it does with the image's own apt. The result has a warning.
+  else if (yes.test(trusted)) kept.set('Trusted', 'yes');
   const signedBy = fields.get('signed-by');
-  return { uris, suites, components, fields: kept, signedBy: signedBy === undefined ? null : readSignedBy(signedBy) };
+  return [{ uris, suites, components, fields: kept, signedBy: signedBy === undefined ? null : readSignedBy(signedBy) }];
 
   function readSignedBy(value: string): SignedBy {
     if (value.includes('-----BEGIN')) {
@@ -122,12 +142,23 @@ function checkSource(fields: SourceFields, file: string): OutsideSource {
   }
 }
 
-/** One source as a deb822 stanza. `keyring` returns the path on the worker of the copy of an image's keyring. */
-export function renderOutsideSource(source: OutsideSource, keyring: (path: string) => string): string {
+/**
+ * One source as a deb822 stanza. `keyring` returns the path on the worker of the copy of an image's keyring, `mirrors`
+ * that of a list of mirrors.
+ */
+export function renderOutsideSource(
+  source: OutsideSource,
+  keyring: (path: string) => string,
+  mirrors: (path: string) => string,
+): string {
   const { uris, suites, components, fields, signedBy } = source;
+  const local = (uri: string) => {
+    const path = mirrorListPath(uri);
+    return path === null ? uri : `mirror+file:${mirrors(path)}`;
+  };
   const lines: string[] = [
     'Types: deb',
-    `URIs: ${uris.join(' ')}`,
+    `URIs: ${uris.map(local).join(' ')}`,
     `Suites: ${suites.join(' ')}`,
     ...(components.length === 0 ? [] : [`Components: ${components.join(' ')}`]),
     ...[...fields].map(([name, value]) => `${name}: ${value}`),

@@ -1,28 +1,36 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { mirrorListPath, parseMirrorList } from './mirrors.ts';
 import { readPreferences } from './preferences.ts';
 import { type OutsideSource, renderOutsideSource } from './sources.ts';
 import type { AptState, StateFile } from './state.ts';
 
-/** Keyrings that sources name, by their path in the image; without those that the image lacks. */
-export type Keyrings = ReadonlyMap<string, Buffer>;
+/** Files that sources name (keyrings, lists of mirrors), by their path in the image; without those that it lacks. */
+export type NamedFiles = ReadonlyMap<string, Buffer>;
+
+/** The paths of the worker's copies of lists of mirrors, with those in the image. */
+export type MirrorNames = ReadonlyMap<string, string>;
+
+/** The working directory of apt and its methods: lists from there have the same names in every build, and are kept. */
+const here = '/proc/self/cwd';
 
 /**
  * Writes an image's apt state into a folder of the worker, in the layout that `renderWorkerConfiguration` names. Every
- * file gets one of our names or a checked one; nothing in the folder is a link.
+ * file gets one of our names or a checked one; nothing in the folder is a link. Throws `apt.repository` for a list of
+ * mirrors that cannot be used.
  */
 export async function writeWorkerFiles(
   directory: string,
   given: {
     readonly state: AptState;
     readonly sources: readonly OutsideSource[];
-    readonly keyrings: Keyrings;
+    readonly files: NamedFiles;
     readonly aptVersion: string;
   },
-): Promise<void> {
-  const { state, sources, keyrings, aptVersion } = given;
+): Promise<MirrorNames> {
+  const { state, sources, files, aptVersion } = given;
   const etc = join(directory, 'etc');
-  const folders = ['none.d', 'sources.d', 'preferences.d', 'trusted.d', 'auth.d', 'keyrings'];
+  const folders = ['none.d', 'sources.d', 'preferences.d', 'trusted.d', 'auth.d', 'keyrings', 'mirrors'];
   for (const name of folders) await mkdir(join(etc, name), { recursive: true });
   for (const name of ['state', 'log', 'tmp']) await mkdir(join(directory, name));
   await writeFile(join(directory, 'state', 'status'), state.status);
@@ -32,13 +40,21 @@ export async function writeWorkerFiles(
   const copies = new Map<string, string>();
   for (const path of sources.flatMap((source) => source.signedBy?.paths ?? [])) {
     if (copies.has(path)) continue;
-    const content = keyrings.get(path) ?? Buffer.alloc(0);
+    const content = files.get(path) ?? Buffer.alloc(0);
     const copy = join(etc, 'keyrings', `${copies.size}${keyExtension(content)}`);
     copies.set(path, copy);
     await writeFile(copy, content);
   }
+  const mirrors = new Map<string, string>();
+  for (const path of sources.flatMap(({ uris }) => uris.flatMap((uri) => mirrorListPath(uri) ?? []))) {
+    if (mirrors.has(path)) continue;
+    const name = `etc/mirrors/${mirrors.size}.list`;
+    mirrors.set(path, `${here}/${name}`);
+    await writeFile(join(directory, name), parseMirrorList(path, files.get(path)));
+  }
   for (const [index, source] of sources.entries()) {
-    const text = renderOutsideSource(source, (path) => copies.get(path) ?? '/nonexistent');
+    const copyOf = (of: ReadonlyMap<string, string>) => (path: string) => of.get(path) ?? '/nonexistent';
+    const text = renderOutsideSource(source, copyOf(copies), copyOf(mirrors));
     await writeFile(join(etc, 'sources.d', `${numbered(index)}.sources`), text);
   }
   await writeAll(
@@ -57,6 +73,7 @@ export async function writeWorkerFiles(
     state.credentials.map(({ content }) => ({ name: '.conf', content })),
     0o600,
   );
+  return new Map([...mirrors].map(([path, copy]) => [copy, path]));
 }
 
 /** Numbered, so that the order stays; only the extension of each name is kept. */

@@ -15,10 +15,13 @@ export function createWorkerRunner(options: {
   readonly directory: string;
   /** Path of the file for APT_CONFIG. */
   readonly configuration: string;
+  /** Names of files as apt knows them here, with those that people know. */
+  readonly names: ReadonlyMap<string, string>;
   readonly signal: AbortSignal;
 }): ScriptRunner {
-  const { place, directory, configuration, signal } = options;
-  const shown = (line: string) => line.replaceAll(directory, '');
+  const { place, directory, configuration, names, signal } = options;
+  const shown = (line: string) =>
+    [...names].reduce((text, [own, known]) => text.replaceAll(own, known), line.replaceAll(directory, ''));
   return {
     async run({ text, arguments: args = [], files = {}, env = {}, onLine, onStatusLine, timeoutMs }) {
       const job = await mkdtemp(join(directory, 'job-'));

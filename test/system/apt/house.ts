@@ -70,6 +70,7 @@ export const quiet: UpdateOptions & InstallOptions = {
   signal: never,
   retryPausesMs: [],
   onLog: () => {},
+  onWarning: () => {},
   onProgress: () => {},
 };
 

@@ -19,8 +19,8 @@ import { type AptHouse, never, quiet } from './house.ts';
 
 const who = 'the worker’s apt';
 
-/** The worker's apt takes nothing but data from an image, runs without rights, and opens no package. */
-export function workerIsSafe(test: Test<AptHouse>): void {
+/** The worker's apt takes sources, keys and certificates from the image, and nothing from the worker. */
+export function workerTakesTheImagesSources(test: Test<AptHouse>): void {
   test('only the image’s own keys count: without the one that a source names, update fails', async (house) => {
     const keyring = '/etc/apt/keyrings/test.gpg';
     const source = await house.resolve('sound');
@@ -32,7 +32,8 @@ export function workerIsSafe(test: Test<AptHouse>): void {
       [`signed-by=${keyring}`, source.key.armored, null],
       [`signed-by=${keyring}`, null, 'apt.signature'],
       [`signed-by=${keyring}`, (await house.resolve('wrong-signature')).key.binary, 'apt.signature'],
-      ['trusted=yes', source.key.binary, 'apt.signature'],
+      ['trusted=no', source.key.binary, 'apt.signature'],
+      ['allow-insecure=yes', source.key.binary, 'apt.signature'],
     ] as const) {
       await rm(path, { force: true });
       if (key !== null) await writeFile(path, key);
@@ -89,19 +90,23 @@ export function workerIsSafe(test: Test<AptHouse>): void {
   });
 
   test('a source that lies in the image, or would be a file of the worker, is refused', async (house) => {
-    for (const text of [
-      'deb [trusted=yes] file:/etc/shadow ./\n',
-      'deb copy:/etc ./\n',
-      'deb mirror+file:/etc/passwd stable main\n',
-    ]) {
+    for (const [text, words] of [
+      ['deb [trusted=yes] file:/etc/shadow ./\n', 'a folder of the image itself'],
+      ['deb copy:/etc ./\n', 'a folder of the image itself'],
+      ['deb mirror+file:/etc/passwd stable main\n', '/etc/passwd, which a source of the image names, names no mirror'],
+      ['deb store:/etc/passwd stable main\n', 'is read with "store"'],
+    ] as const) {
       await house.setSource(null);
       await writeFile(join(house.chroot.root, 'etc/apt/sources.list'), text);
       const error = await failure(house.open(who));
       assert.is(error.code, 'apt.repository');
-      assert.match(error.message, 'only http and https');
+      assert.match(error.message, words);
     }
   });
+}
 
+/** The worker's apt takes nothing but data from an image, runs without rights, and opens no package. */
+export function workerIsSafe(test: Test<AptHouse>): void {
   test('no command of an image’s apt.conf runs on the worker, and none of its files are taken', async (house) => {
     const touched = await mkdtemp(join(tmpdir(), 'apt-outside-touched-'));
     await chmod(touched, 0o777);

@@ -46,7 +46,15 @@ await using apt = await openAptOutside(session, {
   ...{ facts, binds: caches.binds, workDirectory },
   ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal },
 });
-const options = { proxyUrl: null, recommends: false, sources: [], signal, onLog: () => {}, onProgress: () => {} };
+const options = {
+  proxyUrl: null,
+  recommends: false,
+  sources: [],
+  signal,
+  onLog: () => {},
+  onWarning: () => {},
+  onProgress: () => {},
+};
 await apt.updateLists(options);
 await apt.installPackages(packages, options).catch((error: unknown) => {
   if (!(error instanceof HandedIn)) throw error;

@@ -1,13 +1,21 @@
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parseMirrorList } from '#lib/apt/outside/mirrors.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { holds } from '../holds.ts';
 
 const read = (text: string, name = 'sources.list') => readOutsideSources([{ name, content: Buffer.from(text) }]);
 const render = (text: string, name?: string) =>
-  read(text, name).map((source) => renderOutsideSource(source, (path) => `/keys${path}`));
+  read(text, name).map((source) =>
+    renderOutsideSource(
+      source,
+      (path) => `/keys${path}`,
+      (path) => `/lists${path}`,
+    ),
+  );
 
 function refusal(text: string, name?: string): string {
   try {
@@ -88,36 +96,104 @@ Signed-By:
   ]);
 });
 
-test('a source may ask not to be trusted, but not to be trusted without a signature', () => {
-  const options = 'trusted=yes allow-insecure=yes allow-weak=yes allow-downgrade-to-insecure=yes';
+test('a source may ask to be trusted or not, and no other way around signatures gets through', () => {
+  const options = 'allow-insecure=yes allow-weak=yes allow-downgrade-to-insecure=yes';
   assert.equal(render(`deb [${options}] http://x.example.com a b`), [
     'Types: deb\nURIs: http://x.example.com\nSuites: a\nComponents: b\n',
   ]);
+  assert.match(render('deb [trusted=yes] http://x.example.com a b').join(''), '\nTrusted: yes\n');
   assert.match(render('deb [trusted=no] http://x.example.com a b').join(''), '\nTrusted: no\n');
 });
 
 test('only http and https are read from outside an image, and the refusal says what to do', () => {
-  for (const uri of [
-    'file:/etc/shadow',
-    'file:///srv/repository',
-    'copy:/etc',
-    'cdrom:[Debian]/',
-    'mirror+file:/etc/mirrors',
-    'mirror+http://x.example.com/list',
-    'mirror://x.example.com/list',
-    'tor+http://x.example.com',
-    'ftp://x.example.com',
-    'rsh:x.example.com/',
-    'ssh:x',
-    'HTTP://x.example.com',
-    'store:/etc/shadow',
-    '/etc/shadow',
-  ]) {
+  for (const uri of ['file:/etc/shadow', 'file:///srv/repository', 'copy:/etc']) {
     const message = refusal(`deb [trusted=yes] ${uri} ./`);
-    assert.match(message, 'sources.list');
+    assert.match(message, 'sources.list is a folder of the image itself');
     assert.match(message, 'IMAGEBUILDER_VM_NETWORK');
+  }
+  for (const [uri, scheme] of [
+    ['tor+http://x.example.com', 'tor+http'],
+    ['ftp://x.example.com', 'ftp'],
+    ['rsh:x.example.com/', 'rsh'],
+    ['ssh:x', 'ssh'],
+    ['s3://bucket/x', 's3'],
+    ['HTTP://x.example.com', 'HTTP'],
+    ['store:/etc/shadow', 'store'],
+    ['mirror+ftp://x.example.com', 'mirror+ftp'],
+    ['mirror+file:relative', 'mirror+file'],
+    ['mirror+file:/etc/../x', 'mirror+file'],
+    ['/etc/shadow', ''],
+  ] as const) {
+    assert.ok(refusal(`deb [trusted=yes] ${uri} ./`).includes(`sources.list is read with "${scheme}", for which`), uri);
     assert.match(refusal(`Types: deb\nURIs: http://x.example.com ${uri}\nSuites: ./\n`, 'a.sources'), 'a.sources');
   }
+});
+
+test('lists of mirrors in the image are read from a copy, those of servers as they are', () => {
+  assert.equal(
+    render(`deb mirror+file:/etc/apt/mirrors/debian.list bookworm main
+deb mirror://mirrors.example.com/list noble main
+deb mirror+https://mirrors.example.com/list noble main
+`).map((text) => text.split('\n')[1]),
+    [
+      'URIs: mirror+file:/lists/etc/apt/mirrors/debian.list',
+      'URIs: mirror://mirrors.example.com/list',
+      'URIs: mirror+https://mirrors.example.com/list',
+    ],
+  );
+  assert.match(
+    render('Types: deb\nURIs: mirror+file:///m.list\nSuites: a\nComponents: b\n', 'a.sources').join(),
+    '/lists/m.list',
+  );
+});
+
+test('of a list of mirrors only those by http and https are read, with their priorities and filters', () => {
+  const list = `# comment
+
+http://a.example.com/debian\tpriority:1 arch:amd64\tarch:all type:index
+  https://b.example.com/debian
+file:/etc
+copy:/root
+cdrom:x
+mirror+file:/etc/passwd
+http://c.example.com/debian\tpriority:"; x
+http://d.example.com/"x
+http:///
+`;
+  const text =
+    'http://a.example.com/debian\tpriority:1\tarch:amd64\tarch:all\ttype:index\nhttps://b.example.com/debian\n';
+  assert.is(parseMirrorList('/m.list', Buffer.from(list)), text);
+  assert.is(parseMirrorList('/m.list.gz', gzipSync(list)), text);
+  for (const [path, content, reason] of [
+    ['/m.list', undefined, 'is not in the image'],
+    ['/m.list', Buffer.from('file:/srv\n'), 'names no mirror by http or https'],
+    ['/m.list', Buffer.alloc(2 ** 20 + 1, 'x'), 'larger than 1 MiB'],
+    ['/m.list.gz', gzipSync(Buffer.alloc(2 ** 21)), 'larger than 1 MiB'],
+    ['/m.list.gz', Buffer.from('no gzip'), 'compressed in a way'],
+    ['/m.list.xz', Buffer.from('x'), 'compressed in a way'],
+    ['/m.list', Buffer.from('http://x.example.com/\n'.repeat(1_001)), 'more than 1000'],
+  ] as const) {
+    assert.throws(() => parseMirrorList(path, content), new RegExp(reason), path);
+  }
+});
+
+test('a disc is left out with a warning, and with it a source that has no other address', () => {
+  const warnings: string[] = [];
+  const disc = 'cdrom:[Debian GNU/Linux 12.0.0 _Bookworm_ - Official amd64 DVD]/';
+  const text = `deb ${disc} bookworm main non-free\ndeb http://x.example.com a b\n`;
+  const found = readOutsideSources([{ name: 'a.list', content: Buffer.from(text) }], (message) =>
+    warnings.push(message),
+  );
+  assert.equal(
+    found.map(({ uris }) => uris),
+    [['http://x.example.com']],
+  );
+  const stanza = 'Types: deb\nURIs: cdrom:x http://x.example.com\nSuites: a\nComponents: b\n';
+  assert.equal(
+    read(stanza, 'a.sources').map(({ uris }) => uris),
+    [['http://x.example.com']],
+  );
+  assert.equal(warnings, [`the image's own source ${disc} is left out: it is a CD that is not there`]);
 });
 
 test('a source that cannot be honoured outside, or has wrong syntax, is refused', () => {

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { PpaSource } from '#lib/apt/launchpad.ts';
 import { parseMessages } from '#lib/apt/message.ts';
-import { updateError, updateLists } from '#lib/apt/update.ts';
+import { updateError, updateLists, updateWarnings } from '#lib/apt/update.ts';
 import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 
@@ -203,7 +203,13 @@ const sessionThatSays = (lines: readonly string[], statusLines: readonly string[
   async close() {},
   async [Symbol.asyncDispose]() {},
 });
-const options = { sources: [ppa], proxyUrl: null, signal: new AbortController().signal, onProgress: () => {} };
+const options = {
+  sources: [ppa],
+  proxyUrl: null,
+  signal: new AbortController().signal,
+  onWarning: () => {},
+  onProgress: () => {},
+};
 
 test('credentials in the URLs of a base image’s sources reach neither the log nor the error', async () => {
   const log: string[] = [];
@@ -228,6 +234,57 @@ test('a script that ends without telling apt’s exit code is a failure of the g
     (thrown: unknown) => thrown,
   );
   assert.is((error as ImageBuilderError).code, 'guest.failed');
+});
+
+test('methods that apt lacks, folders and lists of mirrors that are not there are each called that', () => {
+  for (const [output, reason] of [
+    [
+      'E: The method driver /usr/lib/apt/methods/s3 could not be found.\nE: Failed to fetch s3://b/x/dists/stable/InRelease  ',
+      /a source of the image is read with "s3", for which builds have no way/,
+    ],
+    [
+      "E: The method 'ssh' is unsupported and disabled by default. Consider switching to http(s).",
+      /is read with "ssh", for which/,
+    ],
+    [
+      "E: The repository 'file:/srv/x ./ Release' does not have a Release file.",
+      /file:\/\/\/srv\/x.* the image has no such folder/,
+    ],
+    [
+      "E: The repository 'mirror+file:/etc/apt/mirrors/x.list bookworm Release' does not have a Release file.",
+      /mirror\+file:\/etc.* for "bookworm" is not there: its list of mirrors/,
+    ],
+  ] as const) {
+    const error = updateError(output.split('\n'), 100, { sources: [] });
+    assert.is(error?.code, 'apt.repository');
+    assert.match(error?.message ?? '', reason);
+    assert.not.match(error?.message ?? '', 'end of life');
+  }
+  const unsigned = "W: The repository 'http://x.example.com ./ Release' does not have a Release file.";
+  const error = updateError([unsigned], 0, { sources: [] });
+  assert.match(error?.message ?? '', /or has no Release file; without one, only a source with "trusted=yes" is used/);
+});
+
+test('a disc that is not there is left out with a warning, and an unsigned repository that is trusted is one', () => {
+  const disc = "E: The repository 'cdrom://[Debian 12 _Bookworm_] bookworm Release' does not have a Release file.";
+  assert.is(updateError([disc], 100, { sources: [] }), null);
+  assert.match(
+    updateWarnings([disc], { sources: [] }).join(),
+    /cdrom:\/\/\[Debian 12 _Bookworm_\] bookworm Release is left out/,
+  );
+  assert.is(updateError([disc, 'E: Something new'], 100, { sources: [] })?.code, 'apt.repository');
+  const lines = [
+    'Ign:1 http://a.example.com/x ./ InRelease',
+    'Get:2 http://a.example.com/x ./ Release [1 kB]',
+    'Ign:3 http://a.example.com/x ./ Release.gpg',
+    'Ign:4 http://b.example.com stable Release.gpg',
+    'Get:4 http://c.example.com stable Release.gpg [1 kB]',
+    'Ign:5 file:/srv/x ./ Release',
+  ];
+  const warnings = updateWarnings(lines, { sources: [] });
+  assert.is(warnings.length, 2);
+  assert.match(warnings[0] ?? '', /a\.example\.com\/x.* is used without a signature/);
+  assert.match(warnings[1] ?? '', /file:\/\/\/srv\/x.* is used without a signature/);
 });
 
 test.run();

@@ -12,9 +12,10 @@ import { parseFacts } from '#lib/apt/facts.ts';
 import { installError } from '#lib/apt/install.ts';
 import { parseInstalledSize } from '#lib/apt/installed-size.ts';
 import { parseKnowledge } from '#lib/apt/knowledge.ts';
-import { parseMessages, repositoryFault, repositorySuite, repositoryUrl } from '#lib/apt/message.ts';
+import { methodOf, parseMessages, repositoryFault, repositorySuite, repositoryUrl } from '#lib/apt/message.ts';
 import { parseArchiveName } from '#lib/apt/outside/archives.ts';
 import { choosingOptions } from '#lib/apt/outside/configuration.ts';
+import { mirrorListPath, parseMirrorList } from '#lib/apt/outside/mirrors.ts';
 import { explainNetworkFailure } from '#lib/apt/outside/network-failure.ts';
 import { readPreferences } from '#lib/apt/outside/preferences.ts';
 import { parseRecords } from '#lib/apt/outside/records.ts';
@@ -28,7 +29,7 @@ import { roundProblems } from '#lib/apt/resolve-problems.ts';
 import { parseKeyListing } from '#lib/apt/signing-key.ts';
 import { parsePlan } from '#lib/apt/simulation.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
-import { updateError } from '#lib/apt/update.ts';
+import { updateError, updateWarnings } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
 import { createCpioReader } from '#lib/boot/cpio.ts';
 import { parseKernelModules } from '#lib/boot/drivers.ts';
@@ -347,6 +348,7 @@ const parsers: readonly Growing[] = [
       ['deb http://x/ ', ' main'],
       ['deb [', '] http://x/ noble main'],
       ['deb [arch=', '] http://x/ noble main'],
+      ['deb cdrom:[', ']/ noble main'],
       ['deb http://x/', ' noble main'],
       ['deb http://x/ noble main ', '#'],
     ],
@@ -364,6 +366,29 @@ const parsers: readonly Growing[] = [
       ['Types: ', '\n'],
       ['', ': x'],
     ],
+  },
+  {
+    name: 'lists of mirrors',
+    run: (text) => {
+      mirrorListPath(text);
+      return parseMirrorList('/x', Buffer.from(text));
+    },
+    frames: [
+      ['http://x/ ', ''],
+      ['http://x/', ' priority:1'],
+      ['mirror+file:/', ''],
+    ],
+    units: ['http://x/\tpriority:1\n'],
+  },
+  {
+    name: 'warnings of an update',
+    run: (text) => [updateWarnings(lines(text), known), methodOf(text)],
+    frames: [
+      ['Ign:1 http://x ', ' Release'],
+      ['E: method driver /', ' could not be found'],
+      ["E: The repository 'cdrom:", "' does not have a Release file"],
+    ],
+    units: ['Ign:1 http://x x Release\n', 'Get:1 http://x x Release.gpg\n'],
   },
   {
     name: 'pins',
@@ -494,7 +519,11 @@ function openStack(text: string, type: string): unknown {
 }
 
 function render(source: Parameters<typeof renderOutsideSource>[0]): string {
-  return renderOutsideSource(source, (path) => path);
+  return renderOutsideSource(
+    source,
+    (path) => path,
+    (path) => path,
+  );
 }
 
 function bytesOf(text: string): unknown {

@@ -6,7 +6,7 @@ export LC_ALL=C
 . "$JOB/records"
 number=0
 while read -r path; do
-  record keyring "$number" "$path"
+  record file "$number" "$path"
   number=$((number + 1))
 done <"$JOB/paths"
 send
