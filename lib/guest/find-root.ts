@@ -3,7 +3,7 @@ import { guessRoot, matchFstabSpec, noRoot, rootCandidates } from '../image/layo
 import type { Partition } from '../image/partition.ts';
 import { plain } from '../text.ts';
 import { parseTable, subvolumeOf } from './fstab.ts';
-import type { System } from './look.ts';
+import { isSafeOption, type System } from './look.ts';
 
 /** Finds the root of an image by what its file systems hold. */
 
@@ -51,10 +51,10 @@ export async function findRoot(
         found.push({ partition, system });
       }
     } catch (error) {
-      if (!(error instanceof ImageBuilderError) || !error.code.startsWith('image.')) throw error;
-      failures.push(error);
+      failures.push(imageFault(error));
     }
   }
+  found.push(...(await lookDeeper(found, candidates, stage)));
   const { root, why } = chooseRoot(found, partitions);
   if (root === null) {
     if (why !== null) throw new ImageBuilderError('image.unsupported', why);
@@ -65,6 +65,33 @@ export async function findRoot(
   }
   if (why !== null) onNotice(`${describe(root)} is the root of the image: ${why}`);
   return await mounted(root, stage);
+}
+
+/** Subvolumes that a kernel's command line names, and that lie below others. */
+async function lookDeeper(found: readonly Root[], candidates: readonly Partition[], stage: Stage): Promise<Root[]> {
+  const deeper: Root[] = [];
+  for (const subvolume of flaggedSubvolumes(found)) {
+    const known = found.some(({ system }) => system.subvolume === subvolume);
+    if (known || !isSafeOption(subvolume)) continue;
+    for (const partition of candidates.filter(({ fileSystem }) => fileSystem?.type === 'btrfs')) {
+      const looking = stage.mount(partition, { subvolume, readOnly: true });
+      const [system] = await looking.catch((error: unknown) => imageFault(error) && []);
+      if (system !== undefined) deeper.push({ partition, system: { ...system, subvolume } });
+    }
+  }
+  return deeper;
+}
+
+/** The error, where it is the image's fault: then another file system may still hold the root. Throws others. */
+function imageFault(error: unknown): ImageBuilderError {
+  if (error instanceof ImageBuilderError && error.code.startsWith('image.')) return error;
+  throw error;
+}
+
+/** At most eight, since each costs a mount. */
+function flaggedSubvolumes(looked: readonly Root[]): readonly string[] {
+  const flags = looked.flatMap(({ system }) => system.rootFlags.map((each) => subvolumeOf(each.split(','))));
+  return [...new Set(flags)].filter((name) => name !== null).slice(0, 8);
 }
 
 async function mounted(root: Root, stage: Stage): Promise<Root> {
@@ -105,14 +132,13 @@ export function chooseRoot(
     const plainly = looked.length === 1 && first.system.subvolume === null;
     return { root: first, why: plainly ? null : `it alone holds ${signs(first)}` };
   }
-  const flagged = new Set(
-    looked.flatMap(({ system }) => system.rootFlags.map((flags) => subvolumeOf(flags.split(',')))),
-  );
+  const flagged = flaggedSubvolumes(looked);
   const most = Math.max(...systems.map(({ system }) => system.evidence.size));
   const rules: readonly Rule[] = [
     {
       why: 'the command line of its kernel names this subvolume',
-      holds: ({ partition, system }) => partition.fileSystem?.type === 'btrfs' && flagged.has(system.subvolume),
+      holds: ({ partition, system }) =>
+        partition.fileSystem?.type === 'btrfs' && system.subvolume !== null && flagged.includes(system.subvolume),
     },
     { why: 'its /etc/fstab names it as /', holds: (root) => namesItself(root, partitions) },
     {

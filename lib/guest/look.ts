@@ -99,6 +99,11 @@ function emptySystem(subvolume: string | null): Draft {
   };
 }
 
+/** Whether a mount option is one option, whatever reads it: an image must not add others, such as `dev`. */
+export function isSafeOption(option: string): boolean {
+  return /^[A-Za-z0-9@._+=/-]{1,255}$/.test(option);
+}
+
 /** The mount option for the subvolume of a system, or of an fstab; empty for the default one. */
 export function subvolumeOption(subvolume: string | null): string {
   return subvolume === null ? '' : `subvol=/${subvolume}`;

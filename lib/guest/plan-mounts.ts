@@ -5,7 +5,7 @@ import { unescapeOctal } from '../image/octal.ts';
 import type { Partition } from '../image/partition.ts';
 import { plain } from '../text.ts';
 import { type FstabEntry, isBind, isDevice, opensAtBoot, parseMountUnit, parseTable, subvolumeOf } from './fstab.ts';
-import { type System, subvolumeOption } from './look.ts';
+import { isSafeOption, type System, subvolumeOption } from './look.ts';
 
 /** Plans the mounts of an image as its own boot makes them. */
 
@@ -101,8 +101,8 @@ function addDevice(draft: Draft, { spec, target, options }: FstabEntry): void {
     draft.closed.push({ target, reason: null });
   } else {
     const subvolume = partition.fileSystem?.type === 'btrfs' ? chosenSubvolume(options) : '';
-    if (!/[,\s]/.test(subvolume)) addMount(draft, target, spec, partition, subvolume);
-    else draft.closed.push({ target, reason: 'the name of its subvolume has a comma or blank' });
+    if (subvolume === '' || isSafeOption(subvolume)) addMount(draft, target, spec, partition, subvolume);
+    else draft.closed.push({ target, reason: 'the name of its subvolume has characters that are not taken here' });
   }
 }
 

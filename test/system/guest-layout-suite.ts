@@ -175,4 +175,25 @@ export function testBtrfs(kind: Guest['kind'], { directory, withDisk }: GuestTes
       assert.is(await output(again, 'cat /new /home/new'), 'new\nnew');
     });
   });
+
+  if (kind !== 'host') return;
+  test('the kernel’s command line in a /boot of its own names the subvolume of the root', async () => {
+    const system = async (tree: string) => await writeSystem(tree, { files: osRelease });
+    const names = { old: system, 'old/new': system, 'bad,suid': system, other: system };
+    const image = await makeLayout(directory, 'rootflags', [
+      { ...{ number: 1, type: linuxType, sizeMiB: 128 }, content: btrfsWith([], names) },
+      {
+        ...{ number: 2, type: linuxType, sizeMiB: 8 },
+        content: {
+          ext: [],
+          files: { '/grub/grub.cfg': '\tlinux /vmlinuz root=LABEL=x ro rootflags=ro,subvol=old/new\n' },
+        },
+      },
+    ]);
+    await withDisk(image, async (disk) => {
+      await using session = await disk.open();
+      assert.match(await output(session, 'grep " / btrfs" /proc/mounts'), 'subvol=/old/new 0 0');
+      await session.close();
+    });
+  });
 }

@@ -25,9 +25,13 @@ reached() {
   set +f
   [ ! -L "$path" ] && [ -e "$path" ]
 }
+# Whether $1 is a file of at most $2 bytes: from more, no program could be kept from reading for ever.
+small() {
+  reached "$1" && [ -f "$1" ] && [ "$(stat -c %s "$1")" -le "$2" ]
+}
 # $1 the word before each line of the file $2, which is no larger than $3 bytes.
 show() {
-  reached "$2" && [ -f "$2" ] && [ "$(stat -c %s "$2")" -le "$3" ] || return 0
+  small "$2" "$3" || return 0
   sed "s/^/$1 /" "$2"
   echo
 }
@@ -61,29 +65,30 @@ look() {
 
 # What only matters where it is the root.
 look_closer() {
-  if reached etc/machine-id && [ -f etc/machine-id ]; then
+  if small etc/machine-id 64; then
     read -r id <etc/machine-id || :
     echo "machine-id $id"
   fi
   units=etc/systemd/system
   if [ -L etc/systemd/system-generators/systemd-gpt-auto-generator ]; then echo manual; fi
-  if reached $units; then
-    for unit in "$units"/*.mount; do
-      name=${unit##*/}
-      # Enabled: itself, or for the moment when something looks into its folder.
-      for link in "$units"/*.wants/"$name" "$units"/*.requires/"$name" "$units"/*.wants/"${name%.mount}.automount" "$units"/*.requires/"${name%.mount}.automount"; do
-        [ -L "$link" ] || continue
-        if [ -f "$unit" ] && [ ! -L "$unit" ]; then echo "unit $name" && show line "$unit" 65536; fi
-        break
-      done
-    done
-  fi
+  reached $units || return 0
+  # Enabled: itself, or for the moment when something looks into its folder.
+  count=0
+  for link in "$units"/*.wants/*.mount "$units"/*.requires/*.mount "$units"/*.wants/*.automount "$units"/*.requires/*.automount; do
+    name=${link##*/}
+    name=${name%.*}.mount
+    if [ ! -L "$link" ] || ! small "$units/$name" 65536; then continue; fi
+    count=$((count + 1))
+    [ $count -le 64 ] || break
+    echo "unit $name"
+    show line "$units/$name" 65536
+  done
 }
 look_for_flags() {
   # Either the root's own, or a file system of /boot.
   [ "$1" = btrfs ] || ! reached etc || return 0
   for config in boot/grub/grub.cfg grub/grub.cfg boot/loader/entries/*.conf loader/entries/*.conf etc/kernel/cmdline; do
-    if ! reached "$config" || [ ! -f "$config" ]; then continue; fi
+    small "$config" 1048576 || continue
     sed -n 's/.*rootflags=\([^[:space:]"]*\).*/flags \1/p' "$config" | head -n 20
   done
 }
@@ -95,6 +100,8 @@ look_for_flags "$2"
 if [ "$2" = btrfs ]; then
   count=0
   for folder in *; do
+    # Others could not be named among mount options.
+    case $folder in *[!A-Za-z0-9@._+-]*) continue ;; esac
     # The number of every subvolume's own folder.
     if [ -L "$folder" ] || [ ! -d "$folder/etc" ] || [ "$(stat -c %i "$folder")" != 256 ]; then continue; fi
     count=$((count + 1))
