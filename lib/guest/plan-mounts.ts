@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { discoverPartitions } from '../image/discoverable.ts';
-import { matchFstabSpec } from '../image/layout.ts';
+import { matchesOfFstabSpec } from '../image/layout.ts';
 import { unescapeOctal } from '../image/octal.ts';
 import type { Partition } from '../image/partition.ts';
 import { plain } from '../text.ts';
@@ -93,8 +93,10 @@ function addBind({ binds, closed }: Draft, { spec, target }: FstabEntry): void {
 }
 
 function addDevice(draft: Draft, { spec, target, options }: FstabEntry): void {
-  const partition = matchFstabSpec(spec, draft.partitions);
-  if (partition === null) {
+  const [partition, ...more] = matchesOfFstabSpec(spec, draft.partitions);
+  if (more.length > 0) {
+    draft.closed.push({ target, reason: `more than one partition of the image is ${plain(spec)}` });
+  } else if (partition === undefined) {
     const reason = options.includes('nofail') ? null : `the image has no partition ${plain(spec)}`;
     draft.closed.push({ target, reason });
   } else if (ownFolders.test(target)) {

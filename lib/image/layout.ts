@@ -96,6 +96,12 @@ const specification = /^(?:\/dev\/disk\/by-(label|uuid|partuuid|partlabel)\/|(LA
  * is the first one where it boots. Null where none or more than one fits, and for every other field.
  */
 export function matchFstabSpec(spec: string, partitions: readonly Partition[]): Partition | null {
+  const [found, ...more] = matchesOfFstabSpec(spec, partitions);
+  return more.length === 0 ? (found ?? null) : null;
+}
+
+/** All partitions that it may mean. */
+export function matchesOfFstabSpec(spec: string, partitions: readonly Partition[]): readonly Partition[] {
   const match = specification.exec(spec);
   if (match === null) return byNumber(spec, partitions);
   const tag = (match[1] ?? match[2] ?? '').toUpperCase();
@@ -113,24 +119,23 @@ export function matchFstabSpec(spec: string, partitions: readonly Partition[]): 
         return name === wanted;
     }
   };
-  const [found, ...more] = partitions.filter(fits);
-  return more.length === 0 ? (found ?? null) : null;
+  return partitions.filter(fits);
 }
 
-function byNumber(spec: string, partitions: readonly Partition[]): Partition | null {
+function byNumber(spec: string, partitions: readonly Partition[]): readonly Partition[] {
   const isLink = /^\/dev\/disk\/(?:by-(?:id|path)\/|(?:azure|cloud)\/(?:azure_)?(?:root|os)\b)/.test(spec);
   const link = isLink ? /-part([0-9]{1,3})$/.exec(spec.slice(-9)) : null;
   const named = firstDisk.exec(spec) ?? link;
-  if (named === null) return null;
+  if (named === null) return [];
   const number = Number(named[1] || named[2] || 0);
-  return partitions.find((partition) => partition.number === number) ?? null;
+  return partitions.filter((partition) => partition.number === number);
 }
 
 /** fstab writes blanks in octal (fstab(5)) and may quote the value; udev writes them as \x20 in its links. */
 function unescapeSpec(text: string, isLink: boolean): string {
-  if (isLink)
-    return text.replace(/\\x([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   const decoded = unescapeOctal(text);
+  if (isLink)
+    return decoded.replace(/\\x([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   const quote = decoded[0] ?? '';
   const quoted = (quote === '"' || quote === "'") && decoded.length > 1 && decoded.endsWith(quote);
   return quoted ? decoded.slice(1, -1) : decoded;

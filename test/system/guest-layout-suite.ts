@@ -27,6 +27,7 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
       '/etc/hosts /etc/other none bind 0 0',
       'tmpfs /var/tmp tmpfs size=1m 0 0',
       'tmpfs /mnt tmpfs size=1m 0 0',
+      `/dev/disk/by-uuid/${uuid('7')} /xfs xfs defaults 0 0`,
       'server:/export /net nfs nofail 0 0',
       'overlay /etc/over overlay lowerdir=/a,upperdir=/b,workdir=/c 0 0',
       '/swapfile none swap sw 0 0',
@@ -66,11 +67,15 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
         content: { ext: [], files: { '/lib/dpkg/status': 'x', '/cache/x': '', '/log/x': '' } },
       },
       { ...{ number: 7, type: linuxType, sizeMiB: 8 }, content: { ext: ['-L', 'UNIT'], files: { '/of-unit': '' } } },
+      {
+        ...{ number: 8, type: linuxType, sizeMiB: 320 },
+        content: { make: async (path) => void (await exec('mkfs.xfs', ['-q', '-m', `uuid=${uuid('7')}`, path])) },
+      },
     ]);
     await withDisk(image, async (disk) => {
       const notices: string[] = [];
       await using session = await disk.open({ onNotice: (message) => notices.push(message) });
-      assert.equal(session.mounted.toSorted(), ['/', '/boot', '/srv/my data', '/unit', '/usr', '/var']);
+      assert.equal(session.mounted.toSorted(), ['/', '/boot', '/srv/my data', '/unit', '/usr', '/var', '/xfs']);
       assert.match(notices.join('\n'), /partition 2 is the root of the image: its \/etc\/fstab names it/);
       const look = 'ls /opt /unit /boot /var/lib; cat "/srv/my data/bound/inside"';
       assert.is(
@@ -85,7 +90,7 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
       const guard = await guardClosedMounts(session, session.notMounted);
       await session.run({
         name: 'fine',
-        text: 'sleep 1.1; echo new >/opt/new; echo new >/var/tmp/new; echo >/unit/new',
+        text: 'sleep 1.1; echo new >/opt/new; echo new >/xfs/new; echo new >/var/tmp/new; echo >/unit/new',
       });
       await guard.assertUntouched();
       await session.run({ name: 'hidden', text: 'mkdir -p /net; echo new >/net/file' });

@@ -43,6 +43,16 @@ test('a partition that is not in the image is named, unless it need not be there
   ]);
 });
 
+test('two partitions that one name fits stay closed, and it is said why', () => {
+  const { mounts, closed } = planMounts(
+    { fstab: 'LABEL=BOOT /boot ext4' },
+    [...partitions, { ...boot, number: 3 }],
+    root,
+  );
+  assert.equal(mounts, []);
+  assert.equal(closed, [{ target: '/boot', reason: 'more than one partition of the image is LABEL=BOOT' }]);
+});
+
 test('a partition is mounted once, whatever an fstab says: two mounts of one disk would destroy it', () => {
   const text = 'LABEL=BOOT /boot ext4\nUUID=uuid-16 /also ext4\nLABEL=BOOT /boot ext4 ro\nUUID=uuid-1 /again ext4';
   assert.equal(planOf(text), {

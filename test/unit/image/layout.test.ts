@@ -80,6 +80,8 @@ test('fields of an fstab name partitions by label, UUID, PARTUUID and PARTLABEL'
   assert.is(number("LABEL='MY\\040DISK'"), 5);
   assert.is(number('PARTLABEL=my\\040data'), 5);
   assert.is(number('/dev/disk/by-label/MY\\x20DISK'), 5);
+  assert.is(number('/dev/disk/by-label/MY\\134x20DISK'), 5);
+  assert.is(number('/dev/disk/by-uuid/ABCD-1234'), 5);
   assert.is(number('/dev/disk/by-partuuid/df13c79d-7ec6-a141-8c3c-9f1e0ecc0fca'), 1);
 });
 
