@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -9,6 +9,8 @@ import { exec, lastLines } from '#lib/exec.ts';
 export interface BootOptions {
   /** A qcow2 image; it is not changed. */
   readonly path: string;
+  /** Default `bios`. The others need the package `ovmf`. */
+  readonly firmware?: keyof typeof firmwares;
   /** The awaited text on the serial console, matched line by line. */
   readonly until: RegExp;
   /** Shell commands that cloud-init runs as root at the end of the first boot, their output on the serial console. */
@@ -19,6 +21,13 @@ export interface BootOptions {
   readonly onLine?: (line: string) => void;
   readonly signal?: AbortSignal;
 }
+
+/** Code and variables of the firmware, as the package `ovmf` has them; those of Secure Boot hold Microsoft's keys. */
+const firmwares = {
+  bios: null,
+  uefi: { code: '/usr/share/OVMF/OVMF_CODE_4M.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.fd' },
+  'secure-boot': { code: '/usr/share/OVMF/OVMF_CODE_4M.ms.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.ms.fd' },
+} as const;
 
 /**
  * Boots a throw-away overlay of the image under QEMU (no KVM needed) until `until` matches a line of the serial
@@ -34,11 +43,15 @@ export async function bootImage(options: BootOptions): Promise<string> {
     const seed = join(directory, 'seed.img');
     await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', path, overlay]);
     await makeSeed(directory, seed, options.command ?? 'true');
+    const firmware = firmwares[options.firmware ?? 'bios'];
+    const variables = join(directory, 'variables.fd');
+    if (firmware !== null) await copyFile(firmware.variables, variables);
+    const firmwareArguments = firmware === null ? [] : flash(firmware.code, variables);
 
     const found = new AbortController();
     const lines: string[] = [];
     const stop = AbortSignal.any([found.signal, AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]);
-    const failure = await exec('qemu-system-x86_64', machine(overlay, seed), {
+    const failure = await exec('qemu-system-x86_64', [...machine(overlay, seed), ...firmwareArguments], {
       signal: stop,
       onLine: (raw, stream) => {
         const line = stream === 'stdout' ? withoutControl(raw) : `qemu: ${raw}`;
@@ -68,6 +81,15 @@ function machine(overlay: string, seed: string): string[] {
     ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-nic', 'none', '-no-reboot'],
     ...['-drive', `file=${escapeCommas(overlay)},format=qcow2,if=virtio,cache=unsafe`],
     ...['-drive', `file=${escapeCommas(seed)},format=raw,if=virtio,readonly=on`],
+  ];
+}
+
+/** Only firmware writes to its variables: without that, Secure Boot would hold nothing. */
+function flash(code: string, variables: string): string[] {
+  return [
+    ...['-machine', 'smm=on', '-global', 'driver=cfi.pflash01,property=secure,value=on'],
+    ...['-drive', `if=pflash,unit=0,format=raw,readonly=on,file=${code}`],
+    ...['-drive', `if=pflash,unit=1,format=raw,file=${escapeCommas(variables)}`],
   ];
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
@@ -28,6 +28,8 @@ export interface PackageRecipe {
   /** `preinst`, `postinst`, …: shell scripts without their first line. */
   readonly scripts?: Readonly<Record<string, string>>;
   readonly conffiles?: readonly string[];
+  /** Folder of an unpacked package (`dpkg-deb -R`), in place of one that is made of all this but the names. */
+  readonly tree?: string;
   /** Content of the file in place of a package; the lists describe another one. */
   readonly noise?: string;
 }
@@ -211,18 +213,22 @@ async function buildPackage(root: string, recipe: PackageRecipe): Promise<Stanza
   const { name, version = '1.0-1', architecture = 'all' } = recipe;
   const tree = await mkdtemp(join(tmpdir(), 'launchpad-package-'));
   try {
-    const control = Object.entries({
-      Package: name,
-      Version: version,
-      Architecture: architecture,
-      Maintainer: 'Image Builder <imagebuilder@example.com>',
-      Section: 'misc',
-      Priority: 'optional',
-      ...recipe.fields,
-      Description: recipe.fields?.Description ?? `a package for tests`,
-    })
-      .map(([field, value]) => `${field}: ${value}\n`)
-      .join('');
+    if (recipe.tree !== undefined) await cp(recipe.tree, tree, { recursive: true, verbatimSymlinks: true });
+    const control =
+      recipe.tree !== undefined
+        ? await readFile(join(tree, 'DEBIAN', 'control'), 'utf8')
+        : Object.entries({
+            Package: name,
+            Version: version,
+            Architecture: architecture,
+            Maintainer: 'Image Builder <imagebuilder@example.com>',
+            Section: 'misc',
+            Priority: 'optional',
+            ...recipe.fields,
+            Description: recipe.fields?.Description ?? `a package for tests`,
+          })
+            .map(([field, value]) => `${field}: ${value}\n`)
+            .join('');
     await mkdir(join(tree, 'DEBIAN'), { recursive: true, mode: 0o755 });
     await writeFile(join(tree, 'DEBIAN', 'control'), control);
     if (recipe.conffiles !== undefined) {

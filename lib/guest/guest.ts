@@ -38,6 +38,11 @@ export interface GuestDisk extends GuestPlace {
   readonly partitions: readonly Partition[];
   /** Further variables of scripts inside. */
   readonly environment?: Readonly<Record<string, string>>;
+  /**
+   * Files that this kind of image needs while it is open, and that `close` takes out: shell text behind scripts/borrow.sh,
+   * with the functions of that.
+   */
+  readonly loans?: readonly string[];
 }
 
 /** The base image that an overlay lies on. */

@@ -57,7 +57,9 @@ export function scriptError({ name }: GuestScript, failure: ScriptFailure): Imag
 export const ownLimitMs = 10 * 60_000;
 
 /** The script that puts files into the image that it needs while it is open. */
-export const borrowScript: GuestScript = { name: 'borrow', text: guestScripts.borrow, timeoutMs: ownLimitMs };
+export function borrowScript({ loans = [] }: Pick<GuestDisk, 'loans'>): GuestScript {
+  return { name: 'borrow', text: [guestScripts.borrow, ...loans].join('\n'), timeoutMs: ownLimitMs };
+}
 
 /**
  * The error of the image when `borrowScript` fails: `image.corrupt` or `image.unsupported`; other errors as they are.

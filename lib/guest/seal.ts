@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
-import { lineAfter } from '../text.ts';
+import { lineAfter, plain } from '../text.ts';
 import type { ScriptRunner } from './guest.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
@@ -9,9 +9,19 @@ import { ownLimitMs } from './script-run.ts';
 export interface SealPart {
   /** Prints further lines. */
   readonly snapshot: string;
-  /** Acts on those of them that are new. */
+  /** Acts on those of them that are new. Its lines `warning: TEXT` become warnings of the result. */
   readonly seal: string;
 }
+
+/** Warnings for the result among the lines that `sealImage` resolves with. The image has a say in them. */
+export function sealWarnings(sealed: string): string[] {
+  const warnings = sealed.split('\n').filter((line) => line.startsWith(warningMark));
+  return warnings.slice(0, maximumWarnings).map((line) => plain(line.slice(warningMark.length, maximumCharacters)));
+}
+
+const warningMark = 'warning: ';
+const maximumWarnings = 20;
+const maximumCharacters = 500;
 
 /** The state of an image, before anything was changed, as far as `sealImage` restores it. Opaque. */
 export interface Pristine {

@@ -6,14 +6,14 @@ import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import { guardClosedMounts } from '../guest/closed-mounts.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
-import { beforeChange, sealImage } from '../guest/seal.ts';
+import { beforeChange, sealImage, sealWarnings } from '../guest/seal.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
 export interface OpenImage extends AsyncDisposable {
   readonly session: GuestSession;
-  /** News for the result, in words: mount points that stay closed, though the image's own boot opens them. */
+  /** News for the result, in words: mount points that stay closed, though its own boot opens them; what `seal` finds. */
   readonly warnings: readonly string[];
   /** Adds a warning, unless it is there, and reports it. */
   warn(message: string): void;
@@ -80,20 +80,21 @@ export async function openImage(
   const warnings = opened.notMounted.flatMap(({ target, reason, expected }) =>
     reason === null || expected === true ? [] : [`${target} stayed closed while the image was changed: ${reason}`],
   );
+  const warn = (message: string) => {
+    if (warnings.includes(message)) return;
+    warnings.push(message);
+    reporter.notice(message);
+  };
   const kept = stack.move();
   const users = kept.use(new AsyncDisposableStack());
   return {
-    ...{ session, warnings, facts, proxy, caches },
-    warn(message) {
-      if (warnings.includes(message)) return;
-      warnings.push(message);
-      reporter.notice(message);
-    },
+    ...{ session, warnings, warn, facts, proxy, caches },
     use: (resource) => users.use(resource),
     async seal() {
       await users.disposeAsync();
       await closedMounts.assertUntouched();
       const sealed = await sealImage(session, pristine);
+      for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);
       await session.close();

@@ -30,6 +30,7 @@ export interface GuestUnderTest {
 
 const policy = '#!/bin/sh\n# own\nexit 0\n';
 const files = {
+  '/etc/hostname': '# of the image\n\n web-1.example.org \n',
   '/usr/sbin/policy-rc.d': policy,
   '/etc/machine-id': '',
   '/etc/ssh/ssh_host_rsa_key': 'shipped',
@@ -111,7 +112,10 @@ function testOpening({ kind }: GuestUnderTest, shared: SharedImage): void {
     assert.equal(closed, efiOpen ? ['/data', '/srv'] : ['/boot/efi', '/data', '/srv']);
     assert.is(notices.filter((notice) => /\/boot\/efi .*vfat/.test(notice)).length, efiOpen ? 0 : 1);
     assert.not.match(notices.join('\n'), '/data', 'nofail means that no user has to hear of it');
-    assert.is(await output(session, 'cat /boot/vmlinuz; hostname'), 'a kernellocalhost');
+    assert.is(await output(session, 'cat /boot/vmlinuz; hostname'), 'a kernelweb-1.example.org');
+    const machine = `root=UUID=${rootUuid} ro`;
+    assert.is(await output(session, 'cat /proc/cmdline /proc/swaps; cat /proc/mdstat 2>/dev/null || :'), machine);
+    assert.is(await output(session, 'ls /sys/firmware /sys/devices/virtual/dmi 2>/dev/null | grep -v : || :'), '');
     assert.is(await output(session, 'stat -c %u / /boot /tmp /run /dev/image1 | sort -u'), '0');
     const write = 'echo new >/boot/new; echo more >/etc/more; dd if=/dev/zero of=/big bs=1M count=8 2>&1';
     await session.run({ name: 'change', text: write });

@@ -1,29 +1,12 @@
-import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, open, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseBuildRequest } from '#lib/api/request.ts';
-import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
-import { createAptCache } from '#lib/fetch/apt-cache.ts';
-import { chooseGuest } from '#lib/guest/choose.ts';
-import { createHttpClient } from '#lib/http/client.ts';
-import { createEgress } from '#lib/http/egress.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
-import { imageKinds } from '#lib/kinds/index.ts';
-import { createLog } from '#lib/log.ts';
-import { runBuild } from '#lib/pipeline/run-build.ts';
-import { createFileStore } from '#lib/store/file/file-store.ts';
-import { startReporter } from '#lib/worker/reporter.ts';
-import { makeBaseImage } from '../../lab/images/base-image.ts';
-import { baseImageCache } from '../../lab/images/cache.ts';
-import { assertNothingLeft, observe } from '../../lab/leaks.ts';
-import { startImageServer } from '../../lab/servers/image-server.ts';
-import { type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
 
@@ -63,80 +46,22 @@ update-alternatives --install /usr/bin/odd-link odd-link /usr/bin/odd-privileged
   },
 };
 
-const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-alike-'));
-// As /var/lib is: tools that run as other users get to the work directory.
-await chmod(directory, 0o711);
 const cleanup = new AsyncDisposableStack();
-cleanup.defer(() => rm(directory, { recursive: true, force: true }));
-const log = createLog({ level: 'error' });
 const signal = new AbortController().signal;
+let builds: GuestBuilds;
 const made = new Map<'host' | 'vm', { readonly path: string; readonly listing: ImageListing }>();
 const startedSeconds = Date.now() / 1000;
 
 test('one request is built by both guests', async () => {
   // Its /boot is a partition of its own.
-  const base = await makeBaseImage({ cacheDirectory: baseImageCache, variant: 'separate-boot' });
-  const series = base.codename;
-  const images = cleanup.use(await startImageServer(base.path));
-  const launchpad = cleanup.use(
-    await startLaunchpad({ ppas: [{ owner: 'project', name: 'odd', series: [series], packages: [oddPackage] }] }),
-  );
-  const client = cleanup.use(
-    createHttpClient({
-      egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
-      connectTimeoutMs: 60_000,
-      stallTimeoutMs: 60_000,
-      userAgent: 'imagebuilder-test',
-    }),
-  );
-  const request = parseBuildRequest({
-    ticket_id: 'alike',
-    base_image: { image_type: 'cloud', url_list: [images.url], series },
-    ppa_list: ['ppa:project/odd'],
-    // With set-group-id programs, users, services, triggers, alternatives, and a library.
-    package_list: ['odd-things', 'nginx-light', 'cron', 'jq'],
-    progress_trigger: 'alike',
-  });
-  const cacheDirectory = join(directory, 'cache');
-  await mkdir(cacheDirectory);
-  const aptCache = await createAptCache({ client, cacheDirectory, cacheBytes: 2 ** 30 });
+  builds = cleanup.use(await openGuestBuilds('separate-boot', [oddPackage]));
   for (const guest of ['host', 'vm'] as const) {
-    const config = loadConfig({
-      IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
-      IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
-      IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
-      IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
-      IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
-      IMAGEBUILDER_GUEST: guest,
-    });
-    const { folders, image: imageSettings, limits, packages, verification } = config;
-    const settings = { ...folders, ...imageSettings, ...limits, ...packages, ...config.tools, ...verification };
-    const guestSettings = { ...settings, ...config.guest };
-    await mkdir(settings.workDirectory, { recursive: true });
-    const before = await observe(settings.workDirectory);
-    const chosen = await chooseGuest({
-      ...{ setting: guest, directory: settings.workDirectory, vm: guestSettings, host: guestSettings, log },
-    });
-    const buildId = randomUUID();
-    await using reporter = startReporter({
-      identity: { build_id: buildId, ticket_id: 'alike', progress_trigger: 'alike', attempt: 1, worker: 'alike' },
-      steps: imageKinds.cloud.steps,
-      firstSequence: 0,
-      publish: async () => true,
-      heartbeatMs: 600_000,
-    });
-    const tools = {
-      ...{ client, aptCache, settings },
-      chooseGuest: async () => chosen,
-      storeFor: () => createFileStore(settings.storeDirectory),
-    };
-    const image = await runBuild({ buildId, request }, tools, { signal, reporter, log });
-    const path = fileURLToPath(image.location);
+    // With set-group-id programs, users, services, triggers, alternatives, and a library.
+    const { path, image } = await builds.build(guest, ['odd-things', 'nginx-light', 'cron', 'jq']);
     assert.equal((await hashFile(path)).checksums, image.checksums);
     const names = image.packages?.map(({ name }) => name) ?? [];
     assert.ok(names.includes('odd-things') && names.includes('jq'), names.join(' '));
-    made.set(guest, { path, listing: await listImage(path, directory) });
-    await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
+    made.set(guest, { path, listing: await listImage(path, builds.directory) });
   }
 });
 
@@ -167,7 +92,7 @@ test('the image that a vm makes is the one that the host guest makes, file by fi
 
 test('a difference that is planted in an image is seen', async () => {
   const { path, listing } = imageOf('host');
-  const raw = join(directory, 'planted.raw');
+  const raw = join(builds.directory, 'planted.raw');
   await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
   const inspection = await inspectImage(raw, { maximumVirtualBytes: 2 ** 34, signal });
   const place = (number: number) => inspection.partitions.find((other) => other.number === number)?.offsetBytes ?? 0;

@@ -35,6 +35,8 @@ export interface Attachment {
   readonly stages: readonly string[];
   /** The worker's id for root inside; null where it is root. */
   readonly firstId: number | null;
+  /** The image's own name. */
+  readonly hostname: string;
   /** The reason why root inside is root although another id was asked for; null otherwise. */
   readonly unmapped: string | null;
 }
@@ -78,7 +80,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   const input = renderAssembly({
     ...{ devices, mounts, again: plan.binds, driver: hostDriver, mountOptions, binds: options.binds },
   });
-  const { unmapped, closed } = await assemble(supervision.processId, options, input).catch((error: unknown) =>
+  const { unmapped, hostname, closed } = await assemble(supervision.processId, options, input).catch((error: unknown) =>
     Promise.reject(assemblyError(error)),
   );
   const firstId = unmapped === null ? options.firstId : null;
@@ -94,6 +96,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
     devices: devices.map(({ partition, major, minor }) => ({ name: `image${partition.number}`, major, minor })),
     stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),
     firstId,
+    hostname,
     unmapped,
   };
 }
@@ -106,12 +109,16 @@ export async function assemble(
   processId: number,
   { directory, firstId }: Pick<AttachOptions, 'directory' | 'firstId'>,
   input: string,
-): Promise<{ readonly unmapped: string | null; readonly closed: readonly ClosedMount[] }> {
+): Promise<Pick<Attachment, 'hostname' | 'unmapped'> & { readonly closed: readonly ClosedMount[] }> {
   const map = firstId === null ? [] : [String(firstId), idMapProgram];
   const command = ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own', ...map];
   const { stdout } = await execInside(processId, command, { input });
   assertRunsHere(stdout);
-  return { unmapped: lineAfter(stdout, 'unmapped: ') ?? null, closed: closedByAssembly(stdout) };
+  return {
+    hostname: lineAfter(stdout, 'hostname: ') ?? 'localhost',
+    unmapped: lineAfter(stdout, 'unmapped: ') ?? null,
+    closed: closedByAssembly(stdout),
+  };
 }
 
 interface Loop {

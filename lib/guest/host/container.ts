@@ -15,6 +15,8 @@ export interface Container {
   readonly devices: readonly Device[];
   /** Folders of the worker that appear read-only, by their path inside. */
   readonly folders?: Readonly<Record<string, string>>;
+  /** Name of the machine. */
+  readonly hostname: string;
   /** Limit for each single process (RLIMIT_DATA), in bytes; null for none. */
   readonly dataBytes: number | null;
   /** The worker's id for root inside, which further ids follow; null without a user namespace, where root is root. */
@@ -25,6 +27,7 @@ export interface Container {
 export const containerRoot = '/dev/root';
 const containerSys = '/dev/sys';
 const containerDeviceLinks = '/dev/disk';
+const containerCommandLine = '/dev/cmdline';
 
 export interface Device {
   /** Name in /dev. */
@@ -43,13 +46,20 @@ const capabilities = [
 ];
 
 /**
- * Paths that reveal facts about the worker's machine, or about other processes. Container engines hide the same ones.
+ * Paths that reveal facts about the worker's machine, or about other processes. Container engines hide most of them; what
+ * packages would take for the image's own machine is here too: swap, arrays of disks, and the ids of the mainboard.
  */
 const masked = [
   ...['/proc/acpi', '/proc/asound', '/proc/interrupts', '/proc/kcore', '/proc/key-users', '/proc/keys', '/proc/kmsg'],
-  ...['/proc/latency_stats', '/proc/pressure', '/proc/sched_debug', '/proc/scsi', '/proc/slabinfo'],
-  ...['/proc/timer_list', '/proc/timer_stats', '/proc/vmallocinfo'],
-  ...['/sys/devices/virtual/powercap', '/sys/firmware', '/sys/fs/fuse', '/sys/kernel/debug'],
+  ...['/proc/latency_stats', '/proc/mdstat', '/proc/pressure', '/proc/sched_debug', '/proc/scsi', '/proc/slabinfo'],
+  ...['/proc/swaps', '/proc/timer_list', '/proc/timer_stats', '/proc/vmallocinfo'],
+  ...[
+    '/sys/devices/virtual/dmi',
+    '/sys/devices/virtual/powercap',
+    '/sys/firmware',
+    '/sys/fs/fuse',
+    '/sys/kernel/debug',
+  ],
 ];
 
 /** Settings of the kernel belong to the worker. */
@@ -65,7 +75,7 @@ const bind = (destination: string, source: string, ...options: readonly string[]
  * (sudo).
  */
 export function renderContainer(container: Container): string {
-  const { command, environment, devices, folders = {}, dataBytes, firstId } = container;
+  const { command, environment, devices, folders = {}, hostname, dataBytes, firstId } = container;
   const mappings = [{ containerID: 0, hostID: firstId, size: mappedIds }];
   return JSON.stringify({
     ociVersion: '1.0.2',
@@ -80,7 +90,7 @@ export function renderContainer(container: Container): string {
       ...(dataBytes === null ? {} : { rlimits: [{ type: 'RLIMIT_DATA', soft: dataBytes, hard: dataBytes }] }),
     },
     root: { path: containerRoot, readonly: false },
-    hostname: 'localhost',
+    hostname,
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'nodev', 'noexec'] },
       { destination: '/dev', type: 'tmpfs', source: 'dev', options: ['nosuid', 'mode=755', 'size=64m'] },
@@ -91,6 +101,7 @@ export function renderContainer(container: Container): string {
       { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'nodev', 'mode=1777'] },
       bind('/dev/disk', containerDeviceLinks),
       bind('/sys', containerSys, 'noexec'),
+      bind('/proc/cmdline', containerCommandLine, 'noexec'),
       ...Object.entries(folders).map(([destination, source]) => bind(destination, source)),
     ],
     linux: {

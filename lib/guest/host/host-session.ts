@@ -58,7 +58,7 @@ const limitsLookMs = 500;
 
 export function createHostSession(parts: HostSessionParts): HostSession {
   const { supervision, attachment, directory, disk, cgroup, limits, log, signal, proxyUrl, end } = parts;
-  const { firstId } = attachment;
+  const { firstId, hostname } = attachment;
   const environment = scriptEnvironment(disk, proxyUrl);
   const openedAt = Math.floor(Date.now() / 1000);
   const errorsAtStart = countErrors(attachment.loops);
@@ -93,7 +93,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
           ],
           environment: { ...environment, ...script.env },
           devices: attachment.devices,
-          ...{ dataBytes, firstId },
+          ...{ hostname, dataBytes, firstId },
         },
         {
           ...(script.onLine === undefined ? {} : { onLine: script.onLine }),
@@ -163,7 +163,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     run,
     close,
     async borrow() {
-      await run(borrowScript).catch((error: unknown) => Promise.reject(borrowError(error)));
+      await run(borrowScript(disk)).catch((error: unknown) => Promise.reject(borrowError(error)));
     },
     [Symbol.asyncDispose]: end,
   };

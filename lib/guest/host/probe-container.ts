@@ -59,7 +59,7 @@ export async function runProbe(processId: number, directory: string, firstId: nu
   const { stdout } = await execContainer(
     { processId, directory: join(directory, 'containers'), name: firstId === null ? 'plain' : 'mapped', doors: [] },
     {
-      ...{ folders, devices: [], dataBytes: null, firstId },
+      ...{ folders, devices: [], hostname: 'localhost', dataBytes: null, firstId },
       command: ['/bin/sh', '-c', script, 'probe', canary, map],
       environment: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
     },

@@ -1,8 +1,8 @@
 # Puts together the file tree that scripts see, on the worker's side and before anything of the image has run.
 # $1 folder of the guest, which holds: dev jobs root stage/NUMBER (partitions, mounted)
 # $2 whose /dev, /proc and /sys scripts see: `own` of a container that each of them gets, or `these`, laid here for all.
-#    Containers find their root, /sys and /dev/disk as /dev/root, /dev/sys and /dev/disk here: root inside, which may be
-#    a user without rights outside, could not search the folders above the guest's.
+#    Containers find their root, /sys, /dev/disk and /proc/cmdline as /dev/root, /dev/sys, /dev/disk and /dev/cmdline here:
+#    root inside, which may be a user without rights outside, could not search the folders above the guest's.
 # $3 id of the worker that root is to be, if containers have a user namespace; $4 path of idmap.pl then
 # Lines on standard input, fields parted by tabs, in this order:
 #   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
@@ -11,8 +11,8 @@
 #   mount ID TARGET                               where it appears, the root first
 #   again SOURCE TARGET                           a folder of the image that appears in another place
 #   bind SOURCE TARGET                            a folder of the worker
-# Prints `closed: TARGET` where a folder cannot appear again, `unmapped: REASON` where containers cannot have a user namespace, and `program: BYTES`, the first bytes, in
-# hexadecimal, of a program that every image has.
+# Prints `closed: TARGET` where a folder cannot appear again, `unmapped: REASON` where containers cannot have a user
+# namespace, `program: BYTES`, the first bytes, in hexadecimal, of a program that every image has, and `hostname: NAME`.
 set -eu
 cd "$1"
 guest=$PWD
@@ -99,13 +99,21 @@ kernel_folders() {
     mount -o remount,bind,ro "root/proc/$path"
   done
   mount -t sysfs -o ro,nosuid,nodev,noexec sysfs root/sys
-  # EFI variables, too.
-  [ ! -d root/sys/firmware ] || mount -t tmpfs -o ro,size=0 none root/sys/firmware
+  # The machine's kernel command line, swap and disks decide nothing in the image.
+  mount --bind "$guest/cmdline" root/proc/cmdline
+  for path in swaps mdstat; do
+    [ ! -e "root/proc/$path" ] || mount --bind /dev/null "root/proc/$path"
+  done
+  # EFI variables, and the ids of the mainboard, too.
+  for path in firmware devices/virtual/dmi; do
+    [ ! -d "root/sys/$path" ] || mount -t tmpfs -o ro,size=0 none "root/sys/$path"
+  done
   mount --rbind dev root/dev
 }
 
 opened=
 mounted_root=
+cmdline=
 while IFS=$tab read -r kind one two three four five six; do
   if [ "$kind" = bind ] && [ -z "$mounted_root" ]; then exit 70; fi
   case $kind in
@@ -114,6 +122,8 @@ while IFS=$tab read -r kind one two three four five six; do
       [ "$four" = - ] || ln -s "../../image$one" "dev/disk/by-label/$four"
       [ "$five" = - ] || ln -s "../../image$one" "dev/disk/by-uuid/$five"
       [ "$six" = - ] || ln -s "../../image$one" "dev/disk/by-partuuid/$six"
+      # The root is the first. By this line some hooks of kernels know what to boot.
+      [ -n "$cmdline" ] || cmdline=$([ "$five" = - ] && echo ro || echo "root=UUID=$five ro")
       ;;
     open)
       mkdir -p "open/$one"
@@ -129,7 +139,7 @@ while IFS=$tab read -r kind one two three four five six; do
       inside "$two" make
       # -n: mount(8) would note a move in /run, which may be read-only.
       mount -n --move "open/$one" "root$two"
-      [ -n "$mounted_root" ] || { mounted_root=yes; roots; }
+      [ -n "$mounted_root" ] || { mounted_root=yes; echo "$cmdline" >cmdline; roots; }
       ;;
     again)
       # Both may be files, which no builder needs to see twice.
@@ -152,12 +162,28 @@ for name in dpkg env; do
   break
 done
 
+# The first line that is no comment. A name that no machine can have counts for nothing, and a link
+# is not followed, since from here it would lead out of the image.
+hostname=
+if [ ! -L root/etc ] && [ ! -L root/etc/hostname ] && [ -f root/etc/hostname ]; then
+  head -c 4096 root/etc/hostname >name
+  while read -r hostname || [ -n "$hostname" ]; do
+    case $hostname in '' | '#'*) ;; *) break ;; esac
+  done <name
+fi
+case $hostname in
+  '' | *[!A-Za-z0-9.-]* | .* | -* | *..* | *. | *-) hostname=localhost ;;
+esac
+[ ${#hostname} -le 64 ] || hostname=localhost
+echo "hostname: $hostname"
+
 if [ "$whose" = own ]; then
   [ -n "$mounted_root" ] || map
+  echo "$cmdline" >/dev/cmdline
   mount --rbind root /dev/root
   # The /sys of the guest's network. A user namespace that does not own the network could not mount it.
   mount -t sysfs -o ro,nosuid,nodev,noexec sysfs /dev/sys
 fi
 
-# Nothing of the worker's name gets into the image, and this one resolves everywhere.
-echo localhost >/proc/sys/kernel/hostname || :
+# The image's own name, and nothing of the worker's.
+echo "$hostname" >/proc/sys/kernel/hostname || :

@@ -10,12 +10,38 @@ if [ -f /usr/sbin/policy-rc.d ] && [ "$(cat /usr/sbin/policy-rc.d)" = "$(printf 
 fi
 rm -rf /usr/sbin/policy-rc.d.imagebuilder
 
-if [ -f /run/imagebuilder-borrowed/diverted ]; then
-  while read -r file; do
-    rm -f "$file"
-    dpkg-divert --quiet --local --rename --remove "$file" >/dev/null
-  done </run/imagebuilder-borrowed/diverted
+borrowed=/run/imagebuilder-borrowed
+# Whether $1 is a program of borrow.sh still.
+ours() {
+  [ -f "$1" ] && [ ! -L "$1" ] && [ "$(cat "$1")" = "$(cat "$borrowed/programs/${1##*/}")" ]
+}
+
+diversions=
+if [ -f "$borrowed/list" ]; then
+  # The newest first.
+  tac "$borrowed/list" >"$borrowed/reversed"
+  while read -r how path; do
+    case $how in
+      lent) rm -f "$path" ;;
+      # Stays where a package has put files there.
+      made) rmdir "$path" 2>/dev/null || : ;;
+      moved)
+        if ours "$path"; then
+          rm -f "$path"
+          if [ -e "$path.imagebuilder" ] || [ -L "$path.imagebuilder" ]; then mv "$path.imagebuilder" "$path"; fi
+        fi
+        rm -f "$path.imagebuilder"
+        ;;
+      diverted)
+        diversions=yes
+        if ours "$path"; then rm -f "$path"; elif [ -e "$path" ]; then mv -f "$path" "$path.imagebuilder"; fi
+        dpkg-divert --quiet --local --rename --remove "$path" >/dev/null
+        ;;
+    esac
+  done <"$borrowed/reversed"
+fi
+if [ -n "$diversions" ]; then
   # dpkg's copy of the list before the last change names our diversions.
   rm -f /var/lib/dpkg/diversions-old
-  [ ! -e /run/imagebuilder-borrowed/diversions-old ] || cp -p /run/imagebuilder-borrowed/diversions-old /var/lib/dpkg/
+  [ ! -e "$borrowed/diversions-old" ] || cp -p "$borrowed/diversions-old" /var/lib/dpkg/
 fi

@@ -89,7 +89,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
     ...{ kernel, partitions: all, processes, binds, onNotice, run: runner.around },
   });
   const ending = opened.move();
-  const session = createVmSession({ runner, vm, attachment, log, proxyUrl, end: () => ending.disposeAsync() });
+  const session = createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end: () => ending.disposeAsync() });
   try {
     await session.borrow();
     return session;

@@ -102,6 +102,7 @@ function quoted(words: readonly string[]): string {
 export interface VmSessionParts {
   readonly runner: ScriptRunner;
   readonly vm: Vm;
+  readonly disk: GuestDisk;
   readonly attachment: Attachment;
   readonly log: Log;
   readonly proxyUrl: string | null;
@@ -114,7 +115,7 @@ export interface VmSession extends GuestSession {
   borrow(): Promise<void>;
 }
 
-export function createVmSession({ runner, vm, attachment, log, proxyUrl, end }: VmSessionParts): VmSession {
+export function createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end }: VmSessionParts): VmSession {
   const { mounted, notMounted } = attachment;
 
   const close = async (): Promise<void> => {
@@ -141,7 +142,7 @@ export function createVmSession({ runner, vm, attachment, log, proxyUrl, end }: 
     run: (script) => runner.inside(script),
     close,
     async borrow() {
-      await runner.inside(borrowScript).catch((error: unknown) => Promise.reject(borrowError(error)));
+      await runner.inside(borrowScript(disk)).catch((error: unknown) => Promise.reject(borrowError(error)));
     },
     [Symbol.asyncDispose]: end,
   };

@@ -14,7 +14,8 @@ import { repack } from '../../image/repack.ts';
 import { unwrapImage, wrappings } from '../../image/unwrap/unwrap.ts';
 import { verifyImage } from '../../image/verify.ts';
 import type { BaseSize } from '../../limits/space-plan.ts';
-import { bootLoaderEnvironment, bootLoaderSeal } from '../disk/boot-loader.ts';
+import { bootLoaderEnvironment, bootLoaderLoan, bootLoaderSeal } from '../disk/boot-loader.ts';
+import { initramfsLoan } from '../disk/initramfs.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
 import { planSpace } from './space.ts';
 
@@ -93,6 +94,7 @@ function inspected(
         base: { path: base.path, format: inspection.format },
         partitions: inspection.partitions,
         environment: bootLoaderEnvironment(inspection),
+        loans: [bootLoaderLoan, initramfsLoan],
       };
     },
     boot: {

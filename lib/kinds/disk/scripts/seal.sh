@@ -20,3 +20,36 @@ grep '^boot ' /tmp/imagebuilder-new | while read -r _kind path _rest; do
     exit 66
   fi
 done
+
+# Boot loaders that boot are copies of their packages' files. The result says which are older than these.
+stale() {
+  echo "warning: the boot loader in $1 is that of the base image, not that of the changed package: $2"
+}
+later='run grub-install on a machine of this image to renew it'
+grep '^loader ' /tmp/imagebuilder-new | while read -r _kind path _rest; do
+  folder=${path%/*}
+  case $path in
+    */i386-pc/moddep.lst)
+      used=/boot/grub/i386-pc
+      # The modules and the code that the BIOS starts are renewed together, or not at all.
+      if [ -d "$used" ]; then
+        names=$(cd "$used" && echo *.mod)
+        # shellcheck disable=SC2086 # several names, none with a blank
+        old=$(cd "$used" && cat -- $names | md5sum) new=$(cd "$folder" && cat -- $names 2>/dev/null | md5sum)
+        [ "$old" = "$new" ] || stale "$used" "$later"
+      elif grep -qx 'left i386-pc' /run/imagebuilder-borrowed/grub-install 2>/dev/null; then
+        echo "warning: no boot loader for the BIOS was put on the disk: $later"
+      fi
+      ;;
+    *.efi.signed)
+      name=${path##*/}
+      for used in /boot/efi/EFI/*/"${name%.signed}"; do
+        if [ ! -f "$used" ] || cmp -s "$path" "$used"; then continue; fi
+        stale "$used" "$later"
+      done
+      ;;
+  esac
+done
+if grep -q '^closed ' /run/imagebuilder-borrowed/grub-install 2>/dev/null; then
+  echo "warning: the boot loader on the EFI system partition is that of the base image: the partition could not be opened; $later"
+fi

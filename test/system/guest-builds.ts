@@ -1,0 +1,125 @@
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { BuildEvent, ImageResult } from '#lib/api/event.ts';
+import { parseBuildRequest } from '#lib/api/request.ts';
+import { loadConfig } from '#lib/config/load.ts';
+import { createAptCache } from '#lib/fetch/apt-cache.ts';
+import { chooseGuest } from '#lib/guest/choose.ts';
+import { createHttpClient } from '#lib/http/client.ts';
+import { createEgress } from '#lib/http/egress.ts';
+import { imageKinds } from '#lib/kinds/index.ts';
+import { createLog } from '#lib/log.ts';
+import { runBuild } from '#lib/pipeline/run-build.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
+import { startReporter } from '#lib/worker/reporter.ts';
+import { type BaseImageVariant, makeBaseImage } from '../../lab/images/base-image.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { assertNothingLeft, observe } from '../../lab/leaks.ts';
+import { startImageServer } from '../../lab/servers/image-server.ts';
+import { type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+
+/** Whole builds of a real base image by either guest, without RabbitMQ and functions. */
+export interface GuestBuilds extends AsyncDisposable {
+  /** A folder for these tests only, whose path no image may know. */
+  readonly directory: string;
+  /** Builds an image with packages of the PPA and of the distribution. */
+  build(guest: 'host' | 'vm', packages: readonly string[]): Promise<BuiltImage>;
+}
+
+export interface BuiltImage {
+  readonly path: string;
+  readonly image: ImageResult;
+  readonly events: readonly BuildEvent[];
+}
+
+/** `packages` are those of the PPA `ppa:project/odd`; `change` alters the base image, and returns the path of its own. */
+export async function openGuestBuilds(
+  variant: BaseImageVariant,
+  packages: readonly PackageRecipe[],
+  change: (path: string, directory: string) => Promise<string> = async (path) => path,
+): Promise<GuestBuilds> {
+  await using stack = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-builds-'));
+  // As /var/lib is: tools that run as other users get to the work directory.
+  await chmod(directory, 0o711);
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
+  const log = createLog({ level: 'error' });
+  const signal = new AbortController().signal;
+  const base = await makeBaseImage({ cacheDirectory: baseImageCache, variant });
+  const series = base.codename;
+  const images = stack.use(await startImageServer(await change(base.path, directory)));
+  const launchpad = stack.use(
+    await startLaunchpad({ ppas: [{ owner: 'project', name: 'odd', series: [series], packages }] }),
+  );
+  const client = stack.use(
+    createHttpClient({
+      egress: createEgress({ allowLoopback: true, allowedHosts: [] }),
+      connectTimeoutMs: 60_000,
+      stallTimeoutMs: 60_000,
+      userAgent: 'imagebuilder-test',
+    }),
+  );
+  const cacheDirectory = join(directory, 'cache');
+  await mkdir(cacheDirectory);
+  const aptCache = await createAptCache({ client, cacheDirectory, cacheBytes: 2 ** 30 });
+  const opened = stack.move();
+  return {
+    directory,
+    async build(guest, wanted) {
+      const request = parseBuildRequest({
+        ticket_id: 'alike',
+        base_image: { image_type: 'cloud', url_list: [images.url], series },
+        ppa_list: ['ppa:project/odd'],
+        package_list: wanted,
+        progress_trigger: 'alike',
+      });
+      const config = loadConfig({
+        IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+        IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
+        IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+        IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+        IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+        IMAGEBUILDER_GUEST: guest,
+      });
+      const { folders, image: imageSettings, limits, packages: packageSettings, verification } = config;
+      const settings = {
+        ...folders,
+        ...imageSettings,
+        ...limits,
+        ...packageSettings,
+        ...config.tools,
+        ...verification,
+      };
+      const guestSettings = { ...settings, ...config.guest };
+      await mkdir(settings.workDirectory, { recursive: true });
+      const before = await observe(settings.workDirectory);
+      const chosen = await chooseGuest({
+        ...{ setting: guest, directory: settings.workDirectory, vm: guestSettings, host: guestSettings, log },
+      });
+      const buildId = randomUUID();
+      const events: BuildEvent[] = [];
+      await using reporter = startReporter({
+        identity: { build_id: buildId, ticket_id: 'alike', progress_trigger: 'alike', attempt: 1, worker: 'alike' },
+        steps: imageKinds.cloud.steps,
+        firstSequence: 0,
+        publish: async (event) => {
+          events.push(event);
+          return true;
+        },
+        heartbeatMs: 600_000,
+      });
+      const tools = {
+        ...{ client, aptCache, settings },
+        chooseGuest: async () => chosen,
+        storeFor: () => createFileStore(settings.storeDirectory),
+      };
+      const image = await runBuild({ buildId, request }, tools, { signal, reporter, log });
+      await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
+      return { path: fileURLToPath(image.location), image, events };
+    },
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
