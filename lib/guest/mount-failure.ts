@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../errors.ts';
-import type { Partition } from '../image/partition.ts';
+import type { KernelFeature, Partition } from '../image/partition.ts';
 
 /** The kernel that could not mount a file system. */
 export interface MountingKernel {
@@ -16,7 +16,7 @@ export interface MountingKernel {
 export function mountFailure(partition: Partition, kernel: MountingKernel, cause: unknown): ImageBuilderError {
   const { fileSystem, number } = partition;
   const what = `the ${fileSystem?.type} file system of ${number === 0 ? 'the whole disk' : `partition ${number}`}`;
-  const missing = (fileSystem?.features ?? []).filter(({ since }) => since === null || isOlder(kernel.release, since));
+  const missing = missingFeatures(partition, kernel);
   if (missing.length === 0) {
     return new ImageBuilderError('image.corrupt', `${what} cannot be mounted: it is damaged`, { cause });
   }
@@ -26,6 +26,20 @@ export function mountFailure(partition: Partition, kernel: MountingKernel, cause
     `${what} cannot be mounted by ${kernelName(kernel)}, which may lack features that it has (${names}); ${advice(kernel)}`,
     { cause },
   );
+}
+
+/** The features of a partition's file system that the kernel may lack. */
+export function missingFeatures({ fileSystem }: Partition, { release }: MountingKernel): readonly KernelFeature[] {
+  return (fileSystem?.features ?? []).filter(({ since }) => since === null || isOlder(release, since));
+}
+
+/**
+ * The reason why a partition beside the root stays closed, where `error` says that this kernel cannot open it. Throws all
+ * other errors.
+ */
+export function closedBecause(error: unknown): string {
+  if (error instanceof ImageBuilderError && error.code === 'image.unsupported') return error.message;
+  throw error;
 }
 
 /** The reason why a partition stays closed, or is no root: no driver for its type. */

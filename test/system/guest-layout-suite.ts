@@ -15,6 +15,11 @@ const osRelease = { '/etc/os-release': 'ID=debian\n', '/var/lib/dpkg/status': 'P
 const uuid = (digit: string) => `5a1b2c3d-000${digit}-4000-8000-00000000c10d`;
 const kernelKnowsBtrfs = (await readFile('/proc/filesystems', 'utf8')).includes('\tbtrfs\n');
 
+const tooLarge = {
+  ...{ number: 2, type: linuxType, sizeMiB: 8 },
+  content: { make: async (path: string) => void (await exec('mke2fs', ['-q', '-F', '-L', 'LARGE', path, '16m'])) },
+};
+
 export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestTests): void {
   test('among several systems that of its own fstab is the root, with all that its boot mounts', async () => {
     const fstab = [
@@ -28,6 +33,8 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
       'tmpfs /var/tmp tmpfs size=1m 0 0',
       'tmpfs /mnt tmpfs size=1m 0 0',
       `/dev/disk/by-uuid/${uuid('7')} /xfs xfs defaults 0 0`,
+      'LABEL=ODD /odd ext4 defaults 0 0',
+      'LABEL=LARGE /large auto defaults 0 0',
       'server:/export /net nfs nofail 0 0',
       'overlay /etc/over overlay lowerdir=/a,upperdir=/b,workdir=/c 0 0',
       '/swapfile none swap sw 0 0',
@@ -71,6 +78,16 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
         ...{ number: 8, type: linuxType, sizeMiB: 320 },
         content: { make: async (path) => void (await exec('mkfs.xfs', ['-q', '-m', `uuid=${uuid('7')}`, path])) },
       },
+      {
+        ...{ number: 9, type: linuxType, sizeMiB: 8 },
+        content: {
+          async make(path) {
+            await exec('mke2fs', ['-q', '-F', '-t', 'ext4', '-L', 'ODD', path]);
+            await exec('debugfs', ['-w', '-R', 'feature FEATURE_I20', path]);
+          },
+        },
+      },
+      { ...tooLarge, number: 10 },
     ]);
     await withDisk(image, async (disk) => {
       const notices: string[] = [];
@@ -85,8 +102,11 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
       // A damaged image must not stop the machine, whatever its superblock says.
       assert.match(await output(session, 'grep " / " /proc/mounts'), 'errors=continue');
       const closed = session.notMounted.map(({ target, expected }) => `${target}${expected === true ? ' quiet' : ''}`);
-      assert.equal(closed.toSorted(), ['/etc/other', '/etc/over', '/mnt quiet', '/net']);
-      assert.not.match(notices.join('\n'), directory);
+      assert.equal(closed.toSorted(), ['/etc/other', '/etc/over', '/large', '/mnt quiet', '/net', '/odd']);
+      const reasons = session.notMounted.map(({ reason }) => reason).join('\n');
+      assert.match(reasons, /may lack features that it has \(unknown incompat bits 0x100000\)/);
+      assert.match(reasons, 'ext2: it has 16777216 bytes, and its partition only 8388608');
+      assert.not.match([reasons, ...notices].join('\n'), directory);
       const guard = await guardClosedMounts(session, session.notMounted);
       await session.run({
         name: 'fine',
@@ -127,10 +147,6 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
     const root = {
       ...{ number: 1, type: linuxType, sizeMiB: 64 },
       content: { ext: features, system: 'whole' as const },
-    };
-    const tooLarge = {
-      ...{ number: 2, type: linuxType, sizeMiB: 8 },
-      content: { make: async (path: string) => void (await exec('mke2fs', ['-q', '-F', '-L', 'LARGE', path, '16m'])) },
     };
     await withDisk(await makeLayout(directory, 'features', [root, tooLarge]), async (disk) => {
       const opened = await disk.open().catch((error: unknown) => error);

@@ -11,7 +11,7 @@ import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSu
 import { findRoot, type Stage } from '../find-root.ts';
 import type { GuestBind } from '../guest.ts';
 import { parseLook, type System, subvolumeOption } from '../look.ts';
-import { type MountingKernel, mountFailure, noDriver } from '../mount-failure.ts';
+import { closedBecause, type MountingKernel, mountFailure, noDriver } from '../mount-failure.ts';
 import { hostDriver, lookOptions, mountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
 import { type ClosedMount, planMounts } from '../plan-mounts.ts';
@@ -69,8 +69,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
       if (!loops.has(partition)) loops.set(partition, await mountStage(supervision, options, partition));
       return null;
     } catch (error) {
-      if (error instanceof NoDriver) return error.message;
-      throw error;
+      return closedBecause(error);
     }
   };
   const rootMount = { partition: root.partition, subvolume: subvolumeOption(root.system.subvolume) };

@@ -7,7 +7,7 @@ import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSu
 import { findRoot, type Stage } from '../find-root.ts';
 import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
 import { parseLook, subvolumeOption } from '../look.ts';
-import { type MountingKernel, mountFailure, noDriver } from '../mount-failure.ts';
+import { closedBecause, type MountingKernel, missingFeatures, mountFailure, noDriver } from '../mount-failure.ts';
 import { lookOptions, mountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
 import { type ClosedMount, planMounts } from '../plan-mounts.ts';
@@ -54,14 +54,27 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   const mounting: MountingKernel = { guest: 'vm', release: kernel.release };
   const opened = partitionsToOpen(kernel, partitions);
   const disks: Disks = { numbers: new Map(), errorCount: 0 };
-  const root = await findRoot(partitions, createStage(options, opened, disks), onNotice);
+  const stage = createStage(options, opened, disks);
+  const root = await findRoot(partitions, stage, onNotice);
   const plan = planMounts(root.system, partitions, root.partition);
-  const open = async (partition: Partition) => (opened.includes(partition) ? null : noDriver(partition, mounting));
+  // The others are mounted together, which takes one script, but for those that this kernel may refuse.
+  const mounted = [root.partition];
+  const open = async (partition: Partition) => {
+    if (!opened.includes(partition)) return noDriver(partition, mounting);
+    if (mounted.includes(partition) || missingFeatures(partition, mounting).length === 0) return null;
+    try {
+      await stage.mount(partition, { subvolume: null, readOnly: false });
+      mounted.push(partition);
+      return null;
+    } catch (error) {
+      return closedBecause(error);
+    }
+  };
   const rootMount = { partition: root.partition, subvolume: subvolumeOption(root.system.subvolume) };
   const { mounts, notMounted } = await openMounts(plan, rootMount, open, onNotice);
 
   const used = [...new Set(mounts.map(({ partition }) => partition))];
-  const others = used.slice(1).map(mountLine);
+  const others = used.filter((partition) => !mounted.includes(partition)).map(mountLine);
   const binds = options.binds.map(({ target }, index) => ({ source: `/guest/binds/${index}`, target }));
   const folders: string[] = [];
   for (const [index, { source }] of options.binds.entries())
