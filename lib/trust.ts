@@ -5,9 +5,9 @@ import { type HostRule, matchesHost } from './proxies.ts';
 /** Certificates that servers are checked against, and those that this side shows. All in PEM. */
 
 export interface Trust {
-  /** CAs that are trusted beside Node's; null: none. */
+  /** CAs that are trusted beside the others; null: none. */
   readonly authorities: string | null;
-  /** CAs that are trusted in place of all others; null: none. */
+  /** CAs that are trusted in place of Node's; null: none. */
   readonly only: string | null;
   readonly clients: readonly ClientCertificate[];
 }
@@ -67,7 +67,9 @@ export interface TlsContext {
 /** Makes the contexts of TLS connections, each once, since reading all CAs takes milliseconds. */
 export function createTlsContexts({ authorities, only, clients }: Trust): (url: URL) => TlsContext {
   const made = new Map<number, SecureContext>();
-  const ca = only ?? (authorities === null ? undefined : [...getCACertificates('default'), authorities]);
+  const extra = authorities === null ? [] : [authorities];
+  const isUsual = only === null && authorities === null;
+  const ca = isUsual ? undefined : [...(only === null ? getCACertificates('default') : [only]), ...extra];
   return (url) => {
     const index = clients.findIndex(({ hosts }) => matchesHost(url, hosts));
     const client = clients[index];

@@ -4,7 +4,7 @@ import type { StoreSettings } from '../config/store.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { RetryPolicy } from '../http/retrying.ts';
 import type { Log } from '../log.ts';
-import { defaultTrust } from '../trust.ts';
+import type { Trust } from '../trust.ts';
 import { createFileStore } from './file/file-store.ts';
 import { createGlanceStore } from './glance/glance-store.ts';
 import type { OpenStackConfiguration } from './openstack/configuration.ts';
@@ -79,6 +79,15 @@ function keystoneCheck(session: Session): StoreCheck {
   };
 }
 
+/** The certificates of the cloud, beside those of the settings. A proxy gets to see none that is meant for the cloud. */
+function trustOf({ trust }: OpenStackConfiguration, { proxies, trust: ours }: HttpSettings): Trust {
+  if (trust === null) return ours;
+  const proxyHosts = [proxies.http?.host, proxies.https?.host];
+  const hosts = [{ port: null, isOf: (host: string) => !proxyHosts.includes(host) }];
+  const clients = trust.client === null ? [] : [{ hosts, ...trust.client }];
+  return { authorities: ours.authorities, only: trust.only, clients: [...clients, ...ours.clients] };
+}
+
 /** Both stores of one OpenStack, and the session that they share. */
 export function createOpenStackStores({
   settings,
@@ -89,10 +98,7 @@ export function createOpenStackStores({
 }: StoreInputs & { readonly openStack: OpenStackConfiguration }): { session: Session; glance: Store; swift: Store } {
   const transport = createTransport({
     proxies: settings.proxies,
-    trust:
-      openStack.certificateAuthority === null
-        ? settings.trust
-        : { ...defaultTrust, only: openStack.certificateAuthority },
+    trust: trustOf(openStack, settings),
     connectTimeoutMs: settings.connectTimeoutMs,
     stallTimeoutMs: settings.stallTimeoutMs,
     userAgent,

@@ -108,6 +108,103 @@ test('clouds.yaml and secure.yaml open a project', async () => {
   assert.is(await projectBy(files), await projectBy(cloud.environment));
 });
 
+/** Prints what openstacksdk makes of each environment, a JSON object of variables. */
+const sdk = `
+import json, os, sys
+from openstack.config import OpenStackConfig
+from openstack.config.cloud_region import CloudRegion
+found = []
+for environment in json.loads(sys.argv[1]):
+    for name in [name for name in os.environ if name.startswith('OS_')]: del os.environ[name]
+    os.environ.update(environment)
+    config = OpenStackConfig(config_files=[], secure_files=[], vendor_files=[]).get_one(environment.get('OS_CLOUD'), region_name=environment.get('OS_REGION_NAME'))
+    auth = config.config['auth']
+    found.append({
+        'auth_url': auth['auth_url'], 'username': auth.get('username'), 'project': auth.get('project_name') or auth.get('project_id'),
+        'image': [config.get_region_name('image'), config.get_interface('image'), config.get_endpoint('image'), config.get_service_name('image')],
+        'object-store': [config.get_region_name('object-store'), config.get_interface('object-store'), config.get_endpoint('object-store'), config.get_service_name('object-store')],
+        'tls': config.get_requests_verify_args()[0],
+    })
+print(json.dumps(found))
+`;
+
+test('openstacksdk reads the same out of clouds of every kind', async () => {
+  const folder = join(directory, 'sdk');
+  await mkdir(folder);
+  const at = (name: string) => join(folder, name);
+  const { OS_CACERT: ca } = cloud.environment;
+  const auth = 'username: u, password: p, project_name: images, user_domain_name: D, project_domain_name: D';
+  await writeFile(
+    at('clouds.yaml'),
+    `clouds:
+  plain: {auth: {auth_url: 'http://k/v3', ${auth}}, region_name: r1, interface: internal, cacert: ${ca}}
+  services:
+    auth: {auth_url: 'http://k/v3', ${auth}}
+    region_name: r1
+    image_endpoint_override: http://glance/
+    image_interface: admin
+    image_region_name: r2
+    object_store_interface: internal
+    object_store_service_name: ceph
+    image_api_version: 2
+  regions:
+    auth: {auth_url: 'https://{region_name}.example/v3', ${auth}}
+    regions:
+      - {name: r1, values: {image_interface: internal, auth: {project_name: first}}}
+      - r2
+  older: {auth: {auth-url: 'http://k/v3', username: u, password: p, tenant_name: images, domain_name: D}, endpoint_type: internal, image-interface: public}
+`,
+  );
+  await writeFile(at('secure.yaml'), 'clouds: {plain: {auth: {username: secure}, image_interface: admin}}');
+  const files = { OS_CLIENT_CONFIG_FILE: at('clouds.yaml'), OS_CLIENT_SECURE_FILE: at('secure.yaml') };
+  const variables = {
+    ...{ OS_AUTH_URL: 'http://k/v3', OS_USERNAME: 'u', OS_PASSWORD: 'p', OS_TENANT_NAME: 'images' },
+    ...{
+      OS_USER_DOMAIN_NAME: 'D',
+      OS_PROJECT_DOMAIN_NAME: 'D',
+      OS_REGION_NAME: 'r1',
+      OS_IMAGE_ENDPOINT_OVERRIDE: 'http://g/',
+    },
+  };
+  const environments = [
+    ...['plain', 'services', 'regions', 'older'].map((name) => ({ ...files, OS_CLOUD: name })),
+    { ...files, OS_CLOUD: 'regions', OS_REGION_NAME: 'r2' },
+    variables,
+  ];
+  const { stdout } = await exec('/usr/bin/python3', ['-W', 'ignore', '-c', sdk, JSON.stringify(environments)]);
+  const expected = JSON.parse(stdout) as object[];
+  for (const [index, environment] of environments.entries()) {
+    const { openStack } = await storeInputs(environment);
+    assert.ok(openStack?.identity.kind === 'password');
+    const { user, scope } = openStack.identity;
+    const services = Object.entries(openStack.services).map(([type, choice]) => {
+      const endpoint = choice.endpoint === null ? null : `${choice.endpoint}/`;
+      return [type, [choice.region ?? '', choice.interface, endpoint, choice.catalogueName]] as const;
+    });
+    const ours = {
+      auth_url: openStack.authUrl,
+      username: 'name' in user ? user.name : null,
+      project: 'project' in scope && 'name' in scope.project ? scope.project.name : null,
+      ...Object.fromEntries(services),
+      tls: openStack.trust === null ? true : ca,
+    };
+    assert.equal(ours, expected[index], JSON.stringify(environment));
+  }
+});
+
+test('an endpoint of the settings is used in place of the catalogue, and a token in place of a password', async () => {
+  const issued = await cloud.command(['token', 'issue', '-f', 'value', '-c', 'id']);
+  const { OS_USERNAME: _, OS_PASSWORD: __, ...rest } = cloud.environment;
+  const environment = {
+    ...{ ...rest, OS_AUTH_TYPE: 'v3token', OS_TOKEN: issued.stdout.trim(), OS_REGION_NAME: 'elsewhere' },
+    OS_IMAGE_ENDPOINT_OVERRIDE: `${cloud.glanceUrl}/v2/`,
+  };
+  assert.ok(await projectBy(environment), 'in a region that the catalogue lacks');
+  const wrong = await failure(projectBy({ ...environment, OS_TOKEN: 'wrong-token' }));
+  assert.is(wrong.code, 'store.refused');
+  assert.not.match(allText(wrong), 'wrong-token');
+});
+
 test('a wrong password is refused at once, and stands in no error', async () => {
   const error = await failure(projectBy({ ...cloud.environment, OS_PASSWORD: 'wrong-password' }));
   assert.is(error.code, 'store.refused');
@@ -201,7 +298,7 @@ async function recordingSession() {
   const { openStack: configuration } = await storeInputs(cloud.environment);
   assert.ok(configuration);
   const transport = createTransport({
-    trust: { ...defaultTrust, only: configuration.certificateAuthority },
+    trust: { ...defaultTrust, only: configuration.trust?.only ?? null },
     connectTimeoutMs: 10_000,
     stallTimeoutMs: 10_000,
     userAgent: 'imagebuilder-test',

@@ -103,6 +103,16 @@ test('a download URL gives the image to anybody who has it, until it runs out, a
   assert.is((await got(old?.download_url ?? '', { throwHttpErrors: false })).statusCode, 401);
 });
 
+test('a download URL is signed with a digest that the cluster takes', async () => {
+  const build = await finishedBuild(directory);
+  for (const digest of ['sha1', 'sha512']) {
+    await cloud.swift.setTemporaryUrlDigests([digest]);
+    const [{ download_url: url = '' }] = await client.swiftStore.put(...build.given, quiet);
+    assert.is((await got(url)).rawBody.length, build.image.sizeBytes, digest);
+  }
+  await cloud.swift.setTemporaryUrlDigests(['sha256', 'sha512']);
+});
+
 test('an image that lacks a segment is not taken for whole, and is put again', async () => {
   const build = await finishedBuild(directory, segmented);
   await client.swiftStore.put(...build.given, quiet);

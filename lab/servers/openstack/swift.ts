@@ -11,6 +11,8 @@ export interface Swift extends AsyncDisposable {
   readonly object: Server;
   /** `http://127.0.0.1:PORT/v1`; an account is below. */
   readonly url: string;
+  /** Restarts the proxy, which takes TempURLs with these digests. */
+  setTemporaryUrlDigests(digests: readonly string[]): Promise<void>;
 }
 
 export interface SwiftOptions {
@@ -68,7 +70,19 @@ export async function startSwift(options: SwiftOptions): Promise<Swift> {
   const [, proxy, , , object] = await Promise.all(all);
   if (proxy === undefined || object === undefined) throw new Error('Swift lacks a server');
   const kept = started.move();
-  return { proxy, object, url: `http://127.0.0.1:${port}/v1`, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return {
+    proxy,
+    object,
+    url: `http://127.0.0.1:${port}/v1`,
+    async setTemporaryUrlDigests(digests) {
+      await proxy.stop();
+      const sections = proxySections(options, memcachedPort);
+      const tempurl = { use: 'egg:swift#tempurl', allowed_digests: digests.join(' ') };
+      await writeFile(at('proxy.conf'), ini({ ...sections, 'filter:tempurl': tempurl }));
+      await proxy.start();
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }
 
 function defaults(port: number, directory: string) {

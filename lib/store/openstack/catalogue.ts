@@ -1,12 +1,9 @@
 import { trimEndOf } from '../../text.ts';
-import type { EndpointInterface } from './configuration.ts';
 import { storeError } from './error.ts';
 import type { Catalog } from './identity.ts';
+import { type ServiceChoice, type ServiceType, serviceNames } from './services.ts';
 
 /** Finds the address of a service in the catalogue that comes with a token. */
-
-export const serviceNames = { image: 'Glance', 'object-store': 'Swift' } as const;
-export type ServiceType = keyof typeof serviceNames;
 
 export interface Endpoint {
   /** Without a slash at its end. */
@@ -14,23 +11,24 @@ export interface Endpoint {
   readonly region: string;
 }
 
-export interface Wanted {
+export interface Wanted extends ServiceChoice {
   readonly type: ServiceType;
-  /** Null: the only region there is. */
-  readonly region: string | null;
-  readonly interface: EndpointInterface;
 }
 
 /** Finds the endpoint. Throws `store.refused` with the wanted service and the content of the catalogue. */
 export function findEndpoint(catalog: Catalog, wanted: Wanted): Endpoint {
-  const ofType = catalog.filter(({ type }) => type === wanted.type).flatMap(({ endpoints }) => endpoints);
+  const { catalogueType, catalogueName } = wanted;
+  const ofType = catalog
+    .filter(({ type, name }) => type === catalogueType && (catalogueName === null || name === catalogueName))
+    .flatMap(({ endpoints }) => endpoints);
   const endpoints = ofType.map((endpoint) => ({ ...endpoint, region: endpoint.region_id ?? endpoint.region ?? '' }));
   const fitting = endpoints.filter(
     (endpoint) =>
       endpoint.interface === wanted.interface && (wanted.region === null || endpoint.region === wanted.region),
   );
   const [first, ...others] = fitting;
-  const service = `${wanted.type} (${serviceNames[wanted.type]})`;
+  const named = catalogueName === null ? '' : ` with the name ${catalogueName}`;
+  const service = `${catalogueType} (${serviceNames[wanted.type]})${named}`;
   if (first === undefined) {
     const where = wanted.region === null ? '' : ` in the region ${wanted.region}`;
     const has =

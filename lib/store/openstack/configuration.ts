@@ -1,32 +1,16 @@
 import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../../errors.ts';
 import { trimEndOf } from '../../text.ts';
-import { type CloudSource, readCloudFile } from './cloud-file.ts';
+import { type ClientCertificate, certificatesFault, clientFault } from '../../trust.ts';
+import { type AuthKey, asRecord, authKeys, type Cloud, variableOf, withVariables } from './cloud.ts';
+import { type Environment, readCloudFile } from './cloud-file.ts';
+import { type Identity, readIdentity } from './credentials.ts';
+import { readServices, type Services } from './services.ts';
 
 /** Reads how to reach OpenStack, from the OS_* variables or a clouds.yaml, with secrets from files. */
-
-/**
- * The identity that asks Keystone for a token. Users, domains, scope and credential have the form of Keystone's own
- * API.
- */
-export type Identity =
-  | { readonly kind: 'password'; readonly user: UserReference; readonly password: string; readonly scope: Scope }
-  /** An application credential includes its project: Keystone refuses a scope beside it. */
-  | {
-      readonly kind: 'application_credential';
-      readonly credential: { readonly id: string } | { readonly name: string; readonly user: UserReference };
-      readonly secret: string;
-    };
-
-type Domain = { readonly id: string } | { readonly name: string };
-type UserReference = { readonly id: string } | { readonly name: string; readonly domain: Domain };
-interface Scope {
-  readonly project: { readonly id: string } | { readonly name: string; readonly domain: Domain };
-}
-
-const endpointInterfaces = ['public', 'internal', 'admin'] as const;
-export type EndpointInterface = (typeof endpointInterfaces)[number];
 
 export interface OpenStackConfiguration {
   /** Where it was read, in words: `the OS_* variables`, `the cloud lab of /etc/openstack/clouds.yaml`. */
@@ -34,58 +18,55 @@ export interface OpenStackConfiguration {
   /** Ends with `/v3`. */
   readonly authUrl: string;
   readonly identity: Identity;
-  /** Null where no region is named; then the catalogue must hold only one. */
-  readonly region: string | null;
-  readonly interface: EndpointInterface;
-  /** PEM of the CA that the servers' certificates are checked against, null for the system's. */
-  readonly certificateAuthority: string | null;
+  readonly services: Services;
+  /** The certificates that the cloud names; null: none. */
+  readonly trust: CloudTrust | null;
   /** Secret values, for redaction. */
   readonly secrets: readonly string[];
 }
 
+export interface CloudTrust {
+  /** CAs in PEM that are trusted in place of the usual ones; null: none. */
+  readonly only: string | null;
+  /** The certificate that the worker shows; null: none. */
+  readonly client: Omit<ClientCertificate, 'hosts'> | null;
+}
+
 export interface ConfigurationInputs {
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly environment: Environment;
   /** Text of a clouds.yaml, from a secret. */
   readonly clouds: string | null;
   readonly password: string | null;
   readonly applicationCredentialSecret: string | null;
 }
 
-const text = z.string().min(1);
 /** Numbers too: YAML turns an id or a password of digits into one. */
-const word = z.union([text, z.number().transform(String)]).optional();
+const word = z.union([z.string().min(1), z.number().transform(String)], { error: 'must be text' }).optional();
+const noCheck = /^(false|no|0)$/i;
+const yes = /^(1|true|yes)$/i;
 
-const authKeys = [
-  'auth_url',
-  'username',
-  'user_id',
-  'password',
-  'user_domain_name',
-  'user_domain_id',
-  'project_name',
-  'project_id',
-  'project_domain_name',
-  'project_domain_id',
-  'default_domain_name',
-  'default_domain_id',
-  'application_credential_id',
-  'application_credential_name',
-  'application_credential_secret',
-] as const;
-type AuthKey = (typeof authKeys)[number];
-
-/** The fields of a cloud in clouds.yaml that we use; the OS_* variables are brought into the same form. */
-const Cloud = z.object({
+/** The fields of a cloud that are read here; `services.ts` reads the others. */
+const Fields = z.object({
   auth_type: word,
-  auth: z.object(Object.fromEntries(authKeys.map((key) => [key, word])) as Record<AuthKey, typeof word>).prefault({}),
-  region_name: word,
-  interface: word,
-  endpoint_type: word,
+  auth: z.object(Object.fromEntries(authKeys.map((key) => [key, word])) as Record<AuthKey, typeof word>),
   identity_api_version: word,
   cacert: word,
-  verify: z.union([z.boolean(), z.string().transform((value) => !/^(false|no|0)$/i.test(value))]).default(true),
+  cert: word,
+  key: word,
+  verify: z.union([z.boolean(), z.string().transform((value) => !noCheck.test(value))]).default(true),
+  insecure: z.union([z.boolean(), z.string().transform((value) => yes.test(value))]).default(false),
 });
-type Cloud = z.infer<typeof Cloud>;
+type Fields = z.infer<typeof Fields>;
+
+interface Source {
+  /** Where it was read, in words. */
+  readonly name: string;
+  readonly cloud: Cloud;
+  /** Names in the file; empty for the variables, of which some may be meant for others. */
+  readonly written: readonly string[];
+  /** The name by which the author of the source knows the value at `path`. */
+  nameOf(path: readonly string[]): string;
+}
 
 /**
  * Reads the configuration; null where no OpenStack is configured (neither OS_CLOUD nor OS_AUTH_URL nor the secret).
@@ -95,62 +76,72 @@ export async function readOpenStackConfiguration(inputs: ConfigurationInputs): P
   const environment = Object.fromEntries(Object.entries(inputs.environment).filter(([, value]) => value !== ''));
   const source = await readSource(environment, inputs.clouds);
   if (source === null) return null;
-  const parsed = Cloud.safeParse(source.cloud);
-  if (!parsed.success) {
-    throw invalid(
-      source,
-      parsed.error.issues.map((issue) => ({ path: source.nameOf(issue.path.map(String)), message: 'must be text' })),
-    );
-  }
-  const cloud = parsed.data;
-  // A secret in a file of its own wins over one in the environment, which everybody can read.
-  cloud.auth.password = inputs.password ?? cloud.auth.password;
-  cloud.auth.application_credential_secret =
-    inputs.applicationCredentialSecret ?? cloud.auth.application_credential_secret;
   const faults: RequestFault[] = [];
   const fault = (path: readonly string[], message: string) => {
-    faults.push({ path: source.nameOf(path), message });
+    const found = { path: source.nameOf(path), message };
+    // What both services share is read for each of them.
+    if (!faults.some((other) => other.path === found.path && other.message === message)) faults.push(found);
   };
-  const authUrl = readAuthUrl(cloud, fault);
-  const identity = readIdentity(cloud, fault);
-  const chosen = readInterface(cloud, fault);
-  if (!cloud.verify) fault(['verify'], 'must not turn certificate checks off; name the CA with cacert instead');
-  const certificateAuthority = await readCertificateAuthority(cloud, fault);
+  const parsed = Fields.safeParse(source.cloud);
+  if (!parsed.success) {
+    for (const { path } of parsed.error.issues) fault(path.map(String), 'must be text');
+    throw invalid(source, faults);
+  }
+  const fields = parsed.data;
+  // A secret in a file of its own wins over one in the environment, which everybody can read.
+  const { password, application_credential_secret: secret, ...rest } = fields.auth;
+  const passwords = {
+    password: inputs.password ?? password,
+    application_credential_secret: inputs.applicationCredentialSecret ?? secret,
+  };
+  const auth = withoutUndefined({ ...rest, ...passwords });
+  const authUrl = readAuthUrl(source.cloud, fields, fault);
+  const identity = readIdentity(auth, fields.auth_type, fault);
+  // A name that we do not know could change who the worker is.
+  const unknown = Object.keys(asRecord(source.cloud.auth)).filter((name) => !authKeys.some((key) => key === name));
+  if (identity !== null) for (const name of unknown) fault(['auth', name], 'is not supported');
+  const services = readServices(source.cloud, source.written, fault);
+  const unchecked = fields.insecure ? 'insecure' : 'verify';
+  if (fields.insecure || !fields.verify) {
+    fault([unchecked], 'must not turn certificate checks off; name the CA with cacert instead');
+  }
+  const trust = await readTrust(fields, environment, fault);
   if (faults.length > 0 || identity === null) throw invalid(source, faults);
+  const secrets = [auth.password, auth.application_credential_secret, auth.token];
   return {
-    source: source.name,
-    authUrl,
-    identity,
-    region: cloud.region_name ?? null,
-    interface: chosen,
-    certificateAuthority,
-    secrets: [cloud.auth.password, cloud.auth.application_credential_secret].filter((secret) => secret !== undefined),
+    ...{ source: source.name, authUrl, identity, services, trust },
+    secrets: secrets.filter((each) => each !== undefined),
   };
 }
 
 type AddFault = (path: readonly string[], message: string) => void;
 
-async function readSource(
-  environment: Readonly<Record<string, string | undefined>>,
-  clouds: string | null,
-): Promise<CloudSource | null> {
-  if (environment.OS_CLOUD !== undefined || (clouds !== null && environment.OS_AUTH_URL === undefined)) {
-    return readCloudFile(environment, clouds);
+async function readSource(environment: Environment, clouds: string | null): Promise<Source | null> {
+  // openstacksdk calls the cloud of the variables so.
+  const { OS_CLOUD: named, OS_AUTH_URL: authUrl } = environment;
+  const wanted = named === 'envvars' ? undefined : named;
+  if (wanted !== undefined || (clouds !== null && authUrl === undefined)) {
+    const { name, cloud } = await readCloudFile(environment, clouds);
+    const nameOf: Source['nameOf'] = (path) => variableOf(path.at(-1) ?? '', environment) ?? path.join('.');
+    return { name, written: Object.keys(cloud), cloud: withVariables(cloud, environment), nameOf };
   }
-  if (environment.OS_AUTH_URL === undefined) return null;
-  const variable = (key: string) => environment[`OS_${key.toUpperCase()}`];
-  const rest = ['auth_type', 'region_name', 'interface', 'endpoint_type', 'identity_api_version', 'cacert'];
-  const pick = (keys: readonly string[]) => Object.fromEntries(keys.map((key) => [key, variable(key)]));
+  if (authUrl === undefined) return null;
   return {
     name: 'the OS_* variables',
-    cloud: { ...pick(rest), auth: pick(authKeys), verify: !/^(1|true|yes)$/i.test(environment.OS_INSECURE ?? '') },
-    nameOf: (path) => (path[0] === 'verify' ? 'OS_INSECURE' : `OS_${(path.at(-1) ?? '').toUpperCase()}`),
+    written: [],
+    cloud: withVariables({ auth: {} }, environment),
+    nameOf: (path) => variableOf(path.at(-1) ?? '', environment) ?? `OS_${(path.at(-1) ?? '').toUpperCase()}`,
   };
 }
 
-function readAuthUrl({ auth, identity_api_version: version }: Cloud, fault: AddFault): string {
+/** `{region_name}` and the like in a URL stand for values of the cloud. */
+function readAuthUrl(cloud: Cloud, { auth, identity_api_version: version }: Fields, fault: AddFault): string {
   if (version !== undefined && !/^v?3(\.|$)/.test(version)) fault(['identity_api_version'], 'must be 3');
-  const url = URL.parse(auth.auth_url ?? '');
+  const text = (auth.auth_url ?? '').replace(/\{([a-z_]+)\}/g, (whole, key: string) => {
+    const value = cloud[key] ?? asRecord(cloud.auth)[key];
+    return typeof value === 'string' && !key.includes('password') ? value : whole;
+  });
+  const url = text.includes('{') ? null : URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
     fault(['auth', 'auth_url'], auth.auth_url === undefined ? 'is missing' : 'must be an http or https URL');
     return '';
@@ -160,66 +151,44 @@ function readAuthUrl({ auth, identity_api_version: version }: Cloud, fault: AddF
   return `${url.origin}${path.endsWith('/v3') ? path : `${path}/v3`}`;
 }
 
-function readIdentity({ auth, auth_type: type }: Cloud, fault: AddFault): Identity | null {
-  const isCredential =
-    type === undefined
-      ? auth.application_credential_id !== undefined || auth.application_credential_name !== undefined
-      : type === 'v3applicationcredential';
-  if (type !== undefined && !isCredential && !['password', 'v3password'].includes(type)) {
-    fault(['auth_type'], `must be password or v3applicationcredential, not ${type}`);
-    return null;
-  }
-  const required = (key: AuthKey) => {
-    const value = auth[key];
-    if (value === undefined) fault(['auth', key], 'is missing');
-    return value ?? '';
+/** Reads the CA, which takes the place of all others, and the worker's own certificate. */
+async function readTrust(
+  { cacert, cert, key }: Fields,
+  environment: Environment,
+  fault: AddFault,
+): Promise<CloudTrust | null> {
+  const read = async (name: string, path: string): Promise<string | null> => {
+    const file = path.startsWith('~/') ? join(environment.HOME ?? homedir(), path.slice(2)) : path;
+    try {
+      return await readFile(file, 'utf8');
+    } catch (error) {
+      fault([name], `${path} cannot be read${isNodeError(error) ? ` (${error.code})` : ''}`);
+      return null;
+    }
   };
-  const domain = (kind: 'user' | 'project'): Domain => {
-    const id = auth[`${kind}_domain_id`] ?? auth.default_domain_id;
-    if (id !== undefined) return { id };
-    return { name: auth[`${kind}_domain_name`] ?? auth.default_domain_name ?? required(`${kind}_domain_name`) };
-  };
-  const user = (): UserReference =>
-    auth.user_id === undefined ? { name: required('username'), domain: domain('user') } : { id: auth.user_id };
-
-  if (isCredential) {
-    const { application_credential_id: id, application_credential_name: name } = auth;
-    const secret = required('application_credential_secret');
-    if (id !== undefined) return { kind: 'application_credential', credential: { id }, secret };
-    if (name !== undefined) return { kind: 'application_credential', credential: { name, user: user() }, secret };
-    fault(['auth', 'application_credential_id'], 'is missing');
-    return null;
+  const only = cacert === undefined ? null : await read('cacert', cacert);
+  const caFault = only === null ? null : certificatesFault(only);
+  if (caFault !== null) fault(['cacert'], `${cacert} ${caFault}`);
+  if (cert === undefined) {
+    if (key !== undefined) fault(['key'], 'needs cert, the certificate of the key');
+    return only === null ? null : { only, client: null };
   }
-  const password = required('password');
-  const project =
-    auth.project_id === undefined
-      ? { name: required('project_name'), domain: domain('project') }
-      : { id: auth.project_id };
-  return { kind: 'password', user: user(), password, scope: { project } };
+  const certificate = await read('cert', cert);
+  const keyText = key === undefined ? certificate : await read('key', key);
+  if (certificate === null || keyText === null) return null;
+  const pairFault = clientFault({ certificate, key: keyText });
+  if (pairFault !== null) fault(['cert'], `${cert} ${pairFault}`);
+  return { only, client: { certificate, key: keyText } };
 }
 
-function readInterface(cloud: Cloud, fault: AddFault): EndpointInterface {
-  const key = cloud.interface === undefined && cloud.endpoint_type !== undefined ? 'endpoint_type' : 'interface';
-  // An older form is `publicURL`.
-  const wanted = (cloud[key] ?? 'public').replace(/URL$/, '');
-  const found = endpointInterfaces.find((name) => name === wanted);
-  if (found === undefined) fault([key], `must be one of ${endpointInterfaces.join(', ')}`);
-  return found ?? 'public';
+function withoutUndefined<Key extends string>(
+  record: Partial<Record<Key, string | undefined>>,
+): Partial<Record<Key, string>> {
+  const entries = Object.entries<string | undefined>(record).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<Record<Key, string>>;
 }
 
-async function readCertificateAuthority({ cacert }: Cloud, fault: AddFault): Promise<string | null> {
-  if (cacert === undefined) return null;
-  try {
-    const pem = await readFile(cacert, 'utf8');
-    if (!pem.includes('-----BEGIN CERTIFICATE-----')) fault(['cacert'], `${cacert} holds no PEM certificate`);
-    return pem;
-  } catch (error) {
-    fault(['cacert'], `${cacert} cannot be read${isNodeError(error) ? ` (${error.code})` : ''}`);
-    return null;
-  }
-}
-
-function invalid(source: CloudSource, faults: readonly RequestFault[]): ImageBuilderError {
+function invalid(source: Source, faults: readonly RequestFault[]): ImageBuilderError {
   const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
   return new ImageBuilderError('config.invalid', `the OpenStack configuration (${source.name}) has faults: ${detail}`, {
     faults,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { Identity, OpenStackConfiguration } from './configuration.ts';
+import type { OpenStackConfiguration } from './configuration.ts';
+import type { Identity } from './credentials.ts';
 import { answerError, storeError } from './error.ts';
 import type { Transport } from './transport.ts';
 
@@ -8,6 +9,7 @@ import type { Transport } from './transport.ts';
 const Catalog = z.array(
   z.object({
     type: z.string(),
+    name: z.string().nullish(),
     endpoints: z.array(
       z.object({
         interface: z.string(),
@@ -59,8 +61,7 @@ export async function authenticate(
   });
   if (answer.status === 401) {
     // Keystone answers the same for every wrong part of the credentials.
-    const what =
-      configuration.identity.kind === 'password' ? 'user, password or project' : 'application credential or its secret';
+    const what = subjects[configuration.identity.kind];
     throw storeError(`Keystone at ${configuration.authUrl} does not accept the ${what} of ${configuration.source}`, {
       transient: false,
       upstreamStatus: 401,
@@ -81,7 +82,16 @@ export async function authenticate(
   return { id, projectId: token.project.id, catalog: token.catalog, renewAt };
 }
 
+const subjects: Readonly<Record<Identity['kind'], string>> = {
+  password: 'user, password or project',
+  token: 'token (it may have expired) or project',
+  application_credential: 'application credential or its secret',
+};
+
 function authentication(identity: Identity): object {
+  if (identity.kind === 'token') {
+    return { identity: { methods: ['token'], token: { id: identity.token } }, scope: identity.scope };
+  }
   if (identity.kind === 'password') {
     const user = { ...identity.user, password: identity.password };
     return { identity: { methods: ['password'], password: { user } }, scope: identity.scope };

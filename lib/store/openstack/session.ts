@@ -1,10 +1,11 @@
 import { orAborted } from '../../async.ts';
 import type { FilePart } from '../../http/file-part.ts';
 import { type RetryPolicy, retrying } from '../../http/retrying.ts';
-import { type Endpoint, findEndpoint, type ServiceType, serviceNames } from './catalogue.ts';
+import { type Endpoint, findEndpoint } from './catalogue.ts';
 import type { OpenStackConfiguration } from './configuration.ts';
 import { type Answer, answerError } from './error.ts';
 import { authenticate, type Token } from './identity.ts';
+import { type ServiceType, serviceNames } from './services.ts';
 import type { Transport } from './transport.ts';
 
 /**
@@ -67,11 +68,19 @@ export function createSession({ configuration, transport, retry }: SessionOption
     return orAborted(renewal, signal);
   }
 
+  /** The endpoint that the cloud's settings name, or else that of the catalogue. */
+  function endpointOf(service: ServiceType, { catalog, projectId }: Token): Endpoint {
+    const choice = configuration.services[service];
+    if (choice.endpoint === null) return findEndpoint(catalog, { ...choice, type: service });
+    const url = choice.endpoint.replace(/[%$]\((project|tenant)_id\)s/g, () => projectId);
+    return { url, region: choice.region ?? '' };
+  }
+
   const patientToken = ({ signal }: CallOptions) => retrying(() => token({ signal }), { signal, policy: retry });
 
   async function sendOnce(service: ServiceType, call: Call, file?: FilePart): Promise<Answer> {
     const used = await token(call);
-    const { url } = findEndpoint(used.catalog, { ...configuration, type: service });
+    const { url } = endpointOf(service, used);
     const server = serviceNames[service];
     const answer = await transport.send({
       server,
@@ -95,8 +104,7 @@ export function createSession({ configuration, transport, retry }: SessionOption
   return {
     source: configuration.source,
     projectId: async (options) => (await patientToken(options)).projectId,
-    endpoint: async (service, options) =>
-      findEndpoint((await patientToken(options)).catalog, { ...configuration, type: service }),
+    endpoint: async (service, options) => endpointOf(service, await patientToken(options)),
     send: (service, call) =>
       retrying(() => sendOnce(service, call), { signal: call.signal, policy: call.retry ?? retry }),
     upload: (service, { body, ...call }) => sendOnce(service, { ...call, method: 'PUT' }, body),

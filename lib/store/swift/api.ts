@@ -65,7 +65,9 @@ export function openContainer(session: Session, container: string): Container {
     async ensure(temporaryUrlKey, { signal }) {
       const keyHeader = 'x-container-meta-temp-url-key';
       const present = await send({ method: 'GET', path: `${path('')}?limit=1`, okStatuses: [404], signal });
-      const hasKey = temporaryUrlKey === null || present.headers[keyHeader] === temporaryUrlKey;
+      // Swift takes either of two keys; the second may have been set by the container's owner.
+      const keys = [present.headers[keyHeader], present.headers[`${keyHeader}-2`]];
+      const hasKey = temporaryUrlKey === null || keys.includes(temporaryUrlKey);
       if (present.status !== 404 && hasKey) return;
       const headers = temporaryUrlKey === null ? {} : { [keyHeader]: temporaryUrlKey };
       // PUT on an existing container changes only its metadata.

@@ -18,6 +18,9 @@ const Info = z.object({
   tempurl: z.object({ allowed_digests: z.array(z.string()).optional() }).optional(),
 });
 
+/** The digest of clusters whose TempURLs are older than the list of digests in /info. */
+const oldDigests = ['sha1'];
+
 /** Swift's own defaults, for clusters that do not publish /info. */
 const defaults: SwiftLimits = {
   maximumFileBytes: 5 * 1024 ** 3 + 2,
@@ -41,7 +44,7 @@ export async function readLimits(session: Session, { signal }: CallOptions): Pro
   return {
     maximumFileBytes: swift.max_file_size ?? defaults.maximumFileBytes,
     maximumSegments: slo === undefined ? null : (slo.max_manifest_segments ?? defaults.maximumSegments),
-    temporaryUrlDigests: tempurl === undefined ? [] : (tempurl.allowed_digests ?? defaults.temporaryUrlDigests),
+    temporaryUrlDigests: tempurl === undefined ? [] : (tempurl.allowed_digests ?? oldDigests),
   };
 }
 

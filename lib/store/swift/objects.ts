@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { ImageBuilderError } from '../../errors.ts';
 import type { RetryPolicy } from '../../http/retrying.ts';
 import type { Log } from '../../log.ts';
 import type { Artifact, Origin, StoredImage, StoredOther } from '../artifact.ts';
@@ -10,7 +9,7 @@ import { type Container, openContainer } from './api.ts';
 import { inParallel, parallelCalls } from './in-parallel.ts';
 import { planSegments, readLimits } from './limits.ts';
 import { fromHeaders, objectPrefix, segmentPrefix } from './object.ts';
-import { temporaryUrl } from './temporary-url.ts';
+import { chooseDigest, type TemporaryUrlDigest, temporaryUrl } from './temporary-url.ts';
 import { createUpload } from './upload.ts';
 
 /**
@@ -55,16 +54,16 @@ export function openObjects(options: ObjectsOptions): Objects {
   const container = openContainer(session, options.container);
   const ensure = ({ signal }: CallOptions) => container.ensure(options.temporaryUrl?.key ?? null, { signal });
 
-  async function place(name: string, fileName: string, signal: AbortSignal) {
+  async function place(name: string, fileName: string, digest: TemporaryUrlDigest | null, signal: AbortSignal) {
     const location = await container.url(name, { signal });
     const { region } = await session.endpoint('object-store', { signal });
-    if (options.temporaryUrl === null) return { location, region };
+    if (options.temporaryUrl === null || digest === null) return { location, region };
     const { key, lifetimeMs } = options.temporaryUrl;
     const expires = Math.floor((Date.now() + lifetimeMs) / 1000);
     return {
       location,
       region,
-      download_url: temporaryUrl({ url: location, key, expires, fileName }),
+      download_url: temporaryUrl({ url: location, key, expires, fileName, digest }),
       download_url_expires: new Date(expires * 1000).toISOString(),
     };
   }
@@ -72,10 +71,12 @@ export function openObjects(options: ObjectsOptions): Objects {
   async function findNamed(names: readonly string[], signal: AbortSignal): Promise<StoredObject[] | null> {
     const set = await readSet(names, container, signal);
     if (set === null) return null;
+    const limits = options.temporaryUrl === null ? null : await readLimits(session, { signal });
+    const digest = limits && chooseDigest(limits.temporaryUrlDigests);
     return await Promise.all(
       set.map(async ({ name, file }) => ({
         ...{ ...file, id: name, store: 'swift' as const },
-        ...(await place(name, file.name, signal)),
+        ...(await place(name, file.name, digest, signal)),
       })),
     );
   }
@@ -105,9 +106,8 @@ export function openObjects(options: ObjectsOptions): Objects {
       artifact,
       segments: planSegments(artifact.sizeBytes, options.segmentBytes, limits),
     }));
-    if (options.temporaryUrl !== null && !limits.temporaryUrlDigests.includes('sha256')) {
-      throw new ImageBuilderError('store.refused', 'Swift takes no TempURLs signed with sha256 (/info says so)');
-    }
+    // Throws before the upload where there can be no URL after it.
+    if (options.temporaryUrl !== null) chooseDigest(limits.temporaryUrlDigests);
     await ensure({ signal });
     // Leftovers of dead workers of this build.
     await removeAll(await unfinished(folder, signal), container, signal);

@@ -10,7 +10,7 @@ import { findEndpoint } from '#lib/store/openstack/catalogue.ts';
 import type { OpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { storeError } from '#lib/store/openstack/error.ts';
 import { planSegments } from '#lib/store/swift/limits.ts';
-import { temporaryUrl } from '#lib/store/swift/temporary-url.ts';
+import { chooseDigest, temporaryUrl } from '#lib/store/swift/temporary-url.ts';
 import { holds } from '../holds.ts';
 
 const catalog = [
@@ -25,9 +25,12 @@ const catalog = [
   },
 ];
 
+const wanted = (type: 'image' | 'object-store', region: string | null) =>
+  ({ type, catalogueType: type, catalogueName: null, region, interface: 'public', endpoint: null }) as const;
+
 test('an endpoint is found by type, interface and region', () => {
   const find = (region: string | null, name: 'public' | 'internal') =>
-    findEndpoint(catalog, { type: 'image', region, interface: name }).url;
+    findEndpoint(catalog, { ...wanted('image', region), interface: name }).url;
   assert.is(find('south', 'public'), 'http://south:9292');
   assert.is(find('north', 'public'), 'http://north:9292');
   assert.is(find(null, 'internal'), 'http://north.internal:9292', 'the only one needs no region');
@@ -35,14 +38,18 @@ test('an endpoint is found by type, interface and region', () => {
 
 test('a missing endpoint is reported with those that there are', () => {
   const cases = [
-    [{ type: 'image', region: 'west', interface: 'public' }, /in the region west; .*public in north, public in south/],
-    [{ type: 'image', region: 'south', interface: 'internal' }, /no internal endpoint of image \(Glance\)/],
-    [{ type: 'object-store', region: null, interface: 'public' }, /it has the services identity, image/],
-    [{ type: 'image', region: null, interface: 'public' }, /several regions \(north, south\); choose one/],
+    [wanted('image', 'west'), /in the region west; .*public in north, public in south/],
+    [{ ...wanted('image', 'south'), interface: 'internal' }, /no internal endpoint of image \(Glance\)/],
+    [wanted('object-store', null), /it has the services identity, image/],
+    [
+      { ...wanted('image', null), catalogueName: 'glance2' },
+      /no public endpoint of image \(Glance\) with the name glance2/,
+    ],
+    [wanted('image', null), /several regions \(north, south\); choose one/],
   ] as const;
-  for (const [wanted, message] of cases) {
+  for (const [each, message] of cases) {
     assert.throws(
-      () => findEndpoint(catalog, wanted),
+      () => findEndpoint(catalog, each),
       (error: ImageBuilderError) => error.code === 'store.refused' && message.test(error.message),
     );
   }
@@ -117,6 +124,7 @@ test('a TempURL is signed over the path as the cluster sees it', () => {
     key: 'key',
     expires: 1_700_000_000,
     fileName: 'o x.qcow2',
+    digest: 'sha256',
   });
   const { searchParams, pathname } = new URL(url);
   assert.is(pathname, '/swift/v1/AUTH_a/c/o%20x');
@@ -125,13 +133,20 @@ test('a TempURL is signed over the path as the cluster sees it', () => {
   assert.is(searchParams.get('temp_url_sig'), '10566e70b6a8f7a173031697a5f0e5e64a94f0b3fd3b763437631fbebba67d16');
 });
 
+test('a TempURL is signed with the best digest that the cluster takes', () => {
+  assert.is(chooseDigest(['sha1', 'sha256', 'sha512']), 'sha256');
+  assert.is(chooseDigest(['sha1', 'sha512']), 'sha512');
+  assert.is(chooseDigest(['sha1']), 'sha1');
+  assert.throws(() => chooseDigest(['md5']), /no TempURLs signed with sha256, sha512, sha1: it takes md5/);
+  assert.throws(() => chooseDigest([]), /it has none/);
+});
+
 const openStack: OpenStackConfiguration = {
   source: 'a test',
   authUrl: 'http://127.0.0.1:1/v3',
   identity: { kind: 'application_credential', credential: { id: 'x' }, secret: 'y' },
-  region: null,
-  interface: 'public',
-  certificateAuthority: null,
+  services: { image: wanted('image', null), 'object-store': wanted('object-store', null) },
+  trust: null,
   secrets: [],
 };
 
