@@ -24,6 +24,11 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly ppa?: readonly string[];
   readonly package?: readonly string[];
   readonly outputFormat?: string;
+  /** Path of a file for debconf-set-selections. */
+  readonly debconfSelections?: string;
+  readonly foreignArchitecture?: readonly string[];
+  readonly allowDowngrades?: boolean;
+  readonly hold?: readonly string[];
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;
@@ -42,7 +47,7 @@ const statusIntervalMs = 2_000;
 
 /** Each command resolves with its exit code. */
 export async function build(options: BuildOptions): Promise<number> {
-  const request = options.request === undefined ? fromFlags(options) : await readRequest(options);
+  const request = options.request === undefined ? await fromFlags(options) : await readRequest(options);
   if (options.here) return await buildHere(request, options);
   const client = await openClient(options);
   const { accepted, created } = await client.submit(request);
@@ -151,9 +156,14 @@ async function openClient(options: GatewayOptions, signal?: AbortSignal): Promis
   });
 }
 
-function fromFlags(options: BuildOptions): Record<string, unknown> {
+async function fromFlags(options: BuildOptions): Promise<Record<string, unknown>> {
   const { imageUrl: imageUrls = [], ppa: ppas = [], package: packages = [] } = options;
-  return requestFromFlags({ ...options, imageUrls, ppas, packages }, () => `command-${randomUUID()}`);
+  const { debconfSelections: file, foreignArchitecture: foreignArchitectures } = options;
+  // Answers may be passwords, which do not belong into the arguments of a command.
+  const debconf = file === undefined ? {} : { debconf: await readText(file, '--debconf-selections') };
+  const foreign = foreignArchitectures === undefined ? {} : { foreignArchitectures };
+  const flags = { ...options, imageUrls, ppas, packages, ...debconf, ...foreign };
+  return requestFromFlags(flags, () => `command-${randomUUID()}`);
 }
 
 async function readRequest(options: BuildOptions): Promise<unknown> {

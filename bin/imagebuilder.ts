@@ -81,6 +81,10 @@ withGateway(program.command('build'))
   .option('--checksum <digest>', 'digest that the base image must have: sha256:…, sha384:… or sha512:…')
   .option('--ppa <ppa>', 'a PPA to add, such as ppa:owner/name; may be repeated', collect)
   .option('--package <name>', 'a package to install; may be repeated', collect)
+  .option('--debconf-selections <file>', 'a file for debconf-set-selections: answers to questions of packages')
+  .option('--foreign-architecture <name>', 'an architecture to enable, such as i386; may be repeated', collect)
+  .option('--allow-downgrades', 'let packages named with an older version replace newer ones')
+  .option('--hold <name>', 'a package to put on hold in the image; may be repeated', collect)
   .option('--output-format <format>', 'format of the finished image: qcow2 (default) or raw')
   .option('--ticket-id <id>', 'your name for the build (default: a new one)')
   .option('--progress-trigger <exchange>', 'RabbitMQ exchange or queue that gets the events')
@@ -93,6 +97,10 @@ withGateway(program.command('build'))
       'checksum',
       'ppa',
       'package',
+      'debconfSelections',
+      'foreignArchitecture',
+      'allowDowngrades',
+      'hold',
       'outputFormat',
       'ticketId',
       'progressTrigger',

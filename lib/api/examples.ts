@@ -15,6 +15,8 @@ export const exampleRequest = {
   },
   ppa_list: ['ppa:example/tools'],
   package_list: ['hello', 'tree=1.6.0-1'],
+  debconf_selections: ['tzdata tzdata/Areas select Europe'],
+  hold_packages: ['hello'],
   progress_trigger: 'lander.progress',
 } as const satisfies BuildRequestInput;
 

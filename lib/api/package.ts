@@ -30,3 +30,17 @@ function specificationFault(text: string): string {
   const found = others.find(([pattern]) => pattern.test(text));
   return found === undefined ? forms : `${JSON.stringify(text)} ${found[1]}; it ${forms}`;
 }
+
+/** A package by its name alone, optionally with `:arch`. */
+export const PackageName = PackageSpecification.refine((text) => !/[=/]/.test(text), {
+  error: 'must be a package name without a version or suite',
+});
+
+/** Architectures of Debian, Ubuntu and Debian's ports. */
+const architectures = [
+  ...['amd64', 'arm64', 'armel', 'armhf', 'i386', 'loong64', 'mips64el', 'mipsel', 'ppc64el', 'riscv64', 's390x'],
+  ...['alpha', 'hppa', 'hurd-amd64', 'hurd-i386', 'ia64', 'm68k', 'powerpc', 'ppc64', 'sh4', 'sparc64', 'x32'],
+] as const;
+export const Architecture = z.enum(architectures, {
+  error: `must be an architecture that Debian has packages for: ${architectures.join(', ')}`,
+});

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { BaseImage } from './base-image.ts';
+import { DebconfSelections } from './debconf.ts';
 import { check } from './faults.ts';
-import { PackageSpecification } from './package.ts';
+import { Architecture, PackageName, PackageSpecification } from './package.ts';
 import { Ppa } from './ppa.ts';
 import { HttpUrl } from './url.ts';
 
@@ -38,6 +39,10 @@ export function buildRequest<Base extends z.ZodType>(base: Base) {
     base_image: base,
     ppa_list: z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }).default([]),
     package_list: z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
+    debconf_selections: DebconfSelections.default([]),
+    foreign_architectures: z.array(Architecture).max(8, { error: 'must hold at most 8 architectures' }).default([]),
+    allow_downgrades: z.boolean({ error: 'must be true or false' }).default(false),
+    hold_packages: z.array(PackageName).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
     output_format: OutputFormat.default('qcow2'),
     progress_trigger: ExchangeName,
     callback_url: HttpUrl.nullable().optional(),

@@ -7,6 +7,8 @@ export interface AptConfiguration {
   readonly proxyUrl: string | null;
   /** Take nothing from the proxy's cache that is not named by its own digest. Default false. */
   readonly anew?: boolean;
+  /** Let apt take an older version than the installed one, where it is asked for by its number. Default false. */
+  readonly allowDowngrades?: boolean;
 }
 
 const fixed = `
@@ -45,7 +47,12 @@ Dpkg::Use-Pty "false";
 `;
 
 /** The text of an apt.conf. */
-export function renderAptConfiguration({ proxyUrl, anew = false }: AptConfiguration): string {
+export function renderAptConfiguration(options: AptConfiguration): string {
+  const downgrades = options.allowDowngrades === true ? 'APT::Get::allow-downgrades "true";\n' : '';
+  return `${renderFetching(options)}${downgrades}`;
+}
+
+function renderFetching({ proxyUrl, anew = false }: AptConfiguration): string {
   if (proxyUrl === null) return `${fixed.trimStart()}\nAcquire::Retries "3";\n`;
   const url = new URL(proxyUrl).href.replace(/\/$/, '');
   const proxy = ['http', 'https'].map(

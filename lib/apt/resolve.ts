@@ -11,6 +11,8 @@ export interface ResolveOptions {
   /** True to take recommended packages as well. */
   readonly recommends: boolean;
   readonly proxyUrl: string | null;
+  /** True to take older versions than the installed ones, where they are asked for. */
+  readonly allowDowngrades: boolean;
 }
 
 /**

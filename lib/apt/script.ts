@@ -4,7 +4,17 @@ import type { GuestScript, ScriptRunner } from '../guest/guest.ts';
 import { readShellScripts } from '../shell-scripts.ts';
 
 /** The scripts that run inside images, the same for every release. */
-const names = ['facts', 'packages', 'add-sources', 'update', 'resolve', 'explain', 'install'] as const;
+const names = [
+  'facts',
+  'packages',
+  'add-sources',
+  'update',
+  'resolve',
+  'explain',
+  'prepare',
+  'install',
+  'hold',
+] as const;
 export type ScriptName = (typeof names)[number];
 
 /** Their texts; a script that runs another one gets that one as a file. */

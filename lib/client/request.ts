@@ -8,6 +8,11 @@ export interface RequestFlags {
   readonly ppas: readonly string[];
   readonly packages: readonly string[];
   readonly outputFormat?: string;
+  /** Lines for debconf, as a file has them. */
+  readonly debconf?: string;
+  readonly foreignArchitectures?: readonly string[];
+  readonly allowDowngrades?: boolean;
+  readonly hold?: readonly string[];
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;
@@ -40,7 +45,17 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
     base_image: { image_type: 'cloud', url_list: flags.imageUrls, series: flags.series, ...checksum },
     ppa_list: flags.ppas,
     package_list: flags.packages,
+    ...(flags.debconf === undefined ? {} : { debconf_selections: debconfLines(flags.debconf) }),
+    ...(flags.foreignArchitectures === undefined ? {} : { foreign_architectures: flags.foreignArchitectures }),
+    ...(flags.allowDowngrades === true ? { allow_downgrades: true } : {}),
+    ...(flags.hold === undefined ? {} : { hold_packages: flags.hold }),
     ...(flags.outputFormat === undefined ? {} : { output_format: flags.outputFormat }),
     progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,
   };
+}
+
+/** The lines of a file for debconf-set-selections that are no comments; a backslash at the end continues a line. */
+function debconfLines(text: string): string[] {
+  const lines = text.replaceAll('\\\n', '').split('\n');
+  return lines.filter((line) => line.trim() !== '' && !line.trimStart().startsWith('#'));
 }

@@ -1,11 +1,14 @@
 import type { ImageResult } from '../api/event.ts';
+import type { BuildRequest } from '../api/request.ts';
 import type { Apt } from '../apt/apt.ts';
 import { reportAsked } from '../apt/asked.ts';
+import { assertHoldable, holdPackages } from '../apt/hold.ts';
 import { aptInside } from '../apt/inside/apt-inside.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
 import { comparePackages } from '../apt/packages.ts';
+import { prepareApt } from '../apt/prepare.ts';
 import type { InstallPlan } from '../apt/simulation.ts';
 import { addSources } from '../apt/sources.ts';
 import type { AptProgress, UpdateOptions } from '../apt/update.ts';
@@ -22,15 +25,23 @@ export interface Change {
   readonly workDirectory: string;
   readonly series: string;
   readonly sources: readonly PpaSource[];
+  readonly request: Pick<
+    BuildRequest,
+    'debconf_selections' | 'foreign_architectures' | 'allow_downgrades' | 'hold_packages'
+  >;
 }
 
 /** Adds the PPAs to the image and updates its package lists. Resolves with an apt that uses these lists. */
 export async function addPpas(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<Apt> {
-  const { image, sources } = change;
-  const { session, facts, caches, proxy } = image;
+  const { image, sources, request } = change;
+  const { session, caches, proxy } = image;
   const { unprivilegedIds } = settings;
   return await blameProxy(proxy, async () => {
-    await addSources(session, facts, sources, change.series);
+    await addSources(session, image.facts, sources, change.series);
+    const facts = await prepareApt(session, image.facts, {
+      foreignArchitectures: request.foreign_architectures,
+      selections: request.debconf_selections,
+    });
     const apt = image.use(
       session.network
         ? aptInside(session)
@@ -62,16 +73,23 @@ export async function install(
   { settings }: BuildTools,
   context: LimitedContext,
 ): Promise<InstallResult> {
-  const { facts, proxy } = change.image;
+  const { facts, proxy, session } = change.image;
+  const held = change.request.hold_packages;
   const { reporter, log } = context;
   const installation = await blameProxy(proxy, () =>
     apt.installPackages(packages, {
       ...aptOptions(change, context),
       recommends: settings.installRecommends,
-      onPlan: (plan) => assertPackageCount(plan, settings.maximumPackages),
+      allowDowngrades: change.request.allow_downgrades,
+      onPlan(plan) {
+        assertPackageCount(plan, settings.maximumPackages);
+        assertHoldable(held, facts, plan);
+      },
     }),
   );
   const { remove } = installation.plan;
+  assertHoldable(held, facts, installation.plan);
+  await holdPackages(session, held);
   if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
   const { hits, misses } = proxy.statistics;
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });

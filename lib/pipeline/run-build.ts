@@ -14,6 +14,7 @@ import { type BaseContent, readBaseContent } from './base-content.ts';
 import { checkBoot } from './check-boot.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { fetchInputs } from './fetch-inputs.ts';
+import { hideAnswers } from './hide-answers.ts';
 import { addPpas, install } from './install.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { openImage } from './open-image.ts';
@@ -31,6 +32,15 @@ export interface Build {
  * behind, whatever happens. Throws ImageBuilderError, or the reason of the signal.
  */
 export async function runBuild(build: Build, tools: BuildTools, context: BuildContext): Promise<ImageResult> {
+  const hidden = hideAnswers(build.request.debconf_selections, context.reporter);
+  try {
+    return await runAttempt(build, tools, { ...context, reporter: hidden.reporter });
+  } catch (error) {
+    throw hidden.error(error);
+  }
+}
+
+async function runAttempt(build: Build, tools: BuildTools, context: BuildContext): Promise<ImageResult> {
   const { settings } = tools;
   const { reporter, log } = context;
   const store = tools.storeFor(build.request.base_image.image_type);
@@ -134,7 +144,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       return { disk, image };
     });
     await using _ = image;
-    const change = { image, size: inspected.size, workDirectory, series, sources };
+    const change = { image, size: inspected.size, workDirectory, series, sources, request };
 
     const apt = await step('sources', sources.length === 0 ? 'updating the package lists' : 'adding the PPAs', () =>
       addPpas(change, tools, context),

@@ -4,6 +4,7 @@ import { type AptHouse, openHouse } from './apt/house.ts';
 import { workerIsSafe, workerTakesTheImagesSources } from './apt/outside.ts';
 import { placesAreReached } from './apt/places.ts';
 import { reasonsAreTrue } from './apt/reasons.ts';
+import { requestsAreHonoured } from './apt/requested.ts';
 import { sourcesAreRead } from './apt/sources.ts';
 import { upstreamGoesWrong } from './apt/upstream.ts';
 
@@ -21,6 +22,7 @@ test.after(async () => {
 
 aptsAreAlike(test);
 reasonsAreTrue(test);
+requestsAreHonoured(test);
 workerTakesTheImagesSources(test);
 workerIsSafe(test);
 sourcesAreRead(test);

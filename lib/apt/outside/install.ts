@@ -42,6 +42,8 @@ Dir::Cache::srcpkgcache "";
 APT::Default-Release "";
 APT::Install-Suggests "false";
 APT::Get::AutomaticRemove "false";
+// The worker's apt has refused a downgrade unless the request allows it.
+APT::Get::allow-downgrades "true";
 `;
 
 /**

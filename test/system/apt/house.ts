@@ -67,6 +67,7 @@ export const quiet: UpdateOptions & InstallOptions = {
   sources: [],
   proxyUrl: null,
   recommends: false,
+  allowDowngrades: false,
   signal: never,
   retryPausesMs: [],
   onLog: () => {},
@@ -199,6 +200,13 @@ function recipes(series: string): PpaRecipe[] {
       { name: 'hello-fan', fields: { Recommends: 'hello-extra', Provides: 'hello-many' } },
       { name: 'hello-meta', fields: { Depends: 'hello-member', Section: 'metapackages', Provides: 'hello-alone' } },
       { name: 'hello-member' },
+      {
+        name: 'hello-asks',
+        fields: { Depends: 'debconf' },
+        scripts: {
+          postinst: '. /usr/share/debconf/confmodule; db_get hello-asks/answer; echo "$RET" >/etc/hello-answer',
+        },
+      },
       { name: 'wants-new-one', fields: { Depends: 'hello-one (>= 1:1.1)' } },
       { name: 'hates-diff', fields: { Conflicts: 'diffutils' } },
       {

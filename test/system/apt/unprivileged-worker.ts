@@ -49,6 +49,7 @@ await using apt = await openAptOutside(session, {
 const options = {
   proxyUrl: null,
   recommends: false,
+  allowDowngrades: false,
   sources: [],
   signal,
   onLog: () => {},

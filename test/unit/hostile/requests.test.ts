@@ -69,7 +69,14 @@ const ppa = fc
       .map((rest) => prefix + tilde + owner + rest),
   );
 const exchange = fc.stringMatching(/^[A-Za-z0-9_.:-]{1,60}$/).filter((name) => !/^(amq|imagebuilder)\./.test(name));
-const request = fromSchema(BuildRequest, { '.ppa_list[]': ppa, '.progress_trigger': exchange });
+const word = fc.stringMatching(/^[a-z][a-z0-9]{1,20}$/);
+const answer = fc
+  .tuple(word, word, fc.stringMatching(/^[ -~]{0,40}$/))
+  .map(([owner, name, value]) => `${owner} ${owner}/${name} string ${value}`);
+const request = fromSchema(BuildRequest, {
+  ...{ '.ppa_list[]': ppa, '.progress_trigger': exchange },
+  ...{ '.debconf_selections[]': answer, '.hold_packages[]': word },
+});
 
 test('requests made from the schema are valid, and stay what they are when they are written and read again', () => {
   holds(

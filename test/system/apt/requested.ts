@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readImageFacts } from '#lib/apt/facts.ts';
+import { holdPackages } from '#lib/apt/hold.ts';
+import { prepareApt } from '#lib/apt/prepare.ts';
+import { exec } from '#lib/exec.ts';
+import { failure } from '../../failure.ts';
+import { type AptHouse, both, quiet } from './house.ts';
+
+/** The further wishes of a request: answers for debconf, architectures, downgrades and holds. */
+export function requestsAreHonoured(test: Test<AptHouse>): void {
+  for (const who of both) {
+    test(`${who}: questions are answered, architectures enabled, older versions taken where allowed, packages held`, async (house) => {
+      await using chroot = await house.newChroot();
+      await house.setSource(await house.resolve('c++'), { chroot });
+      const session = chroot.session();
+      const before = await readImageFacts(session);
+      const value = ' the “moon” \\ is $HOME';
+      const facts = await prepareApt(session, before, {
+        foreignArchitectures: ['i386', 'amd64', 'i386'],
+        selections: [{ owner: 'hello-asks', question: 'hello-asks/answer', type: 'password', value }],
+      });
+      assert.equal(facts.foreignArchitectures, ['i386']);
+      const install = async (wanted: readonly string[], allowDowngrades = false) => {
+        await using opened = await house.open(who, { chroot });
+        await opened.apt.updateLists(quiet);
+        return await opened.apt.installPackages(wanted, { ...quiet, allowDowngrades });
+      };
+      const { plan } = await install(['hello-asks', 'foreign:i386', 'hello-one']);
+      assert.equal([...plan.install].sort(), ['foreign:i386', 'hello-asks', 'hello-one']);
+      assert.is(await readFile(join(chroot.root, 'etc/hello-answer'), 'utf8'), `${value}\n`);
+
+      const older = ['hello-one=1:1.0+b~1-1'];
+      const refused = await failure(install(older));
+      assert.is(refused.code, 'apt.package', refused.message);
+      assert.match(
+        refused.message,
+        /hello-one=1:1\.0\+b~1-1: it is installed at 1:1\.1-1, which is newer; "allow_downgrades"/,
+      );
+      const { packages } = await install(older, true);
+      assert.is(packages.find(({ name }) => name === 'hello-one')?.version, '1:1.0+b~1-1');
+
+      await holdPackages(session, ['hello-one', 'foreign:i386']);
+      const held = await exec('chroot', [chroot.root, 'apt-mark', 'showhold']);
+      assert.equal(held.stdout.trim().split('\n').sort(), ['foreign:i386', 'hello-one']);
+    });
+  }
+}
