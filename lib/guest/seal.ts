@@ -35,8 +35,13 @@ export interface Pristine {
  * than the kept output of a script: a file missing from the record would count as new, and be removed.
  */
 export async function beforeChange(session: ScriptRunner, parts: readonly SealPart[]): Promise<Pristine> {
-  const snapshot = [guestScripts.snapshot, ...parts.map((part) => part.snapshot), 'exit 0\n'].join('');
-  const seal = [guestScripts.seal, ...parts.map((part) => part.seal)].join('');
+  const snapshot = [
+    guestScripts.snapshot,
+    guestScripts.identities,
+    ...parts.map((part) => part.snapshot),
+    'exit 0\n',
+  ].join('');
+  const seal = [guestScripts.seal, guestScripts['first-boot'], ...parts.map((part) => part.seal)].join('');
   const { stdout } = await session.run({ name: 'snapshot', text: snapshot, timeoutMs: ownLimitMs });
   if (!stdout.startsWith('begin\n')) {
     throw new ImageBuilderError('image.unsupported', 'the image has too many files in /var/log or in its caches');
@@ -46,9 +51,10 @@ export async function beforeChange(session: ScriptRunner, parts: readonly SealPa
 
 /**
  * Leaves the image as pristine as its base was, apart from the requested changes; the last script before `close`.
- * Machine identity (machine-id, ssh host keys, random seeds), logs, caches and backups of apt, dpkg and debconf, and the
- * files of the parts, are put back or removed where they are new. Resolves with the lines that the parts print. Throws
- * `guest.failed` where a part refuses the image.
+ * Identity that belongs to one machine (machine-id, host keys, names of initiators, random seeds), logs, caches and backups
+ * of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
+ * makes what no program makes anew. Resolves with the lines that the parts print. Throws `guest.failed` where a part
+ * refuses the image.
  */
 export async function sealImage(session: ScriptRunner, { lines, snapshot, seal }: Pristine): Promise<string> {
   try {

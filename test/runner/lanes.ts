@@ -19,6 +19,7 @@ export const longest: readonly string[] = [
   'test/system/survive-vm.test.ts',
   'test/system/build.test.ts',
   'test/system/boot-loaders.test.ts',
+  'test/system/identities.test.ts',
   'test/system/survive-stop.test.ts',
   'test/system/survive-broker.test.ts',
   'test/system/guest-host.test.ts',

@@ -124,6 +124,19 @@ for (const [what, options, message] of [
   });
 }
 
+test('a name that no machine can have, or that is behind a link, is not that of the machine inside', async () => {
+  for (const options of [
+    { files: { '/etc/hostname': 'two words\n' } },
+    { files: { '/etc/hostname': `${'x'.repeat(65)}\n` } },
+    { links: { '/etc/hostname': '/../../../../../../../../etc/hostname' } },
+  ]) {
+    await withImage(options, async (disk) => {
+      await using session = await disk.open();
+      assert.is(await output(session, 'hostname'), 'localhost');
+    });
+  }
+});
+
 test('lines of an fstab cannot smuggle in folders of the worker', async () => {
   const fstab =
     'LABEL=cloudimg-rootfs / ext4 defaults 0 1\nLABEL=BOOT /boot\\012bind\\011/etc\\011/tmp ext4 defaults 0 2\n';

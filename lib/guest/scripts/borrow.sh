@@ -22,6 +22,8 @@ fi
 # Lines of its file `list`, for give-back.sh: `diverted PROGRAM`, `moved PROGRAM`, `lent FILE`, `made FOLDER`.
 borrowed=/run/imagebuilder-borrowed
 mkdir -p "$borrowed/programs"
+# The build's own files are newer than this one.
+: >"$borrowed/opened"
 [ ! -f /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old "$borrowed/"
 diverted=
 ! command -v dpkg-divert >/dev/null || diverted=yes

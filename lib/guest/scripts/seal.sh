@@ -1,6 +1,6 @@
-# Removes from the image new files that do not belong into an image. $JOB/before is the output of
-# $JOB/snapshot before the changes. The text that a kind of image adds follows it (SealPart in seal.ts): it reads the new
-# lines in /tmp/imagebuilder-new, and prints `unsealed: REASON` and fails where the image cannot be left as it is.
+# Removes from the image new files that do not belong into an image. $JOB/before is the output of $JOB/snapshot before
+# the changes. first-boot.sh and the text that a kind of image adds follow it (SealPart in seal.ts): they read the new lines
+# in /tmp/imagebuilder-new. They print `warning: TEXT`, and `unsealed: REASON` where they fail.
 set -eu
 export LC_ALL=C
 

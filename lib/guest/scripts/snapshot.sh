@@ -1,6 +1,6 @@
 # Prints the files of an image that installing packages leaves behind without need, and those that identify a
-# machine: one line each, kind first. Runs before and after the changes; seal.sh acts on the difference. The text that a
-# kind of image adds follows it (SealPart in seal.ts).
+# machine: one line each, kind first. Runs before and after the changes; seal.sh acts on the difference. identities.sh and
+# the text that a kind of image adds follow it (SealPart in seal.ts).
 export LC_ALL=C
 # Output without its first line is not whole.
 echo begin
@@ -16,7 +16,6 @@ done </proc/self/mountinfo
 
 # there PATH: goes when it is new.
 for path in \
-  /etc/ssh/ssh_host_* \
   /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- \
   /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /var/lib/urandom/random-seed \
   /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/cache/debconf/*-old \
