@@ -25,6 +25,8 @@ function statusOf(error: ImageBuilderError): number {
   if (error.code === 'egress.refused') return 403;
   if (error.code === 'request.invalid') return 400;
   if (error.code === 'disk.full') return 507;
+  // A 407 of the network's proxy would look to apt as if this one had refused it.
+  if (error.code === 'proxy.refused') return 502;
   if (!(error instanceof UpstreamError)) return 502;
   if (error.timedOut) return 504;
   return error.upstreamStatus !== null && error.upstreamStatus >= 400 ? error.upstreamStatus : 502;

@@ -12,7 +12,7 @@ import { prepareApt } from '../apt/prepare.ts';
 import type { InstallPlan } from '../apt/simulation.ts';
 import { addSources } from '../apt/sources.ts';
 import type { AptProgress, UpdateOptions } from '../apt/update.ts';
-import { ImageBuilderError } from '../errors.ts';
+import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import type { AptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseSize } from '../limits/space-plan.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
@@ -125,12 +125,14 @@ function assertPackageCount({ install }: InstallPlan, maximumPackages: number): 
   );
 }
 
-/** Apt sees a refusal of our own proxy as one of the server's; the proxy's own error is the better one. */
+const ofProxies: readonly ErrorCode[] = ['egress.refused', 'disk.full', 'proxy.refused'];
+
+/** Apt sees a refusal of our own proxy, or of the network's, as one of the server's; the proxy's own error is the better one. */
 async function blameProxy<Value>(proxy: AptProxy, work: () => Promise<Value>): Promise<Value> {
   try {
     return await work();
   } catch (error) {
-    const refused = proxy.failures.find(({ code }) => code === 'egress.refused' || code === 'disk.full');
+    const refused = proxy.failures.find(({ code }) => ofProxies.includes(code));
     throw refused === undefined ? error : new ImageBuilderError(refused.code, refused.message);
   }
 }

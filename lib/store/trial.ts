@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { UpstreamError } from '../http/upstream-error.ts';
 import type { Artifacts, Origin } from './artifact.ts';
 import type { Store } from './store.ts';
 
@@ -18,14 +19,38 @@ export function describeRoom(bytes: number | null): string {
   return `leaves ${Math.floor(bytes / 1024 ** 2)} MiB`;
 }
 
-/** Puts an empty disk in the format of most builds, which the store itself verifies, and removes it. */
-export async function tryStore(store: Pick<Store, 'put' | 'remove'>, signal: AbortSignal): Promise<string> {
+type TrialFormat = 'qcow2' | 'raw';
+
+/**
+ * Puts an empty disk in the format of most builds, which the store itself verifies, and removes it; then in the others,
+ * of which a refusal is only noted.
+ */
+export async function tryStore(
+  store: Pick<Store, 'put' | 'remove'>,
+  signal: AbortSignal,
+  [usual, ...others]: readonly [TrialFormat, ...TrialFormat[]],
+): Promise<string> {
+  await tryFormat(store, usual, signal);
+  const taken: string[] = [usual];
+  const refused: string[] = [];
+  for (const format of others) {
+    try {
+      await tryFormat(store, format, signal);
+      taken.push(format);
+    } catch (error) {
+      if (!(error instanceof UpstreamError) || error.transient) throw error;
+      refused.push(`; output_format ${format} would fail: ${error.message}`);
+    }
+  }
+  return `an empty ${taken.join(' and ')} image put, verified and removed again${refused.join('')}`;
+}
+
+async function tryFormat(store: Pick<Store, 'put' | 'remove'>, format: TrialFormat, signal: AbortSignal) {
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-store-check-'));
   try {
     const origin = { ...tinyOrigin, buildId: randomUUID() };
-    await store.put(await tinyImage(directory), origin, { signal, onProgress: () => {} });
+    await store.put(await tinyImage(directory, format), origin, { signal, onProgress: () => {} });
     await store.remove(origin.buildId, { signal });
-    return `a qcow2 of ${tinyBytes} bytes put, verified and removed again`;
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -40,20 +65,20 @@ const tinyOrigin: Omit<Origin, 'buildId'> = {
   distributionVersion: '0',
 };
 
-async function tinyImage(directory: string): Promise<Artifacts> {
-  const content = emptyQcow2();
+async function tinyImage(directory: string, format: TrialFormat): Promise<Artifacts> {
+  const content = format === 'qcow2' ? emptyQcow2() : Buffer.alloc(tinyBytes);
   const digest = (algorithm: string) => createHash(algorithm).update(content).digest('hex');
-  const path = join(directory, 'check.qcow2');
+  const path = join(directory, `check.${format}`);
   await writeFile(path, content);
   return [
     {
       role: 'image',
-      name: 'imagebuilder-store-check.qcow2',
+      name: `imagebuilder-store-check.${format}`,
       mediaType: 'application/octet-stream',
       path,
       sizeBytes: content.length,
       checksums: { sha256: digest('sha256'), sha512: digest('sha512') },
-      format: 'qcow2',
+      format,
     },
   ];
 }

@@ -265,6 +265,7 @@ test('the check uploads what a build would: it fails where builds would fail, an
   assert.match(secret?.detail ?? '', /protects the property secret: take it out of IMAGEBUILDER_GLANCE_PROPERTIES/);
   const well = await check({ ...rest, IMAGEBUILDER_GLANCE_PROTECTED: 'true' });
   assert.ok(well?.ok, well?.detail);
+  assert.match(well?.detail ?? '', /^an empty qcow2 image put.*; output_format raw would fail: .*'raw'/);
   await cloud.setGlanceLimits({});
 });
 

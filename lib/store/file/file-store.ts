@@ -139,7 +139,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     put,
     discard,
     remove,
-    checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal) }],
+    checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2']) }],
   };
 
   function failed(error: unknown): ImageBuilderError {

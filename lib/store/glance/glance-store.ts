@@ -105,7 +105,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
       },
       { what: 'Glance quota', changes: false, look: async (signal) => describeRoom(await glance.room({ signal })) },
       { what: 'beside Glance', changes: false, look: (signal) => describeBeside(session, signal) },
-      { what: 'Glance upload', changes: true, look: (signal) => tryStore({ put, remove }, signal) },
+      { what: 'Glance upload', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2', 'raw']) },
     ],
   };
 }

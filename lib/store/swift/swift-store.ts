@@ -36,7 +36,7 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
       {
         what: 'Swift upload',
         changes: true,
-        look: (signal) => tryStore({ put, remove: objects.remove }, signal),
+        look: (signal) => tryStore({ put, remove: objects.remove }, signal, ['qcow2']),
       },
     ],
   };

@@ -412,6 +412,24 @@ test('behind a proxy of the network, apt gets http and tunnels through it, under
   assert.ok(server.headers.every((headers) => headers['proxy-authorization'] === undefined));
 });
 
+test('a refusal of the network’s proxy is the operator’s fault, and reaches apt as none of this one', async () => {
+  await using outer = await startLabProxy({ credentials: 'me:pass' });
+  const address = `http://me:wrong@127.0.0.1:${outer.port}`;
+  const { proxies } = loadConfig({ http_proxy: address, https_proxy: address }).http;
+  await using shop = await workshop({ http: { proxies }, tunnelPorts: [443] });
+  assert.is((await shop.get('http://127.0.0.1:1/pool/a.deb')).status, 502);
+  const [socket, answer] = await tunnel(shop.port, shop.authorization, '127.0.0.1:443');
+  socket.destroy();
+  assert.match(answer, /^HTTP\/1\.1 502/);
+  assert.equal(
+    shop.proxy.failures.map(({ code, fault }) => [code, fault]),
+    [
+      ['proxy.refused', 'service'],
+      ['proxy.refused', 'service'],
+    ],
+  );
+});
+
 test('without the password nothing is served', async () => {
   await using server = await startFileServer({ '/pool/a.deb': deb });
   await using shop = await workshop();
