@@ -36,7 +36,7 @@ interface Draft {
 
 const evidences: readonly string[] = ['etc', 'fstab', 'os-release', 'dpkg'] satisfies Evidence[];
 /** An image has no more mount units than this. */
-const maximumUnits = 64;
+const maximumUnits = 256;
 
 /** The systems in the output of look.sh, the one without a subvolume first. */
 export function parseLook(output: string): System[] {

@@ -14,7 +14,7 @@ export interface ClosedMount {
   readonly target: string;
   /** For the user; null where the image's own boot leaves it closed too. */
   readonly reason: string | null;
-  /** True where no build can have it open, such as a tmpfs: no reason for a warning. */
+  /** True where no build can have it open, such as a tmpfs or a snap: no reason for a warning. */
   readonly expected?: true;
 }
 
@@ -124,10 +124,11 @@ function addMount(
 function entriesOf({ fstab, units }: MountSources): FstabEntry[] {
   const ofUnits = [...(units?.values() ?? [])].map(parseMountUnit).filter((entry) => entry !== null);
   const entries = [...ofUnits, ...parseTable(fstab)];
-  if (entries.length <= maximumEntries) return entries;
+  const opened = entries.filter((entry) => isDevice(entry) || isBind(entry));
+  if (opened.length <= maximumEntries) return entries;
   throw new ImageBuilderError(
     'image.unsupported',
-    `/etc/fstab in the image has ${entries.length} mount points; at most ${maximumEntries} are opened`,
+    `/etc/fstab in the image has ${opened.length} mount points; at most ${maximumEntries} are opened`,
   );
 }
 
@@ -152,7 +153,8 @@ function closedOther({ spec, target, type, options }: FstabEntry): ClosedMount[]
     return [{ target, reason: 'its boot mounts an overlay there' }];
   }
   if (spec.startsWith('/') && !spec.startsWith('//')) {
-    return [{ target, reason: `its boot mounts ${plain(spec)} there, which is no partition` }];
+    // Snaps are such files, and images have many of them.
+    return [{ target, reason: `its boot mounts the file ${plain(spec)} there`, expected: true }];
   }
   return [{ target, reason: `its boot mounts a file system from elsewhere there (${plain(type)})` }];
 }

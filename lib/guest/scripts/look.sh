@@ -74,14 +74,22 @@ look_closer() {
   reached $units || return 0
   # Enabled: itself, or for the moment when something looks into its folder.
   count=0
+  seen=
   for link in "$units"/*.wants/*.mount "$units"/*.requires/*.mount "$units"/*.wants/*.automount "$units"/*.requires/*.automount; do
+    count=$((count + 1))
+    [ $count -le 1024 ] || break
     name=${link##*/}
     name=${name%.*}.mount
-    if [ ! -L "$link" ] || ! small "$units/$name" 65536; then continue; fi
-    count=$((count + 1))
-    [ $count -le 64 ] || break
-    echo "unit $name"
-    show line "$units/$name" 65536
+    # Several targets may want one. Those of snaps are many, and nothing else writes where they are mounted.
+    case $name in snap-*) continue ;; esac
+    case "$seen" in *"/$name/"*) continue ;; esac
+    seen=$seen/$name/
+    for unit in "$units/$name" "usr/lib/systemd/system/$name"; do
+      if [ ! -L "$link" ] || ! small "$unit" 65536; then continue; fi
+      echo "unit $name"
+      show line "$unit" 65536
+      break
+    done
   done
 }
 look_for_flags() {

@@ -115,10 +115,20 @@ test('folders that appear twice are open twice, and what no build can mount stay
     closed.map(({ target, expected }) => [target, expected === true]),
     [
       ...[['/y', false] as const, ['/mnt', true] as const, ['/net', false] as const, ['/share', false] as const],
-      ...[['/lib', false] as const, ['/loop', false] as const],
+      ...[['/lib', false] as const, ['/loop', true] as const],
     ],
   );
   assert.not.match(JSON.stringify(closed), 'secret');
+});
+
+test('an image may have any number of snaps, which are no reason for a warning', () => {
+  const unit = (name: string) =>
+    `[Mount]\nWhat=/var/lib/snapd/snaps/${name}.snap\nWhere=/snap/${name}\nType=squashfs\n`;
+  const names = Array.from({ length: 100 }, (_, index) => `core${index}`);
+  const units = new Map(names.map((name) => [`snap-${name}.mount`, unit(name)] as const));
+  const { mounts, closed } = planMounts({ fstab: 'LABEL=BOOT /boot ext4', units }, partitions, root);
+  assert.is(mounts.length, 1);
+  assert.is(closed.filter(({ expected }) => expected === true).length, 100);
 });
 
 test('mount units that are enabled win over the fstab', () => {
