@@ -31,6 +31,9 @@ export interface RabbitMq extends AsyncDisposable {
 export interface RabbitMqOptions {
   /** Folder of its data and logs, kept afterwards. Default: a temporary folder, removed afterwards. */
   readonly directory?: string;
+  /** More lines of rabbitmq.conf, and plugins to enable. */
+  readonly configuration?: readonly string[];
+  readonly plugins?: readonly string[];
   /** Called with a line about each step. */
   readonly onProgress?: (line: string) => void;
 }
@@ -48,7 +51,7 @@ export async function startRabbitMq(options: RabbitMqOptions = {}): Promise<Rabb
   };
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await startOnce(directory, removeDirectory, options.onProgress ?? (() => {}));
+      return await startOnce(directory, removeDirectory, options);
     } catch (error) {
       // Another process may have taken a port between the look and the start.
       if (attempt < startAttempts && error instanceof Error && /eaddrinuse|already in use/i.test(error.message))
@@ -62,10 +65,11 @@ export async function startRabbitMq(options: RabbitMqOptions = {}): Promise<Rabb
 async function startOnce(
   directory: string,
   removeDirectory: () => Promise<void>,
-  onProgress: (line: string) => void,
+  options: RabbitMqOptions,
 ): Promise<RabbitMq> {
+  const { onProgress = () => {} } = options;
   const [port = 0, distributionPort = 0, epmdPort = 0] = await freePorts(3);
-  const env = await prepare(directory, { port, distributionPort, epmdPort });
+  const env = await prepare(directory, { port, distributionPort, epmdPort }, options);
   // In the foreground as a child of ours; otherwise the broker starts a daemon that outlives it.
   const epmd = spawnGroup([epmdProgram, '-port', String(epmdPort), '-address', '127.0.0.1'], env);
   let broker: ProcessGroup | undefined;
@@ -132,11 +136,15 @@ interface Ports {
 }
 
 /** Writes the configuration and gives the environment. The scripts are called past Debian's wrapper, which insists on the user rabbitmq and /var/lib. */
-async function prepare(directory: string, ports: Ports): Promise<Record<string, string>> {
+async function prepare(
+  directory: string,
+  ports: Ports,
+  { configuration = [], plugins = [] }: RabbitMqOptions,
+): Promise<Record<string, string>> {
   const at = (name: string) => join(directory, name);
   for (const name of ['home', 'data', 'log', 'schema', 'generated']) await mkdir(at(name), { recursive: true });
   await writeFile(at('environment.conf'), '');
-  await writeFile(at('enabled_plugins'), '[].\n');
+  await writeFile(at('enabled_plugins'), `[${plugins.join(',')}].\n`);
   await writeFile(
     at('rabbitmq.conf'),
     [
@@ -146,6 +154,7 @@ async function prepare(directory: string, ports: Ports): Promise<Record<string, 
       'log.file = false',
       'disk_free_limit.absolute = 50MB',
       'vm_memory_high_watermark.absolute = 512MB',
+      ...configuration,
       '',
     ].join('\n'),
   );

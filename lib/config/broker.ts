@@ -1,14 +1,23 @@
 import { z } from 'zod';
+import { parseBrokerUrls } from './broker-url.ts';
 import { bytes, seconds, wholeNumber } from './formats.ts';
 import { type Declarations, type SettingsOf, setting } from './setting.ts';
+
+const amqpUrls = z.string().superRefine((text, context) => {
+  try {
+    parseBrokerUrls(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+  }
+});
 
 /** RabbitMQ, its events and its leases. */
 export const brokerSettings = {
   amqpUrl: setting(
     'IMAGEBUILDER_AMQP_URL',
-    z.url({ protocol: /^amqps?$/, error: 'must be an amqp or amqps URL' }),
+    amqpUrls,
     'amqp://127.0.0.1:5672',
-    'RabbitMQ. With a password in it, use the secret `imagebuilder-amqp-url` instead.',
+    'RabbitMQ, or the nodes of its cluster, separated by commas. With a password in it, use the secret `imagebuilder-amqp-url` instead.',
   ),
   leaseMs: setting(
     'IMAGEBUILDER_LEASE',

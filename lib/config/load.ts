@@ -2,6 +2,8 @@ import { digestToken, type TokenHolder } from '../callers.ts';
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { type ApiSettings, apiSettings } from './api.ts';
 import { type BrokerSettings, brokerSettings } from './broker.ts';
+import { type BrokerCertificates, brokerCertificates } from './broker-certificates.ts';
+import { passwordsOf } from './broker-url.ts';
 import { certificateSettings, readTrust } from './certificates.ts';
 import { type EgressSettings, egressSettings } from './egress.ts';
 import { type FolderSettings, folderSettings } from './folders.ts';
@@ -12,7 +14,7 @@ import { type LimitSettings, limitSettings } from './limits.ts';
 import { type LogSettings, logSettings } from './log.ts';
 import { type PackageSettings, packageSettings } from './packages.ts';
 import { proxySettings, readProxies, secretsOfProxies } from './proxy.ts';
-import { type FunctionName, hiddenIn, passwordOfUrl, readSecrets, type Secrets, secretFiles } from './secrets.ts';
+import { type FunctionName, hiddenIn, readSecrets, type Secrets, secretFiles } from './secrets.ts';
 import type { Declarations, Setting, SettingsOf } from './setting.ts';
 import { type StoreSettings, storeSettings } from './store.ts';
 import { readTokensFile } from './tokens-file.ts';
@@ -23,7 +25,7 @@ import { type WorkerSettings, workerSettings } from './worker.ts';
 
 /** The configuration in groups. A composition hands each part the groups that the part needs, and no others. */
 export interface Config {
-  readonly broker: BrokerSettings;
+  readonly broker: BrokerSettings & { readonly certificates: BrokerCertificates };
   readonly wake: WakeSettings;
   readonly api: ApiSettings;
   readonly callers: CallerSettings;
@@ -92,12 +94,15 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
   const faults: RequestFault[] = [];
   const settings = readGroups(environment, faults);
   const secrets = readSecrets(environment.IMAGEBUILDER_SECRETS_DIRECTORY ?? '/var/openfaas/secrets', reader);
-  const broker = { ...settings.broker, amqpUrl: amqpUrlOf(secrets, faults) ?? settings.broker.amqpUrl };
   const callers = callersOf(secrets, faults);
   const { proxy, certificates, ...rest } = settings;
   const proxies = readProxies(proxy, environment, secrets.proxyCredentials || null, faults);
   const trust = readTrust(certificates, faults);
-  const { leaseMs } = broker;
+  const broker = {
+    ...{ ...settings.broker, amqpUrl: amqpUrlOf(secrets, faults) ?? settings.broker.amqpUrl },
+    certificates: brokerCertificates(secrets, trust.authorities, faults),
+  };
+  const { leaseMs } = settings.broker;
   const { heartbeatMs, buildTimeoutMs, execTimeoutMs } = settings.worker;
   if (leaseMs < 2 * heartbeatMs) {
     const message = `must be at least twice ${workerSettings.heartbeatMs.variable}`;
@@ -125,7 +130,7 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
     worker: { ...settings.worker, callbackSigningKey: secrets.callbackSigningKey || null },
     log: {
       ...settings.log,
-      secrets: [...passwordOfUrl(broker.amqpUrl), ...secretsOfProxies(proxies), ...hiddenIn(secrets)],
+      secrets: [...passwordsOf(broker.amqpUrl), ...secretsOfProxies(proxies), ...hiddenIn(secrets)],
     },
   };
 }
@@ -144,8 +149,11 @@ function readGroups(environment: Environment, faults: RequestFault[]): Groups {
 }
 
 function amqpUrlOf({ amqpUrl }: Secrets, faults: RequestFault[]): string | null {
-  if (!amqpUrl || brokerSettings.amqpUrl.schema.safeParse(amqpUrl).success) return amqpUrl || null;
-  faults.push({ path: `secret ${secretFiles.amqpUrl.file}`, message: 'must be an amqp or amqps URL' });
+  if (!amqpUrl) return null;
+  const { error } = brokerSettings.amqpUrl.schema.safeParse(amqpUrl);
+  if (error === undefined) return amqpUrl;
+  const message = error.issues.map((issue) => issue.message).join(', ');
+  faults.push({ path: `secret ${secretFiles.amqpUrl.file}`, message });
   return null;
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { passwordsOf } from './broker-url.ts';
 import { readTokensFile } from './tokens-file.ts';
 
 /** Every secret, once. Secrets are files in the secrets directory, each optional, and never environment variables. */
@@ -26,8 +27,27 @@ export const secretFiles = {
   amqpUrl: {
     file: 'imagebuilder-amqp-url',
     readers: everyFunction,
-    meaning: 'RabbitMQ’s URL with user and password; wins over IMAGEBUILDER_AMQP_URL.',
-    hidden: passwordOfUrl,
+    meaning: 'RabbitMQ’s URL, or several, with user and password; wins over IMAGEBUILDER_AMQP_URL.',
+    hidden: passwordsOf,
+  },
+  amqpCa: {
+    file: 'imagebuilder-amqp-ca',
+    readers: everyFunction,
+    meaning:
+      'Certificates (PEM) of the authorities that RabbitMQ’s certificate may come from, in place of the public ones.',
+    hidden: () => [],
+  },
+  amqpCertificate: {
+    file: 'imagebuilder-amqp-certificate',
+    readers: everyFunction,
+    meaning: 'Certificate (PEM) that RabbitMQ gets from its clients.',
+    hidden: () => [],
+  },
+  amqpKey: {
+    file: 'imagebuilder-amqp-key',
+    readers: everyFunction,
+    meaning: 'Private key (PEM) of that certificate.',
+    hidden: whole,
   },
   token: {
     file: 'imagebuilder-token',
@@ -126,15 +146,4 @@ function passwordsOfClouds(yaml: string): string[] {
     // The user of the secret reports that it cannot be parsed.
   }
   return found;
-}
-
-/** The password of a URL, as it is written there and as it is sent. */
-export function passwordOfUrl(url: string): string[] {
-  const encoded = URL.parse(url)?.password ?? '';
-  if (encoded === '') return [];
-  try {
-    return [encoded, decodeURIComponent(encoded)];
-  } catch {
-    return [encoded];
-  }
 }

@@ -1,4 +1,5 @@
-import { safeUrl } from '../errors.ts';
+import type { BrokerCertificates } from '../config/broker-certificates.ts';
+import { parseBrokerUrls } from '../config/broker-url.ts';
 import { createLog } from '../log.ts';
 import { type BrokerConnection, closeQuietly, openConnection } from '../queue/connection.ts';
 import { decodeJob } from '../queue/job.ts';
@@ -11,18 +12,22 @@ import type { Finding } from './finding.ts';
  * declared here.
  */
 
-const patienceMs = 5_000;
+/** Longer than a handshake may take: its own error says more. */
+const patienceMs = 8_000;
 /** The oldest version whose quorum queues have the features that leases need. */
 const leastVersion = [3, 10] as const;
 const what = 'RabbitMQ';
 /** Jobs that were given up which are named. */
 const named = 5;
 
-export async function lookAtBroker(amqpUrl: string): Promise<Finding> {
-  const where = safeUrl(amqpUrl);
+export async function lookAtBroker(amqpUrl: string, certificates?: BrokerCertificates): Promise<Finding> {
+  const where = parseBrokerUrls(amqpUrl)
+    .map((address) => address.where)
+    .join(', ');
   let version = '';
   await using connection = await openConnection({
     amqpUrl,
+    ...(certificates && { certificates }),
     name: 'imagebuilder doctor',
     setup: async (model) => {
       version = String(model.connection.serverProperties.version ?? '');

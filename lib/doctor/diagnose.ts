@@ -49,7 +49,9 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   const toolUser = withinLimit(limitsMs.quick, () => lookAtToolUser(settings.tools, workDirectory));
   const devices = withinLimit(limitsMs.quick, lookAtDevices);
   const states = folders.map(({ path }) => withinLimit(limitsMs.folder, (signal) => lookAtFolder(path, signal)));
-  const broker = withinLimit(limitsMs.broker, () => lookAtBroker(settings.broker.amqpUrl));
+  const broker = withinLimit(limitsMs.broker, () =>
+    lookAtBroker(settings.broker.amqpUrl, settings.broker.certificates),
+  );
   const stores = withinLimit(limitsMs.store, (signal) => lookAtStore(store, signal));
   const tools = withinLimit(limitsMs.quick, (signal) => lookAtTools(signal));
   const guests = withinLimit(limitsMs.guests, async () => {

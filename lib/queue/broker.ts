@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import { pause } from '../async.ts';
+import type { BrokerCertificates } from '../config/broker-certificates.ts';
 import type { Log } from '../log.ts';
 import type { NotificationWay, Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
@@ -65,6 +66,7 @@ export type Claim = 'won' | 'lost' | 'finished' | 'superseded';
 
 export interface BrokerOptions {
   readonly amqpUrl: string;
+  readonly certificates?: BrokerCertificates;
   readonly leaseMs: number;
   readonly eventRetentionSeconds: number;
   readonly eventRetentionBytes: number;
@@ -101,6 +103,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   const retention = { seconds: options.eventRetentionSeconds, bytes: options.eventRetentionBytes };
   const connection = await openConnection({
     amqpUrl: options.amqpUrl,
+    ...(options.certificates && { certificates: options.certificates }),
     name: options.name ?? 'imagebuilder',
     setup: (model) => declareTopology(model, retention, log),
     log,

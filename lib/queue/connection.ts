@@ -1,8 +1,11 @@
 import type { EventEmitter } from 'node:events';
-import { type Channel, type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
+import { type Channel, type ChannelModel, type ConfirmChannel, connect, credentials, type Options } from 'amqplib';
 import { sleep, within } from '../async.ts';
-import { ImageBuilderError, safeUrl, toImageBuilderError } from '../errors.ts';
+import type { BrokerCertificates } from '../config/broker-certificates.ts';
+import { type BrokerAddress, parseBrokerUrls } from '../config/broker-url.ts';
+import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { describeConnectionFailure } from './connection-failure.ts';
 
 /**
  * One connection to RabbitMQ that recovers by itself, by amqplib's own recovery. Nothing here waits without limit:
@@ -36,7 +39,10 @@ export interface QueueMessage {
 }
 
 export interface ConnectionOptions {
+  /** One URL, or several of the nodes of a cluster, which are tried in turn. */
   readonly amqpUrl: string;
+  /** For amqps. Default: the certificate authorities of Node, and no certificate of our own. */
+  readonly certificates?: BrokerCertificates;
   /** Shown in RabbitMQ's list of connections. */
   readonly name: string;
   /**
@@ -55,7 +61,9 @@ const retryAfterSeconds = 5;
 /** Starts connecting and returns at once, whether the broker is there or not. */
 export async function openConnection(options: ConnectionOptions): Promise<BrokerConnection> {
   const { log } = options;
-  const where = safeUrl(options.amqpUrl);
+  const nodes = createRotation(parseBrokerUrls(options.amqpUrl));
+  /** Why each node could not be connected to, since the last connection. */
+  const reasons = new Map<string, string>();
   let connected: ChannelModel | null = null;
   let blocked: string | null = null;
   let failure: unknown = null;
@@ -63,7 +71,15 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   let publisher: Promise<ConfirmChannel> | undefined;
   const returned = new Set<string>();
 
-  const recovering = await connect(withHeartbeat(options.amqpUrl), {
+  const { ca, certificate, key } = options.certificates ?? {};
+  const socketOptions = {
+    ...(ca && { ca: [...ca] }),
+    ...(certificate && { cert: certificate }),
+    ...(key && { key }),
+    ...(nodes.current().mechanism === 'external' && { credentials: credentials.external() }),
+  };
+  const recovering = await connect(nodes.target, {
+    ...socketOptions,
     timeout: handshakeTimeoutMs,
     noDelay: true,
     keepAlive: true,
@@ -82,38 +98,44 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
     connected = model;
     blocked = null;
     failure = null;
+    reasons.clear();
     usableSince = Date.now();
-    log.info('connected to RabbitMQ', { broker: where });
+    log.info('connected to RabbitMQ', { broker: nodes.current().where });
   });
   recovering.on('disconnect', (error) => {
     connected = null;
     failure = error;
     usableSince = null;
-    log.warn('the connection to RabbitMQ is gone', { broker: where, reason: error.message });
+    log.warn('the connection to RabbitMQ is gone', { broker: nodes.current().where, reason: error.message });
   });
   recovering.on('connect-failed', (error) => {
+    const node = nodes.current();
+    const known = error instanceof ImageBuilderError ? null : describeConnectionFailure(error, node);
+    const reason = known ?? reasonOf(error);
     // One line per outage and reason, not one per attempt.
-    if (!(failure instanceof Error) || failure.message !== error.message) {
-      log.warn('RabbitMQ cannot be used', { broker: where, reason: error.message });
-    }
+    if (reasons.get(node.where) !== reason) log.warn('RabbitMQ cannot be used', { broker: node.where, reason });
+    reasons.set(node.where, reason);
     failure = error;
+    nodes.next();
   });
   recovering.on('blocked', (reason) => {
     blocked = reason;
     usableSince = null;
-    log.warn('RabbitMQ takes no messages', { broker: where, reason });
+    log.warn('RabbitMQ takes no messages', { broker: nodes.current().where, reason });
   });
   recovering.on('unblocked', () => {
     blocked = null;
     usableSince = Date.now();
-    log.info('RabbitMQ takes messages again', { broker: where });
+    log.info('RabbitMQ takes messages again', { broker: nodes.current().where });
   });
   guard(recovering, log);
 
   const unreachable = (cause: unknown) => {
     if (failure instanceof ImageBuilderError) return failure;
-    const reason = blocked ?? reasonOf(failure ?? cause);
-    return new ImageBuilderError('broker.unreachable', `RabbitMQ at ${where} is out of reach: ${reason}`, {
+    const other = [[nodes.current().where, blocked ?? reasonOf(failure ?? cause)] as const];
+    const each = blocked === null && reasons.size > 0 ? [...reasons] : other;
+    const detail = each.map(([where, reason]) => `RabbitMQ at ${where} is out of reach: ${reason}`).join('; ');
+    return new ImageBuilderError('broker.unreachable', detail, {
       cause: cause ?? failure,
       retryAfterSeconds,
     });
@@ -256,10 +278,52 @@ function guard(emitter: EventEmitter, log: Log): void {
   emitter.on('handler-error', (error: Error) => log.error('a listener for RabbitMQ threw', { error }));
 }
 
-function withHeartbeat(amqpUrl: string): string {
-  const url = new URL(amqpUrl);
-  if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', String(heartbeatSeconds));
-  return url.href;
+interface Rotation {
+  current(): BrokerAddress;
+  next(): void;
+  /** The current node, as amqplib takes it: it reads the object anew for each attempt. */
+  readonly target: Options.Connect;
+}
+
+function createRotation(addresses: readonly [BrokerAddress, ...BrokerAddress[]]): Rotation {
+  let index = 0;
+  const current = () => addresses[index % addresses.length] ?? addresses[0];
+  return {
+    current,
+    next() {
+      index += 1;
+    },
+    target: {
+      get protocol() {
+        return current().tls ? 'amqps' : 'amqp';
+      },
+      get hostname() {
+        return current().host;
+      },
+      get port() {
+        return current().port;
+      },
+      get username() {
+        return current().user;
+      },
+      get password() {
+        return current().password;
+      },
+      // amqplib decodes it.
+      get vhost() {
+        return encodeURIComponent(current().vhost);
+      },
+      get heartbeat() {
+        return current().heartbeatSeconds ?? heartbeatSeconds;
+      },
+      get frameMax() {
+        return current().frameMax ?? undefined;
+      },
+      get channelMax() {
+        return current().channelMax ?? undefined;
+      },
+    } as Options.Connect,
+  };
 }
 
 function reasonOf(error: unknown): string {

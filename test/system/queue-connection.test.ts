@@ -1,22 +1,35 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
+import type { BrokerCertificates } from '#lib/config/broker-certificates.ts';
 import { lookAtBroker } from '#lib/doctor/broker.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import { submit } from '#lib/queue/submit.ts';
 import { rights } from '#lib/queue/topology.ts';
+import { type Authority, makeAuthority } from '../../lab/servers/authority.ts';
 import { startCaller } from '../../lab/servers/caller.ts';
+import { listen } from '../../lab/servers/listen.ts';
+import { freePorts } from '../../lab/servers/ports.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
+import { makeCertificate } from '../unit/fetch/certificate.ts';
 
 /** How RabbitMQ is reached, and what its users may do. */
 
 interface Context {
   rabbitmq: RabbitMq;
+  authority: Authority;
+  tlsPort: number;
+  stompPort: number;
 }
 
 const test = suite<Context>('queue-connection');
@@ -34,9 +47,27 @@ const users = {
 } as const satisfies Record<string, readonly string[]>;
 type User = keyof typeof users;
 const password = 'hush-hush';
+/** Characters that mean something in URLs, and some beyond ASCII. */
+const oddPassword = 'p/a?s#s@w:ö%rd, €';
+let directory = '';
 
 test.before(async (context) => {
-  context.rabbitmq = await startRabbitMq();
+  directory = await mkdtemp(join(tmpdir(), 'queue-connection-'));
+  const authority = await makeAuthority(directory);
+  const [tlsPort = 0, stompPort = 0] = await freePorts(2);
+  Object.assign(context, { authority, tlsPort, stompPort });
+  context.rabbitmq = await startRabbitMq({
+    plugins: ['rabbitmq_stomp'],
+    configuration: [
+      `stomp.listeners.tcp.1 = 127.0.0.1:${stompPort}`,
+      `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
+      `ssl_options.cacertfile = ${authority.ca.certificateFile}`,
+      `ssl_options.certfile = ${authority.server.certificateFile}`,
+      `ssl_options.keyfile = ${authority.server.keyFile}`,
+      'ssl_options.verify = verify_peer',
+      'ssl_options.fail_if_no_peer_cert = true',
+    ],
+  });
   const erlang = (text: string) => `<<${JSON.stringify(text)}>>`;
   const steps = Object.entries(users).flatMap(([name, [configure, write, read]]) => {
     const patterns = [configure, write, read].map(erlang).join(', ');
@@ -49,19 +80,29 @@ test.before(async (context) => {
     ];
   });
   await context.rabbitmq.control(['eval', `rabbit_vhost:add(<<"empty">>, <<"t">>), ${steps.join(', ')}.`]);
+  await context.rabbitmq.control(['add_user', 'jürgen', oddPassword]);
+  await context.rabbitmq.control(['add_vhost', 'café/1']);
+  await context.rabbitmq.control(['set_permissions', '-p', 'café/1', 'jürgen', ...Object.values(rights)]);
 });
 test.after(async ({ rabbitmq }) => {
   await rabbitmq[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
 });
 
 const urlOf = ({ rabbitmq }: Context, user: User, vhost = '') =>
   `${rabbitmq.url.replace('//', `//${encodeURIComponent(user)}:${password}@`)}${vhost}`;
 
-const open = (amqpUrl: string, write: (line: string) => void = () => {}) =>
+const open = (amqpUrl: string, write: (line: string) => void = () => {}, certificates = noCertificates) =>
   openBroker({
+    certificates,
     ...{ amqpUrl, leaseMs: 90_000, eventRetentionSeconds: 3_600, eventRetentionBytes: 50_000_000 },
     log: createLog({ level: 'warn', write }),
   });
+
+const noCertificates: BrokerCertificates = { ca: null, certificate: null, key: null };
+const certificatesOf = ({ authority: { ca, client } }: Context) => ({
+  ...{ ca: [ca.certificate], certificate: client.certificate, key: client.key },
+});
 
 const errorOf = async (work: Promise<unknown>): Promise<ImageBuilderError> => {
   const error = await work.catch((thrown: unknown) => thrown);
@@ -124,5 +165,99 @@ test('the doctor names each right that is missing, and the jobs that lie aside',
     /lacks configure on \^imagebuilder\\\., write on \^amq\\\.default\$$/,
   );
 });
+
+test('users, passwords and virtual hosts may have any characters, and no part of a password is shown', async (context) => {
+  const [user, secret, vhost] = ['jürgen', oddPassword, 'café/1'].map(encodeURIComponent);
+  const lines: string[] = [];
+  const at = (given: string) => context.rabbitmq.url.replace('//', `//${user}:${given}@`);
+  await using broker = await open(`${at(secret ?? '')}/${vhost}`, (line) => lines.push(line));
+  await broker.ledger.ready();
+  assert.is(await broker.jobs.depth(), 0);
+  await using refused = await open(`${at(`${secret}x`)}/${vhost}`, (line) => lines.push(line));
+  const { message } = await errorOf(refused.jobs.depth());
+  assert.match(message, /caf%C3%A9%2F1 is out of reach: it refuses the user or the password/);
+  for (const part of [oddPassword, secret ?? '', 'jürgen', 'j%C3%BCrgen']) {
+    assert.not.ok(
+      [message, ...lines].some((text) => text.includes(part)),
+      part,
+    );
+  }
+});
+
+test('TLS with a private CA and a client certificate', async (context) => {
+  const certificates = certificatesOf(context);
+  const url = `amqps://declares:${password}@127.0.0.1:${context.tlsPort}`;
+  await using broker = await open(url, () => {}, certificates);
+  await broker.ledger.ready();
+  const { ok, detail } = await lookAtBroker(url, certificates);
+  assert.is(ok, true, detail);
+});
+
+test('of several nodes those that are away are passed over, at first and when the connection is gone', async (context) => {
+  const [gone = 0] = await freePorts(1);
+  const tls = `amqps://127.0.0.1:${context.tlsPort}`;
+  const url = `amqp://declares:${password}@127.0.0.1:${gone}, ${context.rabbitmq.url}, ${tls}`;
+  const lines: string[] = [];
+  await using broker = await open(url, (line) => lines.push(line), certificatesOf(context));
+  await broker.ledger.ready();
+  await context.rabbitmq.closeAllConnections();
+  for (const end = Date.now() + 10_000; !lines.some((line) => line.includes('is gone')) && Date.now() < end; )
+    await delay(20);
+  await broker.ledger.ready();
+  assert.is(await broker.jobs.depth(), 0);
+  await using nowhere = await open(`amqp://127.0.0.1:${gone}, amqp://127.0.0.1:${gone}/other`);
+  await delay(1_500);
+  const { message } = await errorOf(nowhere.jobs.depth());
+  assert.match(message, /nothing listens on port [0-9]+ of 127\.0\.0\.1.*; RabbitMQ at .*\/other is out of reach/);
+});
+
+test('each thing that can be wrong with an address is named for what it is', async (context) => {
+  const { rabbitmq, tlsPort, stompPort } = context;
+  const all = certificatesOf(context);
+  const stopped = makeCertificate(-1);
+  await using old = await listenTls(stopped);
+  await using http = await listen(createServer((_request, response) => response.end('no broker')));
+  const { port } = rabbitmq;
+  const withUser = (scheme: string, rest: string) => `${scheme}://declares:${password}@${rest}`;
+  const cases: readonly (readonly [url: string, RegExp, BrokerCertificates?])[] = [
+    [
+      withUser('amqp', `127.0.0.1:${port}/nope`),
+      /the virtual host "nope" is not there, or the user has no rights in it/,
+    ],
+    [`amqp://declares:wrong@127.0.0.1:${port}`, /it refuses the user or the password \(ACCESS_REFUSED\)/],
+    [withUser('amqps', `127.0.0.1:${port}`), /no TLS is spoken on port/],
+    [withUser('amqp', `127.0.0.1:${tlsPort}`), /does not speak AMQP without TLS \(amqps is for the TLS port\)/],
+    [withUser('amqp', `127.0.0.1:${http.port}`), /speaks HTTP, such as RabbitMQ's management/],
+    [withUser('amqps', `127.0.0.1:${http.port}`), /no TLS is spoken on port/],
+    [withUser('amqp', `127.0.0.1:${stompPort}`), /gives no answer: .*STOMP|does not speak AMQP.*STOMP/],
+    [withUser('amqp', 'rabbit.invalid'), /the name rabbit\.invalid does not resolve/],
+    [
+      withUser('amqps', `127.0.0.1:${tlsPort}`),
+      /an authority that is not known here.*imagebuilder-amqp-ca/,
+      { ...all, ca: null },
+    ],
+    [withUser('amqps', `localhost:${tlsPort}`), /its certificate is for another host than localhost/, all],
+    [
+      withUser('amqps', `127.0.0.1:${old.port}`),
+      /its certificate has expired/,
+      { ...noCertificates, ca: [stopped.cert] },
+    ],
+    [withUser('amqps', `127.0.0.1:${tlsPort}`), /it wants a client certificate/, { ...noCertificates, ca: all.ca }],
+  ];
+  await Promise.all(
+    cases.map(async ([url, pattern, certificates]) => {
+      const { detail } = await lookAtBroker(url, certificates ?? noCertificates);
+      assert.match(detail, pattern);
+      assert.not.match(detail, password);
+    }),
+  );
+});
+
+/** A server that ends each connection after the handshake. */
+async function listenTls(certificate: { readonly cert: string; readonly key: string }) {
+  const server = createTlsServer(certificate, (socket) => socket.destroy());
+  server.on('tlsClientError', () => {});
+  return await listen(server);
+}
 
 test.run();

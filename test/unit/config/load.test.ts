@@ -7,6 +7,7 @@ import { loadConfig } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
+import { makeCertificate } from '../fetch/certificate.ts';
 
 test('without any environment every setting has its default', () => {
   const config = loadConfig({});
@@ -73,6 +74,10 @@ test('a function reads its own secrets only', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
   try {
     for (const { file } of Object.values(secretFiles)) await writeFile(join(directory, file), `amqp://u:${file}@host`);
+    const { cert, key } = makeCertificate();
+    await writeFile(join(directory, 'imagebuilder-amqp-ca'), cert);
+    await writeFile(join(directory, 'imagebuilder-amqp-certificate'), cert);
+    await writeFile(join(directory, 'imagebuilder-amqp-key'), key);
     await writeFile(
       join(directory, 'imagebuilder-tokens'),
       `callers: [{ name: a, role: read, token: ${'t'.repeat(32)} }]`,

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
-/** A self-signed certificate of 127.0.0.1 for a day, and its key, both in PEM (X.509 in DER: RFC 5280, X.690). */
-export function makeCertificate(): { readonly cert: string; readonly key: string } {
+/** A self-signed certificate of 127.0.0.1, by default for a day from now, and its key, both in PEM (X.509 in DER: RFC 5280, X.690). */
+export function makeCertificate(lastDay = 1): { readonly cert: string; readonly key: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const ecdsaWithSha256 = sequence(objectId('2a8648ce3d040302'));
   const name = sequence(der(0x31, sequence(objectId('550403'), der(0x0c, Buffer.from('127.0.0.1')))));
@@ -13,7 +13,7 @@ export function makeCertificate(): { readonly cert: string; readonly key: string
     der(0x02, Buffer.concat([Buffer.of(1), randomBytes(8)])),
     ecdsaWithSha256,
     name,
-    sequence(time(Date.now() - dayMs), time(Date.now() + dayMs)),
+    sequence(time(Date.now() - 3 * dayMs), time(Date.now() + lastDay * dayMs)),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, sequence(alternativeName)),

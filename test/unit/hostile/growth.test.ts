@@ -39,6 +39,7 @@ import { parseExtlinux, parseLoaderEntry } from '#lib/boot/loader-entries.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/boot/lz4.ts';
 import { parseBootMounts, parseTree } from '#lib/boot/tree.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
+import { parseBrokerUrls, passwordsOf } from '#lib/config/broker-url.ts';
 import { parseGlanceProperties } from '#lib/config/glance-properties.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
@@ -137,6 +138,14 @@ function ramdiskOf(bytes: Buffer): void {
   }
 }
 
+function brokersOf(text: string): unknown {
+  try {
+    return parseBrokerUrls(text);
+  } catch {
+    return null;
+  }
+}
+
 const parsers: readonly Growing[] = [
   { name: 'lines of a process', run: (text) => through(text, 16), frames: [['a', '\r']] },
   { name: 'the end of a log', run: (text) => lastLines(text, 20) },
@@ -177,6 +186,14 @@ const parsers: readonly Growing[] = [
       ['a="', '"'],
       ['a=', ',b=1'],
       ['{"a": "', '"}'],
+    ],
+  },
+  {
+    name: 'URLs of RabbitMQ',
+    run: (text) => [brokersOf(text), passwordsOf(text)],
+    frames: [
+      ['amqp://u:', '@h'],
+      ['amqp://h', 'amqp://'],
     ],
   },
   {
