@@ -29,6 +29,7 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly foreignArchitecture?: readonly string[];
   readonly allowDowngrades?: boolean;
   readonly hold?: readonly string[];
+  readonly bootCheck?: boolean;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;

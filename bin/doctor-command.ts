@@ -32,11 +32,11 @@ export async function doctor({ json = false }: { readonly json?: boolean }): Pro
 async function begin(): Promise<AsyncGenerator<Finding, Diagnosis>> {
   try {
     const config = loadConfig();
-    const { broker, folders, guest, http, limits, store, tools } = config;
+    const { broker, folders, guest, http, image, limits, store, tools } = config;
     const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
     const log = createLog({ level: 'error', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
     return diagnose({
-      settings: { broker, folders, guest, limits, store, tools },
+      settings: { broker, folders, guest, image, limits, store, tools },
       store: {
         settings: { ...folders, ...store, ...http },
         openStack,

@@ -86,6 +86,7 @@ withGateway(program.command('build'))
   .option('--allow-downgrades', 'let packages named with an older version replace newer ones')
   .option('--hold <name>', 'a package to put on hold in the image; may be repeated', collect)
   .option('--output-format <format>', 'format of the finished image: qcow2 (default) or raw')
+  .option('--boot-check', 'boot the finished image before it is stored')
   .option('--ticket-id <id>', 'your name for the build (default: a new one)')
   .option('--progress-trigger <exchange>', 'RabbitMQ exchange or queue that gets the events')
   .option('--cancel-url <url>', 'polled during the build; "building": false cancels it')
@@ -102,6 +103,7 @@ withGateway(program.command('build'))
       'allowDowngrades',
       'hold',
       'outputFormat',
+      'bootCheck',
       'ticketId',
       'progressTrigger',
       'cancelUrl',

@@ -44,6 +44,7 @@ export function buildRequest<Base extends z.ZodType>(base: Base) {
     allow_downgrades: z.boolean({ error: 'must be true or false' }).default(false),
     hold_packages: z.array(PackageName).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
     output_format: OutputFormat.default('qcow2'),
+    boot_check: z.boolean({ error: 'must be true or false' }).default(false),
     progress_trigger: ExchangeName,
     callback_url: HttpUrl.nullable().optional(),
   });

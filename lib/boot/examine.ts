@@ -1,3 +1,4 @@
+import { isEsp } from './disk-loaders.ts';
 import { lackingUsual, lostDrivers } from './drivers.ts';
 import type { BootFault } from './fault.ts';
 import { initrdPaths, kernelFaults } from './kernels.ts';
@@ -14,15 +15,17 @@ export interface Examination {
   readonly unchecked: readonly string[];
   /** True for an image that has neither a kernel nor a boot loader. */
   readonly isBare: boolean;
-  /** Path of the kernel that starts by itself; null where that is not known. */
+  /** Version of the kernel that starts by itself; null where that is not known. */
   readonly kernel: string | null;
+  /** The firmwares for which the image has a boot loader. */
+  readonly firmwares: readonly ('bios' | 'uefi')[];
 }
 
 /** Looks for everything that could keep an image from booting, whoever has caused it. */
 export function examineBoot(view: BootView): Examination {
   const menus = menuFaults(view);
   const loaders = loaderFaults(view);
-  const hasLoader = menus.paths.length > 0 || view.efiLoaders.size > 0 || view.biosLoader !== null;
+  const hasLoader = menus.paths.length > 0 || view.efiLoaders.size > 0 || view.onDisk.bios !== null;
   const unchecked = [
     ...menus.unchecked,
     ...(hasLoader ? [] : ['the image has no boot loader that is known here']),
@@ -34,8 +37,21 @@ export function examineBoot(view: BootView): Examination {
     isDoubtful: lookedInto(view).some(([, { modules, initrd }]) => lackingUsual(modules, initrd).length > 0),
     unchecked,
     isBare: !hasLoader && view.kernels.length === 0,
-    kernel: menus.kernel,
+    kernel: /\/(?:vmlinuz|vmlinux|kernel)-([^/]+)$/.exec(menus.kernel ?? '')?.[1] ?? null,
+    firmwares: firmwaresOf(view),
   };
+}
+
+/** A new machine's firmware for UEFI knows one program. */
+function firmwaresOf({ tree, onDisk }: BootView): ('bios' | 'uefi')[] {
+  const esp = tree.mounts.find(({ partition }) => isEsp(partition));
+  const folders =
+    esp === undefined
+      ? []
+      : ['EFI', 'efi'].flatMap((name) => [`${esp.target}/${name}/BOOT`, `${esp.target}/${name}/boot`]);
+  const names = folders.flatMap((folder) => tree.namesIn(folder)).map((name) => name.toLowerCase());
+  const hasEfi = esp === undefined ? onDisk.hasEfiProgram : names.includes('bootx64.efi');
+  return [...(onDisk.hasBootCode ? ['bios' as const] : []), ...(hasEfi ? ['uefi' as const] : [])];
 }
 
 export interface Comparison {

@@ -92,25 +92,33 @@ const properties = { literalContextBits: 3, literalPositionBits: 0, positionBits
 /** The decompressor lies before the packed part, with another size in each version. */
 const packedFrom = 512 + 1024;
 const packedTo = 512 + 8192;
-/** Bytes that may be decompressed in search of the beginning. */
-const searchBytes = 64 * 2 ** 20;
+const maximumUnpackedBytes = 2 * 2 ** 20;
+/** Bytes that are decompressed at a possible beginning: data from a wrong place soon contradicts itself. */
+const glanceBytes = 256;
+const lookBytes = 32 * 1024;
+/** Most beginnings that get the longer look. */
+const maximumLooks = 64;
 
 /** The modules of a core image, of which `core` is the beginning; null where it is not one of GRUB. */
 export function parseCoreImage(core: Buffer): GrubImage | null {
   if (core.length < packedTo) return null;
   const packedBytes = core.readUInt32LE(512 + 8);
   const sizeBytes = core.readUInt32LE(512 + 12);
-  if (packedBytes === 0 || packedBytes > maximumCoreBytes || sizeBytes < packedBytes || sizeBytes > 4 * 2 ** 20) {
+  if (
+    packedBytes === 0 ||
+    packedBytes > maximumCoreBytes ||
+    sizeBytes < packedBytes ||
+    sizeBytes > maximumUnpackedBytes
+  ) {
     return null;
   }
-  let left = searchBytes;
-  for (let at = packedFrom; at < packedTo && left > 0; at++) {
+  for (let at = packedFrom, looks = 0; at < packedTo && looks < maximumLooks; at++) {
     if (core[at] !== 0) continue;
-    left -= 64 * 1024;
-    // Data from a wrong place soon contradicts itself, mostly; the first part shows whether it does.
     const packed = core.subarray(at, at + packedBytes);
-    if (decompressLzma(packed, Math.min(sizeBytes, 32 * 1024), properties) === null) continue;
-    left -= sizeBytes;
+    if (decompressLzma(packed, Math.min(sizeBytes, glanceBytes), properties) === null) continue;
+    looks += 1;
+    if (decompressLzma(packed, Math.min(sizeBytes, lookBytes), properties) === null) continue;
+    looks += maximumLooks / 4;
     const memory = decompressLzma(packed, sizeBytes, properties);
     const image = memory === null ? null : parseGrubImage(memory, 32);
     if (image !== null) return image;

@@ -21,7 +21,7 @@ export interface InitrdOptions extends Pick<UnpackLimits, 'unprivilegedIds' | 's
 }
 
 /** An initial ramdisk unpacks in the memory of the machine that boots it. More than this is not read. */
-const maximumUnpackedBytes = 2 * 2 ** 30;
+const maximumUnpackedBytes = 2 ** 30;
 const maximumModules = 20_000;
 
 type Compression = 'gzip' | 'zstd' | 'xz' | 'bzip2' | 'lz4';
@@ -98,7 +98,7 @@ async function unpackInto(
   const push = (chunk: Buffer) => {
     unpackedBytes += chunk.length;
     if (unpackedBytes > maximumUnpackedBytes) {
-      throw new ImageBuilderError('image.too_large', 'it unpacks to more than 2 GiB');
+      throw new ImageBuilderError('image.too_large', 'it unpacks to more than 1 GiB');
     }
     reader.push(chunk);
   };

@@ -1,4 +1,5 @@
 import type { Partition } from '../image/partition.ts';
+import { isEsp } from './disk-loaders.ts';
 import type { BootFault } from './fault.ts';
 import { type GrubPath, parseGrubConfig, parsePrefix } from './grub-config.ts';
 import type { GrubImage } from './grub-image.ts';
@@ -9,8 +10,8 @@ import type { BootView } from './view.ts';
 /** Faults of the boot loaders themselves: whether they can read the partition table and find their menu. */
 export function loaderFaults(view: BootView): BootFault[] {
   const faults: BootFault[] = [];
-  if (view.biosLoader !== null)
-    faults.push(...grubFaults(view, 'the boot loader for BIOS', view.biosLoader, 'i386-pc'));
+  if (view.onDisk.bios !== null)
+    faults.push(...grubFaults(view, 'the boot loader for BIOS', view.onDisk.bios, 'i386-pc'));
   for (const [path, { grub, isShim }] of view.efiLoaders) {
     if (isShim) faults.push(...shimFaults(view, path));
     else if (grub !== null) faults.push(...efiFaults(view, path, grub));
@@ -20,10 +21,6 @@ export function loaderFaults(view: BootView): BootFault[] {
     faults.push({ id: 'esp-empty', message: `no boot loader that is known here is left in ${esp.target}` });
   }
   return faults;
-}
-
-function isEsp({ type }: Partition): boolean {
-  return type === 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b' || type === 'mbr:ef';
 }
 
 /** Shim starts the GRUB beside it, or, as the loader of removable disks, the program that looks for others. */

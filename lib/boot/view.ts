@@ -1,6 +1,7 @@
 import type { ImageInspection } from '../image/inspection.ts';
 import type { Partition } from '../image/partition.ts';
 import { type Bundle, openBundle } from './bundle.ts';
+import type { DiskLoaders } from './disk-loaders.ts';
 import { type KernelModules, parseKernelModules } from './drivers.ts';
 import { type GrubImage, parseGrubImage } from './grub-image.ts';
 import { type Initrd, type InitrdOptions, readInitrd } from './initrd.ts';
@@ -21,8 +22,7 @@ export interface BootView {
   readonly texts: ReadonlyMap<string, string>;
   /** Programs of boot loaders on the EFI system partition, by path. */
   readonly efiLoaders: ReadonlyMap<string, EfiLoader>;
-  /** The loader in the gap or the BIOS boot partition; null where there is none that is known. */
-  readonly biosLoader: GrubImage | null;
+  readonly onDisk: DiskLoaders;
   /** Initial ramdisks that were handed out, by path. */
   readonly initrds: ReadonlyMap<string, Initrd>;
   readonly modules: ReadonlyMap<string, KernelModules>;
@@ -41,8 +41,7 @@ export interface EfiLoader {
 
 /** The parts of a disk that no guest can change. */
 export interface BootDisk extends Pick<ImageInspection, 'partitions' | 'partitionTable'> {
-  /** The boot loader for BIOS; null where there is none that is known. */
-  readBiosLoader(): Promise<GrubImage | null>;
+  readLoaders(): Promise<DiskLoaders>;
 }
 
 export interface ViewOptions extends InitrdOptions {
@@ -60,7 +59,7 @@ export async function readBootView(path: string, options: ViewOptions): Promise<
   const view = {
     tree,
     ...{ partitions: disk.partitions, partitionTable: disk.partitionTable, kernels },
-    biosLoader: await disk.readBiosLoader(),
+    onDisk: await disk.readLoaders(),
     packaged: (await text('kernels')).split('\n').filter((line) => line !== ''),
     makesInitrds: bundle.names.some((name) => name.startsWith('maker:')),
     texts: new Map<string, string>(),

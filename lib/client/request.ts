@@ -13,6 +13,7 @@ export interface RequestFlags {
   readonly foreignArchitectures?: readonly string[];
   readonly allowDowngrades?: boolean;
   readonly hold?: readonly string[];
+  readonly bootCheck?: boolean;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;
@@ -50,6 +51,7 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
     ...(flags.allowDowngrades === true ? { allow_downgrades: true } : {}),
     ...(flags.hold === undefined ? {} : { hold_packages: flags.hold }),
     ...(flags.outputFormat === undefined ? {} : { output_format: flags.outputFormat }),
+    ...(flags.bootCheck === undefined ? {} : { boot_check: flags.bootCheck }),
     progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,
   };
 }

@@ -12,6 +12,7 @@ import { readResources, resourceFindings } from './resources.ts';
 import { lookAtStore } from './store.ts';
 import { lookAtToolUser } from './tool-user.ts';
 import { lookAtTools, toolFindings } from './tools.ts';
+import { lookAtTrials } from './trials.ts';
 
 /**
  * Looks at everything that decides about builds on this machine or in this pod, side by side; a look that hangs does
@@ -20,7 +21,7 @@ import { lookAtTools, toolFindings } from './tools.ts';
 
 export interface DoctorInputs {
   /** The settings that a worker here would have. */
-  readonly settings: Pick<Config, 'broker' | 'folders' | 'guest' | 'limits' | 'store' | 'tools'>;
+  readonly settings: Pick<Config, 'broker' | 'folders' | 'guest' | 'image' | 'limits' | 'store' | 'tools'>;
   readonly store: StoreInputs;
 }
 
@@ -54,6 +55,7 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   );
   const stores = withinLimit(limitsMs.store, (signal) => lookAtStore(store, signal));
   const tools = withinLimit(limitsMs.quick, (signal) => lookAtTools(signal));
+  const trials = withinLimit(limitsMs.quick, () => lookAtTrials(settings.image.bootCheck));
   const guests = withinLimit(limitsMs.guests, async () => {
     const work = await states[0];
     return await lookAtGuests(
@@ -76,6 +78,7 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   yield* tell('found' in toolStates ? toolFindings(toolStates.found, relevant) : findingsOf('tools', toolStates));
   yield* tell('found' in state ? guestFindings(state.found) : findingsOf('guest', state));
   const guest = 'found' in state && !('unavailable' in state.found.choice) ? state.found.choice : null;
+  yield* tell(findingsOf('boot check', await trials));
   yield* tell(resourceFindings(readResources(), settings.guest, guest));
   return { ok: findings.every(({ ok }) => ok), guest, todo: todoOf(findings) };
 }

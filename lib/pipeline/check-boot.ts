@@ -1,6 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { compareBoot, examineBoot } from '../boot/examine.ts';
+import { compareBoot, type Examination, examineBoot } from '../boot/examine.ts';
 import { collectBootFiles } from '../boot/probe.ts';
 import { type BootDisk, type BootView, readBootView } from '../boot/view.ts';
 import { ImageBuilderError } from '../errors.ts';
@@ -15,23 +15,31 @@ export interface CheckedImage {
   readonly place: GuestPlace;
 }
 
+export interface BootFindings extends Pick<Examination, 'kernel' | 'firmwares'> {
+  /** For people. */
+  readonly warnings: readonly string[];
+}
+
+/** For an image whose files were not looked at. */
+export const noFindings: BootFindings = { warnings: [], kernel: null, firmwares: [] };
+
 /**
  * Looks whether a changed image still boots, by the files that `OpenImage.seal` has taken out of it. Only where these
  * leave a doubt, the base image is opened once more: faults that it had as well are none of this build's. Resolves with
- * warnings for people. Throws `image.unbootable` with the reason.
+ * the findings. Throws `image.unbootable` with the reason.
  */
 export async function checkBoot(
   bootFiles: string,
   image: CheckedImage,
   tools: BuildTools,
   context: LimitedContext,
-): Promise<string[]> {
+): Promise<BootFindings> {
   const { boot } = image.inspected;
-  if (boot === null) return [];
+  if (boot === null) return noFindings;
   const view = await read(bootFiles, boot, image, tools, context);
-  const { faults, isDoubtful, unchecked } = examineBoot(view);
+  const { faults, isDoubtful, unchecked, kernel, firmwares } = examineBoot(view);
   for (const what of unchecked) context.reporter.log(`boot check: ${plain(what)}`);
-  if (!isDoubtful && faults.length === 0) return [];
+  if (!isDoubtful && faults.length === 0) return { warnings: [], kernel, firmwares };
 
   const base = await readBase(boot, image, tools, context);
   const { added, inherited } = compareBoot(view, base);
@@ -41,7 +49,7 @@ export async function checkBoot(
     throw new ImageBuilderError('image.unbootable', `the changed image would not boot: ${reasons}`);
   }
   for (const { message } of inherited) context.reporter.log(`boot check: as in the base image, ${plain(message)}`);
-  return added.map(({ message }) => plain(message));
+  return { warnings: added.map(({ message }) => plain(message)), kernel, firmwares };
 }
 
 async function read(

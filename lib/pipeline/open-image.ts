@@ -25,9 +25,10 @@ export interface OpenImage extends AsyncDisposable {
   use<Resource extends AsyncDisposable>(resource: Resource): Resource;
   /**
    * Cleans up inside, and closes the image: afterwards its disk holds every change, and no process has it open. Resolves
-   * with the path of the files that it boots by, in the work directory, where these have changed, or else with null.
+   * with the path of the files that it boots by, in the work directory, where these have changed or `always` is true, or
+   * else with null.
    */
-  seal(): Promise<string | null>;
+  seal(always: boolean): Promise<string | null>;
 }
 
 export interface OpenImageOptions {
@@ -90,12 +91,12 @@ export async function openImage(
   return {
     ...{ session, warnings, warn, facts, proxy, caches },
     use: (resource) => users.use(resource),
-    async seal() {
+    async seal(always) {
       await users.disposeAsync();
       await closedMounts.assertUntouched();
       const sealed = await sealImage(session, pristine);
       for (const warning of sealWarnings(sealed)) warn(warning);
-      const bootFiles = hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
+      const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);
       await session.close();
       await kept.disposeAsync();

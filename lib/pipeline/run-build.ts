@@ -5,13 +5,14 @@ import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
+import { assertTrials } from '../guest/vm/trial.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Store } from '../store/store.ts';
 import { type BaseContent, readBaseContent } from './base-content.ts';
-import { checkBoot } from './check-boot.ts';
+import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { hideAnswers } from './hide-answers.ts';
@@ -20,6 +21,7 @@ import { makeRoomInCaches } from './make-room.ts';
 import { openImage } from './open-image.ts';
 import { describeBase, imageName } from './result.ts';
 import { runStep } from './step.ts';
+import { tryBoot } from './try-boot.ts';
 import { openWorkDirectory } from './work-directory.ts';
 
 export interface Build {
@@ -115,6 +117,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     return value;
   };
 
+  const isTried = request.boot_check || settings.bootCheck;
+  if (isTried) await assertTrials();
+
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
 
@@ -157,10 +162,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       () => install(wanted, apt, change, tools, context),
     );
 
-    const bootWarnings = await step('seal', 'cleaning up inside the image', async () => {
+    const boots = await step('seal', 'cleaning up inside the image', async () => {
       inside = null;
-      const bootFiles = await image.seal();
-      if (bootFiles === null) return [];
+      const bootFiles = await image.seal(isTried);
+      if (bootFiles === null) return noFindings;
       return await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
     });
 
@@ -178,7 +183,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     const name = imageName(series, request.ticket_id, buildId, inspected.format);
     const artifacts = await step('check', 'checking the new image', async () => {
       await reading.whole();
-      return await inspected.check(path, name, { signal, onProgress });
+      const checked = await inspected.check(path, name, { signal, onProgress });
+      if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
+      return checked;
     });
 
     const [stored] = await step('upload', `putting the image into the ${store.kind} store`, async () => {
@@ -188,7 +195,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
       return await store.put(artifacts, origin, { signal, onProgress });
     });
-    const warnings = [...image.warnings, ...bootWarnings];
+    const warnings = [...image.warnings, ...boots.warnings];
     const optional = { ...(removed.length === 0 ? {} : { removed }), ...(warnings.length === 0 ? {} : { warnings }) };
     return { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) };
   });

@@ -85,7 +85,7 @@ export const networkModules = ['virtio_net'];
  * Memory for translated code. QEMU's own default is an eighth of the memory of the machine up to 1 GiB, which counts
  * against the limit of a container without making builds faster.
  */
-const translationMiB = 256;
+export const translationMiB = 256;
 
 /** The emulators by architecture, and the Debian packages that have them. */
 export const emulators: Readonly<Record<string, { readonly name: string; readonly package: string }>> = {
@@ -143,7 +143,7 @@ export async function findMachine(architecture: string = workerArchitecture): Pr
  * All features of the emulator but fast string instructions: Linux would copy memory by them, and they are emulated
  * byte by byte.
  */
-const emulatedCpu = 'max,-erms,-fsrm';
+export const emulatedCpu = 'max,-erms,-fsrm';
 
 /** Starts a kernel half a second sooner than SeaBIOS; part of qemu-system-data. */
 const quickFirmware = '/usr/share/qemu/qboot.rom';
@@ -152,7 +152,7 @@ const quickFirmware = '/usr/share/qemu/qboot.rom';
 export const deviceModules = ['virtio_blk', 'virtio_console', 'virtio_rng', 'isofs'];
 
 /** Groups of system calls that QEMU gives up before the guest runs. */
-const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
+export const sandbox = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
 /** With a network QEMU starts a process per connection, each in a session of its own, which counts as a privilege. */
 const sandboxWithChildren = 'on,obsolete=deny,resourcecontrol=deny';
 

@@ -1,7 +1,7 @@
 import { chmod, stat } from 'node:fs/promises';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
-import { readBiosLoader } from '../../boot/bios-loader.ts';
+import { readDiskLoaders } from '../../boot/disk-loaders.ts';
 import { bootState } from '../../boot/probe.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
@@ -100,9 +100,9 @@ function inspected(
     boot: {
       partitions: inspection.partitions,
       partitionTable: inspection.partitionTable,
-      async readBiosLoader() {
+      async readLoaders() {
         await using disk = await openDisk(base.path, inspection);
-        return await readBiosLoader(disk);
+        return await readDiskLoaders(disk, inspection.partitions);
       },
     },
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
