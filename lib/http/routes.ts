@@ -96,14 +96,16 @@ export function createRoutes(options: RoutesOptions): Routes {
       if (proxy === null) return { proxy, agent: directAgent(tls) };
       await check(url, proxy);
       const authority = `${url.hostname}:${portOf(url)}`;
-      const agent = {
-        http: agentOf('proxy', () => new ProxyAgent(agentOptions, toProxy(proxy))),
-        https: agentOf(`tunnel ${tls.name}`, () => new TunnelAgent(agentOptions, toProxy(proxy), tls.context)),
-      };
+      const tunnel = (signal: AbortSignal) => openProxyTunnel(authority, { ...toProxy(proxy), signal });
+      // Each of the two proxies has agents of its own, which are made for URLs of its scheme alone.
+      if (url.protocol === 'https:') {
+        const make = () => new TunnelAgent(agentOptions, toProxy(proxy), tls.context);
+        return { proxy, agent: { ...directAgent(tls), https: agentOf(`tunnel ${tls.name}`, make) }, tunnel };
+      }
+      const agent = agentOf('proxy', () => new ProxyAgent(agentOptions, toProxy(proxy)));
       return {
-        ...{ proxy, agent },
-        ...(url.protocol === 'http:' && { request: (_, given) => requestBy(proxy, agent.http, url, given) }),
-        tunnel: (signal) => openProxyTunnel(authority, { ...toProxy(proxy), signal }),
+        ...{ proxy, tunnel, agent: { ...directAgent(tls), http: agent } },
+        request: (_, given) => requestBy(proxy, agent, url, given),
       };
     },
     [Symbol.dispose]() {

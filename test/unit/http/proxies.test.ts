@@ -129,6 +129,25 @@ test('https goes through a tunnel that the proxy cannot look into', async () => 
   assert.is(server.headers[0]?.['proxy-authorization'], undefined);
 });
 
+test('http and https have a proxy each, whichever is asked for first', async () => {
+  await using plain = await startServer((_, response) => void response.end('body'));
+  await using secure = await startServer((_, response) => void response.end('body'), { tls: true });
+  for (const urls of [
+    [plain.url, secure.url],
+    [secure.url, plain.url],
+  ]) {
+    await using one = await startLabProxy({ credentials: 'one:1' });
+    await using two = await startLabProxy({ credentials: 'two:2' });
+    using client = clientOf({
+      http_proxy: `http://one:1@127.0.0.1:${one.port}`,
+      https_proxy: `http://two:2@127.0.0.1:${two.port}`,
+    });
+    for (const url of urls) await client.getText(url, { maximumBytes: 100 });
+    assert.equal(one.requests, [`GET ${plain.url}/`]);
+    assert.equal(two.requests, [`CONNECT ${new URL(secure.url).host}`]);
+  }
+});
+
 test('a server that no_proxy names is reached without the proxy', async () => {
   await using server = await startServer((_, response) => void response.end('body'));
   await using proxy = await startLabProxy();
