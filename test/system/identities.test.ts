@@ -51,15 +51,15 @@ touch /etc/key-of-the-base`,
   },
   files: { '/etc/shipped.pem': '-----BEGIN PRIVATE KEY-----\n' },
 };
-const wanted = [
-  ...['own-secret', 'openssh-server', 'dropbear', 'tinysshd', 'open-iscsi', 'nvme-cli', 'ssl-cert'],
-  ...['popularity-contest', 'systemd-resolved'],
-];
+const small = ['own-secret', 'nvme-cli', 'systemd-resolved'];
+const servers = ['openssh-server', 'dropbear', 'tinysshd', 'open-iscsi', 'ssl-cert', 'popularity-contest'];
+// Keys take long where the processor is emulated, and both guests run the same scripts.
+const wanted = { host: [...small, ...servers], vm: small } as const;
 
 for (const guest of ['host', 'vm'] as const) {
   test(`${guest} guest: servers and initiators are installed`, async () => {
     builds ??= cleanup.use(await openGuestBuilds('plain', [ownSecret], prepareBase));
-    built.set(guest, await builds.build(guest, wanted));
+    built.set(guest, await builds.build(guest, wanted[guest]));
   });
 
   test(`${guest} guest: a secret that nothing makes anew is a warning, and no other file is`, () => {
@@ -70,26 +70,11 @@ for (const guest of ['host', 'vm'] as const) {
     );
   });
 
-  test(`${guest} guest: identities are not in the image, and the unit of its first boot makes them`, async () => {
+  test(`${guest} guest: scripts see the image’s own machine, and its name server stays where it cannot be changed`, async () => {
     const path = built.get(guest)?.path ?? '';
-    const list = `ls -d /etc/ssh/ssh_host_*_key /etc/dropbear/*_key /etc/tinyssh/sshkeydir /etc/nvme/host* /etc/ssl/private/* 2>/dev/null || :
-      cut -d = -f 1 /etc/iscsi/initiatorname.iscsi | grep -v '^#'; grep MY_HOSTID /etc/popularity-contest.conf`;
-    const text = `
-      ${list}; cat /etc/nvme/hostnqn /etc/name-seen /etc/resolv.conf; cut -c 1-10 /etc/cmdline-seen; echo ==
-      systemd-analyze verify imagebuilder-first-boot.service 2>&1; ls /etc/systemd/system/basic.target.wants; echo ==
-      sh /etc/imagebuilder-first-boot >/dev/null 2>&1 && ${list}; mkdir -p /run/sshd; /usr/sbin/sshd -t && echo sshd starts
-      find /etc -name 'imagebuilder*'`;
-    const [before = '', unit = '', after = ''] = (await runInImage(path, directory, text)).trim().split('\n==\n');
-    const kept = ['nqn.of-the-base', 'shop.example.org', 'nameserver 192.0.2.53', 'root=UUID='];
-    assert.equal(before.split('\n'), ['/etc/nvme/hostnqn', 'GenerateName', 'MY_HOSTID=""', ...kept]);
-    assert.is(unit, 'imagebuilder-first-boot.service');
-    const made = after.split('\n').map((line) => line.replace(/"[0-9a-f]{32}"/, 'ID'));
-    assert.equal(made, [
-      ...['ecdsa', 'ed25519', 'rsa'].map((type) => `/etc/dropbear/dropbear_${type}_host_key`),
-      ...['/etc/nvme/hostid', '/etc/nvme/hostnqn'],
-      ...['ecdsa', 'ed25519', 'rsa'].map((type) => `/etc/ssh/ssh_host_${type}_key`),
-      ...['/etc/ssl/private/ssl-cert-snakeoil.key', 'GenerateName', 'MY_HOSTID=ID', 'sshd starts'],
-    ]);
+    const text = 'cat /etc/nvme/host* /etc/name-seen /etc/resolv.conf; cut -c 1-10 /etc/cmdline-seen';
+    const found = (await runInImage(path, directory, text)).trim().split('\n');
+    assert.equal(found, ['nqn.of-the-base', 'shop.example.org', 'nameserver 192.0.2.53', 'root=UUID=']);
   });
 
   test(`${guest} guest: no file knows the worker`, async () => {
@@ -103,6 +88,28 @@ for (const guest of ['host', 'vm'] as const) {
     assert.is(await runInImage(path, directory, text), '');
   });
 }
+
+test('identities are not in the image, and the unit of its first boot makes them', async () => {
+  const path = built.get('host')?.path ?? '';
+  const list = `ls -d /etc/ssh/ssh_host_*_key /etc/dropbear/*_key /etc/tinyssh/sshkeydir /etc/nvme/host* /etc/ssl/private/* 2>/dev/null || :
+    cut -d = -f 1 /etc/iscsi/initiatorname.iscsi | grep -v '^#'; grep MY_HOSTID /etc/popularity-contest.conf`;
+  const text = `
+    ${list}; cat /etc/nvme/hostnqn /etc/name-seen /etc/resolv.conf; cut -c 1-10 /etc/cmdline-seen; echo ==
+    systemd-analyze verify imagebuilder-first-boot.service 2>&1; ls /etc/systemd/system/basic.target.wants; echo ==
+    sh /etc/imagebuilder-first-boot >/dev/null 2>&1 && ${list}; mkdir -p /run/sshd; /usr/sbin/sshd -t && echo sshd starts
+    find /etc -name 'imagebuilder*'`;
+  const [before = '', unit = '', after = ''] = (await runInImage(path, directory, text)).trim().split('\n==\n');
+  const kept = ['nqn.of-the-base', 'shop.example.org', 'nameserver 192.0.2.53', 'root=UUID='];
+  assert.equal(before.split('\n'), ['/etc/nvme/hostnqn', 'GenerateName', 'MY_HOSTID=""', ...kept]);
+  assert.is(unit, 'imagebuilder-first-boot.service');
+  const made = after.split('\n').map((line) => line.replace(/"[0-9a-f]{32}"/, 'ID'));
+  assert.equal(made, [
+    ...['ecdsa', 'ed25519', 'rsa'].map((type) => `/etc/dropbear/dropbear_${type}_host_key`),
+    ...['/etc/nvme/hostid', '/etc/nvme/hostnqn'],
+    ...['ecdsa', 'ed25519', 'rsa'].map((type) => `/etc/ssh/ssh_host_${type}_key`),
+    ...['/etc/ssl/private/ssl-cert-snakeoil.key', 'GenerateName', 'MY_HOSTID=ID', 'sshd starts'],
+  ]);
+});
 
 test.after(async () => {
   await cleanup.disposeAsync();
