@@ -20,6 +20,9 @@ const tooLarge = {
   content: { make: async (path: string) => void (await exec('mke2fs', ['-q', '-F', '-L', 'LARGE', path, '16m'])) },
 };
 
+/** Errors of the time before the build are no fault of the build. */
+const errorsOfBefore = 'set_super_value error_count 3\n';
+
 export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestTests): void {
   test('among several systems that of its own fstab is the root, with all that its boot mounts', async () => {
     const fstab = [
@@ -73,7 +76,10 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
         ...{ number: 6, type: linuxType, sizeMiB: 8, uuid: uuid('6') },
         content: { ext: [], files: { '/lib/dpkg/status': 'x', '/cache/x': '', '/log/x': '' } },
       },
-      { ...{ number: 7, type: linuxType, sizeMiB: 8 }, content: { ext: ['-L', 'UNIT'], files: { '/of-unit': '' } } },
+      {
+        ...{ number: 7, type: linuxType, sizeMiB: 8 },
+        content: { ext: ['-L', 'UNIT'], files: { '/of-unit': '' }, tampering: errorsOfBefore },
+      },
       {
         ...{ number: 8, type: linuxType, sizeMiB: 320 },
         content: { make: async (path) => void (await exec('mkfs.xfs', ['-q', '-m', `uuid=${uuid('7')}`, path])) },

@@ -70,6 +70,7 @@ async function makeExt(file: string, content: Extract<LayoutContent, { ext: read
   if (content.system === 'without-usr') await rm(join(tree, 'usr'), { recursive: true });
   const top = content.system === 'usr' ? join(tree, 'usr') : tree;
   await exec('mke2fs', ['-q', '-F', '-t', 'ext4', ...content.ext, '-E', 'root_owner=0:0', '-d', top, file]);
+  if (content.tampering !== undefined) await exec('debugfs', ['-w', '-f', '-', file], { input: content.tampering });
 }
 
 async function writeFiles(tree: string, files: Readonly<Record<string, string>>): Promise<void> {

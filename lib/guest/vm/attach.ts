@@ -53,7 +53,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   const { kernel, partitions, run, onNotice } = options;
   const mounting: MountingKernel = { guest: 'vm', release: kernel.release };
   const opened = partitionsToOpen(kernel, partitions);
-  const disks: Disks = { numbers: new Map(), errorCount: 0 };
+  const disks: Disks = { numbers: new Map() };
   const stage = createStage(options, opened, disks);
   const root = await findRoot(partitions, stage, onNotice);
   const plan = planMounts(root.system, partitions, root.partition);
@@ -100,13 +100,13 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
     throw partition === undefined ? assemblyError(error) : mountFailure(partition, mounting, error);
   }
   const closed = [...notMounted, ...closedByAssembly(output)];
-  return { mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount: disks.errorCount };
+  const errorCount = readErrorCount(output);
+  return { mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount };
 }
 
 interface Disks {
   /** By number of the partition. */
   numbers: ReadonlyMap<number, { readonly major: number; readonly minor: number }>;
-  errorCount: number;
 }
 
 /** Mounts by scripts of the vm; the first also makes the disks known, which it notes in `disks`. */
@@ -136,7 +136,6 @@ function createStage({ kernel, run, processes }: AttachOptions, opened: readonly
       try {
         const { stdout } = await run(script);
         if (!begun) disks.numbers = readDisks(stdout);
-        disks.errorCount = readErrorCount(stdout);
         return parseLook(stdout);
       } catch (error) {
         if (error instanceof ExecError && (error.exitCode === 64 || error.exitCode === 65)) {
@@ -161,7 +160,7 @@ function readDisks(output: string): Disks['numbers'] {
   );
 }
 
-/** From the output of mount.sh and detach.sh. */
+/** From the output of attach.sh and detach.sh. */
 export function readErrorCount(output: string): number {
   return Number(/^errors ([0-9]{1,9})$/m.exec(output)?.[1] ?? 0);
 }

@@ -1,6 +1,6 @@
 # Mounts the other partitions and puts together the file tree of scripts inside, by the script of the host guest.
 # In $JOB: `partitions` (NUMBER TYPE OPTIONS), `folders` (paths below /guest/binds, the upper ones first), `assemble` and
-# its input `plan`.
+# its input `plan`. Prints `errors COUNT`, of all file systems, and what assemble.sh prints.
 set -eu
 cd /guest
 while read -r number type options; do
@@ -9,6 +9,7 @@ while read -r number type options; do
     exit 64
   }
 done <"$JOB/partitions"
+echo "errors $(cat /sys/fs/ext4/*/errors_count 2>/dev/null | { sum=0; while read -r count; do sum=$((sum + count)); done; echo $sum; })"
 while read -r folder; do
   mkdir "binds/$folder"
   case $folder in

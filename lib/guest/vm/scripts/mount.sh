@@ -1,9 +1,8 @@
 # Mounts a file system of the image and looks at it, before anything of the image runs.
 # $1 number of its partition, $2 type, $3 mount options, $4 `keep`, or another word to unmount it again
-# Prints `errors COUNT`, of the file systems that are mounted, and what look.sh prints.
+# Prints what look.sh prints.
 set -eu
 cd /guest
 mount -t "$2" -o "$3" "disks/$1" "stage/$1" || exit 64
-echo "errors $(cat /sys/fs/ext4/*/errors_count 2>/dev/null | { sum=0; while read -r count; do sum=$((sum + count)); done; echo $sum; })"
 sh "$JOB/look" "/guest/stage/$1" "$2" || exit 65
 [ "$4" = keep ] || umount "stage/$1"
