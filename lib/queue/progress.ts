@@ -3,6 +3,7 @@ import { ExchangeName } from '../api/request.ts';
 import { sleep, within } from '../async.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, sendConfirmed } from './connection.ts';
+import { routingOf } from './event-routing.ts';
 import { toShortString } from './short-string.ts';
 import { amqpCode } from './topology.ts';
 
@@ -107,6 +108,8 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
       gone ||= amqpCode(error) === 404;
       refused ||= amqpCode(error) === 403;
     };
+    const { key, headers } = routingOf(event);
+    const { CC: _keys, ...ownHeaders } = headers;
     opened.on('return', onReturn);
     opened.on('error', onError);
     try {
@@ -114,7 +117,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
         sendConfirmed(
           opened,
           {
-            queue: target === 'queue' ? name : `imagebuilder.${event.state}`,
+            queue: target === 'queue' ? name : key,
             content: Buffer.from(JSON.stringify(event)),
             messageId: `${event.build_id}/${event.attempt}/${event.sequence}`,
             type: 'imagebuilder.event',
@@ -123,6 +126,8 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
           {
             correlationId: toShortString(String(event.ticket_id)),
             timestamp: Math.floor(Date.parse(event.time) / 1000),
+            // By the default exchange, a further key would be the name of a further queue.
+            headers: target === 'queue' ? ownHeaders : headers,
           },
         ),
         patience,

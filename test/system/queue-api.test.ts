@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { BuildEvent } from '#lib/api/event.ts';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { Problem } from '#lib/api/problem.ts';
+import { parseBuildRequest } from '#lib/api/request.ts';
 import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
 import { type Caller, createCallers, digestToken } from '#lib/callers.ts';
 import { createLog } from '#lib/log.ts';
@@ -205,7 +206,7 @@ test('a valid request is answered 202, its job is in the queue, its event is sen
   const taken = await context.broker.jobs.take();
   assert.is(taken?.job.build_id, accepted.build_id);
   assert.equal(taken?.job.callback, { url: 'http://caller.example.org/done', call_id: 'c-1' });
-  assert.equal(taken?.job.request, body);
+  assert.equal(parseBuildRequest(taken?.job.request), parseBuildRequest(body));
   await taken?.drop();
   assert.is(context.broker.ledger.get(accepted.build_id)?.state, 'queued');
   await until('the wake', () => context.wakes.length > 0);
@@ -645,6 +646,49 @@ test('events go to the caller’s topic and fanout exchanges, in order and with 
     assert.type(started?.properties.timestamp, 'number');
     assert.type(started?.properties.messageId, 'string');
     for (const { content } of messages) assert.not.match(content.toString(), /anonymous|submission|sha256/);
+  }
+  await drain(context.broker);
+});
+
+test('a caller gets the events of one ticket, one build or one state by one binding, and each of them once', async (context) => {
+  await using own = await client(context.rabbitmq);
+  const { channel } = own;
+  for (const type of ['topic', 'direct', 'headers']) {
+    const trigger = `p.${type}.${randomUUID()}`;
+    await channel.assertExchange(trigger, type, { autoDelete: true });
+    const bound = async (...keys: readonly (string | Record<string, string | number>)[]) => {
+      const { queue } = await channel.assertQueue('', { exclusive: true });
+      for (const key of keys) {
+        if (typeof key === 'string') await channel.bindQueue(queue, trigger, key);
+        else await channel.bindQueue(queue, trigger, '', { 'x-match': 'all', ...key });
+      }
+      return await collect(channel, queue);
+    };
+    const isHeaders = type === 'headers';
+    const byTicket = await bound(isHeaders ? { ticket_id: 'T.1 *' } : 'imagebuilder.ticket.T.1 *');
+    const byState = await bound(isHeaders ? { state: 'running', attempt: 1, step: 'fetch' } : 'imagebuilder.running');
+    const twice = await bound(
+      ...(isHeaders ? [{ state: 'queued' }] : ['imagebuilder.queued', 'imagebuilder.ticket.T.1 *']),
+    );
+    const one = Accepted.parse(
+      (await submit(context, request({ progress_trigger: trigger, ticket_id: 'T.1 *' }))).body,
+    );
+    const byBuild = await bound(isHeaders ? { build_id: one.build_id } : `imagebuilder.build.${one.build_id}`);
+    const two = Accepted.parse((await submit(context, request({ progress_trigger: trigger, ticket_id: 2 }))).body);
+    for (const accepted of [one, two]) await context.broker.publishEvent(running(accepted, trigger, {}));
+    await until('the last event', () => byState.length === 2 && byBuild.length === 1);
+    const seen = [byTicket, byState, twice].map((messages) =>
+      messages
+        .map(({ content }) => BuildEvent.parse(JSON.parse(content.toString())))
+        .map((e) => `${e.ticket_id} ${e.state}`),
+    );
+    const [first, second] = ['T.1 * queued', 'T.1 * running'];
+    assert.equal(seen, [
+      [first, second],
+      [second, '2 running'],
+      isHeaders ? [first, '2 queued'] : [first, '2 queued', second],
+    ]);
+    assert.is(byBuild[0]?.properties.headers?.ticket_id, 'T.1 *');
   }
   await drain(context.broker);
 });

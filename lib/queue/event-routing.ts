@@ -1,0 +1,25 @@
+import type { BuildEvent } from '../api/event.ts';
+import { toShortString } from './short-string.ts';
+
+/** How an event finds its way through the caller's exchange: by its routing keys, or by its headers. */
+export interface EventRouting {
+  readonly key: string;
+  /**
+   * `CC` holds further routing keys (https://www.rabbitmq.com/docs/sender-selected): a queue that is bound by several of
+   * them gets the event once.
+   */
+  readonly headers: Readonly<Record<string, string | number | readonly string[]>>;
+}
+
+/** Names and values are short strings; those of the request are cut to 255 bytes. */
+export function routingOf({ build_id, ticket_id, state, step, attempt }: BuildEvent): EventRouting {
+  const ticket = toShortString(String(ticket_id));
+  return {
+    key: `imagebuilder.${state}`,
+    headers: {
+      CC: [toShortString(`imagebuilder.ticket.${ticket}`), `imagebuilder.build.${build_id}`],
+      ...{ ticket_id: ticket, build_id, state, attempt },
+      ...(step !== null && { step }),
+    },
+  };
+}
