@@ -72,7 +72,7 @@ export interface GuestProxy {
 export interface GuestBind {
   /** Folder on the worker. */
   readonly source: string;
-  /** Absolute folder inside the image, which must exist. */
+  /** Absolute folder inside the image; it is made where it is missing. */
   readonly target: string;
 }
 

@@ -101,7 +101,8 @@ function testOpening({ kind }: GuestUnderTest, shared: SharedImage): void {
     await mkdir(join(shared.cache, 'archives', 'partial'), { recursive: true });
     await writeFile(join(shared.cache, 'pkgcache.bin'), 'of the worker');
     const notices: string[] = [];
-    const binds = [{ source: shared.cache, target: '/var/cache' }];
+    // Minimised images lack apt's own folders.
+    const binds = ['/var/cache', '/var/lib/apt/lists'].map((target) => ({ source: shared.cache, target }));
     const session = await shared.open({ binds, onNotice: (message) => notices.push(message) });
     assert.is(session.kind, kind);
     assert.equal(session.mounted.slice(0, 2), ['/', '/boot']);
@@ -117,6 +118,7 @@ function testOpening({ kind }: GuestUnderTest, shared: SharedImage): void {
     assert.is(await output(session, 'cat /proc/cmdline /proc/swaps; cat /proc/mdstat 2>/dev/null || :'), machine);
     assert.is(await output(session, 'ls /sys/firmware /sys/devices/virtual/dmi 2>/dev/null | grep -v : || :'), '');
     assert.is(await output(session, 'stat -c %u / /boot /tmp /run /dev/image1 | sort -u'), '0');
+    assert.is(await output(session, 'stat -c "%a %u %n" /var/lib/apt'), '755 0 /var/lib/apt');
     const write = 'echo new >/boot/new; echo more >/etc/more; dd if=/dev/zero of=/big bs=1M count=8 2>&1';
     await session.run({ name: 'change', text: write });
     if (efiOpen) await session.run({ name: 'esp', text: 'echo esp >"/boot/efi/Long Name.txt"' });

@@ -3,6 +3,8 @@ exec 2>&1
 recommends=$1
 shift
 export LC_ALL=C.UTF-8
+# apt makes the other folders that it needs. With APT_CONFIG this is the worker, which has its own.
+[ -n "${APT_CONFIG:-}" ] || mkdir -p /var/log/apt
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
 export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
 # Nothing of the image runs yet, so there is nothing to restart.

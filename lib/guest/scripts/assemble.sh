@@ -21,7 +21,7 @@ first=${3:-}
 program=${4:-}
 
 # Nothing is mounted on a path that the image could bend: every part of it must be a folder, none a link. With `make` as
-# $2, missing ones are made, as systemd does for mount points: by the image's root, whom an id map may know by another id.
+# $2, missing ones are made, as systemd does for mount points, and apt for its own folders: by the image's root, whom an id map may know by another id.
 inside() {
   path=$guest/root
   set -f; IFS=/
@@ -146,7 +146,8 @@ while IFS=$tab read -r kind one two three four five six; do
       if (inside "$one" make && inside "$two" make) 2>/dev/null; then mount --bind "root$one" "root$two"; else echo "closed: $two"; fi
       ;;
     bind)
-      inside "$two"
+      # Minimised images lack apt's folders; apt makes them like this.
+      inside "$two" make
       mount --bind "$one" "root$two"
       mount -o remount,bind,nosuid,nodev "root$two"
       ;;

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,8 +12,17 @@ import { type AptHouse, both, quiet } from './house.ts';
 /** The further wishes of a request: answers for debconf, architectures, downgrades and holds. */
 export function requestsAreHonoured(test: Test<AptHouse>): void {
   for (const who of both) {
-    test(`${who}: questions are answered, architectures enabled, older versions taken where allowed, packages held`, async (house) => {
+    test(`${who}: questions are answered, architectures enabled, older versions taken where allowed, packages held, in a minimised image`, async (house) => {
       await using chroot = await house.newChroot();
+      // A minimised image: apt and dpkg do without these folders and files, or make them.
+      const removed = [
+        'etc/apt/preferences.d',
+        'etc/apt/apt.conf.d',
+        'etc/apt/keyrings',
+        'var/lib/dpkg/available',
+        'var/log',
+      ];
+      for (const path of removed) await rm(join(chroot.root, path), { recursive: true, force: true });
       await house.setSource(await house.resolve('c++'), { chroot });
       const session = chroot.session();
       const before = await readImageFacts(session);

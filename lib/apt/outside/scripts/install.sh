@@ -3,6 +3,8 @@
 # $JOB/extended_states, where it exists, the new content of the extended_states of apt.
 exec 2>&1
 export LC_ALL=C.UTF-8
+# apt makes the other folders that it needs.
+mkdir -p /var/log/apt
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
 export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
 # Nothing of the image runs yet, so there is nothing to restart.
