@@ -2,6 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
 import { databaseError, type InstalledPackage, parsePackages } from './packages.ts';
+import { parseRoom, type Room } from './room.ts';
 import { runScript, texts } from './script.ts';
 
 /** Facts about an image and its apt that decide how sources and packages can be added. */
@@ -22,6 +23,8 @@ export interface ImageFacts {
   /** True where the package `apt-transport-https` is installed (before apt 1.5, https needs it). */
   readonly aptTransportHttps: boolean;
   readonly packages: readonly InstalledPackage[];
+  /** Of each file system that packages lie on; empty where the image's tools cannot say. */
+  readonly rooms: readonly Room[];
 }
 
 /**
@@ -30,7 +33,7 @@ export interface ImageFacts {
  */
 export async function readImageFacts(runner: ScriptRunner): Promise<ImageFacts> {
   const lines = await runScript(runner, 'facts', {
-    files: { packages: texts.packages },
+    files: { packages: texts.packages, room: texts.room },
     timeoutMs: 120_000,
   }).catch((error: unknown) => Promise.reject(databaseError(error)));
   const end = lines.indexOf('== packages');
@@ -70,6 +73,7 @@ export function parseFacts(lines: readonly string[], packages: readonly Installe
     caCertificates: of('ca-certificates').length > 0,
     aptTransportHttps: packages.some((entry) => entry.name === 'apt-transport-https'),
     packages,
+    rooms: parseRoom(lines),
   };
 }
 

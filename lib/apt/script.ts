@@ -7,6 +7,7 @@ import { readShellScripts } from '../shell-scripts.ts';
 const names = [
   'facts',
   'packages',
+  'room',
   'add-sources',
   'update',
   'resolve',

@@ -13,6 +13,7 @@ import type { DiskSpace } from '../limits/disk-space.ts';
 import type { OutputLimit } from '../limits/output-limit.ts';
 import type { Log } from '../log.ts';
 import type { ChosenStores } from '../store/choose.ts';
+import type { ImageRoom } from './image-room.ts';
 import type { BuildReporter } from './reporter.ts';
 
 /** Tools that all builds of a process share. */
@@ -62,4 +63,5 @@ export interface Stop {
 export interface LimitedContext extends BuildContext {
   readonly space: DiskSpace;
   readonly output: OutputLimit;
+  readonly room: ImageRoom;
 }

@@ -9,6 +9,7 @@ import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
 import { comparePackages } from '../apt/packages.ts';
 import { prepareApt } from '../apt/prepare.ts';
+import { readRoom, withRoom } from '../apt/room.ts';
 import type { InstallPlan } from '../apt/simulation.ts';
 import { addSources } from '../apt/sources.ts';
 import type { AptProgress, UpdateOptions } from '../apt/update.ts';
@@ -75,7 +76,8 @@ export async function install(
 ): Promise<InstallResult> {
   const { facts, proxy, session } = change.image;
   const held = change.request.hold_packages;
-  const { reporter, log } = context;
+  const { reporter, log, room } = context;
+  room.begin(facts.rooms, new Set(facts.packages.map(({ name }) => name)));
   const installation = await blameProxy(proxy, () =>
     apt.installPackages(packages, {
       ...aptOptions(change, context),
@@ -84,9 +86,14 @@ export async function install(
       onPlan(plan) {
         assertPackageCount(plan, settings.maximumPackages);
         assertHoldable(held, facts, plan);
+        room.expectFiles(plan);
       },
     }),
-  );
+  ).catch(async (error: unknown) => {
+    if (!(error instanceof ImageBuilderError) || error.code !== 'image.full') throw error;
+    // What is left of it now; a script that fails as well would only hide the error.
+    throw withRoom(error, await readRoom(session).catch(() => []));
+  });
   const { remove } = installation.plan;
   assertHoldable(held, facts, installation.plan);
   await holdPackages(session, held);
@@ -100,7 +107,10 @@ export async function install(
   return { packages: [...changed], removed: [...removed] };
 }
 
-function aptOptions({ image, size, sources }: Change, { reporter, space, signal }: LimitedContext): UpdateOptions {
+function aptOptions(
+  { image, size, sources }: Change,
+  { reporter, space, room, signal }: LimitedContext,
+): UpdateOptions {
   const { session, proxy } = image;
   return {
     sources,
@@ -110,7 +120,9 @@ function aptOptions({ image, size, sources }: Change, { reporter, space, signal 
     onLog(line) {
       reporter.log(line);
       const growthBytes = parseInstalledSize(line);
-      if (growthBytes !== null) space.expect(space.plan.beforeChange(size, growthBytes));
+      if (growthBytes === null) return;
+      room.expectGrowth(growthBytes);
+      space.expect(space.plan.beforeChange(size, growthBytes));
     },
     onWarning: (message) => image.warn(message),
     onProgress: ({ current, total, message }: AptProgress) => reporter.progress(current, total, message),

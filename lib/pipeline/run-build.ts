@@ -16,6 +16,7 @@ import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { hideAnswers } from './hide-answers.ts';
+import { watchImageRoom } from './image-room.ts';
 import { addPpas, install } from './install.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { openImage } from './open-image.ts';
@@ -72,13 +73,15 @@ async function runAttempt(build: Build, tools: BuildTools, context: BuildContext
     log,
   });
   const output = limitOutput(settings.maximumLogBytes);
-  const signal = AbortSignal.any([context.signal, space.exhausted, output.exceeded]);
+  const room = watchImageRoom();
+  const signal = AbortSignal.any([context.signal, space.exhausted, output.exceeded, room.exceeded]);
   try {
     return await runSteps({ build, kind, chosen, store, workDirectory: work.path }, tools, {
       ...context,
       signal,
       space,
       output,
+      room,
     });
   } catch (error) {
     // An error while a build is being stopped is a consequence of that.

@@ -30,6 +30,7 @@ test.before(async () => {
       { name: 'murmurs', scripts: { postinst: 'cat /dev/zero' } },
       // A few hundred kilobytes as they are downloaded, and more than the disk of the image holds.
       { name: 'explodes', files: { '/usr/share/explodes/zeros': Buffer.alloc(400 * MiB) } },
+      { name: 'vast', fields: { 'Installed-Size': '90000000' } },
       { name: 'hangs', scripts: { postinst: 'sleep 600' } },
       { name: 'needs-libfoo', fields: { Depends: 'libfoo' } },
       { name: 'writes', scripts: { postinst: 'dd if=/dev/urandom of=/usr/share/filler bs=1M count=100' } },
@@ -146,8 +147,21 @@ scenario(
   },
 );
 
+scenario(
+  'packages that need more room than the image has are refused by their sizes before any is unpacked',
+  {},
+  async () => {
+    const sizes =
+      /^the packages need 85\.\d GiB, and the image has \d+\.\d MiB left \(\/: \d+\.\d MiB of \d+\.\d MiB free/;
+    const ended = await build('vast');
+    assertFailed(ended, 'image.full', 'request', sizes);
+    assert.not.match(JSON.stringify(ended), 'Unpacking vast');
+  },
+);
+
 scenario('a package that unpacks to more than the image holds ends its build, and the worker goes on', {}, async () => {
-  assertFailed(await build('explodes'), 'image.full', 'request', /take a base image with a larger disk/);
+  const sizes = /take a base image with a larger disk \(\/: .* of \d+\.\d MiB free/;
+  assertFailed(await build('explodes'), 'image.full', 'request', sizes);
   await assertBuilds();
 });
 

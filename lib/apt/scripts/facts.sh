@@ -1,5 +1,5 @@
-# Prints the facts of an image for lib/apt/facts.ts, one per line after its kind, and then the output of packages.sh,
-# which is in $JOB. Changes nothing.
+# Prints the facts of an image for lib/apt/facts.ts, one per line after its kind, and then the output of packages.sh.
+# That and room.sh are in $JOB. Changes nothing.
 export LC_ALL=C
 
 from_file() {
@@ -19,6 +19,8 @@ dpkg --print-foreign-architectures 2>/dev/null | sed 's|^|foreign-architecture |
 for file in /var/lib/dpkg/updates/[0-9]*; do
   [ -e "$file" ] && echo 'interrupted dpkg' && break
 done
+# shellcheck source=room.sh
+. "$JOB/room"
 # By one script: each runs in namespaces of its own, which take longer to make than the script takes to run.
 echo '== packages'
 # shellcheck source=packages.sh

@@ -23,6 +23,7 @@ const facts = (aptVersion: string, more: Partial<ImageFacts> = {}): ImageFacts =
   caCertificates: true,
   aptTransportHttps: false,
   packages: [],
+  rooms: [],
   ...more,
 });
 

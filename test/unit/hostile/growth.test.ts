@@ -26,6 +26,7 @@ import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
+import { parseRoom } from '#lib/apt/room.ts';
 import { parseKeyListing } from '#lib/apt/signing-key.ts';
 import { parsePlan } from '#lib/apt/simulation.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
@@ -345,6 +346,14 @@ const parsers: readonly Growing[] = [
     frames: [
       ['pmstatus:', ':5:x'],
       ['pmstatus:x:', 'y'],
+    ],
+  },
+  {
+    name: 'room in an image',
+    run: (text) => parseRoom(lines(text)),
+    frames: [
+      ['room ', ' 1 1 1 1 1 /'],
+      ['room x 1 1 1 1 1 ', ''],
     ],
   },
   {
