@@ -30,6 +30,7 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly allowDowngrades?: boolean;
   readonly hold?: readonly string[];
   readonly bootCheck?: boolean;
+  readonly diskSize?: string;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;

@@ -85,6 +85,7 @@ withGateway(program.command('build'))
   .option('--foreign-architecture <name>', 'an architecture to enable, such as i386; may be repeated', collect)
   .option('--allow-downgrades', 'let packages named with an older version replace newer ones')
   .option('--hold <name>', 'a package to put on hold in the image; may be repeated', collect)
+  .option('--disk-size <size>', 'size that the disk grows to, with its root file system: 20GiB')
   .option('--output-format <format>', 'format of the finished image: qcow2 (default) or raw')
   .option('--boot-check', 'boot the finished image before it is stored')
   .option('--ticket-id <id>', 'your name for the build (default: a new one)')
@@ -104,6 +105,7 @@ withGateway(program.command('build'))
       'hold',
       'outputFormat',
       'bootCheck',
+      'diskSize',
       'ticketId',
       'progressTrigger',
       'cancelUrl',

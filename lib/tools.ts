@@ -40,6 +40,7 @@ export const tools: readonly Tool[] = [
   tool('unshare', 'util-linux', 'host'),
   tool('nsenter', 'util-linux', 'host'),
   tool('fstrim', 'util-linux', 'host'),
+  tool('resize2fs', 'e2fsprogs', 'host'),
   tool('crun', 'crun', 'host'),
   // Essential on Debian and Ubuntu.
   tool('perl', 'perl-base', 'host'),

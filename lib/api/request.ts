@@ -27,6 +27,16 @@ export const TicketId = z.union([z.string().min(1).max(256), z.int()], {
   error: 'must be a string of 1 to 256 characters or a whole number',
 });
 
+/** A size of a disk in whole MiB, GiB or TiB, such as `20GiB`. */
+const DiskSize = z.string({ error: 'must be a text such as "20GiB"' }).regex(/^[1-9][0-9]{0,8}(MiB|GiB|TiB)$/, {
+  error: 'must be a whole number with MiB, GiB or TiB, such as "20GiB"',
+});
+
+/** Bytes of a size of a disk that the schema has let pass. */
+export function diskSizeBytes(size: z.infer<typeof DiskSize>): number {
+  return Number(size.slice(0, -3)) * 1024 ** (2 + ['MiB', 'GiB', 'TiB'].indexOf(size.slice(-3)));
+}
+
 /** Format of the finished image. */
 const OutputFormat = z.enum(['qcow2', 'raw'], { error: 'must be "qcow2" or "raw"' });
 export type OutputFormat = z.infer<typeof OutputFormat>;
@@ -43,6 +53,7 @@ export function buildRequest<Base extends z.ZodType>(base: Base) {
     foreign_architectures: z.array(Architecture).max(8, { error: 'must hold at most 8 architectures' }).default([]),
     allow_downgrades: z.boolean({ error: 'must be true or false' }).default(false),
     hold_packages: z.array(PackageName).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
+    disk_size: DiskSize.optional(),
     output_format: OutputFormat.default('qcow2'),
     boot_check: z.boolean({ error: 'must be true or false' }).default(false),
     progress_trigger: ExchangeName,

@@ -99,7 +99,7 @@ export function installError(
   if (saysNoSpace(output)) {
     return new ImageBuilderError(
       'image.full',
-      'the file system of the image has no room for the packages; take a base image with a larger disk',
+      'the file system of the image has no room for the packages; ask for a larger disk with disk_size, or take a base image with one',
       { logTail },
     );
   }

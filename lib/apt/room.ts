@@ -69,7 +69,7 @@ export function withRoom(thrown: unknown, rooms: readonly Room[]): unknown {
 }
 
 function full(what: string, rooms: readonly Room[]): ImageBuilderError {
-  const message = `${what} (${describeRooms(rooms)}); take a base image with a larger disk`;
+  const message = `${what} (${describeRooms(rooms)}); ask for a larger disk with disk_size, or take a base image with one`;
   return new ImageBuilderError('image.full', message);
 }
 

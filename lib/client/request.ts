@@ -14,6 +14,7 @@ export interface RequestFlags {
   readonly allowDowngrades?: boolean;
   readonly hold?: readonly string[];
   readonly bootCheck?: boolean;
+  readonly diskSize?: string;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
   readonly cancelUrl?: string;
@@ -50,6 +51,7 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
     ...(flags.foreignArchitectures === undefined ? {} : { foreign_architectures: flags.foreignArchitectures }),
     ...(flags.allowDowngrades === true ? { allow_downgrades: true } : {}),
     ...(flags.hold === undefined ? {} : { hold_packages: flags.hold }),
+    ...(flags.diskSize === undefined ? {} : { disk_size: flags.diskSize }),
     ...(flags.outputFormat === undefined ? {} : { output_format: flags.outputFormat }),
     ...(flags.bootCheck === undefined ? {} : { boot_check: flags.bootCheck }),
     progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,

@@ -36,6 +36,8 @@ export interface GuestPlace {
 export interface GuestDisk extends GuestPlace {
   readonly base: BaseFile;
   readonly partitions: readonly Partition[];
+  /** Number of the partition that has become larger; it must be the root's, whose file system is to grow. */
+  readonly grown?: number | null;
   /** Further variables of scripts inside. */
   readonly environment?: Readonly<Record<string, string>>;
   /**

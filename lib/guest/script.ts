@@ -10,6 +10,7 @@ export const guestScripts = readShellScripts(join(import.meta.dirname, 'scripts'
   'first-boot',
   'give-back',
   'identities',
+  'grow-unmounted',
   'look',
   'runner',
   'snapshot',

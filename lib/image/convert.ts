@@ -21,9 +21,10 @@ export interface RepackOptions {
 /**
  * Writes the disk of an overlay and its base as a new, compressed qcow2 file of version 3 without a backing file, or as
  * a raw file with holes where the disk is zero.
- * Throws `tool.failed`, `disk.full` or the reason of `signal`.
+ * `diskBytes` is the size of the overlay's disk. Throws
+ * `tool.failed`, `disk.full` or the reason of `signal`.
  */
-export async function convert(options: RepackOptions): Promise<void> {
+export async function convert(options: RepackOptions, diskBytes = options.base.virtualSizeBytes): Promise<void> {
   const { basePath, base, overlayPath, outputPath, outputFormat, compression, signal, onProgress } = options;
   const files = {
     base: { path: basePath, writable: false },
@@ -39,7 +40,7 @@ export async function convert(options: RepackOptions): Promise<void> {
   if (outputFormat === 'qcow2') args.push('-c', '-o', `compat=1.1,compression_type=${compression}`);
   args.push(`json:${JSON.stringify(disk)}`, tools.names.output);
   await tools.run('qemu-img', args, {
-    limits: limitsFor(Math.max(base.virtualSizeBytes, base.fileSizeBytes)),
+    limits: limitsFor(Math.max(diskBytes, base.fileSizeBytes)),
     signal,
     onLine: convertProgress(onProgress),
   });

@@ -23,7 +23,7 @@ export function obstacleToDeltaAppend(
   if (base.qcow2.compression === 'zstd' && compression === 'zlib')
     return 'the base is compressed with zstd, and zlib is wanted';
   if (compressedBytes < allocatedBytes / 2) return 'the base is not compressed';
-  if (delta.virtualSizeBytes !== base.virtualSizeBytes) return 'the disk was resized';
+  if (delta.virtualSizeBytes < base.virtualSizeBytes) return 'the disk was made smaller';
   if (delta.clusterSizeBytes % clusterSizeBytes !== 0) return 'the overlay has smaller clusters than the base';
   // zstd compresses several times faster than zlib: converting everything with zstd overtakes appending much with zlib.
   const slower = base.qcow2.compression === 'zlib' && compression === 'zstd';
@@ -39,16 +39,20 @@ export function obstacleToDeltaAppend(
 export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<void> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
-  const limits = limitsFor(Math.max(base.virtualSizeBytes, base.fileSizeBytes));
+  const limits = limitsFor(Math.max(delta.virtualSizeBytes, base.fileSizeBytes));
   // cp keeps holes, clones where the file system can, and can be killed, unlike a copy within this process. It does not
   // keep the mode: the base is read-only, and a worker that is not root could not write to such a copy.
   await exec('cp', ['--no-preserve=mode', '--reflink=auto', '--sparse=auto', '--', resolve(basePath), output], {
     signal,
   });
-  if (delta.extents.length === 0) return;
+  if (delta.extents.length === 0 && delta.virtualSizeBytes === base.virtualSizeBytes) return;
   const files = { overlay: { path: overlayPath, writable: false }, output: { path: output, writable: true } };
   await using tools = await openQemuTools(files, options.unprivilegedIds);
   const { names } = tools;
+  if (delta.virtualSizeBytes > base.virtualSizeBytes) {
+    const args = ['resize', '-q', '-f', 'qcow2', names.output, String(delta.virtualSizeBytes)];
+    await tools.run('qemu-img', args, { limits, signal });
+  }
 
   // QEMU cannot overwrite an allocated cluster with compressed data, and the changes to zeros have to arrive too: so
   // every changed cluster is freed first, after which it reads as zeros (also in version 2, which has no zero flag).

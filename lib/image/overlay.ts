@@ -8,6 +8,8 @@ export interface OverlayOptions {
   readonly basePath: string;
   readonly base: ImageInspection;
   readonly overlayPath: string;
+  /** Size of its disk; default: that of the base. */
+  readonly virtualSizeBytes?: number;
   readonly unprivilegedIds: IdRange;
   readonly signal?: AbortSignal;
 }
@@ -21,13 +23,14 @@ const defaultClusterBytes = 64 * 1024;
  */
 export async function createOverlay(options: OverlayOptions): Promise<void> {
   const { basePath, base, overlayPath, unprivilegedIds, signal } = options;
+  const { virtualSizeBytes = base.virtualSizeBytes } = options;
   await using tools = await openQemuTools({ overlay: { path: overlayPath, writable: true } }, unprivilegedIds);
   const clusterBytes = Math.max(defaultClusterBytes, base.qcow2?.clusterSizeBytes ?? 0);
   const args = ['create', '-q', '-f', 'qcow2', '-o', `compat=1.1,cluster_size=${clusterBytes}`];
   // The overlay keeps the base's path, without opening it here (-u). QEMU never takes an absolute path for a URL.
-  args.push('-u', '-F', base.format, '-b', resolve(basePath), tools.names.overlay, String(base.virtualSizeBytes));
+  args.push('-u', '-F', base.format, '-b', resolve(basePath), tools.names.overlay, String(virtualSizeBytes));
   await tools.run('qemu-img', args, {
-    limits: limitsFor(base.virtualSizeBytes),
+    limits: limitsFor(virtualSizeBytes),
     ...(signal === undefined ? {} : { signal }),
   });
 }

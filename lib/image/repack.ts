@@ -32,7 +32,7 @@ export async function repack(options: RepackOptions): Promise<RepackResult> {
     const reason = obstacleToDeltaAppend(options, delta) ?? (await tryDeltaAppend(partial, delta));
     if (reason !== null) {
       await rm(partialPath, { force: true });
-      await convert(partial);
+      await convert(partial, delta.virtualSizeBytes);
     }
     await sync(partialPath);
     await rename(partialPath, outputPath);

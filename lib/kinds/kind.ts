@@ -41,6 +41,8 @@ export interface InspectOptions {
   readonly maximumVirtualBytes: number;
   /** The format that the request wants. */
   readonly outputFormat: OutputFormat;
+  /** Size that the disk grows to; null for that of the base. */
+  readonly diskBytes: number | null;
   /** Users of the tools that work on the image, where this process is root. */
   readonly unprivilegedIds: IdRange;
   /** An existing folder that only this build uses. */

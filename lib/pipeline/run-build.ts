@@ -14,6 +14,7 @@ import type { Store } from '../store/store.ts';
 import { type BaseContent, readBaseContent } from './base-content.ts';
 import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
+import { wantedDiskBytes } from './disk-size.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { hideAnswers } from './hide-answers.ts';
 import { watchImageRoom } from './image-room.ts';
@@ -122,7 +123,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
   const isTried = request.boot_check || settings.bootCheck;
   if (isTried) await assertTrials();
-
+  const diskBytes = wantedDiskBytes(request, maximumVirtualBytes);
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
 
@@ -134,6 +135,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     const inspected = await step('inspect', 'looking into the base image', () =>
       kind.inspect(base, {
         ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: request.output_format },
+        diskBytes,
         onNotice: (notice) => reporter.notice(notice),
         onProgress: onFraction,
       }),

@@ -107,7 +107,7 @@ test('an image that was cut off is not built from', async () => {
   assertFailed(await service.build(withImage(`${server.url}/half.img`)), 'image.truncated', 'upstream');
 });
 
-test('an image that came damaged, in its tables or in a single cluster, is not kept: the next build fetches it anew', async () => {
+test('an image that came damaged is not kept, be it in its tables or in a single cluster: the next build fetches it anew', async () => {
   const sound = await readFile(service.base.path);
   const damaged = Buffer.from(sound);
   // The L1 table, whose place is in byte 40 of the header, leads beyond the end of the file.

@@ -160,7 +160,7 @@ scenario(
 );
 
 scenario('a package that unpacks to more than the image holds ends its build, and the worker goes on', {}, async () => {
-  const sizes = /take a base image with a larger disk \(\/: .* of \d+\.\d MiB free/;
+  const sizes = /take a base image with one \(\/: .* of \d+\.\d MiB free/;
   assertFailed(await build('explodes'), 'image.full', 'request', sizes);
   await assertBuilds();
 });

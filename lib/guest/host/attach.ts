@@ -9,6 +9,7 @@ import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';
 import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSubvolume } from '../assembly.ts';
 import { findRoot, type Stage } from '../find-root.ts';
+import { assertGrows, growArguments, growError, growProgram } from '../grow.ts';
 import type { GuestBind } from '../guest.ts';
 import { parseLook, type System, subvolumeOption } from '../look.ts';
 import { closedBecause, type MountingKernel, mountFailure, noDriver } from '../mount-failure.ts';
@@ -46,6 +47,8 @@ export interface AttachOptions {
   readonly directory: string;
   readonly exportPath: string;
   readonly partitions: readonly Partition[];
+  /** Number of the partition that has become larger; null for none. */
+  readonly grown: number | null;
   readonly binds: readonly GuestBind[];
   /** The worker's id for root inside, which others follow; null for root. */
   readonly firstId: number | null;
@@ -62,6 +65,10 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   const { directory, partitions, onNotice } = options;
   const loops = new Map<Partition, Loop>();
   const root = await findRoot(partitions, createStage(supervision, options, loops), onNotice);
+  if (options.grown !== null) {
+    assertGrows(root.partition, options.grown);
+    loops.set(root.partition, await growRoot(supervision, options, root.partition));
+  }
 
   const plan = planMounts(root.system, partitions, root.partition);
   const open = async (partition: Partition) => {
@@ -208,6 +215,28 @@ async function mountStage(
   const loop = await loopOf(supervision.processId, target);
   supervision.holdUntilGone(loop.name);
   return loop;
+}
+
+/**
+ * Lets the file system of the mounted root take up its partition. ext4 grows in place only for a worker with the
+ * capability sys_resource, which containers often lack; then it grows unmounted, after its journal has been replayed.
+ */
+async function growRoot(supervision: Supervision, options: AttachOptions, root: Partition): Promise<Loop> {
+  const { processId } = supervision;
+  const target = stagePath(options.directory, root);
+  try {
+    await execInside(processId, ['perl', growProgram, target, ...growArguments(root)]);
+    return await loopOf(processId, target);
+  } catch (error) {
+    const isExt = root.fileSystem?.type.startsWith('ext') === true;
+    const isForbidden = error instanceof ExecError && error.stderr.includes('Operation not permitted');
+    if (!isExt || !isForbidden) throw growError(error, root);
+  }
+  await execInside(processId, ['umount', target]);
+  const place = [options.exportPath, String(root.offsetBytes), String(root.sizeBytes)];
+  const command = ['sh', '-c', guestScripts['grow-unmounted'], 'grow-unmounted', ...place];
+  await execInside(processId, command).catch((error: unknown) => Promise.reject(growError(error, root)));
+  return await mountStage(supervision, options, root);
 }
 
 async function loopOf(processId: number, target: string): Promise<Loop> {

@@ -109,11 +109,17 @@ async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promi
   const { binds, onNotice, signal } = options;
   const lent = begun.lent.use(await lendDisk(disk, ids));
   const supervision = await begun.supervisor.begin(lent.disk, signal);
-  const { partitions } = disk;
+  const { partitions, grown = null } = disk;
   const firstId = begun.userNamespace ? newFirstId(ids) : null;
-  const attachment = await attach(supervision, { directory, exportPath, partitions, binds, firstId, onNotice }).catch(
-    async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
-  );
+  const attachment = await attach(supervision, {
+    directory,
+    exportPath,
+    partitions,
+    grown,
+    binds,
+    firstId,
+    onNotice,
+  }).catch(async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })));
   if (attachment.unmapped !== null) {
     log.warn('root in this image is root on the worker: no user namespace', { reason: attachment.unmapped });
   }

@@ -19,6 +19,7 @@ import { vmScripts } from './script.ts';
 /** Mounts an image in the vm: its partitions, and the folders that scripts need around them. */
 
 export interface Attachment {
+  readonly root: Partition;
   /** Mount points, `/` first. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly ClosedMount[];
@@ -101,7 +102,7 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
   }
   const closed = [...notMounted, ...closedByAssembly(output)];
   const errorCount = readErrorCount(output);
-  return { mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount };
+  return { root: root.partition, mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount };
 }
 
 interface Disks {

@@ -1,6 +1,7 @@
 import { mkdir, open as openFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../log.ts';
+import { assertGrows, growError, growScript } from '../grow.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestSession } from '../guest.ts';
 import { guestDirectory } from '../identity.ts';
 import { attach, partitionsToOpen } from './attach.ts';
@@ -88,6 +89,11 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const attachment = await attach({
     ...{ kernel, partitions: all, processes, binds, onNotice, run: runner.around },
   });
+  if (disk.grown !== undefined && disk.grown !== null) {
+    const { root } = attachment;
+    assertGrows(root, disk.grown);
+    await runner.inside(await growScript(root)).catch((error: unknown) => Promise.reject(growError(error, root)));
+  }
   const ending = opened.move();
   const session = createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end: () => ending.disposeAsync() });
   try {

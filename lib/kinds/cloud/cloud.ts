@@ -11,6 +11,8 @@ import { openDisk } from '../../image/open-disk.ts';
 import { createOverlay } from '../../image/overlay.ts';
 import { checkContent } from '../../image/qcow2/content.ts';
 import { repack } from '../../image/repack.ts';
+import { type Growth, planGrowth } from '../../image/resize/plan-growth.ts';
+import { writePatches } from '../../image/resize/write-patches.ts';
 import { unwrapImage, wrappings } from '../../image/unwrap/unwrap.ts';
 import { verifyImage } from '../../image/verify.ts';
 import type { BaseSize } from '../../limits/space-plan.ts';
@@ -55,9 +57,16 @@ export const cloud = {
     const storedBytes = (await stat(path)).blocks * 512;
     const fileBytes = path === base.path ? base.sizeBytes : storedBytes;
     const packedBytes = options.outputFormat === 'raw' ? (inspection.qcow2?.allocatedBytes ?? storedBytes) : fileBytes;
-    return inspected({ path, size: { fileBytes, packedBytes } }, inspection, options);
+    const growth = await growthOf(path, inspection, options.diskBytes);
+    return inspected({ path, size: { fileBytes, packedBytes } }, inspection, growth, options);
   },
 } as const satisfies ImageKind;
+
+async function growthOf(path: string, base: ImageInspection, diskBytes: number | null): Promise<Growth | null> {
+  if (diskBytes === null || diskBytes === base.virtualSizeBytes) return null;
+  await using disk = await openDisk(path, base);
+  return await planGrowth(disk, base, diskBytes);
+}
 
 /** Throws `image.unsupported` for a disk that would be no raw image for who reads it. */
 function assertRaw({ asRaw: { takenFor, objection } }: ImageInspection, onNotice: InspectOptions['onNotice']): void {
@@ -73,10 +82,13 @@ function assertRaw({ asRaw: { takenFor, objection } }: ImageInspection, onNotice
 function inspected(
   base: { readonly path: string; readonly size: Omit<BaseSize, 'diskBytes'> },
   inspection: ImageInspection,
+  growth: Growth | null,
   { maximumVirtualBytes, unprivilegedIds, outputFormat }: InspectOptions,
 ): InspectedImage {
+  // The disk as it is to be.
+  const wanted = growth?.inspection ?? inspection;
   return {
-    size: { ...base.size, diskBytes: inspection.virtualSizeBytes },
+    size: { ...base.size, diskBytes: wanted.virtualSizeBytes },
     format: outputFormat,
     async readContent(signal) {
       if ((inspection.qcow2?.compressedBytes ?? 0) > 0) await checkContent(base.path, signal);
@@ -85,14 +97,20 @@ function inspected(
       await createOverlay({
         basePath: base.path,
         base: inspection,
+        virtualSizeBytes: wanted.virtualSizeBytes,
         overlayPath: place.overlayPath,
         unprivilegedIds,
         signal,
       });
+      if (growth !== null) {
+        const paths = { basePath: base.path, overlayPath: place.overlayPath, workDirectory: place.workDirectory };
+        await writePatches(growth.patches, { ...paths, base: wanted, unprivilegedIds, signal });
+      }
       return {
         ...place,
         base: { path: base.path, format: inspection.format },
-        partitions: inspection.partitions,
+        partitions: wanted.partitions,
+        grown: growth?.partition ?? null,
         environment: bootLoaderEnvironment(inspection),
         loans: [bootLoaderLoan, initramfsLoan],
       };
@@ -117,7 +135,7 @@ function inspected(
         hashFile(path, { signal: both, onProgress }),
         verifyImage(path, {
           format: outputFormat,
-          base: inspection,
+          base: wanted,
           maximumVirtualBytes,
           unprivilegedIds,
           signal: both,

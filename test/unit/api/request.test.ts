@@ -7,7 +7,7 @@ import { exampleRequest } from '#lib/api/examples.ts';
 import { check } from '#lib/api/faults.ts';
 import { PackageSpecification } from '#lib/api/package.ts';
 import { formatPpa, Ppa } from '#lib/api/ppa.ts';
-import { BuildRequest, buildRequest, ExchangeName, parseBuildRequest } from '#lib/api/request.ts';
+import { BuildRequest, buildRequest, diskSizeBytes, ExchangeName, parseBuildRequest } from '#lib/api/request.ts';
 import { HttpUrl } from '#lib/api/url.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { holds } from '../holds.ts';
@@ -279,5 +279,38 @@ test('URLs are absolute http or https without credentials', () => {
     assert.is(accepts(HttpUrl, url), false, url);
   }
 });
+
+test('a disk size is a whole number of MiB, GiB or TiB', () => {
+  const sized = (disk_size: unknown) => ({ ...exampleRequest, disk_size });
+  for (const [size, bytes] of [
+    ['20GiB', 20 * 2 ** 30],
+    ['20480MiB', 20 * 2 ** 30],
+    ['1TiB', 2 ** 40],
+  ] as const) {
+    assert.is(diskSizeBytes(parseBuildRequest(sized(size)).disk_size ?? ''), bytes);
+  }
+  for (const size of ['20G', '20GB', '0GiB', '1.5GiB', 20, '', '20GiB ', '9999999999MiB', null]) {
+    const fault = thrown(() => parseBuildRequest(sized(size)));
+    assert.match(fault, /\$\.disk_size must be/, String(size));
+  }
+});
+
+test('the format of the result is qcow2 or raw, and qcow2 where none is asked for', () => {
+  assert.is(parseBuildRequest(exampleRequest).output_format, 'qcow2');
+  assert.is(parseBuildRequest({ ...exampleRequest, output_format: 'raw' }).output_format, 'raw');
+  assert.match(
+    thrown(() => parseBuildRequest({ ...exampleRequest, output_format: 'vmdk' })),
+    /\$\.output_format must be "qcow2" or "raw"/,
+  );
+});
+
+function thrown(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    return String(error);
+  }
+  return 'nothing was thrown';
+}
 
 test.run();

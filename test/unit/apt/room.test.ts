@@ -19,7 +19,7 @@ test('each file system counts once, with what is reserved for root', () => {
     { target: '/', sizeBytes: 2_043_984 * 1024, freeBytes: 1_000_000 * 1024, freeInodes: 90_000 },
     { target: '/boot', sizeBytes: 100 * MiB, freeBytes: 20_000 * 1024, freeInodes: 25_000 },
   ]);
-  assert.equal(parseRoom(['df: unrecognized option', 'room']), []);
+  assert.equal(parseRoom(['df: invalid option', 'room']), []);
 });
 
 test('packages are refused where all of the room is not enough, with needed and free bytes', () => {

@@ -43,6 +43,7 @@ const options = {
   maximumVirtualBytes: 2 ** 30,
   unprivilegedIds,
   outputFormat,
+  diskBytes: null,
   signal: new AbortController().signal,
 } as const;
 const foreign = [

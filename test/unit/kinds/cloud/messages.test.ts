@@ -35,7 +35,14 @@ test('no error of a base image, and no log with it, has a path of the worker or 
         ...{ verifiedBy: 'unverified', checksumsUrl: null, checksumAlgorithms: [], signedBy: null, isSound: false },
       },
       {
-        ...{ workDirectory, maximumVirtualBytes: 2 ** 30, unprivilegedIds, outputFormat: 'qcow2', signal },
+        ...{
+          workDirectory,
+          maximumVirtualBytes: 2 ** 30,
+          unprivilegedIds,
+          outputFormat: 'qcow2',
+          diskBytes: null,
+          signal,
+        },
         ...{ onNotice: () => undefined, onProgress: () => undefined },
       },
     );

@@ -1,0 +1,5 @@
+/** Bytes to be written at a place of a disk. */
+export interface Patch {
+  readonly offset: number;
+  readonly bytes: Buffer;
+}
