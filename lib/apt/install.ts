@@ -3,10 +3,11 @@ import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
+import { hookFailure } from './hook-failure.ts';
 import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
 import { describeRepository, type KnownRepositories, proxyFailureOf } from './repository.ts';
 import { type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
-import { type AptRun, runApt } from './script.ts';
+import { type AptRun, runApt, texts } from './script.ts';
 import type { InstallPlan } from './simulation.ts';
 import { type AptStatus, parseStatusLine } from './status-line.ts';
 import { type AptProgress, updateLists } from './update.ts';
@@ -64,7 +65,7 @@ async function install(
   const total = 2 * plan.install.length;
   const run = await runApt(runner, 'install', {
     arguments: [recommendsOption(options.recommends), ...specifications],
-    files: { 'apt.conf': renderAptConfiguration(options) },
+    files: { 'apt.conf': renderAptConfiguration(options), hooks: texts.hooks },
     onLine: options.onLog,
     onStatusLine: (line) => {
       const status = parseStatusLine(line);
@@ -106,6 +107,8 @@ export function installError(
   if (/dpkg was interrupted/.test(output)) {
     return new ImageBuilderError('image.corrupt', 'in the base image, dpkg was interrupted in its work', { logTail });
   }
+  const hook = hookFailure(lines);
+  if (hook !== null) return new ImageBuilderError('apt.install', hook, { logTail });
   const failed = failures.length > 0 ? failures : dpkgFailures(lines);
   if (failed.length > 0) {
     const reasons = failed.map(({ name, message }) => `${packageOf(name)}: ${message}`);

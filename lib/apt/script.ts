@@ -13,6 +13,7 @@ const names = [
   'resolve',
   'explain',
   'prepare',
+  'hooks',
   'install',
   'hold',
 ] as const;

@@ -3,7 +3,7 @@ import type { ScriptRunner } from '../../guest/guest.ts';
 import { renderAptConfiguration } from '../configuration.ts';
 import { installError } from '../install.ts';
 import { type InstalledPackage, readPackages } from '../packages.ts';
-import { assertNotKilled } from '../script.ts';
+import { assertNotKilled, texts } from '../script.ts';
 import { type AptStatus, parseStatusLine } from '../status-line.ts';
 import type { AptProgress } from '../update.ts';
 import { type Archive, qualifiedName } from './archives.ts';
@@ -66,6 +66,7 @@ export async function installDownloaded(
     folder,
     files: {
       'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${outsideConfiguration}`,
+      hooks: texts.hooks,
       Packages: archives.map(({ stanza }) => `${stanza}\n`).join(''),
       wanted: [...archives.map((archive) => wanted(archive, handIn)), ...remove.map((name) => `${name}-`)].join('\n'),
       ...(extendedStates === null ? {} : { extended_states: extendedStates }),

@@ -9,5 +9,17 @@ export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERA
 export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
 # Nothing of the image runs yet, so there is nothing to restart.
 export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
-apt-get -c "$JOB/apt.conf" -y -q -o APT::Status-Fd=3 "$recommends" install "$@" </dev/null
-echo "exit:$?" >&3
+# shellcheck source=hooks.sh
+. "$JOB/hooks"
+conf=$JOB/apt.conf
+hooks=
+[ -n "${APT_CONFIG:-}" ] || hooks=$(without_remounts)
+if [ -n "$hooks" ]; then
+  conf=/run/imagebuilder-apt.conf
+  trap 'rm -f "$conf"' EXIT
+  { cat "$JOB/apt.conf" && echo "$hooks"; } >"$conf"
+fi
+apt-get -c "$conf" -y -q -o APT::Status-Fd=3 "$recommends" install "$@" </dev/null
+code=$?
+[ "$code" = 0 ] || [ -n "${APT_CONFIG:-}" ] || show_hooks
+echo "exit:$code" >&3

@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -24,6 +24,14 @@ export function requestsAreHonoured(test: Test<AptHouse>): void {
       ];
       for (const path of removed) await rm(join(chroot.root, path), { recursive: true, force: true });
       await house.setSource(await house.resolve('c++'), { chroot });
+      await mkdir(join(chroot.root, 'etc/apt/apt.conf.d'));
+      const hooks = join(chroot.root, 'etc/apt/apt.conf.d/99-hardened');
+      const remounts = `DPkg {
+  Pre-Invoke { "mount -o remount,exec /nowhere"; "echo a \\"quoted\\" word"; "/bin/mount -o remount,rw /nowhere"; };
+  Post-Invoke { "mount -o remount,noexec,nosuid /nowhere || true"; };
+};
+`;
+      await writeFile(hooks, remounts);
       const session = chroot.session();
       const before = await readImageFacts(session);
       const value = ' the “moon” \\ is $HOME';
@@ -51,6 +59,13 @@ export function requestsAreHonoured(test: Test<AptHouse>): void {
       const { packages } = await install(older, true);
       assert.is(packages.find(({ name }) => name === 'hello-one')?.version, '1:1.0+b~1-1');
 
+      await writeFile(hooks, `${remounts}DPkg::Post-Invoke { "/usr/bin/no-such-thing"; };\n`);
+      const hooked = await failure(install(['hello-extra']));
+      assert.is(hooked.code, 'apt.install');
+      assert.match(
+        hooked.message,
+        /hook of the base image has failed: '\/usr\/bin\/no-such-thing', which \/etc\/apt\/apt\.conf\.d\/99-hardened sets as DPkg::Post-Invoke/,
+      );
       await holdPackages(session, ['hello-one', 'foreign:i386']);
       const held = await exec('chroot', [chroot.root, 'apt-mark', 'showhold']);
       assert.equal(held.stdout.trim().split('\n').sort(), ['foreign:i386', 'hello-one']);

@@ -295,6 +295,7 @@ const parsers: readonly Growing[] = [
       ['E: Failed to fetch http://a/', ' 502'],
       ['dpkg: error processing package ', ' (--configure):'],
       ['dpkg: error processing package x (--configure)', ''],
+      ["E: Problem executing scripts DPkg::Pre-Invoke '", "'\nhook in /x:y"],
     ],
     units: ['E: Failed to fetch http://a/ 502\n', 'dpkg: error processing package x (--configure):\n'],
   },

@@ -26,8 +26,12 @@ if [ -s "$JOB/wanted" ]; then
   set -f
   # shellcheck disable=SC2046 # one word each; too many for the script's own arguments
   set -- $(cat "$JOB/wanted")
-  apt-get -c "$JOB/apt.conf" -y -q -o APT::Status-Fd=3 --no-install-recommends install "$@" </dev/null
+  # shellcheck source=../../scripts/hooks.sh
+  . "$JOB/hooks"
+  { cat "$JOB/apt.conf" && without_remounts; } >"$place/apt.conf"
+  apt-get -c "$place/apt.conf" -y -q -o APT::Status-Fd=3 --no-install-recommends install "$@" </dev/null
   code=$?
+  [ "$code" = 0 ] || show_hooks
 fi
 if [ "$code" = 0 ] && [ -f "$JOB/extended_states" ]; then
   states=
