@@ -1,15 +1,8 @@
 import { getCACertificates } from 'node:tls';
+import type { BrokerCertificates } from '../broker-address.ts';
 import type { RequestFault } from '../errors.ts';
 import { certificatesFault, clientFault } from '../trust.ts';
 import { type Secrets, secretFiles } from './secrets.ts';
-
-/** For TLS to RabbitMQ, as PEM; null for none. */
-export interface BrokerCertificates {
-  /** The only authorities that are trusted; null for those that Node knows. */
-  readonly ca: readonly string[] | null;
-  readonly certificate: string | null;
-  readonly key: string | null;
-}
 
 /**
  * The certificates among the secrets; adds to `faults` what is wrong with them. `authorities`: CAs that are trusted

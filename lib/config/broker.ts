@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseBrokerUrls } from './broker-url.ts';
+import { parseBrokerUrls } from '../broker-address.ts';
 import { bytes, seconds, wholeNumber } from './formats.ts';
 import { type Declarations, type SettingsOf, setting } from './setting.ts';
 

@@ -1,9 +1,10 @@
+import type { BrokerCertificates } from '../broker-address.ts';
+import { passwordsOf } from '../broker-address.ts';
 import { digestToken, type TokenHolder } from '../callers.ts';
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { type ApiSettings, apiSettings } from './api.ts';
 import { type BrokerSettings, brokerSettings } from './broker.ts';
-import { type BrokerCertificates, brokerCertificates } from './broker-certificates.ts';
-import { passwordsOf } from './broker-url.ts';
+import { brokerCertificates } from './broker-certificates.ts';
 import { certificateSettings, readTrust } from './certificates.ts';
 import { type EgressSettings, egressSettings } from './egress.ts';
 import { type FolderSettings, folderSettings } from './folders.ts';

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
+import { passwordsOf } from '../broker-address.ts';
 import { ImageBuilderError, isNodeError } from '../errors.ts';
-import { passwordsOf } from './broker-url.ts';
 import { readTokensFile } from './tokens-file.ts';
 
 /** Every secret, once. Secrets are files in the secrets directory, each optional, and never environment variables. */

@@ -1,5 +1,5 @@
-import type { BrokerCertificates } from '../config/broker-certificates.ts';
-import { parseBrokerUrls } from '../config/broker-url.ts';
+import type { BrokerCertificates } from '../broker-address.ts';
+import { parseBrokerUrls } from '../broker-address.ts';
 import { createLog } from '../log.ts';
 import { type BrokerConnection, closeQuietly, openConnection } from '../queue/connection.ts';
 import { decodeJob } from '../queue/job.ts';

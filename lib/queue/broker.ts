@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
 import { pause } from '../async.ts';
-import type { BrokerCertificates } from '../config/broker-certificates.ts';
+import type { BrokerCertificates } from '../broker-address.ts';
 import type { Log } from '../log.ts';
 import type { NotificationWay, Verdict } from './build.ts';
 import { openConnection } from './connection.ts';

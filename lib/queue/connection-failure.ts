@@ -1,4 +1,4 @@
-import type { BrokerAddress } from '../config/broker-url.ts';
+import type { BrokerAddress } from '../broker-address.ts';
 
 /** Why RabbitMQ cannot be connected to, in words that say what to change. */
 

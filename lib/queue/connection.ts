@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events';
 import { type Channel, type ChannelModel, type ConfirmChannel, connect, credentials, type Options } from 'amqplib';
 import { sleep, within } from '../async.ts';
-import type { BrokerCertificates } from '../config/broker-certificates.ts';
-import { type BrokerAddress, parseBrokerUrls } from '../config/broker-url.ts';
+import type { BrokerCertificates } from '../broker-address.ts';
+import { type BrokerAddress, parseBrokerUrls } from '../broker-address.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { describeConnectionFailure } from './connection-failure.ts';

@@ -9,7 +9,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
-import type { BrokerCertificates } from '#lib/config/broker-certificates.ts';
+import type { BrokerCertificates } from '#lib/broker-address.ts';
 import { lookAtBroker } from '#lib/doctor/broker.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';

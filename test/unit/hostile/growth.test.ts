@@ -39,8 +39,8 @@ import { coreSector, parseCoreImage, parseGrubImage } from '#lib/boot/grub-image
 import { parseExtlinux, parseLoaderEntry } from '#lib/boot/loader-entries.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/boot/lz4.ts';
 import { parseBootMounts, parseTree } from '#lib/boot/tree.ts';
+import { parseBrokerUrls, passwordsOf } from '#lib/broker-address.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
-import { parseBrokerUrls, passwordsOf } from '#lib/config/broker-url.ts';
 import { parseGlanceProperties } from '#lib/config/glance-properties.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';

@@ -1,4 +1,4 @@
-import { trimEndOf } from '../text.ts';
+import { trimEndOf } from './text.ts';
 
 /** One node of RabbitMQ, and how to log in there. Nothing of it but `where` may be shown. */
 export interface BrokerAddress {
@@ -16,6 +16,14 @@ export interface BrokerAddress {
   readonly channelMax: number | null;
   /** The URL without user, password and query. */
   readonly where: string;
+}
+
+/** For TLS to RabbitMQ, as PEM; null for none. */
+export interface BrokerCertificates {
+  /** The only authorities that are trusted; null for those that Node knows. */
+  readonly ca: readonly string[] | null;
+  readonly certificate: string | null;
+  readonly key: string | null;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseBrokerUrls, passwordsOf } from '#lib/config/broker-url.ts';
+import { parseBrokerUrls, passwordsOf } from '#lib/broker-address.ts';
 
 const messageOf = (text: string): string => {
   try {
