@@ -61,8 +61,12 @@ export function readProxies(
     faults.push({ path, message: proxy });
     return null;
   };
-  const [exceptions, path] = find(settings.noProxy, proxySettings.noProxy.variable, 'no_proxy');
-  const direct = parseHostRules(exceptions === 'none' ? [] : list.parse(exceptions));
+  const { variable } = proxySettings.noProxy;
+  const [exceptions, path] = find(settings.noProxy, variable, 'no_proxy');
+  const words = exceptions === 'none' ? [] : list.parse(exceptions);
+  // The usual variable is for every program, and may hold words that other programs alone know.
+  const known = path === variable ? words : words.filter((word) => typeof parseHostRules([word]) !== 'string');
+  const direct = parseHostRules(known);
   if (typeof direct === 'string') faults.push({ path, message: direct });
   return {
     http: read(find(settings.httpProxy, proxySettings.httpProxy.variable, 'http_proxy')),

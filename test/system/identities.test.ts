@@ -47,6 +47,7 @@ const ownSecret = {
     postinst: `hostname >/etc/name-seen
 cp /proc/cmdline /etc/cmdline-seen
 echo '-----BEGIN RSA PRIVATE KEY-----' >/etc/own-secret.pem
+head -c 128 /dev/urandom >/etc/own.key
 touch /etc/key-of-the-base`,
   },
   files: { '/etc/shipped.pem': '-----BEGIN PRIVATE KEY-----\n' },
@@ -66,7 +67,7 @@ for (const guest of ['host', 'vm'] as const) {
     const warnings = built.get(guest)?.image.warnings?.filter((warning) => warning.includes('made during')) ?? [];
     assert.equal(
       warnings.map((warning) => warning.split(' ')[0]),
-      ['/etc/own-secret.pem'],
+      ['/etc/own-secret.pem', '/etc/own.key'],
     );
   });
 

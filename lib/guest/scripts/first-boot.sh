@@ -91,8 +91,9 @@ new_files() {
     -o -type f -size -128 -cnewer "$reference" "$@" 2>/dev/null || :
 }
 {
+  # root.key: the public key of the domain name system.
   new_files \( -name '*.cookie' -o -name '*secret*' -o -name debian.cnf -o -name pg_control -o -name '*uuid' \
-    -o -name '*hostid' -o -path '*dropbear*/*host_key' \) -print
+    -o -name '*hostid' -o -path '*dropbear*/*host_key' -o -name '*.key' ! -name root.key \) -print
   new_files -exec grep -l -e '-----BEGIN .*PRIVATE KEY-----' {} +
 } | sort -u | head -n 50 >/tmp/imagebuilder-unique
 while read -r path; do

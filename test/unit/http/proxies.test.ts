@@ -70,6 +70,7 @@ test('proxies come from the settings, or else from the usual variables, in small
   assert.is(of(usual, 'http://x/'), 'http://small:3128');
   assert.is(of(usual, 'https://x/'), 'https://secure');
   assert.is(of({ ...usual, NO_PROXY: 'x y' }, 'https://y/'), null);
+  assert.is(of({ ...usual, no_proxy: '<local>, 127.0.0.*,y' }, 'https://y/'), null, 'words of other programs');
   assert.is(of({ ...usual, IMAGEBUILDER_HTTP_PROXY: 'http://own:8' }, 'http://x/'), 'http://own:8');
   assert.is(of({ ...usual, IMAGEBUILDER_HTTP_PROXY: 'none' }, 'http://x/'), null);
   assert.is(of({ ...usual, no_proxy: '*', IMAGEBUILDER_NO_PROXY: 'none' }, 'http://x/'), 'http://small:3128');
@@ -82,7 +83,7 @@ test('a proxy that cannot be used is refused at the start, and its password quot
     ['HTTPS_PROXY', 'http://user:hidden@'],
     ['IMAGEBUILDER_HTTP_PROXY', 'http://user:hidden%@proxy/'],
     ['IMAGEBUILDER_HTTPS_PROXY', 'http://user:hidden@proxy/path'],
-    ['no_proxy', 'a/b'],
+    ['IMAGEBUILDER_NO_PROXY', 'a/b'],
   ] as const) {
     assert.throws(
       () => loadConfig({ [variable]: value }),
