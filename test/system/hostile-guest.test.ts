@@ -31,8 +31,12 @@ const tests = await openGuestTests('hostile', () => guest);
 const { directory } = tests;
 
 /** The part of closing that needs dpkg, done before dpkg is broken. */
-const giveBack = `while read -r file; do rm "$file"; dpkg-divert --quiet --local --rename --remove "$file" >/dev/null; done </run/imagebuilder-borrowed/diverted
-rm /run/imagebuilder-borrowed/diverted`;
+const giveBack = `borrowed=/run/imagebuilder-borrowed/list
+sed -n 's/^diverted //p' $borrowed | while read -r file; do
+  rm "$file"
+  dpkg-divert --quiet --local --rename --remove "$file" >/dev/null
+done
+sed -i '/^diverted /d' $borrowed`;
 
 interface PreparedDisk extends OpenedDisk {
   /** Makes the image what a test wants it to be, before it is looked at. */
