@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parseBrokerUrls } from '../broker-address.ts';
-import { bytes, seconds, wholeNumber } from './formats.ts';
+import { bytes, seconds, url, wholeNumber } from './formats.ts';
 import { type Declarations, type SettingsOf, setting } from './setting.ts';
 
 const amqpUrls = z.string().superRefine((text, context) => {
@@ -18,6 +18,12 @@ export const brokerSettings = {
     amqpUrls,
     'amqp://127.0.0.1:5672',
     'RabbitMQ, or the nodes of its cluster, separated by commas. With a password in it, use the secret `imagebuilder-amqp-url` instead.',
+  ),
+  managementUrl: setting(
+    'IMAGEBUILDER_AMQP_MANAGEMENT_URL',
+    z.union([z.literal(''), url]),
+    '',
+    'RabbitMQ’s management API, such as `http://rabbitmq.example:15672`. `imagebuilder doctor` asks it for policies that drop jobs, as the user of RabbitMQ, who needs the tag `management`. Empty: it does not look at policies.',
   ),
   leaseMs: setting(
     'IMAGEBUILDER_LEASE',

@@ -3,6 +3,7 @@ import type { Config } from '../config/load.ts';
 import type { ImageBuilderError } from '../errors.ts';
 import type { StoreInputs } from '../store/choose.ts';
 import { lookAtBroker } from './broker.ts';
+import { lookAtPolicies } from './broker-policies.ts';
 import { lookAtDevices } from './devices.ts';
 import { type Finding, withinLimit } from './finding.ts';
 import { type Folder, type FolderState, folderFinding, foldersOf, lookAtFolder, ownershipFinding } from './folders.ts';
@@ -53,6 +54,9 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   const broker = withinLimit(limitsMs.broker, () =>
     lookAtBroker(settings.broker.amqpUrl, settings.broker.certificates),
   );
+  const policies = withinLimit(limitsMs.quick, (signal) =>
+    lookAtPolicies({ ...settings.broker, trust: store.settings.trust, signal }),
+  );
   const stores = withinLimit(limitsMs.store, (signal) => lookAtStore(store, signal));
   const tools = withinLimit(limitsMs.quick, (signal) => lookAtTools(signal));
   const trials = withinLimit(limitsMs.quick, () => lookAtTrials(settings.image.bootCheck));
@@ -70,6 +74,7 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   for (const [index, folder] of folders.entries()) yield* tell(await folderFindings(folder, states[index]));
   const brokerFound = await broker;
   yield* tell('found' in brokerFound ? [brokerFound.found] : findingsOf('RabbitMQ', brokerFound));
+  yield* tell(noHindrance('policies of RabbitMQ', await policies));
   yield* tell(findingsOf('store', await stores));
 
   const state = await guests;
@@ -96,6 +101,11 @@ type Looked<Found> = Awaited<ReturnType<typeof withinLimit<Found>>>;
 
 function findingsOf(what: string, looked: Looked<readonly Finding[]>): readonly Finding[] {
   return 'found' in looked ? looked.found : [{ what, ok: false, detail: `cannot be looked at: ${looked.failure}` }];
+}
+
+/** The same for a look that no build depends on. */
+function noHindrance(what: string, looked: Looked<readonly Finding[]>): readonly Finding[] {
+  return findingsOf(what, looked).map((finding) => ({ ...finding, ok: true }));
 }
 
 async function folderFindings(folder: Folder, state: Promise<Looked<FolderState>> | undefined): Promise<Finding[]> {

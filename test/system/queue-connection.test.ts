@@ -11,17 +11,20 @@ import { exampleRequest } from '#lib/api/examples.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import type { BrokerCertificates } from '#lib/broker-address.ts';
 import { lookAtBroker } from '#lib/doctor/broker.ts';
+import { lookAtPolicies } from '#lib/doctor/broker-policies.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import { submit } from '#lib/queue/submit.ts';
 import { rights } from '#lib/queue/topology.ts';
+import { defaultTrust } from '#lib/trust.ts';
 import { type Authority, makeAuthority } from '../../lab/servers/authority.ts';
 import { startCaller } from '../../lab/servers/caller.ts';
 import { listen } from '../../lab/servers/listen.ts';
 import { freePorts } from '../../lab/servers/ports.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { makeCertificate } from '../unit/fetch/certificate.ts';
+import { eventually } from './serve/command.ts';
 
 /** How RabbitMQ is reached, and what its users may do. */
 
@@ -30,6 +33,7 @@ interface Context {
   authority: Authority;
   tlsPort: number;
   stompPort: number;
+  managementUrl: string;
 }
 
 const test = suite<Context>('queue-connection');
@@ -54,11 +58,14 @@ let directory = '';
 test.before(async (context) => {
   directory = await mkdtemp(join(tmpdir(), 'queue-connection-'));
   const authority = await makeAuthority(directory);
-  const [tlsPort = 0, stompPort = 0] = await freePorts(2);
-  Object.assign(context, { authority, tlsPort, stompPort });
+  const [tlsPort = 0, stompPort = 0, managementPort = 0] = await freePorts(3);
+  const managementUrl = `http://127.0.0.1:${managementPort}`;
+  Object.assign(context, { authority, tlsPort, stompPort, managementUrl });
   context.rabbitmq = await startRabbitMq({
-    plugins: ['rabbitmq_stomp'],
+    plugins: ['rabbitmq_stomp', 'rabbitmq_management'],
     configuration: [
+      'management.tcp.ip = 127.0.0.1',
+      `management.tcp.port = ${managementPort}`,
       `stomp.listeners.tcp.1 = 127.0.0.1:${stompPort}`,
       `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
       `ssl_options.cacertfile = ${authority.ca.certificateFile}`,
@@ -164,6 +171,35 @@ test('the doctor names each right that is missing, and the jobs that lie aside',
     await detailOf('nobody', '/empty'),
     /lacks configure on \^imagebuilder\\\., write on \^amq\\\.default\$$/,
   );
+});
+
+test('the doctor names policies that drop jobs or events, where it may ask for them', async (context) => {
+  const { rabbitmq, managementUrl } = context;
+  await rabbitmq.control(['add_vhost', 'policed/1']);
+  await rabbitmq.control(['set_permissions', '-p', 'policed/1', 'declares', ...Object.values(rights)]);
+  const amqpUrl = urlOf(context, 'declares', '/policed%2F1');
+  const look = async () =>
+    await lookAtPolicies({ amqpUrl, managementUrl, trust: defaultTrust, signal: new AbortController().signal });
+  assert.match((await look())[0]?.todo ?? '', /the tag `management`/);
+  await rabbitmq.control(['set_user_tags', 'declares', 'management']);
+  await using broker = await open(amqpUrl);
+  await broker.ledger.ready();
+  assert.equal(
+    (await look()).map(({ todo }) => todo),
+    [undefined],
+  );
+  const policy = ['set_policy', '-p', 'policed/1', '--apply-to', 'queues', 'old-mail', '.*'];
+  await rabbitmq.control([...policy, '{"message-ttl":60000,"queue-leader-locator":"balanced"}']);
+  // The API answers out of its own memory, which is up to some seconds old.
+  const [finding, ...more] = await eventually('the policy is seen', async () => {
+    const found = await look();
+    return found.some(({ todo }) => todo !== undefined) && found;
+  });
+  assert.equal(more, []);
+  assert.match(finding?.detail ?? '', /imagebuilder\.builds \(message-ttl 60000\)/);
+  assert.not.match(finding?.detail ?? '', /locator/);
+  assert.match(finding?.todo ?? '', /out of these policies of RabbitMQ: old-mail/);
+  assert.is(finding?.ok, true);
 });
 
 test('users, passwords and virtual hosts may have any characters, and no part of a password is shown', async (context) => {
