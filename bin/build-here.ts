@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type BuildStep, buildSteps } from '#lib/api/event.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
+import { describeImage } from '#lib/client/report.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { ExecError } from '#lib/exec.ts';
@@ -61,7 +62,9 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const context = { signal: interrupt.signal, reporter: consoleReporter(), log, visitor };
   try {
     const image = await runBuild({ buildId: randomUUID(), request }, buildTools, context);
-    process.stdout.write(options.json ? `${JSON.stringify(image)}\n` : `The image is at ${image.location}\n`);
+    process.stdout.write(
+      options.json ? `${JSON.stringify(image)}\n` : `${['The image is built', ...describeImage(image)].join('\n')}\n`,
+    );
     return 0;
   } catch (error) {
     if (error instanceof EnoughSteps) return 0;

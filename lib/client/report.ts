@@ -1,4 +1,4 @@
-import type { GuestReport } from '../api/event.ts';
+import type { GuestReport, ImageResult } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
 import { formatBytes, formatSeconds, plain, someOf, table, truncate } from '../text.ts';
 import { percent, stepFraction } from './view.ts';
@@ -50,21 +50,7 @@ export function describeEnd(build: BuildStatus): string {
   const took = formatSeconds(build.elapsed_seconds);
   const { image, error } = build;
   if (build.state === 'completed' && image !== undefined) {
-    const rows = [
-      ['  image', image.location],
-      ['  name', plain(image.name)],
-      ['  size', `${formatBytes(image.size)} (${image.format})`],
-      ['  sha256', image.checksums.sha256],
-    ];
-    const packages = image.packages ?? [];
-    const shown = packages.slice(0, 12).map(({ name, version }) => `${name} ${version}`);
-    const more = packages.length - shown.length + (image.packages_omitted ?? 0);
-    if (more > 0) shown.push(`and ${more} more`);
-    if (packages.length > 0) rows.push(['  packages', shown.join(', ')]);
-    const removed = (image.removed ?? []).map(({ name, version }) => `${name} ${version}`);
-    if (removed.length > 0) rows.push(['  removed', someOf(removed)]);
-    for (const warning of image.warnings ?? []) rows.push(['  warning', plain(warning)]);
-    return [`Build ${build.build_id} completed in ${took}`, ...table(rows)].join('\n');
+    return [`Build ${build.build_id} completed in ${took}`, ...describeImage(image)].join('\n');
   }
   if (error === undefined) return `Build ${build.build_id} ${build.state} after ${took}`;
   const where = error.step === null ? '' : ` in step ${error.step}`;
@@ -75,6 +61,25 @@ export function describeEnd(build: BuildStatus): string {
   const tail = error.log_tail ?? [];
   if (tail.length > 0) lines.push('  the end of its log:', ...tail.map((line) => `  | ${plain(line)}`));
   return lines.join('\n');
+}
+
+/** The finished image, its packages and its warnings, as lines of a table. */
+export function describeImage(image: ImageResult): string[] {
+  const rows = [
+    ['  image', image.location],
+    ['  name', plain(image.name)],
+    ['  size', `${formatBytes(image.size)} (${image.format})`],
+    ['  sha256', image.checksums.sha256],
+  ];
+  const packages = image.packages ?? [];
+  const shown = packages.slice(0, 12).map(({ name, version }) => `${name} ${version}`);
+  const more = packages.length - shown.length + (image.packages_omitted ?? 0);
+  if (more > 0) shown.push(`and ${more} more`);
+  if (packages.length > 0) rows.push(['  packages', shown.join(', ')]);
+  const removed = (image.removed ?? []).map(({ name, version }) => `${name} ${version}`);
+  if (removed.length > 0) rows.push(['  removed', someOf(removed)]);
+  for (const warning of image.warnings ?? []) rows.push(['  warning', plain(warning)]);
+  return table(rows);
 }
 
 const advice = {
