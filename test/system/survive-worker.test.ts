@@ -62,7 +62,7 @@ scenario('killed while it reads the signing key of a PPA', async (fleet) => {
 
 for (const [step, path] of [
   ['inspect', /\/base-image$/],
-  ['open', /\/stage\/\d+\/etc\/fstab$/],
+  ['open', /\/sys\/block\/loop\d+\/dev$/],
   ['check', /\/image\.qcow2$/],
 ] as const) {
   scenario(`killed in the step ${step}`, async (fleet) => {

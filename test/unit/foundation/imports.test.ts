@@ -49,7 +49,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   worker: ['api', 'http', 'pipeline', 'kinds', 'queue'],
   client: ['api', 'http'],
   serve: ['api', 'config', 'folders', 'http'],
-  doctor: ['api', 'config', 'folders', 'guest', 'queue', 'store'],
+  doctor: ['api', 'config', 'folders', 'guest', 'http', 'queue', 'store'],
 };
 
 test('nothing imports in a circle', () => {
