@@ -98,7 +98,7 @@ function atVersion(name: string, { policies }: AptKnowledge): string {
   return installed === null ? '' : ` at ${installed}`;
 }
 
-/** What lies behind unmet dependencies: packages on hold, and pinned away. */
+/** Reasons behind unmet dependencies: packages on hold, and pinned away. */
 function hints({ concerns }: Problem, known: AptKnowledge): string {
   return concerns
     .flatMap((name) => {

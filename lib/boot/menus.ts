@@ -33,7 +33,7 @@ export interface MenuFaults {
   readonly faults: readonly BootFault[];
   /** Menus that were looked into. */
   readonly paths: readonly string[];
-  /** What was not checked, in words. */
+  /** Parts that were not checked, in words. */
   readonly unchecked: readonly string[];
   /** Path, in the image, of the kernel that starts by itself; null where that is not known. */
   readonly kernel: string | null;

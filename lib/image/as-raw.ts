@@ -1,7 +1,7 @@
 import { headBytes, recognise, tailBytes } from '../file-format.ts';
 import type { Disk } from './disk.ts';
 
-/** What would become of a disk as a raw file, which is known by its first and last bytes alone. */
+/** The format that a disk would be taken for as a raw file, which is known by its first and last bytes alone. */
 export interface AsRaw {
   /** The other format that the file would be taken for, such as `a VMDK image`; null where there is none. */
   readonly takenFor: string | null;

@@ -2,8 +2,8 @@ import type { FileSystem, KernelFeature } from './partition.ts';
 import { readBig, readLittle } from './read-at.ts';
 
 /**
- * What a superblock asks of a kernel that opens it for writing: Linux's fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h and
- * include/uapi/linux/btrfs.h. Features that every kernel since 5.4 has are left out.
+ * The demands of a superblock on a kernel that opens it for writing: Linux's fs/ext4/ext4.h,
+ * fs/xfs/libxfs/xfs_format.h and include/uapi/linux/btrfs.h. Features that every kernel since 5.4 has are left out.
  */
 
 type Inspected = Pick<FileSystem, 'fault' | 'features'>;

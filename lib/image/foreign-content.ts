@@ -35,7 +35,7 @@ const marks: readonly Mark[] = [
 /** The label of a member of a ZFS pool describes the pool in a list of names and values. */
 const zfs = { vdevListOffset: 16 * 1024, poolKey: 'pool_guid' } as const;
 
-/** What the start of a partition holds, if it is one of these. */
+/** The content at the start of a partition, if it is one of these. */
 export function readForeign(head: Buffer): FileSystem | null {
   const found = marks.find(({ offset, mark: bytes }) => head.subarray(offset, offset + bytes.length).equals(bytes));
   if (found !== undefined) {

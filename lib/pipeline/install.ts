@@ -91,7 +91,7 @@ export async function install(
     }),
   ).catch(async (error: unknown) => {
     if (!(error instanceof ImageBuilderError) || error.code !== 'image.full') throw error;
-    // What is left of it now; a script that fails as well would only hide the error.
+    // Only what is left of it now: a script that fails as well would hide the error.
     throw withRoom(error, await readRoom(session).catch(() => []));
   });
   const { remove } = installation.plan;

@@ -60,7 +60,7 @@ function isHttp(length: number): boolean {
   return bytes.subarray(4).toString('latin1') === 'P/1.';
 }
 
-/** What amqplib says of an answer that is no AMQP. */
+/** Words of amqplib for an answer that is no AMQP. */
 function isStranger(message: string): boolean {
   return /^(Socket closed abruptly|Invalid frame|Frame size|Expected ConnectionStart|Unexpected)/.test(message);
 }

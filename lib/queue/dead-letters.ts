@@ -14,7 +14,7 @@ export interface DeadLettersOptions {
   readonly log: Log;
 }
 
-/** What RabbitMQ calls its reasons, and what makes it have them. */
+/** RabbitMQ's names for its reasons, and their causes. */
 const causes: Readonly<Record<string, string>> = {
   expired: 'they were older than the message-ttl of a policy for imagebuilder.builds',
   maxlen: 'imagebuilder.builds had more messages than the max-length of a policy',

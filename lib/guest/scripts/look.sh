@@ -63,7 +63,7 @@ look() {
   done
 }
 
-# What only matters where it is the root.
+# These matter only where it is the root.
 look_closer() {
   if small etc/machine-id 64; then
     read -r id <etc/machine-id || :

@@ -79,7 +79,7 @@ export async function readOpenStackConfiguration(inputs: ConfigurationInputs): P
   const faults: RequestFault[] = [];
   const fault = (path: readonly string[], message: string) => {
     const found = { path: source.nameOf(path), message };
-    // What both services share is read for each of them.
+    // Settings that both services share are read for each of them.
     if (!faults.some((other) => other.path === found.path && other.message === message)) faults.push(found);
   };
   const parsed = Fields.safeParse(source.cloud);
