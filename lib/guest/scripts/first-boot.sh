@@ -84,18 +84,14 @@ END
   fi
 fi
 
-# New files that look like the only ones of their kind in the world, and that no package ships.
+# New files that look like the only ones of their kind in the world, and that no package ships. root.key: the public key of
+# the domain name system.
 reference=/run/imagebuilder-borrowed/opened
-new_files() {
-  find /etc /var/lib /var/opt /opt /srv /root /usr/local \( -path /var/lib/dpkg -o -path /var/lib/apt \) -prune \
-    -o -type f -size -128 -cnewer "$reference" "$@" 2>/dev/null || :
-}
-{
-  # root.key: the public key of the domain name system.
-  new_files \( -name '*.cookie' -o -name '*secret*' -o -name debian.cnf -o -name pg_control -o -name '*uuid' \
-    -o -name '*hostid' -o -path '*dropbear*/*host_key' -o -name '*.key' ! -name root.key \) -print
-  new_files -exec grep -l -e '-----BEGIN .*PRIVATE KEY-----' {} +
-} | sort -u | head -n 50 >/tmp/imagebuilder-unique
+find /etc /var/lib /var/opt /opt /srv /root /usr/local \( -path /var/lib/dpkg -o -path /var/lib/apt \) -prune \
+  -o -type f -size -128 -cnewer "$reference" \
+  \( \( -name '*.cookie' -o -name '*secret*' -o -name debian.cnf -o -name pg_control -o -name '*uuid' -o -name '*hostid' \
+  -o -path '*dropbear*/*host_key' -o -name '*.key' ! -name root.key \) -print \
+  -o -exec grep -l -e '-----BEGIN .*PRIVATE KEY-----' {} + \) 2>/dev/null | sort | head -n 50 >/tmp/imagebuilder-unique || :
 while read -r path; do
   # Of the base image, and only touched. 0 where the file system does not know when a file was made.
   born=$(stat -c %W "$path" 2>/dev/null) || continue

@@ -59,8 +59,9 @@ END
 # It looks for its disk before it calls grub-install, and fails where there is none.
 echo grub-pc >>/run/imagebuilder-borrowed/in-container
 
-# Other systems are on the worker's disks, if anywhere.
+# Other systems are on the worker's disks, if anywhere. Where these are installed only now, they can open no disk.
 for program in os-prober linux-boot-prober; do
+  [ -e "/usr/bin/$program" ] || continue
   divert "/usr/bin/$program" <<'END'
 #!/bin/sh
 exit 0

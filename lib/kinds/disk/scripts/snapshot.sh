@@ -10,6 +10,5 @@ done
 sed -n 's/^\(\(LABEL\|UUID\|PARTUUID\)=[^[:blank:]]*\)[[:blank:]]\{1,\}\/[[:blank:]].*/root \1/p' /etc/fstab 2>/dev/null
 
 # loader PATH INODE CHANGED: a file of a boot loader's package. Its copy boots, which seal.sh compares.
-for path in /usr/lib/grub/*/moddep.lst /usr/lib/grub/*-signed/grub*.efi.signed /usr/lib/shim/shim*.efi.signed; do
-  [ ! -f "$path" ] || stat -c 'loader %n %i %Z' "$path"
-done
+stat -c 'loader %n %i %Z' /usr/lib/grub/*/moddep.lst /usr/lib/grub/*-signed/grub*.efi.signed /usr/lib/shim/shim*.efi.signed \
+  2>/dev/null || :
