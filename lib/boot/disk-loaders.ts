@@ -1,5 +1,5 @@
 import type { Disk } from '../image/disk.ts';
-import type { Partition } from '../image/partition.ts';
+import { isEsp, type Partition } from '../image/partition.ts';
 import { coreSector, type GrubImage, maximumCoreBytes, parseCoreImage } from './grub-image.ts';
 
 /**
@@ -34,11 +34,6 @@ export async function readDiskLoaders(disk: Disk, partitions: readonly Partition
       sector.subarray(0, 440).some((byte) => byte !== 0),
     hasEfiProgram: start?.includes(efiProgram) ?? false,
   };
-}
-
-/** EFI system partitions, in either table. */
-export function isEsp({ type }: Partition): boolean {
-  return type === 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b' || type === 'mbr:ef';
 }
 
 async function readPart(disk: Disk, offset: number, length: number): Promise<Buffer> {

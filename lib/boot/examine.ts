@@ -1,4 +1,4 @@
-import { isEsp } from './disk-loaders.ts';
+import { isEsp } from '../image/partition.ts';
 import { lackingUsual, lostDrivers } from './drivers.ts';
 import type { BootFault } from './fault.ts';
 import { initrdPaths, kernelFaults } from './kernels.ts';

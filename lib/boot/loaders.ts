@@ -1,5 +1,4 @@
-import type { Partition } from '../image/partition.ts';
-import { isEsp } from './disk-loaders.ts';
+import { isEsp, type Partition } from '../image/partition.ts';
 import type { BootFault } from './fault.ts';
 import { type GrubPath, parseGrubConfig, parsePrefix } from './grub-config.ts';
 import type { GrubImage } from './grub-image.ts';

@@ -47,11 +47,6 @@ function toEntry(spec: string, fullTarget: string, type: string, options: string
   return !isPath || spec === '' || type === 'swap' ? null : { spec, target, type, options: options.split(',') };
 }
 
-/** The entries of an fstab that mount a block device at boot. */
-export function parseFstab(text: string): FstabEntry[] {
-  return parseTable(text).filter((entry) => isDevice(entry) && opensAtBoot(entry) && !isBind(entry));
-}
-
 export function isDevice({ spec }: FstabEntry): boolean {
   return /^(LABEL|UUID|PARTUUID|PARTLABEL)=|^\/dev\//.test(spec);
 }

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import type { Partition } from './partition.ts';
+import { espType, type Partition } from './partition.ts';
 
 /**
  * Partitions that systemd mounts by their types alone: UAPI Group's Discoverable Partitions Specification, as
@@ -7,7 +7,7 @@ import type { Partition } from './partition.ts';
  */
 
 const types = {
-  esp: 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b',
+  esp: espType,
   xbootldr: 'bc13c2ff-59e6-4262-a352-b275fd6f7172',
   home: '933ac7e1-2eb4-4f13-b844-0e14e2aef915',
   srv: '3b8f8425-20e0-4f3b-907f-1a25a76f98e8',

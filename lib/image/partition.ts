@@ -18,6 +18,14 @@ export interface Partition {
   readonly fileSystem: FileSystem | null;
 }
 
+/** GPT type of EFI system partitions. */
+export const espType = 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b';
+
+/** True for an EFI system partition, in either table. */
+export function isEsp({ type }: Pick<Partition, 'type'>): boolean {
+  return type === espType || type === 'mbr:ef';
+}
+
 /** A partition as its table has it, before its content was read. */
 export type TableEntry = Omit<Partition, 'fileSystem'>;
 

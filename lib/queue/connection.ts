@@ -2,10 +2,11 @@ import type { EventEmitter } from 'node:events';
 import { type Channel, type ChannelModel, type ConfirmChannel, connect, credentials, type Options } from 'amqplib';
 import { sleep, within } from '../async.ts';
 import type { BrokerCertificates } from '../broker-address.ts';
-import { type BrokerAddress, parseBrokerUrls } from '../broker-address.ts';
+import { parseBrokerUrls } from '../broker-address.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { describeConnectionFailure } from './connection-failure.ts';
+import { createRotation } from './rotation.ts';
 
 /**
  * One connection to RabbitMQ that recovers by itself, by amqplib's own recovery. Nothing here waits without limit:
@@ -52,7 +53,6 @@ export interface ConnectionOptions {
   readonly log: Log;
 }
 
-const heartbeatSeconds = 20;
 const handshakeTimeoutMs = 5_000;
 const retryDelayMs = 200;
 const maximumReconnectDelayMs = 5_000;
@@ -276,54 +276,6 @@ function guard(emitter: EventEmitter, log: Log): void {
     log.debug('RabbitMQ closed a channel or connection', { reason: error.message }),
   );
   emitter.on('handler-error', (error: Error) => log.error('a listener for RabbitMQ threw', { error }));
-}
-
-interface Rotation {
-  current(): BrokerAddress;
-  next(): void;
-  /** The current node, as amqplib takes it: it reads the object anew for each attempt. */
-  readonly target: Options.Connect;
-}
-
-function createRotation(addresses: readonly [BrokerAddress, ...BrokerAddress[]]): Rotation {
-  let index = 0;
-  const current = () => addresses[index % addresses.length] ?? addresses[0];
-  return {
-    current,
-    next() {
-      index += 1;
-    },
-    target: {
-      get protocol() {
-        return current().tls ? 'amqps' : 'amqp';
-      },
-      get hostname() {
-        return current().host;
-      },
-      get port() {
-        return current().port;
-      },
-      get username() {
-        return current().user;
-      },
-      get password() {
-        return current().password;
-      },
-      // amqplib decodes it.
-      get vhost() {
-        return encodeURIComponent(current().vhost);
-      },
-      get heartbeat() {
-        return current().heartbeatSeconds ?? heartbeatSeconds;
-      },
-      get frameMax() {
-        return current().frameMax ?? undefined;
-      },
-      get channelMax() {
-        return current().channelMax ?? undefined;
-      },
-    } as Options.Connect,
-  };
 }
 
 function reasonOf(error: unknown): string {

@@ -48,7 +48,7 @@ import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
 import { parseLength } from '#lib/fetch/part.ts';
 import { recognise } from '#lib/file-format.ts';
 import { assemblyError } from '#lib/guest/assembly.ts';
-import { parseFstab, parseMountUnit, parseTable, subvolumeOf } from '#lib/guest/fstab.ts';
+import { parseMountUnit, parseTable, subvolumeOf } from '#lib/guest/fstab.ts';
 import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
 import { parseLook } from '#lib/guest/look.ts';
 import { planMounts } from '#lib/guest/plan-mounts.ts';
@@ -160,7 +160,7 @@ const parsers: readonly Growing[] = [
   {
     name: 'fstab',
     run: (text) => [
-      ...[parseFstab(text), parseTable(text), subvolumeOf([text]), parseMountUnit(text)],
+      ...[parseTable(text), subvolumeOf([text]), parseMountUnit(text)],
       ...[planMounts({ fstab: text }, [partition], partition), parseLook(text)],
     ],
     frames: [
