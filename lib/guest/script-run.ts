@@ -58,7 +58,7 @@ export const ownLimitMs = 10 * 60_000;
 
 /** The script that puts files into the image that it needs while it is open. */
 export function borrowScript({ loans = [] }: Pick<GuestDisk, 'loans'>): GuestScript {
-  return { name: 'borrow', text: [guestScripts.borrow, ...loans].join('\n'), timeoutMs: ownLimitMs };
+  return { name: 'borrow', text: [guestScripts.borrow, ...loans, 'lent\n'].join('\n'), timeoutMs: ownLimitMs };
 }
 
 /**

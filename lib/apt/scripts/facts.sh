@@ -2,9 +2,9 @@
 # That and room.sh are in $JOB. Changes nothing.
 export LC_ALL=C
 
-from_file() {
-  [ -f "$2" ] && head -c 65536 "$2" | sed "s|^|$1 |" && echo
-}
+# Prints the lines on standard input after the word $1. A program more would take 40 ms to start in an emulated vm.
+each_after() { while IFS= read -r line || [ -n "$line" ]; do printf '%s %s\n' "$1" "$line"; done; }
+from_file() { [ -f "$2" ] && head -c 65536 "$2" | each_after "$1"; }
 
 from_file os-release /etc/os-release
 from_file lsb-release /etc/lsb-release
@@ -13,7 +13,7 @@ for tool in dpkg dpkg-query apt-get apt-cache; do
   command -v "$tool" >/dev/null 2>&1 || echo "missing $tool"
 done
 echo "architecture $(dpkg --print-architecture 2>/dev/null)"
-dpkg --print-foreign-architectures 2>/dev/null | sed 's|^|foreign-architecture |'
+dpkg --print-foreign-architectures 2>/dev/null | each_after foreign-architecture
 [ -s /etc/ssl/certs/ca-certificates.crt ] && echo 'ca-certificates present'
 # dpkg keeps numbered journal files here while it works; some left over mean that it was interrupted.
 for file in /var/lib/dpkg/updates/[0-9]*; do

@@ -1,22 +1,28 @@
 # Puts the files into the image that it needs while it is being changed; give-back.sh takes them out. Paths end in
-# .imagebuilder while they hold the former file. The text that a kind of image adds follows it (`loans` in guest.ts).
+# .imagebuilder while they hold the former file. The text that a kind of image adds follows it (`loans` in guest.ts), and
+# `lent` ends it. A program takes some 40 ms to start in an emulated vm, so the shell does by itself what it can.
 set -eu
 
 # A file that waits for a writer, or never ends, would keep dpkg and apt waiting: no package has such files.
-odd=$(find -L /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg \( -type p -o -type c ! -samefile /dev/null \) 2>/dev/null | head -n 1)
+odd=$(find -L /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg \( -type p -o -type c ! -samefile /dev/null \) -print -quit 2>/dev/null || :)
 if [ -n "$odd" ]; then
   echo "unsupported: $odd in the image is no plain file" >&2
   exit 65
 fi
 
+there() { [ -e "$1" ] || [ -L "$1" ]; }
+set_aside() {
+  if there "$1.imagebuilder"; then rm -rf "$1.imagebuilder"; fi
+  if there "$1"; then mv "$1" "$1.imagebuilder"; fi
+}
+copy() { while IFS= read -r line; do printf '%s\n' "$line"; done; }
+
+programs=
 # No service is started (Debian Policy 9.11.3; invoke-rc.d asks).
 if [ -d /usr/sbin ]; then
-  rm -rf /usr/sbin/policy-rc.d.imagebuilder
-  if [ -e /usr/sbin/policy-rc.d ] || [ -L /usr/sbin/policy-rc.d ]; then
-    mv /usr/sbin/policy-rc.d /usr/sbin/policy-rc.d.imagebuilder
-  fi
+  set_aside /usr/sbin/policy-rc.d
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-  chmod 755 /usr/sbin/policy-rc.d
+  programs=/usr/sbin/policy-rc.d
 fi
 
 # Lines of its file `list`, for give-back.sh: `diverted PROGRAM`, `moved PROGRAM`, `lent FILE`, `made FOLDER`.
@@ -27,26 +33,35 @@ mkdir -p "$borrowed/programs"
 [ ! -f /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old "$borrowed/"
 diverted=
 ! command -v dpkg-divert >/dev/null || diverted=yes
+newline='
+'
+diversions=$newline$(cat /var/lib/dpkg/diversions 2>/dev/null || :)$newline
 
 # divert PROGRAM: the script on standard input takes its place. By a diversion, so that the package that owns the program
 # can be installed, upgraded and removed meanwhile. A program that the image diverts itself is moved: no package but the
 # one that diverts it has a file there.
 divert() {
-  cat >"$borrowed/programs/${1##*/}"
+  copy >"$borrowed/programs/${1##*/}"
   if [ -z "$diverted" ] || [ ! -d "${1%/*}" ]; then return 0; fi
-  if grep -qxF "$1" /var/lib/dpkg/diversions 2>/dev/null; then
-    rm -rf "$1.imagebuilder"
-    if [ -e "$1" ] || [ -L "$1" ]; then mv "$1" "$1.imagebuilder"; fi
-    echo "moved $1" >>"$borrowed/list"
-  else
-    said=$(dpkg-divert --quiet --local --rename --divert "$1.imagebuilder" --add "$1" 2>&1) || {
-      echo "corrupt: in the image, dpkg-divert fails: $(echo "$said" | head -n 1)" >&2
-      exit 65
-    }
-    echo "diverted $1" >>"$borrowed/list"
-  fi
-  cat "$borrowed/programs/${1##*/}" >"$1"
-  chmod 755 "$1"
+  case $diversions in
+    *"$newline$1$newline"*)
+      set_aside "$1"
+      echo "moved $1" >>"$borrowed/list"
+      ;;
+    *)
+      said=$(dpkg-divert --quiet --local --rename --divert "$1.imagebuilder" --add "$1" 2>&1) || {
+        echo "corrupt: in the image, dpkg-divert fails: ${said%%"$newline"*}" >&2
+        exit 65
+      }
+      echo "diverted $1" >>"$borrowed/list"
+      ;;
+  esac
+  copy <"$borrowed/programs/${1##*/}" >"$1"
+  programs="$programs $1"
+}
+lent() {
+  # shellcheck disable=SC2086 # the paths are ours
+  [ -z "$programs" ] || chmod 755 $programs
 }
 
 make() {
@@ -59,8 +74,8 @@ make() {
 # lend FILE: a new file with the text on standard input.
 lend() {
   make "${1%/*}"
-  rm -rf "$1"
-  cat >"$1"
+  if there "$1"; then rm -rf "$1"; fi
+  copy >"$1"
   echo "lent $1" >>"$borrowed/list"
 }
 

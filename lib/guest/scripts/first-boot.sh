@@ -9,7 +9,8 @@ step() {
   cat >/tmp/imagebuilder-step
   grep -qF -f /tmp/imagebuilder-step "$steps" || cat /tmp/imagebuilder-step >>"$steps"
 }
-grep '^made ' /tmp/imagebuilder-new | while read -r _made kind path; do
+while read -r made kind path; do
+  [ "$made" = made ] || continue
   case $kind in
     openssh)
       rm -f "$path"
@@ -49,7 +50,7 @@ grep '^made ' /tmp/imagebuilder-new | while read -r _made kind path; do
       echo "[ -e $path ] || zgenhostid" | step
       ;;
   esac
-done
+done </tmp/imagebuilder-new
 
 if [ -s "$steps" ]; then
   {
@@ -91,8 +92,11 @@ find /etc /var/lib /var/opt /opt /srv /root /usr/local \( -path /var/lib/dpkg -o
   -o -type f -size -128 -cnewer "$reference" \
   \( \( -name '*.cookie' -o -name '*secret*' -o -name debian.cnf -o -name pg_control -o -name '*uuid' -o -name '*hostid' \
   -o -path '*dropbear*/*host_key' -o -name '*.key' ! -name root.key \) -print \
-  -o -exec grep -l -e '-----BEGIN .*PRIVATE KEY-----' {} + \) 2>/dev/null | sort | head -n 50 >/tmp/imagebuilder-unique || :
-while read -r path; do
+  -o -exec grep -l -e '-----BEGIN .*PRIVATE KEY-----' {} + \) >/tmp/imagebuilder-unique 2>/dev/null || :
+[ ! -s /tmp/imagebuilder-unique ] || sort -o /tmp/imagebuilder-unique /tmp/imagebuilder-unique
+count=0
+while [ $count -lt 50 ] && read -r path; do
+  count=$((count + 1))
   # Of the base image, and only touched. 0 where the file system does not know when a file was made.
   born=$(stat -c %W "$path" 2>/dev/null) || continue
   if [ "$born" != 0 ] && [ "$born" -lt "$(stat -c %Y "$reference")" ]; then continue; fi

@@ -34,14 +34,14 @@ for path in \
 done
 
 # log SIZE PATH: shrinks back to that size.
-find /var/log -xdev -type f -exec stat -c 'log %s %n' {} +
+find /var/log -xdev -type f -printf 'log %s %p\n'
 
 # identity PATH none | link TARGET | text TEXT: is put back as it was.
 for path in /etc/machine-id /var/lib/dbus/machine-id; do
   if [ -L "$path" ]; then
     echo "identity $path link $(readlink "$path")"
   elif [ -f "$path" ]; then
-    echo "identity $path text $(head -c 100 "$path" | head -n 1)"
+    echo "identity $path text $(head -c 100 "$path" | { read -r text || :; echo "$text"; })"
   else
     echo "identity $path none"
   fi

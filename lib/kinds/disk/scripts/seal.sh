@@ -1,13 +1,19 @@
 # Goes on where seal.sh of lib/guest ends.
 # Boot loader configuration that was written anew names the root file system by what grub-probe finds here; it gets the
 # name that the image has always used. The device name below is that of assemble.sh.
-root=$(sed -n 's/^root //p' "$JOB/before" | head -n 1)
-device=$(sed -n 's/^[0-9]* [0-9]* [0-9:]* [^ ]* \/ .* - [^ ]* \(\/dev\/[^ ]*\) .*/\1/p' /proc/self/mountinfo | head -n 1)
-uuid=
-for link in /dev/disk/by-uuid/*; do
-  [ "$(readlink "$link")" = "../../${device#/dev/}" ] && uuid=${link##*/}
-done
-grep '^boot ' /tmp/imagebuilder-new | while read -r _kind path _rest; do
+known=
+look_up() {
+  known=yes
+  root=$(sed -n '/^root /{s///p;q}' "$JOB/before")
+  device=$(sed -n '/^[0-9]* [0-9]* [0-9:]* [^ ]* \/ .* - [^ ]* \/dev\//{s/.* - [^ ]* \(\/dev\/[^ ]*\) .*/\1/p;q}' /proc/self/mountinfo)
+  uuid=
+  for link in /dev/disk/by-uuid/*; do
+    if [ "$(readlink "$link")" = "../../${device#/dev/}" ]; then uuid=${link##*/}; fi
+  done
+}
+while read -r kind path _rest; do
+  [ "$kind" = boot ] || continue
+  [ -n "$known" ] || look_up
   if [ -n "$root" ] && [ -n "$device" ]; then
     value=$(printf %s "$root" | sed 's/[\&#]/\\&/g')
     sed -i "/^[[:blank:]]*\(linux\|linux16\|linuxefi\|kernel\)[[:blank:]]/ {
@@ -19,14 +25,15 @@ grep '^boot ' /tmp/imagebuilder-new | while read -r _kind path _rest; do
     echo "unsealed: $path names a device that only this build knows: $(grep -m 1 '/dev/image[0-9]\|/dev/loop[0-9]\|hostdisk/' "$path")" >&2
     exit 66
   fi
-done
+done </tmp/imagebuilder-new
 
 # Boot loaders that boot are copies of their packages' files. The result says which are older than these.
 stale() {
   echo "warning: the boot loader in $1 is that of the base image, not that of the changed package: $2"
 }
 later='run grub-install on a machine of this image to renew it'
-grep '^loader ' /tmp/imagebuilder-new | while read -r _kind path _rest; do
+while read -r kind path _rest; do
+  [ "$kind" = loader ] || continue
   folder=${path%/*}
   case $path in
     */i386-pc/moddep.lst)
@@ -49,7 +56,7 @@ grep '^loader ' /tmp/imagebuilder-new | while read -r _kind path _rest; do
       done
       ;;
   esac
-done
-if grep -q '^closed ' /run/imagebuilder-borrowed/grub-install 2>/dev/null; then
+done </tmp/imagebuilder-new
+if [ -f /run/imagebuilder-borrowed/grub-install ] && grep -q '^closed ' /run/imagebuilder-borrowed/grub-install; then
   echo "warning: the boot loader on the EFI system partition is that of the base image: the partition could not be opened; $later"
 fi
