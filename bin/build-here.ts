@@ -17,7 +17,7 @@ import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
-import { plain } from '#lib/text.ts';
+import { plain, quoted } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 
 /** Runs one build in this process, without RabbitMQ, to look into its faults. */
@@ -80,7 +80,10 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
 function stepOf(name: string): BuildStep {
   const step = buildSteps.find((known) => known === name);
   if (step !== undefined) return step;
-  throw new ImageBuilderError('request.invalid', `there is no step ${name}; steps are ${buildSteps.join(', ')}`);
+  throw new ImageBuilderError(
+    'request.invalid',
+    `--until must be a step (${buildSteps.join(', ')}), not ${quoted(name)}`,
+  );
 }
 
 function createVisitor(until: BuildStep | null, { keep, shell = false }: BuildHereOptions): Visitor {

@@ -4,12 +4,15 @@ import { text as readAll } from 'node:stream/consumers';
 import { createLogUpdate } from 'log-update';
 import type { BuildStatus } from '#lib/api/status.ts';
 import { pause } from '#lib/async.ts';
-import { type Client, createClient } from '#lib/client/client.ts';
-import { followBuild } from '#lib/client/follow.ts';
+import { requireBuildId } from '#lib/client/build-id.ts';
+import { type Client, createClient, type Token } from '#lib/client/client.ts';
+import { type FollowOptions, followBuild } from '#lib/client/follow.ts';
 import { presentBuild, presentJson } from '#lib/client/present.ts';
 import { describeStatus } from '#lib/client/report.ts';
-import { requestFromFlags } from '#lib/client/request.ts';
+import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/request.ts';
+import { explainFaults, type RequestSource } from '#lib/client/request-source.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { plain } from '#lib/text.ts';
 import { type BuildHereOptions, buildHere } from './build-here.ts';
 
 export interface GatewayOptions {
@@ -49,24 +52,31 @@ const statusIntervalMs = 2_000;
 
 /** Each command resolves with its exit code. */
 export async function build(options: BuildOptions): Promise<number> {
-  const request = options.request === undefined ? await fromFlags(options) : await readRequest(options);
-  if (options.here) return await buildHere(request, options);
+  const { request, source } = options.request === undefined ? await fromFlags(options) : await readRequest(options);
+  if (options.here) {
+    return await buildHere(request, options).catch((error: unknown) => {
+      throw explainFaults(error, source);
+    });
+  }
   const client = await openClient(options);
-  const { accepted, created } = await client.submit(request);
+  const { accepted, created } = await client.submit(request).catch((error: unknown) => {
+    throw explainFaults(error, source);
+  });
   const buildId = accepted.build_id;
+  if (!created) process.stderr.write(`The same request is in work already, as build ${buildId}\n`);
   if (!options.follow) {
     process.stdout.write(options.json ? `${JSON.stringify(accepted)}\n` : `${buildId}\n`);
     return 0;
   }
-  if (!created) process.stderr.write(`The same request is in work already, as build ${buildId}\n`);
-  return await follow(options, buildId, appearsWithinMs);
+  return await follow(options, buildId, { appearsWithinMs });
 }
 
-export async function watch(buildId: string, options: GatewayOptions & { json?: boolean }): Promise<number> {
-  return await follow(options, buildId, 0);
+export async function watch(text: string, options: GatewayOptions & { json?: boolean }): Promise<number> {
+  return await follow(options, requireBuildId(text, 'BUILD_ID'), { gatewaySeen: false });
 }
 
-export async function cancel(buildId: string, options: GatewayOptions): Promise<number> {
+export async function cancel(text: string, options: GatewayOptions): Promise<number> {
+  const buildId = requireBuildId(text, 'BUILD_ID');
   await (await openClient(options)).cancel(buildId);
   process.stdout.write(`Build ${buildId} is being cancelled\n`);
   return 0;
@@ -75,10 +85,15 @@ export async function cancel(buildId: string, options: GatewayOptions): Promise<
 export async function status(
   options: GatewayOptions & { ticketId?: string; buildId?: string; watch?: boolean; json?: boolean },
 ): Promise<number> {
+  const { ticketId } = options;
+  const filter = {
+    ...(ticketId === undefined ? {} : { ticketId }),
+    ...(options.buildId === undefined ? {} : { buildId: requireBuildId(options.buildId, '--build-id') }),
+  };
   const interrupt = new AbortController();
   const client = await openClient(options, interrupt.signal);
   const show = async () => {
-    const answer = await client.status(options);
+    const answer = await client.status(filter);
     return options.json ? JSON.stringify(answer) : describeStatus(answer);
   };
   if (!options.watch) {
@@ -110,7 +125,7 @@ export async function status(
 async function follow(
   options: GatewayOptions & { json?: boolean; cancelOnInterrupt?: boolean },
   buildId: string,
-  appearsWithin: number,
+  first: Pick<FollowOptions, 'appearsWithinMs' | 'gatewaySeen'>,
 ): Promise<number> {
   const leave = new AbortController();
   const client = await openClient(options, leave.signal);
@@ -123,7 +138,7 @@ async function follow(
   };
   process.on('SIGINT', onInterrupt);
   try {
-    const updates = followBuild(client, buildId, { appearsWithinMs: appearsWithin, signal: leave.signal });
+    const updates = followBuild(client, buildId, { ...first, signal: leave.signal });
     const end: BuildStatus = await (options.json
       ? presentJson(updates, process.stdout)
       : presentBuild(updates, {
@@ -149,8 +164,7 @@ async function openClient(options: GatewayOptions, signal?: AbortSignal): Promis
   if (!URL.canParse(options.url) || !/^https?:$/.test(new URL(options.url).protocol)) {
     throw new ImageBuilderError('request.invalid', `--url must be an http or https URL, not "${options.url}"`);
   }
-  const token =
-    options.tokenFile === undefined ? undefined : (await readText(options.tokenFile, '--token-file')).trim();
+  const token = options.tokenFile === undefined ? undefined : await readToken(options.tokenFile);
   return createClient({
     url: options.url,
     ...(token === undefined ? {} : { token }),
@@ -158,17 +172,35 @@ async function openClient(options: GatewayOptions, signal?: AbortSignal): Promis
   });
 }
 
-async function fromFlags(options: BuildOptions): Promise<Record<string, unknown>> {
+async function readToken(file: string): Promise<Token> {
+  const text = (await readText(file, '--token-file')).trim();
+  if (/^[\x21-\x7e]+$/.test(text)) return { text, file };
+  throw new ImageBuilderError(
+    'request.invalid',
+    `--token-file ${plain(file)} ${text === '' ? 'is empty' : 'must hold one token alone, of letters, digits and signs of ASCII'}`,
+  );
+}
+
+/** A request as it is sent, and the place that its faults are named by. */
+interface NamedRequest {
+  readonly request: unknown;
+  readonly source: RequestSource;
+}
+
+async function fromFlags(options: BuildOptions): Promise<NamedRequest> {
   const { imageUrl: imageUrls = [], ppa: ppas = [], package: packages = [] } = options;
   const { debconfSelections: file, foreignArchitecture: foreignArchitectures } = options;
   // Answers may be passwords, which do not belong into the arguments of a command.
-  const debconf = file === undefined ? {} : { debconf: await readText(file, '--debconf-selections') };
+  const debconf =
+    file === undefined
+      ? {}
+      : { debconf: { path: file, lines: debconfLines(await readText(file, '--debconf-selections')) } };
   const foreign = foreignArchitectures === undefined ? {} : { foreignArchitectures };
-  const flags = { ...options, imageUrls, ppas, packages, ...debconf, ...foreign };
-  return requestFromFlags(flags, () => `command-${randomUUID()}`);
+  const flags: RequestFlags = { ...options, imageUrls, ppas, packages, ...debconf, ...foreign };
+  return { request: requestFromFlags(flags, () => `command-${randomUUID()}`), source: { flags } };
 }
 
-async function readRequest(options: BuildOptions): Promise<unknown> {
+async function readRequest(options: BuildOptions): Promise<NamedRequest> {
   const { request = '-' } = options;
   if (options.package !== undefined && options.package.length > 0) {
     throw new ImageBuilderError(
@@ -177,11 +209,11 @@ async function readRequest(options: BuildOptions): Promise<unknown> {
     );
   }
   const text = request === '-' ? await readAll(process.stdin) : await readText(request, '--request');
+  const file = request === '-' ? 'standard input' : request;
   try {
-    return JSON.parse(text);
+    return { request: JSON.parse(text), source: { file } };
   } catch (error) {
-    const where = request === '-' ? 'what came by standard input' : request;
-    throw new ImageBuilderError('request.malformed', `${where} is not JSON: ${(error as Error).message}`, {
+    throw new ImageBuilderError('request.malformed', `${file} is not JSON: ${(error as Error).message}`, {
       cause: error,
     });
   }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
+import { plain, upTo } from '#lib/text.ts';
 import { type BuildOptions, build, cancel, type GatewayOptions, status, watch } from './client-commands.ts';
 import { doctor } from './doctor-command.ts';
 import type { ServeCommandOptions } from './serve-command.ts';
@@ -226,9 +227,10 @@ async function finish(exitCode: Promise<number>): Promise<void> {
 function explain(thrown: unknown): string {
   if (process.env.IMAGEBUILDER_DEBUG) console.error(thrown);
   const error: ImageBuilderError = toImageBuilderError(thrown);
-  if (error.faults.length <= 1) return error.message;
-  const summary = error.message.split(': ', 1)[0] ?? error.message;
-  return [`${summary}:`, ...error.faults.map((fault) => `  ${fault.path} ${fault.message}`)].join('\n');
+  const [first, ...more] = error.faults;
+  if (first === undefined || more.length === 0) return error.message;
+  const summary = upTo(error.message, `: ${first.path} `);
+  return [`${summary}:`, ...error.faults.map((fault) => `  ${plain(`${fault.path} ${fault.message}`)}`)].join('\n');
 }
 
 // A reader of our output may stop early (`| head`): that is no failure of ours.

@@ -17,6 +17,11 @@ export function truncate(text: string, width: number): string {
   return `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
 }
 
+/** Text of others in quotes, cut to a length that a message can hold. */
+export function quoted(text: string): string {
+  return `"${truncate(plain(text), 80)}"`;
+}
+
 /**
  * `text` without those of `characters` at its end. Linear, unlike `/\/+$/`, which tries again from every slash of a
  * long row in the middle.

@@ -7,10 +7,32 @@ export function check<Schema extends z.ZodType>(
   input: unknown,
 ): { readonly value: z.infer<Schema>; readonly faults: null } | { readonly faults: readonly RequestFault[] } {
   // Without the input, a value of the wrong type and a missing one look the same.
-  const result = schema.safeParse(input, { reportInput: true });
+  const result = schema.safeParse(input, { reportInput: true, error: wording });
   return result.success
     ? { value: result.data, faults: null }
     : { faults: result.error.issues.flatMap((issue) => toFaults(issue, [])) };
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  array: 'a list',
+  boolean: 'true or false',
+  int: 'a whole number',
+  number: 'a number',
+  object: 'an object',
+  string: 'a text',
+};
+
+/** The words for a fault whose schema has none of its own; undefined leaves them to zod. */
+function wording(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'invalid_type') {
+    const kind = kinds[issue.expected];
+    return kind === undefined ? undefined : `must be ${kind}`;
+  }
+  if (issue.code !== 'too_big' && issue.code !== 'too_small') return undefined;
+  const [bound, limit] = issue.code === 'too_big' ? ['at most', issue.maximum] : ['at least', issue.minimum];
+  if (issue.origin === 'string') return `must have ${bound} ${limit} characters`;
+  if (issue.origin === 'array') return `must hold ${bound} ${limit} entries`;
+  return `must be ${bound} ${limit}`;
 }
 
 type Path = readonly PropertyKey[];

@@ -22,9 +22,10 @@ export const ExchangeName = z
     error: 'must not begin with "amq." or "imagebuilder.": those belong to the broker and to Image Builder',
   });
 
+const ticketError = 'must be a string of 1 to 256 characters or a whole number';
 /** The caller's own name of a job: the original callers send strings, others numbers. */
-export const TicketId = z.union([z.string().min(1).max(256), z.int()], {
-  error: 'must be a string of 1 to 256 characters or a whole number',
+export const TicketId = z.union([z.string().min(1, { error: ticketError }).max(256, { error: ticketError }), z.int()], {
+  error: ticketError,
 });
 
 /** A size of a disk in whole MiB, GiB or TiB, such as `20GiB`. */

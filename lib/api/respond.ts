@@ -39,7 +39,11 @@ export function refuse(answer: Answer, log: Log, error: ImageBuilderError): Prob
 export function requireCaller(callers: Callers, authorization: string | undefined): Caller {
   const caller = callers.identify(authorization);
   if (caller !== null) return caller;
-  throw new ImageBuilderError('request.unauthorized', 'the call needs the header "Authorization: Bearer TOKEN"');
+  const needed = 'the header "Authorization: Bearer TOKEN"';
+  throw new ImageBuilderError(
+    'request.unauthorized',
+    authorization === undefined ? `the call needs ${needed}` : `${needed} must carry a token that the service knows`,
+  );
 }
 
 /** Throws `request.method`, and names the methods that are allowed. */

@@ -5,7 +5,7 @@ import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } f
 import { createConnections, type HttpRequest } from '../http/connections.ts';
 import { readText, type TextResponse } from '../http/response.ts';
 import { UpstreamError } from '../http/upstream-error.ts';
-import { trimEndOf } from '../text.ts';
+import { plain, trimEndOf } from '../text.ts';
 import { version } from '../version.ts';
 
 /** The API of Image Builder as a caller sees it. */
@@ -22,11 +22,17 @@ export interface StatusFilter {
   readonly ticketId?: string;
 }
 
+/** A caller's token, and the file that it came from. */
+export interface Token {
+  readonly text: string;
+  readonly file: string;
+}
+
 export interface ClientOptions {
   /** Address of the gateway, such as `http://127.0.0.1:8000`. */
   readonly url: string;
   /** Sent as `Authorization: Bearer`. */
-  readonly token?: string;
+  readonly token?: Token;
   readonly signal?: AbortSignal;
 }
 
@@ -48,14 +54,14 @@ export function createClient(options: ClientOptions): Client {
   async function call(method: NonNullable<HttpRequest['method']>, path: string, json?: unknown) {
     const headers = {
       ...(json === undefined ? {} : { 'content-type': 'application/json' }),
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token.text}` }),
     };
     const body = json === undefined ? '' : JSON.stringify(json);
     const request = { method, headers, body, signal, totalTimeoutMs: requestTimeoutMs };
     try {
       using response = await connections.send(`${base}${path}`, request);
       const answer = await readText(response, maximumAnswerBytes);
-      if (answer.status >= 300) throw refusal(base, answer);
+      if (answer.status >= 300) throw refusal(base, answer, token);
       return answer;
     } catch (error) {
       throw error instanceof UpstreamError ? unreachable(base, error) : error;
@@ -92,7 +98,8 @@ function read<Schema extends z.ZodType>(schema: Schema, base: string, response: 
   );
 }
 
-function refusal(base: string, response: TextResponse): ImageBuilderError {
+function refusal(base: string, response: TextResponse, token: Token | undefined): ImageBuilderError {
+  if (response.status === 401) return new ImageBuilderError('request.unauthorized', unauthorized(base, token));
   const problem = Problem.safeParse(parseJson(response.text));
   if (!problem.success) {
     const status = `${response.status} ${response.statusText}`.trim();
@@ -109,14 +116,23 @@ function refusal(base: string, response: TextResponse): ImageBuilderError {
   );
 }
 
+function unauthorized(base: string, token: Token | undefined): string {
+  return token === undefined
+    ? `${safeUrl(base)} asks for a token: name a file that holds yours with --token-file FILE or IMAGEBUILDER_TOKEN_FILE`
+    : `${safeUrl(base)} does not know the token in ${plain(token.file)}: name the file with yours with --token-file FILE or IMAGEBUILDER_TOKEN_FILE`;
+}
+
+const another = 'name another gateway with --url or IMAGEBUILDER_URL';
 const hints: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there; is `imagebuilder serve` running?',
+  ECONNREFUSED: `nothing listens there; is \`imagebuilder serve\` running? Start it, or ${another}`,
+  ENOTFOUND: `there is no machine of this name; ${another}`,
+  EAI_AGAIN: `the name cannot be looked up at the moment; try again, or ${another}`,
   ERR_INVALID_URL: 'the URL is not valid',
 };
 
 function unreachable(base: string, error: UpstreamError): ImageBuilderError {
   const hint = isNodeError(error.cause) ? hints[error.cause.code ?? ''] : undefined;
-  const reason = hint === undefined ? error.message : `${safeUrl(base)}: ${hint}`;
+  const reason = hint === undefined ? `${error.message}; ${another}` : `${safeUrl(base)}: ${hint}`;
   return new ImageBuilderError('upstream.unreachable', `cannot reach ${reason}`, { cause: error });
 }
 

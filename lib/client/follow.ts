@@ -1,7 +1,7 @@
 import { isTerminal } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
 import { pause } from '../async.ts';
-import { ImageBuilderError } from '../errors.ts';
+import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import type { Client } from './client.ts';
 
 /** One look at a build: its newest state, or why there is none at the moment. */
@@ -16,6 +16,8 @@ export interface FollowOptions {
   readonly patienceMs?: number;
   /** Time that the build may be unknown at first: right after its submission a moment is normal. Default 0. */
   readonly appearsWithinMs?: number;
+  /** False where nothing has answered as a gateway yet: there is no restart to wait out then. Default true. */
+  readonly gatewaySeen?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -29,7 +31,7 @@ export async function* followBuild(
   buildId: string,
   options: FollowOptions = {},
 ): AsyncGenerator<Update> {
-  const { pollMs = 1_000, patienceMs = 120_000, appearsWithinMs = 0, signal } = options;
+  const { pollMs = 1_000, patienceMs = 120_000, appearsWithinMs = 0, gatewaySeen = true, signal } = options;
   let known = false;
   let lastSeen = performance.now();
   for (;;) {
@@ -45,19 +47,27 @@ export async function* followBuild(
       if (!(error instanceof ImageBuilderError)) throw error;
       const missing = error.code === 'build.not_found';
       if (!missing && !error.retryable) throw error;
+      if (!known && !gatewaySeen && noGateway.includes(error.code)) throw error;
       const patience = missing && !known ? appearsWithinMs : patienceMs;
-      if (performance.now() - lastSeen >= patience) throw error;
+      if (performance.now() - lastSeen >= patience) throw missing ? unknownBuild(buildId) : error;
       yield { kind: 'waiting', message: error.message };
     }
     await pause(pollMs, signal);
   }
 }
 
+/** Errors that say that a gateway, or a proxy before one, is not there. */
+const noGateway: readonly ErrorCode[] = ['upstream.unreachable', 'upstream.status'];
+
 async function findBuild(client: Client, buildId: string): Promise<BuildStatus> {
   const { running, queued, finished } = await client.status({ buildId });
   const build = [...running, ...queued, ...finished].find((candidate) => candidate.build_id === buildId);
   if (build !== undefined) return build;
-  throw new ImageBuilderError(
+  throw unknownBuild(buildId);
+}
+
+function unknownBuild(buildId: string): ImageBuilderError {
+  return new ImageBuilderError(
     'build.not_found',
     `no build ${buildId} is known; \`imagebuilder status\` lists those that are`,
   );

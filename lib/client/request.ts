@@ -8,8 +8,8 @@ export interface RequestFlags {
   readonly ppas: readonly string[];
   readonly packages: readonly string[];
   readonly outputFormat?: string;
-  /** Lines for debconf, as a file has them. */
-  readonly debconf?: string;
+  /** A file with answers for debconf. */
+  readonly debconf?: DebconfFile;
   readonly foreignArchitectures?: readonly string[];
   readonly allowDowngrades?: boolean;
   readonly hold?: readonly string[];
@@ -21,12 +21,23 @@ export interface RequestFlags {
   readonly callbackUrl?: string;
 }
 
+export interface DebconfFile {
+  readonly path: string;
+  readonly lines: readonly DebconfLine[];
+}
+
+/** An answer, and the line of the file that it begins on, from 1. */
+export interface DebconfLine {
+  readonly text: string;
+  readonly number: number;
+}
+
 /** Exchange for events when the user names none; it need not exist. */
 const defaultProgressTrigger = 'imagebuilder-command';
 
 /**
- * Makes the body of a submission. The API checks most of it. Only faults that the API could not name in the terms of
- * the command line are checked here, with `request.invalid`.
+ * Makes the body of a submission. The API checks most of it, and `faultInOptions` names its faults in the terms of the
+ * command line. Throws `request.invalid` where options are missing.
  */
 export function requestFromFlags(flags: RequestFlags, newTicket: () => string): Record<string, unknown> {
   const missing = [
@@ -47,7 +58,7 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
     base_image: { image_type: 'cloud', url_list: flags.imageUrls, series: flags.series, ...checksum },
     ppa_list: flags.ppas,
     package_list: flags.packages,
-    ...(flags.debconf === undefined ? {} : { debconf_selections: debconfLines(flags.debconf) }),
+    ...(flags.debconf === undefined ? {} : { debconf_selections: flags.debconf.lines.map(({ text }) => text) }),
     ...(flags.foreignArchitectures === undefined ? {} : { foreign_architectures: flags.foreignArchitectures }),
     ...(flags.allowDowngrades === true ? { allow_downgrades: true } : {}),
     ...(flags.hold === undefined ? {} : { hold_packages: flags.hold }),
@@ -59,7 +70,20 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
 }
 
 /** The lines of a file for debconf-set-selections that are no comments; a backslash at the end continues a line. */
-function debconfLines(text: string): string[] {
-  const lines = text.replaceAll('\\\n', '').split('\n');
-  return lines.filter((line) => line.trim() !== '' && !line.trimStart().startsWith('#'));
+export function debconfLines(content: string): DebconfLine[] {
+  const found: DebconfLine[] = [];
+  let text = '';
+  let first = 1;
+  for (const [index, line] of content.split('\n').entries()) {
+    if (line.endsWith('\\')) {
+      text += line.slice(0, -1);
+      continue;
+    }
+    text += line;
+    if (text.trim() !== '' && !text.trimStart().startsWith('#')) found.push({ text, number: first });
+    text = '';
+    first = index + 2;
+  }
+  if (text.trim() !== '' && !text.trimStart().startsWith('#')) found.push({ text, number: first });
+  return found;
 }

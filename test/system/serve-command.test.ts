@@ -90,15 +90,20 @@ test('--json writes one object per change, and the result last', async () => {
   assert.equal(builds, [running, completed]);
 });
 
-test('--no-follow only submits', async () => {
+test('--no-follow only submits, and says so where the build is an old one', async () => {
   await using api = await startApi({ submission: accepted });
   const args = ['build', '--request', '-', '--no-follow', '--url', api.url];
   assert.is((await imagebuilder(args, { input: '{}' })).stdout, id);
   assert.equal(JSON.parse((await imagebuilder([...args, '--json'], { input: '{}' })).stdout), accepted.body);
   assert.is(api.calls.length, 2);
+  await using old = await startApi({ submission: { ...accepted, status: 200 } });
+  for (const more of [[], ['--json']]) {
+    const again = await imagebuilder([...args, ...more, '--url', old.url], { input: '{}' });
+    assert.equal([again.exitCode, again.stderr], [0, `The same request is in work already, as build ${id}`]);
+  }
 });
 
-test('every fault of a refused request is listed with its path', async () => {
+test('every fault of a refused request is listed with its path, and the place of the request', async () => {
   const error = new ImageBuilderError('request.invalid', 'the request has 2 faults: $.a is missing; $.b is odd', {
     faults: [
       { path: '$.a', message: 'is missing' },
@@ -108,7 +113,7 @@ test('every fault of a refused request is listed with its path', async () => {
   await using api = await startApi({ submission: refused(error) });
   const result = await imagebuilder(['build', '--request', '-', '--url', api.url], { input: '{}' });
   assert.is(result.exitCode, 2);
-  assert.is(result.stderr, 'imagebuilder: the request has 2 faults:\n  $.a is missing\n  $.b is odd');
+  assert.is(result.stderr, 'imagebuilder: standard input: the request has 2 faults:\n  $.a is missing\n  $.b is odd');
   assert.is(result.stdout, '');
 });
 
@@ -125,11 +130,24 @@ test('the gateway may be away for a while in the middle of a build', async () =>
 test('a command that cannot work ends with 2 and advice, without a stack', async () => {
   await using api = await startApi({ looks: ['unknown'] });
   await using wrong = await startApi({ looks: [{ status: 200, body: { hello: 'world' } }] });
+  await using page = await startApi({ looks: [{ status: 502, body: 'Bad Gateway' }] });
+  const base = ['--image-url', 'http://images.example/a.img', '--series', 'noble'];
   const cases: [string[], string][] = [
     [['status', '--url', 'http://127.0.0.1:9'], 'is `imagebuilder serve` running?'],
     [['status', '--url', 'nonsense'], '--url must be an http or https URL'],
     [['status', '--url', wrong.url], 'does not answer as Image Builder does'],
     [['watch', id, '--url', api.url], `no build ${id} is known`],
+    [
+      ['watch', id, '--url', 'http://127.0.0.1:9'],
+      'nothing listens there; is `imagebuilder serve` running? Start it, or',
+    ],
+    [['watch', id, '--url', 'http://gateway.invalid'], 'name another gateway with --url or IMAGEBUILDER_URL'],
+    [['watch', id, '--url', page.url], 'is it a gateway of Image Builder?'],
+    [['watch', 'noble', '--url', api.url], 'BUILD_ID must be the id of a build, such as'],
+    [['cancel', '42', '--url', api.url], 'not "42"; `imagebuilder status` lists the builds'],
+    [['status', '--build-id', 'x', '--url', api.url], '--build-id must be the id of a build'],
+    [['build', '--until', 'instal', ...base], '--until must be a step (fetch, inspect,'],
+    [['build', '--here', '--disk-size', '20GB', ...base], '--disk-size "20GB" must be a whole number'],
     [['build', 'hello', '--url', api.url], '--image-url and --series are missing'],
     [
       ['build', '--request', '/nonexistent.json', '--url', api.url],
@@ -165,6 +183,35 @@ test('the token of --token-file is sent', async () => {
         ['GET', '/api/v1/imagebuilder/status?ticket_id=42', 'Bearer open-sesame'],
       ],
     );
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('a missing and a wrong token are told apart, and both name --token-file', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-test-'));
+  const file = (name: string) => join(directory, name);
+  try {
+    await Promise.all([
+      writeFile(file('wrong'), 'nonsense\n'),
+      writeFile(file('empty'), '\n'),
+      writeFile(file('two'), 'a b\n'),
+    ]);
+    await using api = await startApi({ looks: [refused(new ImageBuilderError('request.unauthorized', 'refused'))] });
+    const cases: [string[], Record<string, string>, string][] = [
+      [[], {}, 'asks for a token: name a file that holds yours with --token-file FILE or IMAGEBUILDER_TOKEN_FILE'],
+      [['--token-file', file('wrong')], {}, `does not know the token in ${file('wrong')}: name the file`],
+      [[], { IMAGEBUILDER_TOKEN_FILE: file('wrong') }, `does not know the token in ${file('wrong')}: name the file`],
+      [['--token-file', file('empty')], {}, `--token-file ${file('empty')} is empty`],
+      [['--token-file', file('two')], {}, `--token-file ${file('two')} must hold one token alone`],
+      [['--token-file', file('none')], {}, `--token-file ${file('none')} cannot be read: it does not exist`],
+    ];
+    for (const [args, env, message] of cases) {
+      const result = await imagebuilder(['watch', id, '--url', api.url, ...args], { env });
+      assert.is(result.exitCode, 2);
+      assert.ok(result.stderr.includes(message), result.stderr);
+      assert.not.match(result.stderr, 'nonsense');
+    }
   } finally {
     await rm(directory, { recursive: true });
   }
