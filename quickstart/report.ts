@@ -1,4 +1,5 @@
-import type { BuildEvent, ImageResult } from '#lib/api/event.ts';
+import type { BuildEvent } from '#lib/api/event.ts';
+import type { ImageResult } from '#lib/api/image-result.ts';
 import { formatBytes, table } from '#lib/text.ts';
 
 /** The final text of the quickstart: the changes, the time of each step, and the use of the image. */

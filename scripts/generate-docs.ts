@@ -1,12 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exampleEvents } from '#lib/api/example-events.ts';
 import { allSettings } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import { errorTable } from '#lib/errors.ts';
 
 /**
  * Writes the parts of the documentation that are generated from the code: the tables of settings and secrets in
- * README.md and the table of errors in docs/errors.md. A test fails when they differ from the code.
+ * README.md, the table of errors in docs/errors.md and the events in docs/api.md. A test fails when they differ from the code.
  */
 
 const root = join(import.meta.dirname, '..');
@@ -18,6 +19,7 @@ export async function generateDocs(): Promise<Map<string, { readonly before: str
     ['README.md', 'settings', settingsTable()],
     ['README.md', 'secrets', secretsTable()],
     ['docs/errors.md', 'errors', errorsTable()],
+    ['docs/api.md', 'events', eventExamples()],
   ] as const) {
     const page = pages.get(path) ?? (await readPage(path));
     pages.set(path, { before: page.before, after: replacePart(page.after, marker, text, path) });
@@ -73,6 +75,12 @@ function errorsTable(): string {
       row.title,
     ]),
   );
+}
+
+function eventExamples(): string {
+  return Object.values(exampleEvents)
+    .map((event) => `\`${event.state}\`:\n\n\`\`\`json\n${JSON.stringify(event, null, 2)}\n\`\`\`\n`)
+    .join('\n');
 }
 
 if (import.meta.main) {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { field } from './field.ts';
 import { HttpUrl } from './url.ts';
 
 /** `base_image` of a request: one schema for each kind of image, told apart by `image_type`. */
@@ -24,10 +25,22 @@ const Checksum = z
 /** The schema of one kind: the members that all kinds have, and those of its own. */
 export function baseImage<const Type extends string, Own extends z.ZodRawShape>(imageType: Type, own: Own) {
   return z.strictObject({
-    image_type: z.literal(imageType, { error: `must be ${JSON.stringify(imageType)}` }),
-    url_list: UrlList,
-    series: Series,
-    checksum: Checksum.optional(),
+    image_type: field(
+      z.literal(imageType, { error: `must be ${JSON.stringify(imageType)}` }),
+      'The kind of image.',
+      imageType,
+    ),
+    url_list: field(
+      UrlList,
+      'URLs of the image, and of lists of checksums and signatures. The image is found by its content; several URLs of the same image are mirrors, tried in order.',
+      ['https://cloud-images.ubuntu.com/noble/current/noble-server-cloudimg-amd64.img'],
+    ),
+    series: field(Series, 'The series that the image must have; it chooses what is taken from the PPAs.', 'noble'),
+    checksum: field(
+      Checksum,
+      'The digest that the file of the image must have, as it is downloaded.',
+      `sha256:${'9f86d081884c7d65'.repeat(4)}`,
+    ).optional(),
     ...own,
   });
 }
@@ -43,4 +56,12 @@ export function anyBaseImage<const Kinds extends readonly [KindSchema, ...KindSc
 }
 
 /** Every kind that can be built; `lib/kinds/index.ts` has the code of each. */
-export const BaseImage = anyBaseImage([baseImage('cloud', {})]);
+export const BaseImage = field(
+  anyBaseImage([baseImage('cloud', {})]),
+  'The image to begin with; its members depend on `image_type`.',
+  {
+    image_type: 'cloud',
+    url_list: ['https://cloud-images.ubuntu.com/noble/current/noble-server-cloudimg-amd64.img'],
+    series: 'noble',
+  },
+);

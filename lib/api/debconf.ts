@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { field } from './field.ts';
 
 /** Answers to the questions of packages, as debconf-set-selections(1) takes them. */
 
@@ -21,13 +22,29 @@ const maximumValueCharacters = 4096;
 
 // No fault shows a value: it may be a password.
 const Selection = z.strictObject({
-  owner: z.string().regex(name, { error: 'must be the name of the package that owns the question' }),
-  question: z.string().regex(question, { error: 'must be the name of a question, such as "postfix/mailname"' }),
-  type: z.enum(types, { error: `must be a type of debconf: ${types.join(', ')}` }),
-  value: z
-    .string({ error: 'must be a text' })
-    .max(maximumValueCharacters, { error: `must have at most ${maximumValueCharacters} characters` })
-    .refine((text) => !/\p{Cc}|[\u2028\u2029]/u.test(text), { error: 'must be one line without control characters' }),
+  owner: field(
+    z.string().regex(name, { error: 'must be the name of the package that owns the question' }),
+    'Name of the package that owns the question.',
+    'tzdata',
+  ),
+  question: field(
+    z.string().regex(question, { error: 'must be the name of a question, such as "postfix/mailname"' }),
+    'Name of the question.',
+    'tzdata/Areas',
+  ),
+  type: field(
+    z.enum(types, { error: `must be a type of debconf: ${types.join(', ')}` }),
+    'Type of the question’s template, or `seen`, by which an answer is marked.',
+    'select',
+  ),
+  value: field(
+    z
+      .string({ error: 'must be a text' })
+      .max(maximumValueCharacters, { error: `must have at most ${maximumValueCharacters} characters` })
+      .refine((text) => !/\p{Cc}|[\u2028\u2029]/u.test(text), { error: 'must be one line without control characters' }),
+    'The answer.',
+    'Europe',
+  ),
 });
 
 /** One answer. debconf knows it by its question; the type is the template's. */

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../errors.ts';
-import { VerifiedBy } from '../evidence.ts';
+import { field } from './field.ts';
+import { exampleImage, ImageResult } from './image-result.ts';
 import { ExchangeName, TicketId } from './request.ts';
+
+export type { ImageResult } from './image-result.ts';
 
 /** The one event about a build. The caller's exchange, the events stream and the callback all receive it. */
 
@@ -28,75 +31,15 @@ export function isTerminal(state: BuildState): boolean {
   return state === 'completed' || state === 'failed' || state === 'cancelled';
 }
 
-/** Hex digests of the finished image. */
-export const Checksums = z.object({
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  sha512: z.string().regex(/^[0-9a-f]{128}$/),
-});
-export type Checksums = z.infer<typeof Checksums>;
-
-/** The base image that a build began with. */
-export const BaseImageReport = z.object({
-  /** The URL of `url_list` that it came from, without user, password and query. */
-  url: z.string(),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  size: z.int().nonnegative().describe('bytes'),
-  /** True when an earlier build had downloaded it from this URL. */
-  from_cache: z.boolean(),
-  verified_by: VerifiedBy,
-  /** The list of checksums that names its digest, without query; null when there is none. */
-  checksums_url: z.string().nullable(),
-  /** The algorithms of the digests that were compared, none where no digest was named. */
-  checksum_algorithms: z.array(z.enum(['sha256', 'sha384', 'sha512'])),
-  /** Fingerprint of the key that signed the list; null where no such signature was checked. */
-  signed_by: z.string().nullable(),
-});
-export type BaseImageReport = z.infer<typeof BaseImageReport>;
-
-/** The finished image: its place, name, size and digests. */
-export const ImageResult = z.object({
-  /** The store's own identifier of the image; in the file store, the build id. */
-  id: z.string(),
-  /** A URL: `file://…`, Glance's `…/v2/images/ID`, or the object's. */
-  location: z.string(),
-  store: z.enum(['file', 'glance', 'swift']),
-  name: z.string(),
-  size: z.int().nonnegative().describe('bytes'),
-  checksums: Checksums,
-  format: z.enum(['qcow2', 'raw', 'tar.gz', 'tar.xz', 'iso']),
-  region: z.string().optional(),
-  /** A signed URL from which the image can be had without a token, where the store makes one, and its end. */
-  download_url: z.url().optional(),
-  download_url_expires: z.iso.datetime().optional(),
-  /** Packages that were added or upgraded in comparison with the base image, with their versions. */
-  packages: z
-    .array(z.object({ name: z.string(), version: z.string(), previous_version: z.string().optional() }))
-    .optional(),
-  /** Packages of the base image that the change has removed, since they conflict with the new ones. */
-  removed: z.array(z.object({ name: z.string(), version: z.string(), architecture: z.string() })).optional(),
-  /** Numbers of further packages of the two lists, where an event has no room for all. */
-  packages_omitted: z.int().positive().optional(),
-  removed_omitted: z.int().positive().optional(),
-  /**
-   * News for people about the image: a mount point that could not be opened, and that nothing has written below; a
-   * package that is not installed under the name that it was asked for by.
-   */
-  warnings: z.array(z.string()).optional(),
-  base_image_sha256: z.string().optional(),
-  base_image: BaseImageReport.optional(),
-});
-export type ImageResult = z.infer<typeof ImageResult>;
-
 /** How a worker opens images. */
 export const GuestReport = z.object({
-  /** `host` mounts them, `vm` opens them in a small virtual machine. */
-  kind: z.enum(['host', 'vm']),
-  /**
-   * How the virtual machine runs: on the processor (`kvm`) or in the emulator (`tcg`), which is slow. Null for `host`.
-   */
-  accelerator: z.enum(['kvm', 'tcg']).nullable(),
-  /** Reason of the choice, for people. */
-  reason: z.string(),
+  kind: field(z.enum(['host', 'vm']), '`host` mounts images, `vm` opens them in a small virtual machine.', 'vm'),
+  accelerator: field(
+    z.enum(['kvm', 'tcg']).nullable(),
+    'How the virtual machine runs: with KVM, or with the emulator TCG, which is slow. Null for `host`.',
+    'kvm',
+  ),
+  reason: field(z.string(), 'Reason of the choice, for people.', 'a guest starts with KVM'),
 });
 export type GuestReport = z.infer<typeof GuestReport>;
 
@@ -104,39 +47,76 @@ const errorCodes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
 
 /** The reason why a build failed or was cancelled. */
 export const BuildErrorReport = z.object({
-  code: z.enum(errorCodes),
-  message: z.string(),
-  step: BuildStep.nullable(),
-  fault: z.enum(['request', 'upstream', 'service']),
-  retryable: z.boolean(),
-  log_tail: z.array(z.string()).optional(),
+  code: field(z.enum(errorCodes), 'Name of the error, for programs; docs/errors.md lists all.', 'ppa.not_found'),
+  message: field(z.string(), 'The case at hand, for people.', 'there is no PPA ppa:example/tools'),
+  step: field(BuildStep.nullable(), 'The step that failed; null outside the steps.', 'sources'),
+  fault: field(
+    z.enum(['request', 'upstream', 'service']),
+    'The party that has to act: the caller (`request`), a server that Image Builder depends on (`upstream`), or the operator (`service`).',
+    'request',
+  ),
+  retryable: field(z.boolean(), 'True where the same request may succeed later without any change to it.', false),
+  log_tail: field(z.array(z.string()), 'The last lines of the build’s log, oldest first.', [
+    'Launchpad answered 404 for ppa:example/tools',
+  ]).optional(),
 });
 export type BuildErrorReport = z.infer<typeof BuildErrorReport>;
 
 export const BuildEvent = z.object({
-  build_id: z.uuid(),
-  ticket_id: TicketId,
-  progress_trigger: ExchangeName,
-  /** Rises by at least one with every event of a build; sort by it where order matters. */
-  sequence: z.int().nonnegative(),
-  /** How often a worker has started this build; 0 while it was never started. */
-  attempt: z.int().nonnegative(),
-  time: z.iso.datetime(),
-  /** Name of the worker, null for events that no worker sent. */
-  worker: z.string().nullable(),
-  state: BuildState,
-  step: BuildStep.nullable(),
-  message: z.string(),
-  /** How far the step is, in its own unit (bytes, packages); null where that is not known. */
-  current: z.number().nonnegative().nullable(),
-  total: z.number().nonnegative().nullable(),
-  /** How far the whole build is, 0 to 1. */
-  progress: z.number().min(0).max(1),
-  /** The newest lines of the build's log since the event before, at most 20. */
-  log: z.array(z.string()).max(20).optional(),
-  /** How the worker opens images: in one event of each attempt, as soon as it is known. */
-  guest: GuestReport.optional(),
-  image: ImageResult.optional(),
-  error: BuildErrorReport.optional(),
+  build_id: field(
+    z.uuid(),
+    'Identifier of the build, which the submission was answered with.',
+    '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55',
+  ),
+  ticket_id: field(TicketId, 'The caller’s own name of the job, as it stood in the request.', 'T-77'),
+  progress_trigger: field(ExchangeName, 'The exchange that the request named for the events.', 'lander.progress'),
+  sequence: field(
+    z.int().nonnegative(),
+    'Rises by at least one with every event of a build. Sort by it where order matters, and drop an event whose number you have seen.',
+    17,
+  ),
+  attempt: field(z.int().nonnegative(), 'How often a worker has started the build; 0 while no worker has.', 1),
+  time: field(z.iso.datetime(), 'The moment of the event.', '2026-01-01T12:00:42.000Z'),
+  worker: field(z.string().nullable(), 'Name of the worker; null for an event that no worker has sent.', 'worker-1'),
+  state: field(
+    BuildState,
+    '`queued`, then `running`, then exactly one of `completed`, `failed` and `cancelled`. A worker that gives a build back makes it `queued` again.',
+    'running',
+  ),
+  step: field(BuildStep.nullable(), 'The step that the build is at; null outside the steps.', 'install'),
+  message: field(z.string(), 'News for people.', 'Unpacking hello (2.10-3)'),
+  current: field(
+    z.number().nonnegative().nullable(),
+    'How far the step is, in its own unit (bytes, packages); null where that is not known.',
+    3,
+  ),
+  total: field(
+    z.number().nonnegative().nullable(),
+    'The value of `current` at the end of the step; null where that is not known.',
+    7,
+  ),
+  progress: field(z.number().min(0).max(1), 'How far the whole build is, 0 to 1.', 0.62),
+  log: field(
+    z.array(z.string()).max(20),
+    'The newest lines of the build’s log since the event before. `(N lines left out)` stands for lines before them.',
+    ['Setting up hello (2.10-3) ...'],
+  ).optional(),
+  guest: field(GuestReport, 'How the worker opens images: in one event of each attempt, as soon as it is known.', {
+    kind: 'vm',
+    accelerator: 'kvm',
+    reason: 'a guest starts with KVM',
+  }).optional(),
+  image: field(ImageResult, 'The finished image: with `completed`.', exampleImage).optional(),
+  error: field(
+    BuildErrorReport,
+    'With `failed` and `cancelled`, the reason. With `queued`, why the attempt before failed, when a worker gives the build back to be tried again.',
+    {
+      code: 'ppa.not_found',
+      message: 'there is no PPA ppa:example/tools',
+      step: 'sources',
+      fault: 'request',
+      retryable: false,
+    },
+  ).optional(),
 });
 export type BuildEvent = z.infer<typeof BuildEvent>;

@@ -1,5 +1,5 @@
 import type { BuildRequestInput } from './request.ts';
-import type { Accepted, Status } from './status.ts';
+import { type Accepted, type CancelAccepted, exampleBuild, type Status } from './status.ts';
 
 /** Examples for the description of the API. */
 
@@ -27,6 +27,8 @@ export const exampleAccepted: Accepted = {
   status_url: `/api/v1/imagebuilder/status?build_id=${buildId}`,
 };
 
+export const exampleCancelAccepted: CancelAccepted = { cancelling: true, build_id: buildId, ticket_id: 'T-77' };
+
 export const exampleStatus: Status = {
   status: 'ok',
   version: '0.2.0',
@@ -39,28 +41,7 @@ export const exampleStatus: Status = {
       guest: { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' },
     },
   ],
-  running: [
-    {
-      build_id: buildId,
-      ticket_id: 'T-77',
-      progress_trigger: 'lander.progress',
-      caller: 'lander',
-      state: 'running',
-      step: 'install',
-      message: 'Unpacking hello (2.10-3)',
-      current: 3,
-      total: 7,
-      progress: 0.62,
-      attempt: 1,
-      worker: 'worker-1',
-      queued_at: '2026-01-01T12:00:00.000Z',
-      started_at: '2026-01-01T12:00:01.000Z',
-      updated_at: '2026-01-01T12:00:42.000Z',
-      finished_at: null,
-      elapsed_seconds: 42.5,
-      cancelling: false,
-    },
-  ],
+  running: [exampleBuild],
   queued: [],
   finished: [],
 };

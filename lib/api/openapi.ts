@@ -1,9 +1,8 @@
-import { z } from 'zod';
-import { BaseImageReport, BuildErrorReport, BuildEvent, GuestReport, ImageResult } from './event.ts';
-import { exampleAccepted, exampleRequest, exampleStatus } from './examples.ts';
-import { Problem } from './problem.ts';
-import { BuildRequest } from './request.ts';
-import { Accepted, BuildStatus, Status } from './status.ts';
+import { callbackHeaders } from './callback-headers.ts';
+import { exampleEvents } from './example-events.ts';
+import { exampleAccepted, exampleCancelAccepted, exampleRequest, exampleStatus } from './examples.ts';
+import { type Json, reference, requestSchema, sentSchemas } from './json-schemas.ts';
+import { exampleBuild } from './status.ts';
 
 /** The OpenAPI 3.1 description of the API, made from the schemas that check it. */
 
@@ -12,14 +11,6 @@ export interface OpenApiOptions {
   /** How callers reach the API; empty: the same server that the description comes from. */
   readonly serverUrl: string;
 }
-
-const CancelAccepted = z.object({
-  cancelling: z.literal(true),
-  build_id: z.uuid(),
-  ticket_id: z.union([z.string(), z.int()]),
-});
-
-type Json = { readonly [key: string]: unknown };
 
 /** The document, as JSON. */
 export function openApiDocument(options: OpenApiOptions): Json {
@@ -30,7 +21,7 @@ export function openApiDocument(options: OpenApiOptions): Json {
       version: options.version,
       summary: 'Rebuilds operating-system images with PPAs and packages.',
       description:
-        'Errors are RFC 9457 problems; `code` names the error. Events go to the exchange that a request names as its `progress_trigger`, as JSON after the schema BuildEvent.',
+        'Errors are RFC 9457 problems; `code` names the error. Events go to the exchange that a request names as its `progress_trigger`, as JSON after the schema BuildEvent: `/api/v1/asyncapi.json` describes them. Answers and events may get further fields: pass over those that you do not know.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: options.serverUrl === '' ? '/' : options.serverUrl }],
@@ -39,30 +30,55 @@ export function openApiDocument(options: OpenApiOptions): Json {
       '/api/v1/build_image/': submitPath('submitBuild'),
       '/api/v1/build_image/{build_id}': buildPath(''),
       '/api/v1/imagebuilder/status': statusPath('getStatus'),
+      '/api/v1/openapi.json': documentPath('getOpenApi', 'This document.'),
+      '/api/v1/asyncapi.json': documentPath('getAsyncApi', 'Events and callbacks, as an AsyncAPI 3.0 document.'),
       '/function/build-image': submitPath('submitBuildByFunction'),
       '/function/build-image/{build_id}': buildPath('ByFunction'),
       '/function/status': statusPath('getStatusByFunction'),
+      '/function/status/openapi.json': documentPath('getOpenApiByFunction', 'This document.'),
+      '/function/status/asyncapi.json': documentPath(
+        'getAsyncApiByFunction',
+        'Events and callbacks, as an AsyncAPI 3.0 document.',
+      ),
     },
-    webhooks: {
-      buildEnded: {
-        post: {
-          operationId: 'buildEnded',
-          summary: 'The last event of a build, to the callback URL of its request.',
-          parameters: ['X-Call-Id', 'X-Function-Name', 'X-Function-Status', 'X-Duration-Seconds'].map((name) => ({
-            name,
-            in: 'header',
-            required: true,
-            schema: { type: 'string' },
-          })),
-          requestBody: { required: true, content: json('BuildEvent') },
-          responses: { '2XX': { description: 'Taken. Anything else is tried again for some minutes.' } },
-        },
-      },
-    },
-    components: { schemas: schemas(), securitySchemes },
+    webhooks: { buildEnded: { post: callback } },
+    components: { schemas: { ...sentSchemas('draft-2020-12'), BuildRequest: requestSchema() }, securitySchemes },
   };
 }
 
+const callback = {
+  operationId: 'buildEnded',
+  summary: 'The last event of a build, to the callback URL of its request.',
+  description:
+    'All other events of a build have the same schema and go to the AMQP exchange that its request names; `/api/v1/asyncapi.json` describes both ways.',
+  // A receiver checks the signature; no token of the API is sent.
+  security: [],
+  parameters: Object.entries(callbackHeaders).map(([name, header]) => ({
+    ...{ name, in: 'header', ...header, schema: { type: 'string' } },
+  })),
+  requestBody: {
+    required: true,
+    description: 'The event.',
+    content: {
+      'application/json': {
+        schema: reference('BuildEvent'),
+        examples: Object.fromEntries(
+          [exampleEvents.completed, exampleEvents.failed, exampleEvents.cancelled].map((event) => [
+            event.state,
+            { value: event },
+          ]),
+        ),
+      },
+    },
+  },
+  responses: {
+    '2XX': { description: 'Taken.' },
+    '408': {
+      description: 'As 425, 429 and 5XX, and as no answer within ten seconds: the call is made again for some minutes.',
+    },
+    default: { description: 'Refused: the call is not made again.' },
+  },
+};
 const securitySchemes = {
   token: {
     type: 'http',
@@ -71,7 +87,6 @@ const securitySchemes = {
       'The token of a caller, whose role is submit (submits builds, sees and cancels its own), read (sees all builds) or operate (all of it). No token is needed where the service has none.',
   },
 };
-const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 const json = (name: string, example?: unknown) => ({
   'application/json': { schema: reference(name), ...(example === undefined ? {} : { example }) },
 });
@@ -80,14 +95,27 @@ const problem = (description: string, headers?: Json) => ({
   ...(headers === undefined ? {} : { headers }),
   content: { 'application/problem+json': { schema: reference('Problem') } },
 });
-const retryAfter = { 'Retry-After': { schema: { type: 'integer' }, description: 'seconds' } };
+const retryAfter = {
+  'Retry-After': { description: 'Seconds after which to try again.', example: 5, schema: { type: 'integer' } },
+};
 const commonErrors = {
-  '401': problem('The service has tokens, and the call carries none of them.'),
-  '405': problem('The method is not allowed here.', { Allow: { schema: { type: 'string' } } }),
+  '401': problem('The service has tokens, and the call carries none of them.', {
+    'WWW-Authenticate': {
+      description: 'How to send the token.',
+      example: 'Bearer realm="imagebuilder"',
+      schema: { type: 'string' },
+    },
+  }),
+  '405': problem('The method is not allowed here.', {
+    Allow: { description: 'The methods that are.', example: 'GET, DELETE', schema: { type: 'string' } },
+  }),
   '500': problem('An unexpected error.'),
   '503': problem('RabbitMQ is out of reach.', retryAfter),
 };
-const buildId = { name: 'build_id', in: 'path', required: true, schema: { type: 'string', format: 'uuid' } };
+const buildId = {
+  ...{ name: 'build_id', in: 'path', required: true, description: 'The build.', example: exampleBuild.build_id },
+  schema: { type: 'string', format: 'uuid' },
+};
 
 function submitPath(operationId: string): Json {
   return {
@@ -99,16 +127,18 @@ function submitPath(operationId: string): Json {
           name: 'X-Callback-Url',
           in: 'header',
           description: 'Gets the last event of the build in one POST. Wins over `callback_url` of the body.',
-          schema: { type: 'string', format: 'uri' },
+          example: 'https://lander.example.org/builds/T-77',
+          schema: { type: 'string', format: 'uri', maxLength: 2048 },
         },
         {
           name: 'X-Call-Id',
           in: 'header',
           description: 'Comes back in the callback.',
+          example: callbackHeaders['X-Call-Id'].example,
           schema: { type: 'string', maxLength: 256 },
         },
       ],
-      requestBody: { required: true, content: json('BuildRequest', exampleRequest) },
+      requestBody: { required: true, description: 'The build.', content: json('BuildRequest', exampleRequest) },
       responses: {
         '202': { description: 'Accepted: a new build.', content: json('Accepted', exampleAccepted) },
         '200': {
@@ -135,7 +165,7 @@ function buildPath(suffix: string): Json {
       operationId: `getBuild${suffix}`,
       summary: 'One build, with the newest lines of its log.',
       responses: {
-        '200': { description: 'The build.', content: json('BuildStatus') },
+        '200': { description: 'The build.', content: json('BuildStatus', exampleBuild) },
         '404': problem('No such build is known, or it is another caller’s.'),
         ...commonErrors,
       },
@@ -144,7 +174,7 @@ function buildPath(suffix: string): Json {
       operationId: `cancelBuild${suffix}`,
       summary: 'Cancel a build.',
       responses: {
-        '202': { description: 'The build is being cancelled.', content: json('CancelAccepted') },
+        '202': { description: 'The build is being cancelled.', content: json('CancelAccepted', exampleCancelAccepted) },
         '403': problem('The token is for reading only.'),
         '404': problem('No such build is known, or it is another caller’s.'),
         '409': problem('The build has already ended.'),
@@ -160,11 +190,18 @@ function statusPath(operationId: string): Json {
       operationId,
       summary: 'The state of the builder, and of running, queued and recently finished builds that the caller may see.',
       parameters: [
-        { name: 'ticket_id', in: 'query', description: 'Only builds of this ticket.', schema: { type: 'string' } },
+        {
+          name: 'ticket_id',
+          in: 'query',
+          description: 'Only builds of this ticket.',
+          example: exampleBuild.ticket_id,
+          schema: { type: 'string', minLength: 1, maxLength: 256 },
+        },
         {
           name: 'build_id',
           in: 'query',
           description: 'Only this build, with the newest lines of its log.',
+          example: exampleBuild.build_id,
           schema: { type: 'string', format: 'uuid' },
         },
       ],
@@ -181,27 +218,17 @@ function statusPath(operationId: string): Json {
   };
 }
 
-/** Every schema as a component. A request is described as callers write it, everything else as it is sent. */
-function schemas(): Json {
-  const sent = z.registry<{ id: string }>();
-  for (const [id, schema] of Object.entries({
-    Accepted,
-    BaseImageReport,
-    BuildErrorReport,
-    BuildEvent,
-    BuildStatus,
-    CancelAccepted,
-    GuestReport,
-    ImageResult,
-    Problem,
-    Status,
-  })) {
-    sent.add(schema, { id });
-  }
-  const uri = (id: string) => `#/components/schemas/${id}`;
-  const written = z.toJSONSchema(BuildRequest, { io: 'input' });
-  const all: Record<string, Json> = { ...z.toJSONSchema(sent, { uri, io: 'output' }).schemas, BuildRequest: written };
-  return Object.fromEntries(
-    Object.entries(all).map(([name, { $schema: _dialect, $id: _id, ...schema }]) => [name, schema]),
-  );
+function documentPath(operationId: string, summary: string): Json {
+  return {
+    get: {
+      operationId,
+      summary,
+      // Readable without a token.
+      security: [],
+      responses: {
+        '200': { description: 'The document.', content: { 'application/json': { schema: { type: 'object' } } } },
+        '405': commonErrors['405'],
+      },
+    },
+  };
 }

@@ -3,6 +3,7 @@ import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import { BaseImage } from './base-image.ts';
 import { DebconfSelections } from './debconf.ts';
 import { check } from './faults.ts';
+import { field } from './field.ts';
 import { Architecture, PackageName, PackageSpecification } from './package.ts';
 import { Ppa } from './ppa.ts';
 import { HttpUrl } from './url.ts';
@@ -45,20 +46,68 @@ export type OutputFormat = z.infer<typeof OutputFormat>;
 /** A request for any of the kinds of image whose base images the schema takes. */
 export function buildRequest<Base extends z.ZodType>(base: Base) {
   return z.strictObject({
-    ticket_id: TicketId,
-    cancel_url: HttpUrl.nullable().default(null),
+    ticket_id: field(TicketId, 'The caller’s own name of the job; it stands in every event.', 'T-77'),
+    cancel_url: field(
+      HttpUrl.nullable(),
+      'Looked at every few seconds: only a JSON answer with `"building": false` cancels the build. Errors and other answers are tolerated.',
+      'http://lander.example.org/tickets/T-77',
+    ).default(null),
     base_image: base,
-    ppa_list: z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }).default([]),
-    package_list: z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
-    debconf_selections: DebconfSelections.default([]),
-    foreign_architectures: z.array(Architecture).max(8, { error: 'must hold at most 8 architectures' }).default([]),
-    allow_downgrades: z.boolean({ error: 'must be true or false' }).default(false),
-    hold_packages: z.array(PackageName).max(1024, { error: 'must hold at most 1024 packages' }).default([]),
-    disk_size: DiskSize.optional(),
-    output_format: OutputFormat.default('qcow2'),
-    boot_check: z.boolean({ error: 'must be true or false' }).default(false),
-    progress_trigger: ExchangeName,
-    callback_url: HttpUrl.nullable().optional(),
+    ppa_list: field(
+      z.array(Ppa).max(64, { error: 'must hold at most 64 PPAs' }),
+      'PPAs that packages are taken from: `ppa:owner/name`, `ppa:owner` or `ppa:owner/ubuntu/name`.',
+      ['ppa:example/tools'],
+    ).default([]),
+    package_list: field(
+      z.array(PackageSpecification).max(1024, { error: 'must hold at most 1024 packages' }),
+      'Packages to install, each optionally with `:arch` and with `=version` or `/suite`.',
+      ['hello', 'tree=1.6.0-1'],
+    ).default([]),
+    debconf_selections: field(
+      DebconfSelections,
+      'Answers to questions of packages, for debconf-set-selections: lines `owner question type value`, or objects with these members. Answers of the type `password` appear in no log, event or error.',
+      ['tzdata tzdata/Areas select Europe'],
+    ).default([]),
+    foreign_architectures: field(
+      z.array(Architecture).max(8, { error: 'must hold at most 8 architectures' }),
+      'Architectures that dpkg enables before the package lists are updated.',
+      ['i386'],
+    ).default([]),
+    allow_downgrades: field(
+      z.boolean({ error: 'must be true or false' }),
+      'Whether packages may be replaced by older versions: those named with `=version` in `package_list`, and what they need.',
+      true,
+    ).default(false),
+    hold_packages: field(
+      z.array(PackageName).max(1024, { error: 'must hold at most 1024 packages' }),
+      'Packages that are on hold (`apt-mark hold`) in the finished image. They must be installed there.',
+      ['hello'],
+    ).default([]),
+    disk_size: field(
+      DiskSize,
+      'Size that the disk grows to, with its root, before anything is installed. Not below the disk of the base image.',
+      '20GiB',
+    ).optional(),
+    output_format: field(
+      OutputFormat,
+      'Format of the finished image, whatever the format of the base image: a compressed qcow2, or a raw disk.',
+      'raw',
+    ).default('qcow2'),
+    boot_check: field(
+      z.boolean({ error: 'must be true or false' }),
+      'Whether the finished image is booted before it is stored, from a copy that is thrown away, without a network. The build fails where it does not come up.',
+      true,
+    ).default(false),
+    progress_trigger: field(
+      ExchangeName,
+      'The AMQP exchange that gets the events. It is the caller’s: Image Builder looks it up and never declares it.',
+      'lander.progress',
+    ),
+    callback_url: field(
+      HttpUrl.nullable(),
+      'Gets the last event of the build in one POST. The header `X-Callback-Url` does the same, and wins.',
+      'https://lander.example.org/builds/T-77',
+    ).optional(),
   });
 }
 

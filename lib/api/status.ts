@@ -1,75 +1,134 @@
 import { z } from 'zod';
-import { BuildEvent, BuildState, BuildStep, GuestReport } from './event.ts';
-import { TicketId } from './request.ts';
+import { BuildEvent, GuestReport } from './event.ts';
+import { field } from './field.ts';
 
 /** The answers of `GET /api/v1/imagebuilder/status`. */
 
+const { build_id, ticket_id, progress_trigger, ...ofEvent } = BuildEvent.shape;
+const moment = (description: string, example: string) => field(z.iso.datetime(), description, example);
+const momentOrNull = (description: string, example: string) => field(z.iso.datetime().nullable(), description, example);
+
 /** One build, as of its newest events. */
 export const BuildStatus = z.object({
-  build_id: z.uuid(),
-  ticket_id: TicketId,
-  progress_trigger: z.string(),
-  /** Name of the caller that submitted it. */
-  caller: z.string(),
-  state: BuildState,
-  step: BuildStep.nullable(),
-  message: z.string(),
-  current: z.number().nullable(),
-  total: z.number().nullable(),
-  progress: z.number(),
-  attempt: z.int(),
-  worker: z.string().nullable(),
-  queued_at: z.iso.datetime(),
-  started_at: z.iso.datetime().nullable(),
-  updated_at: z.iso.datetime(),
-  finished_at: z.iso.datetime().nullable(),
-  /** From queued_at to finished_at, or to now. */
-  elapsed_seconds: z.number(),
-  /** True once a cancel was asked for and the build has not ended yet. */
-  cancelling: z.boolean(),
-  /** The newest lines of the build's log, oldest first; only where one build was asked for. */
-  log_tail: z.array(z.string()).optional(),
-  image: BuildEvent.shape.image,
-  error: BuildEvent.shape.error,
+  build_id,
+  ticket_id,
+  progress_trigger: field(z.string(), 'The exchange that the request named for the events.', 'lander.progress'),
+  caller: field(z.string(), 'Name of the caller that submitted the build.', 'lander'),
+  state: ofEvent.state,
+  step: ofEvent.step,
+  message: ofEvent.message,
+  current: ofEvent.current,
+  total: ofEvent.total,
+  progress: ofEvent.progress,
+  attempt: ofEvent.attempt,
+  worker: ofEvent.worker,
+  queued_at: moment('The moment of the submission.', '2026-01-01T12:00:00.000Z'),
+  started_at: momentOrNull('The moment when a worker first started it; null before.', '2026-01-01T12:00:01.000Z'),
+  updated_at: moment('The moment of its newest event.', '2026-01-01T12:00:42.000Z'),
+  finished_at: momentOrNull('The moment of its end; null before.', '2026-01-01T12:04:10.000Z'),
+  elapsed_seconds: field(z.number(), 'Seconds from `queued_at` to `finished_at`, or to now.', 42.5),
+  cancelling: field(z.boolean(), 'True once a cancel was asked for and the build has not ended yet.', false),
+  log_tail: field(
+    z.array(z.string()),
+    'The newest lines of the build’s log, oldest first; only where one build was asked for.',
+    ['Setting up hello (2.10-3) ...'],
+  ).optional(),
+  image: ofEvent.image,
+  error: ofEvent.error,
 });
 export type BuildStatus = z.infer<typeof BuildStatus>;
 
-export const Status = z.object({
-  /** `ok`, or `degraded` while the broker is out of reach: the builds shown are then the last ones known. */
-  status: z.enum(['ok', 'degraded']),
-  version: z.string(),
-  broker: z.object({
-    reachable: z.boolean(),
-    /** Jobs that wait for a worker. */
-    queue_depth: z.int().nullable(),
-    /** Jobs that RabbitMQ has dropped, for a policy of the operator, and that were not put back yet. */
-    dropped: z.int().nullable(),
-    /** Jobs that were given up and lie in `imagebuilder.buried`. */
-    buried: z.int().nullable(),
-    message: z.string().optional(),
-  }),
-  /** Workers that sent an event within the retention of the events stream, newest first. */
-  workers: z.array(
-    z.object({
-      name: z.string(),
-      last_seen: z.iso.datetime(),
-      builds: z.array(z.uuid()),
-      /** How it opens images; missing before it has opened one. */
-      guest: GuestReport.optional(),
-    }),
+export const exampleBuild: BuildStatus = {
+  build_id: '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55',
+  ticket_id: 'T-77',
+  progress_trigger: 'lander.progress',
+  caller: 'lander',
+  state: 'running',
+  step: 'install',
+  message: 'Unpacking hello (2.10-3)',
+  current: 3,
+  total: 7,
+  progress: 0.62,
+  attempt: 1,
+  worker: 'worker-1',
+  queued_at: '2026-01-01T12:00:00.000Z',
+  started_at: '2026-01-01T12:00:01.000Z',
+  updated_at: '2026-01-01T12:00:42.000Z',
+  finished_at: null,
+  elapsed_seconds: 42.5,
+  cancelling: false,
+};
+
+const BrokerReport = z.object({
+  reachable: field(z.boolean(), 'True while RabbitMQ can be reached.', true),
+  queue_depth: field(z.int().nullable(), 'Jobs that wait for a worker; null while RabbitMQ is out of reach.', 3),
+  dropped: field(
+    z.int().nullable(),
+    'Jobs that RabbitMQ has dropped, for a policy of the operator, and that were not put back yet.',
+    0,
   ),
-  running: z.array(BuildStatus),
-  queued: z.array(BuildStatus),
-  /** Newest first. */
-  finished: z.array(BuildStatus),
+  buried: field(z.int().nullable(), 'Jobs that were given up and lie in `imagebuilder.buried`.', 0),
+  message: field(
+    z.string(),
+    'The reason why RabbitMQ is out of reach, for people.',
+    'connect ECONNREFUSED 127.0.0.1:5672',
+  ).optional(),
+});
+
+const WorkerReport = z.object({
+  name: field(z.string(), 'Name of the worker.', 'worker-1'),
+  last_seen: moment('The moment of its newest event.', '2026-01-01T12:00:42.000Z'),
+  builds: field(z.array(z.uuid()), 'The builds that it works on, as far as the caller may see them.', [
+    '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55',
+  ]),
+  guest: field(GuestReport, 'How it opens images; missing before it has opened one.', {
+    kind: 'vm',
+    accelerator: 'kvm',
+    reason: 'a guest starts with KVM',
+  }).optional(),
+});
+
+export const Status = z.object({
+  status: field(
+    z.enum(['ok', 'degraded']),
+    '`degraded` while RabbitMQ is out of reach: the builds shown are then the last ones known.',
+    'ok',
+  ),
+  version: field(z.string(), 'Version of Image Builder.', '0.2.0'),
+  broker: field(BrokerReport, 'RabbitMQ, and the jobs in it.', {
+    reachable: true,
+    queue_depth: 3,
+    dropped: 0,
+    buried: 0,
+  }),
+  workers: field(
+    z.array(WorkerReport),
+    'Workers that sent an event within the retention of the events stream, newest first.',
+    [{ name: 'worker-1', last_seen: '2026-01-01T12:00:42.000Z', builds: [] }],
+  ),
+  running: field(z.array(BuildStatus), 'Builds that a worker has started.', [exampleBuild]),
+  queued: field(z.array(BuildStatus), 'Builds that wait for a worker.', []),
+  finished: field(z.array(BuildStatus), 'Builds that have ended, newest first.', []),
 });
 export type Status = z.infer<typeof Status>;
 
 /** Answer to a submission: 202 for a new build, 200 when an unfinished build has the same request already. */
 export const Accepted = z.object({
-  building: z.literal(true),
-  build_id: z.uuid(),
-  ticket_id: TicketId,
-  status_url: z.string(),
+  building: field(z.literal(true), 'Always true: the build will be done, or is being done.', true),
+  build_id,
+  ticket_id,
+  status_url: field(
+    z.string(),
+    'Where the status of the build stands.',
+    '/api/v1/imagebuilder/status?build_id=0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55',
+  ),
 });
 export type Accepted = z.infer<typeof Accepted>;
+
+/** Answer to a cancellation that was accepted. */
+export const CancelAccepted = z.object({
+  cancelling: field(z.literal(true), 'Always true: the build ends as `cancelled`, unless it ends before.', true),
+  build_id,
+  ticket_id,
+});
+export type CancelAccepted = z.infer<typeof CancelAccepted>;

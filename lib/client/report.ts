@@ -1,4 +1,5 @@
-import type { GuestReport, ImageResult } from '../api/event.ts';
+import type { GuestReport } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
 import { formatBytes, formatSeconds, plain, someOf, table, truncate } from '../text.ts';
 import { percent, stepFraction } from './view.ts';

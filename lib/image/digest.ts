@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { Checksums } from '../api/event.ts';
+import type { Checksums } from '../api/image-result.ts';
 import { onAbort } from '../async.ts';
 
 export interface HashOptions {

@@ -1,4 +1,5 @@
-import type { BuildStep, ImageResult } from '../api/event.ts';
+import type { BuildStep } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import type { OutputFormat } from '../api/request.ts';
 import type { BootDisk } from '../boot/view.ts';
 import type { BaseImage } from '../fetch/base-image.ts';

@@ -1,4 +1,4 @@
-import type { BaseImageReport } from '../api/event.ts';
+import type { BaseImageReport } from '../api/image-result.ts';
 import { safeUrl } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 

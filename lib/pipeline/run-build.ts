@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import type { BuildStep, ImageResult } from '../api/event.ts';
+import type { BuildStep } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';

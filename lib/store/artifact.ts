@@ -1,4 +1,4 @@
-import type { Checksums, ImageResult } from '../api/event.ts';
+import type { Checksums, ImageResult } from '../api/image-result.ts';
 
 /** The contents of artifacts other than the image. */
 export const otherRoles = ['log', 'manifest', 'sbom', 'provenance', 'checksums'] as const;

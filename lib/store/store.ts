@@ -1,4 +1,4 @@
-import type { ImageResult } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import type { Artifacts, OnProgress, Origin, StoredArtifacts } from './artifact.ts';
 
 /** The place of finished artifacts. */

@@ -1,4 +1,5 @@
-import type { BuildEvent, ImageResult } from '../api/event.ts';
+import type { BuildEvent } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import { type BuildRequest, type ImageType, parseBuildRequest } from '../api/request.ts';
 import { sleep } from '../async.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';

@@ -1,11 +1,5 @@
-import type {
-  BaseImageReport,
-  BuildErrorReport,
-  BuildEvent,
-  BuildStep,
-  GuestReport,
-  ImageResult,
-} from '../api/event.ts';
+import type { BuildErrorReport, BuildEvent, BuildStep, GuestReport } from '../api/event.ts';
+import type { BaseImageReport, ImageResult } from '../api/image-result.ts';
 import type { ImageBuilderError } from '../errors.ts';
 
 /**

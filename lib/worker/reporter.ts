@@ -1,4 +1,5 @@
-import type { BuildEvent, BuildState, BuildStep, GuestReport, ImageResult } from '../api/event.ts';
+import type { BuildEvent, BuildState, BuildStep, GuestReport } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import type { ImageBuilderError } from '../errors.ts';
 import type { StepPlan } from '../kinds/kind.ts';
 import { overallProgress } from '../pipeline/progress.ts';

@@ -4,7 +4,7 @@ import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { Checksums, ImageResult } from '../../api/event.ts';
+import { Checksums, ImageResult } from '../../api/image-result.ts';
 import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
 import { writeSparse } from '../../write-sparse.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ImageResult } from '../../api/event.ts';
+import type { ImageResult } from '../../api/image-result.ts';
 import { omissibleProperties } from '../../config/store.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { ImageArtifact, Origin } from '../artifact.ts';

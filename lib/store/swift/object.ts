@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
-import { Checksums, ImageResult } from '../../api/event.ts';
+import { Checksums, ImageResult } from '../../api/image-result.ts';
 import { type Artifact, type Origin, otherRoles } from '../artifact.ts';
 
 /** The names of artifacts' objects in their container, and their metadata. */

@@ -1,10 +1,15 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { exampleAccepted, exampleRequest, exampleStatus } from '#lib/api/examples.ts';
+import { BuildEvent, BuildState, isTerminal } from '#lib/api/event.ts';
+import { exampleEvents } from '#lib/api/example-events.ts';
+import { exampleAccepted, exampleCancelAccepted, exampleRequest, exampleStatus } from '#lib/api/examples.ts';
 import { openApiDocument } from '#lib/api/openapi.ts';
 import { BuildRequest } from '#lib/api/request.ts';
-import { Accepted, Status } from '#lib/api/status.ts';
+import { Accepted, CancelAccepted, Status } from '#lib/api/status.ts';
 import { errorTable } from '#lib/errors.ts';
+import { sendCallback } from '#lib/worker/callback.ts';
 
 interface Operation {
   readonly operationId: string;
@@ -48,6 +53,101 @@ test('it is OpenAPI 3.1 with everything that is required', () => {
   assert.is(new Set(names).size, names.length);
 });
 
+interface Schema {
+  readonly description?: string;
+  readonly examples?: readonly unknown[];
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly [key: string]: unknown;
+}
+
+/** Every field of the schemas, also of nested ones, as `Schema.field`. */
+function fields(): [string, Schema][] {
+  const found: [string, Schema][] = [];
+  const collect = (name: string, value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    const { properties, examples: _, default: __, ...others } = value as Schema;
+    for (const [key, inner] of Object.entries(properties ?? {})) {
+      found.push([`${name}.${key}`, inner]);
+      collect(`${name}.${key}`, inner);
+    }
+    for (const inner of Object.values(others)) collect(name, inner);
+  };
+  for (const [name, schema] of Object.entries(document.components.schemas)) collect(name, schema);
+  return found;
+}
+
+test('every field has a description and an example', () => {
+  assert.ok(fields().length > 100, `${fields().length} fields are found`);
+  const bare = fields().filter(([, { description, examples }]) => !description || !examples?.length);
+  assert.equal(
+    bare.map(([name]) => name),
+    [],
+    'describe each with field() of lib/api/field.ts',
+  );
+});
+
+test('every parameter and header has a description and an example', () => {
+  let seen = 0;
+  const bare: string[] = [];
+  const look = (name: string, { description, example }: { description?: string; example?: unknown }) => {
+    seen += 1;
+    if (!description || example === undefined) bare.push(name);
+  };
+  walk(document, (key, value) => {
+    if (key === 'parameters')
+      for (const item of value as { name: string; description?: string }[]) look(item.name, item);
+    if (key === 'headers') for (const [name, item] of Object.entries(value as object)) look(name, item);
+  });
+  assert.ok(seen > 20, `${seen} are found`);
+  assert.equal(bare, []);
+});
+
+test('docs/api.md names every field', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/api.md'), 'utf8');
+  const prose = page
+    .split(/^```/m)
+    .filter((_, index) => index % 2 === 0)
+    .join('');
+  const named = new Set([...prose.matchAll(/`([^`\n]+)`/g)].flatMap((match) => match[1]?.split(/[^\w]+/) ?? []));
+  const missing = fields().filter(([name]) => !named.has(name.split('.').at(-1) ?? ''));
+  assert.equal(
+    missing.map(([name]) => name),
+    [],
+  );
+});
+
+test('a request is described with all its defaults', () => {
+  const { properties } = document.components.schemas.BuildRequest;
+  const least = { ticket_id: 1, base_image: exampleRequest.base_image, progress_trigger: 'x' };
+  const { ticket_id: _, base_image: __, progress_trigger: ___, ...defaults } = BuildRequest.parse(least);
+  const described = Object.entries<Schema>(properties).filter(([, schema]) => 'default' in schema);
+  assert.equal(Object.fromEntries(described.map(([name, schema]) => [name, schema.default])), defaults);
+});
+
+test('answers and events may have further fields, so that the schemas take those of a later version', () => {
+  for (const [name, schema] of Object.entries(document.components.schemas)) {
+    if (name === 'BuildRequest') continue;
+    walk({ schema }, (key) => assert.is.not(key, 'additionalProperties', name));
+  }
+});
+
+test('the webhook names the headers that a callback has, and shows each way in which a build ends', async () => {
+  const { parameters, requestBody } = document.webhooks.buildEnded.post;
+  const seen: string[] = [];
+  for (const signingKey of [null, 'key']) {
+    await sendCallback({ url: 'http://x.example', callId: 'call' }, exampleEvents.completed, {
+      post: async (_url, _body, headers) => {
+        seen.push(...Object.keys(headers));
+        return 200;
+      },
+      ...{ signingKey, durationSeconds: 1, signal: new AbortController().signal },
+    });
+  }
+  const named = parameters.map(({ name }: { name: string }) => name.toLowerCase());
+  assert.equal([...new Set(seen)].filter((name) => name !== 'content-type').sort(), named.sort());
+  assert.equal(Object.keys(requestBody.content['application/json'].examples), BuildState.options.filter(isTerminal));
+});
+
 test('every reference leads somewhere, and every schema is used', () => {
   const used = new Set<string>();
   walk(document, (key, value) => {
@@ -84,6 +184,9 @@ test('examples are what the schemas take', () => {
   assert.ok(BuildRequest.safeParse(exampleRequest).success);
   assert.ok(Accepted.safeParse(exampleAccepted).success);
   assert.ok(Status.safeParse(exampleStatus).success);
+  assert.ok(CancelAccepted.safeParse(exampleCancelAccepted).success);
+  assert.equal(Object.keys(exampleEvents), BuildState.options);
+  for (const event of Object.values(exampleEvents)) assert.equal(BuildEvent.parse(event), event);
 });
 
 test('a request is described as it is written: PPAs are strings and only what has no default is required', () => {

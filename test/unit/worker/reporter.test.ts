@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type BaseImageReport, BuildEvent, type ImageResult } from '#lib/api/event.ts';
+import { BuildEvent } from '#lib/api/event.ts';
+import type { BaseImageReport, ImageResult } from '#lib/api/image-result.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { maximumEventBytes, maximumFinishedEventBytes } from '#lib/worker/event-limits.ts';

@@ -1,0 +1,25 @@
+/** The headers of the POST that a callback URL gets, with a description and an example for the documents of the API. */
+export const callbackHeaders = {
+  'X-Call-Id': {
+    required: true,
+    description: 'The `X-Call-Id` of the submission, or one that was made for it.',
+    example: '2b3b5a8e-6d0e-4a7e-8f53-0b1c6c1f4a11',
+  },
+  'X-Function-Name': { required: true, description: 'Always `build-image`.', example: 'build-image' },
+  'X-Function-Status': {
+    required: true,
+    description: '`200` for a build that was completed, `500` for one that failed or was cancelled.',
+    example: '200',
+  },
+  'X-Duration-Seconds': {
+    required: true,
+    description: 'Seconds from the submission to the end of the build.',
+    example: '249.613000',
+  },
+  'X-Signature': {
+    required: false,
+    description:
+      '`sha256=` and, in hexadecimal, the HMAC-SHA256 of the body, byte by byte as it came, with the key in the secret `callback-signing-key`. Missing where the operator has set no key. Verify it before you believe the body.',
+    example: 'sha256=6d1f2c0b6f0b3a6a6b6c0f8f1f3a3d9d2c2f5b0f7e7e4c1d9a8b7c6d5e4f3a2b',
+  },
+} as const;
