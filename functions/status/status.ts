@@ -1,8 +1,7 @@
 import { z } from 'zod';
-import { answerCall, type Call } from '#lib/api/call.ts';
+import { answerCall, answerOpenCall, type Call } from '#lib/api/call.ts';
 import { check } from '#lib/api/faults.ts';
-import { openApiDocument } from '#lib/api/openapi.ts';
-import { refuseMethod } from '#lib/api/respond.ts';
+import { type Answer, refuseMethod } from '#lib/api/respond.ts';
 import type { Status } from '#lib/api/status.ts';
 import { type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -12,6 +11,7 @@ import type { BuildView } from '#lib/queue/build.ts';
 import { toBuildLists } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
+import { createDocuments, isDocumentPath } from './documents.ts';
 
 export interface StatusDependencies {
   readonly broker: Broker;
@@ -36,19 +36,29 @@ const awayPatienceMs = 3_000;
 /** The function: answers with the builder's own state, its builds, and the API's description. */
 export function status(dependencies: StatusDependencies): Handler {
   const { broker, log, callers, publicUrl } = dependencies;
+  const documentAt = createDocuments(publicUrl);
   return (event, context) => {
     const parts = event.path.split('/').filter((part) => part !== '');
     const path = `/${parts.join('/')}`;
-    const known = path === '/' || path === '/openapi.json';
+    if (isDocumentPath(path)) {
+      return answerOpenCall({ log, event, context, path }, async (answer) => {
+        requireRead(answer, event.method);
+        return documentAt(path);
+      });
+    }
+    const known = path === '/';
     return answerCall({ callers, log, event, context, path: known ? path : 'other' }, async (call) => {
       if (!known) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
-      if (event.method !== 'GET' && event.method !== 'HEAD') refuseMethod(call, event.method, ['GET', 'HEAD']);
-      if (path === '/openapi.json') return openApiDocument({ version, serverUrl: publicUrl });
+      requireRead(call, event.method);
       const query = parseQuery(event.query);
       call.note(query);
       return await report(broker, query, call);
     });
   };
+}
+
+function requireRead(answer: Answer, method: string): void {
+  if (method !== 'GET' && method !== 'HEAD') refuseMethod(answer, method, ['GET', 'HEAD']);
 }
 
 async function report(broker: Broker, query: Query, { caller }: Call): Promise<Status> {

@@ -31,11 +31,31 @@ export interface CallOptions {
  * is answered, with caller, purpose and answer; never with a token or a query. Never throws.
  */
 export async function answerCall(
-  { callers, log, event, context, path, ...options }: CallOptions,
+  { callers, ...options }: CallOptions,
   work: (call: Call) => Promise<unknown>,
 ): Promise<unknown> {
-  let caller = anonymous;
-  let about = options.about ?? {};
+  return await audited(options, async (answer, note) => {
+    const caller = requireCaller(callers, options.event.headers.authorization);
+    note({ caller: caller.name });
+    return await work({ ...answer, caller, note });
+  });
+}
+
+/** Does the work of a call that needs no token, whatever token it carries; otherwise as `answerCall`. */
+export async function answerOpenCall(
+  options: Omit<CallOptions, 'callers'>,
+  work: (answer: Answer) => Promise<unknown>,
+): Promise<unknown> {
+  return await audited(options, work);
+}
+
+type Noted = About & { readonly caller?: string };
+
+async function audited(
+  { log, event, context, path, about }: Omit<CallOptions, 'callers'>,
+  work: (answer: Answer, note: (more: Noted) => void) => Promise<unknown>,
+): Promise<unknown> {
+  let noted: Noted = { caller: anonymous.name, ...about };
   let status = 200;
   let code: string | undefined;
   const answer: Answer = {
@@ -45,17 +65,16 @@ export async function answerCall(
     },
     headers: (values) => context.headers(values),
   };
-  const note = (more: About) => {
-    about = { ...about, ...more };
-  };
   try {
-    caller = requireCaller(callers, event.headers.authorization);
-    return await work({ ...answer, caller, note });
+    return await work(answer, (more) => {
+      noted = { ...noted, ...more };
+    });
   } catch (thrown) {
     const error = toImageBuilderError(thrown);
     code = error.code;
     return refuse(answer, log, error);
   } finally {
-    log.audit('call answered', { caller: caller.name, method: event.method, path, ...about, status, code });
+    const { caller, ...purpose } = noted;
+    log.audit('call answered', { caller, method: event.method, path, ...purpose, status, code });
   }
 }

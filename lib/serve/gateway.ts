@@ -12,7 +12,7 @@ import type { Log } from '../log.ts';
 import { sendJson, sendProblem } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
 import { forwardedHeaders, takeBody } from './incoming.ts';
-import { findRoute, type Route } from './routes.ts';
+import { findRoute, isOpen, type Route } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';
 import { serveSyncCall } from './sync-call.ts';
 import { emptyCall } from './wakes.ts';
@@ -112,13 +112,17 @@ async function handle(
       throw new ImageBuilderError(
         'request.not_found',
         `there is nothing at ${pathOf(request)}; there are /api/v1/imagebuilder/status, /api/v1/build_image/, ` +
-          `/openapi.json, /healthz, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
+          `/api/v1/openapi.json, /api/v1/asyncapi.json, /healthz, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
       );
   }
 }
 
-/** Throws `request.unauthorized`. The function never gets such a call, so its audit line is written here. */
+/**
+ * Throws `request.unauthorized` where the call needs a token and has none. The function never gets such a call, so its
+ * audit line is written here.
+ */
 function admit({ authorize, functions, log }: GatewayOptions, request: IncomingMessage, route: Route): void {
+  if (isOpen(route, request.method ?? 'GET')) return;
   try {
     authorize(request.headers.authorization);
   } catch (error) {

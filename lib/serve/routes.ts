@@ -8,7 +8,7 @@ export type Route =
 const api: readonly { readonly pattern: RegExp; readonly name: string; readonly path: (rest: string) => string }[] = [
   { pattern: /^\/api\/v1\/imagebuilder\/status(\/.*)?$/, name: 'status', path: (rest) => rest },
   { pattern: /^\/api\/v1\/build_image(\/.*)?$/, name: 'build-image', path: (rest) => rest },
-  { pattern: /^(?:\/api\/v1)?\/openapi\.json$/, name: 'status', path: () => '/openapi.json' },
+  { pattern: /^(?:\/api\/v1)?(\/(?:open|async)api\.json)$/, name: 'status', path: (rest) => rest },
 ];
 
 /**
@@ -32,4 +32,15 @@ export function findRoute(target: string): Route {
   if (/^\/system\/functions\/?$/.test(path)) return { kind: 'functions' };
   if (/^\/healthz\/?$/.test(path)) return { kind: 'health' };
   return { kind: 'none' };
+}
+
+/** True for a call that needs no token: it reads a document that describes the API. */
+export function isOpen(route: Route, method: string): boolean {
+  const reads = method === 'GET' || method === 'HEAD';
+  return (
+    reads &&
+    route.kind === 'function' &&
+    route.name === 'status' &&
+    /^\/(?:open|async)api\.json(?:\?|$)/.test(route.path)
+  );
 }

@@ -97,6 +97,7 @@ async function call(handler: Handler, options: CallOptions) {
 }
 
 const everybody = createCallers({ token: null, tokenHolders: [] });
+const holders = createCallers({ token: 'sesame', tokenHolders: [] });
 
 function build({ broker, gateway }: Context, token: string | null = null): Handler {
   const wake = createWake({ gatewayUrl: gateway.url, wakeSocket: '', log });
@@ -610,7 +611,11 @@ test('status shows running, queued and finished builds and workers, also after a
   const bad = await call(handler, { query: { build_id: 'x', colour: 'red' } });
   assert.is(bad.status, 400);
   assert.is(Problem.parse(bad.body).faults?.length, 2);
-  assert.is(((await call(handler, { path: '/openapi.json' })).body as { openapi: string }).openapi, '3.1.0');
+  const guarded = status({ broker: fresh, log, callers: holders, publicUrl: '' });
+  assert.is((await call(guarded, {})).status, 401);
+  assert.is(((await call(guarded, { path: '/openapi.json' })).body as { openapi: string }).openapi, '3.1.0');
+  assert.is(((await call(guarded, { path: '/asyncapi.json' })).body as { asyncapi: string }).asyncapi, '3.0.0');
+  assert.is((await call(guarded, { path: '/asyncapi.json', method: 'POST' })).status, 405);
   await drain(context.broker);
 });
 

@@ -226,7 +226,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   await fails({}, 'store.refused');
 
   // --- the look
-  for (const path of ['/', `/?build_id=${buildId}`, '/openapi.json', '/nothing']) {
+  for (const path of ['/', `/?build_id=${buildId}`, '/openapi.json', '/asyncapi.json', '/nothing']) {
     const { headers, body } = await call(status.address, path, { headers: authorization });
     answers.push(JSON.stringify(headers), body.toString());
   }

@@ -46,7 +46,9 @@ test('with a token every path that starts work or shows it asks for the token', 
   const paths = [
     'POST /api/v1/build_image/',
     'GET /api/v1/imagebuilder/status',
-    'GET /openapi.json',
+    'POST /openapi.json',
+    'GET /function/status/openapi.json/x',
+    'GET /async-function/status/openapi.json',
     'GET /system/functions',
     'POST /function/build-worker',
     'GET /function/build-worker',
@@ -68,7 +70,9 @@ test('with a token every path that starts work or shows it asks for the token', 
       assert.is.not((await fetch(`${url}${target}`, { method, headers })).status, 401, path);
     }
   }
-  assert.is((await fetch(`${url}/healthz`)).status, 200, 'a health check needs none');
+  for (const path of ['/healthz', '/openapi.json', '/api/v1/asyncapi.json', '/function/status/openapi.json']) {
+    assert.is((await fetch(`${url}${path}`)).status, 200, `${path} needs none`);
+  }
 });
 
 test('a call that the gateway refuses leaves an audit line, without the token that it carried', async () => {

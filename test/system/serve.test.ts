@@ -103,6 +103,7 @@ test("the API's paths lead to their functions, with and without the slash, whate
     ['DELETE', '/api/v1/build_image/some-id', '/some-id'],
     ['GET', '/openapi.json', '/openapi.json'],
     ['GET', '/api/v1/openapi.json', '/openapi.json'],
+    ['GET', '/api/v1/asyncapi.json', '/asyncapi.json'],
   ];
   for (const [method, path, seen] of paths) {
     const echo = await json<Echo>(await fetch(`${url}${path}?ticket_id=7`, { method }));

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { answerCall, type Call } from '#lib/api/call.ts';
+import { answerCall, answerOpenCall, type Call } from '#lib/api/call.ts';
 import { Problem } from '#lib/api/problem.ts';
 import { createCallers, digestToken } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -48,6 +48,18 @@ test('a call is answered and its audit line says who did what', async () => {
   });
   assert.equal([body, status], ['done', 202]);
   assert.equal(audit, { ...about, caller: 'lander', method: 'GET', ticket_id: 7, status: 202 });
+});
+
+test('an open call is answered without a token, and audited as anybody’s', async () => {
+  const lines: string[] = [];
+  const log = createLog({ level: 'error', write: (line) => lines.push(line) });
+  const context = { status: () => undefined, headers: () => undefined };
+  for (const headers of [{}, { authorization: 'Bearer wrong-token' }]) {
+    const event = { method: 'GET', headers };
+    assert.is(await answerOpenCall({ log, event, context, path: '/openapi.json' }, async () => 'read'), 'read');
+    const { time: _time, level: _level, message: _message, ...audit } = JSON.parse(lines.pop() ?? '');
+    assert.equal(audit, { caller: 'anonymous', method: 'GET', path: '/openapi.json', status: 200 });
+  }
 });
 
 test('a call without its token is refused, audited, and its token stands nowhere', async () => {

@@ -10,6 +10,7 @@ import { BuildRequest } from '#lib/api/request.ts';
 import { Accepted, CancelAccepted, Status } from '#lib/api/status.ts';
 import { errorTable } from '#lib/errors.ts';
 import { sendCallback } from '#lib/worker/callback.ts';
+import { fieldsOf, type Schema, walk } from './document.ts';
 
 interface Operation {
   readonly operationId: string;
@@ -20,13 +21,7 @@ interface Operation {
 // As callers get it.
 const document = JSON.parse(JSON.stringify(openApiDocument({ version: '1.2.3', serverUrl: '' })));
 
-function walk(value: unknown, visit: (key: string, value: unknown) => void): void {
-  if (typeof value !== 'object' || value === null) return;
-  for (const [key, inner] of Object.entries(value)) {
-    visit(key, inner);
-    walk(inner, visit);
-  }
-}
+const fields = fieldsOf(document.components.schemas);
 
 function operations(): Operation[] {
   const found: Operation[] = [];
@@ -53,32 +48,9 @@ test('it is OpenAPI 3.1 with everything that is required', () => {
   assert.is(new Set(names).size, names.length);
 });
 
-interface Schema {
-  readonly description?: string;
-  readonly examples?: readonly unknown[];
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly [key: string]: unknown;
-}
-
-/** Every field of the schemas, also of nested ones, as `Schema.field`. */
-function fields(): [string, Schema][] {
-  const found: [string, Schema][] = [];
-  const collect = (name: string, value: unknown): void => {
-    if (typeof value !== 'object' || value === null) return;
-    const { properties, examples: _, default: __, ...others } = value as Schema;
-    for (const [key, inner] of Object.entries(properties ?? {})) {
-      found.push([`${name}.${key}`, inner]);
-      collect(`${name}.${key}`, inner);
-    }
-    for (const inner of Object.values(others)) collect(name, inner);
-  };
-  for (const [name, schema] of Object.entries(document.components.schemas)) collect(name, schema);
-  return found;
-}
-
 test('every field has a description and an example', () => {
-  assert.ok(fields().length > 100, `${fields().length} fields are found`);
-  const bare = fields().filter(([, { description, examples }]) => !description || !examples?.length);
+  assert.ok(fields.length > 100, `${fields.length} fields are found`);
+  const bare = fields.filter(([, { description, examples }]) => !description || !examples?.length);
   assert.equal(
     bare.map(([name]) => name),
     [],
@@ -109,7 +81,7 @@ test('docs/api.md names every field', () => {
     .filter((_, index) => index % 2 === 0)
     .join('');
   const named = new Set([...prose.matchAll(/`([^`\n]+)`/g)].flatMap((match) => match[1]?.split(/[^\w]+/) ?? []));
-  const missing = fields().filter(([name]) => !named.has(name.split('.').at(-1) ?? ''));
+  const missing = fields.filter(([name]) => !named.has(name.split('.').at(-1) ?? ''));
   assert.equal(
     missing.map(([name]) => name),
     [],

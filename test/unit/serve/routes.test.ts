@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { endToEnd } from '#lib/serve/headers.ts';
-import { findRoute } from '#lib/serve/routes.ts';
+import { findRoute, isOpen } from '#lib/serve/routes.ts';
 
 test('URLs of functions keep their path and query as they were written', () => {
   assert.equal(findRoute('/function/echo'), { kind: 'function', name: 'echo', path: '/' });
@@ -15,7 +15,31 @@ test('URLs of functions keep their path and query as they were written', () => {
 test("URLs of the API lead to the functions' own paths", () => {
   assert.equal(findRoute('/api/v1/imagebuilder/status?x=1'), { kind: 'function', name: 'status', path: '/?x=1' });
   assert.equal(findRoute('/api/v1/build_image/ID'), { kind: 'function', name: 'build-image', path: '/ID' });
-  assert.equal(findRoute('/openapi.json'), { kind: 'function', name: 'status', path: '/openapi.json' });
+  for (const path of ['/openapi.json', '/asyncapi.json']) {
+    for (const target of [path, `/api/v1${path}`]) {
+      assert.equal(findRoute(target), { kind: 'function', name: 'status', path }, target);
+    }
+  }
+});
+
+test('only the documents of the API are read without a token', () => {
+  for (const target of ['/openapi.json', '/api/v1/asyncapi.json?x=1', '/function/status/openapi.json']) {
+    for (const method of ['GET', 'HEAD']) assert.ok(isOpen(findRoute(target), method), target);
+    for (const method of ['POST', 'DELETE', 'OPTIONS']) assert.not.ok(isOpen(findRoute(target), method), target);
+  }
+  for (const target of [
+    ...[
+      '/',
+      '/healthz',
+      '/system/functions',
+      '/api/v1/imagebuilder/status',
+      '/api/v1/imagebuilder/status/asyncapi.json/x',
+    ],
+    ...['/function/build-image/openapi.json', '/async-function/status/openapi.json', '/function/status//openapi.json'],
+    ...['/function/status/openapi.json/', '/function/status/x?/openapi.json', '/api/v1/build_image/openapi.json'],
+  ]) {
+    assert.not.ok(isOpen(findRoute(target), 'GET'), target);
+  }
 });
 
 test('a path that only looks like a route leads nowhere', () => {
@@ -27,6 +51,7 @@ test('a path that only looks like a route leads nowhere', () => {
     '*',
     '',
     '/api/v1/openapi.jsonx',
+    '/api/v1/api.json',
   ]) {
     assert.equal(findRoute(target), { kind: 'none' }, target);
   }
