@@ -4,12 +4,12 @@
 // pins. Says what it does; is silent when there is nothing to do. Needs nothing but a Node from 18 on, and npm.
 
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { accessSync, constants as fileModes, mkdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureDebianPackages, packageGroups } from './setup/debian.mjs';
-import { ensureNpmPackages, nodeBinary } from './setup/npm.mjs';
+import { ensureNpmPackages, needsDevelopmentPackages, nodeBinary } from './setup/npm.mjs';
 import { withLock } from './setup/run.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -29,24 +29,33 @@ if (Number(process.versions.node.split('.')[0]) < 18) {
   process.exit(1);
 }
 
-// A signal during the set-up reaches npm and apt-get too; their work is tidied up before this process ends.
-let interruptedBy;
+// A signal during the set-up ends npm, and is passed on to what runs after it. A reader of this output that has gone
+// (`| head`) is like a signal. apt-get goes on to its end: packages that are half installed would break the machine's own
+// apt. A Ctrl-C at the terminal reaches it all the same.
+const interrupted = new AbortController();
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 let child;
 for (const signal of signals) {
   process.on(signal, () => {
-    interruptedBy ??= signal;
+    interrupted.abort(signal);
     // The terminal sends its Ctrl-C to the child itself.
     if (signal !== 'SIGINT' || !process.stdin.isTTY) child?.kill(signal);
   });
 }
+process.stderr.on('error', () => interrupted.abort('SIGPIPE'));
 
 const groups = packageGroups(entry, args);
-mkdirSync(join(root, '.cache'), { recursive: true });
 const ready =
-  (await withLock(join(root, '.cache', 'setup.lock'), () => ensureNpmPackages(root, say))) &&
-  (groups.length === 0 || (await withDebianLock(() => ensureDebianPackages(groups, say))));
-if (interruptedBy !== undefined) end(null, interruptedBy);
+  mayWrite() &&
+  (await withLock(join(root, '.cache', 'setup.lock'), interrupted.signal, (lock) =>
+    ensureNpmPackages(root, say, {
+      development: needsDevelopmentPackages(entry),
+      lock,
+      signal: interrupted.signal,
+    }),
+  )) &&
+  (groups.length === 0 || (await withDebianLock((lock) => ensureDebianPackages(groups, say, { lock }))));
+if (interrupted.signal.aborted) end(null, interrupted.signal.reason);
 else if (!ready) process.exitCode = 1;
 else start(nodeBinary(root));
 
@@ -67,7 +76,20 @@ function start(node) {
 /** Only root installs, so only root needs to keep others from installing at the same time, in any checkout. */
 function withDebianLock(action) {
   // Not in /run/lock, where every user could make a file of this name first.
-  return isRoot ? withLock('/run/imagebuilder-setup.lock', action) : action();
+  return isRoot ? withLock('/run/imagebuilder-setup.lock', interrupted.signal, action) : action();
+}
+
+/** Whether this user may write where the set-up and the caches lie. Says what to do otherwise. */
+function mayWrite() {
+  const cache = join(root, '.cache');
+  try {
+    mkdirSync(cache, { recursive: true });
+    accessSync(cache, fileModes.W_OK);
+    return true;
+  } catch {
+    say(`This user may not write to ${cache}. Please run this as the owner of ${root}, or in a clone of your own.`);
+    return false;
+  }
 }
 
 /** Ends as the child did, also by the same signal. */

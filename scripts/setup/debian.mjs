@@ -16,12 +16,13 @@ const groups = JSON.parse(readFileSync(new URL('../debian-packages.json', import
 /** Groups that are optional where they cannot be installed: tests that need them count as skipped. */
 const optionalGroups = ['lint'];
 
-/** Which groups of scripts/debian-packages.json an entry file uses, given its arguments. */
-export function packageGroups(entry, args) {
+/** Which groups of scripts/debian-packages.json an entry file uses, given its arguments and its user. */
+export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
   if (args.includes('--help') || args.includes('-h')) return [];
   const quickstart = ['run', 'quickstart'];
   if (entry === 'quickstart/main.ts') {
-    return [...quickstart, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
+    const rootless = isRoot ? [] : ['vm', 'rootless'];
+    return [...quickstart, ...rootless, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
   }
   if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;
@@ -52,17 +53,17 @@ export function missingPackages(wanted, installed, known) {
 
 /**
  * Makes sure that all packages of the groups are installed. Where that fails, it prints why and returns false; true all
- * the same where only packages of optional groups are missing.
+ * the same where only packages of optional groups are missing. apt-get holds `lock`, an open file, while it runs.
  */
-export async function ensureDebianPackages(groupNames, say) {
+export async function ensureDebianPackages(groupNames, say, { lock } = {}) {
   const isOptional = (name) => optionalGroups.includes(name);
   const needed = groupNames.filter((name) => !isOptional(name));
-  if (!(await ensurePackages(needed, say))) return false;
-  if (process.getuid() === 0) await ensurePackages(groupNames.filter(isOptional), say);
+  if (!(await ensurePackages(needed, say, lock))) return false;
+  if (process.getuid() === 0) await ensurePackages(groupNames.filter(isOptional), say, lock);
   return true;
 }
 
-async function ensurePackages(groupNames, say) {
+async function ensurePackages(groupNames, say, lock) {
   const wanted = groupNames.flatMap((name) => groups[name]);
   if (wanted.length === 0) return true;
   if (!existsSync('/usr/bin/dpkg-query') || !existsSync('/usr/bin/apt-get')) {
@@ -76,7 +77,7 @@ async function ensurePackages(groupNames, say) {
 
   const command = `apt-get install --no-install-recommends ${missing.join(' ')}`;
   if (process.getuid() !== 0) {
-    say('These Debian packages are missing, and installing them needs root. Please run this, then try again:');
+    say('These Debian packages are missing. Have an administrator install them, then try again:');
     say('');
     say(`  sudo ${command}`);
     return false;
@@ -92,7 +93,7 @@ async function ensurePackages(groupNames, say) {
   }
 
   say(`Installing Debian packages (about a minute or two): ${missing.join(' ')}`);
-  if (!(await withoutServices(() => install(find, say), say))) {
+  if (!(await withoutServices(() => install(find, say, lock), say))) {
     say(`Installing the packages failed. By hand: ${command}`);
     return false;
   }
@@ -101,10 +102,11 @@ async function ensurePackages(groupNames, say) {
   return missing.length === 0;
 }
 
-async function install(find, say) {
+async function install(find, say, lock) {
   const apt = (...args) =>
     run('apt-get', ['-q', '-y', '-o', 'DPkg::Lock::Timeout=600', ...args], {
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', NEEDRESTART_SUSPEND: '1' },
+      lock,
     });
   const installMissing = () => apt('install', '--no-install-recommends', ...find());
   const fresh = find().every((name) => knownPackages([name]).size > 0) && listsAreFresh();

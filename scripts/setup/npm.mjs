@@ -20,8 +20,11 @@ export function nodeBinary(root) {
   return major > leastNode[0] || (major === leastNode[0] && minor >= leastNode[1]) ? process.execPath : null;
 }
 
-/** True when node_modules under `root` holds what package-lock.json names: npm's own record there says the same. */
-export function isInstalled(root) {
+/**
+ * True when node_modules under `root` holds what package-lock.json names: npm's own record there says the same. Without
+ * `development`, it may lack the packages that only the work on the code needs, as after `npm ci --omit=dev`.
+ */
+export function isInstalled(root, { development = true } = {}) {
   try {
     const packages = (...path) => JSON.parse(readFileSync(join(root, ...path), 'utf8')).packages;
     const wanted = packages('package-lock.json');
@@ -30,23 +33,35 @@ export function isInstalled(root) {
     if (nodePackage in wanted && !(nodePackage in installed && existsSync(join(root, packagedNode)))) return false;
     const same = (name) =>
       wanted[name]?.version === installed[name].version && wanted[name]?.integrity === installed[name].integrity;
+    const mayLack = ({ optional, dev }) => optional === true || (dev === true && !development);
     return (
       Object.keys(installed).every(same) &&
-      Object.keys(wanted).every((name) => name === '' || wanted[name].optional === true || name in installed)
+      Object.keys(wanted).every((name) => name === '' || name in installed || mayLack(wanted[name]))
     );
   } catch {
     return false;
   }
 }
 
-/** Installs the npm packages where they are missing or old. Where that fails, it prints why and returns false. */
-export async function ensureNpmPackages(root, say) {
-  if (isInstalled(root)) return true;
+/** Whether an entry file needs packages that only the work on the code needs, such as the linters. */
+export function needsDevelopmentPackages(entry) {
+  return !['bin/imagebuilder.ts', 'quickstart/main.ts', 'bench/main.ts', 'soak/main.ts'].includes(entry);
+}
+
+/**
+ * Installs the npm packages where they are missing or old. Where that fails, it prints why and returns false. npm holds
+ * `lock`, an open file, while it runs.
+ */
+export async function ensureNpmPackages(root, say, { development = true, lock, signal } = {}) {
+  if (isInstalled(root, { development })) return true;
   say('Installing npm packages (npm ci; about half a minute)');
   const npm = process.env.npm_execpath;
   const [file, prefix] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []];
-  const options = ['--ignore-scripts', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
-  const result = await run(file, [...prefix, 'ci', ...options], { cwd: root });
+  // Whatever NODE_ENV and npm's own settings leave out.
+  const kinds = ['--include=optional', '--include=dev'];
+  const options = ['--ignore-scripts', ...kinds, '--no-audit', '--no-fund', '--loglevel=error'];
+  const result = await run(file, [...prefix, 'ci', ...options], { cwd: root, lock, signal });
+  if (signal?.aborted) return false;
   if (!result.ok) say(`npm ci failed:\n${result.output.trim()}`);
   else if (!isInstalled(root)) say('npm ci did not fetch everything that package-lock.json names. Please try again.');
   return isInstalled(root);

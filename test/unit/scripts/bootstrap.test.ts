@@ -34,6 +34,8 @@ test('system tests, the quickstart and the benchmark ask for what they use', () 
   assert.ok(packageGroups('test/run.ts', ['system', 'queue']).includes('test'));
   assert.ok(packageGroups('test/run.ts', ['long']).includes('boot'));
   assert.not.ok(packageGroups('quickstart/main.ts', []).includes('boot'));
+  assert.not.ok(packageGroups('quickstart/main.ts', [], true).includes('vm'));
+  for (const group of ['vm', 'rootless']) assert.ok(packageGroups('quickstart/main.ts', [], false).includes(group));
   assert.ok(packageGroups('quickstart/main.ts', ['--boot']).includes('boot'));
   assert.ok(packageGroups('bench/main.ts', []).includes('bench'));
   assert.ok(packageGroups('bin/imagebuilder.ts', ['serve']).includes('vm'));
@@ -44,7 +46,7 @@ test('every group that is asked for is in the list of packages', async () => {
   const groups = Object.keys(JSON.parse(await readFile(path, 'utf8')) as Record<string, string[]>);
   const asked = [
     ...packageGroups('test/run.ts', []),
-    ...packageGroups('quickstart/main.ts', ['--boot']),
+    ...packageGroups('quickstart/main.ts', ['--boot'], false),
     ...packageGroups('bench/main.ts', []),
   ];
   assert.equal([...new Set(asked)].sort(), groups.sort());
