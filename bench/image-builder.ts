@@ -1,10 +1,11 @@
-import { fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { orAborted } from '#lib/async.ts';
 import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
+import { reach, whyUnreadable } from '../lab/reach.ts';
 import type { Measurement, Times } from './measure.ts';
 import { withPeakMemory } from './memory.ts';
 
@@ -44,6 +45,7 @@ export interface BuilderOptions {
 }
 
 const nobody = 65_534;
+const repository = dirname(import.meta.dirname);
 
 /**
  * Starts a builder; one with the vm guest has no privileges, even where this process has. Throws `guest.unavailable`
@@ -56,9 +58,12 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
     await mkdir(folder, { recursive: true });
     if (user !== null) await chown(folder, user.uid, user.gid);
   }
-  const child = fork(join(import.meta.dirname, 'builder.ts'), {
-    ...user,
-    execArgv: [],
+  const [program = '', ...words] = [
+    ...(user === null ? [] : asUser(user)),
+    ...[process.execPath, join(import.meta.dirname, 'builder.ts')],
+  ];
+  const child = spawn(program, words, {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: {
       ...options.environment,
       PATH: process.env.PATH ?? '',
@@ -105,6 +110,13 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
     await end();
     throw error;
   }
+}
+
+/** Words that, before a command, run it as that user, who can reach this clone wherever it lies. */
+function asUser({ uid, gid }: { uid: number; gid: number }): string[] {
+  const unreadable = whyUnreadable(repository);
+  if (unreadable !== null) throw new ImageBuilderError('guest.unavailable', unreadable);
+  return [...reach(repository), 'setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--'];
 }
 
 /** A user without rights, but for those of the group of /dev/kvm. */

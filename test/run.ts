@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
 import { assertNothingLeft, type Observation, observe } from '../lab/leaks.ts';
+import { reach, whyUnreadable } from '../lab/reach.ts';
 import { lanes, planLanes } from './runner/lanes.ts';
-import { reach } from './runner/reach.ts';
 import { add, type Counts, countProgram, countTests, noTests, summaryLine } from './runner/summary.ts';
 
 /**
@@ -62,6 +62,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 let counts = noTests;
+const unreadable = chosen.some(usesMachine) ? whyUnreadable(root) : null;
+if (unreadable !== null) {
+  console.log(`${unreadable}\n\n${summaryLine({ ...noTests, failed: 1 })}`);
+  process.exit(1);
+}
 const failures: string[] = [];
 const unsteady: string[] = [];
 if (chosen.includes('check')) {
