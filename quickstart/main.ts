@@ -1,4 +1,4 @@
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { BuildRequestInput } from '#lib/api/request.ts';
@@ -32,6 +32,12 @@ const progressTrigger = 'testbuild-1-imagebuilder';
 const appearsWithinMs = 60_000;
 
 const options = readOptions(process.argv.slice(2));
+const isRoot = process.geteuid?.() === 0;
+/**
+ * The host guest needs root. It is quicker, and base image and packages are trusted: they are the quickstart's own, or
+ * named by the user who runs it as root.
+ */
+const guest = process.env.IMAGEBUILDER_GUEST || (isRoot ? 'host' : 'vm');
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
@@ -51,23 +57,19 @@ try {
     const { message, logTail } = toImageBuilderError(error);
     say(`\nThat did not work: ${message}`);
     for (const line of logTail) say(`  | ${line}`);
-    say(`\nNothing is left running. The log of the service: ${shown(logFile())}`);
+    const log = (await isThere(logFile())) ? ` The log of the service: ${shown(logFile())}` : '';
+    say(`\nNothing is left running.${log}`);
     process.exitCode = 1;
   }
 }
 
 async function run(): Promise<void> {
   const { signal } = interrupted;
-  if (process.geteuid?.() !== 0) {
-    throw new ImageBuilderError(
-      'guest.unavailable',
-      'changing an image needs root; run `sudo "$(command -v node)" scripts/bootstrap.mjs quickstart/main.ts`',
-    );
-  }
-  await mkdir(directory, { recursive: true });
+  for (const path of [directory, baseImageCache]) await makeOwnFolder(path);
   await using _only = await takeTurn();
   sayPlan();
   await rm(storeDirectory, { recursive: true, force: true });
+  await rm(logFile(), { force: true });
 
   const base = await step('The base image', async () => {
     if (options.baseImage !== undefined) return { url: options.baseImage, series: options.series ?? '', path: null };
@@ -98,9 +100,7 @@ async function run(): Promise<void> {
           IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
           IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
           IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
-          // Base image and packages are trusted: they are the quickstart's own, or named by the user who runs it here
-          // as root.
-          IMAGEBUILDER_GUEST: process.env.IMAGEBUILDER_GUEST || 'host',
+          IMAGEBUILDER_GUEST: guest,
           // The image is for the user who has called `sudo`.
           IMAGEBUILDER_STORE_READERS: 'everyone',
           IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
@@ -175,6 +175,27 @@ async function readBack(openStack: OpenStack, imageId: string): Promise<string> 
   });
 }
 
+/** A folder of an earlier run as root is closed to other users; its message says so better than the first file in it. */
+async function makeOwnFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+    await access(path, constants.W_OK);
+  } catch (cause) {
+    throw new ImageBuilderError(
+      'internal',
+      `this user may not write to ${shown(path)}; where an earlier run as root has made it, remove it as root`,
+      { cause },
+    );
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** One quickstart at a time in a checkout, since they share their caches and port 8000. */
 async function takeTurn(): Promise<AsyncDisposable> {
   const turn = await tryLock(join(directory, 'lock'));
@@ -187,16 +208,20 @@ function sayPlan(): void {
     options.baseImage === undefined
       ? "make a cloud image of this machine's own release from its own mirror (a minute and a half; once a week)"
       : `download ${options.baseImage} (once)`;
+  const duration = guest === 'vm' ? 'half a minute with KVM, some minutes without' : 'half a minute';
   say(`Image Builder's quickstart will
 
   1. ${base}
   2. start a private RabbitMQ, a server with a PPA${options.openstack ? ', Keystone and Glance,' : ','} and Image Builder itself, on this machine only (15 seconds)
-  3. have Image Builder add the PPA and its packages to the image (half a minute)${
+  3. have Image Builder add the PPA and its packages to the image (${duration})${
     options.boot ? '\n  4. boot the new image in an emulated machine (one to three minutes)' : ''
   }
 
 and then stop all of it; Ctrl-C does so before. It writes below ${shown(directory)}, 2 GB while the image is made and 1 GB in
 the end. The image of an earlier quickstart is replaced.`);
+  if (!isRoot && guest === 'vm') {
+    say('This user is not root, so the image is opened in a small vm (the vm guest), which needs no privileges.');
+  }
 }
 
 async function step<Value>(name: string, action: () => Promise<Value>): Promise<Value> {
