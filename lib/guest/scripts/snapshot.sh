@@ -34,7 +34,7 @@ for path in \
 done
 
 # log SIZE PATH: shrinks back to that size.
-find /var/log -xdev -type f -printf 'log %s %p\n'
+find /var/log -xdev -type f -exec stat -c 'log %s %n' {} +
 
 # identity PATH none | link TARGET | text TEXT: is put back as it was.
 for path in /etc/machine-id /var/lib/dbus/machine-id; do
