@@ -19,6 +19,7 @@ import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { plain, quoted } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
+import { describePlan } from './describe-plan.ts';
 
 /** Runs one build in this process, without RabbitMQ, to look into its faults. */
 
@@ -29,6 +30,8 @@ export interface BuildHereOptions {
   readonly keep?: string;
   /** Runs lines of standard input inside the image, after `until` or `install`, and after a step that has failed. */
   readonly shell?: boolean;
+  /** Ends the build with what it would change. */
+  readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
@@ -86,10 +89,19 @@ function stepOf(name: string): BuildStep {
   );
 }
 
-function createVisitor(until: BuildStep | null, { keep, shell = false }: BuildHereOptions): Visitor {
+function createVisitor(until: BuildStep | null, options: BuildHereOptions): Visitor {
+  const { keep, shell = false, dryRun = false, json = false } = options;
   const isWanted = ({ step, failed }: Stop) => failed || step === (until ?? 'install');
   return {
     keepWorkDirectory: keep !== undefined,
+    ...(dryRun
+      ? {
+          onPlan(plan) {
+            process.stdout.write(`${json ? JSON.stringify(plan) : describePlan(plan).join('\n')}\n`);
+            throw new EnoughSteps('a dry run changes nothing');
+          },
+        }
+      : {}),
     async visit(stop) {
       if (shell && stop.inside !== null && isWanted(stop)) await runShell(stop.inside);
       if (stop.step === until && !stop.failed) throw new EnoughSteps(`the build ends after the step ${until}`);

@@ -117,6 +117,11 @@ withGateway(program.command('build'))
   .option('--cancel-on-interrupt', 'Ctrl-C cancels the build instead of only leaving it')
   .option('--json', 'write one JSON object per change; the last one is the result')
   .option('--here', 'build in this process, without a service; takes the settings of a worker')
+  .addOption(
+    new Option('--dry-run', 'say what would be installed, removed and downloaded, and build nothing; as with --here')
+      .implies({ here: true })
+      .conflicts(['until', 'shell', 'keep']),
+  )
   .addOption(new Option('--until <step>', 'with --here: end after this step').implies({ here: true }))
   .addOption(
     new Option('--keep <folder>', 'with --here: leave the work directory in this folder').implies({ here: true }),

@@ -1,5 +1,6 @@
 import type { InstallOptions } from './install.ts';
 import type { InstalledPackage } from './packages.ts';
+import type { PlannedInstallation, PlanOptions } from './planned.ts';
 import type { InstallPlan } from './simulation.ts';
 import type { UpdateOptions } from './update.ts';
 
@@ -7,6 +8,8 @@ import type { UpdateOptions } from './update.ts';
 export interface Apt extends AsyncDisposable {
   /** Brings the package lists up to date, and throws as the function `updateLists` does. */
   updateLists(options: UpdateOptions): Promise<void>;
+  /** Says what an installation would change, and throws as the function `planInstallation` does. */
+  planInstallation(specifications: readonly string[], options: PlanOptions): Promise<PlannedInstallation>;
   /** Installs packages, once for an image, and throws as the function `installPackages` does. */
   installPackages(specifications: readonly string[], options: InstallOptions): Promise<Installation>;
 }

@@ -15,6 +15,7 @@ const names = [
   'prepare',
   'hooks',
   'install',
+  'plan',
   'hold',
 ] as const;
 export type ScriptName = (typeof names)[number];

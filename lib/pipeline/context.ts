@@ -1,4 +1,5 @@
 import type { BuildStep } from '../api/event.ts';
+import type { PlannedInstallation } from '../apt/planned.ts';
 import type { FolderSettings } from '../config/folders.ts';
 import type { ImageSettings } from '../config/image.ts';
 import type { LimitSettings } from '../config/limits.ts';
@@ -48,6 +49,8 @@ export interface Visitor {
   readonly keepWorkDirectory: boolean;
   /** Called after each step, and the build goes on when it resolves. Throwing ends the build. */
   visit(stop: Stop): Promise<void>;
+  /** Where it is there: called with what the installation would change, in place of the first change. */
+  readonly onPlan?: (plan: PlannedInstallation) => void;
 }
 
 /** A place in a build where it waits for its visitor. */

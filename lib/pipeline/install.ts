@@ -77,23 +77,26 @@ export async function install(
   const { facts, proxy, session } = change.image;
   const held = change.request.hold_packages;
   const { reporter, log, room } = context;
+  const options = {
+    ...aptOptions(change, context),
+    recommends: settings.installRecommends,
+    allowDowngrades: change.request.allow_downgrades,
+    onPlan(plan: InstallPlan) {
+      assertPackageCount(plan, settings.maximumPackages);
+      assertHoldable(held, facts, plan);
+      room.expectFiles(plan);
+    },
+  };
   room.begin(facts.rooms, new Set(facts.packages.map(({ name }) => name)));
-  const installation = await blameProxy(proxy, () =>
-    apt.installPackages(packages, {
-      ...aptOptions(change, context),
-      recommends: settings.installRecommends,
-      allowDowngrades: change.request.allow_downgrades,
-      onPlan(plan) {
-        assertPackageCount(plan, settings.maximumPackages);
-        assertHoldable(held, facts, plan);
-        room.expectFiles(plan);
-      },
-    }),
-  ).catch(async (error: unknown) => {
-    if (!(error instanceof ImageBuilderError) || error.code !== 'image.full') throw error;
-    // Only what is left of it now: a script that fails as well would hide the error.
-    throw withRoom(error, await readRoom(session).catch(() => []));
-  });
+  const { onPlan } = context.visitor ?? {};
+  if (onPlan !== undefined) onPlan(await blameProxy(proxy, () => apt.planInstallation(packages, options)));
+  const installation = await blameProxy(proxy, () => apt.installPackages(packages, options)).catch(
+    async (error: unknown) => {
+      if (!(error instanceof ImageBuilderError) || error.code !== 'image.full') throw error;
+      // Only what is left of it now: a script that fails as well would hide the error.
+      throw withRoom(error, await readRoom(session).catch(() => []));
+    },
+  );
   const { remove } = installation.plan;
   assertHoldable(held, facts, installation.plan);
   await holdPackages(session, held);

@@ -3,6 +3,7 @@ import { aptsAreAlike } from './apt/alike.ts';
 import { type AptHouse, openHouse } from './apt/house.ts';
 import { workerIsSafe, workerTakesTheImagesSources } from './apt/outside.ts';
 import { placesAreReached } from './apt/places.ts';
+import { plansAreTrue } from './apt/planned.ts';
 import { reasonsAreTrue } from './apt/reasons.ts';
 import { requestsAreHonoured } from './apt/requested.ts';
 import { sourcesAreRead } from './apt/sources.ts';
@@ -23,6 +24,7 @@ test.after(async () => {
 aptsAreAlike(test);
 reasonsAreTrue(test);
 requestsAreHonoured(test);
+plansAreTrue(test);
 workerTakesTheImagesSources(test);
 workerIsSafe(test);
 sourcesAreRead(test);

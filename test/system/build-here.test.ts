@@ -117,6 +117,27 @@ test('it ends after the step that --until names, and leaves the work directory w
   assert.ok((await readdir(join(kept, name))).includes('overlay.qcow2'));
 });
 
+test('a dry run says what would be changed and downloaded, and builds nothing', async () => {
+  const stored = await readdir(join(directory, 'store'));
+  const { exitCode, stdout, stderr } = await buildHere(['--dry-run', 'libfoo']);
+  assert.is(exitCode, 0, stderr);
+  assert.match(
+    stdout,
+    /^1 package would be installed:\n {2}libfoo 1\.0 \(amd64\)\n1 package would be downloaded: [\d.]+ \w+\n$/,
+  );
+  assert.not.match(stderr, /^seal: /m);
+  assert.equal(await readdir(join(directory, 'work')), []);
+  assert.equal(await readdir(join(directory, 'store')), stored);
+  const json = await buildHere(['--dry-run', '--json', 'libfoo']);
+  const plan = JSON.parse(json.stdout) as { readonly install: unknown };
+  assert.equal(plan.install, [{ name: 'libfoo', architecture: 'amd64', version: '1.0', previous_version: null }]);
+  const nothing = await buildHere(['--dry-run']);
+  assert.equal([nothing.exitCode, nothing.stdout], [0, 'Nothing would be installed or removed\n'], nothing.stderr);
+  const wrong = await buildHere(['--dry-run', 'no-such-package']);
+  assert.is(wrong.exitCode, 1);
+  assert.match(wrong.stderr, /no-such-package: no repository/);
+});
+
 test('lines of standard input run inside the image', async () => {
   const { exitCode, stderr } = await buildHere(
     ['--until', 'install', '--shell', 'libfoo'],

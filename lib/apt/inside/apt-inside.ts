@@ -2,12 +2,14 @@ import type { ScriptRunner } from '../../guest/guest.ts';
 import type { Apt } from '../apt.ts';
 import { installPackages } from '../install.ts';
 import { readPackages } from '../packages.ts';
+import { planInstallation } from '../planned.ts';
 import { updateLists } from '../update.ts';
 
 /** The image's own apt, for an image whose scripts have a network. */
 export function aptInside(runner: ScriptRunner): Apt {
   return {
     updateLists: (options) => updateLists(runner, options),
+    planInstallation: (specifications, options) => planInstallation(runner, specifications, options),
     installPackages: async (specifications, options) => ({
       plan: await installPackages(runner, specifications, options),
       packages: await readPackages(runner),

@@ -8,6 +8,7 @@ import { giveTo, readForeignFile } from '../../unprivileged.ts';
 import type { Apt, Installation } from '../apt.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
+import { planInstallation } from '../planned.ts';
 import type { InstallPlan } from '../simulation.ts';
 import { updateLists } from '../update.ts';
 import { describeArchives, takeArchives } from './archives.ts';
@@ -94,6 +95,7 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
       for (const warning of warnings) updateOptions.onWarning(warning);
       await updateLists(worker, updateOptions);
     },
+    planInstallation: (specifications, planOptions) => planInstallation(worker, specifications, planOptions),
     installPackages: (specifications, installOptions) => install(parts, specifications, installOptions),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

@@ -23,6 +23,7 @@ import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
+import { parseChanges, parseDownloads } from '#lib/apt/planned.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
@@ -303,10 +304,14 @@ const parsers: readonly Growing[] = [
     name: 'what apt would install',
     run: (text) => [
       parsePlan(lines(text)),
+      parseChanges(lines(text)),
+      parseDownloads(lines(text)),
       roundProblems({ policy: lines(text), simulation: lines(text), exitCode: 100 }, ['a', 'a:b', 'b=1']),
     ],
     frames: [
       ['Inst ', ''],
+      ['Inst a [', '] (1 b [c])'],
+      ["'http://a' b ", ''],
       ["Note, selecting '", "' instead of 'x'"],
       ['a:\nb:\nThe following held packages will be changed:\n  ', '\nE: Held packages were changed'],
       ['a:\nb:\nE: Unable to satisfy dependencies ', ' a:amd64=1 is selected for install'],
