@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
 import { createLogUpdate } from 'log-update';
-import type { BuildStatus } from '#lib/api/status.ts';
+import type { BuildStatus, Status } from '#lib/api/status.ts';
 import { pause } from '#lib/async.ts';
 import { requireBuildId } from '#lib/client/build-id.ts';
 import { type Client, createClient, type Token } from '#lib/client/client.ts';
@@ -11,6 +11,7 @@ import { presentBuild, presentJson } from '#lib/client/present.ts';
 import { describeStatus } from '#lib/client/report.ts';
 import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/request.ts';
 import { explainFaults, type RequestSource } from '#lib/client/request-source.ts';
+import { requireKnownVariables } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { plain } from '#lib/text.ts';
 import { type BuildHereOptions, buildHere } from './build-here.ts';
@@ -92,13 +93,12 @@ export async function status(
   };
   const interrupt = new AbortController();
   const client = await openClient(options, interrupt.signal);
-  const show = async () => {
-    const answer = await client.status(filter);
-    return options.json ? JSON.stringify(answer) : describeStatus(answer);
-  };
+  const render = (answer: Status) => (options.json ? JSON.stringify(answer) : describeStatus(answer));
+  const show = async () => render(await client.status(filter));
   if (!options.watch) {
-    process.stdout.write(`${await show()}\n`);
-    return 0;
+    const answer = await client.status(filter);
+    process.stdout.write(`${render(answer)}\n`);
+    return answer.status === 'ok' ? 0 : 1;
   }
   process.once('SIGINT', () => interrupt.abort());
   const redraw = process.stdout.isTTY && !options.json ? createLogUpdate(process.stdout) : undefined;
@@ -161,6 +161,7 @@ async function follow(
 }
 
 async function openClient(options: GatewayOptions, signal?: AbortSignal): Promise<Client> {
+  requireKnownVariables(process.env);
   if (!URL.canParse(options.url) || !/^https?:$/.test(new URL(options.url).protocol)) {
     throw new ImageBuilderError('request.invalid', `--url must be an http or https URL, not "${options.url}"`);
   }

@@ -2,11 +2,10 @@ import { requireCaller } from '#lib/api/respond.ts';
 import { whenAborted } from '#lib/async.ts';
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config/load.ts';
-import { requirePrivateFolder } from '#lib/folders/private-folder.ts';
-import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { startServe } from '#lib/serve/serve.ts';
+import { requireFolders, watchBrokerOf, workerSettings } from './serve-ability.ts';
 
 export interface ServeCommandOptions {
   readonly listen: { readonly host: string; readonly port: number };
@@ -25,10 +24,8 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
   const config = loadConfig();
   const log = createLog({ ...config.log, fields: { function: 'gateway' } });
   const callers = createCallers(config.callers);
-  const { store } = config.store;
-  for (const folder of foldersOfBuilds(config.folders, { fileStore: store === 'auto' || store === 'file' })) {
-    await requirePrivateFolder(folder, { log });
-  }
+  const worker = await workerSettings(options.stack);
+  if (worker !== null) await requireFolders(worker);
   const stop = new AbortController();
   const force = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {
@@ -37,6 +34,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
     log.info(force.signal.aborted ? 'stopping at once' : 'stopping', { signal });
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  await using broker = worker === null ? null : await watchBrokerOf(worker.config, log);
   try {
     const running = await startServe({
       stackFile: options.stack,
@@ -49,6 +47,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
       egress: createEgress(config.egress),
       http: config.http,
       authorize: (authorization) => requireCaller(callers, authorization),
+      hindrance: () => (broker?.reachable() === false ? 'RabbitMQ cannot be used' : null),
       log,
       signal: stop.signal,
     });

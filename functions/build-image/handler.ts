@@ -2,6 +2,6 @@ import { handlerModule } from '#lib/api/function.ts';
 import { buildImage } from './build-image.ts';
 import { compose } from './compose.ts';
 
-const { handler, close } = handlerModule(compose, buildImage);
+const { handler, start, close } = handlerModule(compose, buildImage);
 export default handler;
-export { close };
+export { close, start };

@@ -1,9 +1,11 @@
 import { hostname } from 'node:os';
 import { loadConfig } from '#lib/config/load.ts';
+import { cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { sweepGuest } from '#lib/guest/sweep.ts';
 import { createLog } from '#lib/log.ts';
+import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
@@ -39,8 +41,15 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   await using opened = new AsyncDisposableStack();
   const storeSettings = { ...folders, ...config.store, ...http };
   const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
-  for (const folder of foldersOfBuilds(folders, { fileStore: stores.some(({ directory }) => directory !== null) }))
-    await openPrivateFolder(folder, { log });
+  const fileStore = stores.some(({ directory }) => directory !== null);
+  const look = () =>
+    findHindrances(
+      { ...folders, ...limits },
+      { fileStore, makeRoom: (bytes) => makeRoomInCaches(folders.cacheDirectory, bytes) },
+    );
+  const hindrances = await look();
+  if (hindrances.length > 0) throw cannotBuild(hindrances);
+  for (const folder of foldersOfBuilds(folders, { fileStore })) await openPrivateFolder(folder, { log });
   const sweep = () =>
     sweepWorkDirectories(folders.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
   await sweep();

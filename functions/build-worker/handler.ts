@@ -2,6 +2,6 @@ import { handlerModule } from '#lib/api/function.ts';
 import { buildWorker } from './build-worker.ts';
 import { compose } from './compose.ts';
 
-const { handler, close } = handlerModule(compose, buildWorker);
+const { handler, start, close } = handlerModule(compose, buildWorker);
 export default handler;
-export { close };
+export { close, start };

@@ -2,6 +2,6 @@ import { handlerModule } from '#lib/api/function.ts';
 import { compose } from './compose.ts';
 import { status } from './status.ts';
 
-const { handler, close } = handlerModule(compose, status);
+const { handler, start, close } = handlerModule(compose, status);
 export default handler;
-export { close };
+export { close, start };

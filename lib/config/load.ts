@@ -20,6 +20,7 @@ import type { Declarations, Setting, SettingsOf } from './setting.ts';
 import { type StoreSettings, storeSettings } from './store.ts';
 import { readTokensFile } from './tokens-file.ts';
 import { type ToolSettings, toolSettings } from './tools.ts';
+import { unknownSecrets, unknownVariables } from './unknown.ts';
 import { type VerificationSettings, verificationSettings } from './verification.ts';
 import { type WakeSettings, wakeSettings } from './wake.ts';
 import { type WorkerSettings, workerSettings } from './worker.ts';
@@ -83,6 +84,14 @@ const groups = {
 /** Every setting, in the order of the table in README.md. */
 export const allSettings: readonly Setting[] = Object.values(groups).flatMap((group) => Object.values<Setting>(group));
 
+const variables = allSettings.map(({ variable }) => variable);
+const secretNames = Object.values(secretFiles).map(({ file }) => file);
+
+/** Throws `config.invalid` for variables that look like a setting and are none. */
+export function requireKnownVariables(environment: Environment): void {
+  refuse(unknownVariables(environment, variables));
+}
+
 type Environment = Readonly<Record<string, string | undefined>>;
 type Groups = { readonly [Name in keyof typeof groups]: SettingsOf<(typeof groups)[Name]> };
 
@@ -94,7 +103,10 @@ type Groups = { readonly [Name in keyof typeof groups]: SettingsOf<(typeof group
 export function loadConfig(environment: Environment = process.env, reader: FunctionName | null = null): Config {
   const faults: RequestFault[] = [];
   const settings = readGroups(environment, faults);
-  const secrets = readSecrets(environment.IMAGEBUILDER_SECRETS_DIRECTORY ?? '/var/openfaas/secrets', reader);
+  faults.push(...unknownVariables(environment, variables));
+  const directory = environment.IMAGEBUILDER_SECRETS_DIRECTORY || '/var/openfaas/secrets';
+  const secrets = readSecrets(directory, reader);
+  faults.push(...unknownSecrets(directory, secretNames, environment));
   const callers = callersOf(secrets, faults);
   const { proxy, certificates, ...rest } = settings;
   const proxies = readProxies(proxy, environment, secrets.proxyCredentials || null, faults);
@@ -113,10 +125,7 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
     const message = `must not be less than ${workerSettings.buildTimeoutMs.variable}: no build would ever be taken`;
     faults.push({ path: workerSettings.execTimeoutMs.variable, message });
   }
-  if (faults.length > 0) {
-    const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
-    throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
-  }
+  refuse(faults);
   return {
     ...rest,
     broker,
@@ -134,6 +143,13 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
       secrets: [...passwordsOf(broker.amqpUrl), ...secretsOfProxies(proxies), ...hiddenIn(secrets)],
     },
   };
+}
+
+/** Throws `config.invalid` where there are faults. */
+function refuse(faults: readonly RequestFault[]): void {
+  if (faults.length === 0) return;
+  const detail = faults.map((fault) => `${fault.path} ${fault.message}`).join('; ');
+  throw new ImageBuilderError('config.invalid', `the configuration has faults: ${detail}`, { faults });
 }
 
 /** The values of all groups. A value that has a fault is missing, and compares with none. */

@@ -4,6 +4,7 @@ import { createLog } from '../log.ts';
 import { type BrokerConnection, closeQuietly, openConnection } from '../queue/connection.ts';
 import { decodeJob } from '../queue/job.ts';
 import { amqpCode, queues, rights } from '../queue/topology.ts';
+import { brokerAdvice } from '../queue/watch-broker.ts';
 import { missingRights } from './broker-rights.ts';
 import type { Finding } from './finding.ts';
 
@@ -39,8 +40,7 @@ export async function lookAtBroker(amqpUrl: string, certificates?: BrokerCertifi
     state = await lookAtQueues(connection);
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
-    const todo = 'start RabbitMQ, or set IMAGEBUILDER_AMQP_URL or the secret imagebuilder-amqp-url';
-    return { what, ok: false, detail, todo };
+    return { what, ok: false, detail, todo: brokerAdvice };
   }
   const found = `${version} at ${where}`;
   if (isTooOld(version)) {

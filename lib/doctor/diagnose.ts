@@ -6,8 +6,9 @@ import { lookAtBroker } from './broker.ts';
 import { lookAtPolicies } from './broker-policies.ts';
 import { lookAtDevices } from './devices.ts';
 import { type Finding, withinLimit } from './finding.ts';
-import { type Folder, type FolderState, folderFinding, foldersOf, lookAtFolder, ownershipFinding } from './folders.ts';
+import { foldersOf } from './folders.ts';
 import { guestFindings, lookAtGuests, relevantGuests } from './guests.ts';
+import { lookAndJudge } from './hindrances.ts';
 import { lookAtMachine } from './machine.ts';
 import { readResources, resourceFindings } from './resources.ts';
 import { lookAtStore } from './store.ts';
@@ -35,7 +36,7 @@ export interface Diagnosis {
   readonly todo: readonly string[];
 }
 
-const limitsMs = { quick: 15_000, folder: 10_000, broker: 15_000, store: 20_000, guests: 90_000 };
+const limitsMs = { quick: 15_000, broker: 15_000, store: 20_000, guests: 90_000 };
 
 /** Yields findings, always in the same order, and returns the diagnosis. Never throws. */
 export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerator<Finding, Diagnosis> {
@@ -50,7 +51,7 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   const machine = withinLimit(limitsMs.quick, lookAtMachine);
   const toolUser = withinLimit(limitsMs.quick, () => lookAtToolUser(settings.tools, workDirectory));
   const devices = withinLimit(limitsMs.quick, lookAtDevices);
-  const states = folders.map(({ path }) => withinLimit(limitsMs.folder, (signal) => lookAtFolder(path, signal)));
+  const looked = folders.map(lookAndJudge);
   const broker = withinLimit(limitsMs.broker, () =>
     lookAtBroker(settings.broker.amqpUrl, settings.broker.certificates),
   );
@@ -61,17 +62,14 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   const tools = withinLimit(limitsMs.quick, (signal) => lookAtTools(signal));
   const trials = withinLimit(limitsMs.quick, () => lookAtTrials(settings.image.bootCheck));
   const guests = withinLimit(limitsMs.guests, async () => {
-    const work = await states[0];
-    return await lookAtGuests(
-      { ...settings.guest, ...settings.tools },
-      isWritable(work, workDirectory) ? workDirectory : null,
-    );
+    const work = await looked[0];
+    return await lookAtGuests({ ...settings.guest, ...settings.tools }, work?.writable === true ? workDirectory : null);
   });
 
   yield* tell(findingsOf('machine', await machine));
   yield* tell(findingsOf('user of tools', await toolUser));
   yield* tell(findingsOf('devices', await devices));
-  for (const [index, folder] of folders.entries()) yield* tell(await folderFindings(folder, states[index]));
+  for (const folder of looked) yield* tell((await folder).findings);
   const brokerFound = await broker;
   yield* tell('found' in brokerFound ? [brokerFound.found] : findingsOf('RabbitMQ', brokerFound));
   yield* tell(noHindrance('policies of RabbitMQ', await policies));
@@ -106,23 +104,6 @@ function findingsOf(what: string, looked: Looked<readonly Finding[]>): readonly 
 /** The same for a look that no build depends on. */
 function noHindrance(what: string, looked: Looked<readonly Finding[]>): readonly Finding[] {
   return findingsOf(what, looked).map((finding) => ({ ...finding, ok: true }));
-}
-
-async function folderFindings(folder: Folder, state: Promise<Looked<FolderState>> | undefined): Promise<Finding[]> {
-  const looked = await state;
-  if (looked !== undefined && 'found' in looked) {
-    const found = folderFinding(folder, looked.found, process.getuid?.() ?? 0);
-    // The file system has just answered, so this does not hang either.
-    const ownership = found.ok ? await ownershipFinding(folder) : null;
-    return ownership === null ? [found] : [found, ownership];
-  }
-  const detail = `${folder.path} cannot be looked at: ${looked?.failure}`;
-  return [{ what: `${folder.name} folder`, ok: false, detail }];
-}
-
-function isWritable(looked: Looked<FolderState> | undefined, path: string): boolean {
-  if (looked === undefined || !('found' in looked)) return false;
-  return looked.found.existing === path && looked.found.refusal === null;
 }
 
 /** The advice of the findings, each piece once: that for hindrances of builds comes before that for improvements. */

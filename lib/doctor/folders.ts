@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FolderSettings } from '../config/folders.ts';
 import type { LimitSettings } from '../config/limits.ts';
+import { saysNoSpace } from '../errors.ts';
 import { exec } from '../exec.ts';
 import { isInContainer } from '../folders/container.ts';
 import { type FolderInspection, octal } from '../folders/inspect.ts';
@@ -23,6 +24,10 @@ export interface FolderState {
   /** The reason why nothing can be written there; null where it can. */
   readonly refusal: string | null;
 }
+
+/** Refusals in the words of the script. */
+const noFolder = 'it is no folder';
+const brokenLink = 'it is a link to nothing';
 
 const script = readFileSync(join(import.meta.dirname, 'scripts/folder.sh'), 'utf8');
 
@@ -97,22 +102,37 @@ function wideFinding({ path, mode }: Folder, state: FolderInspection, what: stri
   return { what, ok: true, detail, todo: `chmod ${octal(mode)} ${path}` };
 }
 
+/** Bytes that the folder lacks for builds to begin. Where it cannot be written anyway, room would not help. */
+export function lackOf({ leastFreeBytes }: Folder, { freeBytes, refusal }: FolderState): number {
+  return refusal === null || saysNoSpace(refusal) ? Math.max(0, leastFreeBytes - freeBytes) : 0;
+}
+
+/** The other way out than another folder; nothing where one would have to remove what is no folder. */
+function remedyOfRefusal({ existing, refusal }: FolderState, path: string, userId: number): string {
+  if (refusal === noFolder) return '';
+  if (refusal === brokenLink) return `mend the link ${existing}, or `;
+  return existing === path ? `let user ${userId} write to ${path}, or ` : `make ${path} for user ${userId}, or `;
+}
+
 /** Judges the state of a folder for builds of this user. */
 export function folderFinding(folder: Folder, state: FolderState, userId: number): Finding {
-  const { name, path, variable, leastFreeBytes, enoughBytes, keptBytes } = folder;
+  const { name, path, variable, mode, leastFreeBytes, enoughBytes, keptBytes } = folder;
   const what = `${name} folder`;
   const { existing, freeBytes, totalBytes, refusal } = state;
   const where = existing === path ? path : `${path} (to be made in ${existing})`;
   const room = `${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`;
-  if (freeBytes < leastFreeBytes) {
+  if (lackOf(folder, state) > 0) {
     const todo = `make room in ${existing}, or set ${variable} to a folder with more`;
     const detail = `${where}: ${room}, and builds need ${formatBytes(leastFreeBytes)} to begin`;
     return { what, ok: false, detail, todo };
   }
   if (refusal !== null) {
-    const right = existing === path ? `let user ${userId} write to ${path}` : `make ${path} for user ${userId}`;
-    const todo = `${right}, or set ${variable} to a folder that it can write to`;
+    const todo = `${remedyOfRefusal(state, path, userId)}set ${variable} to a folder that it can write to`;
     return { what, ok: false, detail: `${where} cannot be written: ${refusal}`, todo };
+  }
+  if (mode === 'shared' && existing !== path) {
+    const todo = `make ${path}, or set ${variable} to a folder that is there`;
+    return { what, ok: false, detail: `${path} is not there`, todo };
   }
   const finding = { what, ok: true, detail: `${where}: ${room}` };
   if (freeBytes < enoughBytes) {

@@ -36,6 +36,8 @@ export interface GatewayOptions {
   readonly log: Log;
   /** Once aborted, calls are refused with 503. */
   readonly stopping: AbortSignal;
+  /** The reason why the functions cannot do their work although they run, which a health check shows; null: none. */
+  readonly hindrance: () => string | null;
   /** Limits of the function that takes the largest bodies, and of the one that takes the longest for them. */
   readonly largestBody: { readonly bytes: number; readonly ms: number };
 }
@@ -105,8 +107,12 @@ async function handle(
       return sendJson(response, 200, [...functions.values()].map(describe));
     case 'health': {
       allow(request, response, 'GET', 'HEAD');
-      const ready = !stopping.aborted && [...functions.values()].every((served) => served.process.ready);
-      return sendJson(response, ready ? 200 : 503, { ready });
+      const reason = reasonToWait(options);
+      return sendJson(
+        response,
+        reason === null ? 200 : 503,
+        reason === null ? { ready: true } : { ready: false, reason },
+      );
     }
     case 'none':
       throw new ImageBuilderError(
@@ -115,6 +121,12 @@ async function handle(
           `/api/v1/openapi.json, /api/v1/asyncapi.json, /healthz, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
       );
   }
+}
+
+function reasonToWait({ functions, stopping, hindrance }: GatewayOptions): string | null {
+  if (stopping.aborted) return 'the gateway is stopping';
+  if (![...functions.values()].every((served) => served.process.ready)) return 'a function does not run';
+  return hindrance();
 }
 
 /**

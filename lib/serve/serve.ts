@@ -42,6 +42,8 @@ export interface ServeOptions {
   readonly http: Pick<HttpSettings, 'proxies' | 'trust'>;
   /** Throws `request.unauthorized` unless a caller with this Authorization header may call functions. */
   readonly authorize: (authorization: string | undefined) => void;
+  /** The reason why functions that run cannot do their work, for `/healthz`; null: none. Default: none. */
+  readonly hindrance?: () => string | null;
   readonly log: Log;
   /** Aborting it ends a start that is still under way. */
   readonly signal?: AbortSignal;
@@ -84,6 +86,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
     queues,
     checkHost,
     authorize,
+    hindrance: options.hindrance ?? (() => null),
     log,
     stopping: stopping.signal,
     largestBody,

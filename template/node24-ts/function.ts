@@ -43,6 +43,8 @@ export type Handler = (event: FunctionEvent, context: FunctionContext) => unknow
 /** The exports of a handler module. */
 export interface HandlerModule {
   readonly default: Handler;
+  /** Called once before the function listens. Where it throws, the function ends with exit code 2 and the error's message. */
+  readonly start?: () => Promise<void>;
   /** Called once when the last call in flight has ended after SIGTERM: close connections here. */
   readonly close?: () => Promise<void>;
 }

@@ -12,9 +12,17 @@ import { readSettings, type Settings } from './settings.ts';
  * beside this file, over HTTP (settings.ts says where), until SIGTERM.
  */
 
+/** Exit code for a fault of the settings or the machine, which the handler has found before it could begin. */
+const cannotStart = 2;
+
 async function main(handlerFile: string): Promise<void> {
   const settings = readSettings(process.env);
   const module = await loadHandler(handlerFile);
+  try {
+    await module.start?.();
+  } catch (error) {
+    fail(error, cannotStart);
+  }
   const server = createFunctionServer(module.default, settings);
   server.http.listen(settings.listen);
   await once(server.http, 'listening');
@@ -24,7 +32,7 @@ async function main(handlerFile: string): Promise<void> {
       if (stopping) return; // A second signal changes nothing: calls in flight still end in order.
       stopping = true;
       log('info', 'stopping', { signal });
-      void stop(server, module, settings).catch(fail);
+      void stop(server, module, settings).catch((error: unknown) => fail(error));
     });
   }
   log('info', 'listening', { address: server.http.address(), handler: handlerFile });
@@ -38,10 +46,12 @@ async function stop(server: FunctionServer, module: HandlerModule, settings: Set
   process.exit(0);
 }
 
-function fail(error: unknown): never {
+function fail(error: unknown, exitCode = 1): never {
   log('error', error instanceof Error ? error.message : String(error), { error });
-  process.exit(1);
+  process.exit(exitCode);
 }
 
-process.on('uncaughtException', fail);
-await main(resolve(process.argv[2] ?? `${import.meta.dirname}/function/handler.ts`)).catch(fail);
+process.on('uncaughtException', (error) => fail(error));
+await main(resolve(process.argv[2] ?? `${import.meta.dirname}/function/handler.ts`)).catch((error: unknown) =>
+  fail(error),
+);

@@ -10,12 +10,16 @@ export async function loadHandler(file: string): Promise<HandlerModule> {
     throw new Error(`the handler ${file} failed while it was being loaded: ${reason}`, { cause });
   });
   if (!isHandlerModule(module)) {
-    throw new Error(`the handler ${file} must export a function as default, and may export a function named close`);
+    throw new Error(
+      `the handler ${file} must export a function as default, and may export functions named start and close`,
+    );
   }
   return module;
 }
 
 function isHandlerModule(module: unknown): module is HandlerModule {
-  const { default: handler, close } = module as Partial<Record<keyof HandlerModule, unknown>>;
-  return typeof handler === 'function' && (close === undefined || typeof close === 'function');
+  const { default: handler, start, close } = module as Partial<Record<keyof HandlerModule, unknown>>;
+  return (
+    typeof handler === 'function' && [start, close].every((each) => ['undefined', 'function'].includes(typeof each))
+  );
 }

@@ -2,10 +2,21 @@
 # nearest existing folder above it, in which it would be made.
 set -u
 path=$1
-while [ ! -e "$path" ] && [ "$path" != / ]; do path=$(dirname -- "$path"); done
+while [ ! -e "$path" ] && [ ! -L "$path" ] && [ "$path" != / ]; do path=$(dirname -- "$path"); done
 echo "existing $path"
+place=$path
+[ -e "$path" ] || place=$(dirname -- "$path")
 stat --file-system --format 'free %a %S
-total %b %S' -- "$path"
+total %b %S' -- "$place"
+# A link can lead nowhere, and a folder cannot be made where it leads to.
+if [ -L "$path" ] && [ ! -e "$path" ]; then
+  echo "writable $path: it is a link to nothing"
+  exit
+fi
+if [ ! -d "$path" ]; then
+  echo "writable $path: it is no folder"
+  exit
+fi
 # Really writes a file: missing rights, read-only mounts, quotas and a full file system all make it fail.
 if reason=$({
   file=$(mktemp --tmpdir="$path" .imagebuilder-doctor-XXXXXX) || exit

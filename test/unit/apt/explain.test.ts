@@ -4,7 +4,7 @@ import { reportAsked } from '#lib/apt/asked.ts';
 import { explainProblem, explainSuites, isNowhere } from '#lib/apt/explain.ts';
 import { parseKnowledge } from '#lib/apt/knowledge.ts';
 import { generalReason, type Problem, roundProblems } from '#lib/apt/resolve-problems.ts';
-import { nearestNames } from '#lib/apt/spelling.ts';
+import { nearestNames } from '#lib/spelling.ts';
 
 const known = parseKnowledge(
   `== policy

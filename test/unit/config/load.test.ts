@@ -52,6 +52,78 @@ test('every fault is reported at once, with its variable', () => {
   }
 });
 
+function faultsOf(environment: Readonly<Record<string, string>>): string[] {
+  try {
+    loadConfig(environment);
+    return [];
+  } catch (error) {
+    return (error as ImageBuilderError).faults.map(({ path, message }) => `${path} ${message}`);
+  }
+}
+
+test('a variable that is no setting is a fault that names the nearest settings', () => {
+  const nearest = (variable: string) => faultsOf({ [variable]: '1' });
+  const cases: readonly (readonly [string, string])[] = [
+    ['IMAGEBUILDER_GEUST', 'did you mean IMAGEBUILDER_GUEST?'],
+    ['IMAGEBUILDER_AMQP', 'did you mean IMAGEBUILDER_AMQP_URL or IMAGEBUILDER_AMQP_MANAGEMENT_URL?'],
+    ['IMAGEBUILDER_WORK_DIR', 'did you mean IMAGEBUILDER_WORK_DIRECTORY?'],
+    ['IMAGEBUILDER_TOKENFILE', 'did you mean IMAGEBUILDER_TOKEN_FILE?'],
+    ['IMAGEBUILDER_SECRET_DIRECTORY', 'did you mean IMAGEBUILDER_SECRETS_DIRECTORY?'],
+    ['imagebuilder_guest', 'did you mean IMAGEBUILDER_GUEST?'],
+    ['IMAGE_BUILDER_GUEST', 'did you mean IMAGEBUILDER_GUEST?'],
+    ['IMAGEBUIDLER_LEASE', 'did you mean IMAGEBUILDER_LEASE?'],
+    ['IMAGEBUILDER_EGRESS_TUNNEL_PORT', 'did you mean IMAGEBUILDER_EGRESS_TUNNEL_PORTS?'],
+    ['IMAGEBUILDER_', 'README.md lists them all'],
+    [`IMAGEBUILDER_${'X'.repeat(100_000)}`, 'README.md lists them all'],
+  ];
+  for (const [variable, advice] of cases) assert.equal(nearest(variable), [`${variable} is no setting; ${advice}`]);
+});
+
+test('variables of others are none of its faults, nor those of its own command', () => {
+  const others = {
+    PATH: '/bin',
+    GUEST: 'vm',
+    IMAGEBUILDER_UNKNOWN_AND_EMPTY: '',
+    IMAGEBUILDER_URL: 'http://127.0.0.1:8000',
+    IMAGEBUILDER_TOKEN_FILE: '/token',
+    IMAGEBUILDER_LISTEN: '127.0.0.1:8000',
+    IMAGEBUILDER_ALLOWED_HOSTS: 'a.example',
+    IMAGEBUILDER_DEBUG: '1',
+    // Kubernetes sets these for a service with the name imagebuilder-rabbitmq.
+    IMAGEBUILDER_RABBITMQ_SERVICE_HOST: '10.0.0.1',
+    IMAGEBUILDER_RABBITMQ_SERVICE_PORT: '5672',
+    IMAGEBUILDER_RABBITMQ_PORT: 'tcp://10.0.0.1:5672',
+    IMAGEBUILDER_RABBITMQ_PORT_5672_TCP_ADDR: '10.0.0.1',
+  };
+  assert.equal(faultsOf(others), []);
+});
+
+test('a misspelt secret is a fault that names the nearest; files of others are none', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    const environment = { IMAGEBUILDER_SECRETS_DIRECTORY: directory };
+    for (const name of ['..data', 'registry-password', 'imagebuilder-token', 'imagebuilder-token.old']) {
+      await writeFile(join(directory, name), 'a secret of these tests');
+    }
+    assert.equal(faultsOf(environment), []);
+    await writeFile(join(directory, 'imagebuilder-ca'), makeCertificate().cert);
+    assert.is(faultsOf(environment).length, 1);
+    assert.equal(faultsOf({ ...environment, IMAGEBUILDER_CA_FILE: join(directory, 'imagebuilder-ca') }), []);
+    await rm(join(directory, 'imagebuilder-ca'));
+    for (const name of ['imagebuilder-taken', 'callback-singing-key', 'imagebuilder-amqp', 'imagebuilder_tokens']) {
+      await writeFile(join(directory, name), 'hidden');
+    }
+    assert.equal(faultsOf(environment).sort(), [
+      'secret callback-singing-key is none that is read; did you mean callback-signing-key?',
+      'secret imagebuilder-amqp is none that is read; did you mean imagebuilder-amqp-url or imagebuilder-amqp-ca or imagebuilder-amqp-certificate or imagebuilder-amqp-key?',
+      'secret imagebuilder-taken is none that is read; did you mean imagebuilder-token?',
+      'secret imagebuilder_tokens is none that is read; did you mean imagebuilder-tokens?',
+    ]);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
 test('secrets come from files, win over the environment and are listed for redaction', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
   try {

@@ -188,6 +188,22 @@ test('a handler file that is not there, does not load or exports no handler ends
   await Promise.all(runs);
 });
 
+test('a handler starts before the function listens; where it cannot, the function ends with 2 and its words', async () => {
+  const module = (start: string) => `export const start = ${start}; export default () => 'answer';`;
+  await writeFile(`${directory}/starts.ts`, module('async () => { console.error("first of all"); }'));
+  await writeFile(`${directory}/refuses.ts`, module('async () => { throw new Error("no folder to work in"); }'));
+  await writeFile(`${directory}/odd.ts`, module('"now"'));
+  await using started = await startFunction({ handler: `${directory}/starts.ts` });
+  assert.match(started.lines[0] ?? '', 'first of all');
+  const refused = await runFunction({ handler: `${directory}/refuses.ts` });
+  assert.is(refused.exitCode, 2);
+  assert.equal(
+    refused.lines.map((line) => (JSON.parse(line) as { message: string }).message),
+    ['no folder to work in'],
+  );
+  assert.is((await runFunction({ handler: `${directory}/odd.ts` })).exitCode, 1);
+});
+
 test('a setting that makes no sense ends with 1 and names the variable', async () => {
   for (const env of [{ PORT: '70000' }, { MAX_BODY_BYTES: '1MB' }, { BODY_STALL_SECONDS: '0' }]) {
     const { exitCode, lines } = await runFunction({ handler, env });

@@ -4,11 +4,16 @@ const mostSuggestions = 3;
 /** Longer names are not compared: the longest of Debian's has some 80 characters. */
 const longestName = 100;
 
-/** The names nearest to one that is not there, at most three equally near ones; none where all of them are far. */
-export function nearestNames(name: string, names: readonly string[]): string[] {
+/**
+ * The names nearest to one that is not there, at most three equally near ones; none where all of them are farther than
+ * `limit` edits. A short name is near to too many others.
+ */
+export function nearestNames(
+  name: string,
+  names: readonly string[],
+  limit: number = name.length < 5 ? 1 : mostEdits,
+): string[] {
   if (name.length > longestName) return [];
-  // A short name is near to too many others.
-  const limit = name.length < 5 ? 1 : mostEdits;
   const near = names.flatMap((other) => {
     if (Math.abs(other.length - name.length) > limit) return [];
     const edits = editsBetween(name, other);

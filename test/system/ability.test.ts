@@ -1,0 +1,178 @@
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { runFunction } from '../../lab/servers/function.ts';
+import { freePorts } from '../../lab/servers/ports.ts';
+import { startRabbitMq } from '../../lab/servers/rabbitmq.ts';
+import { asNobody, nobody } from './other-user.ts';
+import { eventually, imagebuilder, startImagebuilder } from './serve/command.ts';
+
+/** Whether a service that cannot build says so: at its start, while it runs, and to callers. */
+
+const repository = join(import.meta.dirname, '../..');
+const worker = join(repository, 'functions/build-worker/handler.ts');
+const serve = ['serve', '--listen', '127.0.0.1:0'];
+
+let directory: string;
+let settings: Record<string, string>;
+
+test.before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'imagebuilder-ability-'));
+  await chmod(directory, 0o755);
+  settings = {
+    IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+    IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
+    IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+    IMAGEBUILDER_DISK_RESERVE: '64M',
+  };
+});
+test.after(() => rm(directory, { recursive: true, force: true }));
+
+test('serve and a worker whose folders cannot be used end with 2 and the words of the doctor', async () => {
+  await writeFile(join(directory, 'file'), '');
+  await symlink(join(directory, 'nowhere'), join(directory, 'link'));
+  const set = 'set IMAGEBUILDER_\\w+_DIRECTORY to a folder that it can write to$';
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    [
+      'WORK',
+      '/proc/work',
+      new RegExp(
+        `work folder: /proc/work \\(to be made in /proc\\) cannot be written: .*make /proc/work for user 0, or ${set}`,
+      ),
+    ],
+    [
+      'CACHE',
+      join(directory, 'file'),
+      new RegExp(`cache folder: \\S+/file cannot be written: it is no folder\\. To do: ${set}`),
+    ],
+    [
+      'STORE',
+      join(directory, 'file/below'),
+      new RegExp(`store folder: \\S+/below \\(to be made in \\S+/file\\) cannot .*no folder\\. To do: ${set}`),
+    ],
+    [
+      'WORK',
+      join(directory, 'link/below'),
+      new RegExp(`work folder: .*it is a link to nothing\\. To do: mend the link \\S+/link, or ${set}`),
+    ],
+  ];
+  const runs = cases.map(async ([name, path, message], index) => {
+    const env = { ...settings, [`IMAGEBUILDER_${name}_DIRECTORY`]: path };
+    const served = await imagebuilder(serve, { env });
+    assert.equal([served.exitCode, served.stdout], [2, ''], served.stderr);
+    assert.match(served.stderr, message);
+    if (index > 0) return;
+    const started = await runFunction({ handler: worker, env });
+    assert.is(started.exitCode, 2);
+    assert.match((JSON.parse(started.lines.at(-1) ?? '{}') as { message: string }).message, message);
+  });
+  await Promise.all(runs);
+});
+
+test('every folder that a user who is not root cannot write is named, with what to do', async () => {
+  const own = join(directory, 'of-root');
+  await mkdir(own);
+  const env = { ...settings, IMAGEBUILDER_WORK_DIRECTORY: own };
+  const [file = '', ...args] = [...asNobody, process.execPath, join(repository, 'bin/imagebuilder.ts'), ...serve];
+  const result = await execa(file, args, { env, reject: false });
+  assert.equal([result.exitCode, result.stdout], [2, ''], result.stderr);
+  assert.match(result.stderr, /^imagebuilder: no build can run here:\n {2}work folder: .*Permission denied/);
+  assert.match(result.stderr, `let user ${nobody} write to ${own}, or set IMAGEBUILDER_WORK_DIRECTORY`);
+  for (const name of ['cache', 'store']) {
+    assert.match(
+      result.stderr,
+      `${name} folder: ${join(directory, name)} (to be made in ${directory}) cannot be written`,
+    );
+  }
+});
+
+test('a full disk and a read-only one end serve', async () => {
+  const work = join(directory, 'mounted');
+  await mkdir(work, { mode: 0o711 });
+  const cases = [
+    [
+      'mount -t tmpfs -o size=1M,mode=0711 none "$1"',
+      /work folder: .*1\.0 MiB free, and builds need 64\.0 MiB to begin/,
+    ],
+    ['mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"', /work folder: .*Read-only file system/],
+  ] as const;
+  for (const [script, message] of cases) {
+    const inside = ['--mount', '--propagation', 'private', 'sh', '-c', `set -e; ${script}; shift; exec "$@"`];
+    const command = [process.execPath, join(repository, 'bin/imagebuilder.ts'), ...serve];
+    const env = { ...settings, IMAGEBUILDER_WORK_DIRECTORY: work };
+    const result = await execa('unshare', [...inside, 'serve', work, ...command], { env, reject: false });
+    assert.equal([result.exitCode, result.stdout], [2, ''], result.stderr);
+    assert.match(result.stderr, message);
+  }
+});
+
+test('a misspelt setting ends serve, each function and the commands of callers, and the nearest one is named', async () => {
+  const message = 'IMAGEBUILDER_GEUST is no setting; did you mean IMAGEBUILDER_GUEST?';
+  const env = { ...settings, IMAGEBUILDER_GEUST: 'vm' };
+  for (const args of [serve, ['status'], ['build', 'hello']]) {
+    const result = await imagebuilder(args, { env });
+    assert.equal([result.exitCode, result.stdout], [2, ''], args.join(' '));
+    assert.match(result.stderr, message);
+  }
+  for (const name of ['status', 'build-image', 'build-worker']) {
+    const handler = join(repository, 'functions', name, 'handler.ts');
+    const { exitCode, lines } = await runFunction({ handler, env });
+    assert.is(exitCode, 2, name);
+    assert.match(lines.join('\n'), message);
+  }
+});
+
+test('serve without RabbitMQ says so at once, is not healthy, and status ends with 1, until RabbitMQ is there', async () => {
+  const [port = 0] = await freePorts(1);
+  const env = { ...settings, IMAGEBUILDER_AMQP_URL: `amqp://127.0.0.1:${port}` };
+  const child = startImagebuilder(serve, env);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk));
+  try {
+    const url = await eventually(
+      'serve',
+      async () => /listens on (http\S+)/.exec(output)?.[1],
+      () => output,
+    );
+    await eventually('the line', async () =>
+      /"without RabbitMQ no build can be [^\n]+nothing listens on port/.test(output),
+    );
+    const sick = await fetch(`${url}/healthz`);
+    assert.equal([sick.status, await sick.json()], [503, { ready: false, reason: 'RabbitMQ cannot be used' }]);
+    const degraded = await imagebuilder(['status', '--url', url]);
+    assert.is(degraded.exitCode, 1);
+    assert.match(degraded.stdout, /: degraded\nRabbitMQ: out of reach/);
+
+    await using rabbitMq = await startRabbitMq();
+    const relay = createServer((socket) => {
+      const onward = connect(rabbitMq.port, '127.0.0.1');
+      for (const [one, other] of [
+        [socket, onward],
+        [onward, socket],
+      ] as const) {
+        one.pipe(other);
+        one.on('error', () => other.destroy());
+      }
+    }).listen(port, '127.0.0.1');
+    await once(relay, 'listening');
+    await eventually(
+      'health',
+      async () => (await fetch(`${url}/healthz`)).ok,
+      () => output,
+    );
+    await eventually('the news', async () => output.includes('"RabbitMQ can be used again"'));
+    assert.is((await imagebuilder(['status', '--url', url])).exitCode, 0);
+    child.kill('SIGTERM');
+    assert.is((await child).exitCode, 0, output);
+    relay.close();
+  } finally {
+    child.kill('SIGKILL');
+  }
+});
+
+test.run();
