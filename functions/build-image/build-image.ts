@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { readJsonObject } from '#lib/api/body.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
 import { type BuildRequest, parseBuildRequest } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
@@ -55,8 +56,8 @@ async function submit(
 ): Promise<Accepted> {
   const { caller } = call;
   requireChange(call);
-  requireJson(event);
-  const request = parseBuildRequest(event.body, [...headerFaults(event), ...packageFaults(caller, event.body)]);
+  const body = readJsonObject(event);
+  const request = parseBuildRequest(body, [...headerFaults(event), ...packageFaults(caller, body)]);
   call.note({ ticket_id: request.ticket_id });
   const { buildId, isNew } = await submitBuild(broker, {
     ...{ request, callback: callbackOf(event, request), caller: caller.name },
@@ -111,20 +112,6 @@ async function find({ ledger }: Broker, buildId: string, { caller, note }: Call)
 function requireChange({ caller }: Call): void {
   if (mayChange(caller)) return;
   throw new ImageBuilderError('request.forbidden', `${caller.name} may see builds, and neither submit nor cancel them`);
-}
-
-/**
- * Throws `request.media_type` for a body that is not declared as JSON: pages of other sites cannot send one that is.
- */
-function requireJson({ headers, rawBody }: FunctionEvent): void {
-  const given = headers['content-type'] ?? '';
-  const mediaType = given.split(';', 1)[0]?.trim().toLowerCase() ?? '';
-  if (rawBody.length === 0 || mediaType === 'application/json' || mediaType.endsWith('+json')) return;
-  const said = given === '' ? 'the body has no type' : `the body is said to be ${JSON.stringify(given.slice(0, 100))}`;
-  throw new ImageBuilderError(
-    'request.media_type',
-    `${said}; send it with the header "Content-Type: application/json"`,
-  );
 }
 
 /** Malformed ids are rejected without asking RabbitMQ. */

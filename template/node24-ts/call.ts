@@ -8,15 +8,25 @@ import type { FunctionContext, FunctionEvent } from './function.ts';
 /** Headers of the connection, not of the answer (RFC 9110, 7.6.1): the server sets them. */
 const connectionHeaders = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade']);
 
-/** Throws `request.malformed` where a body declared as JSON is not JSON. */
+/** The body is parsed when the handler first looks at it, which throws `request.malformed` for JSON that is none. */
 export function createEvent(request: IncomingMessage, rawBody: Buffer): FunctionEvent {
   const { path, query } = splitTarget(request.url ?? '/');
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(request.headers)) {
     if (value !== undefined) headers[name] = typeof value === 'string' ? value : value.join(', ');
   }
-  const body = parseBody(rawBody, headers['content-type']);
-  return { method: request.method ?? 'GET', path, query, headers, body, rawBody };
+  let body: { readonly value: unknown } | undefined;
+  return {
+    method: request.method ?? 'GET',
+    path,
+    query,
+    headers,
+    rawBody,
+    get body() {
+      body ??= { value: parseBody(rawBody, headers['content-type']) };
+      return body.value;
+    },
+  };
 }
 
 /** A context, and the head of the answer that the handler makes through it. */

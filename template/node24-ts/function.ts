@@ -11,7 +11,11 @@ export interface FunctionEvent {
   readonly query: Readonly<Record<string, string>>;
   /** Header names in lower case; repeated headers joined by `, `. */
   readonly headers: Readonly<Record<string, string>>;
-  /** `application/json` and `…+json`: the parsed value. `text/*`: a string. No body: undefined. Anything else: a Buffer. */
+  /**
+   * `application/json` and `…+json`: the parsed value. `text/*`: a string. No body: undefined. Anything else: a Buffer.
+   * It is parsed when it is first looked at. Where a body declared as JSON is not JSON that throws; a handler that lets
+   * the error through is answered for with 400.
+   */
   readonly body: unknown;
   /** The body's bytes as they came, empty where there was no body. */
   readonly rawBody: Buffer;

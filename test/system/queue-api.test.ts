@@ -71,14 +71,11 @@ interface CallOptions {
 async function call(handler: Handler, options: CallOptions) {
   let code: number | undefined;
   const headers: Record<string, string> = {};
+  const rawBody = Buffer.from(options.body === undefined ? '' : JSON.stringify(options.body));
   const event: FunctionEvent = {
-    method: 'GET',
-    path: '/',
-    query: {},
-    headers: {},
-    body: undefined,
-    rawBody: Buffer.alloc(0),
+    ...{ method: 'GET', path: '/', query: {}, body: undefined, rawBody },
     ...options,
+    headers: { 'content-type': 'application/json', ...options.headers },
   };
   const context: FunctionContext = {
     status(value) {

@@ -5,6 +5,7 @@ import { finished } from 'node:stream/promises';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readJsonObject } from '#lib/api/body.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import { packageOf, parseDpkgFailure } from '#lib/apt/dpkg-failure.ts';
 import { explainProblem } from '#lib/apt/explain.ts';
@@ -453,6 +454,20 @@ const parsers: readonly Growing[] = [
   { name: 'Retry-After', run: parseRetryAfter },
   { name: 'bodies of calls', run: (text) => parseBody(Buffer.from(text), text) },
   { name: 'JSON bodies of calls', run: (text) => parseBody(Buffer.from(text), 'application/json; charset=utf-8') },
+  {
+    name: 'bodies of submissions',
+    run: (text) => readJsonObject({ headers: { 'content-type': 'application/json' }, rawBody: Buffer.from(text) }),
+    frames: [
+      ['{"a":"', '"}'],
+      ['{"a":[', ']}'],
+    ],
+    units: ['\ufffd', '"",', '{"a":', '1,'],
+  },
+  {
+    name: 'types of bodies',
+    run: (text) => readJsonObject({ headers: { 'content-type': text }, rawBody: Buffer.from('{}') }),
+    units: ['+json', 'a/'],
+  },
   { name: 'records', run: (text) => parseRecords(lines(text)) },
   {
     name: 'unpacked records',

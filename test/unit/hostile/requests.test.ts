@@ -271,13 +271,58 @@ test('every wrong body is refused with its faults', async () => {
   );
 });
 
-test('a request of a type that a page of another site could send is refused, however right it is', async () => {
-  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'x', '']) {
-    const headers: Record<string, string> = type === '' ? {} : { 'content-type': type };
-    const problem = assertRefused(await post(JSON.stringify(exampleRequest), headers));
-    assert.equal([problem.status, problem.code], [415, 'request.media_type'], type);
-    assert.match(problem.detail, 'Content-Type: application/json');
+const form = 'application/x-www-form-urlencoded';
+const valid = JSON.stringify(exampleRequest);
+const multipart = '--x\r\ncontent-disposition: form-data; name="request"\r\n\r\n{}\r\n--x--\r\n';
+
+/** Bodies as clients send them when nobody has told them that they are JSON; each is one fault. */
+const clients: readonly (readonly [client: string, body: string | Uint8Array, headers: CallOptions['headers']])[] = [
+  ['curl --data', valid, { 'content-type': form }],
+  ['curl --data with a form', 'ticket_id=1&base_image=x', { 'content-type': form }],
+  ['curl --form', multipart, { 'content-type': 'multipart/form-data; boundary=x' }],
+  ['wget --post-file', valid, { 'content-type': form, 'user-agent': 'Wget/1.21' }],
+  ['requests.post(data=text), http.client', valid, {}],
+  ['fetch with a string', valid, { 'content-type': 'text/plain;charset=UTF-8' }],
+  ['http --form', 'ticket_id=1', { 'content-type': `${form}; charset=utf-8` }],
+  ['a beacon', valid, { 'content-type': 'text/plain' }],
+  ['an empty type', valid, { 'content-type': '' }],
+  ['the type of files', valid, { 'content-type': 'application/octet-stream' }],
+];
+
+test('a body that is not said to be JSON, as most clients send it, is one fault that names the header', async () => {
+  for (const [client, body, headers = {}] of clients) {
+    const problem = assertRefused(await post(body, headers));
+    assert.equal([problem.status, problem.code, problem.faults], [415, 'request.media_type', undefined], client);
+    const { 'content-type': type } = headers as Record<string, string>;
+    assert.match(problem.detail, type ? `the header "Content-Type: ${type}"` : 'no Content-Type', client);
+    assert.match(problem.detail, 'with the header "Content-Type: application/json"', client);
   }
+});
+
+test('a body that is no JSON object in UTF-8 is one fault that says why', async () => {
+  const utf16 = Buffer.from(`\ufeff${valid}`, 'utf16le');
+  for (const [what, body, code, detail] of [
+    ['empty', '', 'request.malformed', 'the body is empty'],
+    ['UTF-8 of Windows PowerShell', `\ufeff${valid}`, 'request.malformed', 'a byte order mark'],
+    ['UTF-16 of Windows PowerShell', utf16, 'request.malformed', 'it is UTF-16'],
+    ['Latin-1', Buffer.from(valid.replace('"', '"\xe9'), 'latin1'), 'request.malformed', 'not UTF-8 at byte 3'],
+    ['cut short', valid.slice(0, -1), 'request.malformed', 'it ends where'],
+    ['an array of requests', `[${valid}]`, 'request.invalid', '$ must be a JSON object, not an array'],
+    ['encoded twice', JSON.stringify(valid), 'request.invalid', 'a string: it was encoded twice'],
+    ['null', 'null', 'request.invalid', '$ must be a JSON object, not null'],
+  ] as const) {
+    for (const type of ['application/json', 'application/json; charset=utf-8', 'application/x+json']) {
+      const problem = assertRefused(await post(body, { 'content-type': type }));
+      assert.equal([problem.status, problem.code], [400, code], what);
+      assert.ok((problem.faults?.length ?? 0) <= 1, what);
+      assert.match(problem.detail, detail);
+    }
+  }
+});
+
+test('a body is looked at after the method and the path of its call', async () => {
+  const answer = assertRefused(await send(status, '/', { method: 'POST', headers: json, body: '{"cut' }));
+  assert.is(answer.code, 'request.method');
 });
 
 test('headers of any kind change nothing: what is refused stays refused, what is odd is said', async () => {
