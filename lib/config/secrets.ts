@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
@@ -16,6 +17,8 @@ interface SecretFile {
   readonly readers: readonly FunctionName[];
   /** For the table in README.md (`npm run docs`). */
   readonly meaning: string;
+  /** A key of which each byte counts: bytes that are not UTF-8 would become other bytes. */
+  readonly key?: true;
   /** The parts of the text that must appear nowhere. */
   readonly hidden: (text: string) => readonly string[];
 }
@@ -66,7 +69,9 @@ export const secretFiles = {
   callbackSigningKey: {
     file: 'callback-signing-key',
     readers: ['build-worker'],
-    meaning: 'Key of the HMAC-SHA256 that signs callbacks.',
+    meaning:
+      'Key of the HMAC-SHA256 that signs callbacks, as text without blanks around it ([docs/api.md](docs/api.md#callback)).',
+    key: true,
     hidden: whole,
   },
   proxyCredentials: {
@@ -97,6 +102,7 @@ export const secretFiles = {
     file: 'swift-temporary-url-key',
     readers: ['build-worker'],
     meaning: 'Key with which download URLs of images in Swift are signed.',
+    key: true,
     hidden: whole,
   },
 } as const satisfies Record<string, SecretFile>;
@@ -109,9 +115,9 @@ export type Secrets = Readonly<Record<SecretName, string | null>>;
 /** Reads the secrets of a function, or of the command where it is null. Throws `config.invalid`. */
 export function readSecrets(directory: string, reader: FunctionName | null): Secrets {
   const rows = Object.entries(secretFiles) as [SecretName, SecretFile][];
-  const texts = rows.map(([name, { file, readers }]) => {
-    const wanted = reader === null || readers.includes(reader);
-    return [name, wanted ? readSecret(directory, file) : null] as const;
+  const texts = rows.map(([name, row]) => {
+    const wanted = reader === null || row.readers.includes(reader);
+    return [name, wanted ? readSecret(directory, row) : null] as const;
   });
   return Object.fromEntries(texts) as Record<SecretName, string | null>;
 }
@@ -122,9 +128,21 @@ export function hiddenIn(secrets: Secrets): string[] {
   return rows.flatMap(([name, { hidden }]) => (secrets[name] ? hidden(secrets[name]) : []));
 }
 
-function readSecret(directory: string, file: string): string | null {
+function readSecret(directory: string, { file, key }: SecretFile): string | null {
+  const bytes = readBytes(directory, file);
+  if (bytes === null) return null;
+  if (key && !isUtf8(bytes)) {
+    throw new ImageBuilderError(
+      'config.invalid',
+      `the secret ${file} is not text in UTF-8; make it of text, such as the output of: openssl rand -hex 32`,
+    );
+  }
+  return bytes.toString('utf8').trim();
+}
+
+function readBytes(directory: string, file: string): Buffer | null {
   try {
-    return readFileSync(join(directory, file), 'utf8').trim();
+    return readFileSync(join(directory, file));
   } catch (error) {
     if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw new ImageBuilderError('config.invalid', `the secret ${file} cannot be read`, { cause: error });

@@ -29,10 +29,14 @@ export type CallbackAnswer =
   | { readonly outcome: 'taken' }
   | { readonly outcome: 'refused' | 'failed'; readonly reason: string };
 
+/** The X-Signature of a body. docs/api.md has a test vector. */
+export function signatureOf(body: string, key: string): string {
+  return `sha256=${createHmac('sha256', key).update(body).digest('hex')}`;
+}
+
 /**
- * Sends the terminal event of a build to the caller's callback URL once, with OpenFaaS's headers and our signature
- * (`X-Signature: sha256=<hex HMAC-SHA256 of the body>`). No answer, 408, 425, 429 and 5xx are worth another attempt.
- * Never throws.
+ * Sends the terminal event of a build to the caller's callback URL once, with OpenFaaS's headers and our signature.
+ * No answer, 408, 425, 429 and 5xx are worth another attempt. Never throws.
  */
 export async function sendCallback(
   callback: Callback,
@@ -48,7 +52,7 @@ export async function sendCallback(
     'x-duration-seconds': options.durationSeconds.toFixed(6),
   };
   if (options.signingKey !== null) {
-    headers['x-signature'] = `sha256=${createHmac('sha256', options.signingKey).update(body).digest('hex')}`;
+    headers['x-signature'] = signatureOf(body, options.signingKey);
   }
   try {
     const status = await options.post(callback.url, body, headers, { signal: options.signal });

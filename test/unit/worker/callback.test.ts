@@ -1,8 +1,12 @@
 import { createHmac } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sendCallback } from '#lib/worker/callback.ts';
+import { readSecrets } from '#lib/config/secrets.ts';
+import { sendCallback, signatureOf } from '#lib/worker/callback.ts';
 import { startServer, testClient } from '../fetch/with-server.ts';
 import { completedEvent } from '../queue/build-event.ts';
 
@@ -59,6 +63,30 @@ test('without a key there is no signature', async () => {
   await sendCallback({ url: receiver.url, callId: 'call-1' }, event, { ...options, signingKey: null });
   assert.is(receiver.headers.length, 1);
   assert.is(receiver.headers[0]?.['x-signature'], undefined);
+});
+
+test('the signature is that of the test vector in docs/api.md, with the key as the worker reads it from its secret', async () => {
+  const docs = await readFile(join(import.meta.dirname, '../../../docs/api.md'), 'utf8');
+  const [, section = ''] = docs.split('### The signature\n');
+  const row = (name: string, pattern: RegExp) =>
+    pattern.exec(section.split('\n').find((line) => line.startsWith(`| ${name} |`)) ?? '')?.[1] ?? '';
+  const file = Buffer.from(row('File of the secret', /`([0-9a-f ]+)`/).replaceAll(' ', ''), 'hex');
+  const key = row('Key', /`([^`]+)`/);
+  const body = row('Body', /`([^`]+)`/);
+  assert.ok(file.length > Buffer.byteLength(key) && body.startsWith('{'), 'the vector is found');
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-test-'));
+  try {
+    await writeFile(join(directory, 'callback-signing-key'), file);
+    const { callbackSigningKey } = readSecrets(directory, 'build-worker');
+    assert.is(callbackSigningKey, key);
+    assert.is(signatureOf(body, callbackSigningKey ?? ''), row('Header', /`X-Signature: ([^`]+)`/));
+    await writeFile(join(directory, 'callback-signing-key'), '\ufeff \n\u00a0a\tb \u2003\v\f\r\n');
+    assert.is(readSecrets(directory, 'build-worker').callbackSigningKey, 'a\tb');
+    await writeFile(join(directory, 'callback-signing-key'), Buffer.from([0x61, 0xff]));
+    assert.throws(() => readSecrets(directory, 'build-worker'), 'callback-signing-key is not text in UTF-8');
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 test.run();
