@@ -5,9 +5,18 @@ import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 
 /** Answers with JSON. */
 export function sendJson(response: ServerResponse, status: number, value: unknown, contentType = 'application/json') {
-  const body = Buffer.from(`${JSON.stringify(value)}\n`);
+  send(response, status, `${JSON.stringify(value)}\n`, contentType);
+}
+
+/** Answers with text, which may be empty. */
+export function sendText(response: ServerResponse, status: number, text: string): void {
+  send(response, status, text, text === '' ? undefined : 'text/plain; charset=utf-8');
+}
+
+function send(response: ServerResponse, status: number, text: string, contentType: string | undefined): void {
+  const body = Buffer.from(text);
   response.statusCode = status;
-  response.setHeader('content-type', contentType);
+  if (contentType !== undefined) response.setHeader('content-type', contentType);
   response.setHeader('content-length', body.length);
   const request = response.req;
   if (request.complete || !hasBody(request)) {
@@ -16,7 +25,8 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   }
   // The rest of the request is not needed: the answer goes out at once, and the connection closes.
   response.setHeader('connection', 'close');
-  response.write(body);
+  if (body.length === 0) response.flushHeaders();
+  else response.write(body);
   void discardRest(request).then(() => response.end());
 }
 

@@ -5,8 +5,9 @@ import type { Log } from '../log.ts';
 import { callFunction } from './call.ts';
 import type { Answer } from './callback.ts';
 import type { Callbacks } from './callbacks.ts';
-import type { RawHeaders } from './headers.ts';
+import { type RawHeaders, startTimeNow } from './headers.ts';
 import { type ServedFunction, startTimeLimit } from './served-function.ts';
+import { answerAsWatchdog } from './watchdog.ts';
 
 /** A call that was answered with 202 and is made later. */
 export interface AsyncCall {
@@ -93,6 +94,8 @@ export function createAsyncQueue(served: ServedFunction, options: AsyncQueueOpti
   };
 }
 
+type AnswerOfCall = Omit<Answer, 'startTime' | 'durationMs'>;
+
 /** Memory that a waiting call takes, approximately. */
 function bytesOf({ path, headers, body, callbackUrl = '' }: AsyncCall): number {
   return headers.reduce((sum, text) => sum + text.length, body.length + path.length + callbackUrl.length);
@@ -122,6 +125,7 @@ async function answerOf(served: ServedFunction, call: AsyncCall, force: AbortSig
   try {
     for (let refusals = 0; ; ) {
       await served.process.whenReady(force);
+      const startTime = startTimeNow();
       const startedAt = performance.now();
       const answer = await callOnce(served, call, force).catch((error: unknown) => {
         force.throwIfAborted();
@@ -132,7 +136,7 @@ async function answerOf(served: ServedFunction, call: AsyncCall, force: AbortSig
       if (answer === undefined) continue;
       // 429: the function still works on a call that was given up here when its time was over.
       if (answer.status !== 429 || refusals === maximumRefusals) {
-        return { ...answer, durationMs: performance.now() - startedAt };
+        return { ...answer, startTime, durationMs: performance.now() - startedAt };
       }
       refusals += 1;
       await sleep(retryDelayMs, force);
@@ -142,12 +146,10 @@ async function answerOf(served: ServedFunction, call: AsyncCall, force: AbortSig
   }
 }
 
-async function callOnce(
-  served: ServedFunction,
-  call: AsyncCall,
-  force: AbortSignal,
-): Promise<Omit<Answer, 'durationMs'>> {
-  using limit = startTimeLimit(served.definition);
+async function callOnce(served: ServedFunction, call: AsyncCall, force: AbortSignal): Promise<AnswerOfCall> {
+  const own = answerAsWatchdog(served, call.method, call.path);
+  if (own !== undefined) return { status: own.status, headers: [], body: Buffer.from(own.body) };
+  using limit = startTimeLimit(served.definition, call.headers);
   served.calls += 1;
   const signal = AbortSignal.any([limit.signal, force]);
   const answer = await callFunction(served.process, call, signal);
@@ -175,7 +177,7 @@ async function callOnce(
   return { status: answer.statusCode ?? 502, headers: answer.rawHeaders, body: Buffer.concat(chunks) };
 }
 
-function problemAnswer(thrown: unknown): Omit<Answer, 'durationMs'> {
+function problemAnswer(thrown: unknown): AnswerOfCall {
   const error = toImageBuilderError(thrown);
   const body = Buffer.from(JSON.stringify(toProblem(error)));
   return { status: error.status, headers: ['Content-Type', 'application/problem+json'], body };

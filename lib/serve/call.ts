@@ -6,7 +6,7 @@ import { pairs, type RawHeaders } from './headers.ts';
 /** A call as the function receives it. */
 export interface Call {
   readonly method: string;
-  /** Path and query below the function's URL, beginning with `/`, as the caller wrote them. */
+  /** Path and query below the function's URL, beginning with `/`. */
   readonly path: string;
   readonly headers: RawHeaders;
   readonly body: Buffer;

@@ -8,6 +8,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: RawHeaders;
   readonly body: Buffer;
+  /** The X-Start-Time of the call to the function, which may have waited before. */
+  readonly startTime: string;
   readonly durationMs: number;
 }
 
@@ -24,9 +26,9 @@ export const attemptTimeoutMs = 10_000;
 
 /**
  * POSTs a function's answer to the X-Callback-Url of its asynchronous call: the body and headers of the answer, and
- * X-Call-Id, X-Function-Name, X-Function-Status, X-Duration-Seconds. Unlike OpenFaaS CE, a callback URL that is out of
- * reach or answers 5xx is tried again as the client does; then the loss is logged. The body of the receiver's answer is
- * not read.
+ * X-Call-Id, X-Function-Name, X-Function-Status, X-Start-Time, X-Duration-Seconds. Unlike OpenFaaS CE, a callback URL
+ * that is out of reach or answers 5xx is tried again as the client does; then the loss is logged. The body of the
+ * receiver's answer is not read.
  */
 export async function sendCallback(
   { url, callId, functionName, answer }: Callback,
@@ -47,6 +49,7 @@ export async function sendCallback(
         'x-call-id': callId,
         'x-function-name': functionName,
         'x-function-status': String(answer.status),
+        'x-start-time': answer.startTime,
         'x-duration-seconds': seconds(answer.durationMs),
       },
       body: answer.body,

@@ -9,19 +9,23 @@ import {
 import { anonymous } from '../callers.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { sendJson, sendProblem } from './answer.ts';
+import { sendJson, sendProblem, sendText } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
+import { startTimeNow } from './headers.ts';
 import { forwardedHeaders, takeBody } from './incoming.ts';
 import { findRoute, isOpen, type Route } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';
 import { serveSyncCall } from './sync-call.ts';
 import { emptyCall } from './wakes.ts';
+import { answerAsWatchdog } from './watchdog.ts';
 
 /** The HTTP server of the gateway: OpenFaaS's URLs, and those of Image Builder's API. */
 
 /** Most bytes of the body of an asynchronous call, as in OpenFaaS CE. */
 const maximumAsyncBodyBytes = 256_000;
 const maximumConnections = 1_000;
+/** The methods that OpenFaaS passes on to functions. */
+const methodsOfFunctions = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 /** Memory for the bodies of all calls together; at least for two of the largest. */
 const bodyMemoryBytes = 32 * 1024 * 1024;
 
@@ -86,8 +90,11 @@ async function handle(
     case 'function': {
       refuseWhenStopping(stopping);
       admit(options, request, route);
+      allow(request, response, ...methodsOfFunctions);
       const served = lookUp(functions, route.name);
       const identity = identify(request, response);
+      const own = answerAsWatchdog(served, request.method ?? 'GET', route.path);
+      if (own !== undefined) return sendText(response, own.status, own.body);
       const body = await takeBody(request, exchange, served.definition.body, route.name);
       const headers = [...forwardedHeaders(request, body), ...identity.headers];
       return await serveSyncCall(
@@ -103,7 +110,7 @@ async function handle(
     }
     case 'functions':
       admit(options, request, route);
-      allow(request, response, 'GET', 'HEAD');
+      allow(request, response, 'GET');
       return sendJson(response, 200, [...functions.values()].map(describe));
     case 'health': {
       allow(request, response, 'GET', 'HEAD');
@@ -114,6 +121,14 @@ async function handle(
         reason === null ? { ready: true } : { ready: false, reason },
       );
     }
+    case 'moved':
+      response.setHeader('location', route.location);
+      return sendText(response, 301, '');
+    case 'malformed':
+      throw new ImageBuilderError(
+        'request.invalid',
+        `a "%" in the path ${JSON.stringify(pathOf(request).slice(0, 100))} is not followed by two hexadecimal digits`,
+      );
     case 'none':
       throw new ImageBuilderError(
         'request.not_found',
@@ -187,7 +202,7 @@ async function acceptAsyncCall(
 function identify(request: IncomingMessage, response: ServerResponse): { id: string; headers: string[] } {
   const given = request.headers['x-call-id'];
   const id = typeof given === 'string' && given !== '' ? given : randomUUID();
-  const startTime = String(BigInt(Date.now()) * 1_000_000n);
+  const startTime = startTimeNow();
   response.setHeader('X-Call-Id', id);
   response.setHeader('X-Start-Time', startTime);
   return { id, headers: ['X-Call-Id', id, 'X-Start-Time', startTime] };

@@ -38,6 +38,11 @@ export function pairs(headers: RawHeaders): [name: string, value: string][] {
   return result;
 }
 
+/** Now, as OpenFaaS writes X-Start-Time: nanoseconds since 1970. */
+export function startTimeNow(): string {
+  return String(BigInt(Date.now()) * 1_000_000n);
+}
+
 /** Seconds as OpenFaaS writes X-Duration-Seconds. */
 export function seconds(ms: number): string {
   return (ms / 1000).toFixed(6);

@@ -1,8 +1,12 @@
+import { readPath } from './path.ts';
+
 /** The resource of the gateway that a URL names. */
 export type Route =
   /** `path` is the function's part: path and query, beginning with `/`. */
   | { readonly kind: 'function' | 'async-function'; readonly name: string; readonly path: string }
-  | { readonly kind: 'functions' | 'health' | 'none' };
+  | { readonly kind: 'functions' | 'health' | 'none' | 'malformed' }
+  /** A URL of OpenFaaS with `//`, `.` or `..` in its path; `location` is the one without. */
+  | { readonly kind: 'moved'; readonly location: string };
 
 /** Paths of the API and the function each leads to; `rest` begins with `/`. */
 const api: readonly { readonly pattern: RegExp; readonly name: string; readonly path: (rest: string) => string }[] = [
@@ -11,25 +15,38 @@ const api: readonly { readonly pattern: RegExp; readonly name: string; readonly 
   { pattern: /^(?:\/api\/v1)?(\/(?:open|async)api\.json)$/, name: 'status', path: (rest) => rest },
 ];
 
+/** Namespace of functions in a cluster, which may follow the name of a function. */
+const namespace = '.openfaas-fn';
+
 /**
  * The function, or page of the gateway, that a request target (as in the request line: path and query, nothing decoded)
- * leads to.
+ * leads to. Paths of OpenFaaS are read as its gateway reads them; a function below a path of the API gets the rest of
+ * the path as it was written.
  */
 export function findRoute(target: string): Route {
   const relative = target.replace(/^https?:\/\/[^/?]*/i, '');
   const mark = relative.indexOf('?');
-  const path = mark === -1 ? relative : relative.slice(0, mark);
+  const written = mark === -1 ? relative : relative.slice(0, mark);
   const query = mark === -1 ? '' : relative.slice(mark);
+  for (const entry of api) {
+    const match = entry.pattern.exec(written);
+    if (match !== null) return { kind: 'function', name: entry.name, path: `${entry.path(match[1] ?? '/')}${query}` };
+  }
+  const read = readPath(written);
+  if (read === undefined) return { kind: 'malformed' };
+  const route = routeOfOpenFaas(read.clean, query);
+  if (read.path === read.clean || route.kind === 'none') return route;
+  return { kind: 'moved', location: `${read.clean}${query}` };
+}
+
+function routeOfOpenFaas(path: string, query: string): Route {
   const call = /^\/(function|async-function)\/([^/]+)(\/.*)?$/.exec(path);
   if (call?.[2] !== undefined) {
     const kind = call[1] === 'function' ? 'function' : 'async-function';
-    return { kind, name: call[2], path: `${call[3] ?? '/'}${query}` };
+    const name = call[2].endsWith(namespace) ? call[2].slice(0, -namespace.length) : call[2];
+    return { kind, name, path: `${call[3] ?? '/'}${query}` };
   }
-  for (const entry of api) {
-    const match = entry.pattern.exec(path);
-    if (match !== null) return { kind: 'function', name: entry.name, path: `${entry.path(match[1] ?? '/')}${query}` };
-  }
-  if (/^\/system\/functions\/?$/.test(path)) return { kind: 'functions' };
+  if (path === '/system/functions') return { kind: 'functions' };
   if (/^\/healthz\/?$/.test(path)) return { kind: 'health' };
   return { kind: 'none' };
 }

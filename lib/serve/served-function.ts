@@ -1,5 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
+import { requestedTimeoutMs } from './duration.ts';
 import type { FunctionProcess } from './function-process.ts';
+import type { RawHeaders } from './headers.ts';
 import type { Slots } from './slots.ts';
 import type { StackFunction } from './stack.ts';
 
@@ -14,19 +16,26 @@ export interface ServedFunction {
 }
 
 /**
- * The time limit of one call: the shorter of exec_timeout and write_timeout, as with the watchdog, which cuts the
- * answer off at the second. Its signal aborts with `function.timeout`; dispose it when the call is over.
+ * The time limit of one call: the shortest of exec_timeout, write_timeout, which the watchdog cuts the answer off at, and
+ * the X-Timeout of the call. Its signal aborts with `function.timeout`; dispose it when the call is over.
  */
-export function startTimeLimit(definition: StackFunction): { readonly signal: AbortSignal } & Disposable {
-  const { execTimeoutMs = Number.POSITIVE_INFINITY, writeTimeoutMs } = definition;
-  const limitMs = Math.min(execTimeoutMs, writeTimeoutMs);
-  const variable = execTimeoutMs <= writeTimeoutMs ? 'exec_timeout' : 'write_timeout';
+export function startTimeLimit(
+  { name, execTimeoutMs = Number.POSITIVE_INFINITY, writeTimeoutMs }: StackFunction,
+  headers: RawHeaders,
+): { readonly signal: AbortSignal } & Disposable {
+  const limits = [
+    { of: 'its exec_timeout', ms: execTimeoutMs },
+    { of: 'its write_timeout', ms: writeTimeoutMs },
+    { of: 'the X-Timeout', ms: requestedTimeoutMs(headers) ?? Number.POSITIVE_INFINITY },
+  ];
+  const limitMs = Math.min(...limits.map(({ ms }) => ms));
+  const of = limits.find(({ ms }) => ms === limitMs)?.of;
   const controller = new AbortController();
   const abort = () =>
     controller.abort(
       new ImageBuilderError(
         'function.timeout',
-        `the function ${definition.name} did not answer within its ${variable} of ${limitMs / 1000} s`,
+        `the function ${name} did not answer within ${of} of ${limitMs / 1000} s`,
       ),
     );
   const timer = setTimeout(abort, Math.min(limitMs, longestTimerMs));

@@ -1,5 +1,7 @@
 /** A number of places, each held by one call at a time; the `max_inflight` of a function. */
 export interface Slots {
+  /** Whether every place is taken. */
+  readonly full: boolean;
   /** Takes a place if one is free. The result gives it back, once. */
   tryTake(): (() => void) | undefined;
   /** Waits for a place, first come first served; rejects with the signal's reason. */
@@ -27,6 +29,9 @@ export function createSlots(count: number | undefined): Slots {
     return hold();
   };
   return {
+    get full() {
+      return free < 1;
+    },
     tryTake,
     async take(signal) {
       signal.throwIfAborted();

@@ -23,7 +23,7 @@ export async function serveSyncCall(served: ServedFunction, call: Call, response
   const callerGone = new AbortController();
   const onClose = () => callerGone.abort();
   response.once('close', onClose);
-  using limit = startTimeLimit(definition);
+  using limit = startTimeLimit(definition, call.headers);
   try {
     served.calls += 1;
     const signal = AbortSignal.any([limit.signal, callerGone.signal]);

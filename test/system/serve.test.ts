@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { rawCall } from '../../lab/servers/raw-http.ts';
 import { eventually, serveStack } from './serve/command.ts';
 import { startReceiver } from './serve/receiver.ts';
 
@@ -158,6 +159,9 @@ test('an asynchronous call is answered with 202 at once and its answer goes to t
   assert.is(callback.headers['x-function-name'], 'echo');
   assert.is(callback.headers['x-function-status'], '201');
   assert.match(String(callback.headers['x-duration-seconds']), /^[0-9]+\.[0-9]{6}$/);
+  const startTime = String(callback.headers['x-start-time']);
+  assert.match(startTime, /^[0-9]{19}$/);
+  assert.ok(startTime >= (response.headers.get('x-start-time') ?? ''), 'the function was called later');
 });
 
 test('an asynchronous call brings its body, path, query and call id to the function', async () => {
@@ -211,6 +215,8 @@ test('a call beyond max_inflight is refused with 429, an asynchronous one waits'
   await eventually('the first call', async () => gateway.log().includes('"id":"held"'));
   const second = await fetch(`${url}/function/single?ms=0`);
   assert.is(second.status, 429);
+  assert.is((await fetch(`${url}/function/single/_/ready`)).status, 429);
+  assert.is((await fetch(`${url}/function/single/_/health`)).status, 200);
   assert.is((await problem(second)).code, 'worker.busy');
   assert.ok(Number(second.headers.get('retry-after')) > 0);
   const later = await fetch(`${url}/async-function/single?ms=0&id=later`, {
@@ -274,7 +280,88 @@ test('the functions are listed with how often they were called', async () => {
   );
   assert.is(after[1]?.replicas, 1);
   assert.is(after[1]?.invocationCount, (before[1]?.invocationCount ?? 0) + 1);
-  assert.is((await fetch(`${url}/system/functions`, { method: 'POST' })).status, 405);
+  for (const method of ['HEAD', 'POST', 'DELETE', 'PUT']) {
+    const refused = await fetch(`${url}/system/functions`, { method });
+    assert.equal([refused.status, refused.headers.get('allow')], [405, 'GET'], method);
+  }
+  assert.is((await fetch(`${url}/system/functions/`)).status, 404);
+});
+
+test('a function answers by its name in a cluster, too', async () => {
+  const echo = await json<Echo>(await fetch(`${url}/function/echo.openfaas-fn/x?y=1`));
+  assert.equal([echo.path, echo.query], ['/x', { y: '1' }]);
+  await using receiver = await startReceiver();
+  const headers = { 'x-callback-url': receiver.url };
+  const response = await fetch(`${url}/async-function/echo.openfaas-fn/created`, { method: 'POST', headers });
+  assert.is(response.status, 202);
+  const callback = await eventually('the callback', async () => receiver.received[0]);
+  assert.is(callback.headers['x-function-status'], '201');
+  assert.is((await fetch(`${url}/function/echo.elsewhere`)).status, 404);
+});
+
+test('the health of a function is answered for it, as by the watchdog', async () => {
+  for (const [page, body] of [
+    ['/_/health', 'OK'],
+    ['/_/health?x=1', 'OK'],
+    ['/_/ready', ''],
+  ]) {
+    const response = await fetch(`${url}/function/echo${page}`);
+    assert.equal([response.status, await response.text()], [200, body], page);
+  }
+  for (const method of ['POST', 'HEAD', 'DELETE']) {
+    assert.is((await fetch(`${url}/function/echo/_/health`, { method })).status, 405, method);
+  }
+  await using receiver = await startReceiver();
+  const headers = { 'x-callback-url': receiver.url };
+  await fetch(`${url}/async-function/echo/_/ready`, { method: 'POST', headers });
+  const callback = await eventually('the callback', async () => receiver.received[0]);
+  assert.is(callback.headers['x-function-status'], '405');
+  const echo = await json<Echo>(await fetch(`${url}/function/echo/_/healthy`));
+  assert.is(echo.path, '/_/healthy');
+});
+
+test('paths are read as by the gateway of OpenFaaS: cleaned by a redirect, and with one spelling', async () => {
+  const echo = await json<Echo>(await fetch(`${url}/function/echo/a%2Fb%20c`));
+  assert.is(echo.path, '/a/b%20c');
+  const port = Number(new URL(url).port);
+  for (const [method, target, location] of [
+    ['GET', '/function/echo//a/../b?x=1', '/function/echo/b?x=1'],
+    ['POST', '/function/echo/../single', '/function/single'],
+    ['POST', '//async-function//echo', '/async-function/echo'],
+  ]) {
+    const head = `${method} ${target} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n`;
+    const answer = await rawCall(port, head).closed;
+    assert.match(answer, /^HTTP\/1\.1 301 /, target);
+    assert.ok(answer.includes(`location: ${location}\r\n`), answer);
+  }
+  const broken = await fetch(`${url}/function/echo/%zz`);
+  assert.is(broken.status, 400);
+  assert.match((await problem(broken)).detail, 'is not followed by two hexadecimal digits');
+});
+
+test('methods that OpenFaaS passes on to no function are refused', async () => {
+  const head = 'PROPFIND /function/echo HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n';
+  assert.match(await rawCall(Number(new URL(url).port), head).closed, /^HTTP\/1\.1 405 /);
+});
+
+test('X-Timeout shortens the time of a call and never lengthens it', async () => {
+  const call = (timeout: string) => fetch(`${url}/function/late?ms=3000`, { headers: { 'x-timeout': timeout } });
+  for (const [timeout, limit] of [
+    ['50ms', 'the X-Timeout of 0.05 s'],
+    ['1h', 'its exec_timeout of 0.2 s'],
+    ['0s', 'its exec_timeout of 0.2 s'],
+    ['nonsense', 'its exec_timeout of 0.2 s'],
+  ] as const) {
+    const response = await call(timeout);
+    assert.is(response.status, 504);
+    assert.match((await problem(response)).detail, limit);
+  }
+  await using receiver = await startReceiver();
+  const headers = { 'x-callback-url': receiver.url, 'x-timeout': '20ms' };
+  await fetch(`${url}/async-function/late?ms=3000`, { method: 'POST', headers });
+  const callback = await eventually('the callback', async () => receiver.received[0]);
+  assert.is(callback.headers['x-function-status'], '504');
+  assert.match(callback.body, 'the X-Timeout of 0.02 s');
 });
 
 test('functions listen where only the user of the gateway can reach them, and nothing is left of that', async () => {

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseGoDuration } from '#lib/serve/duration.ts';
+import { parseGoDuration, requestedTimeoutMs } from '#lib/serve/duration.ts';
 
 test("Go's durations and whole seconds are read", () => {
   const cases: [string, number][] = [
@@ -23,6 +23,21 @@ test('anything else is no duration', () => {
   for (const text of ['', 's', '-1s', '1 s', '1d', '1.s.2m', '1s2', 'forever', '1e3s', ' 1s']) {
     assert.is(parseGoDuration(text), undefined, text);
   }
+});
+
+test('X-Timeout is a duration with a unit that is longer than nothing, in whatever case its name is', () => {
+  const cases: [string[], number | undefined][] = [
+    [['Accept', '*/*', 'X-Timeout', '1.5s'], 1_500],
+    [['x-timeout', '20ms', 'X-TIMEOUT', '1h'], 20],
+    [['X-Timeout', '30'], undefined],
+    [['X-Timeout', '0'], undefined],
+    [['X-Timeout', '0s'], undefined],
+    [['X-Timeout', '-1s'], undefined],
+    [['X-Timeout', ''], undefined],
+    [['X-Timeout', 'soon'], undefined],
+    [[], undefined],
+  ];
+  for (const [headers, ms] of cases) assert.is(requestedTimeoutMs(headers), ms, headers.join(' '));
 });
 
 test.run();
