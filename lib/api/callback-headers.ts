@@ -11,6 +11,11 @@ export const callbackHeaders = {
     description: '`200` for a build that was completed, `500` for one that failed or was cancelled.',
     example: '200',
   },
+  'X-Start-Time': {
+    required: true,
+    description: 'Time of the submission, in nanoseconds since 1970.',
+    example: '1795636800000000000',
+  },
   'X-Duration-Seconds': {
     required: true,
     description: 'Seconds from the submission to the end of the build.',
@@ -19,7 +24,7 @@ export const callbackHeaders = {
   'X-Signature': {
     required: false,
     description:
-      '`sha256=` and, in hexadecimal, the HMAC-SHA256 of the body, byte by byte as it came, with the key in the secret `callback-signing-key`. Missing where the operator has set no key. Verify it before you believe the body.',
+      '`sha256=` and, in hexadecimal, the HMAC-SHA256 of the body, byte by byte as it came, with the key in the secret `callback-signing-key` (docs/api.md has a test vector). Missing where the operator has set no key. Verify it before you believe the body.',
     example: 'sha256=6d1f2c0b6f0b3a6a6b6c0f8f1f3a3d9d2c2f5b0f7e7e4c1d9a8b7c6d5e4f3a2b',
   },
 } as const;

@@ -29,6 +29,11 @@ export type CallbackAnswer =
   | { readonly outcome: 'taken' }
   | { readonly outcome: 'refused' | 'failed'; readonly reason: string };
 
+/** The time of the submission as OpenFaaS writes X-Start-Time: nanoseconds since 1970. */
+function startTimeOf({ time }: BuildEvent, durationSeconds: number): string {
+  return String(BigInt(Date.parse(time) - Math.round(durationSeconds * 1000)) * 1_000_000n);
+}
+
 /** The X-Signature of a body. docs/api.md has a test vector. */
 export function signatureOf(body: string, key: string): string {
   return `sha256=${createHmac('sha256', key).update(body).digest('hex')}`;
@@ -49,6 +54,7 @@ export async function sendCallback(
     'x-call-id': callback.callId,
     'x-function-name': 'build-image',
     'x-function-status': event.state === 'completed' ? '200' : '500',
+    'x-start-time': startTimeOf(event, options.durationSeconds),
     'x-duration-seconds': options.durationSeconds.toFixed(6),
   };
   if (options.signingKey !== null) {

@@ -36,6 +36,8 @@ test('the terminal event arrives once, with the headers of OpenFaaS and a signat
   assert.is(headers['x-call-id'], 'call-1');
   assert.is(headers['x-function-name'], 'build-image');
   assert.is(headers['x-function-status'], '200');
+  assert.is(headers['x-start-time'], String(BigInt(Date.parse(event.time) - 12_500) * 1_000_000n));
+  assert.is(headers['x-duration-seconds'], '12.500000');
   assert.is(headers['x-signature'], `sha256=${createHmac('sha256', 'the-key').update(body).digest('hex')}`);
 });
 
