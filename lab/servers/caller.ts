@@ -5,6 +5,8 @@ import { BuildEvent } from '#lib/api/event.ts';
 export interface Caller extends AsyncDisposable {
   /** Events so far, in the order in which they came. */
   readonly events: readonly BuildEvent[];
+  /** The same as they were sent, with fields that no schema names. */
+  readonly sent: readonly unknown[];
 }
 
 /** Declares a fanout exchange and collects every event that is published to it. */
@@ -13,6 +15,7 @@ export async function startCaller(amqpUrl: string, exchange: string): Promise<Ca
   // It ends with RabbitMQ, which a test may stop.
   connection.on('error', () => {});
   const events: BuildEvent[] = [];
+  const sent: unknown[] = [];
   try {
     const channel = await connection.createChannel();
     await channel.assertExchange(exchange, 'fanout', { durable: false, autoDelete: true });
@@ -21,7 +24,10 @@ export async function startCaller(amqpUrl: string, exchange: string): Promise<Ca
     await channel.consume(
       queue,
       (message) => {
-        if (message !== null) events.push(BuildEvent.parse(JSON.parse(message.content.toString('utf8'))));
+        if (message === null) return;
+        const content = JSON.parse(message.content.toString('utf8'));
+        events.push(BuildEvent.parse(content));
+        sent.push(content);
       },
       { noAck: true },
     );
@@ -31,6 +37,7 @@ export async function startCaller(amqpUrl: string, exchange: string): Promise<Ca
   }
   return {
     events,
+    sent,
     async [Symbol.asyncDispose]() {
       await connection.close();
     },

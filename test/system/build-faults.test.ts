@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildStatus } from '#lib/api/status.ts';
+import { type BuildStatus, Status } from '#lib/api/status.ts';
 import { exec } from '#lib/exec.ts';
 import { parseHeader } from '#lib/image/qcow2/header.ts';
 import { forEachCluster } from '#lib/image/qcow2/tables.ts';
@@ -189,6 +189,20 @@ test('after all these failures the service still builds, and has logged no secre
   const log = await service.log();
   assert.not.match(log, /"level":"error"/);
   assert.not.match(log, /imagebuilder:[A-Za-z0-9_-]{20,}@/);
+});
+
+test('events and the status have no field that the descriptions of the API do not name', async () => {
+  const { events, sent } = service.caller;
+  assert.equal(
+    [...new Set(events.map(({ state }) => state))].sort(),
+    ['cancelled', 'completed', 'failed', 'queued', 'running'],
+    'events of all states have come',
+  );
+  assert.equal(sent, events);
+  const answer = await (await fetch(`${service.url}/api/v1/imagebuilder/status`)).json();
+  const status = Status.parse(answer);
+  assert.ok(status.finished.length > 0);
+  assert.equal(answer, status);
 });
 
 async function inStep(buildId: string, step: string): Promise<void> {
