@@ -1,16 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
-import { createLogUpdate } from 'log-update';
 import type { BuildStatus, Status } from '#lib/api/status.ts';
 import { pause } from '#lib/async.ts';
 import { requireBuildId } from '#lib/client/build-id.ts';
 import { type Client, createClient, type Token } from '#lib/client/client.ts';
 import { type FollowOptions, followBuild } from '#lib/client/follow.ts';
+import { isDrawable, openLive, writesUnicode } from '#lib/client/live.ts';
 import { presentBuild, presentJson } from '#lib/client/present.ts';
-import { describeStatus } from '#lib/client/report.ts';
 import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/request.ts';
 import { explainFaults, type RequestSource } from '#lib/client/request-source.ts';
+import { describeStatus, describeStatusIn, renderStatus } from '#lib/client/status-report.ts';
+import { cutMark } from '#lib/client/view.ts';
 import { requireKnownVariables } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { plain } from '#lib/text.ts';
@@ -93,32 +94,37 @@ export async function status(
   };
   const interrupt = new AbortController();
   const client = await openClient(options, interrupt.signal);
-  const render = (answer: Status) => (options.json ? JSON.stringify(answer) : describeStatus(answer));
-  const show = async () => render(await client.status(filter));
+  const { stdout } = process;
+  const describe = (answer: Status) => {
+    if (options.json) return JSON.stringify(answer);
+    if (!stdout.isTTY || !(stdout.columns > 0)) return describeStatus(answer);
+    return describeStatusIn(answer, stdout.columns, cutMark({ unicode: writesUnicode(process.env) }));
+  };
   if (!options.watch) {
     const answer = await client.status(filter);
-    process.stdout.write(`${render(answer)}\n`);
+    stdout.write(`${describe(answer)}\n`);
     return answer.status === 'ok' ? 0 : 1;
   }
   process.once('SIGINT', () => interrupt.abort());
-  const redraw = process.stdout.isTTY && !options.json ? createLogUpdate(process.stdout) : undefined;
-  let shown = '';
+  using live = !options.json && isDrawable(stdout, process.env) ? openLive(stdout, process.env) : null;
+  let last: Status | undefined;
   while (!interrupt.signal.aborted) {
     try {
-      shown = await show();
-      if (redraw === undefined) process.stdout.write(`${shown}\n`);
-      else redraw(shown);
+      const answer = await client.status(filter);
+      last = answer;
+      if (live === null) stdout.write(`${describe(answer)}\n`);
+      else live.draw((screen) => renderStatus(answer, screen));
     } catch (error) {
       if (interrupt.signal.aborted) break;
       // The gateway was there already, so it may be away for a while.
-      if (shown === '' || !(error instanceof ImageBuilderError) || !error.retryable) throw error;
-      const notice = `${error.message}; waiting`;
-      if (redraw === undefined) process.stderr.write(`${notice}\n`);
-      else redraw(`${shown}\n\n${notice}`);
+      if (last === undefined || !(error instanceof ImageBuilderError) || !error.retryable) throw error;
+      const shown = last;
+      const notice = `${plain(error.message)}; waiting`;
+      if (live === null) process.stderr.write(`${notice}\n`);
+      else live.draw((screen) => renderStatus(shown, screen, notice));
     }
     await pause(statusIntervalMs, interrupt.signal);
   }
-  redraw?.done();
   return interrupted;
 }
 
@@ -144,8 +150,7 @@ async function follow(
       : presentBuild(updates, {
           progress: process.stderr,
           result: process.stdout,
-          color: process.stderr.hasColors?.() === true,
-          unicode: /utf-?8/i.test(process.env.LC_ALL || process.env.LC_CTYPE || process.env.LANG || ''),
+          environment: process.env,
         }));
     return end.state === 'completed' ? 0 : 1;
   } catch (error) {

@@ -1,20 +1,17 @@
 import { stripVTControlCharacters } from 'node:util';
+import { columnsOf, padTo, truncate } from './width.ts';
 
 /** Small pieces of text for people. */
 
-/** Text of others, such as a package's log, on one line and without characters that would control the terminal. */
+/**
+ * Text of others, such as a package's log, on one line and without characters that would control the terminal, or turn
+ * the direction of what stands after them.
+ */
 export function plain(text: string): string {
   return stripVTControlCharacters(text)
-    .replace(/\p{Cc}+/gu, ' ')
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
+    .replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, '')
     .trim();
-}
-
-/** At most `width` characters, the cut marked. */
-export function truncate(text: string, width: number): string {
-  // A character has at most two code units; the rest of a long text is not read.
-  const characters = [...text.slice(0, 2 * width + 2)];
-  if (characters.length <= width) return text;
-  return `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
 }
 
 /** Text of others in quotes, cut to a length that a message can hold. */
@@ -78,11 +75,11 @@ export function formatBytes(bytes: number): string {
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {
-    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, [...cell].length);
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, columnsOf(cell));
   }
   return rows.map((row) =>
     row
-      .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+      .map((cell, column) => (column === row.length - 1 ? cell : padTo(cell, widths[column] ?? 0)))
       .join('  ')
       .trimEnd(),
   );

@@ -129,8 +129,7 @@ async function run(): Promise<void> {
     return await presentBuild(followBuild(client, accepted.build_id, { appearsWithinMs, signal }), {
       progress: process.stderr,
       result: process.stdout,
-      color: process.stderr.isTTY && process.stderr.hasColors(),
-      unicode: true,
+      environment: process.env,
     });
   });
   const { image } = build;

@@ -1,8 +1,8 @@
-import { createLogUpdate } from 'log-update';
 import { isTerminal } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
 import { plain } from '../text.ts';
 import type { Update } from './follow.ts';
+import { isDrawable, openLive } from './live.ts';
 import { describeChange, describeEnd } from './report.ts';
 import { advance, renderView, type View } from './view.ts';
 
@@ -12,16 +12,15 @@ export interface Output {
   readonly progress: NodeJS.WriteStream;
   /** Stream for the result. */
   readonly result: NodeJS.WritableStream;
-  readonly color: boolean;
-  readonly unicode: boolean;
+  /** Says how to draw: TERM, NO_COLOR and the locale. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
 /** Shows a build for people and resolves with its end. */
 export async function presentBuild(updates: AsyncIterable<Update>, output: Output): Promise<BuildStatus> {
-  const { isTTY, columns, rows } = output.progress;
-  // Some pseudo-terminals have no size: nothing could be drawn on them.
-  const drawable = isTTY && columns > 0 && rows > 0;
-  const last = drawable ? await onTerminal(updates, output) : await asLines(updates, output);
+  const last = isDrawable(output.progress, output.environment)
+    ? await onTerminal(updates, output)
+    : await asLines(updates, output);
   output.result.write(`${describeEnd(last)}\n`);
   return last;
 }
@@ -40,26 +39,20 @@ export async function presentJson(updates: AsyncIterable<Update>, result: NodeJS
 }
 
 async function onTerminal(updates: AsyncIterable<Update>, output: Output): Promise<BuildStatus> {
-  const update = createLogUpdate(output.progress);
+  using live = openLive(output.progress, output.environment);
   let view: View | undefined;
   const draw = (notice?: string) => {
-    if (view === undefined) return;
-    update(
-      renderView(view, { columns: output.progress.columns, color: output.color, unicode: output.unicode }, notice),
-    );
+    const shown = view;
+    if (shown !== undefined) live.draw((screen) => renderView(shown, screen, notice));
   };
-  try {
-    return await lastBuild(
-      updates,
-      (build) => {
-        view = advance(view, build, Date.now());
-        draw();
-      },
-      draw,
-    );
-  } finally {
-    update.done();
-  }
+  return await lastBuild(
+    updates,
+    (build) => {
+      view = advance(view, build, Date.now());
+      draw();
+    },
+    draw,
+  );
 }
 
 async function asLines(updates: AsyncIterable<Update>, output: Output): Promise<BuildStatus> {

@@ -1,10 +1,9 @@
-import type { GuestReport } from '../api/event.ts';
 import type { ImageResult } from '../api/image-result.ts';
-import type { BuildStatus, Status } from '../api/status.ts';
-import { formatBytes, formatSeconds, plain, someOf, table, truncate } from '../text.ts';
+import type { BuildStatus } from '../api/status.ts';
+import { formatBytes, formatSeconds, plain, someOf, table } from '../text.ts';
 import { percent, stepFraction } from './view.ts';
 
-/** A build in plain lines: its news since the last look, its end, and tables of many builds. */
+/** A build in plain lines: its news since the last look, and its end. */
 
 /**
  * The lines about news: state, step, message, every tenth of a step, and new lines of the log. Empty when nothing is
@@ -88,45 +87,3 @@ const advice = {
   upstream: 'a fault of a server that the build depends on.',
   service: 'a fault of the service: its operator has to look.',
 } as const;
-
-/** `worker-1 (vm with KVM)`, with the reason where it is slow. */
-function describeWorker({ name, guest }: Status['workers'][number]): string {
-  return guest === undefined ? plain(name) : `${plain(name)} (${plain(describeGuest(guest))})`;
-}
-
-function describeGuest({ kind, accelerator, reason }: GuestReport): string {
-  if (accelerator === null) return kind;
-  return accelerator === 'kvm' ? `${kind} with KVM` : `${kind} without KVM: ${truncate(reason, 120)}`;
-}
-
-/** The whole status, for people. */
-export function describeStatus(status: Status): string {
-  const { broker } = status;
-  const queue = broker.queue_depth === null ? 'queue depth unknown' : `${broker.queue_depth} in the queue`;
-  const dropped = broker.dropped ? `, ${broker.dropped} dropped by RabbitMQ` : '';
-  const buried = broker.buried ? `, ${broker.buried} given up` : '';
-  const lines = [
-    `Image Builder ${status.version}: ${status.status}`,
-    broker.reachable
-      ? `RabbitMQ: reachable, ${queue}${dropped}${buried}`
-      : `RabbitMQ: out of reach${broker.message === undefined ? '' : `, ${plain(broker.message)}`}; what follows is the last that is known`,
-    `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map(describeWorker).join(', ')}`,
-  ];
-  const builds = [...status.running, ...status.queued, ...status.finished];
-  if (builds.length === 0) return [...lines, 'No builds.'].join('\n');
-  const rows = builds.map((build) => [
-    build.build_id,
-    plain(String(build.ticket_id)),
-    build.cancelling ? 'cancelling' : build.state,
-    build.step ?? '',
-    percent(build.progress),
-    formatSeconds(build.elapsed_seconds),
-    plain(build.worker ?? ''),
-    plain(build.error?.message ?? build.image?.location ?? build.message),
-  ]);
-  return [
-    ...lines,
-    '',
-    ...table([['BUILD', 'TICKET', 'STATE', 'STEP', ' DONE', 'TIME', 'WORKER', 'MESSAGE'], ...rows]),
-  ].join('\n');
-}

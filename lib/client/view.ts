@@ -1,7 +1,10 @@
 import { styleText } from 'node:util';
 import { type BuildStep, buildSteps } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
-import { formatSeconds, plain, truncate } from '../text.ts';
+import { formatSeconds, plain } from '../text.ts';
+import { truncate } from '../width.ts';
+import { headingOf } from './heading.ts';
+import type { Screen } from './live.ts';
 
 /** The view of a running build in a terminal: a line per step with a bar, and the tail of the log. */
 
@@ -12,14 +15,9 @@ export interface View {
   readonly seenMs: number;
 }
 
-export interface Screen {
-  readonly columns: number;
-  readonly color: boolean;
-  /** False: only ASCII. */
-  readonly unicode: boolean;
-}
-
 const logLines = 6;
+/** Lines of the log that are shown rather than steps that are over or to come. */
+const leastLogLines = 2;
 const barWidth = 24;
 
 /** The view after one more look at the build. A new attempt begins from the first step. */
@@ -30,27 +28,47 @@ export function advance(view: View | undefined, build: BuildStatus, nowMs: numbe
   return { build, stepsSeenMs, seenMs: nowMs };
 }
 
-/** The text of a view. `notice` is a line about the connection. */
+/**
+ * The text of a view: no line is wider than the screen, and one row stays free. Where rows are few, lines of the log go
+ * first, then steps far from the current one. `notice` is a line about the connection.
+ */
 export function renderView(view: View, screen: Screen, notice?: string): string {
   const { build } = view;
   const style = painter(screen.color);
-  const attempt = build.attempt > 1 ? `  attempt ${build.attempt}` : '';
-  const state = build.cancelling ? 'cancelling' : build.state;
-  const heading = `Build ${build.build_id}  ticket ${plain(String(build.ticket_id))}  ${state}${attempt}`;
-  const lines = [style('bold', truncate(heading, screen.columns))];
-  for (const step of buildSteps) lines.push(stepLine(view, step, screen));
-  lines.push(
+  const tail = [
     fit(
       `  ${'total'.padEnd(9)}${bar(build.progress, screen)} ${percent(build.progress)}  ${formatSeconds(build.elapsed_seconds)}`,
       screen,
     ),
-  );
-  if (build.step === null && build.message !== '') lines.push(fit(`  ${plain(build.message)}`, screen));
-  for (const line of (build.log_tail ?? []).slice(-logLines)) {
-    lines.push(style('dim', fit(`  ${screen.unicode ? '│' : '|'} ${plain(line)}`, screen)));
-  }
-  if (notice !== undefined) lines.push(style('yellow', fit(`  ${plain(notice)}; waiting`, screen)));
-  return lines.join('\n');
+    ...(build.step === null && build.message !== '' ? [fit(`  ${plain(build.message)}`, screen)] : []),
+  ];
+  const notices = notice === undefined ? [] : [style('yellow', fit(`  ${plain(notice)}; waiting`, screen))];
+  const log = (build.log_tail ?? []).slice(-logLines);
+  const heading = headingOf(build, screen.columns, cutMark(screen));
+  const room = screen.rows - 1 - tail.length - notices.length;
+  const whole = heading.full.length + buildSteps.length + Math.min(leastLogLines, log.length) <= room;
+  const headingLines = (whole ? heading.full : [heading.short]).map((line) => style('bold', fit(line, screen)));
+  const left = room - headingLines.length;
+  const steps = stepsAround(build.step, left - Math.min(leastLogLines, log.length));
+  const shownLog = log.slice(log.length - Math.max(0, Math.min(log.length, left - steps.length)));
+  const lines = [
+    ...headingLines,
+    ...steps.map((step) => stepLine(view, step, screen)),
+    ...tail,
+    ...shownLog.map((line) => style('dim', fit(`  ${screen.unicode ? '│' : '|'} ${plain(line)}`, screen))),
+    ...notices,
+  ];
+  // On the smallest screens the end is worth the most.
+  return lines.slice(-Math.max(1, screen.rows - 1)).join('\n');
+}
+
+/** So many of the steps, but at least one, with the current one among them. */
+function stepsAround(current: BuildStep | null, count: number): readonly BuildStep[] {
+  const shown = Math.max(1, Math.min(buildSteps.length, count));
+  const at = current === null ? 0 : buildSteps.indexOf(current);
+  const before = Math.min(1, shown - 1);
+  const start = Math.max(0, Math.min(at - before, buildSteps.length - shown));
+  return buildSteps.slice(start, start + shown);
 }
 
 function stepLine(view: View, step: BuildStep, screen: Screen): string {
@@ -66,9 +84,9 @@ function stepLine(view: View, step: BuildStep, screen: Screen): string {
       .find((time) => time !== undefined);
     const seen = stepsSeenMs[step];
     const took = seen === undefined ? '' : formatSeconds(((next ?? seenMs) - seen) / 1000);
-    return `${style('green', screen.unicode ? '✓' : '+')} ${name}${took}`.trimEnd();
+    return `${style('green', screen.unicode ? '✓' : '+')} ${fit(`${name}${took}`.trimEnd(), screen, 2)}`;
   }
-  if (index > at) return style('dim', `  ${step}`);
+  if (index > at) return style('dim', fit(`  ${step}`, screen));
   if (build.state === 'failed' || build.state === 'cancelled') {
     return `${style('red', screen.unicode ? '✗' : 'x')} ${fit(`${name}${plain(build.message)}`, screen, 2)}`;
   }
@@ -94,8 +112,13 @@ function bar(fraction: number, screen: Screen): string {
   return `[${(done ?? '').repeat(full)}${(open ?? '').repeat(barWidth - full)}]`;
 }
 
-function fit(text: string, screen: Screen, indent = 0): string {
-  return truncate(text, screen.columns - indent);
+function fit(text: string, { columns, unicode }: Screen, indent = 0): string {
+  return truncate(text, columns - indent, cutMark({ unicode }));
+}
+
+/** The sign in place of what was cut off. */
+export function cutMark({ unicode }: Pick<Screen, 'unicode'>): string {
+  return unicode ? '…' : '~';
 }
 
 type Style = 'bold' | 'dim' | 'green' | 'red' | 'cyan' | 'yellow';

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { onAbort, orAborted, pause, waitFor } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
+import { collectLines } from '../exec.ts';
 import type { Log } from '../log.ts';
 import { type Backoff, backoffMs } from '../retry.ts';
 import { accepts } from './socket.ts';
@@ -39,6 +40,8 @@ export interface FunctionProcessOptions {
   readonly workingDirectory: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly runtimeDirectory: string;
+  /** Gets each line that the function writes to standard error. Without it, they go to this process's own. */
+  readonly onLine?: ((line: string) => void) | undefined;
   readonly log: Log;
 }
 
@@ -148,19 +151,21 @@ export function startFunctionProcess(options: FunctionProcessOptions): FunctionP
 function spawn(options: FunctionProcessOptions, socketPath: string) {
   const inspect = process.execArgv.filter((option) => option.startsWith('--inspect'));
   const command = [process.execPath, ...inspect, options.entryPoint, options.handler];
-  return execa('setpriv', ['--pdeathsig', 'TERM', '--', ...command], {
+  const child = execa('setpriv', ['--pdeathsig', 'TERM', '--', ...command], {
     cwd: options.workingDirectory,
     env: { ...options.environment, LISTEN_SOCKET: socketPath },
     extendEnv: false,
     stdin: 'ignore',
     stdout: 'inherit',
-    stderr: 'inherit',
+    stderr: options.onLine === undefined ? 'inherit' : 'pipe',
     buffer: false,
     reject: false,
     detached: true,
     cleanup: false,
     forceKillAfterDelay: false,
   });
+  if (options.onLine !== undefined) collectLines(child.stderr, options.onLine);
+  return child;
 }
 
 /** True once a connection is accepted, false when the child has ended or the time is up. */

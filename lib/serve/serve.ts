@@ -44,6 +44,8 @@ export interface ServeOptions {
   readonly authorize: (authorization: string | undefined) => void;
   /** The reason why functions that run cannot do their work, for `/healthz`; null: none. Default: none. */
   readonly hindrance?: () => string | null;
+  /** Gets each line that a function writes to standard error. Without it, they go to this process's own. */
+  readonly onLine?: ((line: string) => void) | undefined;
   readonly log: Log;
   /** Aborting it ends a start that is still under way. */
   readonly signal?: AbortSignal;
@@ -107,6 +109,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
       workingDirectory: stack.directory,
       environment: functionEnvironment(definition, url, runtime.wakeSocket),
       runtimeDirectory: runtime.path,
+      onLine: options.onLine,
       log: functionLog,
     });
     const served: ServedFunction = { definition, process, slots: createSlots(definition.maximumInflight), calls: 0 };

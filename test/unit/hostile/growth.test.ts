@@ -61,6 +61,7 @@ import { parseRetryAfter } from '#lib/http/failure.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
+import { describeLogLine } from '#lib/log-line.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
 import { decodeJob } from '#lib/queue/job.ts';
 import { decodeRecord } from '#lib/queue/record.ts';
@@ -71,7 +72,8 @@ import { parseGoDuration } from '#lib/serve/duration.ts';
 import { endToEnd } from '#lib/serve/headers.ts';
 import { findRoute } from '#lib/serve/routes.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
-import { lineAfter, plain, table, trimEndOf, truncate, upTo } from '#lib/text.ts';
+import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
+import { columnsOf, truncate } from '#lib/width.ts';
 import { boundLines, boundText, toErrorReport } from '#lib/worker/event-limits.ts';
 import { parseBody } from '../../../template/node24-ts/body.ts';
 import { findGrowth, type Growing } from './growth.ts';
@@ -154,8 +156,19 @@ const parsers: readonly Growing[] = [
   { name: 'the end of a log', run: (text) => lastLines(text, 20) },
   {
     name: 'text',
-    run: (text) => [plain(text), truncate(text, 20), trimEndOf(text, ' /'), upTo(text, '=', ':'), lineAfter(text, 'x')],
+    run: (text) => [
+      plain(text),
+      truncate(text, 20),
+      columnsOf(text),
+      trimEndOf(text, ' /'),
+      upTo(text, '=', ':'),
+      lineAfter(text, 'x'),
+    ],
     frames: [['\x1b', '']],
+  },
+  {
+    name: 'a line of the log',
+    run: (text) => describeLogLine(JSON.stringify({ message: text, error: text, x: [text] })),
   },
   { name: 'a table', run: (text) => table([[text, text]]) },
   { name: 'URLs', run: (text) => safeUrl(text), frames: [['http://x/', '']] },
