@@ -85,5 +85,11 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     log,
   });
   const kept = opened.move();
-  return { worker, log, execTimeoutMs: workerSettings.execTimeoutMs, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return {
+    worker,
+    passOn: wake.passOn,
+    log,
+    execTimeoutMs: workerSettings.execTimeoutMs,
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }

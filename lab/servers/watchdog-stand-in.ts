@@ -1,31 +1,35 @@
-import { spawn } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
-import { createServer, request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 
 /**
- * A stand-in for OpenFaaS's of-watchdog, which cannot be had in every laboratory. Only for tests of our image: it
- * behaves in mode http as of-watchdog 0.11.6 was seen to, with the same environment variables, and no more.
+ * A stand-in for OpenFaaS's of-watchdog, which cannot be had in every laboratory. Only for tests of our image: it does
+ * in mode http what pkg/watchdog.go and executor/http_runner.go of of-watchdog 0.11 do, with the same environment
+ * variables, and no more.
  *
  * - starts `fprocess`, split at spaces, without a shell, and ends with 1 when that fails
- * - passes calls to `port` (8080) on to `upstream_url`; 429 beyond `max_inflight`; 504 after `exec_timeout`
- * - .lock in the folder for temporary files and `/_/health` show that it is up
+ * - passes calls to `port` (8080) on to `upstream_url`; an empty 500 where nobody listens there; 429 beyond
+ *   `max_inflight`; 504 after `exec_timeout`
+ * - reads an answer whole before it sends any of it, unless its caller asks for a stream of events. Where an answer is
+ *   cut off, it sends the part as though it were all
+ * - `/_/health` shows whether `.lock` is in the folder for temporary files. It writes the file as soon as it listens,
+ *   unless `suppress_lock` leaves that to the function
  * - SIGTERM: passed to the function at once; the lock goes and health is 503; calls are passed on for
- *   `healthcheck_interval` more; then no more connections, the calls in flight end, exit code 0
+ *   `healthcheck_interval` more; then no more connections, the calls in flight end, exit code 0. The function is killed
+ *   then, as the end of a container's first process kills the others
  */
 
-const lockFile = join(tmpdir(), '.lock');
 const environment = process.env;
+const lockFile = `${environment.TMPDIR || '/tmp'}/.lock`;
 const upstream = new URL(environment.upstream_url ?? 'http://127.0.0.1:3000');
 const maximumInFlight = Number(environment.max_inflight ?? 0);
 const execTimeoutMs = milliseconds(environment.exec_timeout ?? '30s');
 const healthcheckIntervalMs = milliseconds(environment.healthcheck_interval ?? environment.write_timeout ?? '30s');
 let inFlight = 0;
-let healthy = true;
+let accepting = true;
 
 const [file = '', ...args] = (environment.fprocess ?? '').split(' ');
-const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+const child: ChildProcess = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
 child.on('error', (error) => end(1, `the function cannot be started: ${error.message}`));
 child.on('exit', (code, signal) => {
   if (code !== 0) end(1, `the function has ended: ${signal ?? code}`);
@@ -33,7 +37,7 @@ child.on('exit', (code, signal) => {
 
 const server = createServer((incoming, answer) => {
   if (incoming.url === '/_/health') {
-    answer.writeHead(healthy ? 200 : 503).end();
+    answer.writeHead(accepting && existsSync(lockFile) ? 200 : 503).end();
     return;
   }
   if (maximumInFlight > 0 && inFlight >= maximumInFlight) {
@@ -44,29 +48,58 @@ const server = createServer((incoming, answer) => {
   answer.once('close', () => {
     inFlight -= 1;
   });
+  passOn(incoming, answer);
+});
+
+function passOn(incoming: IncomingMessage, answer: ServerResponse): void {
   const { method, url, headers } = incoming;
   const outgoing = request({ host: upstream.hostname, port: upstream.port, method, path: url, headers, agent: false });
+  let begun = false;
   const timer = setTimeout(() => {
-    if (!answer.headersSent) answer.writeHead(504, { 'X-OpenFaaS-Internal': 'of-watchdog' }).end();
+    if (!begun) answer.writeHead(504, { 'X-OpenFaaS-Internal': 'of-watchdog' }).end();
     outgoing.destroy();
   }, execTimeoutMs);
   outgoing.on('response', (response) => {
-    answer.writeHead(response.statusCode ?? 500, response.headers);
-    response.on('error', () => answer.destroy()).pipe(answer);
+    begun = true;
+    if (/^text\/event-stream|^application\/x-ndjson/.test(headers.accept ?? '')) {
+      answer.writeHead(response.statusCode ?? 500, response.headers);
+      response.on('error', () => answer.destroy()).pipe(answer);
+    } else {
+      void sendWhole(response, answer);
+    }
   });
   outgoing.on('error', () => {
-    if (!answer.headersSent) answer.writeHead(500).end();
+    if (!begun && !answer.headersSent) answer.writeHead(500, { 'X-OpenFaaS-Internal': 'of-watchdog' }).end();
   });
   answer.once('close', () => {
     clearTimeout(timer);
     if (!answer.writableFinished) outgoing.destroy();
   });
   incoming.pipe(outgoing);
+}
+
+async function sendWhole(response: IncomingMessage, answer: ServerResponse): Promise<void> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of response) chunks.push(chunk);
+  } catch {
+    // An answer that was cut off: the part that has come is sent.
+  }
+  const body = Buffer.concat(chunks);
+  const { 'transfer-encoding': _, ...headers } = response.headers;
+  answer.writeHead(response.statusCode ?? 500, headers);
+  // Go closes a connection on which it has sent less than the content-length says.
+  const missing = answer.req.method !== 'HEAD' && Number(headers['content-length'] ?? 0) > body.length;
+  if (missing) answer.write(body, () => answer.destroy());
+  else answer.end(body);
+}
+
+server.listen(Number(environment.port ?? 8080), () => {
+  if (environment.suppress_lock !== 'true') writeFileSync(lockFile, '');
 });
-server.listen(Number(environment.port ?? 8080), () => writeFileSync(lockFile, ''));
 
 process.on('SIGTERM', () => {
-  healthy = false;
+  accepting = false;
   rmSync(lockFile, { force: true });
   child.kill('SIGTERM');
   setTimeout(() => server.close(() => end(0, 'every call has ended')), healthcheckIntervalMs);
@@ -74,6 +107,7 @@ process.on('SIGTERM', () => {
 
 function end(code: number, message: string): never {
   process.stderr.write(`watchdog stand-in: ${message}\n`);
+  child.kill('SIGKILL');
   process.exit(code);
 }
 

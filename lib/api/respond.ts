@@ -20,7 +20,8 @@ export async function respond(answer: Answer, log: Log, work: () => Promise<unkn
 
 /** Answers a call with an error, and logs it. */
 export function refuse(answer: Answer, log: Log, error: ImageBuilderError): Problem {
-  if (error.fault === 'request') log.info('a call was refused', { code: error.code, reason: error.message });
+  if (error.fault === 'request' || error.code === 'worker.stopping')
+    log.info('a call was refused', { code: error.code, reason: error.message });
   else log.error('a call failed', { code: error.code, error });
   answer.status(error.status);
   answer.headers({

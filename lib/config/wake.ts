@@ -16,6 +16,12 @@ export const wakeSettings = {
     '',
     'Path of a Unix socket through which `build-image` wakes a worker, instead of through the network. `imagebuilder serve` sets it.',
   ),
+  wakeAnswer: setting(
+    'IMAGEBUILDER_WAKE_ANSWER',
+    z.enum(['early', 'late']),
+    'early',
+    'When a worker answers a wake that came through the OpenFaaS gateway: `early`, before it builds, so that the call holds up no other asynchronous call; or `late`, when its builds have ended, so that OpenFaaS Pro can scale by the calls that are on.',
+  ),
 } as const satisfies Declarations;
 
 export type WakeSettings = SettingsOf<typeof wakeSettings>;

@@ -2,11 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { parseGoDuration } from '../../template/node24-ts/duration.ts';
 import type { BodyLimits } from '../../template/node24-ts/read-body.ts';
 import { allSettings } from '../config/load.ts';
 import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
 import { type CronSchedule, parseCron } from './cron.ts';
-import { parseGoDuration } from './duration.ts';
 import { substitute } from './substitution.ts';
 
 /** One function of stack.yml, as far as the gateway needs it. */
@@ -160,7 +160,8 @@ async function readYaml(
 ): Promise<unknown> {
   try {
     const text = await readFile(file, 'utf8');
-    return parse(substituting ? substitute(text, environment) : text, { schema: 'failsafe', merge: true });
+    const whole = substituting ? substitute(text, inDoubleQuotes(environment)) : text;
+    return parse(whole, { schema: 'failsafe', merge: true });
   } catch (error) {
     if (error instanceof YAMLParseError) {
       throw new ImageBuilderError('config.invalid', `${file} is not YAML: ${error.message.split('\n')[0]}`, {
@@ -173,6 +174,16 @@ async function readYaml(
     const reason = isNodeError(error) && error.code === 'ENOENT' ? 'it does not exist' : String(error);
     throw new ImageBuilderError('config.invalid', `${file} cannot be read: ${reason}`, { cause: error });
   }
+}
+
+/**
+ * The values as they must stand in YAML's double quotes, where stack.yml has most of them. The environment of a function
+ * does not depend on that, since the environment itself is laid over what is read here.
+ */
+function inDoubleQuotes(environment: Readonly<Record<string, string | undefined>>) {
+  return Object.fromEntries(
+    Object.entries(environment).map(([name, value]) => [name, value?.replaceAll(/["\\]/g, '\\$&')]),
+  );
 }
 
 function check<Schema extends z.ZodType>(schema: Schema, value: unknown, file: string): z.output<Schema> {

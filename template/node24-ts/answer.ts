@@ -16,10 +16,16 @@ export interface AnswerHead {
 
 /**
  * Sends `value` as `Handler` in function.ts describes. Throws where it cannot be sent; as long as
- * `response.headersSent` is false another answer is still possible.
+ * `response.headersSent` is false another answer is still possible. A stream without a content-length that ends within
+ * `collectBytes` goes out whole, with one.
  */
-export async function sendAnswer(response: ServerResponse, head: AnswerHead, value: unknown): Promise<void> {
-  if (isAsyncIterable(value)) return sendStream(response, head, value);
+export async function sendAnswer(
+  response: ServerResponse,
+  head: AnswerHead,
+  value: unknown,
+  { collectBytes = 0 }: { readonly collectBytes?: number } = {},
+): Promise<void> {
+  if (isAsyncIterable(value)) return sendStream(response, head, value, collectBytes);
   const [body, contentType] = encode(value);
   const status = head.status ?? (value === undefined ? 204 : 200);
   response.statusCode = status;
@@ -66,7 +72,12 @@ export async function sendProblemAndDiscard(
 }
 
 /** The head goes out with the first chunk, so that a source that fails before it can still become a proper error. */
-async function sendStream(response: ServerResponse, head: AnswerHead, source: AsyncIterable<unknown>): Promise<void> {
+async function sendStream(
+  response: ServerResponse,
+  head: AnswerHead,
+  source: AsyncIterable<unknown>,
+  collectBytes: number,
+): Promise<void> {
   const stream = source instanceof Readable ? source : Readable.from(source);
   const status = head.status ?? 200;
   let callerLeft = response.closed;
@@ -91,12 +102,34 @@ async function sendStream(response: ServerResponse, head: AnswerHead, source: As
   }
   const length = head.headers.get('content-length');
   try {
-    // A source that fails destroys the response and with it the connection, which shows the caller that the answer is
-    // incomplete.
-    await (length === undefined ? pipeline(stream, response) : pipeline(stream, exactly(Number(length)), response));
+    // A source that fails destroys the response and with it the connection, which shows a caller who is connected to
+    // this process that the answer is incomplete.
+    if (length !== undefined) await pipeline(stream, exactly(Number(length)), response);
+    else if (collectBytes === 0) await pipeline(stream, response);
+    else await sendCollected(response, stream, collectBytes);
   } catch (error) {
     if (!callerLeft) throw error;
   }
+}
+
+/** Sends a stream of at most `most` bytes whole, with its content-length; of a longer one, what comes as it comes. */
+async function sendCollected(response: ServerResponse, stream: Readable, most: number): Promise<void> {
+  const chunks: Buffer[] = [];
+  const iterator = (stream as AsyncIterable<string | Uint8Array>)[Symbol.asyncIterator]();
+  for (let size = 0; size <= most; size += chunks.at(-1)?.length ?? 0) {
+    const { done, value } = await iterator.next();
+    if (done === true) {
+      response.setHeader('content-length', size);
+      response.end(Buffer.concat(chunks));
+      return;
+    }
+    chunks.push(Buffer.from(value));
+  }
+  const rest = { [Symbol.asyncIterator]: () => iterator };
+  await pipeline(async function* () {
+    yield Buffer.concat(chunks);
+    yield* rest;
+  }, response);
 }
 
 /** With another number of bytes than promised, the next answer on this connection would begin at the wrong place. */

@@ -33,12 +33,14 @@ export function createEvent(request: IncomingMessage, rawBody: Buffer): Function
 export function createContext(
   stopping: AbortSignal,
   disconnected: AbortSignal,
+  answerNow: FunctionContext['answerNow'],
 ): { readonly context: FunctionContext; readonly head: () => AnswerHead } {
   let status: number | undefined;
   const headers = new Map<string, string>();
   const context: FunctionContext = {
     stopping,
     disconnected,
+    answerNow,
     status(code) {
       if (!Number.isInteger(code) || code < 200 || code > 599) {
         throw new RangeError(`${code} is not the status of an answer: it must be a whole number from 200 to 599`);

@@ -29,6 +29,13 @@ export interface FunctionContext {
    * header.
    */
   headers(values: Readonly<Record<string, string>>): FunctionContext;
+  /**
+   * Sends `value` as the answer at once, with the status and headers set so far, while the handler goes on. The call
+   * counts for max_inflight until the handler ends, and the function waits for that before it stops. The watchdog knows
+   * nothing of it: after SIGTERM such a handler has healthcheck_interval, and no longer. The value that it returns then
+   * goes nowhere, an error of it into the log.
+   */
+  answerNow(value: unknown): Promise<void>;
   /** Aborted when the function has to stop (SIGTERM): finish or hand back, soon. */
   readonly stopping: AbortSignal;
   /** Aborted when the caller has gone away before the answer, or a time limit in front of us has cut the call. */
@@ -38,16 +45,19 @@ export interface FunctionContext {
 /**
  * The function of a handler module. It may return any of these: a string goes out as text/plain, a Buffer or Uint8Array
  * as application/octet-stream, a Readable or async iterable of such is streamed, anything else as JSON; undefined is an
- * empty answer. A content-type set by `context.headers` wins. Headers go out with the first chunk of a stream; one that
- * fails later cuts the connection, so that no caller takes a part for the whole. An error becomes a 500 problem that
- * reveals nothing of it.
+ * empty answer. A content-type set by `context.headers` wins. An error becomes a 500 problem that reveals nothing of it.
+ *
+ * A stream that fails after its first chunk cuts the connection. Behind the watchdog, a failure within the first MiB is
+ * a 500 problem, and the answer has a content-length where the stream ends within it. Of a longer stream the watchdog
+ * passes on what has come, and the caller sees that something is missing only if the handler has set a content-length:
+ * set it wherever the length is known.
  */
 export type Handler = (event: FunctionEvent, context: FunctionContext) => unknown;
 
 /** The exports of a handler module. */
 export interface HandlerModule {
   readonly default: Handler;
-  /** Called once before the function listens. Where it throws, the function ends with exit code 2 and the error's message. */
+  /** Called once before the first call. Where it throws, the function ends with exit code 2 and the error's message. */
   readonly start?: () => Promise<void>;
   /** Called once when the last call in flight has ended after SIGTERM: close connections here. */
   readonly close?: () => Promise<void>;

@@ -8,6 +8,7 @@ import type { Handler } from './function.ts';
 import { log } from './log.ts';
 import { ProblemError } from './problem.ts';
 import { type BodyLimits, isTooLarge, readBody } from './read-body.ts';
+import { collectedBytes, type Watchdog } from './watchdog.ts';
 
 /** The HTTP server around a handler, and its shutdown. */
 
@@ -16,6 +17,8 @@ export interface ServerOptions {
   readonly body: BodyLimits;
   /** Calls at a time beyond which more are refused with 429; 0 means any number. */
   readonly maximumInFlight: number;
+  /** The watchdog whose calls these are; undefined where callers connect to this process. */
+  readonly watchdog: Watchdog | undefined;
 }
 
 export interface FunctionServer {
@@ -34,7 +37,7 @@ const bodyMemoryBytes = 32 * 1024 * 1024;
 
 /** Makes a server that is not listening yet. */
 export function createFunctionServer(handler: Handler, options: ServerOptions): FunctionServer {
-  const { body: limits, maximumInFlight } = options;
+  const { body: limits, maximumInFlight, watchdog } = options;
   const stop = new AbortController();
   const exchanges = new Set<Promise<void>>();
   let calls = 0;
@@ -79,9 +82,15 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
       if (!response.writableFinished) disconnect.abort();
     });
     const event = createEvent(request, body);
-    const { context, head } = createContext(stop.signal, disconnect.signal);
+    const send = (value: unknown) =>
+      sendAnswer(response, head(), value, { collectBytes: watchdog === undefined ? 0 : collectedBytes(event.headers) });
+    let early: Promise<void> | undefined;
+    const { context, head } = createContext(stop.signal, disconnect.signal, (value) => {
+      early ??= send(value);
+      return early;
+    });
     const value = await handler(event, context);
-    await sendAnswer(response, head(), value);
+    await (early ?? send(value));
   };
 
   // joinDuplicateHeaders: Node drops the second of most headers otherwise, and with it the one added by a proxy in
@@ -133,6 +142,7 @@ async function answerError(request: IncomingMessage, response: ServerResponse, e
     call_id: request.headers['x-call-id'],
     error: error instanceof Error ? error : String(error),
   });
+  if (response.writableEnded) return; // The answer is whole, and went out before the error.
   if (response.headersSent || response.closed) {
     response.destroy(); // An answer cut short must not look like a whole one.
     return;

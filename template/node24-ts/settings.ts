@@ -1,4 +1,5 @@
 import type { BodyLimits } from './read-body.ts';
+import { readWatchdog, type Watchdog } from './watchdog.ts';
 
 /** The template's own environment variables. Handlers have their own. */
 
@@ -7,8 +8,7 @@ export interface Settings {
   readonly listen: { readonly port: number; readonly host: string } | { readonly path: string };
   readonly body: BodyLimits;
   readonly maximumInFlight: number;
-  /** Time after SIGTERM in which new connections are still taken. */
-  readonly stopDelayMs: number;
+  readonly watchdog: Watchdog | undefined;
 }
 
 const MiB = 1024 * 1024;
@@ -19,7 +19,7 @@ const MiB = 1024 * 1024;
  * - `BODY_STALL_SECONDS`: longest pause within a body, default 10
  * - `BODY_TIMEOUT_SECONDS`: longest time for a whole body, default 30
  * - `max_inflight`: the watchdog's own variable: calls at a time, default 0, any number
- * - `STOP_DELAY_SECONDS`: how long after SIGTERM new connections are still taken, default 0
+ * - `suppress_lock`, `healthcheck_interval`: the watchdog's own variables, see watchdog.ts
  *
  * Throws an Error that names the variable at fault.
  */
@@ -40,6 +40,6 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       totalMs: wholeNumber('BODY_TIMEOUT_SECONDS', 30, 3_600, 1) * 1_000,
     },
     maximumInFlight: wholeNumber('max_inflight', 0),
-    stopDelayMs: wholeNumber('STOP_DELAY_SECONDS', 0, 3_600) * 1_000,
+    watchdog: readWatchdog(environment),
   };
 }

@@ -123,7 +123,7 @@ function run(docker: Docker): void {
   });
 
   test('SIGTERM: the call in flight is answered, later ones too while the gateway may not know, and it exits with 0', async () => {
-    const container = await start('function');
+    const container = await start('function', [...hardened, '--env=healthcheck_interval=6s']);
     const slow = call(container, '/slow');
     while (!(await logs(container)).includes('slow call begun')) await sleep(100);
     await docker.run(['kill', '--signal', 'TERM', container]);
@@ -132,7 +132,20 @@ function run(docker: Docker): void {
     assert.is((await call(container, '/_/health')).status, 503);
     assert.equal(await slow, { status: 200, text: 'finished' });
     assert.is((await docker.run(['wait', container])).stdout.trim(), '0', await logs(container));
+    assert.match(await logs(container), '"closed"', 'close() of the handler has had its time');
     await docker.run(['rm', container]);
+  });
+
+  test('it answers without a folder for temporary files too, as faas-cli local-run starts it', async () => {
+    const args = ['run', '--detach', '--network=none', '--read-only', 'function'];
+    const container = (await docker.run(args)).stdout.trim();
+    while ((await call(container, '/codes')).status !== 200) {
+      const running = (await docker.run(['inspect', '--format', '{{.State.Running}}', container])).stdout.trim();
+      assert.is(running, 'true', await logs(container));
+      await sleep(100);
+    }
+    assert.match(await logs(container), 'lock file of the watchdog cannot be written');
+    await docker.run(['rm', '--force', container]);
   });
 
   test('status and build-image run in their images, hardened, and answer though no broker is there', async () => {

@@ -28,7 +28,7 @@ interface Context {
   broker: Broker;
   gateway: Listening;
   /** Paths and Authorization headers of the calls that the gateway got. */
-  wakes: { path: string | undefined; authorization: string | undefined }[];
+  wakes: { path: string | undefined; authorization: string | undefined; prefer: unknown }[];
 }
 
 const test = suite<Context>('queue-api');
@@ -48,7 +48,8 @@ test.before(async (context) => {
   context.broker = await open(context.rabbitmq);
   context.wakes = [];
   const gateway = createServer((request, response) => {
-    context.wakes.push({ path: request.url, authorization: request.headers.authorization });
+    const { authorization, prefer } = request.headers;
+    context.wakes.push({ path: request.url, authorization, prefer });
     response.writeHead(202).end();
   });
   context.gateway = await listen(gateway);
@@ -88,6 +89,7 @@ async function call(handler: Handler, options: CallOptions) {
     },
     stopping: new AbortController().signal,
     disconnected: new AbortController().signal,
+    answerNow: async () => {},
   };
   const body = await handler(event, context);
   return { status: code ?? 200, headers, body };
@@ -97,7 +99,7 @@ const everybody = createCallers({ token: null, tokenHolders: [] });
 const holders = createCallers({ token: 'sesame', tokenHolders: [] });
 
 function build({ broker, gateway }: Context, token: string | null = null): Handler {
-  const wake = createWake({ gatewayUrl: gateway.url, wakeSocket: '', log });
+  const wake = createWake({ gatewayUrl: gateway.url, wakeSocket: '', wakeAnswer: 'early', log });
   const callers = createCallers({ token, tokenHolders: [] });
   return buildImage({ broker, log, callers, publicUrl: 'http://builder.example.org', wake: wake.send });
 }
@@ -208,7 +210,11 @@ test('a valid request is answered 202, its job is in the queue, its event is sen
   await taken?.drop();
   assert.is(context.broker.ledger.get(accepted.build_id)?.state, 'queued');
   await until('the wake', () => context.wakes.length > 0);
-  assert.equal(context.wakes[0], { path: '/async-function/build-worker', authorization: undefined });
+  assert.equal(context.wakes[0], {
+    path: '/async-function/build-worker',
+    authorization: undefined,
+    prefer: 'respond-async',
+  });
 });
 
 test('50 submissions of the same request at once make one build', async (context) => {

@@ -122,12 +122,16 @@ test('every test that docs/guarantees.md names by its title is in the file that 
   assert.equal(missing, []);
 });
 
-test('no blank line cuts a table in two', () => {
-  const cut = pages.filter(({ text }) => /\n\n\|.*\n(?!\| ?:?-)/.test(text));
-  assert.equal(
-    cut.map(({ path }) => path),
-    [],
-  );
+test('git ignores every file that a page has its readers write in the repository', async () => {
+  const ignored = (await readFile(join(root, '.gitignore'), 'utf8')).split('\n').filter((line) => line.startsWith('/'));
+  const strewn: string[] = [];
+  for (const { path, text } of pages) {
+    const scripts = text.split('```').filter((part, index) => index % 2 === 1 && part.startsWith('sh\n'));
+    for (const [, target = ''] of scripts.join().matchAll(/ > "?([^\s"$~/&][^\s"&]*)/g)) {
+      if (!ignored.some((line) => `/${target}`.startsWith(line))) strewn.push(`${path}: ${target}`);
+    }
+  }
+  assert.equal(strewn, []);
 });
 
 test('every page below docs/ is listed in docs/README.md', () => {

@@ -68,7 +68,6 @@ import { decodeRecord } from '#lib/queue/record.ts';
 import { toShortString } from '#lib/queue/short-string.ts';
 import { brokerText } from '#lib/queue/topology.ts';
 import { parseCron } from '#lib/serve/cron.ts';
-import { parseGoDuration } from '#lib/serve/duration.ts';
 import { endToEnd } from '#lib/serve/headers.ts';
 import { findRoute } from '#lib/serve/routes.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
@@ -76,6 +75,7 @@ import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
 import { columnsOf, truncate } from '#lib/width.ts';
 import { boundLines, boundText, toErrorReport } from '#lib/worker/event-limits.ts';
 import { parseBody } from '../../../template/node24-ts/body.ts';
+import { parseGoDuration } from '../../../template/node24-ts/duration.ts';
 import { findGrowth, type Growing } from './growth.ts';
 
 /** Every parser of what comes from images, guests, servers, tools, brokers and callers: work grows as its input does. */

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseGoDuration, requestedTimeoutMs } from '#lib/serve/duration.ts';
+import { requestedTimeoutMs } from '#lib/serve/duration.ts';
+import { parseGoDuration } from '../../../template/node24-ts/duration.ts';
 
 test("Go's durations and whole seconds are read", () => {
   const cases: [string, number][] = [

@@ -109,6 +109,22 @@ test("the operator's environment wins over environment_file, and that over the s
   assert.equal(functions[0]?.environment, { A: 'operator', B: 'file', C: 'stack', D: 'operator' });
 });
 
+test('a quotation mark or backslash in a variable neither breaks the file nor changes', async () => {
+  const text = (quote: string) => `
+functions:
+  worker:
+    lang: node24-ts
+    handler: ./functions/worker
+    labels: { project: "\${OS_PROJECT_NAME:-}" }
+    environment:
+      OS_PROJECT_NAME: ${quote}\${OS_PROJECT_NAME:-}${quote}
+`;
+  const value = 'the "fast" one, \\ and all';
+  const { labels, environment } = (await read(text('"'), { OS_PROJECT_NAME: value })).functions[0] ?? {};
+  assert.equal([{ ...labels }, environment?.OS_PROJECT_NAME], [{ project: value }, value]);
+  assert.is((await read(text("'"), { OS_PROJECT_NAME: value })).functions[0]?.environment.OS_PROJECT_NAME, value);
+});
+
 test('anchors and merge keys work', async () => {
   const { functions } = await read(
     `x-common: &common { A: common, B: common }\n${one('    environment:\n      <<: *common\n      B: own\n')}`,

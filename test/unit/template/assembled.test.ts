@@ -1,4 +1,4 @@
-import { access, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { access, cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { allSettings, loadConfig } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import { errorTable } from '#lib/errors.ts';
+import { exec } from '#lib/exec.ts';
 import { assemble, linkProductionDependencies, readStackFile } from '../../../lab/servers/assemble.ts';
 import { call, startFunction } from '../../../lab/servers/function.ts';
 
@@ -168,6 +169,27 @@ test('a handler’s imports are found in the assembled tree as in the repository
     const answer = await call(server.address, '/codes');
     assert.is(answer.body.toString(), String(Object.keys(errorTable).length));
   }
+});
+
+test('a function that faas-cli new makes from the template type-checks and runs, here and in the assembled tree', async () => {
+  const place = await mkdtemp(join(directory, 'new-'));
+  const repository = join(import.meta.dirname, '../../..');
+  const folder = join(place, 'hello');
+  // faas-cli new --lang node24-ts hello
+  await cp(join(repository, 'template/node24-ts/function'), folder, { recursive: true });
+  await symlink(join(repository, 'template'), join(place, 'template'));
+  const options = { typeRoots: [join(repository, 'node_modules/@types')], preserveSymlinks: true };
+  const project = { extends: join(repository, 'tsconfig.json'), compilerOptions: options, include: ['handler.ts'] };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(project));
+  await exec(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc'), '--project', folder]);
+  const context = await assemble('status', place, { handler: folder });
+  for (const options of [{ handler: join(folder, 'handler.ts') }, { index: join(context, 'index.ts'), cwd: context }]) {
+    await using server = await startFunction(options);
+    const answer = await call(server.address, '/there', { method: 'POST', body: 'x' });
+    assert.is(JSON.parse(answer.body.toString()).path, '/there');
+  }
+  const lock = JSON.parse(await readFile(join(folder, 'package-lock.json'), 'utf8'));
+  assert.equal(Object.keys(lock.packages), [''], 'npm ci works before there is a dependency');
 });
 
 for (const name of names) {

@@ -3,10 +3,12 @@ import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { Agent, type ClientRequest, request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { errorTable } from '#lib/errors.ts';
-import { call, type FunctionProcess, runFunction, startFunction } from '../../../lab/servers/function.ts';
+import { type Answer, call, type FunctionProcess, runFunction, startFunction } from '../../../lab/servers/function.ts';
+import { freePorts } from '../../../lab/servers/ports.ts';
 import { problems } from '../../../template/node24-ts/problem.ts';
 
 /** How a function starts, is left by its callers, stops, and fails to start. */
@@ -94,12 +96,77 @@ test('SIGTERM: a call goes on to its end when its caller has hung up', async () 
   assert.equal(messages, ['listening', 'waiting', 'disconnected', 'stopping', 'handed back', 'closed']);
 });
 
-test('STOP_DELAY_SECONDS: new calls are taken for a while after SIGTERM', async () => {
-  await using server = await startFunction({ handler, env: { STOP_DELAY_SECONDS: '1' } });
-  server.child.kill('SIGTERM');
-  await server.line('"message":"stopping"');
+/** The environment that the Dockerfile gives a function behind the watchdog, whose lock file is in `folder`. */
+const behindWatchdog = (folder: string) => ({ suppress_lock: 'true', healthcheck_interval: '2s', TMPDIR: folder });
+const isThere = (path: string) =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+test('behind the watchdog: a call that comes while the handler is loaded waits for it, and readiness is shown in time', async () => {
+  const folder = await mkdtemp(`${directory}/slow-`);
+  const [port = 0] = await freePorts(1);
+  await writeFile(`${folder}/.lock`, 'of a process that died in this pod');
+  await writeFile(
+    `${folder}/slow.ts`,
+    `import { existsSync } from 'node:fs';
+    // Keeps the process busy, as many modules do.
+    while (!existsSync('${folder}/go'));
+    export default () => 'loaded';`,
+  );
+  const env = { ...behindWatchdog(folder), PORT: String(port) };
+  const starting = startFunction({ handler: `${folder}/slow.ts`, env });
+  const address = { host: '127.0.0.1', port };
+  const early = async (): Promise<Answer> => {
+    for (;;) {
+      const answer = await call(address, '/').catch(({ code }: NodeJS.ErrnoException) => code);
+      if (typeof answer === 'object') return answer;
+      assert.is(answer, 'ECONNREFUSED');
+    }
+  };
+  const answer = early();
+  // Longer than that, and OpenFaaS CE would kill the container.
+  while (await isThere(`${folder}/.lock`)) await sleep(5);
+  while (!(await isThere(`${folder}/.lock`))) await sleep(5);
+  await writeFile(`${folder}/go`, '');
+  await using server = await starting;
+  const { status, body } = await answer;
+  assert.equal([status, body.toString()], [200, 'loaded']);
+  server.child.kill('SIGKILL');
+});
+
+test('behind the watchdog: a function that does not load never looks ready', async () => {
+  const folder = await mkdtemp(`${directory}/broken-`);
+  await writeFile(`${folder}/.lock`, 'of a process that died in this pod');
+  await writeFile(`${folder}/broken.ts`, 'throw new Error("no such host");');
+  const { exitCode } = await runFunction({
+    handler: `${folder}/broken.ts`,
+    env: { ...behindWatchdog(folder), PORT: '0' },
+  });
+  assert.is(exitCode, 1);
+  assert.not.ok(await isThere(`${folder}/.lock`));
+});
+
+test('behind the watchdog: SIGTERM while the handler is loaded ends with 0', async () => {
+  const folder = await mkdtemp(`${directory}/stopped-`);
+  await writeFile(
+    `${folder}/stopped.ts`,
+    `process.kill(process.pid, 'SIGTERM');
+    await new Promise((resolve) => setTimeout(resolve, 60_000));
+    export default () => 'loaded';`,
+  );
+  const { exitCode } = await runFunction({
+    handler: `${folder}/stopped.ts`,
+    env: { ...behindWatchdog(folder), PORT: '0' },
+  });
+  assert.is(exitCode, 0);
+});
+
+test('behind the watchdog: a function goes on where no lock file can be written', async () => {
+  await using server = await startFunction({ handler, env: behindWatchdog('/proc/none') });
   assert.is((await call(server.address, '/text')).status, 200);
-  assert.is(await server.exited, 0);
+  assert.ok(server.lines.some((line) => line.includes('lock file of the watchdog cannot be written')));
 });
 
 test('a caller who goes away aborts context.disconnected', async () => {
@@ -138,6 +205,30 @@ test('max_inflight: calls beyond it are 429 problems, and a call counts until it
   assert.is(JSON.parse(answer.body.toString()).code, 'worker.busy');
 });
 
+test('answerNow: the caller has its answer, and the call counts until the handler ends', async () => {
+  await using server = await startFunction({ handler, env: { max_inflight: '1' } });
+  const agent = new Agent({ keepAlive: true });
+  const { status, headers, body } = await call(server.address, '/answers-early', { agent });
+  assert.equal([status, headers['x-early'], body.toString()], [202, 'yes', '{"early":true}']);
+  await server.line('"message":"answered"');
+  assert.is((await call(server.address, '/text')).status, 429);
+  server.child.kill('SIGTERM');
+  assert.is(await server.exited, 0);
+  const messages = server.lines.map((line) => JSON.parse(line).message);
+  assert.equal(messages, ['listening', 'answered', 'stopping', 'handed back in its own time', 'closed']);
+  agent.destroy();
+});
+
+test('answerNow: an error after the answer goes into the log, and the connection lives', async () => {
+  await using server = await startFunction({ handler });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  assert.is((await call(server.address, '/answers-early-and-fails', { agent })).body.toString(), 'early');
+  await server.line('failed afterwards');
+  assert.is((await call(server.address, '/text', { agent })).status, 200);
+  assert.is(Object.values(agent.freeSockets).flat().length, 1);
+  agent.destroy();
+});
+
 test('many calls share one connection', async () => {
   await using server = await startFunction({ handler });
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -162,12 +253,16 @@ test('an uncaught error ends the process with 1 and its stack in one line of the
 
 test('LISTEN_SOCKET: it listens on a Unix socket and takes it away at the end', async () => {
   const socketPath = `${directory}/function.sock`;
-  await using server = await startFunction({ handler, env: { LISTEN_SOCKET: socketPath } });
+  await using server = await startFunction({
+    handler,
+    env: { ...behindWatchdog(directory), LISTEN_SOCKET: socketPath },
+  });
   assert.equal(server.address, { socketPath });
   assert.is((await call(server.address, '/text')).body.toString(), 'grüße');
   server.child.kill('SIGTERM');
   assert.is(await server.exited, 0);
   assert.is(await stat(socketPath).catch(() => 'gone'), 'gone');
+  assert.not.ok(await isThere(`${directory}/.lock`), 'no watchdog is there');
 });
 
 test('a handler file that is not there, does not load or exports no handler ends with 1 and says so', async () => {
@@ -205,8 +300,13 @@ test('a handler starts before the function listens; where it cannot, the functio
 });
 
 test('a setting that makes no sense ends with 1 and names the variable', async () => {
-  for (const env of [{ PORT: '70000' }, { MAX_BODY_BYTES: '1MB' }, { BODY_STALL_SECONDS: '0' }]) {
-    const { exitCode, lines } = await runFunction({ handler, env });
+  for (const env of [
+    { PORT: '70000' },
+    { MAX_BODY_BYTES: '1MB' },
+    { BODY_STALL_SECONDS: '0' },
+    { healthcheck_interval: 'soon' },
+  ]) {
+    const { exitCode, lines } = await runFunction({ handler, env: { suppress_lock: 'true', ...env } });
     assert.is(exitCode, 1);
     assert.match(lines.at(-1) ?? '', Object.keys(env)[0] ?? '');
   }

@@ -64,6 +64,11 @@ const answers: Readonly<Record<string, Handler>> = {
     await new Promise((resolve) => setImmediate(resolve));
     throw new Error('cut');
   },
+  '/long-stream-fails': async function* (_event, context) {
+    context.headers({ 'content-length': String(64 * 65_536) });
+    for (let count = 0; count < 63; count += 1) yield Buffer.alloc(65_536);
+    throw new Error('cut');
+  },
   '/stream-too-short': (_event, context) => {
     context.headers({ 'content-length': '10' });
     return Readable.from([Buffer.from('short')]);
@@ -85,10 +90,27 @@ const answers: Readonly<Record<string, Handler>> = {
     await new Promise((resolve) => setTimeout(resolve, 50));
     log('handed back');
   },
+  '/long-after-stopping': async (_event, { stopping }) => {
+    log('waiting');
+    await aborted(stopping);
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    return 'late';
+  },
   '/until-released': async (_event, { stopping }) => {
     log('waiting');
     await Promise.all([aborted(stopping), released.promise]);
     return 'handed back';
+  },
+  '/answers-early': async (_event, context) => {
+    await context.status(202).headers({ 'x-early': 'yes' }).answerNow({ early: true });
+    log('answered');
+    await aborted(context.stopping);
+    log(`handed back ${context.disconnected.aborted ? 'though its caller left' : 'in its own time'}`);
+    return 'nobody gets this';
+  },
+  '/answers-early-and-fails': async (_event, context) => {
+    await context.answerNow('early');
+    throw new Error('failed afterwards');
   },
   '/release': () => released.resolve(undefined),
   '/crash': () => {

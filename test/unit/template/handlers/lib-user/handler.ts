@@ -17,3 +17,7 @@ const handler: Handler = async (event, { stopping }) => {
   return parseBuildRequest(event.body).base_image;
 };
 export default handler;
+
+export async function close(): Promise<void> {
+  process.stderr.write('{"message":"closed"}\n');
+}
