@@ -25,6 +25,6 @@ export const callbackHeaders = {
     required: false,
     description:
       '`sha256=` and, in hexadecimal, the HMAC-SHA256 of the body, byte by byte as it came, with the key in the secret `callback-signing-key` (docs/api.md has a test vector). Missing where the operator has set no key. Verify it before you believe the body.',
-    example: 'sha256=6d1f2c0b6f0b3a6a6b6c0f8f1f3a3d9d2c2f5b0f7e7e4c1d9a8b7c6d5e4f3a2b',
+    example: 'sha256=9391d44ef95d93ded39e0fed1445b37f6287814567e89872d10035601f891736',
   },
 } as const;

@@ -4,8 +4,6 @@ import { field } from './field.ts';
 import { exampleImage, ImageResult } from './image-result.ts';
 import { ExchangeName, TicketId } from './request.ts';
 
-export type { ImageResult } from './image-result.ts';
-
 /** The one event about a build. The caller's exchange, the events stream and the callback all receive it. */
 
 /** The steps of a build, in order, with their names as users see them. */

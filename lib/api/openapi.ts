@@ -109,6 +109,7 @@ const commonErrors = {
   '405': problem('The method is not allowed here.', {
     Allow: { description: 'The methods that are.', example: 'GET, DELETE', schema: { type: 'string' } },
   }),
+  '421': problem('Only from `imagebuilder serve`: it does not know itself by the name in the header `Host`.'),
   '500': problem('An unexpected error.'),
   '503': problem('RabbitMQ is out of reach.', retryAfter),
 };

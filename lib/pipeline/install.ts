@@ -1,4 +1,4 @@
-import type { ImageResult } from '../api/event.ts';
+import type { ImageResult } from '../api/image-result.ts';
 import type { BuildRequest } from '../api/request.ts';
 import type { Apt } from '../apt/apt.ts';
 import { reportAsked } from '../apt/asked.ts';
