@@ -6,6 +6,7 @@ import { formatBytes, table } from '#lib/text.ts';
 import { measureBuilds } from './builds.ts';
 import type { GuestKind } from './image-builder.ts';
 import { reportBuilds } from './report.ts';
+import { measureStatus, reportStatus } from './status.ts';
 import { measureUpload } from './upload.ts';
 
 /**
@@ -19,15 +20,17 @@ const {
   rounds,
   guest,
   upload = false,
+  status = false,
 } = new Command('npm run bench --')
   .description('Times builds, step by step, against virt-customize and qemu-img doing the same.')
   .option('--rounds <n>', 'how often each is timed', wholeNumber, 3)
   .addOption(
     new Option('--guest <guest...>', 'which guests to time (default: those that can run here)').choices(['host', 'vm']),
   )
+  .option('--status', 'time answers of the function `status` at 500 calls a second, with up to 10,000 builds')
   .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
-  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true }>();
+  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true }>();
 
 const interrupted = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -38,6 +41,7 @@ const onLine = (line: string) => console.error(line);
 
 try {
   if (upload) await timeUploads();
+  else if (status) await timeStatus();
   else {
     const guests = guest === undefined ? null : [...new Set(guest)];
     console.log(await reportBuilds(await measureBuilds({ root, guests, rounds, signal, onLine })));
@@ -46,6 +50,11 @@ try {
   const { message, logTail } = toImageBuilderError(error);
   console.error([`bench: ${message}`, ...logTail.map((line) => `  | ${line}`)].join('\n'));
   process.exitCode = signal.aborted ? 130 : 1;
+}
+
+async function timeStatus(): Promise<void> {
+  const options = { numbersOfBuilds: [10, 200, 10_000], callsPerSecond: 500, seconds: 10, signal, onProgress: onLine };
+  console.log(table(reportStatus(await measureStatus(options))).join('\n'));
 }
 
 async function timeUploads(): Promise<void> {

@@ -10,7 +10,7 @@ import { isDrawable, openLive, writesUnicode } from '#lib/client/live.ts';
 import { presentBuild, presentJson } from '#lib/client/present.ts';
 import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/request.ts';
 import { explainFaults, type RequestSource } from '#lib/client/request-source.ts';
-import { describeStatus, describeStatusIn, renderStatus } from '#lib/client/status-report.ts';
+import { describePage, describeStatus, describeStatusIn, renderStatus } from '#lib/client/status-report.ts';
 import { cutMark } from '#lib/client/view.ts';
 import { requireKnownVariables } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -81,6 +81,25 @@ export async function cancel(text: string, options: GatewayOptions): Promise<num
   const buildId = requireBuildId(text, 'BUILD_ID');
   await (await openClient(options)).cancel(buildId);
   process.stdout.write(`Build ${buildId} is being cancelled\n`);
+  return 0;
+}
+
+export interface ListOptions extends GatewayOptions {
+  readonly state?: string;
+  readonly ticketId?: string;
+  readonly series?: string;
+  readonly limit?: string;
+  readonly cursor?: string;
+  readonly json?: boolean;
+}
+
+export async function list(options: ListOptions): Promise<number> {
+  const { state, ticketId, series, limit, cursor, json } = options;
+  const page = await (await openClient(options)).list({ state, ticket_id: ticketId, series, limit, cursor });
+  const { stdout } = process;
+  const columns = stdout.isTTY && stdout.columns > 0 ? stdout.columns : undefined;
+  const mark = cutMark({ unicode: writesUnicode(process.env) });
+  stdout.write(`${json ? JSON.stringify(page) : describePage(page, columns, mark)}\n`);
   return 0;
 }
 

@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { plain, upTo } from '#lib/text.ts';
-import { type BuildOptions, build, cancel, type GatewayOptions, status, watch } from './client-commands.ts';
+import {
+  type BuildOptions,
+  build,
+  cancel,
+  type GatewayOptions,
+  type ListOptions,
+  list,
+  status,
+  watch,
+} from './client-commands.ts';
 import { doctor } from './doctor-command.ts';
 import type { ServeCommandOptions } from './serve-command.ts';
 import { checkStore } from './store-command.ts';
@@ -156,6 +165,20 @@ withGateway(program.command('status'))
   .action((options: GatewayOptions & { ticketId?: string; buildId?: string; watch?: boolean; json?: boolean }) =>
     finish(status(options)),
   );
+
+withGateway(program.command('list'))
+  .description('Lists builds, the newest first, page by page.')
+  .option('--state <state>', 'only builds that are queued, running, completed, failed or cancelled')
+  .option('--ticket-id <id>', 'only the builds of this ticket')
+  .option('--series <name>', 'only builds of this series, such as noble')
+  .option('--limit <n>', 'builds on a page, 1 to 200 (default: 50)')
+  .option('--cursor <cursor>', 'the next page, as the page before names it')
+  .option('--json', 'write the answer of the API')
+  .addHelpText(
+    'after',
+    '\nExamples:\n  $ imagebuilder list --state failed\n  $ imagebuilder list --series noble --json',
+  )
+  .action((options: ListOptions) => finish(list(options)));
 
 withGateway(program.command('watch'))
   .description('Follows a build to its end.')

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { readJsonObject } from '#lib/api/body.ts';
+import { type BuildPage, ListQuery } from '#lib/api/build-list.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
+import { parseQuery } from '#lib/api/query.ts';
 import { type BuildRequest, parseBuildRequest } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import type { Accepted, BuildStatus } from '#lib/api/status.ts';
@@ -12,7 +14,8 @@ import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import type { BuildJob } from '#lib/queue/job.ts';
-import { toBuildStatus } from '#lib/queue/status.ts';
+import { pageOf } from '#lib/queue/page.ts';
+import { placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { readyPatienceMs, submit as submitBuild } from '#lib/queue/submit.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { type Admission, createAdmission, packageFaults } from './limits.ts';
@@ -27,7 +30,7 @@ export interface BuildImageDependencies {
   readonly wake: () => void;
 }
 
-/** The function: submits a build with POST, shows one with GET, cancels one with DELETE. */
+/** The function: submits a build with POST, lists builds or shows one with GET, cancels one with DELETE. */
 export function buildImage(dependencies: BuildImageDependencies): Handler {
   const { log, callers } = dependencies;
   const admission = createAdmission(dependencies.broker.ledger);
@@ -37,7 +40,8 @@ export function buildImage(dependencies: BuildImageDependencies): Handler {
     const about = buildId !== undefined && isBuildId(buildId) ? { build_id: buildId } : {};
     return answerCall({ callers, log, event, context, path, about }, async (call) => {
       if (buildId === undefined) {
-        if (event.method !== 'POST') refuseMethod(call, event.method, ['POST']);
+        if (event.method === 'GET') return await list(dependencies, event, call);
+        if (event.method !== 'POST') refuseMethod(call, event.method, ['GET', 'POST']);
         return await submit(dependencies, admission, event, call);
       }
       if (more.length > 0) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
@@ -74,11 +78,20 @@ async function submit(
   };
 }
 
+async function list({ broker }: BuildImageDependencies, event: FunctionEvent, call: Call): Promise<BuildPage> {
+  const query = parseQuery(ListQuery, event.query);
+  call.note({ ticket_id: query.ticket_id });
+  await broker.ledger.ready(readyPatienceMs);
+  return pageOf(broker.ledger, new Date(), query, (build) => maySee(call.caller, build.caller));
+}
+
 async function show({ broker }: BuildImageDependencies, buildId: string, call: Call): Promise<BuildStatus> {
   if (!isBuildId(buildId)) throw notFound(buildId);
   await broker.ledger.ready(readyPatienceMs);
   const build = await find(broker, buildId, call);
-  return toBuildStatus(build, new Date(), { logTail: true });
+  const now = new Date();
+  const place = placesOf(broker.ledger.waiting(now), [buildId]).get(buildId);
+  return toBuildStatus(build, now, { logTail: true, place });
 }
 
 async function cancel(

@@ -23,6 +23,9 @@ import type { BuildWorkerDependencies } from './build-worker.ts';
 /** Largest answer of a cancel URL that is read; a proper answer has twenty bytes. */
 const cancelAnswerBytes = 64 * 1024;
 
+/** Memory for finished builds: a worker shows none, and needs those whose callers have not been notified yet. */
+const historyBytes = 1024 * 1024;
+
 /** Builds everything the function needs, from the environment, and removes what dead workers left on this machine. */
 export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposable> {
   const config = loadConfig(process.env, 'build-worker');
@@ -57,7 +60,10 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const buildTools = opened.use(await openBuildTools({ settings, storeFor, userAgent, log }));
   const { client } = buildTools;
   const broker = opened.use(
-    await openBroker({ ...config.broker, reviveEveryMs, name: `imagebuilder build-worker ${name}`, log }),
+    await openBroker({
+      ...{ ...config.broker, historyBytes, reviveEveryMs },
+      ...{ name: `imagebuilder build-worker ${name}`, log },
+    }),
   );
   const wake = opened.use(createWake({ ...config.wake, log }));
   const deliveries = opened.use(

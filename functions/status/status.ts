@@ -1,17 +1,21 @@
 import { z } from 'zod';
 import { answerCall, answerOpenCall, type Call } from '#lib/api/call.ts';
-import { check } from '#lib/api/faults.ts';
+import { isTerminal } from '#lib/api/event.ts';
+import { parseQuery } from '#lib/api/query.ts';
 import { type Answer, refuseMethod } from '#lib/api/respond.ts';
 import type { Status } from '#lib/api/status.ts';
 import { type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
-import type { BuildView } from '#lib/queue/build.ts';
-import { toBuildLists } from '#lib/queue/status.ts';
+import type { BuildRow, BuildView } from '#lib/queue/build.ts';
+import { type Overview, overviewOf } from '#lib/queue/overview.ts';
+import { createSample } from '#lib/queue/sample.ts';
+import { noBuilds, placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 import { createDocuments, isDocumentPath } from './documents.ts';
+import { createOverviews, type Overviews } from './overviews.ts';
 
 export interface StatusDependencies {
   readonly broker: Broker;
@@ -37,6 +41,8 @@ const awayPatienceMs = 3_000;
 export function status(dependencies: StatusDependencies): Handler {
   const { broker, log, callers, publicUrl } = dependencies;
   const documentAt = createDocuments(publicUrl);
+  const overviews = createOverviews(broker.ledger);
+  const aside = createSample(() => broker.jobs.aside());
   return (event, context) => {
     const parts = event.path.split('/').filter((part) => part !== '');
     const path = `/${parts.join('/')}`;
@@ -50,9 +56,23 @@ export function status(dependencies: StatusDependencies): Handler {
     return answerCall({ callers, log, event, context, path: known ? path : 'other' }, async (call) => {
       if (!known) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
       requireRead(call, event.method);
-      const query = parseQuery(event.query);
+      const query = parseQuery(Query, event.query);
       call.note(query);
-      return await report(broker, query, call);
+      const problem = await brokerProblem(broker);
+      const overview = await show(broker, overviews, query, call, problem === null);
+      const jobs = problem === null ? await aside().catch(() => null) : null;
+      return {
+        status: problem === null ? 'ok' : 'degraded',
+        version,
+        broker: {
+          reachable: problem === null,
+          queue_depth: problem === null ? broker.ledger.waiting(new Date()).size : null,
+          dropped: jobs?.dropped ?? null,
+          buried: jobs?.buried ?? null,
+          ...(problem === null ? {} : { message: problem }),
+        },
+        ...overview,
+      } satisfies Status;
     });
   };
 }
@@ -61,33 +81,38 @@ function requireRead(answer: Answer, method: string): void {
   if (method !== 'GET' && method !== 'HEAD') refuseMethod(answer, method, ['GET', 'HEAD']);
 }
 
-async function report(broker: Broker, query: Query, { caller }: Call): Promise<Status> {
-  const problem = await brokerProblem(broker);
-  const visible = (build: BuildView) => maySee(caller, build.caller);
-  if (query.build_id !== undefined && problem === null) await broker.ledger.find(query.build_id, visible);
-  const lists = toBuildLists(broker.ledger, new Date(), {
-    visible,
-    filter: (build) => matches(build, query),
-    logTail: query.build_id !== undefined,
-  });
-  const found = lists.running.length + lists.queued.length + lists.finished.length > 0;
-  if (query.build_id !== undefined && !found && problem === null) {
-    throw new ImageBuilderError('build.not_found', `no build "${query.build_id}" is known here`);
+/** The builds that the query asks for. Throws `build.not_found` for one that is not there, where that is certain. */
+async function show(
+  { ledger }: Broker,
+  overviews: Overviews,
+  { build_id, ticket_id }: Query,
+  { caller }: Call,
+  certain: boolean,
+): Promise<Overview> {
+  const visible = (build: BuildRow) => maySee(caller, build.caller);
+  const matches = (build: BuildRow) => ticket_id === undefined || String(build.ticketId) === ticket_id;
+  if (build_id === undefined) {
+    return ticket_id === undefined
+      ? overviews.of(caller, visible)
+      : overviewOf(ledger, new Date(), { visible, filter: matches });
   }
-  const depth = problem === null ? await broker.jobs.depth().catch(() => null) : null;
-  const aside = problem === null ? await broker.jobs.aside().catch(() => null) : null;
-  return {
-    status: problem === null ? 'ok' : 'degraded',
-    version,
-    broker: {
-      reachable: problem === null,
-      queue_depth: depth,
-      dropped: aside?.dropped ?? null,
-      buried: aside?.buried ?? null,
-      ...(problem === null ? {} : { message: problem }),
-    },
-    ...lists,
-  };
+  const known = certain ? await ledger.find(build_id, visible) : ledger.get(build_id);
+  const build = known !== undefined && known.supersededBy === null && visible(known) && matches(known) ? known : null;
+  if (build === null && certain) {
+    throw new ImageBuilderError('build.not_found', `no build "${build_id}" is known here`);
+  }
+  return { ...withOnly(ledger, build), workers: overviews.of(caller, visible).workers };
+}
+
+/** One build in the list where it belongs, with the newest lines of its log; null: none. */
+function withOnly(ledger: Broker['ledger'], build: BuildView | null): Omit<Overview, 'workers'> {
+  const lists = { counts: noBuilds, running: [], queued: [], finished: [] };
+  if (build === null) return lists;
+  const now = new Date();
+  const place = placesOf(ledger.waiting(now), [build.buildId]).get(build.buildId);
+  const list = isTerminal(build.state) ? 'finished' : build.state === 'running' ? 'running' : 'queued';
+  const counts = { ...noBuilds, [build.state]: 1 };
+  return { ...lists, counts, [list]: [toBuildStatus(build, now, { logTail: true, place })] };
 }
 
 /** The reason why the ledger may be out of date, or null when it is not. */
@@ -106,20 +131,4 @@ async function brokerProblem(broker: Broker): Promise<string | null> {
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
-}
-
-function parseQuery(query: Readonly<Record<string, string>>): Query {
-  const checked = check(Query, query);
-  if (checked.faults === null) return checked.value;
-  const { faults } = checked;
-  throw new ImageBuilderError(
-    'request.invalid',
-    `the query has faults: ${faults.map((fault) => `${fault.path} ${fault.message}`).join('; ')}`,
-    { faults },
-  );
-}
-
-function matches(build: BuildView, { build_id, ticket_id }: Query): boolean {
-  if (build_id !== undefined && build.buildId !== build_id) return false;
-  return ticket_id === undefined || String(build.ticketId) === ticket_id;
 }

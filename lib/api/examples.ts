@@ -1,3 +1,4 @@
+import type { BuildPage } from './build-list.ts';
 import type { BuildRequestInput } from './request.ts';
 import { type Accepted, type CancelAccepted, exampleBuild, type Status } from './status.ts';
 
@@ -41,7 +42,10 @@ export const exampleStatus: Status = {
       guest: { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' },
     },
   ],
+  counts: { queued: 0, running: 1, completed: 0, failed: 0, cancelled: 0 },
   running: [exampleBuild],
   queued: [],
   finished: [],
 };
+
+export const examplePage: BuildPage = { builds: [exampleBuild], next_cursor: null };

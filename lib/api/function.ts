@@ -14,24 +14,29 @@ export function handlerModule<Event, Context extends Answer, Dependencies extend
   start: () => Promise<void>;
   close: () => Promise<void>;
 } {
-  let composed: Promise<Dependencies> | undefined;
+  /** The dependencies, and the one function made of them: it may remember things from call to call. */
+  const make = async () => {
+    const dependencies = await compose();
+    return { dependencies, answer: create(dependencies) };
+  };
+  let made: ReturnType<typeof make> | undefined;
   const composition = () => {
-    composed ??= compose().catch((error: unknown) => {
-      composed = undefined;
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
       throw error;
     });
-    return composed;
+    return made;
   };
   return {
     handler: (event, context) =>
-      respond(context, createLog(), async () => await create(await composition())(event, context)),
+      respond(context, createLog(), async () => await (await composition()).answer(event, context)),
     async start() {
       await composition();
     },
     async close() {
-      const dependencies = await composed?.catch(() => undefined);
-      composed = undefined;
-      await dependencies?.[Symbol.asyncDispose]();
+      const opened = await made?.catch(() => undefined);
+      made = undefined;
+      await opened?.dependencies[Symbol.asyncDispose]();
     },
   };
 }

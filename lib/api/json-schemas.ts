@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { BuildPage } from './build-list.ts';
 import { BuildErrorReport, BuildEvent, GuestReport } from './event.ts';
 import { BaseImageReport, ImageResult } from './image-result.ts';
 import { Problem } from './problem.ts';
@@ -11,7 +12,7 @@ export type Json = { readonly [key: string]: unknown };
 
 /** What Image Builder sends: answers, events, callbacks. */
 const sent = {
-  ...{ Accepted, BaseImageReport, BuildErrorReport, BuildEvent, BuildStatus, CancelAccepted, GuestReport },
+  ...{ Accepted, BaseImageReport, BuildErrorReport, BuildEvent, BuildPage, BuildStatus, CancelAccepted, GuestReport },
   ...{ ImageResult, Problem, Status },
 };
 export type SentName = keyof typeof sent;

@@ -1,6 +1,8 @@
+import { Cursor, defaultPage, largestPage } from './build-list.ts';
 import { callbackHeaders } from './callback-headers.ts';
+import { BuildState } from './event.ts';
 import { exampleEvents } from './example-events.ts';
-import { exampleAccepted, exampleCancelAccepted, exampleRequest, exampleStatus } from './examples.ts';
+import { exampleAccepted, exampleCancelAccepted, examplePage, exampleRequest, exampleStatus } from './examples.ts';
 import { type Json, reference, requestSchema, sentSchemas } from './json-schemas.ts';
 import { exampleBuild } from './status.ts';
 
@@ -120,6 +122,7 @@ const buildId = {
 
 function submitPath(operationId: string): Json {
   return {
+    get: listOperation(operationId.replace('submitBuild', 'listBuilds')),
     post: {
       operationId,
       summary: 'Submit a build.',
@@ -161,6 +164,30 @@ function submitPath(operationId: string): Json {
   };
 }
 
+function listOperation(operationId: string): Json {
+  const parameter = (name: string, description: string, example: unknown, schema: Json) => ({
+    ...{ name, in: 'query', description, example, schema },
+  });
+  const limit = { type: 'integer', minimum: 1, maximum: largestPage, default: defaultPage };
+  const cursor = Cursor.encode([exampleBuild.queued_at, exampleBuild.build_id]);
+  return {
+    operationId,
+    summary: 'The builds that the caller may see, page by page, the newest submission first.',
+    parameters: [
+      parameter('limit', 'Most builds of the page; builds with many packages make a page smaller.', 20, limit),
+      parameter('cursor', '`next_cursor` of the page before.', cursor, { type: 'string' }),
+      parameter('state', 'Only builds in this state.', 'failed', { type: 'string', enum: BuildState.options }),
+      parameter('ticket_id', 'Only builds of this ticket.', exampleBuild.ticket_id, { type: 'string' }),
+      parameter('series', 'Only builds of this series.', exampleBuild.series, { type: 'string' }),
+    ],
+    responses: {
+      '200': { description: 'The page.', content: json('BuildPage', examplePage) },
+      '400': problem('The query has faults.'),
+      ...commonErrors,
+    },
+  };
+}
+
 function buildPath(suffix: string): Json {
   return {
     parameters: [buildId],
@@ -191,7 +218,7 @@ function statusPath(operationId: string): Json {
   return {
     get: {
       operationId,
-      summary: 'The state of the builder, and of running, queued and recently finished builds that the caller may see.',
+      summary: 'The state of the builder, the running builds that the caller may see, and the newest of the others.',
       parameters: [
         {
           name: 'ticket_id',

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { BuildEvent, GuestReport } from './event.ts';
+import { Series } from './base-image.ts';
+import { BuildEvent, type BuildState, GuestReport } from './event.ts';
 import { field } from './field.ts';
 
 /** The answers of `GET /api/v1/imagebuilder/status`. */
@@ -14,7 +15,13 @@ export const BuildStatus = z.object({
   ticket_id,
   progress_trigger: field(z.string(), 'The exchange that the request named for the events.', 'lander.progress'),
   caller: field(z.string(), 'Name of the caller that submitted the build.', 'lander'),
+  series: field(
+    Series,
+    'Series of the base image; missing where an older version took the build.',
+    'trusty',
+  ).optional(),
   state: ofEvent.state,
+  place_in_queue: field(z.int().positive(), 'Only while it waits for a worker: 1 is the next one.', 1).optional(),
   step: ofEvent.step,
   message: ofEvent.message,
   current: ofEvent.current,
@@ -43,6 +50,7 @@ export const exampleBuild: BuildStatus = {
   ticket_id: 'T-77',
   progress_trigger: 'lander.progress',
   caller: 'lander',
+  series: 'trusty',
   state: 'running',
   step: 'install',
   message: 'Unpacking hello (2.10-3)',
@@ -59,9 +67,19 @@ export const exampleBuild: BuildStatus = {
   cancelling: false,
 };
 
+const count = (state: BuildState) => field(z.int().nonnegative(), `Builds that are ${state}.`, 1);
+const BuildCounts = z.object({
+  queued: count('queued'),
+  running: count('running'),
+  completed: count('completed'),
+  failed: count('failed'),
+  cancelled: count('cancelled'),
+} satisfies Record<BuildState, z.ZodType>);
+export type BuildCounts = z.infer<typeof BuildCounts>;
+
 const BrokerReport = z.object({
   reachable: field(z.boolean(), 'True while RabbitMQ can be reached.', true),
-  queue_depth: field(z.int().nullable(), 'Jobs that wait for a worker; null while RabbitMQ is out of reach.', 3),
+  queue_depth: field(z.int().nullable(), 'Builds that wait for a worker; null while RabbitMQ is out of reach.', 3),
   dropped: field(
     z.int().nullable(),
     'Jobs that RabbitMQ has dropped, for a policy of the operator, and that were not put back yet.',
@@ -106,9 +124,14 @@ export const Status = z.object({
     'Workers that sent an event within the retention of the events stream, newest first.',
     [{ name: 'worker-1', last_seen: '2026-01-01T12:00:42.000Z', builds: [] }],
   ),
+  counts: field(
+    BuildCounts,
+    'Numbers of the builds that the lists are of: `queued` and `finished` hold only the newest.',
+    { queued: 0, running: 1, completed: 41, failed: 3, cancelled: 0 },
+  ),
   running: field(z.array(BuildStatus), 'Builds that a worker has started.', [exampleBuild]),
-  queued: field(z.array(BuildStatus), 'Builds that wait for a worker.', []),
-  finished: field(z.array(BuildStatus), 'Builds that have ended, newest first.', []),
+  queued: field(z.array(BuildStatus), 'The newest of the builds that wait for a worker, oldest first.', []),
+  finished: field(z.array(BuildStatus), 'The builds that ended last, newest first.', []),
 });
 export type Status = z.infer<typeof Status>;
 

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { BuildPage } from '../api/build-list.ts';
 import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
@@ -13,6 +14,8 @@ export interface Client {
   /** Submits a build. `created` is false where an unfinished build has the same request already. */
   submit(request: unknown): Promise<{ accepted: Accepted; created: boolean }>;
   status(filter?: StatusFilter): Promise<Status>;
+  /** One page of builds, the newest submission first. The query is that of the API. */
+  list(query: Readonly<Record<string, string | undefined>>): Promise<BuildPage>;
   /** Asks for the build to be cancelled; it ends a little later. */
   cancel(buildId: string): Promise<void>;
 }
@@ -79,6 +82,11 @@ export function createClient(options: ClientOptions): Client {
       if (ticketId !== undefined) query.set('ticket_id', ticketId);
       const search = query.size === 0 ? '' : `?${query}`;
       return read(Status, base, await call('GET', `/api/v1/imagebuilder/status${search}`));
+    },
+    async list(query) {
+      const search = new URLSearchParams();
+      for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
+      return read(BuildPage, base, await call('GET', `/api/v1/build_image/?${search}`));
     },
     async cancel(buildId) {
       await call('DELETE', `/api/v1/build_image/${encodeURIComponent(buildId)}`);

@@ -1,3 +1,4 @@
+import type { BuildPage } from '../api/build-list.ts';
 import type { GuestReport } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
 import { formatSeconds, plain, table } from '../text.ts';
@@ -19,7 +20,7 @@ const ticket: BuildColumn = {
   least: 16,
   leaveOut: 3,
 };
-const state: BuildColumn = { title: 'STATE', cell: (one) => (one.cancelling ? 'cancelling' : one.state) };
+const state: BuildColumn = { title: 'STATE', cell: stateOf };
 const step: BuildColumn = { title: 'STEP', cell: (one) => one.step ?? '', leaveOut: 4 };
 const done: BuildColumn = { title: ' DONE', cell: (one) => percent(one.progress), leaveOut: 6 };
 const time: BuildColumn = { title: 'TIME', cell: (one) => formatSeconds(one.elapsed_seconds), leaveOut: 2 };
@@ -44,7 +45,14 @@ export function describeStatus(status: Status): string {
   const builds = buildsOf(status);
   const heading = headingLines(status);
   if (builds.length === 0) return [...heading, 'No builds.'].join('\n');
-  return [...heading, '', ...table([all.map(({ title }) => title), ...cells(all, builds)])].join('\n');
+  return [...heading, '', ...wideTable(builds), ...leftOut(status, builds)].join('\n');
+}
+
+/** A page of builds, at its full width or no wider than the terminal, and how to see the next one. */
+export function describePage({ builds, next_cursor }: BuildPage, columns?: number, mark = '…'): string {
+  if (builds.length === 0) return 'No builds.';
+  const lines = columns === undefined ? wideTable(builds) : tableIn(builds, columns, mark);
+  return [...lines, ...(next_cursor === null ? [] : ['', `There are more: add --cursor ${next_cursor}`])].join('\n');
 }
 
 /** The status with a table that is no wider than the terminal: with two lines for a build where one is too narrow. */
@@ -52,7 +60,7 @@ export function describeStatusIn(status: Status, columns: number, mark = '…'):
   const builds = buildsOf(status);
   const heading = headingLines(status);
   if (builds.length === 0) return [...heading, 'No builds.'].join('\n');
-  return [...heading, '', ...tableIn(builds, columns, mark)].join('\n');
+  return [...heading, '', ...tableIn(builds, columns, mark), ...leftOut(status, builds)].join('\n');
 }
 
 /**
@@ -79,6 +87,22 @@ export function renderStatus(status: Status, screen: Screen, notice?: string): s
     lines.push(...(blank ? [''] : []), ...part, ...(fits ? [] : [`and ${omitted(builds.slice(shown.length))}`]));
   }
   return [...lines.slice(0, room), ...notices].map((line) => truncate(line, columns, mark)).join('\n');
+}
+
+function wideTable(builds: readonly BuildStatus[]): string[] {
+  return table([all.map(({ title }) => title), ...cells(all, builds)]);
+}
+
+/** A line about builds that the service knows and that the status does not show. */
+function leftOut({ counts }: Status, builds: readonly BuildStatus[]): string[] {
+  const left = Object.values(counts).reduce((sum, count) => sum + count, 0) - builds.length;
+  return left <= 0 ? [] : ['', `${left} more are known: \`imagebuilder list\` shows all of them.`];
+}
+
+/** `queued (3)`: two builds wait before it. */
+function stateOf({ cancelling, state, place_in_queue: place }: BuildStatus): string {
+  if (cancelling) return 'cancelling';
+  return place === undefined ? state : `${state} (${place})`;
 }
 
 function tableIn(builds: readonly BuildStatus[], columns: number, mark: string): string[] {
@@ -114,7 +138,7 @@ function omitted(builds: readonly BuildStatus[]): string {
 
 function headingLines(status: Status): string[] {
   const { broker } = status;
-  const queue = broker.queue_depth === null ? 'queue depth unknown' : `${broker.queue_depth} in the queue`;
+  const queue = describeQueue(broker.queue_depth);
   const dropped = broker.dropped ? `, ${broker.dropped} dropped by RabbitMQ` : '';
   const buried = broker.buried ? `, ${broker.buried} given up` : '';
   return [
@@ -124,6 +148,11 @@ function headingLines(status: Status): string[] {
       : `RabbitMQ: out of reach${broker.message === undefined ? '' : `, ${plain(broker.message)}`}; what follows is the last that is known`,
     `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map(describeWorker).join(', ')}`,
   ];
+}
+
+function describeQueue(depth: number | null): string {
+  if (depth === null) return 'number of waiting builds unknown';
+  return depth === 1 ? '1 build waits' : `${depth} builds wait`;
 }
 
 /** `worker-1 (vm with KVM)`, with the reason where it is slow. */

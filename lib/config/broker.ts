@@ -35,13 +35,19 @@ export const brokerSettings = {
     'IMAGEBUILDER_EVENT_RETENTION',
     wholeNumber,
     '604800',
-    'Seconds for which RabbitMQ keeps events; `status` knows finished builds for as long.',
+    'Seconds for which RabbitMQ keeps events; finished builds are known for as long.',
   ),
   eventRetentionBytes: setting(
     'IMAGEBUILDER_EVENT_RETENTION_SIZE',
     bytes,
     '64M',
     'Size of the events stream beyond which RabbitMQ drops the oldest events. Each function reads the whole stream when it starts, at some 150 µs an event.',
+  ),
+  historyBytes: setting(
+    'IMAGEBUILDER_HISTORY_SIZE',
+    z.union([z.literal('').transform(() => null), bytes]),
+    '',
+    'Memory in which `status` and `build-image` each keep finished builds, compressed, beside the newest 50. The oldest are dropped for those that come. Empty: as much as IMAGEBUILDER_EVENT_RETENTION_SIZE, which has room for every build of the stream.',
   ),
 } as const satisfies Declarations;
 

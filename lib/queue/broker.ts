@@ -70,6 +70,8 @@ export interface BrokerOptions {
   readonly leaseMs: number;
   readonly eventRetentionSeconds: number;
   readonly eventRetentionBytes: number;
+  /** Memory for finished builds. Default, and null: as many bytes as the stream has, enough for all builds in it. */
+  readonly historyBytes?: number | null;
   /**
    * Time over which processes spread their refreshing of records that would fall out of the stream. Default 5 seconds.
    */
@@ -110,6 +112,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   });
   const follower = followEvents(connection, {
     forgetAfterSeconds: retention.seconds,
+    historyBytes: options.historyBytes ?? retention.bytes,
     retentionBytes: retention.bytes,
     refreshSpreadMs: options.refreshSpreadMs ?? 5_000,
     log,

@@ -18,6 +18,8 @@ export interface BuildView {
   readonly progressTrigger: string;
   /** Name of the caller that submitted it. */
   readonly caller: string;
+  /** Series of its base image; null for a build that was submitted by a version that did not record it. */
+  readonly series: string | null;
   readonly state: BuildState;
   /** The newest event that counted. */
   readonly event: BuildEvent;
@@ -47,6 +49,12 @@ export interface BuildView {
   readonly logTail: readonly string[];
 }
 
+/** The part of a build that lists are searched by. */
+export type BuildRow = Pick<
+  BuildView,
+  'buildId' | 'ticketId' | 'caller' | 'series' | 'state' | 'queuedAt' | 'updatedAt'
+>;
+
 /** A build that the ledger changes; all others see it as a `BuildView`. */
 export type Build = { -readonly [Key in keyof BuildView]: BuildView[Key] };
 
@@ -59,6 +67,7 @@ export function newBuild(event: BuildEvent, submission: Submission | undefined):
     ticketId: event.ticket_id,
     progressTrigger: event.progress_trigger,
     caller: submission?.caller ?? anonymous.name,
+    series: submission?.series ?? null,
     state: event.state,
     event,
     sequence: event.sequence,
@@ -112,4 +121,10 @@ export function isNewest(event: BuildEvent, { event: newest }: BuildView): boole
 /** True when the digest is known and is that of the build's request. */
 export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | null): boolean {
   return build.requestDigest !== null && build.requestDigest === digest;
+}
+
+/** The submission of a build, for records about it; undefined for a build of a version without digests. */
+export function submissionOf({ caller, series, requestDigest }: BuildView): Submission | undefined {
+  if (requestDigest === null) return undefined;
+  return { caller, request_sha256: requestDigest, ...(series === null ? {} : { series }) };
 }

@@ -25,6 +25,8 @@ export interface Follower extends AsyncDisposable {
 
 export interface FollowerOptions {
   readonly forgetAfterSeconds: number;
+  /** Memory for finished builds. */
+  readonly historyBytes: number;
   /** Size of the stream beyond which RabbitMQ drops the oldest records. */
   readonly retentionBytes: number;
   /** Processes that follow one stream spread their refreshing of it over this time. */
@@ -36,7 +38,7 @@ const restorePatienceMs = 10_000;
 
 /** Starts following. Returns at once; `ready` of its ledger resolves when the past has been read. */
 export function followEvents(connection: BrokerConnection, options: FollowerOptions): Follower {
-  const { forgetAfterSeconds, log } = options;
+  const { forgetAfterSeconds, historyBytes, log } = options;
   const stopping = new AbortController();
   /** Records of this process that it has not read yet. */
   const waiting = new Map<string, (verdict: Verdict) => void>();
@@ -67,7 +69,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
 
   const ledger = createLiveLedger({
     connection,
-    newLedger: () => createLedger({ forgetAfterSeconds }),
+    newLedger: () => createLedger({ forgetAfterSeconds, historyBytes }),
     caughtUpSince: () => reader.caughtUpSince,
     sync: mark,
     log,

@@ -2,6 +2,7 @@ import { type BuildEvent, isTerminal } from '../api/event.ts';
 import {
   applyToBuild,
   type Build,
+  type BuildRow,
   type BuildView,
   isNewest,
   isSameRequest,
@@ -9,7 +10,9 @@ import {
   newBuild,
   type Verdict,
 } from './build.ts';
+import { type BuildPlace, createBuildOrder } from './build-order.ts';
 import { dropOldest } from './drop-oldest.ts';
+import { createHistory } from './history.ts';
 import type { StreamRecord } from './record.ts';
 import { createSeenWorkers, type SeenWorker } from './seen-workers.ts';
 import type { Submission } from './submission.ts';
@@ -33,12 +36,19 @@ import { createSubmissionCount } from './submission-count.ts';
 export interface Ledger {
   /** Takes the next record of the stream. */
   apply(record: StreamRecord): Verdict;
-  /** A build, also a superseded one. */
+  /** A build, also a superseded one, and a finished one as long as there is room for it. */
   get(buildId: string): BuildView | undefined;
   /** True when a job of this build has nothing left to do: it has ended, was superseded or withdrawn. */
   isOver(buildId: string): boolean;
-  /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 200. */
+  /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 50. */
   builds(now: Date): BuildView[];
+  /**
+   * Every known build that is neither superseded nor out of the stream by `now`: the newest submission first, after
+   * `place` those before it. To be read at once, before the next record.
+   */
+  newestFirst(now: Date, place?: BuildPlace): Iterable<BuildRow>;
+  /** The builds that wait for a worker at `now`, by id, in the order in which they began to wait. */
+  waiting(now: Date): ReadonlyMap<string, BuildView>;
   /**
    * The unfinished build that a new submission of this request at `now` would find. Ticket ids 1 and "1" are the same.
    */
@@ -67,25 +77,35 @@ export interface LedgerOptions {
    * request then starts a new one.
    */
   readonly forgetAfterSeconds: number;
+  /** Memory for finished builds, beside the newest 50. The oldest are dropped for those that come. */
+  readonly historyBytes: number;
 }
 
-const maximumFinished = 200;
+/** Finished builds that are at hand as they are, for `status` and for records that follow their ends. */
+const maximumRecent = 50;
 const maximumIds = 10_000;
 
 export function createLedger(options: LedgerOptions): Ledger {
   const builds = new Map<string, Build>();
   /** Unfinished builds by their request. */
   const byRequest = new Map<string, Build>();
-  /** Ids of finished builds, oldest first, also of those whose details are dropped: late events must not revive them. */
-  const finished = new Set<string>();
-  /** Ids of finished builds whose details are kept. */
-  const detailed = new Set<string>();
+  /** Ids of the newest finished builds, oldest first. They are in `builds`, all others in `history`. */
+  const recent = new Set<string>();
+  const history = createHistory(options.historyBytes);
+  /** Ids of withdrawn builds, and of finished ones that were dropped: late events must not revive them. */
+  const closed = new Set<string>();
+  const order = createBuildOrder();
+  /** Builds that wait, in the order in which they began to. */
+  const waiting = new Map<string, Build>();
   const superseded = new Map<string, Build>();
   const submissions = createSubmissionCount();
   const workers = createSeenWorkers();
 
-  const expired = (build: Build, now: Date) =>
-    now.getTime() - Date.parse(build.updatedAt) > options.forgetAfterSeconds * 1000;
+  /** The time of the oldest event that the stream may have by `now`. Times as texts have the order of time. */
+  const oldestAt = (now: Date) =>
+    new Date(Math.max(0, now.getTime() - options.forgetAfterSeconds * 1000)).toISOString();
+  const expired = (build: BuildRow, now: Date) => build.updatedAt < oldestAt(now);
+  const isFinished = (buildId: string) => recent.has(buildId) || history.has(buildId) || closed.has(buildId);
 
   const supersede = (build: Build, rival: Build): Build => ({
     ...build,
@@ -102,16 +122,24 @@ export function createLedger(options: LedgerOptions): Ledger {
       dropOldest(superseded, maximumIds);
       return undefined;
     }
-    if (rival !== undefined) builds.delete(rival.buildId);
+    if (rival !== undefined) forget(rival);
     builds.set(build.buildId, build);
+    order.add(build);
     byRequest.set(key, build);
     submissions.add(build.caller, build.buildId, build.queuedAt);
     return build;
   };
 
+  /** Forgets a build that has not ended. */
+  const forget = (build: Build) => {
+    builds.delete(build.buildId);
+    order.remove(build);
+    waiting.delete(build.buildId);
+  };
+
   const close = (buildId: string) => {
-    finished.add(buildId);
-    dropOldest(finished, maximumIds);
+    closed.add(buildId);
+    dropOldest(closed, maximumIds);
   };
 
   const finish = (build: Build) => {
@@ -119,30 +147,40 @@ export function createLedger(options: LedgerOptions): Ledger {
     // Moves it to the end of the map: finished builds are kept in the order in which they finished.
     builds.delete(build.buildId);
     builds.set(build.buildId, build);
-    close(build.buildId);
-    detailed.add(build.buildId);
-    const [oldest] = detailed;
-    if (detailed.size <= maximumFinished || oldest === undefined) return;
-    detailed.delete(oldest);
-    builds.delete(oldest);
+    recent.add(build.buildId);
+    const [oldest] = recent;
+    const old = recent.size > maximumRecent && oldest !== undefined ? builds.get(oldest) : undefined;
+    if (old === undefined) return;
+    recent.delete(old.buildId);
+    builds.delete(old.buildId);
+    order.replace(history.put(old));
+    for (const dropped of history.trim(oldestAt(new Date(build.updatedAt)))) {
+      order.remove(dropped);
+      close(dropped.buildId);
+    }
   };
 
   const applyEvent = (event: BuildEvent, submission: Submission | undefined): Verdict => {
     if (superseded.has(event.build_id)) return 'superseded';
     const known = builds.get(event.build_id);
-    if (finished.has(event.build_id)) return known !== undefined && isNewest(event, known) ? 'duplicate' : 'finished';
+    if (isFinished(event.build_id)) {
+      const ended = known ?? history.get(event.build_id);
+      return ended !== undefined && isNewest(event, ended) ? 'duplicate' : 'finished';
+    }
     const build = known ?? register(event, submission);
     if (build === undefined) return 'superseded';
     const verdict = applyToBuild(build, event, known === undefined);
     if (verdict !== 'applied') return verdict;
     workers.note(event);
+    waiting.delete(build.buildId);
+    if (event.state === 'queued') waiting.set(build.buildId, build);
     if (isTerminal(event.state)) finish(build);
     return verdict;
   };
 
   const applyCancel = (buildId: string): Verdict => {
     if (superseded.has(buildId)) return 'superseded';
-    if (finished.has(buildId)) return 'finished';
+    if (isFinished(buildId)) return 'finished';
     const build = builds.get(buildId);
     if (build === undefined) return 'unknown';
     if (build.cancelling) return 'duplicate';
@@ -152,12 +190,12 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   const applyWithdrawn = (buildId: string): Verdict => {
     const build = builds.get(buildId);
-    if (superseded.has(buildId) || finished.has(buildId) || (build?.attempt ?? 0) > 0) return applyCancel(buildId);
+    if (superseded.has(buildId) || isFinished(buildId) || (build?.attempt ?? 0) > 0) return applyCancel(buildId);
     // Another submission was answered with this build's id.
     const isWinner = ({ supersededBy, conflicting }: Build) => supersededBy === buildId && !conflicting;
     if ([...superseded.values()].some(isWinner)) return 'duplicate';
     if (build !== undefined) {
-      builds.delete(buildId);
+      forget(build);
       byRequest.delete(requestKey(build));
       submissions.remove(build.caller, buildId);
     }
@@ -167,9 +205,12 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   const applyNotified = (buildId: string, way: NotificationWay): Verdict => {
     const build = builds.get(buildId);
-    if (build === undefined) return 'unknown';
-    if (build.notified.includes(way)) return 'duplicate';
-    build.notified = [...build.notified, way];
+    const known = build ?? history.get(buildId);
+    if (known === undefined) return 'unknown';
+    if (known.notified.includes(way)) return 'duplicate';
+    const notified = [...known.notified, way];
+    if (build === undefined) order.replace(history.put({ ...known, notified }));
+    else build.notified = notified;
     return 'applied';
   };
 
@@ -188,17 +229,36 @@ export function createLedger(options: LedgerOptions): Ledger {
           return 'applied';
       }
     },
-    get: (buildId) => builds.get(buildId) ?? superseded.get(buildId),
-    isOver: (buildId) => superseded.has(buildId) || finished.has(buildId),
-    builds: (now) => [...builds.values()].filter((build) => !expired(build, now)),
+    get: (buildId) => builds.get(buildId) ?? history.get(buildId) ?? superseded.get(buildId),
+    isOver: (buildId) => superseded.has(buildId) || isFinished(buildId),
+    builds(now) {
+      const oldest = oldestAt(now);
+      return [...builds.values()].filter(({ updatedAt }) => updatedAt >= oldest);
+    },
+    *newestFirst(now, place) {
+      const oldest = oldestAt(now);
+      for (const build of order.newestFirst(place)) if (build.updatedAt >= oldest) yield build;
+    },
+    waiting(now) {
+      const oldest = oldestAt(now);
+      for (const [buildId, { updatedAt }] of waiting) {
+        if (updatedAt >= oldest) break;
+        waiting.delete(buildId);
+      }
+      return waiting;
+    },
     unfinished(key, now) {
       const build = byRequest.get(requestKey(key));
       return build === undefined || expired(build, now) ? undefined : build;
     },
-    usage: (caller, now) => ({
-      unfinished: [...byRequest.values()].filter((build) => build.caller === caller && !expired(build, now)).length,
-      submittedAtMs: submissions.withinHour(caller, now),
-    }),
+    usage(caller, now) {
+      const oldest = oldestAt(now);
+      const counts = (build: Build) => build.caller === caller && build.updatedAt >= oldest;
+      return {
+        unfinished: [...byRequest.values()].filter(counts).length,
+        submittedAtMs: submissions.withinHour(caller, now),
+      };
+    },
     owns(buildId, worker, attempt) {
       const build = builds.get(buildId);
       return build?.owner === worker && build.attempt === attempt;

@@ -12,6 +12,8 @@ import type { StreamRecord } from './record.ts';
 export interface LiveLedger extends Omit<Ledger, 'apply'> {
   /** True while everything has been read that was in the stream when the newest connection was made. */
   readonly caughtUp: boolean;
+  /** Changes with every record that has changed something. */
+  readonly version: number;
   /** Resolves when `caughtUp`; costs nothing while it is. Throws `broker.unreachable`. */
   ready(patienceMs?: number): Promise<void>;
   /**
@@ -67,11 +69,13 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
   /** When the newest event of each unfinished build came in. */
   const heardAt = new Map<string, number>();
   let ledger = newLedger();
+  let version = 0;
 
   const live: FedLedger = {
     take(record) {
       const verdict = ledger.apply(record);
       if (verdict !== 'applied' || record.kind === 'marker') return verdict;
+      version += 1;
       const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
       const build = ledger.get(buildId);
       if (ledger.isOver(buildId)) heardAt.delete(buildId);
@@ -88,6 +92,7 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
     },
     forget() {
       ledger = newLedger();
+      version += 1;
       heardAt.clear();
     },
     noteCaughtUp() {
@@ -97,6 +102,11 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
     get: (buildId) => ledger.get(buildId),
     isOver: (buildId) => ledger.isOver(buildId),
     builds: (now) => ledger.builds(now),
+    newestFirst: (now, place) => ledger.newestFirst(now, place),
+    waiting: (now) => ledger.waiting(now),
+    get version() {
+      return version;
+    },
     unfinished: (key, now) => ledger.unfinished(key, now),
     usage: (caller, now) => ledger.usage(caller, now),
     owns: (buildId, worker, attempt) => ledger.owns(buildId, worker, attempt),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
-import type { BuildView } from './build.ts';
+import { type BuildView, submissionOf } from './build.ts';
 import type { StreamRecord } from './record.ts';
 
 /**
@@ -8,8 +8,8 @@ import type { StreamRecord } from './record.ts';
  * request to cancel it, and how its caller was notified.
  */
 export function recordsOf(build: BuildView): StreamRecord[] {
-  const { buildId: build_id, caller, requestDigest, cancelling, updatedAt, notified } = build;
-  const submission = requestDigest === null ? undefined : { caller, request_sha256: requestDigest };
+  const { buildId: build_id, cancelling, updatedAt, notified } = build;
+  const submission = submissionOf(build);
   return [
     { kind: 'event', id: randomUUID(), event: withoutLog(build.event), ...(submission && { submission }) },
     ...(cancelling ? [{ kind: 'cancel', id: randomUUID(), build_id, time: updatedAt } as const] : []),

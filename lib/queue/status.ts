@@ -1,10 +1,13 @@
 import { type BuildEvent, isTerminal } from '../api/event.ts';
-import type { BuildStatus, Status } from '../api/status.ts';
+import type { BuildCounts, BuildStatus } from '../api/status.ts';
 import type { BuildView } from './build.ts';
-import type { Ledger } from './ledger.ts';
 
-/** A build as `status` shows it. */
-export function toBuildStatus(build: BuildView, now: Date, options: { readonly logTail?: boolean } = {}): BuildStatus {
+/** A build as `status` and lists show it. `place`: its place in the queue, where it waits. */
+export function toBuildStatus(
+  build: BuildView,
+  now: Date,
+  options: { readonly logTail?: boolean; readonly place?: number | undefined } = {},
+): BuildStatus {
   const { event } = build;
   const end = build.finishedAt === null ? now.getTime() : Date.parse(build.finishedAt);
   return {
@@ -12,7 +15,9 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
     ticket_id: build.ticketId,
     progress_trigger: build.progressTrigger,
     caller: build.caller,
+    ...(build.series === null ? {} : { series: build.series }),
     state: build.state,
+    ...(options.place === undefined ? {} : { place_in_queue: options.place }),
     step: event.step,
     message: event.message,
     current: event.current,
@@ -32,34 +37,17 @@ export function toBuildStatus(build: BuildView, now: Date, options: { readonly l
   };
 }
 
-/**
- * The builds and workers of a ledger, sorted as `status` shows them. Leaves out builds that are not `visible`; `filter`
- * narrows the lists of builds.
- */
-export function toBuildLists(
-  ledger: Pick<Ledger, 'builds' | 'workers'>,
-  now: Date,
-  options: {
-    readonly visible?: (build: BuildView) => boolean;
-    readonly filter?: (build: BuildView) => boolean;
-    readonly logTail?: boolean;
-  } = {},
-): Pick<Status, 'running' | 'queued' | 'finished' | 'workers'> {
-  const all = ledger.builds(now).filter(options.visible ?? (() => true));
-  const shown = all.filter(options.filter ?? (() => true));
-  const select = (wanted: (build: BuildView) => boolean) =>
-    shown.filter(wanted).map((build) => toBuildStatus(build, now, { logTail: options.logTail ?? false }));
-  return {
-    running: select((build) => build.state === 'running'),
-    queued: select((build) => build.state === 'queued'),
-    finished: select((build) => isTerminal(build.state)).reverse(),
-    workers: ledger.workers().map(({ name, lastSeenAt, guest }) => ({
-      name,
-      last_seen: lastSeenAt,
-      builds: all.filter((build) => build.owner === name).map((build) => build.buildId),
-      ...(guest === null ? {} : { guest }),
-    })),
-  };
+/** The place of each of these builds among those that wait, beginning with 1; builds that do not wait have none. */
+export function placesOf(waiting: ReadonlyMap<string, unknown>, buildIds: readonly string[]): Map<string, number> {
+  const wanted = new Set(buildIds.filter((id) => waiting.has(id)));
+  const places = new Map<string, number>();
+  let place = 0;
+  for (const id of waiting.keys()) {
+    if (places.size === wanted.size) break;
+    place += 1;
+    if (wanted.has(id)) places.set(id, place);
+  }
+  return places;
 }
 
 function resultOf(event: BuildEvent): Pick<BuildStatus, 'image' | 'error'> {
@@ -68,3 +56,17 @@ function resultOf(event: BuildEvent): Pick<BuildStatus, 'image' | 'error'> {
     ...(event.error === undefined ? {} : { error: event.error }),
   };
 }
+
+/** As many of the builds, in their order, as have room in so many bytes of JSON, and always the first. */
+export function takeWithin(builds: Iterable<BuildStatus>, maximumBytes: number): BuildStatus[] {
+  const taken: BuildStatus[] = [];
+  let bytes = 0;
+  for (const build of builds) {
+    bytes += Buffer.byteLength(JSON.stringify(build));
+    if (taken.length > 0 && bytes > maximumBytes) break;
+    taken.push(build);
+  }
+  return taken;
+}
+
+export const noBuilds: Readonly<BuildCounts> = { queued: 0, running: 0, completed: 0, failed: 0, cancelled: 0 };

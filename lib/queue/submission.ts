@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { Series } from '../api/base-image.ts';
 import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { CallerName } from '../callers.ts';
@@ -12,6 +13,8 @@ export const Submission = z.object({
   caller: CallerName,
   /** `digestRequest` of the submitted request. */
   request_sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Series of the base image; lists of builds can be narrowed to one. Older versions did not record it. */
+  series: Series.optional(),
 });
 export type Submission = z.infer<typeof Submission>;
 

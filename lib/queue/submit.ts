@@ -48,7 +48,7 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
     request: toInput(request),
     callback,
     submitted_at: now.toISOString(),
-    submission: { caller, request_sha256: digest },
+    submission: { caller, request_sha256: digest, series: request.base_image.series },
   };
   using _place = options.admit(job.build_id, now);
   const verdict = await enqueue(broker, job).catch((error: unknown) => {

@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Broker } from '../queue/broker.ts';
-import type { BuildView } from '../queue/build.ts';
+import { type BuildView, submissionOf } from '../queue/build.ts';
 import { eventOf } from '../queue/event.ts';
 import { toErrorReport } from './event-limits.ts';
 import type { LostBuilds } from './lost-builds.ts';
@@ -43,12 +43,12 @@ async function end(build: BuildView, { name, broker, log }: EndLostOptions): Pro
   // As the claim of the next attempt, it counts only where no worker has taken the build.
   const values = { sequence: build.sequence + 1, attempt: build.attempt + 1, worker: name };
   const state = build.cancelling ? 'cancelled' : 'failed';
-  const { buildId: build_id, ticketId: ticket_id, progressTrigger: progress_trigger, caller, requestDigest } = build;
+  const { buildId: build_id, ticketId: ticket_id, progressTrigger: progress_trigger } = build;
   const event = eventOf(
     { build_id, request: { ticket_id, progress_trigger } },
     { ...values, state, message: error.message },
   );
-  const submission = requestDigest === null ? undefined : { caller, request_sha256: requestDigest };
+  const submission = submissionOf(build);
   const verdict = await broker.publishEvent({ ...event, error: toErrorReport(error, null, []) }, { submission });
   if (verdict === 'applied') log.warn('build ended without its job', { build_id, ticket_id, state, code: error.code });
 }

@@ -6,6 +6,7 @@ import { type Channel, type ConsumeMessage, connect } from 'amqplib';
 import { execa } from 'execa';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { BuildPage } from '#lib/api/build-list.ts';
 import { BuildEvent } from '#lib/api/event.ts';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { Problem } from '#lib/api/problem.ts';
@@ -14,6 +15,7 @@ import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
 import { type Caller, createCallers, digestToken } from '#lib/callers.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
+import { encodeRecord } from '#lib/queue/record.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import { createWorker } from '#lib/worker/worker.ts';
@@ -492,9 +494,9 @@ test('every call leaves one audit line: who did what to which build, and how it 
 });
 
 test('wrong methods and paths are refused with their reasons', async (context) => {
-  const get = await call(build(context), { method: 'GET' });
-  assert.is(get.status, 405);
-  assert.is(get.headers.allow, 'POST');
+  const patch = await call(build(context), { method: 'PATCH' });
+  assert.is(patch.status, 405);
+  assert.is(patch.headers.allow, 'GET, POST');
   const put = await call(build(context), { method: 'PUT', path: `/${randomUUID()}` });
   assert.is(put.status, 405);
   assert.is(put.headers.allow, 'GET, DELETE');
@@ -599,10 +601,11 @@ test('status shows running, queued and finished builds and workers, also after a
   const handler = status({ broker: fresh, log, callers: everybody, publicUrl: '' });
   const all = Status.parse((await call(handler, {})).body);
   assert.is(all.status, 'ok');
-  assert.is(all.broker.queue_depth, 3);
+  assert.is(all.broker.queue_depth, all.counts.queued, 'jobs of builds that are over do not count');
   assert.ok(all.running.some((shown) => shown.build_id === first.build_id && shown.step === 'fetch'));
   assert.is(all.finished[0]?.build_id, second.build_id);
-  assert.ok(all.queued.some((shown) => shown.build_id === third.build_id));
+  const waits = all.queued.find((shown) => shown.build_id === third.build_id);
+  assert.is(waits?.place_in_queue, all.counts.queued, 'the last one');
   const worker = all.workers.find(({ name }) => name === 'w-status');
   assert.equal([worker?.builds, worker?.guest], [[first.build_id], guest]);
 
@@ -620,6 +623,48 @@ test('status shows running, queued and finished builds and workers, also after a
   assert.is(((await call(guarded, { path: '/asyncapi.json' })).body as { asyncapi: string }).asyncapi, '3.0.0');
   assert.is((await call(guarded, { path: '/asyncapi.json', method: 'POST' })).status, 405);
   await drain(context.broker);
+});
+
+test('a finished build is found and listed after 300 later ones, by a replica that starts then, too', async (context) => {
+  await using own = await client(context.rabbitmq);
+  const mark = `T-${randomUUID()}`;
+  const append = (build_id: string, ticket_id: string, values: Partial<BuildEvent>) => {
+    const event = running({ build_id, ticket_id } as Accepted, 'p.known', { ticket_id, ...values });
+    const submission = { caller: 'anonymous', series: 'noble', request_sha256: '0'.repeat(64) };
+    own.channel.sendToQueue(queues.events, encodeRecord({ kind: 'event', id: randomUUID(), event, submission }));
+  };
+  const first = randomUUID();
+  append(first, mark, { state: 'failed', message: 'the first', log: ['its log'] });
+  for (let index = 0; index < 300; index += 1) append(randomUUID(), `${mark}-${index}`, { state: 'failed' });
+  await context.broker.ledger.when(first, () => true, 5_000);
+  await context.broker.ledger.sync();
+  await using fresh = await open(context.rabbitmq);
+  for (const broker of [context.broker, fresh]) {
+    const function_ = build({ ...context, broker });
+    const one = BuildStatus.parse((await call(function_, { path: `/${first}` })).body);
+    assert.equal([one.message, one.log_tail, one.series], ['the first', ['its log'], 'noble']);
+    const show = status({ broker, log, callers: everybody, publicUrl: '' });
+    const byId = Status.parse((await call(show, { query: { build_id: first } })).body);
+    assert.equal([byId.finished[0]?.build_id, byId.counts.failed], [first, 1]);
+    const all = Status.parse((await call(show, {})).body);
+    assert.ok(all.counts.failed >= 301 && all.finished.length === 20);
+    const listed: string[] = [];
+    let query: Record<string, string> = { state: 'failed', series: 'noble', limit: '120' };
+    for (;;) {
+      const page = BuildPage.parse((await call(function_, { query })).body);
+      listed.push(...page.builds.map(({ build_id }) => build_id));
+      if (page.next_cursor === null) break;
+      query = { ...query, cursor: page.next_cursor };
+    }
+    assert.equal([listed.length, new Set(listed).size, listed.includes(first)], [301, 301, true]);
+    const byTicket = BuildPage.parse((await call(function_, { query: { ticket_id: mark } })).body);
+    assert.equal(
+      byTicket.builds.map(({ build_id }) => build_id),
+      [first],
+    );
+  }
+  const bad = await call(build(context), { query: { state: 'done', cursor: 'x', colour: 'red' } });
+  assert.equal([bad.status, Problem.parse(bad.body).faults?.length], [400, 3]);
 });
 
 test('events go to the caller’s topic and fanout exchanges, in order and with their properties', async (context) => {

@@ -118,7 +118,7 @@ test('the status is a table', () => {
   assert.is(
     describeStatus(statusOf([buildStatus(), completed])),
     `Image Builder 0.1.0: ok
-RabbitMQ: reachable, 0 in the queue
+RabbitMQ: reachable, 0 builds wait
 Workers: worker-1
 
 BUILD                                 TICKET  STATE      STEP      DONE  TIME        WORKER    MESSAGE

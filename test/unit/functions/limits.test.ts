@@ -13,7 +13,7 @@ const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStar
 const callerWith = (limits: CallerLimits, name = 'lander'): Caller => ({ name, role: 'submit', limits });
 
 function create() {
-  const ledger = createLedger({ forgetAfterSeconds: 86_400 });
+  const ledger = createLedger({ forgetAfterSeconds: 86_400, historyBytes: 2 ** 20 });
   const admission = createAdmission(ledger);
   const record = (index: number, minutes: number, values: Partial<BuildEvent> = {}, caller = 'lander') =>
     ledger.apply({

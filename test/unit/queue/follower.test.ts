@@ -42,6 +42,7 @@ test('a connection that comes back again and again leaves nothing behind in the 
   const listeners = () => Math.max(...signals.map((signal) => getEventListeners(signal, 'abort').length));
   await using follower = followEvents(connection, {
     forgetAfterSeconds: 1,
+    historyBytes: 2 ** 20,
     retentionBytes: 2 ** 26,
     refreshSpreadMs: 0,
     log: createLog({ write: () => {} }),

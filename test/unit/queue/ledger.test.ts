@@ -5,15 +5,16 @@ import { type BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { maximumBuildsAnHour } from '#lib/callers.ts';
 import type { Verdict } from '#lib/queue/build.ts';
 import { createLedger, type Ledger } from '#lib/queue/ledger.ts';
-import { toBuildLists } from '#lib/queue/status.ts';
+import { overviewOf } from '#lib/queue/overview.ts';
 import type { Submission } from '#lib/queue/submission.ts';
 import { holds } from '../holds.ts';
 import { buildEvent } from './build-event.ts';
 
 const ids = [1, 2, 3].map((digit) => `00000000-0000-4000-8000-00000000000${digit}`);
 const [first = '', second = ''] = ids;
+const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
 const startOfTime = Date.parse('2026-01-01T00:00:00Z');
-const create = () => createLedger({ forgetAfterSeconds: 3_600 });
+const create = () => createLedger({ forgetAfterSeconds: 3_600, historyBytes: 2 ** 20 });
 
 const eventOf = (values: Partial<BuildEvent>): BuildEvent =>
   buildEvent({ build_id: first, ticket_id: 'T-1', progress_trigger: 'lander', ...values });
@@ -215,7 +216,7 @@ test('a cancel marks a build that is not finished, and nothing else', () => {
   assert.is(cancel(ledger), 'finished');
 });
 
-test('the log keeps its newest 60 lines and finished builds their newest 200', () => {
+test('the log keeps its newest 60 lines', () => {
   const ledger = create();
   apply(ledger, {});
   for (let sequence = 1; sequence <= 5; sequence += 1) {
@@ -224,16 +225,71 @@ test('the log keeps its newest 60 lines and finished builds their newest 200', (
   }
   assert.is(ledger.get(first)?.logTail.length, 60);
   assert.is(ledger.get(first)?.logTail.at(-1), '5.19');
+});
+
+test('a finished build is known whatever came after, also what came after its end, until its memory is full', () => {
+  const end = (ledger: Ledger, index: number, log?: string[]) => {
+    apply(ledger, { build_id: idOf(index), ticket_id: index }, submission);
+    const ended = { ...running('a', 1, 1), build_id: idOf(index), ticket_id: index, state: 'failed' } as const;
+    apply(ledger, { ...ended, message: `end of ${index}`, ...(log && { log }) }, submission);
+  };
+  const roomy = createLedger({ forgetAfterSeconds: 3_600, historyBytes: 2 ** 22 });
+  for (let index = 0; index < 3_000; index += 1) end(roomy, index, ['one', `${index}`]);
+  const oldest = roomy.get(idOf(0));
+  assert.equal(
+    [oldest?.event.message, oldest?.logTail, oldest?.caller, oldest?.state],
+    ['end of 0', ['one', '0'], submission.caller, 'failed'],
+  );
+  assert.is([...roomy.newestFirst(new Date(startOfTime))].length, 3_000);
+  const notify = () => roomy.apply({ kind: 'told', id: first, build_id: idOf(0), way: 'callback' });
+  assert.equal([notify(), notify(), roomy.get(idOf(0))?.notified], ['applied', 'duplicate', ['callback']]);
+  assert.equal([cancel(roomy, idOf(0)), withdraw(roomy, idOf(0))], ['finished', 'finished']);
+
+  const full = createLedger({ forgetAfterSeconds: 3_600, historyBytes: 2 ** 16 });
+  for (let index = 0; index < 3_000; index += 1) end(full, index);
+  const left = [...full.newestFirst(new Date(startOfTime))].length;
+  assert.ok(left > 50 && left < 200, `${left} builds in 64 KiB`);
+  assert.equal([full.get(idOf(0)), full.isOver(idOf(0))], [undefined, true]);
+  assert.is(full.get(idOf(2_999))?.event.message, 'end of 2999');
+});
+
+test('a finished build that is older than the stream is dropped from memory', () => {
+  const ledger = create();
+  const at = (minutes: number) => new Date(startOfTime + minutes * 60_000).toISOString();
+  for (let index = 0; index < 200; index += 1) {
+    const of = { build_id: idOf(index), ticket_id: index, time: at(index) };
+    apply(ledger, of);
+    apply(ledger, { ...running('a', 1, 1), ...of, state: 'failed' });
+  }
+  assert.is(ledger.get(idOf(80)), undefined);
+  assert.is(ledger.get(idOf(190))?.state, 'failed');
+});
+
+test('builds wait in the order in which they began to, and those that were handed back begin anew', () => {
+  const ledger = create();
+  for (const index of [0, 1, 2]) apply(ledger, { build_id: idOf(index), ticket_id: index });
+  const now = new Date(startOfTime);
+  const waiting = () => [...ledger.waiting(now).keys()].map((id) => Number(id.slice(-2)));
+  assert.equal(waiting(), [0, 1, 2]);
+  const first = { build_id: idOf(0), ticket_id: 0 };
+  apply(ledger, { ...running('a', 1, 1), ...first });
+  assert.equal(waiting(), [1, 2]);
+  apply(ledger, { ...running('a', 1, 2), ...first, state: 'queued' });
+  assert.equal(waiting(), [1, 2, 0]);
+  withdraw(ledger, idOf(1));
+  apply(ledger, { ...running('a', 1, 1), build_id: idOf(2), ticket_id: 2, state: 'cancelled' });
+  assert.equal(waiting(), [0]);
+  assert.equal(ledger.waiting(new Date(startOfTime + 3_601_000)).size, 0, 'a build that the stream has lost');
+});
+
+test('a late event of a finished build does not revive it', () => {
   const many = create();
-  const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
   for (let index = 0; index < 300; index += 1) {
     apply(many, { build_id: idOf(index), ticket_id: index });
     apply(many, { ...running('a', 1, 1), build_id: idOf(index), ticket_id: index, state: 'completed' });
   }
   const kept = many.builds(new Date(startOfTime));
-  assert.is(kept.length, 200);
-  assert.is(kept[0]?.buildId, idOf(100));
-  // A late event of one that was dropped does not bring it back to life.
+  assert.equal([kept.length, kept[0]?.buildId], [50, idOf(250)]);
   assert.is(apply(many, { ...running('b', 2, 9), build_id: idOf(0), ticket_id: 0 }), 'finished');
 });
 
@@ -387,7 +443,8 @@ test('how a worker opens images is known from the event that said so, whatever c
   const host = { kind: 'host', accelerator: null, reason: 'the setting says so' } as const;
   apply(ledger, { ...running('a', 1, 4), guest: host });
   assert.equal(ledger.workers()[0]?.guest, host, 'the newest word counts');
-  assert.equal(toBuildLists(ledger, new Date(startOfTime)).workers[0]?.guest, host);
+  const everything = { visible: () => true, filter: () => true };
+  assert.equal(overviewOf(ledger, new Date(startOfTime), everything).workers[0]?.guest, host);
 });
 
 test.run();

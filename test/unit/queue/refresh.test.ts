@@ -29,7 +29,7 @@ const bytesOf = (record: StreamRecord) => Buffer.byteLength(JSON.stringify(recor
 function openStream() {
   const kept: { readonly record: StreamRecord; readonly size: number }[] = [];
   let size = 0;
-  const ledger = createLedger({ forgetAfterSeconds });
+  const ledger = createLedger({ forgetAfterSeconds, historyBytes: 2 ** 20 });
   const refresh = createRefresh({ ledger, retentionBytes, forgetAfterSeconds });
 
   const append = (record: StreamRecord): Verdict => {
@@ -58,7 +58,7 @@ function openStream() {
     },
     /** A function that starts now. */
     start(): Ledger {
-      const fresh = createLedger({ forgetAfterSeconds });
+      const fresh = createLedger({ forgetAfterSeconds, historyBytes: 2 ** 20 });
       for (const { record } of kept) fresh.apply(record);
       return fresh;
     },

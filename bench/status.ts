@@ -1,0 +1,177 @@
+import { randomUUID } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ConfirmChannel, connect } from 'amqplib';
+import { exec } from '#lib/exec.ts';
+import { encodeRecord } from '#lib/queue/record.ts';
+import { queues } from '#lib/queue/topology.ts';
+import { formatBytes } from '#lib/text.ts';
+import { type FunctionProcess, startFunction } from '../lab/servers/function.ts';
+import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
+import { withPeakMemory } from './memory.ts';
+
+/** Times answers of the function `status` to a steady stream of calls, with few and with many builds. */
+
+export interface StatusMeasurement {
+  readonly builds: number;
+  readonly answerBytes: number;
+  /** From the moment at which a call was due, so that a late call counts as slow. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly answered: number;
+  readonly due: number;
+  /** Time of the processor for each call. */
+  readonly processorMs: number;
+  readonly peakBytes: number;
+}
+
+export interface StatusOptions {
+  readonly numbersOfBuilds: readonly number[];
+  readonly callsPerSecond: number;
+  readonly seconds: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (line: string) => void;
+}
+
+const warmUpSeconds = 2;
+/** Calls that wait for an answer; further ones that are due count as not answered. */
+const maximumUnderWay = 2_000;
+
+/** Of each number of builds, half waits in the queue and half has failed. The function has one processor. */
+export async function measureStatus(options: StatusOptions): Promise<StatusMeasurement[]> {
+  const measurements: StatusMeasurement[] = [];
+  for (const builds of options.numbersOfBuilds) {
+    options.signal.throwIfAborted();
+    options.onProgress(`${builds} builds`);
+    measurements.push(await measure(builds, options));
+  }
+  return measurements;
+}
+
+async function measure(builds: number, options: StatusOptions): Promise<StatusMeasurement> {
+  await using rabbitmq = await startRabbitMq();
+  const env = { IMAGEBUILDER_AMQP_URL: rabbitmq.url, IMAGEBUILDER_LOG_LEVEL: 'error' };
+  const handler = `${import.meta.dirname}/../functions/status/handler.ts`;
+  await using served = await startFunction({ handler, env });
+  await exec('taskset', ['--cpu-list', '--pid', '0', String(served.child.pid)]);
+  // Declares the stream.
+  await call(served, new Agent());
+  await fill(rabbitmq.url, builds);
+  await sleep(1_000);
+  const { value, peakBytes } = await withPeakMemory({ root: served.child.pid ?? 0 }, async () => {
+    await load(served, { ...options, seconds: warmUpSeconds });
+    const before = await processorMs(served);
+    const loaded = await load(served, options);
+    return { ...loaded, processorMs: ((await processorMs(served)) - before) / loaded.answered };
+  });
+  return { builds, ...value, peakBytes };
+}
+
+async function load(served: FunctionProcess, { callsPerSecond, seconds, signal }: StatusOptions) {
+  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+  const due = callsPerSecond * seconds;
+  const times: number[] = [];
+  let answerBytes = 0;
+  const underWay = new Set<Promise<void>>();
+  const started = performance.now();
+  for (let sent = 0; sent < due; ) {
+    signal.throwIfAborted();
+    const dueNow = Math.min(due, Math.ceil(((performance.now() - started) * callsPerSecond) / 1000));
+    for (; sent < dueNow; sent += 1) {
+      if (underWay.size >= maximumUnderWay) continue;
+      const dueAt = started + (sent * 1000) / callsPerSecond;
+      const one = call(served, agent).then(
+        (bytes) => {
+          answerBytes = bytes;
+          times.push(performance.now() - dueAt);
+        },
+        () => {},
+      );
+      underWay.add(one);
+      void one.then(() => underWay.delete(one));
+    }
+    await sleep(1);
+  }
+  await Promise.all(underWay);
+  agent.destroy();
+  times.sort((a, b) => a - b);
+  const at = (share: number) => times[Math.floor(times.length * share)] ?? Number.NaN;
+  return { answerBytes, p50Ms: at(0.5), p99Ms: at(0.99), answered: times.length, due };
+}
+
+/** Resolves with the bytes of the answer. */
+function call({ address }: FunctionProcess, agent: Agent): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ ...address, path: '/', agent }, (response) => {
+      let bytes = 0;
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+      });
+      response.on('end', () => (response.statusCode === 200 ? resolve(bytes) : reject(new Error('refused'))));
+      response.on('error', reject);
+    });
+    sent.on('error', reject);
+    sent.end();
+  });
+}
+
+/** Time that a process has had a processor for so far (proc_pid_schedstat(5), in nanoseconds). */
+async function processorMs({ child }: FunctionProcess): Promise<number> {
+  const tasks = await readdir(`/proc/${child.pid}/task`);
+  const times = tasks.map(async (task) => await readFile(`/proc/${child.pid}/task/${task}/schedstat`, 'utf8'));
+  return (await Promise.all(times)).reduce((sum, text) => sum + Number(text.split(' ')[0]) / 1e6, 0);
+}
+
+/** Writes the records of builds into the events stream, as functions write them. */
+async function fill(url: string, builds: number): Promise<void> {
+  const connection = await connect(url);
+  const channel = await connection.createConfirmChannel();
+  for (let index = 0; index < builds; index += 1) {
+    const build_id = randomUUID();
+    append(channel, build_id, index, {});
+    if (index % 2 === 0) continue;
+    append(channel, build_id, index, { state: 'running', worker: 'bench-1', attempt: 1, sequence: 1 });
+    const error = { code: 'ppa.not_found', message: 'there is no PPA ppa:example/tools', step: 'sources' } as const;
+    append(channel, build_id, index, {
+      ...{ state: 'failed', worker: 'bench-1', attempt: 1, sequence: 2, step: 'sources', message: error.message },
+      error: { ...error, fault: 'request', retryable: false },
+    });
+    if (index % 500 === 1) await channel.waitForConfirms();
+  }
+  await channel.waitForConfirms();
+  await connection.close();
+}
+
+type Values = Partial<Extract<Parameters<typeof encodeRecord>[0], { kind: 'event' }>['event']>;
+
+function append(channel: ConfirmChannel, build_id: string, index: number, values: Values): void {
+  const content = encodeRecord({
+    kind: 'event',
+    id: randomUUID(),
+    submission: { caller: 'anonymous', request_sha256: '0'.repeat(64) },
+    event: {
+      ...{ build_id, ticket_id: `LP-${index}`, progress_trigger: 'bench', sequence: 0, attempt: 0, worker: null },
+      ...{ time: new Date().toISOString(), state: 'queued', step: null, message: 'Waiting for a worker' },
+      ...{ current: null, total: null, progress: 0 },
+      ...values,
+    },
+  });
+  channel.sendToQueue(queues.events, content, { persistent: true, contentType: 'application/json' });
+}
+
+/** The rows of a table. */
+export function reportStatus(measurements: readonly StatusMeasurement[]): string[][] {
+  return [
+    ['builds', 'answer', 'p50 (ms)', 'p99 (ms)', 'processor (ms)', 'answered', 'peak memory'],
+    ...measurements.map(({ builds, answerBytes, p50Ms, p99Ms, processorMs, answered, due, peakBytes }) => [
+      String(builds),
+      formatBytes(answerBytes),
+      p50Ms.toFixed(1),
+      p99Ms.toFixed(1),
+      processorMs.toFixed(2),
+      `${answered} of ${due}`,
+      formatBytes(peakBytes),
+    ]),
+  ];
+}

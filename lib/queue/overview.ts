@@ -1,0 +1,74 @@
+import { isTerminal } from '../api/event.ts';
+import type { BuildStatus, Status } from '../api/status.ts';
+import type { BuildRow, BuildView } from './build.ts';
+import type { Ledger } from './ledger.ts';
+import { noBuilds, placesOf, takeWithin, toBuildStatus } from './status.ts';
+
+/** The builds and workers of a ledger as `status` shows them: small, however many builds there are. */
+export type Overview = Pick<Status, 'counts' | 'running' | 'queued' | 'finished' | 'workers'>;
+
+export interface OverviewOptions {
+  /** True for builds that the caller may know of. */
+  readonly visible: (build: BuildRow) => boolean;
+  /** Narrows the counts and the lists of builds. */
+  readonly filter: (build: BuildRow) => boolean;
+}
+
+/** Builds in each of the lists `queued` and `finished`. */
+const newest = 20;
+const maximumFinishedBytes = 64 * 1024;
+
+export function overviewOf(
+  ledger: Pick<Ledger, 'get' | 'newestFirst' | 'waiting' | 'workers'>,
+  now: Date,
+  { visible, filter }: OverviewOptions,
+): Overview {
+  const counts = { ...noBuilds };
+  const running: BuildView[] = [];
+  const shown: BuildView[] = [];
+  const queued: BuildRow[] = [];
+  const finished: BuildRow[] = [];
+  for (const row of ledger.newestFirst(now)) {
+    if (!visible(row)) continue;
+    const build = row.state === 'running' ? ledger.get(row.buildId) : undefined;
+    if (build !== undefined) running.push(build);
+    if (!filter(row)) continue;
+    counts[row.state] += 1;
+    if (build !== undefined) shown.push(build);
+    else if (isTerminal(row.state)) keepNewest(finished, row);
+    else if (queued.length < newest) queued.push(row);
+  }
+  const statuses = statusesOf(ledger, now);
+  return {
+    counts,
+    running: shown.reverse().map((build) => toBuildStatus(build, now)),
+    queued: [...statuses(queued.reverse())],
+    finished: takeWithin(statuses(finished), maximumFinishedBytes),
+    workers: ledger.workers().map(({ name, lastSeenAt, guest }) => ({
+      name,
+      last_seen: lastSeenAt,
+      builds: running.filter((build) => build.owner === name).map((build) => build.buildId),
+      ...(guest === null ? {} : { guest }),
+    })),
+  };
+}
+
+/** Reads the builds of rows, one by one, as they are asked for. */
+export function statusesOf(ledger: Pick<Ledger, 'get' | 'waiting'>, now: Date) {
+  return function* (rows: readonly BuildRow[]): Generator<BuildStatus> {
+    const ids = rows.filter(({ state }) => state === 'queued').map(({ buildId }) => buildId);
+    const places = ids.length === 0 ? new Map<string, number>() : placesOf(ledger.waiting(now), ids);
+    for (const { buildId } of rows) {
+      const build = ledger.get(buildId);
+      if (build !== undefined) yield toBuildStatus(build, now, { place: places.get(buildId) });
+    }
+  };
+}
+
+/** Keeps the builds that ended last, the newest first. */
+function keepNewest(rows: BuildRow[], row: BuildRow): void {
+  const after = rows.findIndex(({ updatedAt }) => updatedAt < row.updatedAt);
+  if (after !== -1) rows.splice(after, 0, row);
+  else if (rows.length < newest) rows.push(row);
+  if (rows.length > newest) rows.pop();
+}
