@@ -7,6 +7,7 @@ import { amqpCode, queues, rights } from '../queue/topology.ts';
 import { brokerAdvice } from '../queue/watch-broker.ts';
 import { missingRights } from './broker-rights.ts';
 import type { Finding } from './finding.ts';
+import { countWaiting } from './waiting-builds.ts';
 
 /**
  * Looks at RabbitMQ without changing it: the queues, which a function would declare with its own settings, are not
@@ -21,7 +22,12 @@ const what = 'RabbitMQ';
 /** Jobs that were given up which are named. */
 const named = 5;
 
-export async function lookAtBroker(amqpUrl: string, certificates?: BrokerCertificates): Promise<Finding> {
+export async function lookAtBroker(
+  amqpUrl: string,
+  certificates?: BrokerCertificates,
+  /** Retention of the events stream. */
+  forgetAfterSeconds = Number.MAX_SAFE_INTEGER,
+): Promise<Finding> {
   const where = parseBrokerUrls(amqpUrl)
     .map((address) => address.where)
     .join(', ');
@@ -37,7 +43,7 @@ export async function lookAtBroker(amqpUrl: string, certificates?: BrokerCertifi
   });
   let state: State;
   try {
-    state = await lookAtQueues(connection);
+    state = await lookAtQueues(connection, forgetAfterSeconds);
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
     return { what, ok: false, detail, todo: brokerAdvice };
@@ -46,15 +52,14 @@ export async function lookAtBroker(amqpUrl: string, certificates?: BrokerCertifi
   if (isTooOld(version)) {
     return { what, ok: false, detail: found, todo: `upgrade RabbitMQ to ${leastVersion.join('.')} or later` };
   }
-  const { counts, missing, buried } = state;
+  const { counts, missing, waiting, buried } = state;
   if (missing.length > 0) {
     const lacking = missing.map((right) => `${right} on ${rights[right]}`).join(', ');
     const todo = `give the user of RabbitMQ these rights (rabbitmqctl set_permissions): ${lacking}, and write on the exchanges of callers`;
     return { what, ok: false, detail: `${found}: the user lacks ${lacking}`, todo };
   }
-  const waiting = counts.get(queues.builds);
   const parts = [
-    waiting === undefined ? 'its queues are not there yet' : `${waiting} builds wait`,
+    counts.has(queues.builds) ? describeWaiting(waiting) : 'its queues are not there yet',
     ...aside(counts.get(queues.dead), 'that RabbitMQ has dropped: look for policies'),
     ...aside(
       counts.get(queues.buried),
@@ -64,15 +69,22 @@ export async function lookAtBroker(amqpUrl: string, certificates?: BrokerCertifi
   return { what, ok: true, detail: `${found}, ${parts.join(', ')}` };
 }
 
+function describeWaiting(waiting: number | null): string {
+  if (waiting === null) return 'too many events to say in time how many builds wait';
+  return waiting === 1 ? '1 build waits' : `${waiting} builds wait`;
+}
+
 interface State {
   /** Messages by queue; queues that are not there are missing. */
   readonly counts: ReadonlyMap<string, number>;
   readonly missing: Awaited<ReturnType<typeof missingRights>>;
+  /** Builds that wait for a worker; null where that is not known. */
+  readonly waiting: number | null;
   /** Builds whose jobs were given up, some of them. */
   readonly buried: readonly string[];
 }
 
-async function lookAtQueues(connection: BrokerConnection): Promise<State> {
+async function lookAtQueues(connection: BrokerConnection, forgetAfterSeconds: number): Promise<State> {
   const counts = new Map<string, number>();
   for (const queue of Object.values(queues)) {
     const channel = await connection.openChannel(patienceMs);
@@ -86,7 +98,9 @@ async function lookAtQueues(connection: BrokerConnection): Promise<State> {
   }
   const missing = await missingRights(connection, new Set(counts.keys()), patienceMs);
   const look = missing.length === 0 && (counts.get(queues.buried) ?? 0) > 0;
-  return { counts, missing, buried: look ? await lookAtBuried(connection) : [] };
+  const readable = missing.length === 0 && counts.has(queues.events);
+  const waiting = readable ? await countWaiting(connection, forgetAfterSeconds) : null;
+  return { counts, missing, waiting, buried: look ? await lookAtBuried(connection) : [] };
 }
 
 /** The builds of the first jobs that were given up. The queue keeps its messages however often they are looked at. */

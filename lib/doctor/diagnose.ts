@@ -53,7 +53,7 @@ export async function* diagnose({ settings, store }: DoctorInputs): AsyncGenerat
   const devices = withinLimit(limitsMs.quick, lookAtDevices);
   const looked = folders.map(lookAndJudge);
   const broker = withinLimit(limitsMs.broker, () =>
-    lookAtBroker(settings.broker.amqpUrl, settings.broker.certificates),
+    lookAtBroker(settings.broker.amqpUrl, settings.broker.certificates, settings.broker.eventRetentionSeconds),
   );
   const policies = withinLimit(limitsMs.quick, (signal) =>
     lookAtPolicies({ ...settings.broker, trust: store.settings.trust, signal }),

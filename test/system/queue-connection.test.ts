@@ -157,13 +157,24 @@ test('a user who may not declare a queue that is missing is told the rights that
   assert.match(message, /configure on \^imagebuilder\\\., write on \^amq\\\.default\$ and read on \^imagebuilder\\\.$/);
 });
 
-test('the doctor names each right that is missing, and the jobs that lie aside', async (context) => {
+test('the doctor names each right that is missing, how many builds wait, and the jobs that lie aside', async (context) => {
+  const request = parseBuildRequest({ ...exampleRequest, progress_trigger: `lander.${randomUUID()}` });
+  await using builder = await open(urlOf(context, 'build-image'));
+  const admit = () => ({ [Symbol.dispose]() {} });
+  await submit(builder, { request, callback: null, caller: 'anonymous', admit });
+  // The copy of a job whose build is over, as it comes back from its lease.
+  const over = parseBuildRequest({ ...exampleRequest, ticket_id: 'over', progress_trigger: 'lander.over' });
+  const { buildId } = await submit(builder, { request: over, callback: null, caller: 'anonymous', admit });
+  builder.withdraw(buildId);
+  await eventually('the withdrawal', async () => builder.ledger.isOver(buildId));
   const detailOf = async (user: User, vhost = '') => (await lookAtBroker(urlOf(context, user, vhost))).detail;
   assert.match(
     await detailOf('declares'),
-    /, 0 builds wait, 1 jobs given up in imagebuilder\.buried: build [0-9a-f-]{36}$/,
+    /, 1 build waits, 1 jobs given up in imagebuilder\.buried: build [0-9a-f-]{36}$/,
   );
-  assert.match(await detailOf('build-worker'), /, 0 builds wait, 1 jobs given up in imagebuilder\.buried$/);
+  assert.match(await detailOf('build-worker'), /, 1 build waits, 1 jobs given up in imagebuilder\.buried$/);
+  await using declares = await open(urlOf(context, 'declares'));
+  for (let taken = await declares.jobs.take(); taken !== null; taken = await declares.jobs.take()) await taken.drop();
   assert.match(await detailOf('as the error said'), /: the user lacks write on \^amq\\\.default\$$/);
   assert.match(await detailOf('sees nothing'), /: the user lacks read on \^imagebuilder\\\.$/);
   assert.match(await detailOf('declares', '/empty'), /its queues are not there yet$/);
