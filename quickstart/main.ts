@@ -9,9 +9,9 @@ import { secretFiles } from '#lib/config/secrets.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { tryLock } from '#lib/lock.ts';
 import { formatSeconds } from '#lib/text.ts';
-import { makeBaseImage } from '../lab/images/base-image.ts';
 import { bootImage } from '../lab/images/boot.ts';
 import { baseImageCache } from '../lab/images/cache.ts';
+import { makeBaseImageAsAnyUser } from '../lab/images/rootless.ts';
 import { startCaller } from '../lab/servers/caller.ts';
 import { startImageServer } from '../lab/servers/image-server.ts';
 import { startLaunchpad } from '../lab/servers/launchpad.ts';
@@ -47,6 +47,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
+// A reader of the output that has gone (`| head`) ends it like a signal.
+process.stdout.on('error', () => interrupted.abort(new Error('nobody reads the output')));
+
 try {
   await run();
 } catch (error) {
@@ -73,7 +76,7 @@ async function run(): Promise<void> {
 
   const base = await step('The base image', async () => {
     if (options.baseImage !== undefined) return { url: options.baseImage, series: options.series ?? '', path: null };
-    const image = await makeBaseImage({ cacheDirectory: baseImageCache, onLine: detail, signal });
+    const image = await makeBaseImageAsAnyUser({ cacheDirectory: baseImageCache, onLine: detail, signal });
     detail(image.made ? `made ${shown(image.path)}` : `${shown(image.path)}, made earlier this week`);
     return { url: null, series: image.codename, path: image.path };
   });
