@@ -13,6 +13,7 @@ import {
   status,
   watch,
 } from './client-commands.ts';
+import { addDescriptions } from './descriptions-command.ts';
 import { doctor } from './doctor-command.ts';
 import type { ServeCommandOptions } from './serve-command.ts';
 import { checkStore } from './store-command.ts';
@@ -217,6 +218,8 @@ Examples:
   )
   // A check that hangs, and was given up, must not keep the process.
   .action(async (options: { json?: boolean }) => process.exit(await doctor(options)));
+
+addDescriptions(program);
 
 function withGateway(command: Command): Command {
   return command

@@ -4,13 +4,16 @@ import { exampleEvents } from '#lib/api/example-events.ts';
 import { allSettings } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import { errorTable } from '#lib/errors.ts';
+import { exec } from '#lib/exec.ts';
 
 /**
  * Writes the parts of the documentation that are generated from the code: the tables of settings and secrets in
- * README.md, the table of errors in docs/errors.md and the events in docs/api.md. A test fails when they differ from the code.
+ * README.md, the table of errors in docs/errors.md, the events in docs/api.md, and the manual page. A test fails when they
+ * differ from the code.
  */
 
 const root = join(import.meta.dirname, '..');
+const manualPath = 'docs/imagebuilder.1';
 
 /** The pages with their generated parts brought up to date, by path relative to the repository. */
 export async function generateDocs(): Promise<Map<string, { readonly before: string; readonly after: string }>> {
@@ -24,6 +27,8 @@ export async function generateDocs(): Promise<Map<string, { readonly before: str
     const page = pages.get(path) ?? (await readPage(path));
     pages.set(path, { before: page.before, after: replacePart(page.after, marker, text, path) });
   }
+  const manual = await exec(process.execPath, [join(root, 'bin/imagebuilder.ts'), 'man']);
+  pages.set(manualPath, { ...(await readPage(manualPath)), after: manual.stdout });
   return pages;
 }
 
