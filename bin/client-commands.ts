@@ -12,7 +12,6 @@ import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/r
 import { explainFaults, type RequestSource } from '#lib/client/request-source.ts';
 import { describePage, describeStatus, describeStatusIn, renderStatus } from '#lib/client/status-report.ts';
 import { cutMark } from '#lib/client/view.ts';
-import { requireKnownVariables } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { plain } from '#lib/text.ts';
 import { type BuildHereOptions, buildHere } from './build-here.ts';
@@ -66,6 +65,7 @@ export async function build(options: BuildOptions): Promise<number> {
   });
   const buildId = accepted.build_id;
   if (!created) process.stderr.write(`The same request is in work already, as build ${buildId}\n`);
+  for (const warning of accepted.warnings ?? []) process.stderr.write(`Warning: ${plain(warning)}\n`);
   if (!options.follow) {
     process.stdout.write(options.json ? `${JSON.stringify(accepted)}\n` : `${buildId}\n`);
     return 0;
@@ -185,7 +185,6 @@ async function follow(
 }
 
 async function openClient(options: GatewayOptions, signal?: AbortSignal): Promise<Client> {
-  requireKnownVariables(process.env);
   if (!URL.canParse(options.url) || !/^https?:$/.test(new URL(options.url).protocol)) {
     throw new ImageBuilderError('request.invalid', `--url must be an http or https URL, not "${options.url}"`);
   }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { requireKnownVariables } from '#lib/config/load.ts';
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { plain, upTo } from '#lib/text.ts';
 import {
@@ -19,8 +20,8 @@ import type { ServeCommandOptions } from './serve-command.ts';
 import { checkStore } from './store-command.ts';
 
 /**
- * The command line. Exit codes: 0 done; 1 the build failed or was cancelled, or a check found a fault; 2 wrong usage, a
- * refused request, or a gateway out of reach; 130 interrupted.
+ * The command line. Exit codes: 0 done; 1 the build failed or was cancelled, a check found a fault, or the service is
+ * degraded; 2 wrong usage, a refused request, or a gateway out of reach; 130 interrupted.
  */
 
 const { version } = JSON.parse(readFileSync(`${import.meta.dirname}/../package.json`, 'utf8')) as { version: string };
@@ -39,8 +40,8 @@ Examples:
   $ imagebuilder build --image-url http://images.example/noble.img --series noble --ppa ppa:owner/name hello
   $ imagebuilder status
 
-Exit codes: 0 done, 1 the build failed or was cancelled, or a check found a fault, 2 wrong usage or no gateway,
-130 interrupted.`,
+Exit codes: 0 done, 1 the build failed or was cancelled, a check found a fault, or the service is degraded, 2 wrong usage
+or no gateway, 130 interrupted.`,
   );
 
 program
@@ -228,7 +229,8 @@ function withGateway(command: Command): Command {
       new Option('--token-file <file>', 'file with the token, where the service asks for one').env(
         'IMAGEBUILDER_TOKEN_FILE',
       ),
-    );
+    )
+    .hook('preAction', () => requireKnownVariables(process.env));
 }
 
 function collect(value: string, before: readonly string[] = []): string[] {

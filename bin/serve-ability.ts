@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { type Config, loadConfig } from '#lib/config/load.ts';
 import { cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
 import type { Log } from '#lib/log.ts';
-import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
+import { reclaimIn } from '#lib/pipeline/reclaim.ts';
 import { type BrokerWatch, watchBroker } from '#lib/queue/watch-broker.ts';
 import { readStack } from '#lib/serve/stack.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
@@ -24,15 +24,15 @@ export async function workerSettings(stackFile: string): Promise<{
 }
 
 /** Throws `config.invalid`, in the doctor's words, where builds cannot use their folders. */
-export async function requireFolders({ config, environment }: NonNullable<Awaited<ReturnType<typeof workerSettings>>>) {
+export async function requireFolders(
+  { config, environment }: NonNullable<Awaited<ReturnType<typeof workerSettings>>>,
+  log: Log,
+): Promise<void> {
   const { folders, limits, store } = config;
   const openStack = await readOpenStackConfiguration({ environment, ...config.openStack });
   const hindrances = await findHindrances(
     { ...folders, ...limits },
-    {
-      fileStore: openStack === null || store.store === 'file',
-      makeRoom: (bytes) => makeRoomInCaches(folders.cacheDirectory, bytes),
-    },
+    { fileStore: openStack === null || store.store === 'file', ...reclaimIn(folders, log) },
   );
   if (hindrances.length > 0) throw cannotBuild(hindrances);
 }

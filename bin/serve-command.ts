@@ -39,7 +39,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
   });
   const callers = createCallers(config.callers);
   const worker = await workerSettings(options.stack);
-  if (worker !== null) await requireFolders(worker);
+  if (worker !== null) await requireFolders(worker, log);
   const stop = new AbortController();
   const force = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {

@@ -63,7 +63,7 @@ async function submit(
   const body = readJsonObject(event);
   const request = parseBuildRequest(body, [...headerFaults(event), ...packageFaults(caller, body)]);
   call.note({ ticket_id: request.ticket_id });
-  const { buildId, isNew } = await submitBuild(broker, {
+  const { buildId, isNew, hindrance } = await submitBuild(broker, {
     ...{ request, callback: callbackOf(event, request), caller: caller.name },
     admit: (id, now) => admission.admit(caller, id, now),
   });
@@ -75,6 +75,7 @@ async function submit(
     build_id: buildId,
     ticket_id: request.ticket_id,
     status_url: `${publicUrl}/api/v1/imagebuilder/status?build_id=${buildId}`,
+    ...(hindrance === null ? {} : { warnings: [hindrance] }),
   };
 }
 

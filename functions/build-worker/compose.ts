@@ -1,19 +1,18 @@
 import { hostname } from 'node:os';
 import { loadConfig } from '#lib/config/load.ts';
-import { cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
+import { adviceOf, cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
-import { sweepGuest } from '#lib/guest/sweep.ts';
 import { createLog } from '#lib/log.ts';
-import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
+import { reclaimIn } from '#lib/pipeline/reclaim.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
-import { sweepWorkDirectories } from '#lib/pipeline/work-directory.ts';
 import { openBroker, reviveEveryMs } from '#lib/queue/broker.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { whyToolsStayRoot } from '#lib/unprivileged.ts';
 import { version } from '#lib/version.ts';
+import { openAbility } from '#lib/worker/ability.ts';
 import { createDeliveries } from '#lib/worker/deliveries.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import { createWorker } from '#lib/worker/worker.ts';
@@ -45,17 +44,12 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const storeSettings = { ...folders, ...config.store, ...http };
   const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
   const fileStore = stores.some(({ directory }) => directory !== null);
-  const look = () =>
-    findHindrances(
-      { ...folders, ...limits },
-      { fileStore, makeRoom: (bytes) => makeRoomInCaches(folders.cacheDirectory, bytes) },
-    );
+  const reclaim = reclaimIn(folders, log);
+  const look = () => findHindrances({ ...folders, ...limits }, { fileStore, ...reclaim });
   const hindrances = await look();
   if (hindrances.length > 0) throw cannotBuild(hindrances);
   for (const folder of foldersOfBuilds(folders, { fileStore })) await openPrivateFolder(folder, { log });
-  const sweep = () =>
-    sweepWorkDirectories(folders.workDirectory, { beforeRemoval: (path) => sweepGuest(path, { log }), log });
-  await sweep();
+  await reclaim.sweep();
   const settings = { egress, folders, guest, http, image, limits, packages, tools, verification };
   const buildTools = opened.use(await openBuildTools({ settings, storeFor, userAgent, log }));
   const { client } = buildTools;
@@ -65,6 +59,12 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       ...{ name: `imagebuilder build-worker ${name}`, log },
     }),
   );
+  const findHindrance = async () => {
+    const found = await look();
+    const reason = found.map(({ what, detail }) => `${what}: ${detail}`).join('; ');
+    return found.length === 0 ? null : { reason, advice: adviceOf(found) };
+  };
+  const ability = opened.use(openAbility({ name, broker, findHindrance, log }));
   const wake = opened.use(createWake({ ...config.wake, log }));
   const deliveries = opened.use(
     createDeliveries({
@@ -80,13 +80,14 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     broker,
     runBuild: async (build, context) => {
       // Sweeps leftovers of a worker that has died beside this one, maybe in this very build.
-      await sweep();
+      await reclaim.sweep();
       return await runBuild(build, buildTools, context);
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
     discard: (buildId, imageType) => storeFor(imageType).discard(buildId),
     wake: wake.send,
+    able: ability.look,
     settings: { ...workerSettings, leaseMs: config.broker.leaseMs },
     log,
   });

@@ -11,6 +11,7 @@ import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildRow, BuildView } from '#lib/queue/build.ts';
 import { type Overview, overviewOf } from '#lib/queue/overview.ts';
 import { createSample } from '#lib/queue/sample.ts';
+import { allUnable } from '#lib/queue/seen-workers.ts';
 import { noBuilds, placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
@@ -62,7 +63,7 @@ export function status(dependencies: StatusDependencies): Handler {
       const overview = await show(broker, overviews, query, call, problem === null);
       const jobs = problem === null ? await aside().catch(() => null) : null;
       return {
-        status: problem === null ? 'ok' : 'degraded',
+        status: problem === null && allUnable(broker.ledger.workers(), new Date()) === null ? 'ok' : 'degraded',
         version,
         broker: {
           reachable: problem === null,

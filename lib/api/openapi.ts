@@ -237,7 +237,8 @@ function statusPath(operationId: string): Json {
       ],
       responses: {
         '200': {
-          description: 'While RabbitMQ is out of reach, `status` is `degraded` and the builds are the last known.',
+          description:
+            'While RabbitMQ is out of reach, `status` is `degraded` and the builds are the last known. It is so, too, while no living worker can build.',
           content: json('Status', exampleStatus),
         },
         '400': problem('The query has faults.'),

@@ -104,12 +104,17 @@ const WorkerReport = z.object({
     accelerator: 'kvm',
     reason: 'a guest starts with KVM',
   }).optional(),
+  unable: field(
+    z.string(),
+    'The reason why it takes no build; missing where it can.',
+    'work folder: /var/lib/imagebuilder/work cannot be written: Read-only file system',
+  ).optional(),
 });
 
 export const Status = z.object({
   status: field(
     z.enum(['ok', 'degraded']),
-    '`degraded` while RabbitMQ is out of reach: the builds shown are then the last ones known.',
+    '`degraded` while RabbitMQ is out of reach (the builds shown are then the last ones known), or while no living worker can build.',
     'ok',
   ),
   version: field(z.string(), 'Version of Image Builder.', '0.2.0'),
@@ -121,7 +126,7 @@ export const Status = z.object({
   }),
   workers: field(
     z.array(WorkerReport),
-    'Workers that sent an event within the retention of the events stream, newest first.',
+    'Workers that have shown themselves within the retention of the events stream, newest first.',
     [{ name: 'worker-1', last_seen: '2026-01-01T12:00:42.000Z', builds: [] }],
   ),
   counts: field(
@@ -145,6 +150,11 @@ export const Accepted = z.object({
     'Where the status of the build stands.',
     '/api/v1/imagebuilder/status?build_id=0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55',
   ),
+  warnings: field(
+    z.array(z.string()),
+    'The reason why no worker takes the build now, where that is so; it waits until one can.',
+    ['no worker is known to be running; the build waits until one starts'],
+  ).optional(),
 });
 export type Accepted = z.infer<typeof Accepted>;
 

@@ -155,8 +155,9 @@ function describeQueue(depth: number | null): string {
   return depth === 1 ? '1 build waits' : `${depth} builds wait`;
 }
 
-/** `worker-1 (vm with KVM)`, with the reason where it is slow. */
-function describeWorker({ name, guest }: Status['workers'][number]): string {
+/** `worker-1 (vm with KVM)`, with the reason where it is slow or takes no builds. */
+function describeWorker({ name, guest, unable }: Status['workers'][number]): string {
+  if (unable !== undefined) return `${plain(name)} (takes no builds: ${truncate(plain(unable), 200)})`;
   return guest === undefined ? plain(name) : `${plain(name)} (${plain(describeGuest(guest))})`;
 }
 

@@ -19,6 +19,8 @@ export interface LookedFolder {
 export interface HindranceOptions {
   /** Whether finished images go to the file store. */
   readonly fileStore: boolean;
+  /** Removes what dead workers left in the work folder. */
+  readonly sweep: () => Promise<void>;
   /** Drops so many bytes from the caches, as far as no build uses them; returns how many. */
   readonly makeRoom: (bytes: number) => Promise<number>;
 }
@@ -44,16 +46,20 @@ export async function lookAndJudge(folder: Folder): Promise<LookedFolder> {
 }
 
 /**
- * The findings that keep builds from running in these folders; none where they can. Caches are no hindrance: where they
- * fill the disk, they make room first, as they do for a build. Never throws.
+ * The findings that keep builds from running in these folders; none where they can. Neither caches nor leftovers of dead
+ * workers are hindrances: where they fill the disk, they make room first, as they do for a build. Never throws.
  */
 export async function findHindrances(
   settings: FolderSettings & Pick<LimitSettings, 'diskReserveBytes'>,
-  { fileStore, makeRoom }: HindranceOptions,
+  { fileStore, sweep, makeRoom }: HindranceOptions,
 ): Promise<Finding[]> {
   const folders = foldersOf(settings, { fileStore });
   const look = async () => await Promise.all(folders.map(lookAndJudge));
   let looked = await look();
+  if (looked.some(({ lack }) => lack !== null && lack.bytes > 0)) {
+    await sweep().catch(() => {});
+    looked = await look();
+  }
   const lack = await lackBesideCache(looked, settings.cacheDirectory);
   if (lack > 0 && (await makeRoom(lack).catch(() => 0)) > 0) looked = await look();
   return looked.flatMap(({ findings }) => findings.filter(({ ok }) => !ok));

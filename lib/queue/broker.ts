@@ -42,7 +42,18 @@ export interface Broker extends AsyncDisposable {
    * why there is nothing to end.
    */
   requestCancel(buildId: string): Promise<Verdict>;
+  /** Shows that a worker lives, and whether it can build. Throws `broker.unreachable`. */
+  showWorker(worker: ShownWorker): Promise<void>;
   reachable(): { readonly reachable: boolean; readonly message?: string };
+}
+
+/** What a worker says about itself. */
+export interface ShownWorker {
+  readonly name: string;
+  /** The reason why it takes no build; null where it can. */
+  readonly unable: string | null;
+  /** True where it ends. */
+  readonly stopped?: boolean;
 }
 
 export interface PublishEventOptions {
@@ -214,6 +225,11 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       if (build?.cancelling === true) return 'duplicate';
       const time = new Date().toISOString();
       return await follower.append({ kind: 'cancel', id: randomUUID(), build_id: buildId, time }, callPatienceMs);
+    },
+    async showWorker({ name, unable, stopped = false }) {
+      const time = new Date().toISOString();
+      const record = { kind: 'worker', id: randomUUID(), worker: name, time, unable } as const;
+      await follower.append(stopped ? { ...record, stopped } : record, callPatienceMs);
     },
     reachable: () => connection.reachable(),
     async [Symbol.asyncDispose]() {

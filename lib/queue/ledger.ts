@@ -225,6 +225,9 @@ export function createLedger(options: LedgerOptions): Ledger {
           return applyWithdrawn(record.build_id);
         case 'told':
           return applyNotified(record.build_id, record.way);
+        case 'worker':
+          workers.noteRecord(record);
+          return 'applied';
         case 'marker':
           return 'applied';
       }

@@ -76,6 +76,7 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
       const verdict = ledger.apply(record);
       if (verdict !== 'applied' || record.kind === 'marker') return verdict;
       version += 1;
+      if (record.kind === 'worker') return verdict;
       const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
       const build = ledger.get(buildId);
       if (ledger.isOver(buildId)) heardAt.delete(buildId);

@@ -44,11 +44,12 @@ export function overviewOf(
     running: shown.reverse().map((build) => toBuildStatus(build, now)),
     queued: [...statuses(queued.reverse())],
     finished: takeWithin(statuses(finished), maximumFinishedBytes),
-    workers: ledger.workers().map(({ name, lastSeenAt, guest }) => ({
+    workers: ledger.workers().map(({ name, lastSeenAt, guest, unable }) => ({
       name,
       last_seen: lastSeenAt,
       builds: running.filter((build) => build.owner === name).map((build) => build.buildId),
       ...(guest === null ? {} : { guest }),
+      ...(unable === null ? {} : { unable }),
     })),
   };
 }

@@ -23,6 +23,15 @@ export const StreamRecord = z.discriminatedUnion('kind', [
     build_id: z.uuid(),
     way: z.enum(['progress_trigger', 'callback', 'queued']),
   }),
+  /** A worker shows that it lives, and why it takes no build, where it cannot. `stopped`: it ends in order. */
+  z.object({
+    kind: z.literal('worker'),
+    id: z.uuid(),
+    worker: z.string(),
+    time: z.iso.datetime(),
+    unable: z.string().nullable(),
+    stopped: z.literal(true).optional(),
+  }),
   /** A record without content: when its sender reads it, it has read everything before it. */
   z.object({ kind: z.literal('marker'), id: z.uuid() }),
 ]);

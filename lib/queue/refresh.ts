@@ -60,7 +60,7 @@ export function createRefresh({ ledger, retentionBytes, forgetAfterSeconds }: Re
       const size = bytes + messageOverheadBytes;
       position += size;
       allowance = Math.min(longestAllowance, allowance + size * share);
-      if (record.kind === 'marker') return;
+      if (record.kind === 'marker' || record.kind === 'worker') return;
       const buildId = record.kind === 'event' ? record.event.build_id : record.build_id;
       const build = ledger.get(buildId);
       if (ledger.isOver(buildId)) {

@@ -6,6 +6,7 @@ import type { Broker } from './broker.ts';
 import { isSameRequest, type Verdict } from './build.ts';
 import { eventOf } from './event.ts';
 import type { BuildJob } from './job.ts';
+import { whyNoneBuilds } from './seen-workers.ts';
 import { digestRequest } from './submission.ts';
 
 export interface SubmitOptions {
@@ -21,6 +22,8 @@ export interface Submitted {
   readonly buildId: string;
   /** False where the same request is being built already: then this is that build. */
   readonly isNew: boolean;
+  /** The reason why no worker takes it now; null where one can. */
+  readonly hindrance: string | null;
 }
 
 /** Time that a call waits until the past has been read from the events stream. */
@@ -36,12 +39,13 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
   const { request, callback, caller } = options;
   await broker.ledger.ready(readyPatienceMs);
   const now = new Date();
+  const hindrance = whyNoneBuilds(broker.ledger.workers(), now);
   const key = { caller, ticketId: request.ticket_id, progressTrigger: request.progress_trigger };
   const known = broker.ledger.unfinished(key, now);
   const digest = digestRequest(request, callback?.url ?? null);
   if (known !== undefined) {
     if (!isSameRequest(known, digest)) throw conflict(known.buildId);
-    return { buildId: known.buildId, isNew: false };
+    return { buildId: known.buildId, isNew: false, hindrance };
   }
   const job: BuildJob = {
     build_id: randomUUID(),
@@ -51,21 +55,23 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
     submission: { caller, request_sha256: digest, series: request.base_image.series },
   };
   using _place = options.admit(job.build_id, now);
-  const verdict = await enqueue(broker, job).catch((error: unknown) => {
+  const verdict = await enqueue(broker, job, hindrance).catch((error: unknown) => {
     // RabbitMQ may have the record although it did not confirm it, or still get it: a refused build must not be built.
     broker.withdraw(job.build_id);
     throw error;
   });
-  if (verdict !== 'superseded') return { buildId: job.build_id, isNew: true };
+  if (verdict !== 'superseded') return { buildId: job.build_id, isNew: true, hindrance };
   const { supersededBy, conflicting } = broker.ledger.get(job.build_id) ?? {};
-  if (typeof supersededBy === 'string' && conflicting === false) return { buildId: supersededBy, isNew: false };
+  if (typeof supersededBy === 'string' && conflicting === false)
+    return { buildId: supersededBy, isNew: false, hindrance };
   throw conflict(supersededBy);
 }
 
-async function enqueue(broker: Broker, job: BuildJob): Promise<Verdict> {
+async function enqueue(broker: Broker, job: BuildJob, hindrance: string | null): Promise<Verdict> {
   // The job goes first: an event without a job would announce a build that never starts.
   await broker.jobs.submit(job);
-  const queued = { sequence: 0, attempt: 0, worker: null, state: 'queued', message: 'Waiting for a worker' } as const;
+  const message = hindrance === null ? 'Waiting for a worker' : `Waiting for a worker: ${hindrance}`;
+  const queued = { sequence: 0, attempt: 0, worker: null, state: 'queued', message } as const;
   return await broker.publishEvent(eventOf(job, { ...queued, time: job.submitted_at }), {
     submission: job.submission,
     patienceMs: eventPatienceMs,

@@ -12,6 +12,8 @@ import { deliverCallback } from './notify.ts';
 
 export interface WorkerOptions extends AttemptOptions {
   readonly settings: AttemptOptions['settings'] & DecisionSettings;
+  /** Looks whether builds can run here. While it answers false, no job is taken. Default: they can. */
+  readonly able?: () => Promise<boolean>;
   /** Longest time that a worker has a job in its hands. Default 90 seconds. */
   readonly heldMs?: number;
 }
@@ -26,7 +28,7 @@ export interface BuildSummary {
 export interface Worker {
   /**
    * Takes and builds jobs, one at a time, until the queue is empty, `stopping` is aborted, or less than a build's time
-   * limit is left before `deadline` (milliseconds since the epoch). Callbacks are delivered after that as well. May run
+   * limit is left before `deadline` (milliseconds since the epoch); none while it is not able to build. Callbacks are delivered after that as well. May run
    * several times at once. Throws `broker.unreachable`.
    */
   takeBuilds(limits: { readonly stopping: AbortSignal; readonly deadline: number }): Promise<BuildSummary[]>;
@@ -46,6 +48,7 @@ export function createWorker(options: WorkerOptions): Worker {
       const summaries: BuildSummary[] = [];
       await broker.ledger.ready();
       while (!stopping.aborted && Date.now() + settings.buildTimeoutMs <= deadline) {
+        if (options.able !== undefined && !(await options.able())) break;
         const taken = await takeJob();
         if (taken === null) {
           const isInWork = (buildId: string) => inWork.has(buildId);

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { runFunction } from '../../lab/servers/function.ts';
+import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
+import { call, runFunction, startFunction } from '../../lab/servers/function.ts';
 import { freePorts } from '../../lab/servers/ports.ts';
 import { startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { asNobody, nobody } from './other-user.ts';
@@ -127,7 +128,29 @@ test('a misspelt setting ends serve, each function and the commands of callers, 
   }
 });
 
-test('serve without RabbitMQ says so at once, is not healthy, and status ends with 1, until RabbitMQ is there', async () => {
+const request = {
+  ticket_id: 1,
+  base_image: { image_type: 'cloud', url_list: ['http://127.0.0.1:9/a.img'], series: 'noble' },
+  ppa_list: [],
+  package_list: ['hello'],
+  progress_trigger: 'ability',
+};
+
+async function submit(url: string): Promise<Accepted> {
+  const headers = { 'content-type': 'application/json' };
+  const options = { method: 'POST', headers, body: JSON.stringify(request) };
+  return Accepted.parse(await (await fetch(`${url}/api/v1/build_image/`, options)).json());
+}
+
+async function statusOf(url: string): Promise<Status> {
+  return Status.parse(await (await fetch(`${url}/api/v1/imagebuilder/status`)).json());
+}
+
+async function buildOf(url: string, buildId: string): Promise<BuildStatus> {
+  return BuildStatus.parse(await (await fetch(`${url}/api/v1/build_image/${buildId}`)).json());
+}
+
+test('a service that cannot build says so at once, at each place, as long as that is so', async () => {
   const [port = 0] = await freePorts(1);
   const env = { ...settings, IMAGEBUILDER_AMQP_URL: `amqp://127.0.0.1:${port}` };
   const child = startImagebuilder(serve, env);
@@ -166,9 +189,51 @@ test('serve without RabbitMQ says so at once, is not healthy, and status ends wi
       () => output,
     );
     await eventually('the news', async () => output.includes('"RabbitMQ can be used again"'));
+    await eventually('the worker', async () => (await statusOf(url)).workers.length === 1);
     assert.is((await imagebuilder(['status', '--url', url])).exitCode, 0);
+
+    // The worker becomes unable while it runs.
+    await rm(join(directory, 'work'), { recursive: true });
+    await writeFile(join(directory, 'work'), '');
+    await fetch(`${url}/async-function/build-worker`, { method: 'POST' });
+    const reason = `work folder: ${join(directory, 'work')} cannot be written: it is no folder`;
+    await eventually(
+      'the news',
+      async () => (await statusOf(url)).workers[0]?.unable === reason,
+      () => output,
+    );
+    assert.match(output, `"this worker takes no builds"`);
+    const shown = await imagebuilder(['status', '--url', url]);
+    assert.is(shown.exitCode, 1);
+    assert.match(shown.stdout, `(takes no builds: ${reason})`);
+    const first = await submit(url);
+    assert.match(first.warnings?.[0] ?? '', `: ${reason}); the build waits until one can`);
+    assert.is((await buildOf(url, first.build_id)).message, `Waiting for a worker: ${first.warnings?.[0]}`);
+    assert.is((await submit(url)).build_id, first.build_id, 'the same request is in work');
+
+    // And able again: it takes the build, whose base image is out of reach.
+    await rm(join(directory, 'work'));
+    await fetch(`${url}/async-function/build-worker`, { method: 'POST' });
+    await eventually(
+      'the end',
+      async () => (await buildOf(url, first.build_id)).state === 'failed',
+      () => output,
+    );
+    assert.equal([(await statusOf(url)).workers[0]?.unable, (await statusOf(url)).status], [undefined, 'ok']);
+    assert.match(output, '"this worker takes builds again"');
+
     child.kill('SIGTERM');
     assert.is((await child).exitCode, 0, output);
+    await using alone = await startFunction({
+      handler: join(repository, 'functions/build-image/handler.ts'),
+      env: { ...settings, IMAGEBUILDER_AMQP_URL: rabbitMq.url },
+    });
+    const headers = { 'content-type': 'application/json' };
+    const answer = await call(alone.address, '/', { method: 'POST', headers, body: JSON.stringify(request) });
+    assert.is(answer.status, 202);
+    assert.equal((JSON.parse(answer.body.toString()) as Accepted).warnings, [
+      'no worker is known to be running; the build waits until one starts',
+    ]);
     relay.close();
   } finally {
     child.kill('SIGKILL');

@@ -439,7 +439,7 @@ test('how a worker opens images is known from the event that said so, whatever c
   apply(ledger, { ...running('a', 1, 2), guest });
   apply(ledger, running('a', 1, 3));
   const time = new Date(startOfTime).toISOString();
-  assert.equal(ledger.workers(), [{ name: 'a', lastSeenAt: time, guest }]);
+  assert.equal(ledger.workers(), [{ name: 'a', lastSeenAt: time, guest, unable: null, stopped: false }]);
   const host = { kind: 'host', accelerator: null, reason: 'the setting says so' } as const;
   apply(ledger, { ...running('a', 1, 4), guest: host });
   assert.equal(ledger.workers()[0]?.guest, host, 'the newest word counts');
