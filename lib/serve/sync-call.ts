@@ -34,7 +34,9 @@ export async function serveSyncCall(served: ServedFunction, call: Call, response
     for (const [name, value] of pairs(endToEnd(answer.rawHeaders, gatewayHeaders))) response.appendHeader(name, value);
     await pipeline(answer, response);
   } catch (error) {
-    if (!callerGone.signal.aborted) throw error;
+    if (callerGone.signal.aborted) return;
+    if (!response.headersSent) response.setHeader('X-Duration-Seconds', seconds(performance.now() - startedAt));
+    throw error;
   } finally {
     response.off('close', onClose);
     release();

@@ -237,6 +237,7 @@ test('a call beyond max_inflight is refused with 429, an asynchronous one waits'
 test('a call that takes longer than exec_timeout is a 504, and its function learns that its caller is gone', async () => {
   const response = await fetch(`${url}/function/late?ms=3000&id=given-up`);
   assert.is(response.status, 504);
+  assert.ok(Number(response.headers.get('x-duration-seconds')) >= 0.2);
   assert.match((await problem(response)).detail, 'exec_timeout of 0.2 s');
   await eventually('the function to notice', async () => /slow lost its caller","id":"given-up/.test(gateway.log()));
 });
