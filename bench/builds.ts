@@ -13,8 +13,8 @@ import { probeVm } from '#lib/guest/vm/probe.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
-import { makeBaseImage } from '../lab/images/base-image.ts';
 import { baseImageCache } from '../lab/images/cache.ts';
+import { makeBaseImageAsAnyUser } from '../lab/images/rootless.ts';
 import { startImageServer } from '../lab/servers/image-server.ts';
 import { type Launchpad, startLaunchpad } from '../lab/servers/launchpad.ts';
 import { type Builder, type GuestKind, startBuilder } from './image-builder.ts';
@@ -57,7 +57,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   // The builder of the vm guest runs as nobody.
   await chmod(directory, 0o755);
 
-  const image = await makeBaseImage({ cacheDirectory: baseImageCache, onLine, signal });
+  const image = await makeBaseImageAsAnyUser({ cacheDirectory: baseImageCache, onLine, signal });
   const series = image.codename;
   const site = cleanup.use(await startImageServer(image.path));
   const launchpad = cleanup.use(await startLaunchpad({ ppas: [benchPpa(series)], directory: join(directory, 'ppa') }));

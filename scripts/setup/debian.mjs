@@ -20,13 +20,13 @@ const optionalGroups = ['lint'];
 export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
   if (args.includes('--help') || args.includes('-h')) return [];
   const quickstart = ['run', 'quickstart'];
+  const rootless = isRoot ? [] : ['vm', 'rootless'];
   if (entry === 'quickstart/main.ts') {
-    const rootless = isRoot ? [] : ['vm', 'rootless'];
     return [...quickstart, ...rootless, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
   }
   if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;
-  if (entry === 'bench/main.ts') return [...quickstart, 'vm', 'openstack', 'bench'];
+  if (entry === 'bench/main.ts') return [...quickstart, ...rootless, 'vm', 'openstack', 'bench'];
   if (entry === 'test/run.ts') {
     const chosen = args.filter((arg) => ['check', 'unit', 'system', 'long'].includes(arg));
     const uses = (kind) => chosen.length === 0 || chosen.includes(kind);

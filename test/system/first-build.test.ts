@@ -17,7 +17,9 @@ test('the guide to a first build needs no internet, and its image has the packag
   const base = await makeSmallImage(baseImageCache, (line) => process.stderr.write(`  ${line}\n`));
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-first-build-'));
   try {
-    const script = ['set -eu', 'ip link set lo up', ...commands].join('\n');
+    // A fault on the way would leave the guide's server running.
+    const stop = 'trap \'kill "${server-}" 2>/dev/null || :\' EXIT';
+    const script = ['set -eu', stop, 'ip link set lo up', ...commands].join('\n');
     const { stdout, stderr } = await exec('unshare', ['--net', '--', 'sh', '-c', script], {
       cwd: directory,
       env: {
