@@ -32,6 +32,9 @@ const {
   .parse()
   .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true }>();
 
+// The builder of the vm guest is another user, who reads what this one makes, also where the shell's umask is 077.
+process.umask(0o022);
+
 const interrupted = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => interrupted.abort(new Error(`stopped by ${name}`)));

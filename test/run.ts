@@ -56,6 +56,9 @@ const checks = [
   ['lint of spelling (hunspell)', 'test/runner/lint-spelling.ts'],
 ] as const;
 
+// Tests make files that other users read, also where the shell's umask is 077.
+process.umask(0o022);
+
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => interrupted.abort(new Error(`stopped by ${signal}`)));

@@ -60,7 +60,10 @@ export async function ensureNpmPackages(root, say, { development = true, lock, s
   // Whatever NODE_ENV and npm's own settings leave out.
   const kinds = ['--include=optional', '--include=dev'];
   const options = ['--ignore-scripts', ...kinds, '--no-audit', '--no-fund', '--loglevel=error'];
+  // Other users run the Node that it installs, too.
+  const umask = process.umask(0o022);
   const result = await run(file, [...prefix, 'ci', ...options], { cwd: root, lock, signal });
+  process.umask(umask);
   if (signal?.aborted) return false;
   if (!result.ok) say(`npm ci failed:\n${result.output.trim()}`);
   else if (!isInstalled(root)) say('npm ci did not fetch everything that package-lock.json names. Please try again.');

@@ -18,7 +18,7 @@ test('the guide to a first build needs no internet, and its image has the packag
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-first-build-'));
   try {
     // A fault on the way would leave the guide's server running.
-    const stop = 'trap \'kill "${server-}" 2>/dev/null || :\' EXIT';
+    const stop = "server=''; trap 'kill $server 2>/dev/null || :' EXIT";
     const script = ['set -eu', stop, 'ip link set lo up', ...commands].join('\n');
     const { stdout, stderr } = await exec('unshare', ['--net', '--', 'sh', '-c', script], {
       cwd: directory,
