@@ -5,11 +5,12 @@ import { type BuildStep, buildSteps } from '#lib/api/event.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import { describeImage } from '#lib/client/report.ts';
 import { loadConfig } from '#lib/config/load.ts';
-import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
+import { type Fault, ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { ExecError } from '#lib/exec.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import type { ScriptRunner } from '#lib/guest/guest.ts';
+import { readRoom } from '#lib/limits/space-usage.ts';
 import { createLog } from '#lib/log.ts';
 import type { Stop, Visitor } from '#lib/pipeline/context.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
@@ -17,7 +18,7 @@ import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
-import { plain, quoted } from '#lib/text.ts';
+import { formatBytes, plain, quoted } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 import { describePlan } from './describe-plan.ts';
 
@@ -36,6 +37,12 @@ export interface BuildHereOptions {
 }
 
 const interrupted = 130;
+
+const adviceHere = {
+  request: 'That is a fault of the request: change it.',
+  upstream: 'That is a fault of a server that the build depends on.',
+  service: 'That is a fault of this machine or of its settings; `imagebuilder doctor` looks at both.',
+} as const satisfies Record<Fault, string>;
 
 /** Ends a build after its last wanted step. */
 class EnoughSteps extends Error {}
@@ -72,12 +79,26 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   } catch (error) {
     if (error instanceof EnoughSteps) return 0;
     if (interrupt.signal.aborted) return interrupted;
-    const { code, message } = toImageBuilderError(error);
-    process.stderr.write(`The build failed: ${plain(message)} (${code})\n`);
+    const { code, message, fault } = toImageBuilderError(error);
+    const rooms =
+      code === 'disk.full' || code === 'disk.small'
+        ? await describeRooms(foldersOfBuilds(folders, { fileStore: true }))
+        : [];
+    const lines = [`The build failed: ${plain(message)} (${code})`, `  ${adviceHere[fault]}`, ...rooms];
+    process.stderr.write(`${lines.join('\n')}\n`);
     return 1;
   } finally {
     if (options.keep !== undefined) process.stderr.write(`The work directory is in ${folders.workDirectory}\n`);
   }
+}
+
+async function describeRooms(folders: readonly string[]): Promise<string[]> {
+  return await Promise.all(
+    folders.map(async (folder) => {
+      const { freeBytes, totalBytes } = await readRoom(folder);
+      return `  ${folder}: ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`;
+    }),
+  );
 }
 
 function stepOf(name: string): BuildStep {

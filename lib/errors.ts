@@ -77,6 +77,7 @@ export const errorTable = {
   'guest.failed': row('service', 500, true, 'Work inside the image failed'),
   'guest.limit': row('request', 422, false, 'A script inside the image exceeded a limit'),
   'disk.full': row('service', 507, true, 'The worker has no disk space left'),
+  'disk.small': row('service', 507, false, 'The disk of the worker is too small for the build'),
   'tool.failed': row('service', 500, true, 'A tool failed'),
   'function.timeout': row('service', 504, true, 'The function did not answer in time'),
   'function.failed': row('service', 500, true, 'The function died during the call'),
@@ -140,9 +141,9 @@ export class ImageBuilderError extends Error {
 export function toImageBuilderError(thrown: unknown): ImageBuilderError {
   if (thrown instanceof ImageBuilderError) return thrown;
   if (isNoSpace(thrown)) {
-    return new ImageBuilderError('disk.full', 'no space is left on the device that the worker works on', {
-      cause: thrown,
-    });
+    const path = isNodeError(thrown) ? thrown.path : undefined;
+    const where = path === undefined ? 'on the device that the worker works on' : `for ${path}`;
+    return new ImageBuilderError('disk.full', `no space is left ${where}`, { cause: thrown });
   }
   return new ImageBuilderError('internal', thrown instanceof Error ? thrown.message : String(thrown), {
     cause: thrown,

@@ -13,11 +13,11 @@ import { type Room, readRoom, usedBytes } from './space-usage.ts';
 export interface DiskSpace extends AsyncDisposable {
   /** The claims of the build, step by step. */
   readonly plan: SpacePlan;
-  /** Aborted with `disk.full` (or `image.too_large`) when this build has to be stopped. */
+  /** Aborted with `disk.full` (or `disk.small`) when this build has to be stopped. */
   readonly exhausted: AbortSignal;
   /**
    * Claims the room for the rest of the build. The first call waits while other builds hold the missing room. Throws
-   * `disk.full`, or `image.too_large` where the file system is too small for this build at any time.
+   * `disk.full`, or `disk.small` where the file system is too small for this build at any time.
    */
   claim(needs: Needs): Promise<void>;
   /**
@@ -120,8 +120,8 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
     const need = `the build needs about ${formatBytes(neededBytes)} in ${folder}`;
     const reserve = `IMAGEBUILDER_DISK_RESERVE keeps ${formatBytes(reserveBytes)} free`;
     if (neededBytes + reserveBytes > totalBytes) {
-      const message = `${need}, where there are ${formatBytes(totalBytes)} in all, and ${reserve}: the image is too large for this worker`;
-      return new ImageBuilderError('image.too_large', message);
+      const message = `${need}, where there are ${formatBytes(totalBytes)} in all, and ${reserve}: this disk is too small for the image`;
+      return new ImageBuilderError('disk.small', message);
     }
     const others = othersBytes > 0 ? `, other builds still take ${formatBytes(othersBytes)} of them` : '';
     return new ImageBuilderError(
@@ -141,15 +141,16 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
         device === workDevice && ownBytes > (claimed?.bytes[device] ?? 0) + (claimed?.usedBytes ?? 0) && ownBytes > 0;
       // Other builds cause this shortage, unless it goes on: then all stop.
       if (!beyond && freeBytes >= reserveBytes / 2) continue;
-      const left = `${folder} has only ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} left, and IMAGEBUILDER_DISK_RESERVE keeps ${formatBytes(reserveBytes)} free`;
-      const own = ownBytes > 0 ? `; this build has written ${formatBytes(ownBytes)} there` : '';
-      exhausted.abort(
-        new ImageBuilderError(
-          ownBytes + reserveBytes > totalBytes ? 'image.too_large' : 'disk.full',
-          `the build was stopped before the disk was full: ${left}${own}`,
-        ),
-      );
+      exhausted.abort(stopReason({ folder, freeBytes, totalBytes }, ownBytes));
     }
+  }
+
+  function stopReason({ folder, freeBytes, totalBytes }: Omit<Room, 'device'> & { folder: string }, ownBytes: number) {
+    const left = `${folder} has only ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} left, and IMAGEBUILDER_DISK_RESERVE keeps ${formatBytes(reserveBytes)} free`;
+    const own = ownBytes > 0 ? `; this build has written ${formatBytes(ownBytes)} there` : '';
+    const message = `the build was stopped before the disk was full: ${left}${own}`;
+    if (ownBytes + reserveBytes <= totalBytes) return new ImageBuilderError('disk.full', message);
+    return new ImageBuilderError('disk.small', `${message}: this disk is too small for the build`);
   }
 
   const closing = new AbortController();

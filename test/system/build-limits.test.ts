@@ -246,7 +246,7 @@ scenario(
   'a disk that is too small for the image at any time is reported as that',
   onDisk(`${diskMiB - 100}M`),
   async () => {
-    assertFailed(await build('libfoo'), 'image.too_large', 'request', /the image is too large for this worker/);
+    assertFailed(await build('libfoo'), 'disk.small', 'service', /this disk is too small for the image/);
   },
 );
 

@@ -20,6 +20,7 @@ import { createFileStore } from '#lib/store/file/file-store.ts';
 import { listen } from '../../lab/servers/listen.ts';
 import { finishedBuild, quiet } from '../conformance/finished-build.ts';
 import { failure } from '../failure.ts';
+import { imagebuilder } from './serve/command.ts';
 
 /** Disk space, on file systems that are really that small. */
 
@@ -96,10 +97,34 @@ test('a build that does not fit at the moment is refused before anything is writ
   );
 });
 
-test('a build that would never fit is the fault of the request', async () => {
+test('a build that would never fit is the fault of the service, which another try does not help', async () => {
   await using build = await startBuild(await fileSystem(50), 10);
   const error = await failure(build.space.claim(work(60)));
-  assert.equal([error.code, error.fault], ['image.too_large', 'request']);
+  assert.equal([error.code, error.fault, error.retryable], ['disk.small', 'service', false]);
+});
+
+test('build --here says of a disk that is full or small that it is a fault of this machine, and which folder it is', async () => {
+  const full = await fileSystem(4);
+  await writeFile(join(full, 'other'), Buffer.alloc(5 * MiB)).catch(() => {});
+  const small = await fileSystem(100);
+  const base = ['build', '--here', '--image-url', 'http://127.0.0.1:9/a.img', '--series', 'noble'];
+  for (const [disk, message] of [
+    [full, `  ${full}/work: 0 bytes of 4.0 MiB free`],
+    [small, `${small}/work has only `],
+  ] as const) {
+    const { exitCode, stderr } = await imagebuilder(base, {
+      env: {
+        IMAGEBUILDER_WORK_DIRECTORY: join(disk, 'work'),
+        IMAGEBUILDER_CACHE_DIRECTORY: join(disk, 'cache'),
+        IMAGEBUILDER_STORE_DIRECTORY: join(disk, 'store'),
+        IMAGEBUILDER_STORE: 'file',
+        IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
+      },
+    });
+    assert.is(exitCode, 1, stderr);
+    assert.ok(stderr.includes(message), stderr);
+    assert.match(stderr, /\(disk\.(full|small)\)\n {2}That is a fault of this machine or of its settings/);
+  }
 });
 
 test('of two builds that fit only one at a time the second waits, says so, and goes on when the first has ended', async () => {
