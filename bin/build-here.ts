@@ -8,7 +8,7 @@ import { loadConfig } from '#lib/config/load.ts';
 import { type Fault, ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { ExecError } from '#lib/exec.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
-import { foldersOfBuilds } from '#lib/folders/settings.ts';
+import { type FolderOfBuilds, foldersOfBuilds } from '#lib/folders/settings.ts';
 import type { ScriptRunner } from '#lib/guest/guest.ts';
 import { readRoom } from '#lib/limits/space-usage.ts';
 import { createLog } from '#lib/log.ts';
@@ -92,11 +92,11 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   }
 }
 
-async function describeRooms(folders: readonly string[]): Promise<string[]> {
+async function describeRooms(folders: readonly FolderOfBuilds[]): Promise<string[]> {
   return await Promise.all(
-    folders.map(async (folder) => {
-      const { freeBytes, totalBytes } = await readRoom(folder);
-      return `  ${folder}: ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`;
+    folders.map(async ({ path }) => {
+      const { freeBytes, totalBytes } = await readRoom(path);
+      return `  ${path}: ${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`;
     }),
   );
 }

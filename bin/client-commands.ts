@@ -95,7 +95,11 @@ export interface ListOptions extends GatewayOptions {
 
 export async function list(options: ListOptions): Promise<number> {
   const { state, ticketId, series, limit, cursor, json } = options;
-  const page = await (await openClient(options)).list({ state, ticket_id: ticketId, series, limit, cursor });
+  const query = { state, ticket_id: ticketId, series, limit, cursor };
+  const client = await openClient(options);
+  const page = await client.list(query).catch((error: unknown) => {
+    throw explainFaults(error, { query });
+  });
   const { stdout } = process;
   const columns = stdout.isTTY && stdout.columns > 0 ? stdout.columns : undefined;
   const mark = cutMark({ unicode: writesUnicode(process.env) });
@@ -120,7 +124,9 @@ export async function status(
     return describeStatusIn(answer, stdout.columns, cutMark({ unicode: writesUnicode(process.env) }));
   };
   if (!options.watch) {
-    const answer = await client.status(filter);
+    const answer = await client.status(filter).catch((error: unknown) => {
+      throw explainFaults(error, { query: { ticket_id: ticketId } });
+    });
     stdout.write(`${describe(answer)}\n`);
     return answer.status === 'ok' ? 0 : 1;
   }

@@ -51,6 +51,16 @@ export function faultInOptions({ path, message }: RequestFault, flags: RequestFl
   return { path: place, message: message.startsWith(own) ? message.slice(own.length) : message };
 }
 
+/** The same for a query, whose parameters are the options of the same names: `--limit "0"`. */
+export function faultInQuery(
+  { path, message }: RequestFault,
+  query: Readonly<Record<string, string | undefined>>,
+): RequestFault {
+  const name = path.slice('$.'.length);
+  const value = Object.hasOwn(query, name) ? query[name] : undefined;
+  return value === undefined ? { path, message } : { path: `--${name.replaceAll('_', '-')} ${quoted(value)}`, message };
+}
+
 /** A value without the passwords that a URL in it may carry: before an `@`, or in its query. */
 function shown(value: string): string {
   const start = value.indexOf('//') + 2;

@@ -1,5 +1,5 @@
 import type { BuildPage } from '../api/build-list.ts';
-import type { GuestReport } from '../api/event.ts';
+import { BuildState, type GuestReport } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
 import { formatSeconds, plain, table } from '../text.ts';
 import { truncate } from '../width.ts';
@@ -74,18 +74,17 @@ export function renderStatus(status: Status, screen: Screen, notice?: string): s
   const notices = notice === undefined ? [] : [notice];
   const room = rows - 1 - notices.length;
   const heading = headingLines(status);
-  const lines = [...heading, ...(builds.length === 0 ? ['No builds.'] : [])];
-  if (builds.length > 0) {
-    let left = room - lines.length;
-    const blank = left > builds.length + 1 || left > 12;
-    if (blank) left -= 1;
-    const fitting = builds.length < left ? tableIn(builds, columns, mark) : [];
-    const fits = fitting.length > 0 && fitting.length <= left;
-    // One line tells how many builds there is no room for.
-    const shown = builds.slice(0, Math.max(0, left - 2));
-    const part = fits ? fitting : oneLineEach(shown, columns, mark);
-    lines.push(...(blank ? [''] : []), ...part, ...(fits ? [] : [`and ${omitted(builds.slice(shown.length))}`]));
-  }
+  const lines = [...heading];
+  let left = room - lines.length;
+  const blank = left > builds.length + 2 || left > 12;
+  if (blank) left -= 1;
+  // One line says how many builds there is no room for.
+  const complete = builds.length < left ? [...tableIn(builds, columns, mark), ...omitted(status, builds)] : [];
+  const fits = complete.length > 0 && complete.length <= left;
+  const shown = builds.slice(0, Math.max(0, left - 2));
+  const part = fits ? complete : [...oneLineEach(shown, columns, mark), ...omitted(status, shown)];
+  if (builds.length === 0) lines.push('No builds.');
+  else lines.push(...(blank ? [''] : []), ...part);
   return [...lines.slice(0, room), ...notices].map((line) => truncate(line, columns, mark)).join('\n');
 }
 
@@ -96,7 +95,9 @@ function wideTable(builds: readonly BuildStatus[]): string[] {
 /** A line about builds that the service knows and that the status does not show. */
 function leftOut({ counts }: Status, builds: readonly BuildStatus[]): string[] {
   const left = Object.values(counts).reduce((sum, count) => sum + count, 0) - builds.length;
-  return left <= 0 ? [] : ['', `${left} more are known: \`imagebuilder list\` shows all of them.`];
+  return left <= 0
+    ? []
+    : ['', `${left} more ${left === 1 ? 'build is' : 'builds are'} known: \`imagebuilder list\` shows all of them.`];
 }
 
 /** `queued (3)`: two builds wait before it. */
@@ -129,11 +130,15 @@ function buildsOf({ running, queued, finished }: Status): readonly BuildStatus[]
   return [...running, ...queued, ...finished];
 }
 
-/** `5 more: 1 running, 4 finished`. */
-function omitted(builds: readonly BuildStatus[]): string {
-  const states = [...new Set(builds.map((one) => one.state))];
-  const counts = states.map((name) => `${builds.filter((one) => one.state === name).length} ${name}`);
-  return `${builds.length} more: ${counts.join(', ')}`;
+/** `and 5 more: 1 queued, 4 completed`: the builds that are not among `shown`; no line where there are none. */
+function omitted({ counts, running, queued, finished }: Status, shown: readonly BuildStatus[]): string[] {
+  const listed = [...running, ...queued, ...finished];
+  const of = (name: BuildState, builds: readonly BuildStatus[]) => builds.filter((one) => one.state === name).length;
+  const rest = BuildState.options
+    .map((name) => ({ name, count: Math.max(counts[name], of(name, listed)) - of(name, shown) }))
+    .filter(({ count }) => count > 0);
+  const all = rest.reduce((sum, { count }) => sum + count, 0);
+  return all === 0 ? [] : [`and ${all} more: ${rest.map(({ name, count }) => `${count} ${name}`).join(', ')}`];
 }
 
 function headingLines(status: Status): string[] {

@@ -1,5 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { z } from 'zod';
+import { parseQuery } from '#lib/api/query.ts';
 import { BuildRequest, parseBuildRequest } from '#lib/api/request.ts';
 import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/request.ts';
 import { explainFaults } from '#lib/client/request-source.ts';
@@ -97,6 +99,21 @@ test('a fault of a file keeps its path, after the name of the file', () => {
   const body = requestFromFlags(good, () => 'command-1');
   assert.match(explain({ ...body, ppa_list: ['foo'] }), /^a: b\.json: \$\.ppa_list\[0\] must be "ppa:owner\/name"/);
   assert.match(explain({ ...body, ppa_list: 1, series: 2 }), /^a: b\.json: the request has 2 faults: \$\./);
+});
+
+test('a fault of a query names the option of the same name', () => {
+  const query = { limit: '0', ticket_id: '' };
+  const error = (() => {
+    try {
+      return parseQuery(z.object({ limit: z.coerce.number().min(1), ticket_id: z.string().min(1) }), query);
+    } catch (thrown) {
+      return explainFaults(thrown, { query });
+    }
+  })() as ImageBuilderError;
+  assert.is(
+    error.message,
+    'the query has faults: --limit "0" must be at least 1; --ticket-id "" must have at least 1 characters',
+  );
 });
 
 test('other errors stay as they are', () => {

@@ -123,6 +123,15 @@ test('the status fits every screen, with its heading and the running builds firs
   }
 });
 
+test('the last line counts the builds that have no room, and those that the service does not list', () => {
+  const counts = { queued: 40, running: 1, completed: 9, failed: 0, cancelled: 0 };
+  const status = { ...statusOf([buildStatus(), completed]), counts };
+  const last = (rows: number) =>
+    renderStatus(status, { columns: 200, rows, color: false, unicode: true }).split('\n').at(-1);
+  assert.is(last(24), 'and 48 more: 40 queued, 8 completed');
+  assert.is(last(7), 'and 49 more: 40 queued, 9 completed');
+});
+
 test('the table of the status is never wider than the terminal, and whole where there is room', () => {
   const status = statusOf(many(7));
   for (const { columns } of sizes) {
