@@ -37,7 +37,8 @@ export async function planInstallation(
   options: PlanOptions,
 ): Promise<PlannedInstallation> {
   if (specifications.length === 0) return { install: [], remove: [], download: { packages: 0, bytes: 0 } };
-  options.onPlan?.(await resolvePackages(runner, specifications, options));
+  const resolved = await resolvePackages(runner, specifications, options);
+  options.onPlan?.(resolved);
   const run = await runApt(runner, 'plan', {
     arguments: [recommendsOption(options.recommends), 'install', ...specifications],
     files: { 'apt.conf': renderAptConfiguration(options) },

@@ -19,13 +19,13 @@ export function plansAreTrue(test: Test<AptHouse>): void {
       await withApt(async ({ apt, session, facts }) => {
         const wanted = ['hates-extra', 'foreign:amd64', 'wants-new-one'];
         const refused = await failure(apt.planInstallation(wanted, quiet));
-        assert.is(refused.code, 'apt.package');
+        assert.is(refused.code, 'apt.package', refused.message);
         assert.match(refused.message, /foreign:amd64/);
 
         const seen: string[][] = [];
         const onPlan = (plan: { readonly install: readonly string[] }) => seen.push([...plan.install]);
         const plan = await apt.planInstallation(['hates-extra', 'wants-new-one'], { ...quiet, onPlan });
-        const architecture = facts.architecture;
+        const architecture = 'all';
         const fresh = { architecture, version: '1.0', previous_version: null };
         const byName = [...plan.install].sort((one, other) => (one.name < other.name ? -1 : 1));
         assert.equal(
