@@ -46,6 +46,8 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions {
   readonly here?: boolean;
 }
 
+export type RetryOptions = GatewayOptions & Pick<BuildOptions, 'follow' | 'cancelOnInterrupt' | 'json'>;
+
 const interrupted = 130;
 /** `status` knows a build a moment after it was accepted. */
 const appearsWithinMs = 60_000;
@@ -54,15 +56,25 @@ const statusIntervalMs = 2_000;
 /** Each command resolves with its exit code. */
 export async function build(options: BuildOptions): Promise<number> {
   const { request, source } = options.request === undefined ? await fromFlags(options) : await readRequest(options);
-  if (options.here) {
-    return await buildHere(request, options).catch((error: unknown) => {
-      throw explainFaults(error, source);
-    });
-  }
-  const client = await openClient(options);
-  const { accepted, created } = await client.submit(request).catch((error: unknown) => {
+  const explain = (error: unknown): never => {
     throw explainFaults(error, source);
-  });
+  };
+  if (options.here) return await buildHere(request, options).catch(explain);
+  const client = await openClient(options);
+  return await followSubmission(options, await client.submit(request).catch(explain));
+}
+
+export async function retry(text: string, options: RetryOptions): Promise<number> {
+  const buildId = requireBuildId(text, 'BUILD_ID');
+  const client = await openClient(options);
+  return await followSubmission(options, await client.retry(buildId));
+}
+
+/** Writes the id of the build that a submission was answered with, or follows the build to its end. */
+async function followSubmission(
+  options: RetryOptions,
+  { accepted, created }: Awaited<ReturnType<Client['submit']>>,
+): Promise<number> {
   const buildId = accepted.build_id;
   if (!created) process.stderr.write(`The same request is in work already, as build ${buildId}\n`);
   for (const warning of accepted.warnings ?? []) process.stderr.write(`Warning: ${plain(warning)}\n`);

@@ -11,6 +11,8 @@ import {
   type GatewayOptions,
   type ListOptions,
   list,
+  type RetryOptions,
+  retry,
   status,
   watch,
 } from './client-commands.ts';
@@ -194,6 +196,23 @@ withGateway(program.command('cancel'))
   .argument('<build-id>', 'as `build` or `status` shows it')
   .addHelpText('after', '\nExample:\n  $ imagebuilder cancel 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55')
   .action((buildId: string, options: GatewayOptions) => finish(cancel(buildId, options)));
+
+withGateway(program.command('retry'))
+  .description('Submits the request of a build that has ended again, as a new build, and follows it to its end.')
+  .argument('<build-id>', 'as `build` or `status` shows it')
+  .option('--no-follow', 'only submit')
+  .option('--cancel-on-interrupt', 'Ctrl-C cancels the build instead of only leaving it')
+  .option('--json', 'write one JSON object per change; the last one is the result')
+  .addHelpText(
+    'after',
+    `
+A request of which a part may be a secret, such as an answer for debconf, is not kept whole: submit it again.
+
+Examples:
+  $ imagebuilder retry 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55
+  $ imagebuilder retry 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 --no-follow`,
+  )
+  .action((buildId: string, options: RetryOptions) => finish(retry(buildId, options)));
 
 program
   .command('store')

@@ -51,6 +51,8 @@ export interface Callers {
    * `anonymous`.
    */
   identify(authorization: string | undefined): Caller | null;
+  /** The caller of this name; null where no token is its. */
+  named(name: string): Caller | null;
 }
 
 export interface CallersOptions {
@@ -77,6 +79,7 @@ export function createCallers({ token, tokenHolders }: CallersOptions): Callers 
       const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
       return given === undefined ? null : (known.get(blind(digestToken(given))) ?? null);
     },
+    named: (name) => [...known.values()].find((caller) => caller.name === name) ?? null,
   };
 }
 

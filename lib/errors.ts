@@ -40,6 +40,8 @@ export const errorTable = {
   'request.conflict': row('request', 409, false, 'Another request with this ticket is being built'),
   'caller.limit': row('request', 429, true, 'The caller has reached one of its limits'),
   'build.not_found': row('request', 404, false, 'The build is not known'),
+  'build.unfinished': row('request', 409, true, 'The build has not ended yet'),
+  'build.unrepeatable': row('request', 409, false, 'The request of the build is not known whole any more'),
   'build.finished': row('request', 409, false, 'The build has already ended'),
   'build.cancelled': row('request', 409, false, 'The build was cancelled'),
   'build.timeout': row('service', 504, true, 'The build took longer than its time limit'),

@@ -113,7 +113,7 @@ function withOnly(ledger: Broker['ledger'], build: BuildView | null): Omit<Overv
   const place = placesOf(ledger.waiting(now), [build.buildId]).get(build.buildId);
   const list = isTerminal(build.state) ? 'finished' : build.state === 'running' ? 'running' : 'queued';
   const counts = { ...noBuilds, [build.state]: 1 };
-  return { ...lists, counts, [list]: [toBuildStatus(build, now, { logTail: true, place })] };
+  return { ...lists, counts, [list]: [toBuildStatus(build, now, { details: true, place })] };
 }
 
 /** The reason why the ledger may be out of date, or null when it is not. */

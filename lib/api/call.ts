@@ -14,6 +14,7 @@ export interface Call extends Answer {
 export interface About {
   readonly build_id?: string | undefined;
   readonly ticket_id?: string | number | undefined;
+  readonly retry_of?: string | undefined;
 }
 
 export interface CallOptions {

@@ -41,6 +41,22 @@ export const GuestReport = z.object({
 });
 export type GuestReport = z.infer<typeof GuestReport>;
 
+/** The times of one step of an attempt, by the worker's clock. */
+export const StepTimes = z.object({
+  step: field(BuildStep, 'The step.', 'fetch'),
+  started_at: field(z.iso.datetime(), 'The moment when it began.', '2026-01-01T12:00:01.000Z'),
+  ended_at: field(
+    z.iso.datetime().nullable(),
+    'The moment of its end; null while it is on.',
+    '2026-01-01T12:00:09.000Z',
+  ),
+});
+export type StepTimes = z.infer<typeof StepTimes>;
+export const exampleSteps: StepTimes[] = [
+  { step: 'fetch', started_at: '2026-01-01T12:00:01.000Z', ended_at: '2026-01-01T12:00:09.000Z' },
+  { step: 'inspect', started_at: '2026-01-01T12:00:09.000Z', ended_at: null },
+];
+
 const errorCodes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
 
 /** The reason why a build failed or was cancelled. */
@@ -104,6 +120,11 @@ export const BuildEvent = z.object({
     accelerator: 'kvm',
     reason: 'a guest starts with KVM',
   }).optional(),
+  steps: field(
+    z.array(StepTimes),
+    'The steps of the attempt so far: in the first event after a step has begun, and in the last event of each attempt.',
+    exampleSteps,
+  ).optional(),
   image: field(ImageResult, 'The finished image: with `completed`.', exampleImage).optional(),
   error: field(
     BuildErrorReport,

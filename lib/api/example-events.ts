@@ -1,4 +1,4 @@
-import type { BuildEvent, BuildState } from './event.ts';
+import { type BuildEvent, type BuildState, buildSteps, type StepTimes } from './event.ts';
 import { exampleImage } from './image-result.ts';
 
 /** One event of each state, as builds have sent them, with paths and hosts of an example. docs/api.md shows them. */
@@ -8,6 +8,15 @@ const build = {
   ticket_id: 'T-77',
   progress_trigger: 'lander.progress',
 };
+
+/** Times of the first steps, each of which begins when the one before has ended. */
+function stepsFrom(start: string, durationsMs: readonly number[]): StepTimes[] {
+  const ends = durationsMs.map((_, index) => durationsMs.slice(0, index + 1).reduce((sum, one) => sum + one));
+  const at = (ms: number) => new Date(Date.parse(start) + ms).toISOString();
+  return ends.map((end, index) => ({
+    ...{ step: buildSteps[index] ?? 'upload', started_at: at(ends[index - 1] ?? 0), ended_at: at(end) },
+  }));
+}
 
 export const exampleEvents = {
   queued: {
@@ -49,6 +58,7 @@ export const exampleEvents = {
     current: null,
     total: null,
     progress: 1,
+    steps: stepsFrom('2026-11-26T21:15:03.420Z', [2_310, 190, 640, 1_270, 1_760, 250, 820, 410, 132]),
     image: exampleImage,
   },
   failed: {
@@ -63,6 +73,7 @@ export const exampleEvents = {
     current: null,
     total: null,
     progress: 0,
+    steps: stepsFrom('2026-11-26T21:14:49.104Z', [807]),
     error: {
       code: 'ppa.not_found',
       message:
@@ -84,6 +95,7 @@ export const exampleEvents = {
     current: null,
     total: null,
     progress: 0.43,
+    steps: stepsFrom('2026-11-26T21:14:54.873Z', [2_290, 180, 650, 1_310, 3_300]),
     error: {
       code: 'build.cancelled',
       message: 'cancelled by request',

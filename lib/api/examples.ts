@@ -1,6 +1,9 @@
+import { exampleAttempts } from './attempt.ts';
 import type { BuildPage } from './build-list.ts';
+import { exampleSteps } from './event.ts';
+import { exampleKept } from './kept-request.ts';
 import type { BuildRequestInput } from './request.ts';
-import { type Accepted, type CancelAccepted, exampleBuild, type Status } from './status.ts';
+import { type Accepted, type BuildStatus, type CancelAccepted, exampleBuild, type Status } from './status.ts';
 
 /** Examples for the description of the API. */
 
@@ -29,6 +32,22 @@ export const exampleAccepted: Accepted = {
 };
 
 export const exampleCancelAccepted: CancelAccepted = { cancelling: true, build_id: buildId, ticket_id: 'T-77' };
+
+export const exampleRetried: Accepted = {
+  ...exampleAccepted,
+  build_id: '7d1f6f0a-2f0b-4a54-8c07-1a4c1ce1c0de',
+  retry_of: buildId,
+  status_url: '/api/v1/imagebuilder/status?build_id=7d1f6f0a-2f0b-4a54-8c07-1a4c1ce1c0de',
+};
+
+/** One build, as it is answered where it alone was asked for. */
+export const exampleWholeBuild: BuildStatus = {
+  ...exampleBuild,
+  log_tail: ['Setting up hello (2.10-3) ...'],
+  request: exampleKept,
+  steps: exampleSteps,
+  attempts: exampleAttempts,
+};
 
 export const exampleStatus: Status = {
   status: 'ok',

@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import { AttemptReport } from './attempt.ts';
 import { BuildPage } from './build-list.ts';
-import { BuildErrorReport, BuildEvent, GuestReport } from './event.ts';
+import { BuildErrorReport, BuildEvent, GuestReport, StepTimes } from './event.ts';
 import { BaseImageReport, ImageResult } from './image-result.ts';
+import { KeptRequest } from './kept-request.ts';
 import { Problem } from './problem.ts';
 import { BuildRequest } from './request.ts';
 import { Accepted, BuildStatus, CancelAccepted, Status } from './status.ts';
@@ -13,7 +15,7 @@ export type Json = { readonly [key: string]: unknown };
 /** What Image Builder sends: answers, events, callbacks. */
 const sent = {
   ...{ Accepted, BaseImageReport, BuildErrorReport, BuildEvent, BuildPage, BuildStatus, CancelAccepted, GuestReport },
-  ...{ ImageResult, Problem, Status },
+  ...{ AttemptReport, ImageResult, KeptRequest, Problem, Status, StepTimes },
 };
 export type SentName = keyof typeof sent;
 

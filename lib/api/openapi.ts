@@ -2,7 +2,15 @@ import { Cursor, defaultPage, largestPage } from './build-list.ts';
 import { callbackHeaders } from './callback-headers.ts';
 import { BuildState } from './event.ts';
 import { exampleEvents } from './example-events.ts';
-import { exampleAccepted, exampleCancelAccepted, examplePage, exampleRequest, exampleStatus } from './examples.ts';
+import {
+  exampleAccepted,
+  exampleCancelAccepted,
+  examplePage,
+  exampleRequest,
+  exampleRetried,
+  exampleStatus,
+  exampleWholeBuild,
+} from './examples.ts';
 import { type Json, reference, requestSchema, sentSchemas } from './json-schemas.ts';
 import { exampleBuild } from './status.ts';
 
@@ -31,11 +39,13 @@ export function openApiDocument(options: OpenApiOptions): Json {
     paths: {
       '/api/v1/build_image/': submitPath('submitBuild'),
       '/api/v1/build_image/{build_id}': buildPath(''),
+      '/api/v1/build_image/{build_id}/retry': retryPath(''),
       '/api/v1/imagebuilder/status': statusPath('getStatus'),
       '/api/v1/openapi.json': documentPath('getOpenApi', 'This document.'),
       '/api/v1/asyncapi.json': documentPath('getAsyncApi', 'Events and callbacks, as an AsyncAPI 3.0 document.'),
       '/function/build-image': submitPath('submitBuildByFunction'),
       '/function/build-image/{build_id}': buildPath('ByFunction'),
+      '/function/build-image/{build_id}/retry': retryPath('ByFunction'),
       '/function/status': statusPath('getStatusByFunction'),
       '/function/status/openapi.json': documentPath('getOpenApiByFunction', 'This document.'),
       '/function/status/asyncapi.json': documentPath(
@@ -120,28 +130,30 @@ const buildId = {
   schema: { type: 'string', format: 'uuid' },
 };
 
+const callParameters = [
+  {
+    name: 'X-Callback-Url',
+    in: 'header',
+    description: 'Gets the last event of the build in one POST. Wins over `callback_url` of the request.',
+    example: 'https://lander.example.org/builds/T-77',
+    schema: { type: 'string', format: 'uri', maxLength: 2048 },
+  },
+  {
+    name: 'X-Call-Id',
+    in: 'header',
+    description: 'Comes back in the callback.',
+    example: callbackHeaders['X-Call-Id'].example,
+    schema: { type: 'string', maxLength: 256 },
+  },
+];
+
 function submitPath(operationId: string): Json {
   return {
     get: listOperation(operationId.replace('submitBuild', 'listBuilds')),
     post: {
       operationId,
       summary: 'Submit a build.',
-      parameters: [
-        {
-          name: 'X-Callback-Url',
-          in: 'header',
-          description: 'Gets the last event of the build in one POST. Wins over `callback_url` of the body.',
-          example: 'https://lander.example.org/builds/T-77',
-          schema: { type: 'string', format: 'uri', maxLength: 2048 },
-        },
-        {
-          name: 'X-Call-Id',
-          in: 'header',
-          description: 'Comes back in the callback.',
-          example: callbackHeaders['X-Call-Id'].example,
-          schema: { type: 'string', maxLength: 256 },
-        },
-      ],
+      parameters: callParameters,
       requestBody: { required: true, description: 'The build.', content: json('BuildRequest', exampleRequest) },
       responses: {
         '202': { description: 'Accepted: a new build.', content: json('Accepted', exampleAccepted) },
@@ -188,14 +200,41 @@ function listOperation(operationId: string): Json {
   };
 }
 
+function retryPath(suffix: string): Json {
+  return {
+    parameters: [buildId],
+    post: {
+      operationId: `retryBuild${suffix}`,
+      summary: 'Submit the request of a build that has ended again, as a new build of the same caller. No body.',
+      parameters: callParameters,
+      responses: {
+        '202': { description: 'Accepted: a new build.', content: json('Accepted', exampleRetried) },
+        '200': {
+          description: 'The request is in work again already, as this build.',
+          content: json('Accepted', exampleRetried),
+        },
+        '400': problem('There is a body with anything in it, or a header has a fault.'),
+        '415': problem('There is a body, and it is not said to be `application/json`.'),
+        '403': problem('The token is for reading only.'),
+        '404': problem('No such build is known, or it is another caller’s.'),
+        '409': problem(
+          'The build has not ended (`build.unfinished`); its request is not known whole (`build.unrepeatable`, and `faults` names the fields); another request with its ticket_id and progress_trigger is in work (`request.conflict`).',
+        ),
+        '429': problem('The caller whose build it is has reached one of its limits.', retryAfter),
+        ...commonErrors,
+      },
+    },
+  };
+}
+
 function buildPath(suffix: string): Json {
   return {
     parameters: [buildId],
     get: {
       operationId: `getBuild${suffix}`,
-      summary: 'One build, with the newest lines of its log.',
+      summary: 'One build, with its request, attempts, times of its steps, and the newest lines of its log.',
       responses: {
-        '200': { description: 'The build.', content: json('BuildStatus', exampleBuild) },
+        '200': { description: 'The build.', content: json('BuildStatus', exampleWholeBuild) },
         '404': problem('No such build is known, or it is another caller’s.'),
         ...commonErrors,
       },

@@ -1,13 +1,21 @@
 import { z } from 'zod';
+import { AttemptReport, exampleAttempts } from './attempt.ts';
 import { Series } from './base-image.ts';
-import { BuildEvent, type BuildState, GuestReport } from './event.ts';
+import { BuildEvent, type BuildState, exampleSteps, GuestReport, StepTimes } from './event.ts';
 import { field } from './field.ts';
+import { exampleKept, KeptRequest } from './kept-request.ts';
 
 /** The answers of `GET /api/v1/imagebuilder/status`. */
 
 const { build_id, ticket_id, progress_trigger, ...ofEvent } = BuildEvent.shape;
 const moment = (description: string, example: string) => field(z.iso.datetime(), description, example);
 const momentOrNull = (description: string, example: string) => field(z.iso.datetime().nullable(), description, example);
+
+const retryOf = field(
+  z.uuid(),
+  'The build whose request it repeats, where it is a retry.',
+  '5b0b0f7a-1c0e-4f5f-8a57-3f2f7f0f6a11',
+).optional();
 
 /** One build, as of its newest events. */
 export const BuildStatus = z.object({
@@ -39,6 +47,18 @@ export const BuildStatus = z.object({
     z.array(z.string()),
     'The newest lines of the build’s log, oldest first; only where one build was asked for.',
     ['Setting up hello (2.10-3) ...'],
+  ).optional(),
+  request: field(
+    KeptRequest,
+    'The request, without what may be a secret. This and the next three only where one build was asked for.',
+    exampleKept,
+  ).optional(),
+  retry_of: retryOf,
+  steps: field(z.array(StepTimes), 'The steps of its newest attempt.', exampleSteps).optional(),
+  attempts: field(
+    z.array(AttemptReport),
+    'Its attempts, oldest first; of more than ten the newest.',
+    exampleAttempts,
   ).optional(),
   image: ofEvent.image,
   error: ofEvent.error,
@@ -145,6 +165,7 @@ export const Accepted = z.object({
   building: field(z.literal(true), 'Always true: the build will be done, or is being done.', true),
   build_id,
   ticket_id,
+  retry_of: retryOf,
   status_url: field(
     z.string(),
     'Where the status of the build stands.',

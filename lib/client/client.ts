@@ -13,6 +13,8 @@ import { version } from '../version.ts';
 export interface Client {
   /** Submits a build. `created` is false where an unfinished build has the same request already. */
   submit(request: unknown): Promise<{ accepted: Accepted; created: boolean }>;
+  /** Submits the request of a build that has ended again. `created` as with `submit`. */
+  retry(buildId: string): Promise<{ accepted: Accepted; created: boolean }>;
   status(filter?: StatusFilter): Promise<Status>;
   /** One page of builds, the newest submission first. The query is that of the API. */
   list(query: Readonly<Record<string, string | undefined>>): Promise<BuildPage>;
@@ -74,6 +76,10 @@ export function createClient(options: ClientOptions): Client {
   return {
     async submit(request) {
       const response = await call('POST', '/api/v1/build_image/', request);
+      return { accepted: read(Accepted, base, response), created: response.status === 202 };
+    },
+    async retry(buildId) {
+      const response = await call('POST', `/api/v1/build_image/${encodeURIComponent(buildId)}/retry`);
       return { accepted: read(Accepted, base, response), created: response.status === 202 };
     },
     async status({ buildId, ticketId } = {}) {

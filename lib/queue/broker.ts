@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { type BuildEvent, isTerminal } from '../api/event.ts';
+import { keepRequest } from '../api/kept-request.ts';
+import { parseBuildRequest } from '../api/request.ts';
 import { pause } from '../async.ts';
 import type { BrokerCertificates } from '../broker-address.ts';
 import type { Log } from '../log.ts';
-import type { NotificationWay, Verdict } from './build.ts';
+import type { Background } from './background.ts';
+import { backgroundOf, type NotificationWay, type Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
 import { eventOf } from './event.ts';
 import { followEvents } from './follower.ts';
@@ -59,6 +62,8 @@ export interface ShownWorker {
 export interface PublishEventOptions {
   /** The submission of the build's job. */
   readonly submission?: Submission | undefined;
+  /** Beside the first event of a build and of an attempt. The last event of a build gets it from the ledger. */
+  readonly background?: Background | undefined;
   readonly patienceMs?: number | undefined;
 }
 
@@ -144,10 +149,13 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
 
   const publishEvent = async (event: BuildEvent, options: PublishEventOptions = {}): Promise<Verdict> => {
     const { submission, patienceMs = eventPatienceMs } = options;
+    const known = isTerminal(event.state) ? follower.ledger.get(event.build_id) : undefined;
+    const background = known === undefined ? options.background : backgroundOf(known, event.attempt);
     const before = underWay.get(event.build_id);
     const work = (async () => {
       await before?.catch(() => {});
-      const record = { kind: 'event', id: randomUUID(), event, ...(submission && { submission }) } as const;
+      const beside = { ...(submission && { submission }), ...(background && { background }) };
+      const record = { kind: 'event', id: randomUUID(), event, ...beside } as const;
       const first = await follower.append(record, patienceMs);
       // The event was sent again because its arrival was uncertain. It had arrived, and may not have gone further.
       const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
@@ -214,7 +222,8 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     async claim(job, { worker, attempt, sequence }) {
       const message = attempt === 1 ? 'started' : `started again, attempt ${attempt}`;
       const event = eventOf(job, { sequence, attempt, worker, state: 'running', message });
-      const verdict = await publishEvent(event, { submission: job.submission });
+      const background = { request: keepRequest(parseBuildRequest(job.request), job.callback?.url ?? null) };
+      const verdict = await publishEvent(event, { submission: job.submission, background });
       if (verdict === 'applied') return 'won';
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
     },

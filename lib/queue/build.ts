@@ -1,5 +1,9 @@
-import { type BuildEvent, type BuildState, isTerminal } from '../api/event.ts';
+import type { AttemptReport } from '../api/attempt.ts';
+import { type BuildEvent, type BuildState, isTerminal, type StepTimes } from '../api/event.ts';
+import type { KeptRequest } from '../api/kept-request.ts';
 import { anonymous } from '../callers.ts';
+import { withBegun, withEvent } from './attempts.ts';
+import type { Background } from './background.ts';
 import type { StreamRecord } from './record.ts';
 import type { Submission } from './submission.ts';
 
@@ -43,6 +47,14 @@ export interface BuildView {
   readonly conflicting: boolean;
   /** Digest of its request; null for a build that was submitted by a version without digests. */
   readonly requestDigest: string | null;
+  /** Its request, as far as it may be remembered; null where no record so far has it. */
+  readonly request: KeptRequest | null;
+  /** The build whose request it repeats; null where it is no retry. */
+  readonly retryOf: string | null;
+  /** Its attempts as far as the stream has them, oldest first. */
+  readonly attempts: readonly AttemptReport[];
+  /** The steps of the newest attempt. */
+  readonly steps: readonly StepTimes[];
   /** How the caller was notified of its end, or, before that, of its beginning. */
   readonly notified: readonly NotificationWay[];
   /** The newest lines of its log, oldest first. */
@@ -60,8 +72,11 @@ export type Build = { -readonly [Key in keyof BuildView]: BuildView[Key] };
 
 const maximumLogLines = 60;
 
+/** An event's record: the event, and what stands beside it. */
+export type EventRecord = Pick<Extract<StreamRecord, { kind: 'event' }>, 'event' | 'submission' | 'background'>;
+
 /** A build as its first event in the stream describes it. The event has not been applied yet. */
-export function newBuild(event: BuildEvent, submission: Submission | undefined): Build {
+export function newBuild({ event, submission, background }: EventRecord): Build {
   return {
     buildId: event.build_id,
     ticketId: event.ticket_id,
@@ -84,29 +99,38 @@ export function newBuild(event: BuildEvent, submission: Submission | undefined):
     supersededBy: null,
     conflicting: false,
     requestDigest: submission?.request_sha256 ?? null,
+    request: background?.request ?? null,
+    retryOf: submission?.retry_of ?? null,
+    attempts: background?.attempts ?? [],
+    steps: [],
     notified: [],
     logTail: [],
   };
 }
 
 /** Applies an event to its build, which has not ended. `isFirst`: it is the build's first one in the stream. */
-export function applyToBuild(build: Build, event: BuildEvent, isFirst: boolean): Verdict {
+export function applyToBuild(build: Build, { event, background }: EventRecord, isFirst: boolean): Verdict {
   if (!(isFirst && event.state === 'queued')) {
     const isOwner = build.owner !== null && build.owner === event.worker && build.attempt === event.attempt;
     if (isOwner) {
       if (event.sequence <= build.sequence) return 'duplicate';
       if (event.state === 'queued' && event.error === undefined) build.handBacks += 1;
+      build.attempts = withEvent(build.attempts, event);
     } else {
       if (event.state === 'queued' || event.attempt !== build.attempt + 1) return 'not_owner';
       build.attempt = event.attempt;
       build.owner = event.worker;
       build.startedAt ??= event.time;
+      build.attempts = withBegun(build.attempts, event, build.updatedAt);
+      build.steps = [];
     }
   }
   build.event = event;
   build.state = event.state;
   build.sequence = event.sequence;
   build.updatedAt = event.time;
+  build.request ??= background?.request ?? null;
+  if (event.steps !== undefined) build.steps = event.steps;
   if (event.log !== undefined) build.logTail = [...build.logTail, ...event.log].slice(-maximumLogLines);
   if (event.state !== 'running') build.owner = null;
   if (isTerminal(event.state)) build.finishedAt = event.time;
@@ -118,13 +142,23 @@ export function isNewest(event: BuildEvent, { event: newest }: BuildView): boole
   return event.worker === newest.worker && event.attempt === newest.attempt && event.sequence === newest.sequence;
 }
 
+/** The background for another record of a build, whose event has made no attempts but those from `attempt` on known. */
+export function backgroundOf({ request, attempts }: BuildView, attempt: number): Background {
+  const earlier = attempts.filter((one) => one.attempt < attempt);
+  return { ...(request === null ? {} : { request }), ...(earlier.length === 0 ? {} : { attempts: earlier }) };
+}
+
 /** True when the digest is known and is that of the build's request. */
 export function isSameRequest(build: Pick<BuildView, 'requestDigest'>, digest: string | null): boolean {
   return build.requestDigest !== null && build.requestDigest === digest;
 }
 
 /** The submission of a build, for records about it; undefined for a build of a version without digests. */
-export function submissionOf({ caller, series, requestDigest }: BuildView): Submission | undefined {
+export function submissionOf({ caller, series, requestDigest, retryOf }: BuildView): Submission | undefined {
   if (requestDigest === null) return undefined;
-  return { caller, request_sha256: requestDigest, ...(series === null ? {} : { series }) };
+  return {
+    ...{ caller, request_sha256: requestDigest },
+    ...(series === null ? {} : { series }),
+    ...(retryOf === null ? {} : { retry_of: retryOf }),
+  };
 }

@@ -1,9 +1,10 @@
-import { type BuildEvent, isTerminal } from '../api/event.ts';
+import { isTerminal } from '../api/event.ts';
 import {
   applyToBuild,
   type Build,
   type BuildRow,
   type BuildView,
+  type EventRecord,
   isNewest,
   isSameRequest,
   type NotificationWay,
@@ -15,7 +16,6 @@ import { dropOldest } from './drop-oldest.ts';
 import { createHistory } from './history.ts';
 import type { StreamRecord } from './record.ts';
 import { createSeenWorkers, type SeenWorker } from './seen-workers.ts';
-import type { Submission } from './submission.ts';
 import { createSubmissionCount } from './submission-count.ts';
 
 /**
@@ -109,12 +109,15 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   const supersede = (build: Build, rival: Build): Build => ({
     ...build,
+    // Thousands of such builds are remembered, and nobody sees their requests.
+    request: null,
     supersededBy: rival.buildId,
     conflicting: !isSameRequest(rival, build.requestDigest),
   });
 
-  const register = (event: BuildEvent, submission: Submission | undefined): Build | undefined => {
-    const build = newBuild(event, submission);
+  const register = (record: EventRecord): Build | undefined => {
+    const { event } = record;
+    const build = newBuild(record);
     const key = requestKey(build);
     const rival = byRequest.get(key);
     if (rival !== undefined && !expired(rival, new Date(event.time))) {
@@ -160,16 +163,17 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
   };
 
-  const applyEvent = (event: BuildEvent, submission: Submission | undefined): Verdict => {
+  const applyEvent = (record: EventRecord): Verdict => {
+    const { event } = record;
     if (superseded.has(event.build_id)) return 'superseded';
     const known = builds.get(event.build_id);
     if (isFinished(event.build_id)) {
       const ended = known ?? history.get(event.build_id);
       return ended !== undefined && isNewest(event, ended) ? 'duplicate' : 'finished';
     }
-    const build = known ?? register(event, submission);
+    const build = known ?? register(record);
     if (build === undefined) return 'superseded';
-    const verdict = applyToBuild(build, event, known === undefined);
+    const verdict = applyToBuild(build, record, known === undefined);
     if (verdict !== 'applied') return verdict;
     workers.note(event);
     waiting.delete(build.buildId);
@@ -218,7 +222,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     apply(record) {
       switch (record.kind) {
         case 'event':
-          return applyEvent(record.event, record.submission);
+          return applyEvent(record);
         case 'cancel':
           return applyCancel(record.build_id);
         case 'withdrawn':

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BuildEvent } from '../api/event.ts';
+import { Background } from './background.ts';
 import { Submission } from './submission.ts';
 
 /**
@@ -8,7 +9,13 @@ import { Submission } from './submission.ts';
  */
 export const StreamRecord = z.discriminatedUnion('kind', [
   /** `submission` stands in every event of a build, because any of them may be the first that a reader finds. */
-  z.object({ kind: z.literal('event'), id: z.uuid(), event: BuildEvent, submission: Submission.optional() }),
+  z.object({
+    kind: z.literal('event'),
+    id: z.uuid(),
+    event: BuildEvent,
+    submission: Submission.optional(),
+    background: Background.optional(),
+  }),
   /** A caller has asked for the end of a build. */
   z.object({ kind: z.literal('cancel'), id: z.uuid(), build_id: z.uuid(), time: z.iso.datetime() }),
   /** The submission was answered with an error although its job or its event may have arrived: it must not be built. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
-import { type BuildView, submissionOf } from './build.ts';
+import { type BuildView, backgroundOf, submissionOf } from './build.ts';
 import type { StreamRecord } from './record.ts';
 
 /**
@@ -10,8 +10,11 @@ import type { StreamRecord } from './record.ts';
 export function recordsOf(build: BuildView): StreamRecord[] {
   const { buildId: build_id, cancelling, updatedAt, notified } = build;
   const submission = submissionOf(build);
+  // An event that hands the build back begins no attempt.
+  const earlier = build.state === 'queued' ? build.attempt + 1 : build.attempt;
+  const beside = { ...(submission && { submission }), background: backgroundOf(build, earlier) };
   return [
-    { kind: 'event', id: randomUUID(), event: withoutLog(build.event), ...(submission && { submission }) },
+    { kind: 'event', id: randomUUID(), event: withoutLog(build.event), ...beside },
     ...(cancelling ? [{ kind: 'cancel', id: randomUUID(), build_id, time: updatedAt } as const] : []),
     ...notified.map((way) => ({ kind: 'told', id: randomUUID(), build_id, way }) as const),
   ];

@@ -1,12 +1,16 @@
 import { type BuildEvent, isTerminal } from '../api/event.ts';
+import { showRequest } from '../api/kept-request.ts';
 import type { BuildCounts, BuildStatus } from '../api/status.ts';
 import type { BuildView } from './build.ts';
 
-/** A build as `status` and lists show it. `place`: its place in the queue, where it waits. */
+/**
+ * A build as `status` and lists show it; with `details`, as it is shown where it alone was asked for. `place`: its place
+ * in the queue, where it waits.
+ */
 export function toBuildStatus(
   build: BuildView,
   now: Date,
-  options: { readonly logTail?: boolean; readonly place?: number | undefined } = {},
+  options: { readonly details?: boolean; readonly place?: number | undefined } = {},
 ): BuildStatus {
   const { event } = build;
   const end = build.finishedAt === null ? now.getTime() : Date.parse(build.finishedAt);
@@ -32,7 +36,7 @@ export function toBuildStatus(
     // Clocks of different machines differ: the time is never negative.
     elapsed_seconds: Math.max(0, Math.round((end - Date.parse(build.queuedAt)) / 100) / 10),
     cancelling: build.cancelling && !isTerminal(build.state),
-    ...(options.logTail === true ? { log_tail: [...build.logTail] } : {}),
+    ...(options.details === true ? detailsOf(build) : {}),
     ...resultOf(event),
   };
 }
@@ -48,6 +52,16 @@ export function placesOf(waiting: ReadonlyMap<string, unknown>, buildIds: readon
     if (wanted.has(id)) places.set(id, place);
   }
   return places;
+}
+
+function detailsOf({ logTail, request, retryOf, attempts, steps }: BuildView): Partial<BuildStatus> {
+  return {
+    log_tail: [...logTail],
+    ...(request === null ? {} : { request: showRequest(request) }),
+    ...(retryOf === null ? {} : { retry_of: retryOf }),
+    steps: [...steps],
+    attempts: [...attempts],
+  };
 }
 
 function resultOf(event: BuildEvent): Pick<BuildStatus, 'image' | 'error'> {

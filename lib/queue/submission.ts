@@ -15,6 +15,8 @@ export const Submission = z.object({
   request_sha256: z.string().regex(/^[0-9a-f]{64}$/),
   /** Series of the base image; lists of builds can be narrowed to one. Older versions did not record it. */
   series: Series.optional(),
+  /** The build whose request it repeats, where it is a retry. */
+  retry_of: z.uuid().optional(),
 });
 export type Submission = z.infer<typeof Submission>;
 

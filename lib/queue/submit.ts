@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { type KeptRequest, keepRequest } from '../api/kept-request.ts';
 import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest, BuildRequestInput } from '../api/request.ts';
 import { ImageBuilderError } from '../errors.ts';
@@ -14,6 +15,8 @@ export interface SubmitOptions {
   readonly callback: BuildJob['callback'];
   /** Name of the caller. */
   readonly caller: string;
+  /** The build whose request it repeats. */
+  readonly retryOf?: string;
   /** Takes a place for the build, or throws where the caller has no free one. Disposing it gives the place up. */
   readonly admit: (buildId: string, now: Date) => Disposable;
 }
@@ -36,7 +39,7 @@ const eventPatienceMs = 6_000;
  * `broker.unreachable`, and the errors of `admit`; then nothing is built.
  */
 export async function submit(broker: Broker, options: SubmitOptions): Promise<Submitted> {
-  const { request, callback, caller } = options;
+  const { request, callback, caller, retryOf } = options;
   await broker.ledger.ready(readyPatienceMs);
   const now = new Date();
   const hindrance = whyNoneBuilds(broker.ledger.workers(), now);
@@ -52,10 +55,14 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
     request: toInput(request),
     callback,
     submitted_at: now.toISOString(),
-    submission: { caller, request_sha256: digest, series: request.base_image.series },
+    submission: {
+      ...{ caller, request_sha256: digest, series: request.base_image.series },
+      ...(retryOf === undefined ? {} : { retry_of: retryOf }),
+    },
   };
+  const kept = keepRequest(request, callback?.url ?? null);
   using _place = options.admit(job.build_id, now);
-  const verdict = await enqueue(broker, job, hindrance).catch((error: unknown) => {
+  const verdict = await enqueue(broker, job, kept, hindrance).catch((error: unknown) => {
     // RabbitMQ may have the record although it did not confirm it, or still get it: a refused build must not be built.
     broker.withdraw(job.build_id);
     throw error;
@@ -67,13 +74,19 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
   throw conflict(supersededBy);
 }
 
-async function enqueue(broker: Broker, job: BuildJob, hindrance: string | null): Promise<Verdict> {
+async function enqueue(
+  broker: Broker,
+  job: BuildJob,
+  request: KeptRequest,
+  hindrance: string | null,
+): Promise<Verdict> {
   // The job goes first: an event without a job would announce a build that never starts.
   await broker.jobs.submit(job);
   const message = hindrance === null ? 'Waiting for a worker' : `Waiting for a worker: ${hindrance}`;
   const queued = { sequence: 0, attempt: 0, worker: null, state: 'queued', message } as const;
   return await broker.publishEvent(eventOf(job, { ...queued, time: job.submitted_at }), {
     submission: job.submission,
+    background: { request },
     patienceMs: eventPatienceMs,
   });
 }

@@ -15,6 +15,7 @@ import {
   toErrorReport,
 } from './event-limits.ts';
 import { createEventShare, defaultShare, type EventShareOptions } from './event-share.ts';
+import { createStepClock } from './step-times.ts';
 
 /** Reports one attempt at a build: turns steps, progress and log lines into numbered events, at a limited rate. */
 export interface Reporter extends BuildReporter, AsyncDisposable {
@@ -73,6 +74,7 @@ const bytesForProgress = 1024;
 export function startReporter(options: ReporterOptions): Reporter {
   const { identity, steps, publish, heartbeatMs, progressIntervalMs = 1000 } = options;
   const share = createEventShare(options.share ?? defaultShare);
+  const clock = createStepClock();
   let sequence = options.firstSequence;
   let doing = 'nothing yet';
   let now: Pick<BuildEvent, 'step' | 'message' | 'current' | 'total' | 'progress'> = {
@@ -98,15 +100,19 @@ export function startReporter(options: ReporterOptions): Reporter {
     const guest = unsentGuest;
     unsentGuest = undefined;
     lastSentAt = Date.now();
+    const time = new Date();
+    if (state !== 'running') clock.end(time);
+    const steps = clock.news();
     const event = {
       ...identity,
       sequence: sequence++,
-      time: new Date().toISOString(),
+      time: time.toISOString(),
       state,
       ...now,
       message: boundMessage(now.message),
       ...(log.length === 0 ? {} : { log }),
       ...(guest === undefined ? {} : { guest }),
+      ...(steps === undefined ? {} : { steps }),
       ...terminal,
     };
     share.spend(eventBytes(event));
@@ -181,6 +187,7 @@ export function startReporter(options: ReporterOptions): Reporter {
       const progress = Math.max(now.progress, overallProgress(steps, step, 0));
       now = { step, message, current: null, total: null, progress };
       doing = message;
+      clock.begin(step, new Date());
       sendNow();
     },
     progress(current, total, message) {

@@ -145,6 +145,7 @@ test('a command that cannot work ends with 2 and advice, without a stack', async
     [['watch', id, '--url', page.url], 'is it a gateway of Image Builder?'],
     [['watch', 'noble', '--url', api.url], 'BUILD_ID must be the id of a build, such as'],
     [['cancel', '42', '--url', api.url], 'not "42"; `imagebuilder status` lists the builds'],
+    [['retry', 'noble', '--url', api.url], 'BUILD_ID must be the id of a build, such as'],
     [['status', '--build-id', 'x', '--url', api.url], '--build-id must be the id of a build'],
     [['build', '--until', 'instal', ...base], '--until must be a step (fetch, inspect,'],
     [['build', '--here', '--disk-size', '20GB', ...base], '--disk-size "20GB" must be a whole number'],
@@ -165,6 +166,32 @@ test('a command that cannot work ends with 2 and advice, without a stack', async
     assert.match(result.stderr, message);
     assert.not.match(result.stderr, /^ {4}at /m);
   }
+});
+
+test('retry submits a build again and follows the new one', async () => {
+  const former = '7d1f6f0a-2f0b-4a54-8c07-1a4c1ce1c0de';
+  await using api = await startApi({ submission: accepted, looks: [buildStatus(), completed] });
+  const result = await imagebuilder(['retry', former, '--url', api.url]);
+  assert.is(result.exitCode, 0, result.stderr);
+  assert.match(result.stdout, 'image     file:///store/image.qcow2');
+  const sent = api.calls[0];
+  assert.equal([sent?.method, sent?.url, sent?.body], ['POST', `/api/v1/build_image/${former}/retry`, undefined]);
+  const only = await imagebuilder(['retry', former, '--no-follow', '--url', api.url]);
+  assert.equal([only.exitCode, only.stdout], [0, id]);
+  const json = await imagebuilder(['retry', former, '--no-follow', '--json', '--url', api.url]);
+  assert.is(JSON.parse(json.stdout).build_id, id);
+});
+
+test('retry names the fields that are not known any more', async () => {
+  const message = 'is not known whole any more, since it may hold a secret';
+  const faults = ['$.debconf_selections', '$.cancel_url'].map((path) => ({ path, message }));
+  const error = new ImageBuilderError('build.unrepeatable', 'the request cannot be repeated, so submit it again: …', {
+    faults,
+  });
+  await using api = await startApi({ submission: refused(error) });
+  const result = await imagebuilder(['retry', id, '--url', api.url]);
+  assert.is(result.exitCode, 2);
+  assert.match(result.stderr, `submit it again:\n  $.debconf_selections ${message}\n  $.cancel_url ${message}`);
 });
 
 test('the token of --token-file is sent', async () => {
@@ -267,7 +294,17 @@ test('with --cancel-on-interrupt Ctrl-C cancels the build and waits for its end'
 });
 
 test('help and version are there for every command', async () => {
-  for (const command of [[], ['serve'], ['build'], ['status'], ['watch'], ['cancel'], ['doctor'], ['store', 'check']]) {
+  for (const command of [
+    [],
+    ['serve'],
+    ['build'],
+    ['status'],
+    ['watch'],
+    ['cancel'],
+    ['retry'],
+    ['doctor'],
+    ['store', 'check'],
+  ]) {
     const result = await imagebuilder([...command, '--help']);
     assert.is(result.exitCode, 0);
     assert.match(result.stdout, /Examples?:\n {2}\$ imagebuilder/);

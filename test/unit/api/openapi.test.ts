@@ -4,10 +4,17 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { BuildEvent, BuildState, isTerminal } from '#lib/api/event.ts';
 import { exampleEvents } from '#lib/api/example-events.ts';
-import { exampleAccepted, exampleCancelAccepted, exampleRequest, exampleStatus } from '#lib/api/examples.ts';
+import {
+  exampleAccepted,
+  exampleCancelAccepted,
+  exampleRequest,
+  exampleRetried,
+  exampleStatus,
+  exampleWholeBuild,
+} from '#lib/api/examples.ts';
 import { openApiDocument } from '#lib/api/openapi.ts';
 import { BuildRequest } from '#lib/api/request.ts';
-import { Accepted, CancelAccepted, Status } from '#lib/api/status.ts';
+import { Accepted, BuildStatus, CancelAccepted, Status } from '#lib/api/status.ts';
 import { errorTable } from '#lib/errors.ts';
 import { sendCallback } from '#lib/worker/callback.ts';
 import { fieldsOf, type Schema, walk } from './document.ts';
@@ -149,12 +156,17 @@ test('the paths of the API and of the functions answer the same', () => {
     return copy;
   };
   assert.equal(shapeOf('/api/v1/build_image/'), shapeOf('/function/build-image'));
+  for (const below of ['{build_id}', '{build_id}/retry']) {
+    assert.equal(shapeOf(`/api/v1/build_image/${below}`), shapeOf(`/function/build-image/${below}`));
+  }
   assert.equal(shapeOf('/api/v1/imagebuilder/status'), shapeOf('/function/status'));
 });
 
 test('examples are what the schemas take', () => {
   assert.ok(BuildRequest.safeParse(exampleRequest).success);
   assert.ok(Accepted.safeParse(exampleAccepted).success);
+  assert.ok(Accepted.safeParse(exampleRetried).success);
+  assert.equal(BuildStatus.parse(exampleWholeBuild), exampleWholeBuild);
   assert.ok(Status.safeParse(exampleStatus).success);
   assert.ok(CancelAccepted.safeParse(exampleCancelAccepted).success);
   assert.equal(Object.keys(exampleEvents), BuildState.options);

@@ -8,7 +8,7 @@ const leaseMs = 90_000;
 const heldMs = 90_000;
 const apart = leaseMs + heldMs;
 const waiting = (changes: Partial<BuildView> = {}, quietMs = 3_600_000) => [
-  { build: { ...newBuild(buildEvent({}), undefined), ...changes }, quietMs },
+  { build: { ...newBuild({ event: buildEvent({}) }), ...changes }, quietMs },
 ];
 
 test('a job is gone after three looks that are further apart than a lease and a worker’s hands take', () => {

@@ -263,4 +263,23 @@ test('the message of a step is remembered, whatever notices come in between', as
   assert.is(reporter.doing, 'Configuring libfoo (all)');
 });
 
+test('events tell when each step began and ended, also one too short for an event, and only when that has changed', async () => {
+  const { events, options } = collect(() => sleep(30));
+  await using reporter = startReporter(options);
+  reporter.begin('fetch', 'downloading');
+  reporter.begin('inspect', 'looking');
+  reporter.begin('open', 'opening');
+  reporter.begin('open', 'opening once more');
+  await sleep(80);
+  reporter.progress(1, 2);
+  await sleep(60);
+  await reporter.end({ state: 'failed', error: new ImageBuilderError('guest.failed', 'gone') });
+  const told = events.map(({ steps }) => steps?.map(({ step, ended_at }) => [step, ended_at !== null]));
+  const past = ['fetch', 'inspect'].map((step) => [step, true]);
+  assert.equal(told, [[['fetch', false]], [...past, ['open', false]], undefined, [...past, ['open', true]]]);
+  const times = (events.at(-1)?.steps ?? []).flatMap(({ started_at, ended_at }) => [started_at, ended_at ?? '']);
+  assert.equal(times, times.toSorted());
+  assert.is(times.at(-1), events.at(-1)?.time);
+});
+
 test.run();
