@@ -16,9 +16,9 @@ export interface BuildWorkerDependencies {
 
 /**
  * A wake: takes builds until none waits, and answers with those that it built, or with 202 and none before it begins
- * where the caller prefers that. It needs no token: it carries nothing, a
- * timer without a token must be able to send it, and a needless wake costs one look at a queue. A worker that stops
- * refuses it with `worker.stopping`, and sends another, because OpenFaaS CE does not repeat a call that was refused.
+ * where the caller prefers that. It needs no token: it carries nothing, a timer without a token must be able to send it,
+ * and a needless wake costs one look at a queue. A worker that stops refuses it with `worker.stopping`, and sends
+ * another, because OpenFaaS CE does not repeat a call that was refused.
  */
 export function buildWorker({ worker, passOn, log, execTimeoutMs }: BuildWorkerDependencies): Handler {
   return (event, context) =>

@@ -14,6 +14,7 @@ import { whyToolsStayRoot } from '#lib/unprivileged.ts';
 import { version } from '#lib/version.ts';
 import { openAbility } from '#lib/worker/ability.ts';
 import { createDeliveries } from '#lib/worker/deliveries.ts';
+import { createOthers } from '#lib/worker/others.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import { createWorker } from '#lib/worker/worker.ts';
 
@@ -88,6 +89,8 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     discard: (buildId, imageType) => storeFor(imageType).discard(buildId),
     wake: wake.send,
     able: ability.look,
+    // A late answer holds the place for asynchronous calls, where more wakes would only wait.
+    others: wake.early ? createOthers({ depth: broker.jobs.depth, wake: wake.send, log }) : undefined,
     settings: { ...workerSettings, leaseMs: config.broker.leaseMs },
     log,
   });

@@ -5,6 +5,8 @@ import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 
 export interface Wake extends AsyncDisposable {
+  /** Whether workers answer before they build. */
+  readonly early: boolean;
   /** Asks the gateway to wake a worker, without waiting for it. */
   readonly send: () => void;
   /**
@@ -42,7 +44,8 @@ export function createWake({ gatewayUrl, wakeSocket, wakeAnswer, log, passOnMs =
   const url = `${gatewayUrl}/async-function/build-worker`;
   const limits = { connectTimeoutMs: timeoutMs, stallTimeoutMs: timeoutMs, keepAlive: false };
   const connections = createConnections({ ...limits, userAgent: `imagebuilder/${version}`, socketPath: wakeSocket });
-  const headers = wakeAnswer === 'early' && wakeSocket === '' ? { prefer: respondAsync } : {};
+  const early = wakeAnswer === 'early' && wakeSocket === '';
+  const headers = early ? { prefer: respondAsync } : {};
   const underWay = new Set<Promise<void>>();
   const post = async () => {
     try {
@@ -65,6 +68,7 @@ export function createWake({ gatewayUrl, wakeSocket, wakeAnswer, log, passOnMs =
     send();
   };
   return {
+    early,
     send,
     passOn() {
       owed ??= setTimeout(pay, passOnMs);

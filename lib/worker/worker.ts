@@ -7,6 +7,7 @@ import { type DecisionSettings, decide, type JobDecision } from './decide.ts';
 import { endLostBuilds } from './end-lost.ts';
 import { createLostBuilds, handMs } from './lost-builds.ts';
 import { deliverCallback } from './notify.ts';
+import type { Others } from './others.ts';
 
 /** The life of jobs on one worker: take, decide, build; until there is nothing left to do. */
 
@@ -14,6 +15,8 @@ export interface WorkerOptions extends AttemptOptions {
   readonly settings: AttemptOptions['settings'] & DecisionSettings;
   /** Looks whether builds can run here. While it answers false, no job is taken. Default: they can. */
   readonly able?: () => Promise<boolean>;
+  /** Wakes other workers while this one builds; undefined where no wake is lost. */
+  readonly others?: Others | undefined;
   /** Longest time that a worker has a job in its hands. Default 90 seconds. */
   readonly heldMs?: number;
 }
@@ -120,6 +123,7 @@ export function createWorker(options: WorkerOptions): Worker {
       if (event !== undefined && decision.callback) deliverCallback(job, event, options.deliveries);
     }
     if (decision.do !== 'claim') return null;
+    using _others = options.others?.wakeMeanwhile();
     try {
       return await runAttempt(job, decision, stopping, { ...options, log });
     } finally {

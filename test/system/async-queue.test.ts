@@ -32,13 +32,8 @@ scenario('a build holds up neither the next worker nor other asynchronous calls'
   const { buildId: next } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
   const running = await fleet.when(next, ({ owner }) => owner !== null);
   assert.match(running.owner ?? '', /^second/);
-  const called = gateway.calls.length;
   await fetch(`${gateway.url}/async-function/somebody-elses`, { method: 'POST' });
-  while (gateway.calls.length === called) await sleep(10);
-  assert.equal(
-    gateway.calls.map(({ name, status }) => `${name} ${status}`),
-    ['build-worker 202', 'build-worker 202', 'somebody-elses 404'],
-  );
+  while (!gateway.calls.some(({ name }) => name === 'somebody-elses')) await sleep(10);
   // The early answer does not let a worker take more than it may.
   assert.is((await call(first.address, '/', { method: 'POST', body: '' })).status, 429);
   fleet.gate.open();
@@ -65,5 +60,20 @@ scenario(
     assertInOrder(await fleet.notifications(buildId));
   },
 );
+
+scenario('a wake that reached a busy worker is not lost while another one is idle', async (fleet) => {
+  await using first = await startPod(fleet, { name: 'first', env: onePlace });
+  await using second = await startPod(fleet, { name: 'second', env: onePlace });
+  gateway.replicas.set('build-worker', [first.address]);
+  const buildId = await submitHeld(fleet);
+  const called = gateway.calls.length;
+  const { buildId: next } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
+  while (gateway.calls[called]?.status !== 429) await sleep(10);
+  gateway.replicas.set('build-worker', [second.address]);
+  const running = await fleet.when(next, ({ owner }) => owner !== null);
+  assert.match(running.owner ?? '', /^second/);
+  fleet.gate.open();
+  for (const id of [buildId, next]) assert.is((await fleet.ended(id)).event.state, 'completed');
+});
 
 test.run();
