@@ -12,8 +12,8 @@ import { debconfLines, type RequestFlags, requestFromFlags } from '#lib/client/r
 import { explainFaults, type RequestSource } from '#lib/client/request-source.ts';
 import { describePage, describeStatus, describeStatusIn, renderStatus } from '#lib/client/status-report.ts';
 import { cutMark } from '#lib/client/view.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
-import { plain } from '#lib/text.ts';
+import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
+import { plain, quoted } from '#lib/text.ts';
 import { type BuildHereOptions, buildHere } from './build-here.ts';
 
 export interface GatewayOptions {
@@ -204,7 +204,8 @@ async function follow(
 
 async function openClient(options: GatewayOptions, signal?: AbortSignal): Promise<Client> {
   if (!URL.canParse(options.url) || !/^https?:$/.test(new URL(options.url).protocol)) {
-    throw new ImageBuilderError('request.invalid', `--url must be an http or https URL, not "${options.url}"`);
+    const given = URL.canParse(options.url) ? safeUrl(options.url) : options.url;
+    throw new ImageBuilderError('request.invalid', `--url must be an http or https URL, not ${quoted(given)}`);
   }
   const token = options.tokenFile === undefined ? undefined : await readToken(options.tokenFile);
   return createClient({
@@ -253,7 +254,8 @@ async function readRequest(options: BuildOptions): Promise<NamedRequest> {
   const text = request === '-' ? await readAll(process.stdin) : await readText(request, '--request');
   const file = request === '-' ? 'standard input' : request;
   try {
-    return { request: JSON.parse(text), source: { file } };
+    // Editors of Windows begin a file with a byte order mark.
+    return { request: JSON.parse(text.replace(/^\ufeff/, '')), source: { file } };
   } catch (error) {
     throw new ImageBuilderError('request.malformed', `${file} is not JSON: ${(error as Error).message}`, {
       cause: error,
@@ -261,9 +263,15 @@ async function readRequest(options: BuildOptions): Promise<NamedRequest> {
   }
 }
 
+const unreadable: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  EACCES: 'this user may not read it',
+  EISDIR: 'it is a folder',
+};
+
 async function readText(file: string, flag: string): Promise<string> {
   return await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    const reason = error.code === 'ENOENT' ? 'it does not exist' : error.message;
+    const reason = unreadable[error.code ?? ''] ?? error.message;
     throw new ImageBuilderError('request.invalid', `${flag} ${file} cannot be read: ${reason}`, { cause: error });
   });
 }

@@ -31,7 +31,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
   const config = loadConfig();
   const onTerminal = process.stderr.isTTY;
   const write = (text: string) => void process.stderr.write(`${text}\n`);
-  const writeReadable = (line: string) => write(describeLogLine(line.trimEnd()));
+  const writeReadable = (line: string, writer?: string) => write(describeLogLine(line.trimEnd(), writer));
   const log = createLog({
     ...config.log,
     fields: { function: 'gateway' },

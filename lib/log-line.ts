@@ -7,7 +7,7 @@ const Entry = z.looseObject({
   time: z.iso.datetime().optional(),
   level: z.string().default('info'),
   message: z.string(),
-  function: z.string().default(''),
+  function: z.string().optional(),
 });
 const Thrown = z.looseObject({ name: z.string(), message: z.string(), stack: z.string().optional() });
 
@@ -19,11 +19,12 @@ const functionColumns = 12;
 /**
  * `21:14:07 gateway       function ready  pid=4711`, in local time; the level only from `warn` on. An error that was not
  * foreseen has its stack below. Other text than a log's JSON stays a line as it is.
+ * `writer` is the function that wrote the line, where the line does not say so.
  */
-export function describeLogLine(line: string): string {
+export function describeLogLine(line: string, writer = ''): string {
   const entry = Entry.safeParse(toJson(line)).data;
   if (entry === undefined) return `${/^ */.exec(line)?.[0] ?? ''}${plain(line)}`;
-  const { time, level, message, function: name, ...fields } = entry;
+  const { time, level, message, function: name = writer, ...fields } = entry;
   const at = (time === undefined ? '' : new Date(time).toTimeString().slice(0, 8)).padEnd(8);
   const loud = ['warn', 'error'].includes(level) ? `${level.toUpperCase()} ` : '';
   const words = Object.entries(fields).map(([key, value]) => `${plain(key)}=${describeValue(value)}`);

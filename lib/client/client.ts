@@ -141,6 +141,7 @@ const hints: Readonly<Record<string, string>> = {
   ECONNREFUSED: `nothing listens there; is \`imagebuilder serve\` running? Start it, or ${another}`,
   ENOTFOUND: `there is no machine of this name; ${another}`,
   EAI_AGAIN: `the name cannot be looked up at the moment; try again, or ${another}`,
+  EPROTO: 'it does not speak TLS as it should; is it http:// rather than https://?',
   ERR_INVALID_URL: 'the URL is not valid',
 };
 

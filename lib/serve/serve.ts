@@ -45,7 +45,7 @@ export interface ServeOptions {
   /** The reason why functions that run cannot do their work, for `/healthz`; null: none. Default: none. */
   readonly hindrance?: () => string | null;
   /** Gets each line that a function writes to standard error. Without it, they go to this process's own. */
-  readonly onLine?: ((line: string) => void) | undefined;
+  readonly onLine?: ((line: string, functionName: string) => void) | undefined;
   readonly log: Log;
   /** Aborting it ends a start that is still under way. */
   readonly signal?: AbortSignal;
@@ -69,7 +69,7 @@ export interface Serve {
  * when a function ends before it listens; nothing is left running then.
  */
 export async function startServe(options: ServeOptions): Promise<Serve> {
-  const { log, egress, http, authorize, clock = systemClock, environment } = options;
+  const { log, onLine, egress, http, authorize, clock = systemClock, environment } = options;
   const stack = await readStack(options.stackFile, environment);
   const programs = findPrograms(stack, options.templateDirectory);
   const stopping = new AbortController();
@@ -109,7 +109,7 @@ export async function startServe(options: ServeOptions): Promise<Serve> {
       workingDirectory: stack.directory,
       environment: functionEnvironment(definition, url, runtime.wakeSocket),
       runtimeDirectory: runtime.path,
-      onLine: options.onLine,
+      onLine: onLine && ((line) => onLine(line, definition.name)),
       log: functionLog,
     });
     const served: ServedFunction = { definition, process, slots: createSlots(definition.maximumInflight), calls: 0 };

@@ -154,6 +154,7 @@ test('a command that cannot work ends with 2 and advice, without a stack', async
       ['build', '--request', '/nonexistent.json', '--url', api.url],
       '/nonexistent.json cannot be read: it does not exist',
     ],
+    [['build', '--request', tmpdir(), '--url', api.url], `--request ${tmpdir()} cannot be read: it is a folder`],
     [['build', '--request', '-', '--url', api.url], 'standard input is not JSON'],
     [['build', '--request', '-', '--series', 'noble'], 'cannot be used with option'],
     [['build', '--request', '-', 'hello'], 'packages cannot be named beside it'],

@@ -24,6 +24,10 @@ test('a line has its time, the function, the message and the fields', () => {
   );
 });
 
+test('a line that does not name its function has the one that wrote it', () => {
+  assert.is(describeLogLine('{"message":"listening"}', 'status'), '         status        listening');
+});
+
 test('the level is shown where it matters', () => {
   assert.match(
     readable((log) => log.warn('left out')),
