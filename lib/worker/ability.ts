@@ -27,8 +27,8 @@ export interface AbilityOptions {
   readonly log: Log;
 }
 
-/** An idle worker looks so often. */
-const lookEveryMs = 60_000;
+/** A worker looks so often, also while it has nothing to do. */
+const lookEveryMs = 20_000;
 /** A line about the same hindrance comes so often. */
 const remindEveryMs = 10 * 60_000;
 const retryMs = 1_000;

@@ -112,6 +112,29 @@ test('a full disk and a read-only one end serve', async () => {
   }
 });
 
+test('what a dead worker left on a full disk is removed before that counts as full', async () => {
+  const work = join(directory, 'left');
+  await mkdir(work, { mode: 0o711 });
+  const script = `set -e; mount -t tmpfs -o size=100M,mode=0711 none "$1"
+    mkdir "$1/build.dead"; head -c 60M /dev/zero >"$1/build.dead/disk"; shift; exec "$@"`;
+  const look = `
+    const { findHindrances } = await import('#lib/doctor/hindrances.ts');
+    const { reclaimIn } = await import('#lib/pipeline/reclaim.ts');
+    const { loadConfig } = await import('#lib/config/load.ts');
+    const { createLog } = await import('#lib/log.ts');
+    const { folders, limits } = loadConfig();
+    const options = { fileStore: true, ...reclaimIn(folders, createLog()) };
+    console.log(JSON.stringify(await findHindrances({ ...folders, ...limits }, options)));`;
+  const inside = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'look', work, process.execPath];
+  const result = await execa('unshare', [...inside, '--input-type=module', '--eval', look], {
+    cwd: repository,
+    env: { ...settings, IMAGEBUILDER_WORK_DIRECTORY: work },
+    reject: false,
+  });
+  assert.is(result.stdout, '[]', result.stderr);
+  assert.match(result.stderr, 'removed what a dead worker left');
+});
+
 test('a misspelt setting ends serve, each function and the commands of callers, and the nearest one is named', async () => {
   const message = 'IMAGEBUILDER_GEUST is no setting; did you mean IMAGEBUILDER_GUEST?';
   const env = { ...settings, IMAGEBUILDER_GEUST: 'vm' };

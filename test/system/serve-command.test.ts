@@ -96,6 +96,10 @@ test('--no-follow only submits, and says so where the build is an old one', asyn
   assert.is((await imagebuilder(args, { input: '{}' })).stdout, id);
   assert.equal(JSON.parse((await imagebuilder([...args, '--json'], { input: '{}' })).stdout), accepted.body);
   assert.is(api.calls.length, 2);
+  const warnings = ['no worker is known to be running; the build waits until one starts'];
+  await using waiting = await startApi({ submission: { ...accepted, body: { ...accepted.body, warnings } } });
+  const warned = await imagebuilder([...args, '--url', waiting.url], { input: '{}' });
+  assert.equal([warned.exitCode, warned.stdout, warned.stderr], [0, id, `Warning: ${warnings[0]}`]);
   await using old = await startApi({ submission: { ...accepted, status: 200 } });
   for (const more of [[], ['--json']]) {
     const again = await imagebuilder([...args, ...more, '--url', old.url], { input: '{}' });
