@@ -6,6 +6,8 @@ import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readJsonObject } from '#lib/api/body.ts';
+import { ListQuery } from '#lib/api/build-list.ts';
+import { parseQuery } from '#lib/api/query.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import { packageOf, parseDpkgFailure } from '#lib/apt/dpkg-failure.ts';
 import { explainProblem } from '#lib/apt/explain.ts';
@@ -475,6 +477,11 @@ const parsers: readonly Growing[] = [
       ['{"a":[', ']}'],
     ],
     units: ['\ufffd', '"",', '{"a":', '1,'],
+  },
+  {
+    name: 'queries of lists',
+    run: (text) =>
+      parseQuery(ListQuery, { limit: text, cursor: text, state: text, ticket_id: text, series: text, [text]: text }),
   },
   {
     name: 'types of bodies',
