@@ -26,7 +26,7 @@ export interface WatchedOptions {
 const repository = join(import.meta.dirname, '..', '..');
 
 /**
- * Starts the watchdog with what the template's Dockerfile sets, but for `healthcheck_interval`, which is 2s by default.
+ * Starts the watchdog with what the template's Dockerfile sets, but for `healthcheck_interval`, which is 3s by default.
  * Resolves at once: `/_/health` says when the function is up.
  */
 export async function startWatched({ handler, env = {} }: WatchedOptions): Promise<WatchedFunction> {
@@ -41,7 +41,7 @@ export async function startWatched({ handler, env = {} }: WatchedOptions): Promi
       upstream_url: `http://127.0.0.1:${functionPort}`,
       fprocess: `${process.execPath} ${join(repository, 'template/node24-ts/index.ts')} ${handler}`,
       suppress_lock: 'true',
-      healthcheck_interval: '2s',
+      healthcheck_interval: '3s',
       ...env,
     },
     stdio: ['ignore', 'inherit', 'pipe'],

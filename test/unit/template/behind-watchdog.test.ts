@@ -12,6 +12,8 @@ import { startWatched, type WatchedFunction } from '../../../lab/servers/watchdo
 
 const handler = `${import.meta.dirname}/handlers/example.ts`;
 const patienceMs = 60_000;
+/** For tests that are not about the end. */
+const soonOver = { healthcheck_interval: '100ms' };
 
 const health = async ({ address }: WatchedFunction) =>
   (await call(address, '/_/health').catch(() => null))?.status ?? 'not there';
@@ -33,7 +35,7 @@ test('a pod is not ready before its function listens, and every call from then o
   // In a pod with half a processor a function takes some 3 s to load.
   const source = `await new Promise((resolve) => setTimeout(resolve, 1_000)); export default () => 'loaded';`;
   await writeFile(`${folder}/slow.ts`, source);
-  await using pod = await startWatched({ handler: `${folder}/slow.ts` });
+  await using pod = await startWatched({ handler: `${folder}/slow.ts`, env: soonOver });
   const seen = new Set<number | string>();
   for (let answered = false; !answered; await sleep(2)) {
     const ready = await health(pod);
@@ -87,7 +89,7 @@ test('SIGTERM during a call: it is answered though it takes longer than healthch
 });
 
 test('a stream that fails never looks whole, where its length is known or it is not long', async () => {
-  await using pod = await startWatched({ handler });
+  await using pod = await startWatched({ handler, env: soonOver });
   await untilHealth(pod, 200);
   const small = await call(pod.address, '/generator');
   assert.equal([small.headers['content-length'], small.body.toString()], ['2', 'ab']);

@@ -93,7 +93,7 @@ const answers: Readonly<Record<string, Handler>> = {
   '/long-after-stopping': async (_event, { stopping }) => {
     log('waiting');
     await aborted(stopping);
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
     return 'late';
   },
   '/until-released': async (_event, { stopping }) => {
