@@ -190,9 +190,8 @@ test('retry submits a build again and follows the new one', async () => {
 test('retry names the fields that are not known any more', async () => {
   const message = 'is not known whole any more, since it may hold a secret';
   const faults = ['$.debconf_selections', '$.cancel_url'].map((path) => ({ path, message }));
-  const error = new ImageBuilderError('build.unrepeatable', 'the request cannot be repeated, so submit it again: …', {
-    faults,
-  });
+  const reason = `the request cannot be repeated, so submit it again: ${faults[0]?.path} ${message} (and 1 more)`;
+  const error = new ImageBuilderError('build.unrepeatable', reason, { faults });
   await using api = await startApi({ submission: refused(error) });
   const result = await imagebuilder(['retry', id, '--url', api.url]);
   assert.is(result.exitCode, 2);
