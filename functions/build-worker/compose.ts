@@ -17,6 +17,7 @@ import { createDeliveries } from '#lib/worker/deliveries.ts';
 import { createOthers } from '#lib/worker/others.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import { createWorker } from '#lib/worker/worker.ts';
+import { takeWorkerName } from '#lib/worker/worker-name.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
 
@@ -31,7 +32,8 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const config = loadConfig(process.env, 'build-worker');
   const { egress, folders, guest, http, image, limits, packages, tools, verification } = config;
   const { callbackSigningKey, ...workerSettings } = config.worker;
-  const name = `${workerSettings.workerName || hostname()}-${process.pid}`;
+  await using opened = new AsyncDisposableStack();
+  const { name } = opened.use(await takeWorkerName(workerSettings.workerName || hostname()));
   const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
   const log = createLog({
     ...config.log,
@@ -41,7 +43,6 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   const reason = await whyToolsStayRoot(tools.unprivilegedIds, folders.workDirectory);
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
-  await using opened = new AsyncDisposableStack();
   const storeSettings = { ...folders, ...config.store, ...http };
   const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
   const fileStore = stores.some(({ directory }) => directory !== null);

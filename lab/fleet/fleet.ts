@@ -262,7 +262,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       buildImage = await start('build-image');
     },
     workerNamed(name) {
-      const worker = [...workers.keys()].find(({ child }) => name.endsWith(`-${child.pid}`));
+      const worker = [...workers.keys()].find(({ lines }) => lines.some((line) => line.includes(`"worker":"${name}"`)));
       if (worker === undefined) throw new Error(`no worker ${name} is running`);
       return worker;
     },

@@ -34,7 +34,7 @@ export const workerSettings = {
     'IMAGEBUILDER_WORKER_NAME',
     z.string().max(128),
     '',
-    'Name of this worker in events; empty: the host name.',
+    'Name of this worker in events, to which a number is added: 1, or the next one where another worker of the machine has it. Empty: the host name.',
   ),
 } as const satisfies Declarations;
 
