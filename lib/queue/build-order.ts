@@ -9,8 +9,11 @@ export interface BuildOrder {
   /** Puts another object of the same build in the place of the one before. */
   replace(build: BuildRow): void;
   remove(build: BuildPlace): void;
-  /** The builds, newest first; after `place` (a build that need not be there any more), those before it. */
-  newestFirst(place?: BuildPlace): Generator<BuildRow>;
+  /**
+   * The builds with events since `oldest` (a time), newest first; after `place` (a build that need not be there any
+   * more), those before it.
+   */
+  newestFirst(oldest: string, place?: BuildPlace): Generator<BuildRow>;
 }
 
 export function createBuildOrder(): BuildOrder {
@@ -39,10 +42,10 @@ export function createBuildOrder(): BuildOrder {
       const index = indexOf(build);
       if (rows[index]?.buildId === build.buildId) rows.splice(index, 1);
     },
-    *newestFirst(place) {
+    *newestFirst(oldest, place) {
       for (let index = (place === undefined ? rows.length : indexOf(place)) - 1; index >= 0; index -= 1) {
         const row = rows[index];
-        if (row !== undefined) yield row;
+        if (row !== undefined && row.updatedAt >= oldest) yield row;
       }
     },
   };

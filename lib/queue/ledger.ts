@@ -242,10 +242,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       const oldest = oldestAt(now);
       return [...builds.values()].filter(({ updatedAt }) => updatedAt >= oldest);
     },
-    *newestFirst(now, place) {
-      const oldest = oldestAt(now);
-      for (const build of order.newestFirst(place)) if (build.updatedAt >= oldest) yield build;
-    },
+    newestFirst: (now, place) => order.newestFirst(oldestAt(now), place),
     waiting(now) {
       const oldest = oldestAt(now);
       for (const [buildId, { updatedAt }] of waiting) {
