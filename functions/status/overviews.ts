@@ -33,7 +33,8 @@ export function createOverviews(
       const atMs = performance.now();
       if (known !== undefined) {
         const ageMs = atMs - known.atMs;
-        if (ageMs < known.tookMs * 10 || (known.version === ledger.version && ageMs < lifetimeMs)) return known.overview;
+        if (ageMs < known.tookMs * 10 || (known.version === ledger.version && ageMs < lifetimeMs))
+          return known.overview;
       }
       const overview = overviewOf(ledger, new Date(), { visible, filter: () => true });
       made.delete(caller.name);

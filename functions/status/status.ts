@@ -102,11 +102,12 @@ async function show(
   if (build === null && certain) {
     throw new ImageBuilderError('build.not_found', `no build "${build_id}" is known here`);
   }
-  return { ...withOnly(ledger, build), workers: overviews.of(caller, visible).workers };
+  const { workers, workers_gone } = overviews.of(caller, visible);
+  return { ...withOnly(ledger, build), workers, workers_gone };
 }
 
 /** One build in the list where it belongs, with the newest lines of its log; null: none. */
-function withOnly(ledger: Broker['ledger'], build: BuildView | null): Omit<Overview, 'workers'> {
+function withOnly(ledger: Broker['ledger'], build: BuildView | null): Omit<Overview, 'workers' | 'workers_gone'> {
   const lists = { counts: noBuilds, running: [], queued: [], finished: [] };
   if (build === null) return lists;
   const now = new Date();

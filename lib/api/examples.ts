@@ -61,6 +61,7 @@ export const exampleStatus: Status = {
       guest: { kind: 'vm', accelerator: 'kvm', reason: 'a guest starts with KVM' },
     },
   ],
+  workers_gone: 0,
   counts: { queued: 0, running: 1, completed: 0, failed: 0, cancelled: 0 },
   running: [exampleBuild],
   queued: [],

@@ -146,9 +146,10 @@ export const Status = z.object({
   }),
   workers: field(
     z.array(WorkerReport),
-    'Workers that have shown themselves within the retention of the events stream, newest first.',
+    'Workers that live: they have shown themselves within eleven minutes and have not ended; newest first.',
     [{ name: 'worker-1', last_seen: '2026-01-01T12:00:42.000Z', builds: [] }],
   ),
+  workers_gone: field(z.int().nonnegative(), 'How many other workers the events stream names.', 0),
   counts: field(
     BuildCounts,
     'Numbers of the builds that the lists are of: `queued` and `finished` hold only the newest.',

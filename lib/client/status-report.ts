@@ -151,13 +151,18 @@ function headingLines(status: Status): string[] {
     broker.reachable
       ? `RabbitMQ: reachable, ${queue}${dropped}${buried}`
       : `RabbitMQ: out of reach${broker.message === undefined ? '' : `, ${plain(broker.message)}`}; what follows is the last that is known`,
-    `Workers: ${status.workers.length === 0 ? 'none seen' : status.workers.map(describeWorker).join(', ')}`,
+    `Workers: ${describeWorkers(status)}`,
   ];
 }
 
 function describeQueue(depth: number | null): string {
   if (depth === null) return 'number of waiting builds unknown';
   return depth === 1 ? '1 build waits' : `${depth} builds wait`;
+}
+
+function describeWorkers({ workers, workers_gone: gone }: Status): string {
+  const living = workers.length === 0 ? 'none' : workers.map(describeWorker).join(', ');
+  return gone === 0 ? living : `${living}; ${gone} no longer there`;
 }
 
 /** `worker-1 (vm with KVM)`, with the reason where it is slow or takes no builds. */

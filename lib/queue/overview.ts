@@ -2,10 +2,11 @@ import { isTerminal } from '../api/event.ts';
 import type { BuildStatus, Status } from '../api/status.ts';
 import type { BuildRow, BuildView } from './build.ts';
 import type { Ledger } from './ledger.ts';
+import { isLiving } from './seen-workers.ts';
 import { noBuilds, placesOf, takeWithin, toBuildStatus } from './status.ts';
 
 /** The builds and workers of a ledger as `status` shows them: small, however many builds there are. */
-export type Overview = Pick<Status, 'counts' | 'running' | 'queued' | 'finished' | 'workers'>;
+export type Overview = Pick<Status, 'counts' | 'running' | 'queued' | 'finished' | 'workers' | 'workers_gone'>;
 
 export interface OverviewOptions {
   /** True for builds that the caller may know of. */
@@ -39,18 +40,21 @@ export function overviewOf(
     else if (queued.length < newest) queued.push(row);
   }
   const statuses = statusesOf(ledger, now);
+  const workers = ledger.workers();
+  const living = workers.filter((worker) => isLiving(worker, now));
   return {
     counts,
     running: shown.reverse().map((build) => toBuildStatus(build, now)),
     queued: [...statuses(queued.reverse())],
     finished: takeWithin(statuses(finished), maximumFinishedBytes),
-    workers: ledger.workers().map(({ name, lastSeenAt, guest, unable }) => ({
+    workers: living.map(({ name, lastSeenAt, guest, unable }) => ({
       name,
       last_seen: lastSeenAt,
       builds: running.filter((build) => build.owner === name).map((build) => build.buildId),
       ...(guest === null ? {} : { guest }),
       ...(unable === null ? {} : { unable }),
     })),
+    workers_gone: workers.length - living.length,
   };
 }
 

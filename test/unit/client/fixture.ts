@@ -65,6 +65,7 @@ export function statusOf(builds: readonly BuildStatus[]): Status {
     version: '0.1.0',
     broker: { reachable: true, queue_depth: 0, dropped: 0, buried: 0 },
     workers: [{ name: 'worker-1', last_seen: '2026-01-01T12:01:05Z', builds: [] }],
+    workers_gone: 0,
     counts: { queued: 0, running: 0, completed: 0, failed: 0, cancelled: 0 },
     running: of('running'),
     queued: of('queued'),

@@ -103,6 +103,26 @@ test('what is no cursor is a fault of the query', () => {
   }
 });
 
+test('an overview shows the workers that live and counts the others', () => {
+  const { ledger } = ledgerOf([]);
+  const show = (worker: string, minutesAgo: number, stopped?: true) => {
+    const time = new Date(now.getTime() - minutesAgo * 60_000).toISOString();
+    const record = { kind: 'worker', id: idOf(1), worker, time, unable: null } as const;
+    ledger.apply(stopped ? { ...record, stopped } : record);
+  };
+  const shown = () => {
+    const { workers, workers_gone } = overviewOf(ledger, now, { visible: everybody, filter: everybody });
+    return [workers.map(({ name }) => name), workers_gone];
+  };
+  show('died', 50);
+  show('ended', 2, true);
+  show('idle', 4);
+  show('busy', 0);
+  assert.equal(shown(), [['busy', 'idle'], 2]);
+  show('ended', 1);
+  assert.equal(shown(), [['ended', 'busy', 'idle'], 1], 'it has started again');
+});
+
 test('an overview counts all builds and lists the running ones and the newest of the others', () => {
   const states: readonly BuildState[] = ['queued', 'running', 'completed', 'failed', 'cancelled'];
   const entries = Array.from({ length: 5_000 }, (_, index) => ({
