@@ -9,7 +9,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureDebianPackages, packageGroups } from './setup/debian.mjs';
-import { ensureNpmPackages, needsDevelopmentPackages, nodeBinary } from './setup/npm.mjs';
+import { ensureNpmPackages, isInstalled, needsDevelopmentPackages, nodeBinary } from './setup/npm.mjs';
 import { withLock } from './setup/run.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -45,15 +45,9 @@ for (const signal of signals) {
 process.stderr.on('error', () => interrupted.abort('SIGPIPE'));
 
 const groups = packageGroups(entry, args);
+const development = needsDevelopmentPackages(entry);
 const ready =
-  mayWrite() &&
-  (await withLock(join(root, '.cache', 'setup.lock'), interrupted.signal, (lock) =>
-    ensureNpmPackages(root, say, {
-      development: needsDevelopmentPackages(entry),
-      lock,
-      signal: interrupted.signal,
-    }),
-  )) &&
+  (isInstalled(root, { development }) || (mayWrite() && (await installPackages()))) &&
   (groups.length === 0 || (await withDebianLock((lock) => ensureDebianPackages(groups, say, { lock }))));
 if (interrupted.signal.aborted) end(null, interrupted.signal.reason);
 else if (!ready) process.exitCode = 1;
@@ -71,6 +65,13 @@ function start(node) {
     process.exitCode = 1;
   });
   child.on('close', end);
+}
+
+function installPackages() {
+  const { signal } = interrupted;
+  return withLock(join(root, '.cache', 'setup.lock'), signal, (lock) =>
+    ensureNpmPackages(root, say, { development, lock, signal }),
+  );
 }
 
 /** Only root installs, so only root needs to keep others from installing at the same time, in any checkout. */

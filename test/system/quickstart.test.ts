@@ -1,3 +1,5 @@
+import { chmod, cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -22,8 +24,17 @@ test('a user who may not write to the clone reads so, and of no log that is not 
 });
 
 test('the set-up names the folder that a user may not write to, and what to do', async () => {
-  const output = await runAsNobody(['scripts/bootstrap.mjs', 'quickstart/main.ts']);
-  assert.match(output, `This user may not write to ${join(root, '.cache')}. Please run this as the owner of ${root}`);
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-foreign-'));
+  try {
+    await chmod(directory, 0o755);
+    for (const name of ['scripts', 'package.json', 'package-lock.json']) {
+      await cp(join(root, name), join(directory, name), { recursive: true });
+    }
+    const output = await runAsNobody([join(directory, 'scripts/bootstrap.mjs'), 'bin/imagebuilder.ts']);
+    assert.match(output, `This user may not write to ${join(directory, '.cache')}. Please run this as the owner of`);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 test.run();
