@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './run.mjs';
 
@@ -55,6 +55,9 @@ export function needsDevelopmentPackages(entry) {
 export async function ensureNpmPackages(root, say, { development = true, lock, signal } = {}) {
   if (isInstalled(root, { development })) return true;
   say('Installing npm packages (npm ci; about half a minute)');
+  // npm empties the folder that a link leads to, which other checkouts may use, before it replaces the link.
+  const folder = join(root, 'node_modules');
+  if (lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) unlinkSync(folder);
   const npm = process.env.npm_execpath;
   const [file, prefix] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []];
   // Whatever NODE_ENV and npm's own settings leave out.

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -102,6 +102,16 @@ test('a platform without a Node of ours takes the one that it has', () =>
     await write('node_modules/.package-lock.json', JSON.stringify({ packages }));
     assert.ok(isInstalled(root));
     assert.is(nodeBinary(root), process.execPath);
+  }));
+
+test('packages that a checkout shares by a link stay as they are where it needs others', () =>
+  inFolder(async (root, write) => {
+    await write('shared/kept/index.js', '');
+    await symlink(join(root, 'shared'), join(root, 'node_modules'));
+    await write('package.json', '{}');
+    await write('package-lock.json', JSON.stringify({ lockfileVersion: 3, packages: { '': {} } }));
+    await ensureNpmPackages(root, () => undefined);
+    assert.equal(await readdir(join(root, 'shared')), ['kept']);
   }));
 
 test('a registry that does not serve Node ends the set-up, though npm goes on without what is optional', () =>
