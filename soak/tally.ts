@@ -55,6 +55,7 @@ export function openTally(options: {
   const { dealings, ledger, storeDirectory } = options;
   const ended = new Map<string, BuildView>();
   const doubled: string[] = [];
+  const known = () => [...ledger.newestFirst(new Date())].flatMap(({ buildId }) => ledger.get(buildId) ?? []);
   const accepted = () => dealings.flatMap((dealing) => [...dealing.accepted]);
 
   /** Checks an image once, and then makes it a hole of its size, to save room; an image stored again would show. */
@@ -71,7 +72,7 @@ export function openTally(options: {
 
   return {
     async look() {
-      for (const build of ledger.builds(new Date())) {
+      for (const build of known()) {
         if (!isTerminal(build.state) || ended.has(build.buildId)) continue;
         ended.set(build.buildId, build);
         if (build.state === 'completed') await verify(build);
@@ -103,7 +104,7 @@ export function openTally(options: {
       const unexpected = dealings.flatMap(({ accepted, submission }) =>
         [...accepted].flatMap((id) => unexpectedFailure(ended.get(id), submission.kind)),
       );
-      const all = [...ended.values(), ...ledger.builds(new Date()).filter(({ buildId }) => !ended.has(buildId))];
+      const all = [...ended.values(), ...known().filter(({ buildId }) => !ended.has(buildId))];
       for (const dealing of dealings) {
         const builds = all.filter(({ ticketId }) => ticketId === dealing.ticketId);
         doubled.push(...overlapping(builds));
