@@ -34,7 +34,7 @@ export function walk(value: unknown, visit: (key: string, value: unknown) => voi
 
 /** The value that a local reference leads to, such as `#/components/schemas/Problem`; undefined where it leads nowhere. */
 export function follow(document: unknown, reference: string): unknown {
-  const [root, ...names] = reference.split('/');
+  const [root, ...names] = reference.split('/').map((name) => name.replaceAll('~1', '/').replaceAll('~0', '~'));
   if (root !== '#') return undefined;
   return names.reduce<unknown>(
     (value, name) =>
