@@ -4,21 +4,12 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { requireKnownVariables } from '#lib/config/load.ts';
 import { type ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { plain, upTo } from '#lib/text.ts';
-import {
-  type BuildOptions,
-  build,
-  cancel,
-  type GatewayOptions,
-  type ListOptions,
-  list,
-  type RetryOptions,
-  retry,
-  status,
-  watch,
-} from './client-commands.ts';
+import { type BuildOptions, build, cancel, type RetryOptions, retry, watch } from './build-commands.ts';
 import { addDescriptions } from './descriptions-command.ts';
 import { doctor } from './doctor-command.ts';
+import type { GatewayOptions } from './gateway.ts';
 import type { ServeCommandOptions } from './serve-command.ts';
+import { type ListOptions, list, status } from './status-commands.ts';
 import { checkStore } from './store-command.ts';
 
 /**
