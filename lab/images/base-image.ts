@@ -3,7 +3,7 @@ import { access, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { ExecError, exec } from '#lib/exec.ts';
+import { exec } from '#lib/exec.ts';
 import { lock } from '#lib/lock.ts';
 import { type AptSource, distributionSources, type Release, readAptSources, readRelease } from './apt-sources.ts';
 
@@ -96,8 +96,8 @@ const packagesWhereKnown = ['systemd-resolved'];
 const kernels: Readonly<Record<string, string>> = { debian: 'linux-image-cloud-amd64', ubuntu: 'linux-image-virtual' };
 
 /**
- * Makes the image, or finds the one made before. Two at a time wait for each other. Throws ImageBuilderError, or the
- * reason of the signal; nothing half-made is left.
+ * Makes the image, or finds the one made before, as root or as the root of a user namespace (rootless.ts). Two at a time
+ * wait for each other. Throws ImageBuilderError, or the reason of the signal; nothing half-made is left.
  */
 export async function makeBaseImage(options: BaseImageOptions): Promise<BaseImage> {
   const { cacheDirectory, variant = 'plain', onLine = () => {}, signal } = options;
@@ -137,7 +137,7 @@ export async function makeBaseImage(options: BaseImageOptions): Promise<BaseImag
     await rename(output, path);
   } catch (error) {
     signal?.throwIfAborted();
-    throw explain(error);
+    throw error;
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -174,7 +174,7 @@ async function build(context: BuildContext): Promise<void> {
   onLine('Laying out the disk and its file systems (about 10 seconds)');
   const raw = join(directory, 'disk.raw');
   await makeDisk(raw, layout, run);
-  await exec(...asRoot('sh', ['-c', context.recipe.makeFilesystems]), {
+  await exec('sh', ['-c', context.recipe.makeFilesystems], {
     ...run,
     env: {
       IMAGE_ROOT_UUID: rootUuid,
@@ -200,7 +200,7 @@ async function build(context: BuildContext): Promise<void> {
   await exec('qemu-img', compress, run);
 }
 
-/** Leaves the root in `tree` (or `root.tar` without root), and grub's three images beside it. */
+/** Leaves the root in `tree`, and grub's three images beside it. */
 async function installRoot(context: BuildContext, uuids: { rootUuid: string; bootUuid: string }): Promise<void> {
   const { release, recipe, directory, signal, onLine } = context;
   const known = await knownPackages(packagesWhereKnown);
@@ -210,7 +210,7 @@ async function installRoot(context: BuildContext, uuids: { rootUuid: string; boo
   await exec(
     'mmdebstrap',
     [
-      ...(isRoot() ? ['--mode=root', '--format=directory'] : ['--mode=unshare', '--format=tar']),
+      ...['--mode=root', '--format=directory'],
       '--variant=minbase',
       `--include=${include}`,
       '--aptopt=APT::Install-Recommends "false"',
@@ -221,7 +221,7 @@ async function installRoot(context: BuildContext, uuids: { rootUuid: string; boo
       `--customize-hook=${recipe.configureRoot}`,
       ...loaders.map((file) => `--customize-hook=download /boot/grub/${file} ${file.replace(/.*\//, '')}`),
       release.codename,
-      isRoot() ? 'tree' : 'root.tar',
+      'tree',
       ...context.sources.map((source) => sourceLine(source, release)),
     ],
     {
@@ -320,27 +320,9 @@ function week(date: Date): string {
   return `${date.getUTCFullYear()}-${Math.floor(days / 7)}`;
 }
 
-function isRoot(): boolean {
-  return process.geteuid?.() === 0;
-}
-
-/** The command, under fakeroot where this process is not root: owners and modes come out right all the same. */
-function asRoot(file: string, args: readonly string[]): [file: string, args: readonly string[]] {
-  return isRoot() ? [file, args] : ['fakeroot', ['--', file, ...args]];
-}
-
 async function exists(path: string): Promise<boolean> {
   return await access(path).then(
     () => true,
     () => false,
-  );
-}
-
-function explain(error: unknown): unknown {
-  if (!(error instanceof ExecError) || error.command !== 'mmdebstrap' || isRoot()) return error;
-  return new ImageBuilderError(
-    'guest.unavailable',
-    `the base image could not be made without root (${error.message}); run as root, or allow user namespaces and give this user a range in /etc/subuid and /etc/subgid`,
-    { cause: error, logTail: error.logTail },
   );
 }

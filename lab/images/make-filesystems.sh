@@ -1,13 +1,7 @@
-# Fills the file systems of the disk image `disk.raw` in the current folder from ./tree, or from ./root.tar where only
-# fakeroot may set owners (then everything happens in this one fakeroot session).
+# Fills the file systems of the disk image `disk.raw` in the current folder from ./tree.
 # Environment: IMAGE_ROOT_UUID, IMAGE_ROOT_OFFSET, IMAGE_ROOT_KIB, and for a /boot of its own IMAGE_BOOT_UUID (or empty),
 # IMAGE_BOOT_OFFSET, IMAGE_BOOT_KIB. Offsets are in bytes.
 set -eu
-if [ -f root.tar ]; then
-  mkdir tree
-  tar -x -f root.tar -C tree --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*'
-  rm root.tar
-fi
 make_ext4() { # TREE LABEL UUID OFFSET KIB
   mke2fs -q -F -t ext4 -L "$2" -U "$3" -d "$1" -E "offset=$4,lazy_itable_init=1,root_owner=0:0" disk.raw "${5}k"
 }

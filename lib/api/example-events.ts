@@ -1,7 +1,7 @@
 import { type BuildEvent, type BuildState, buildSteps, type StepTimes } from './event.ts';
 import { exampleImage } from './image-result.ts';
 
-/** One event of each state, as builds have sent them, with paths and hosts of an example. docs/api.md shows them. */
+/** One event of each state, as builds send them, with paths, hosts and times of an example. docs/api.md shows them. */
 
 const build = {
   build_id: exampleImage.id,

@@ -20,10 +20,10 @@ fi
 # Really writes a file: missing rights, read-only mounts, quotas and a full file system all make it fail.
 if reason=$({
   file=$(mktemp --tmpdir="$path" .imagebuilder-doctor-XXXXXX) || exit
-  head -c 4096 /dev/zero >"$file"
-  code=$?
+  exec 3>"$file"
+  # At once, so that nobody who lists the folder meets it, and nothing is left of a process that is killed.
   rm -f -- "$file"
-  exit "$code"
+  head -c 4096 /dev/zero >&3
 } 2>&1); then
   echo 'writable yes'
 else
