@@ -3,11 +3,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConfirmChannel, connect } from 'amqplib';
+import { Status } from '#lib/api/status.ts';
 import { exec } from '#lib/exec.ts';
 import { encodeRecord } from '#lib/queue/record.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { formatBytes } from '#lib/text.ts';
-import { type FunctionProcess, startFunction } from '../lab/servers/function.ts';
+import { call as callFunction, type FunctionProcess, startFunction } from '../lab/servers/function.ts';
 import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
 import { withPeakMemory } from './memory.ts';
 
@@ -58,7 +59,7 @@ async function measure(builds: number, options: StatusOptions): Promise<StatusMe
   // Declares the stream.
   await call(served, new Agent());
   await fill(rabbitmq.url, builds);
-  await sleep(1_000);
+  await untilKnown(served, builds, options.signal);
   const { value, peakBytes } = await withPeakMemory({ root: served.child.pid ?? 0 }, async () => {
     await load(served, { ...options, seconds: warmUpSeconds });
     const before = await processorMs(served);
@@ -66,6 +67,17 @@ async function measure(builds: number, options: StatusOptions): Promise<StatusMe
     return { ...loaded, processorMs: ((await processorMs(served)) - before) / loaded.answered };
   });
   return { builds, ...value, peakBytes };
+}
+
+/** Waits until the function has read the records of all builds, which takes some 150 µs for each record. */
+async function untilKnown({ address }: FunctionProcess, builds: number, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const { body } = await callFunction(address, '/', {});
+    const { counts } = Status.parse(JSON.parse(body.toString()));
+    if (Object.values(counts).reduce((sum, count) => sum + count, 0) === builds) return;
+    await sleep(100);
+  }
 }
 
 async function load(served: FunctionProcess, { callsPerSecond, seconds, signal }: StatusOptions) {
