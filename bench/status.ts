@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
+import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConfirmChannel, connect } from 'amqplib';
 import { Status } from '#lib/api/status.ts';
@@ -35,19 +36,34 @@ export interface StatusOptions {
   readonly onProgress: (line: string) => void;
 }
 
-const warmUpSeconds = 2;
+const warmUpSeconds = 8;
 /** Calls that wait for an answer; further ones that are due count as not answered. */
 const maximumUnderWay = 2_000;
 
-/** Of each number of builds, half waits in the queue and half has failed. The function has one processor. */
+/**
+ * Of each number of builds, half waits in the queue and half has failed. The function has the first processor for itself;
+ * RabbitMQ and the caller have the others, where there are some.
+ */
 export async function measureStatus(options: StatusOptions): Promise<StatusMeasurement[]> {
+  const processors = availableParallelism();
+  const others = processors === 1 ? '0' : `1-${processors - 1}`;
   const measurements: StatusMeasurement[] = [];
-  for (const builds of options.numbersOfBuilds) {
-    options.signal.throwIfAborted();
-    options.onProgress(`${builds} builds`);
-    measurements.push(await measure(builds, options));
+  await bind(process.pid, others);
+  try {
+    for (const builds of options.numbersOfBuilds) {
+      options.signal.throwIfAborted();
+      options.onProgress(`${builds} builds`);
+      measurements.push(await measure(builds, options));
+    }
+  } finally {
+    await bind(process.pid, `0-${processors - 1}`);
   }
   return measurements;
+}
+
+/** Binds all threads of a process, and the processes that it starts from then on, to processors. */
+async function bind(id: number, processors: string): Promise<void> {
+  await exec('taskset', ['--all-tasks', '--cpu-list', '--pid', processors, String(id)]);
 }
 
 async function measure(builds: number, options: StatusOptions): Promise<StatusMeasurement> {
@@ -55,7 +71,7 @@ async function measure(builds: number, options: StatusOptions): Promise<StatusMe
   const env = { IMAGEBUILDER_AMQP_URL: rabbitmq.url, IMAGEBUILDER_LOG_LEVEL: 'error' };
   const handler = `${import.meta.dirname}/../functions/status/handler.ts`;
   await using served = await startFunction({ handler, env });
-  await exec('taskset', ['--cpu-list', '--pid', '0', String(served.child.pid)]);
+  await bind(served.child.pid ?? 0, '0');
   // Declares the stream.
   await call(served, new Agent());
   await fill(rabbitmq.url, builds);
