@@ -5,25 +5,17 @@ import type { RequestSource } from '#lib/client/request-source.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { readText } from './read-text.ts';
 
-/** The options that say what is to be built. */
-export interface RequestOptions {
+type SameFlags = Omit<RequestFlags, 'imageUrls' | 'ppas' | 'packages' | 'foreignArchitectures' | 'debconf'>;
+
+/** The options that say what is to be built. Those that may be repeated have the names of one. */
+export interface RequestOptions extends SameFlags {
   readonly imageUrl?: readonly string[];
-  readonly series?: string;
-  readonly checksum?: string;
   readonly ppa?: readonly string[];
   readonly package?: readonly string[];
-  readonly outputFormat?: string;
+  readonly foreignArchitecture?: readonly string[];
   /** Path of a file for debconf-set-selections. */
   readonly debconfSelections?: string;
-  readonly foreignArchitecture?: readonly string[];
-  readonly allowDowngrades?: boolean;
-  readonly hold?: readonly string[];
-  readonly bootCheck?: boolean;
-  readonly diskSize?: string;
-  readonly ticketId?: string;
-  readonly progressTrigger?: string;
-  readonly cancelUrl?: string;
-  readonly callbackUrl?: string;
+  /** Path of a file with the whole request, or `-`. */
   readonly request?: string;
 }
 

@@ -41,7 +41,7 @@ function describeValue(value: unknown): string {
 /** The message of an error with those of its causes; undefined for other values. */
 function describeThrown(value: unknown): string | undefined {
   const messages: string[] = [];
-  // What was parsed from JSON has no circles.
+  // A value that was parsed from JSON has no circles.
   for (let next: unknown = value; ; ) {
     const thrown = Thrown.safeParse(next).data;
     if (thrown === undefined) break;

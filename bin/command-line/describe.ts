@@ -31,7 +31,7 @@ export interface CommandDescription {
   readonly usage: string;
   readonly options: readonly OptionDescription[];
   readonly arguments: readonly ArgumentDescription[];
-  /** What the help says after the options. */
+  /** The text of the help after the options. */
   readonly notes: string;
   readonly commands: readonly CommandDescription[];
 }

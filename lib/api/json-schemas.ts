@@ -12,7 +12,7 @@ import { Accepted, BuildStatus, CancelAccepted, Status } from './status.ts';
 
 export type Json = { readonly [key: string]: unknown };
 
-/** What Image Builder sends: answers, events, callbacks. */
+/** The schemas of all that Image Builder sends: answers, events, callbacks. */
 const sent = {
   ...{ Accepted, BaseImageReport, BuildErrorReport, BuildEvent, BuildPage, BuildStatus, CancelAccepted, GuestReport },
   ...{ AttemptReport, ImageResult, KeptRequest, Problem, Status, StepTimes },

@@ -15,7 +15,7 @@ export interface PlannedPackage {
   readonly previous_version: string | null;
 }
 
-/** What an installation would change and fetch. */
+/** The changes and downloads of an installation. */
 export interface PlannedInstallation {
   readonly install: readonly PlannedPackage[];
   readonly remove: readonly { readonly name: string; readonly version: string }[];

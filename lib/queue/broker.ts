@@ -50,7 +50,7 @@ export interface Broker extends AsyncDisposable {
   reachable(): { readonly reachable: boolean; readonly message?: string };
 }
 
-/** What a worker says about itself. */
+/** A worker's words about itself. */
 export interface ShownWorker {
   readonly name: string;
   /** The reason why it takes no build; null where it can. */

@@ -46,7 +46,10 @@ async function type(shell: keyof typeof shells, lines: readonly string[]): Promi
   return [...stdout.matchAll(/^GOT (.*?)\r?$/gm)].map(([, words = '']) => words);
 }
 
-/** What is typed after the name of the command, with > for a tab, and what the command gets, in zsh too where that differs. */
+/**
+ * Keys that are typed after the name of the command, > for a tab, and the words that the command gets, in zsh too where
+ * they differ.
+ */
 const cases: readonly (readonly [typed: readonly string[], words: string, zsh?: string])[] = [
   [['bui>'], '<build>'],
   [['sto>ch>--js>'], '<store> <check> <--json>'],

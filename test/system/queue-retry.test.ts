@@ -19,7 +19,7 @@ import { status } from '../../functions/status/status.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 
-/** What a build's status tells of it, and retries: the functions on a real RabbitMQ, without images. */
+/** A build's request, steps and attempts in its status, and retries: the functions on a real RabbitMQ, without images. */
 
 const test = suite<{ rabbitmq: RabbitMq; broker: Broker }>('queue-retry');
 const log = createLog({ level: 'error', write: () => {} });

@@ -4,7 +4,7 @@ import { readPackages } from '#lib/apt/packages.ts';
 import { failure } from '../../failure.ts';
 import { type AptHouse, both, quiet } from './house.ts';
 
-/** What an installation would do, said before it is done. */
+/** The changes of an installation, said before they are made. */
 export function plansAreTrue(test: Test<AptHouse>): void {
   for (const who of both) {
     test(`${who}: a plan names the packages and bytes of an installation, and changes nothing`, async (house) => {

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 
 const root = join(import.meta.dirname, '../../..');
 
-/** What is wrong with the tables of a Markdown text, by line. */
+/** The faults in the tables of a Markdown text, by line. */
 function faultsOfTables(text: string): string[] {
   const lines = text.split('\n');
   const faults: string[] = [];
