@@ -222,6 +222,9 @@ for (const variant of ['plain', 'separate-boot'] as const) {
         }
         await output(session, undo);
       }
+      const later = await beforeChange(session, [bootState]);
+      await output(session, `rm /lib/modules/${version}/modules.dep`);
+      assert.ok(hasBootChanged(await sealImage(session, later)), 'a file outside of /boot is gone');
     });
   });
 }

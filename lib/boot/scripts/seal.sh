@@ -1,2 +1,6 @@
 # Goes on where seal.sh of lib/guest ends.
-! grep -q '^bootfile ' /tmp/imagebuilder-new || echo 'boot changed'
+# New or changed, or gone.
+if grep -q '^bootfile ' /tmp/imagebuilder-new ||
+  grep -vxF -f /tmp/imagebuilder-after "$JOB/before" | grep -q '^bootfile '; then
+  echo 'boot changed'
+fi
