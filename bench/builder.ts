@@ -42,7 +42,7 @@ async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> 
     const build = { buildId: randomUUID(), request: benchRequest(imageUrl, series) };
     const watch = new Stopwatch();
     const context = { signal: new AbortController().signal, log, reporter: stepTimer(watch) };
-    const image = await runBuild(build, buildTools, context);
+    const { image } = await runBuild(build, buildTools, context);
     const times = watch.end();
     await rm(fileURLToPath(image.location));
     return { type: 'built', ...times };

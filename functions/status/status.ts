@@ -3,7 +3,6 @@ import { answerCall, answerOpenCall, type Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { type Answer, refuseMethod } from '#lib/api/respond.ts';
-import type { Status } from '#lib/api/status.ts';
 import { type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
@@ -16,6 +15,7 @@ import { noBuilds, placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 import { createDocuments, isDocumentPath } from './documents.ts';
+import { createEncoder } from './encoder.ts';
 import { createOverviews, type Overviews } from './overviews.ts';
 
 export interface StatusDependencies {
@@ -43,6 +43,7 @@ export function status(dependencies: StatusDependencies): Handler {
   const { broker, log, callers, publicUrl } = dependencies;
   const documentAt = createDocuments(publicUrl);
   const overviews = createOverviews(broker.ledger);
+  const encode = createEncoder();
   const aside = createSample(() => broker.jobs.aside());
   return (event, context) => {
     const parts = event.path.split('/').filter((part) => part !== '');
@@ -62,8 +63,12 @@ export function status(dependencies: StatusDependencies): Handler {
       const problem = await brokerProblem(broker);
       const overview = await show(broker, overviews, query, call, problem === null);
       const jobs = problem === null ? await aside().catch(() => null) : null;
-      return {
-        status: problem === null && allUnable(broker.ledger.workers(), new Date()) === null ? 'ok' : 'degraded',
+      call.headers({ 'content-type': 'application/json' });
+      const state = {
+        status:
+          problem === null && allUnable(broker.ledger.workers(), new Date()) === null
+            ? ('ok' as const)
+            : ('degraded' as const),
         version,
         broker: {
           reachable: problem === null,
@@ -72,8 +77,8 @@ export function status(dependencies: StatusDependencies): Handler {
           buried: jobs?.buried ?? null,
           ...(problem === null ? {} : { message: problem }),
         },
-        ...overview,
-      } satisfies Status;
+      };
+      return encode(state, overview);
     });
   };
 }

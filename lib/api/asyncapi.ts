@@ -9,7 +9,15 @@ import { type Json, reference, type SentName, sentSchemas } from './json-schemas
 
 /** Schemas that an event is made of. */
 const ofEvents: readonly SentName[] = [
-  ...(['BaseImageReport', 'BuildErrorReport', 'BuildEvent', 'GuestReport', 'ImageResult', 'StepTimes'] as const),
+  ...([
+    'ArtifactReport',
+    'BaseImageReport',
+    'BuildErrorReport',
+    'BuildEvent',
+    'GuestReport',
+    'ImageResult',
+    'StepTimes',
+  ] as const),
 ];
 
 /** The document, as JSON. */

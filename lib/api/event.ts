@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from '../errors.ts';
+import { ArtifactReport, exampleArtifacts } from './artifact-report.ts';
 import { field } from './field.ts';
 import { exampleImage, ImageResult } from './image-result.ts';
 import { ExchangeName, TicketId } from './request.ts';
@@ -126,6 +127,11 @@ export const BuildEvent = z.object({
     exampleSteps,
   ).optional(),
   image: field(ImageResult, 'The finished image: with `completed`.', exampleImage).optional(),
+  artifacts: field(
+    z.array(ArtifactReport),
+    'Files that the build has made beside the image: with its last event, where there are some.',
+    exampleArtifacts,
+  ).optional(),
   error: field(
     BuildErrorReport,
     'With `failed` and `cancelled`, the reason. With `queued`, why the attempt before failed, when a worker gives the build back to be tried again.',

@@ -1,3 +1,4 @@
+import { exampleArtifacts } from './artifact-report.ts';
 import { type BuildEvent, type BuildState, buildSteps, type StepTimes } from './event.ts';
 import { exampleImage } from './image-result.ts';
 
@@ -60,6 +61,7 @@ export const exampleEvents = {
     progress: 1,
     steps: stepsFrom('2026-11-26T21:15:03.420Z', [2_310, 190, 640, 1_270, 1_760, 250, 820, 410, 132]),
     image: exampleImage,
+    artifacts: exampleArtifacts,
   },
   failed: {
     ...{ ...build, build_id: '2e212d27-a70c-4030-912f-0808e6a71753', ticket_id: 'T-79' },

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ArtifactReport } from './artifact-report.ts';
 import { AttemptReport } from './attempt.ts';
 import { BuildPage } from './build-list.ts';
 import { BuildErrorReport, BuildEvent, GuestReport, StepTimes } from './event.ts';
@@ -15,7 +16,7 @@ export type Json = { readonly [key: string]: unknown };
 /** The schemas of all that Image Builder sends: answers, events, callbacks. */
 const sent = {
   ...{ Accepted, BaseImageReport, BuildErrorReport, BuildEvent, BuildPage, BuildStatus, CancelAccepted, GuestReport },
-  ...{ AttemptReport, ImageResult, KeptRequest, Problem, Status, StepTimes },
+  ...{ ArtifactReport, AttemptReport, ImageResult, KeptRequest, Problem, Status, StepTimes },
 };
 export type SentName = keyof typeof sent;
 

@@ -61,6 +61,7 @@ export const BuildStatus = z.object({
     exampleAttempts,
   ).optional(),
   image: ofEvent.image,
+  artifacts: ofEvent.artifacts,
   error: ofEvent.error,
 });
 export type BuildStatus = z.infer<typeof BuildStatus>;

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import type { BuildStep } from '../api/event.ts';
-import type { ImageResult } from '../api/image-result.ts';
 import type { BuildRequest } from '../api/request.ts';
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
@@ -11,18 +10,20 @@ import { imageKinds } from '../kinds/index.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
+import type { Artifacts } from '../store/artifact.ts';
 import type { Store } from '../store/store.ts';
 import { type BaseContent, readBaseContent } from './base-content.ts';
 import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { wantedDiskBytes } from './disk-size.ts';
+import { writeDocuments } from './documents.ts';
 import { fetchInputs } from './fetch-inputs.ts';
 import { hideAnswers } from './hide-answers.ts';
 import { watchImageRoom } from './image-room.ts';
 import { addPpas, install } from './install.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { openImage } from './open-image.ts';
-import { describeBase, imageName } from './result.ts';
+import { type BuildResult, baseName, describeBase } from './result.ts';
 import { runStep } from './step.ts';
 import { tryBoot } from './try-boot.ts';
 import { openWorkDirectory } from './work-directory.ts';
@@ -36,7 +37,7 @@ export interface Build {
  * Runs one attempt at one build, from its URLs to its place in the store. Leaves only the stored image and warm caches
  * behind, whatever happens. Throws ImageBuilderError, or the reason of the signal.
  */
-export async function runBuild(build: Build, tools: BuildTools, context: BuildContext): Promise<ImageResult> {
+export async function runBuild(build: Build, tools: BuildTools, context: BuildContext): Promise<BuildResult> {
   const hidden = hideAnswers(build.request.debconf_selections, context.reporter);
   try {
     return await runAttempt(build, tools, { ...context, reporter: hidden.reporter });
@@ -45,14 +46,17 @@ export async function runBuild(build: Build, tools: BuildTools, context: BuildCo
   }
 }
 
-async function runAttempt(build: Build, tools: BuildTools, context: BuildContext): Promise<ImageResult> {
+async function runAttempt(build: Build, tools: BuildTools, context: BuildContext): Promise<BuildResult> {
   const { settings } = tools;
   const { reporter, log } = context;
   const store = tools.storeFor(build.request.base_image.image_type);
 
   // An earlier attempt may have stored the image and died before its event.
   const present = await store.find(build.buildId, { signal: context.signal });
-  if (present !== null) return present[0];
+  if (present !== null) {
+    const [image, ...artifacts] = present;
+    return { image, artifacts };
+  }
 
   const kind: ImageKind = imageKinds[build.request.base_image.image_type];
   const chosen = await tools.chooseGuest();
@@ -99,7 +103,7 @@ interface Attempt {
   readonly workDirectory: string;
 }
 
-async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedContext): Promise<ImageResult> {
+async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedContext): Promise<BuildResult> {
   const { build, kind, chosen, store, workDirectory } = attempt;
   const { buildId, request } = build;
   const { series } = request.base_image;
@@ -162,7 +166,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     );
 
     const wanted = request.package_list;
-    const { packages, removed } = await step(
+    const { packages, removed, installed } = await step(
       'install',
       wanted.length === 0 ? 'no packages to install' : `installing ${wanted.join(' ')}`,
       () => install(wanted, apt, change, tools, context),
@@ -186,15 +190,16 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       });
     });
 
-    const name = imageName(series, request.ticket_id, buildId, inspected.format);
-    const artifacts = await step('check', 'checking the new image', async () => {
+    const name = baseName(series, request.ticket_id, buildId);
+    const artifacts = await step('check', 'checking the new image', async (): Promise<Artifacts> => {
       await reading.whole();
-      const checked = await inspected.check(path, name, { signal, onProgress });
+      const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
-      return checked;
+      const described = { name, image: checked, before: image.facts, installed };
+      return [checked, ...(await writeDocuments(described, workDirectory))];
     });
 
-    const [stored] = await step('upload', `putting the image into the ${store.kind} store`, async () => {
+    const [stored, ...beside] = await step('upload', `putting the image into the ${store.kind} store`, async () => {
       await space.claim(space.plan.beforeUpload(artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)));
       const { architecture, distribution, distributionVersion } = image.facts;
       const system = { architecture, distribution, distributionVersion };
@@ -203,7 +208,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     });
     const warnings = [...image.warnings, ...boots.warnings];
     const optional = { ...(removed.length === 0 ? {} : { removed }), ...(warnings.length === 0 ? {} : { warnings }) };
-    return { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) };
+    return {
+      image: { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) },
+      artifacts: beside,
+    };
   });
 }
 

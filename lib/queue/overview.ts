@@ -1,5 +1,5 @@
 import { isTerminal } from '../api/event.ts';
-import type { BuildStatus, Status } from '../api/status.ts';
+import type { BuildCounts, BuildStatus, Status } from '../api/status.ts';
 import type { BuildRow, BuildView } from './build.ts';
 import type { Ledger } from './ledger.ts';
 import { isLiving } from './seen-workers.ts';
@@ -19,11 +19,29 @@ export interface OverviewOptions {
 const newest = 20;
 const maximumFinishedBytes = 64 * 1024;
 
-export function overviewOf(
-  ledger: Pick<Ledger, 'get' | 'newestFirst' | 'waiting' | 'workers'>,
+/** The builds that an overview shows: right until a record changes something, or a build falls out of the stream. */
+export interface Selection {
+  readonly counts: Readonly<BuildCounts>;
+  /** All running builds that are visible, also those that the filter leaves out. */
+  readonly running: readonly BuildView[];
+  /** Running builds that are shown, in the order of their submission. */
+  readonly shown: readonly BuildView[];
+  readonly queued: readonly BuildRow[];
+  readonly finished: readonly BuildRow[];
+}
+
+type Read = Pick<Ledger, 'get' | 'newestFirst' | 'waiting' | 'workers'>;
+
+export function overviewOf(ledger: Read, now: Date, options: OverviewOptions): Overview {
+  return renderOverview(ledger, now, selectBuilds(ledger, now, options));
+}
+
+/** Looks at every build, which takes milliseconds for thousands of them. */
+export function selectBuilds(
+  ledger: Pick<Read, 'get' | 'newestFirst'>,
   now: Date,
   { visible, filter }: OverviewOptions,
-): Overview {
+): Selection {
   const counts = { ...noBuilds };
   const running: BuildView[] = [];
   const shown: BuildView[] = [];
@@ -39,13 +57,22 @@ export function overviewOf(
     else if (isTerminal(row.state)) keepNewest(finished, row);
     else if (queued.length < newest) queued.push(row);
   }
+  return { counts, running, shown: shown.reverse(), queued: queued.reverse(), finished };
+}
+
+/** Shows selected builds with their times at `now`. */
+export function renderOverview(
+  ledger: Pick<Read, 'get' | 'waiting' | 'workers'>,
+  now: Date,
+  { counts, running, shown, queued, finished }: Selection,
+): Overview {
   const statuses = statusesOf(ledger, now);
   const workers = ledger.workers();
   const living = workers.filter((worker) => isLiving(worker, now));
   return {
     counts,
-    running: shown.reverse().map((build) => toBuildStatus(build, now)),
-    queued: [...statuses(queued.reverse())],
+    running: shown.map((build) => toBuildStatus(build, now)),
+    queued: [...statuses(queued)],
     finished: takeWithin(statuses(finished), maximumFinishedBytes),
     workers: living.map(({ name, lastSeenAt, guest, unable }) => ({
       name,

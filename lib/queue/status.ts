@@ -64,9 +64,10 @@ function detailsOf({ logTail, request, retryOf, attempts, steps }: BuildView): P
   };
 }
 
-function resultOf(event: BuildEvent): Pick<BuildStatus, 'image' | 'error'> {
+function resultOf(event: BuildEvent): Pick<BuildStatus, 'image' | 'artifacts' | 'error'> {
   return {
     ...(event.image === undefined ? {} : { image: event.image }),
+    ...(event.artifacts === undefined ? {} : { artifacts: event.artifacts }),
     ...(event.error === undefined ? {} : { error: event.error }),
   };
 }

@@ -1,7 +1,5 @@
+import type { ArtifactReport, ArtifactRole } from '../api/artifact-report.ts';
 import type { Checksums, ImageResult } from '../api/image-result.ts';
-
-/** The contents of artifacts other than the image. */
-export const otherRoles = ['log', 'manifest', 'sbom', 'provenance', 'checksums'] as const;
 
 /** A file that a build has made and checked for its store. */
 interface Content {
@@ -19,7 +17,7 @@ export interface ImageArtifact extends Content {
 }
 
 export interface OtherArtifact extends Content {
-  readonly role: (typeof otherRoles)[number];
+  readonly role: ArtifactRole;
 }
 
 export type Artifact = ImageArtifact | OtherArtifact;
@@ -51,10 +49,7 @@ export type StoredImage = Pick<
 };
 
 /** Another artifact in the store. */
-export type StoredOther = Omit<StoredImage, 'format'> & {
-  readonly role: OtherArtifact['role'];
-  readonly media_type: string;
-};
+export type StoredOther = ArtifactReport;
 
 /** All artifacts of a build in the store: the image first, the others in the order of their names. */
 export type StoredArtifacts = readonly [StoredImage, ...StoredOther[]];

@@ -1,11 +1,11 @@
 import type { BuildEvent } from '../api/event.ts';
-import type { ImageResult } from '../api/image-result.ts';
 import { type BuildRequest, type ImageType, parseBuildRequest } from '../api/request.ts';
 import { sleep } from '../async.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { Log } from '../log.ts';
 import type { BuildContext } from '../pipeline/context.ts';
+import type { BuildResult } from '../pipeline/result.ts';
 import type { Broker } from '../queue/broker.ts';
 import type { BuildJob } from '../queue/job.ts';
 import type { CancelUrlOptions } from './cancellation.ts';
@@ -22,7 +22,7 @@ export interface AttemptOptions {
   readonly runBuild: (
     build: { readonly buildId: string; readonly request: BuildRequest },
     context: BuildContext,
-  ) => Promise<ImageResult>;
+  ) => Promise<BuildResult>;
   readonly getJson: CancelUrlOptions['getJson'];
   /** Delivers callbacks while the worker goes on. */
   readonly deliveries: Pick<Deliveries, 'add'>;
@@ -119,8 +119,8 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
   try {
     signal.throwIfAborted();
     const request = parseBuildRequest(job.request);
-    const image = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
-    return { do: 'finish', outcome: { state: 'completed', image }, bury: false };
+    const result = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
+    return { do: 'finish', outcome: { state: 'completed', ...result }, bury: false };
   } catch (thrown) {
     // An error while a build is being ended is a consequence; the reason of the end is the cause.
     const error = toImageBuilderError(signal.aborted ? signal.reason : thrown);

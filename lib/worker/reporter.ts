@@ -1,9 +1,9 @@
 import type { BuildEvent, BuildState, BuildStep, GuestReport } from '../api/event.ts';
-import type { ImageResult } from '../api/image-result.ts';
 import type { ImageBuilderError } from '../errors.ts';
 import type { StepPlan } from '../kinds/kind.ts';
 import { overallProgress } from '../pipeline/progress.ts';
 import type { BuildReporter } from '../pipeline/reporter.ts';
+import type { BuildResult } from '../pipeline/result.ts';
 import {
   boundGuest,
   boundImage,
@@ -37,7 +37,7 @@ export interface Reporter extends BuildReporter, AsyncDisposable {
 }
 
 export type Outcome =
-  | { readonly state: 'completed'; readonly image: ImageResult }
+  | ({ readonly state: 'completed' } & BuildResult)
   | { readonly state: 'failed' | 'cancelled'; readonly error: ImageBuilderError };
 
 export interface ReporterOptions {
@@ -219,6 +219,7 @@ export function startReporter(options: ReporterOptions): Reporter {
               total: null,
               progress: 1,
               image: boundImage(outcome.image),
+              artifacts: [...outcome.artifacts],
             })
           : compose(outcome.state, {
               message: boundMessage(outcome.error.message),

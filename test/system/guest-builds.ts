@@ -117,7 +117,7 @@ export async function openGuestBuilds(
         chooseGuest: async () => chosen,
         storeFor: () => createFileStore(settings.storeDirectory),
       };
-      const image = await runBuild({ buildId, request }, tools, { signal, reporter, log });
+      const { image } = await runBuild({ buildId, request }, tools, { signal, reporter, log });
       await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
       return { path: fileURLToPath(image.location), image, events };
     },

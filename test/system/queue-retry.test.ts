@@ -391,8 +391,11 @@ test('a build that a request to cancel has ended, and one that was completed, ar
   const { status: code, body } = await at.retry('lander', build_id, { body: {} });
   assert.equal([code, Accepted.parse(body).ticket_id], [202, 9]);
   await work(broker, 'w-8', async (build) => ({
-    ...{ id: build.buildId, location: 'file:///x', store: 'file', name: 'x', size: 1, format: 'qcow2' },
-    checksums: { sha256: '0'.repeat(64), sha512: '0'.repeat(128) },
+    image: {
+      ...{ id: build.buildId, location: 'file:///x', store: 'file', name: 'x', size: 1, format: 'qcow2' },
+      checksums: { sha256: '0'.repeat(64), sha512: '0'.repeat(128) },
+    },
+    artifacts: [],
   }));
   const second = Accepted.parse(body).build_id;
   assert.is((await at.show('lander', second)).state, 'completed');

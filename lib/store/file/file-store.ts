@@ -4,18 +4,12 @@ import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
+import { ArtifactRole } from '../../api/artifact-report.ts';
 import { Checksums, ImageResult } from '../../api/image-result.ts';
 import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
 import { writeSparse } from '../../write-sparse.ts';
-import {
-  type Artifact,
-  type Artifacts,
-  type Origin,
-  otherRoles,
-  type StoredArtifacts,
-  sumProgress,
-} from '../artifact.ts';
+import { type Artifact, type Artifacts, type Origin, type StoredArtifacts, sumProgress } from '../artifact.ts';
 import type { Store, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
 
@@ -25,7 +19,7 @@ const File = z.object({ name: z.string(), size: z.int(), checksums: Checksums })
 const Record = File.extend({
   format: ImageResult.shape.format,
   /** The artifacts beside the image, where there are any. */
-  others: z.array(File.extend({ role: z.enum(otherRoles), media_type: z.string() })).optional(),
+  others: z.array(File.extend({ role: ArtifactRole, media_type: z.string() })).optional(),
 });
 
 /**

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
+import { ArtifactRole } from '../../api/artifact-report.ts';
 import { Checksums, ImageResult } from '../../api/image-result.ts';
-import { type Artifact, type Origin, otherRoles } from '../artifact.ts';
+import type { Artifact, Origin } from '../artifact.ts';
 
 /** The names of artifacts' objects in their container, and their metadata. */
 
@@ -60,7 +61,7 @@ const Metadata = z
   .and(
     z.union([
       z.object({ role: z.literal('image').default('image'), format: ImageResult.shape.format }),
-      z.object({ role: z.enum(otherRoles) }),
+      z.object({ role: ArtifactRole }),
     ]),
   );
 

@@ -70,7 +70,7 @@ test('an attempt that still writes does not make the one that was faster fail', 
   const files = createFileStore(store);
   const before = await readdir(store);
   for (let round = 0; round < 50; round += 1) {
-    const others = { log: 'log', manifest: 'manifest', sbom: 'sbom' };
+    const others = { log: 'log', manifest: 'manifest', cyclonedx: 'cyclonedx' };
     const first = await finishedBuild(root, { bytes: 2000, others });
     const given = [
       first,

@@ -202,7 +202,7 @@ for (const [what, unit] of Object.entries(longTexts)) {
     };
     const removed = packages.map((entry) => ({ ...entry, architecture: unit }));
     const finished = { ...image, packages, removed, warnings: Array(100).fill(long), base_image: base };
-    await end({ state: 'completed', image: finished });
+    await end({ state: 'completed', image: finished, artifacts: [] });
     assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
     const last = events.at(-1)?.image;
     for (const [kept, omitted] of [

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ArtifactRole } from '../api/artifact-report.ts';
+import type { ImageFacts } from '../apt/facts.ts';
+import type { InstalledPackage } from '../apt/packages.ts';
+import { packageManifest } from '../manifest/packages.ts';
+import type { ImageArtifact, OtherArtifact } from '../store/artifact.ts';
+
+/** A build whose image is checked: all that its documents are made from. */
+export interface DescribedBuild {
+  /** The beginning of the names of its files. */
+  readonly name: string;
+  readonly image: ImageArtifact;
+  /** The facts of the base image. */
+  readonly before: ImageFacts;
+  /** The packages of the finished image. */
+  readonly installed: readonly InstalledPackage[];
+}
+
+/** The content of a file beside an image. */
+interface Document {
+  readonly role: ArtifactRole;
+  /** End of its name, such as `.manifest`. */
+  readonly suffix: string;
+  readonly mediaType: string;
+  readonly content: string;
+}
+
+/** Writes the files that describe a build into `directory`, for the store. */
+export async function writeDocuments(build: DescribedBuild, directory: string): Promise<OtherArtifact[]> {
+  const documents: Document[] = [
+    {
+      role: 'manifest',
+      suffix: '.manifest',
+      mediaType: 'text/plain; charset=utf-8',
+      content: packageManifest(build.installed, build.before.architecture),
+    },
+  ];
+  return await Promise.all(documents.map((document) => writeDocument(document, build.name, directory)));
+}
+
+async function writeDocument(
+  { role, suffix, mediaType, content }: Document,
+  base: string,
+  directory: string,
+): Promise<OtherArtifact> {
+  const name = `${base}${suffix}`;
+  const path = join(directory, name);
+  const bytes = Buffer.from(content);
+  await writeFile(path, bytes, { flag: 'wx' });
+  const digest = (algorithm: string) => createHash(algorithm).update(bytes).digest('hex');
+  const checksums = { sha256: digest('sha256'), sha512: digest('sha512') };
+  return { role, name, mediaType, path, sizeBytes: bytes.length, checksums };
+}
