@@ -7,7 +7,7 @@ import { type Overview, renderOverview, type Selection, selectBuilds } from '#li
 /**
  * The builds as each caller sees them. An overview is made once for many calls: again when a record has changed
  * something, and its times once a second. To look at all builds takes milliseconds where there are many: however many
- * records come, it takes a hundredth of the processor at most.
+ * records come, it takes a hundredth of the processor, or happens twice a second.
  */
 export interface Overviews {
   of(caller: Caller, visible: (build: BuildRow) => boolean): Overview;
@@ -22,6 +22,8 @@ interface Made {
   readonly selectingTookMs: number;
 }
 
+/** Longest time for which an overview may lack what records have changed. */
+const mostStaleMs = 500;
 const renderAfterMs = 1_000;
 /** Builds also fall out of the stream without a record that says so. */
 const selectAfterMs = 60_000;
@@ -45,7 +47,7 @@ export function createOverviews(
       const isFresh = known !== undefined && known.version === ledger.version;
       const ageMs = nowMs - (known?.selectedAtMs ?? 0);
       if (known !== undefined) {
-        if (!isFresh && ageMs < known.selectingTookMs * 100) return known.overview;
+        if (!isFresh && ageMs < Math.min(known.selectingTookMs * 100, mostStaleMs)) return known.overview;
         if (isFresh && nowMs - known.renderedAtMs < renderAfterMs) return known.overview;
       }
       const selected = isFresh && ageMs < selectAfterMs ? known : select(visible);

@@ -53,7 +53,8 @@ async function call(handler: Handler, options: Partial<FunctionEvent>): Promise<
   };
   const rawBody = Buffer.from(options.body === undefined ? '' : JSON.stringify(options.body));
   const nothing = { method: 'GET', path: '/', query: {}, headers: {}, body: undefined, rawBody };
-  const body = await handler({ ...nothing, ...options }, context);
+  const answer = await handler({ ...nothing, ...options }, context);
+  const body: unknown = Buffer.isBuffer(answer) ? JSON.parse(answer.toString()) : answer;
   return { status: code, body };
 }
 
