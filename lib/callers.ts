@@ -89,7 +89,7 @@ export function digestToken(token: string): string {
 }
 
 /** True for callers who see the builds of others, too. */
-function seesAll({ role }: Caller): boolean {
+export function seesAll({ role }: Caller): boolean {
   return role !== 'submit';
 }
 

@@ -33,9 +33,7 @@ export function buildImage(dependencies: BuildImageDependencies): Handler {
   const { log, callers } = dependencies;
   const admission = createAdmission(dependencies.broker.ledger);
   return (event, context) => {
-    const [buildId, ...more] = event.path.split('/').filter((part) => part !== '');
-    const below = more.length === 0 ? '' : more.join('/') === 'retry' ? '/retry' : null;
-    const path = buildId === undefined ? '/' : below === null ? 'other' : `/{build_id}${below}`;
+    const { buildId, below, path } = readPath(event.path);
     const about = buildId !== undefined && isBuildId(buildId) ? { build_id: buildId } : {};
     return answerCall({ callers, log, event, context, path, about }, async (call) => {
       if (buildId === undefined) {
@@ -53,6 +51,17 @@ export function buildImage(dependencies: BuildImageDependencies): Handler {
       return refuseMethod(call, event.method, ['GET', 'DELETE']);
     });
   };
+}
+
+/** The build that a path names, what follows its id (null: something that is not there), and the template of the path. */
+function readPath(written: string) {
+  const [buildId, ...more] = written.split('/').filter((part) => part !== '');
+  const below = more.length === 0 ? '' : more.join('/') === 'retry' ? '/retry' : null;
+  return { buildId, below, path: buildId === undefined ? '/' : below === null ? 'other' : `/{build_id}${below}` };
+}
+
+export function pathOf(written: string): string {
+  return readPath(written).path;
 }
 
 async function submit(

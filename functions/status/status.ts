@@ -14,7 +14,7 @@ import { allUnable } from '#lib/queue/seen-workers.ts';
 import { noBuilds, placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
-import { createDocuments, isDocumentPath } from './documents.ts';
+import { createDocuments, type DocumentPath, isDocumentPath } from './documents.ts';
 import { createEncoder } from './encoder.ts';
 import { createOverviews, type Overviews } from './overviews.ts';
 
@@ -46,17 +46,15 @@ export function status(dependencies: StatusDependencies): Handler {
   const encode = createEncoder();
   const aside = createSample(() => broker.jobs.aside());
   return (event, context) => {
-    const parts = event.path.split('/').filter((part) => part !== '');
-    const path = `/${parts.join('/')}`;
+    const path = pathOf(event.path);
     if (isDocumentPath(path)) {
       return answerOpenCall({ log, event, context, path }, async (answer) => {
         requireRead(answer, event.method);
         return documentAt(path);
       });
     }
-    const known = path === '/';
-    return answerCall({ callers, log, event, context, path: known ? path : 'other' }, async (call) => {
-      if (!known) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
+    return answerCall({ callers, log, event, context, path }, async (call) => {
+      if (path === 'other') throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
       requireRead(call, event.method);
       const query = parseQuery(Query, event.query);
       call.note(query);
@@ -81,6 +79,13 @@ export function status(dependencies: StatusDependencies): Handler {
       return encode(state, overview);
     });
   };
+}
+
+/** The path, as far as the function has it; else `other`. */
+export function pathOf(written: string): DocumentPath | '/' | 'other' {
+  const parts = written.split('/').filter((part) => part !== '');
+  const path = `/${parts.join('/')}`;
+  return path === '/' || isDocumentPath(path) ? path : 'other';
 }
 
 function requireRead(answer: Answer, method: string): void {

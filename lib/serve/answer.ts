@@ -9,8 +9,13 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
 }
 
 /** Answers with text, which may be empty. */
-export function sendText(response: ServerResponse, status: number, text: string): void {
-  send(response, status, text, text === '' ? undefined : 'text/plain; charset=utf-8');
+export function sendText(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  contentType = 'text/plain; charset=utf-8',
+): void {
+  send(response, status, text, text === '' ? undefined : contentType);
 }
 
 function send(response: ServerResponse, status: number, text: string, contentType: string | undefined): void {

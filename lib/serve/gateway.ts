@@ -13,6 +13,7 @@ import { sendJson, sendProblem, sendText } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
 import { startTimeNow } from './headers.ts';
 import { forwardedHeaders, takeBody } from './incoming.ts';
+import { collectMetrics, metricsType } from './metrics.ts';
 import { findRoute, isOpen, type Route } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';
 import { serveSyncCall } from './sync-call.ts';
@@ -112,6 +113,11 @@ async function handle(
       admit(options, request, route);
       allow(request, response, 'GET');
       return sendJson(response, 200, [...functions.values()].map(describe));
+    case 'metrics':
+      refuseWhenStopping(stopping);
+      admit(options, request, route);
+      allow(request, response, 'GET', 'HEAD');
+      return await showMetrics(options, request, response);
     case 'health': {
       allow(request, response, 'GET', 'HEAD');
       const reason = reasonToWait(options);
@@ -133,9 +139,17 @@ async function handle(
       throw new ImageBuilderError(
         'request.not_found',
         `there is nothing at ${pathOf(request)}; there are /api/v1/imagebuilder/status, /api/v1/build_image/, ` +
-          `/api/v1/openapi.json, /api/v1/asyncapi.json, /healthz, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
+          `/api/v1/openapi.json, /api/v1/asyncapi.json, /healthz, /metrics, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
       );
   }
+}
+
+async function showMetrics(
+  { functions }: GatewayOptions,
+  { headers }: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  sendText(response, 200, await collectMetrics([...functions.values()], headers.authorization), metricsType);
 }
 
 function reasonToWait({ functions, stopping, hindrance }: GatewayOptions): string | null {
@@ -155,7 +169,8 @@ function admit({ authorize, functions, log }: GatewayOptions, request: IncomingM
   } catch (error) {
     const { code, status } = toImageBuilderError(error);
     const called = 'name' in route && functions.has(route.name) ? `/${route.kind}/${route.name}` : 'other';
-    const path = route.kind === 'functions' ? '/system/functions' : called;
+    const own = { functions: '/system/functions', metrics: '/metrics' } as const;
+    const path = route.kind === 'functions' || route.kind === 'metrics' ? own[route.kind] : called;
     log.audit('call answered', { caller: anonymous.name, method: request.method, path, status, code });
     throw error;
   }

@@ -4,7 +4,7 @@ import { readPath } from './path.ts';
 export type Route =
   /** `path` is the function's part: path and query, beginning with `/`. */
   | { readonly kind: 'function' | 'async-function'; readonly name: string; readonly path: string }
-  | { readonly kind: 'functions' | 'health' | 'none' | 'malformed' }
+  | { readonly kind: 'functions' | 'health' | 'metrics' | 'none' | 'malformed' }
   /** A URL of OpenFaaS with `//`, `.` or `..` in its path; `location` is the one without. */
   | { readonly kind: 'moved'; readonly location: string };
 
@@ -48,6 +48,7 @@ function routeOfOpenFaas(path: string, query: string): Route {
   }
   if (path === '/system/functions') return { kind: 'functions' };
   if (/^\/healthz\/?$/.test(path)) return { kind: 'health' };
+  if (path === '/metrics') return { kind: 'metrics' };
   return { kind: 'none' };
 }
 

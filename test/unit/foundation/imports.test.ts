@@ -38,6 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   fetch: ['api', 'folders', 'http'],
   folders: ['config'],
   image: ['api'],
+  metrics: ['api'],
   queue: ['api'],
   store: ['api', 'config', 'folders', 'http'],
   guest: ['api', 'folders', 'image'],
@@ -63,7 +64,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   worker: ['api', 'http', 'pipeline', 'kinds', 'queue'],
   client: ['api', 'http'],
-  serve: ['api', 'config', 'folders', 'http'],
+  serve: ['api', 'config', 'folders', 'http', 'metrics'],
   doctor: ['api', 'config', 'folders', 'guest', 'http', 'queue', 'store'],
 };
 

@@ -3,6 +3,12 @@ import * as assert from 'uvu/assert';
 import { endToEnd } from '#lib/serve/headers.ts';
 import { findRoute, isOpen } from '#lib/serve/routes.ts';
 
+test('the metrics of all functions have a path of their own', () => {
+  for (const target of ['/metrics', '/metrics?x=1', '/%6detrics']) assert.equal(findRoute(target), { kind: 'metrics' });
+  for (const target of ['/metrics/x', '/metricsx']) assert.equal(findRoute(target), { kind: 'none' });
+  assert.not.ok(isOpen({ kind: 'metrics' }, 'GET'));
+});
+
 test('URLs of functions keep their path and query', () => {
   assert.equal(findRoute('/function/echo'), { kind: 'function', name: 'echo', path: '/' });
   assert.equal(findRoute('/function/echo/'), { kind: 'function', name: 'echo', path: '/' });
