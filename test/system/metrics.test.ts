@@ -9,7 +9,9 @@ import { startService } from './service.ts';
 
 const repository = join(import.meta.dirname, '../..');
 const service = await startService({ ppas: () => [] });
-test.after(() => service[Symbol.asyncDispose]());
+test.after(async () => {
+  await service[Symbol.asyncDispose]();
+});
 
 async function scrape(): Promise<string> {
   const response = await fetch(`${service.url}/metrics`);
