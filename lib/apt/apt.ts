@@ -1,5 +1,5 @@
 import type { InstallOptions } from './install.ts';
-import type { InstalledPackage } from './packages.ts';
+import type { PackageList } from './packages.ts';
 import type { PlannedInstallation, PlanOptions } from './planned.ts';
 import type { InstallPlan } from './simulation.ts';
 import type { UpdateOptions } from './update.ts';
@@ -14,8 +14,7 @@ export interface Apt extends AsyncDisposable {
   installPackages(specifications: readonly string[], options: InstallOptions): Promise<Installation>;
 }
 
-export interface Installation {
+/** An installation, with the packages that the image has afterwards. */
+export interface Installation extends PackageList {
   readonly plan: InstallPlan;
-  /** All that the image has afterwards. */
-  readonly packages: readonly InstalledPackage[];
 }

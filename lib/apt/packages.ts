@@ -12,6 +12,20 @@ export interface InstalledPackage {
   readonly state: 'installed' | 'unfinished';
 }
 
+/** A package as `dpkg-query -W` shows it, one that left its configuration files behind included. */
+export interface ListedPackage {
+  /** With its architecture where dpkg shows it: behind the packages of `Multi-Arch: same`, and foreign ones. */
+  readonly name: string;
+  readonly version: string;
+}
+
+/** One reading of dpkg's database. */
+export interface PackageList {
+  readonly packages: readonly InstalledPackage[];
+  /** In the order of dpkg. */
+  readonly listed: readonly ListedPackage[];
+}
+
 /** One package that a build has added or upgraded, with the version it replaced where there was one. */
 export interface PackageChange {
   /** The bare name, or `name:architecture` where that is not the image's own. */
@@ -30,9 +44,10 @@ export interface RemovedPackage {
 }
 
 /** Reads which packages an image has; none where it has no dpkg. Throws `image.corrupt` where dpkg cannot list them. */
-export async function readPackages(runner: ScriptRunner): Promise<InstalledPackage[]> {
+export async function readPackages(runner: ScriptRunner): Promise<PackageList> {
   try {
-    return parsePackages(await runScript(runner, 'packages', { timeoutMs: 120_000 }));
+    const lines = await runScript(runner, 'packages', { timeoutMs: 120_000 });
+    return { packages: parsePackages(lines), listed: parseListed(lines) };
   } catch (error) {
     throw databaseError(error);
   }
@@ -48,7 +63,7 @@ export function databaseError(error: unknown): unknown {
   );
 }
 
-/** Parses lines of `dpkg-query -W` with name, architecture, version and `db:Status-Abbrev`, separated by tabs. */
+/** Parses lines of scripts/packages.sh into the packages that are unpacked or more. */
 export function parsePackages(lines: readonly string[]): InstalledPackage[] {
   return lines.flatMap((line): InstalledPackage[] => {
     const [name = '', architecture = '', version = '', status = ''] = line.split('\t');
@@ -58,6 +73,14 @@ export function parsePackages(lines: readonly string[]): InstalledPackage[] {
     if (name === '' || state === undefined || state === 'n' || state === 'c') return [];
     const finished = (state === 'i' || state === 'W' || state === 't') && status[2] !== 'R';
     return [{ name, architecture, version, state: finished ? 'installed' : 'unfinished' }];
+  });
+}
+
+/** Parses lines of scripts/packages.sh into all packages that dpkg shows. */
+export function parseListed(lines: readonly string[]): ListedPackage[] {
+  return lines.flatMap((line): ListedPackage[] => {
+    const [, , version, , name] = line.split('\t');
+    return version === undefined || name === undefined || name === '' ? [] : [{ name, version }];
   });
 }
 

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactRole } from '../api/artifact-report.ts';
 import type { ImageFacts } from '../apt/facts.ts';
-import type { InstalledPackage } from '../apt/packages.ts';
+import type { PackageList } from '../apt/packages.ts';
 import { packageManifest } from '../manifest/packages.ts';
 import type { ImageArtifact, OtherArtifact } from '../store/artifact.ts';
 
@@ -15,7 +15,7 @@ export interface DescribedBuild {
   /** The facts of the base image. */
   readonly before: ImageFacts;
   /** The packages of the finished image. */
-  readonly installed: readonly InstalledPackage[];
+  readonly installed: PackageList;
 }
 
 /** The content of a file beside an image. */
@@ -34,7 +34,7 @@ export async function writeDocuments(build: DescribedBuild, directory: string): 
       role: 'manifest',
       suffix: '.manifest',
       mediaType: 'text/plain; charset=utf-8',
-      content: packageManifest(build.installed, build.before.architecture),
+      content: packageManifest(build.installed.listed),
     },
   ];
   return await Promise.all(documents.map((document) => writeDocument(document, build.name, directory)));

@@ -7,7 +7,7 @@ import { aptInside } from '../apt/inside/apt-inside.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
-import { comparePackages, type InstalledPackage } from '../apt/packages.ts';
+import { comparePackages, type PackageList } from '../apt/packages.ts';
 import { prepareApt } from '../apt/prepare.ts';
 import { readRoom, withRoom } from '../apt/room.ts';
 import type { InstallPlan } from '../apt/simulation.ts';
@@ -65,7 +65,7 @@ export interface InstallResult {
   readonly packages: NonNullable<ImageResult['packages']>;
   readonly removed: NonNullable<ImageResult['removed']>;
   /** All packages of the image from then on. */
-  readonly installed: readonly InstalledPackage[];
+  readonly installed: PackageList;
 }
 
 /** Installs packages. Resolves with those that were added, changed or removed, dependencies included. */
@@ -109,7 +109,7 @@ export async function install(
   const { warnings, notices } = reportAsked(packages, { ...installation, changed });
   for (const warning of warnings) change.image.warn(warning);
   for (const notice of notices) reporter.notice(notice);
-  return { packages: [...changed], removed: [...removed], installed: installation.packages };
+  return { packages: [...changed], removed: [...removed], installed: installation };
 }
 
 function aptOptions(

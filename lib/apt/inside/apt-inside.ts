@@ -12,7 +12,7 @@ export function aptInside(runner: ScriptRunner): Apt {
     planInstallation: (specifications, options) => planInstallation(runner, specifications, options),
     installPackages: async (specifications, options) => ({
       plan: await installPackages(runner, specifications, options),
-      packages: await readPackages(runner),
+      ...(await readPackages(runner)),
     }),
     async [Symbol.asyncDispose]() {},
   };

@@ -137,7 +137,7 @@ async function install(
   const archives = await takeArchives(described, parts.archives, folder, signal);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const total = 2 * archives.length;
-  const packages = await installDownloaded(
+  const list = await installDownloaded(
     inside,
     {
       folder,
@@ -151,7 +151,7 @@ async function install(
       onProgress: ({ current, message }) => options.onProgress({ current: archives.length + current, total, message }),
     },
   );
-  return { plan, packages };
+  return { plan, ...list };
 }
 
 /** Some 100 bytes for each package. */

@@ -2,7 +2,7 @@ import { ImageBuilderError } from '../../errors.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
 import { renderAptConfiguration } from '../configuration.ts';
 import { installError } from '../install.ts';
-import { type InstalledPackage, readPackages } from '../packages.ts';
+import { type InstalledPackage, type PackageList, readPackages } from '../packages.ts';
 import { assertNotKilled, texts } from '../script.ts';
 import { type AptStatus, parseStatusLine } from '../status-line.ts';
 import type { AptProgress } from '../update.ts';
@@ -56,7 +56,7 @@ export async function installDownloaded(
   inside: ScriptRunner,
   handIn: HandIn,
   options: DownloadedInstallOptions,
-): Promise<InstalledPackage[]> {
+): Promise<PackageList> {
   const { folder, archives, remove, extendedStates } = handIn;
   if (archives.length === 0 && remove.length === 0 && extendedStates === null) return await readPackages(inside);
   const lines: string[] = [];
@@ -98,9 +98,9 @@ export async function installDownloaded(
   assertNotKilled(exitCode, lines);
   const error = installError({ exitCode, lines }, failures, { sources: [] });
   if (error !== null) throw explainNetworkFailure(error, lines);
-  const packages = await readPackages(inside);
-  assertInstalled(handIn, packages);
-  return packages;
+  const list = await readPackages(inside);
+  assertInstalled(handIn, list.packages);
+  return list;
 }
 
 /** The argument by which apt-get is asked for exactly this version. */

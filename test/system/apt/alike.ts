@@ -41,7 +41,7 @@ export function aptsAreAlike(test: Test<AptHouse>): void {
       assert.match(conflict.message, /hates-one/);
       const alone = await failure(apt.installPackages(['hello-two'], quiet));
       assert.match(alone.message, /hello-two: Depends: jq/, 'without Debian’s own source, jq is not there');
-      assert.equal(await readPackages(session), facts.packages);
+      assert.equal((await readPackages(session)).packages, facts.packages);
     });
 
     test(`${who}: a package whose script fails is named, with what it said and no other reason`, async (house) => {

@@ -140,7 +140,7 @@ export function workerIsSafe(test: Test<AptHouse>): void {
     await apt.updateLists(options);
     await apt.installPackages(['hello-flawed'], options);
     assert.ok(proxy.statistics.misses > 0);
-    assert.ok((await readPackages(session)).some(({ name }) => name === 'hello-flawed'));
+    assert.ok((await readPackages(session)).packages.some(({ name }) => name === 'hello-flawed'));
     assert.equal(await readdir(touched), []);
     await rm(touched, { recursive: true });
     await rm(hostile);

@@ -47,7 +47,7 @@ export function plansAreTrue(test: Test<AptHouse>): void {
           seen.map((names) => [...names].sort()),
           [['early', 'hates-extra', 'hello-one', 'wants-new-one']],
         );
-        assert.equal(await readPackages(session), facts.packages, 'nothing was installed');
+        assert.equal((await readPackages(session)).packages, facts.packages, 'nothing was installed');
 
         const installed = await apt.installPackages(['hates-extra', 'wants-new-one'], quiet);
         for (const { name, version } of plan.install)

@@ -25,7 +25,7 @@ import { parseRecords } from '#lib/apt/outside/records.ts';
 import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
-import { comparePackages, parsePackages } from '#lib/apt/packages.ts';
+import { comparePackages, parseListed, parsePackages } from '#lib/apt/packages.ts';
 import { parseChanges, parseDownloads } from '#lib/apt/planned.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
@@ -280,6 +280,11 @@ const parsers: readonly Growing[] = [
     name: 'packages',
     run: (text) => comparePackages(parsePackages(lines(text)), parsePackages(lines(`${text}\na`)), 'x'),
     frames: [['', '\tamd64\t1\tii ']],
+  },
+  {
+    name: 'packages as dpkg shows them',
+    run: (text) => parseListed(lines(text)),
+    frames: [['a\tamd64\t1\tii \t', '']],
   },
   { name: 'versions', run: (text) => compareVersions(`${text}1`, `${text}2`) },
   {
