@@ -2,31 +2,45 @@ import type { Caller } from '#lib/callers.ts';
 import type { BuildRow } from '#lib/queue/build.ts';
 import { dropOldest } from '#lib/queue/drop-oldest.ts';
 import type { LiveLedger } from '#lib/queue/live-ledger.ts';
-import { type Overview, renderOverview, type Selection, selectBuilds } from '#lib/queue/overview.ts';
+import {
+  type Overview,
+  type OverviewOptions,
+  renderOverview,
+  type Selection,
+  selectBuilds,
+  selectInSlices,
+} from '#lib/queue/overview.ts';
 
 /**
- * The builds as each caller sees them. An overview is made once for many calls: again when a record has changed
- * something, and its times once a second. To look at all builds takes milliseconds where there are many: however many
- * records come, it takes a hundredth of the processor, or happens twice a second.
+ * The builds as each caller sees them. An overview is made once for many calls: its times once a second, and all of it
+ * when a record has changed something. To look at thousands of builds takes milliseconds: this happens twice a second at
+ * most, and calls meanwhile get the overview before.
  */
 export interface Overviews {
   of(caller: Caller, visible: (build: BuildRow) => boolean): Overview;
 }
 
-interface Made {
-  readonly overview: Overview;
-  readonly renderedAtMs: number;
+interface Selected {
   readonly selection: Selection;
+  /** Of the ledger, before the look at it. */
   readonly version: number;
-  readonly selectedAtMs: number;
-  readonly selectingTookMs: number;
+  readonly atMs: number;
 }
 
-/** Longest time for which an overview may lack what records have changed. */
-const mostStaleMs = 500;
+interface Made {
+  selected: Selected;
+  overview: Overview;
+  renderedAtMs: number;
+  selecting: boolean;
+}
+
 const renderAfterMs = 1_000;
+/** Least time between two looks at many builds. */
+const selectAgainAfterMs = 500;
 /** Builds also fall out of the stream without a record that says so. */
 const selectAfterMs = 60_000;
+/** So many builds are looked at in less than a millisecond. */
+const rowsInSlice = 500;
 const maximumCallers = 100;
 
 export function createOverviews(
@@ -34,28 +48,59 @@ export function createOverviews(
 ): Overviews {
   const made = new Map<string, Made>();
 
-  const select = (visible: (build: BuildRow) => boolean) => {
-    const selectedAtMs = performance.now();
-    const selection = selectBuilds(ledger, new Date(), { visible, filter: () => true });
-    return { selection, version: ledger.version, selectedAtMs, selectingTookMs: performance.now() - selectedAtMs };
+  const render = ({ selection }: Selected) => renderOverview(ledger, new Date(), selection);
+
+  const selectNow = (options: OverviewOptions): Selected => {
+    const [version, atMs] = [ledger.version, performance.now()];
+    return { selection: selectBuilds(ledger, new Date(), options), version, atMs };
+  };
+
+  const selectSoon = async (known: Made, options: OverviewOptions): Promise<void> => {
+    known.selecting = true;
+    const [version, atMs] = [ledger.version, performance.now()];
+    try {
+      const selection = await selectInSlices(ledger, new Date(), { ...options, rowsInSlice });
+      known.selected = { selection, version, atMs };
+      known.overview = render(known.selected);
+      known.renderedAtMs = performance.now();
+    } finally {
+      known.selecting = false;
+    }
+  };
+
+  const refresh = (known: Made, options: OverviewOptions): void => {
+    const nowMs = performance.now();
+    const ageMs = nowMs - known.selected.atMs;
+    const isFresh = known.selected.version === ledger.version && ageMs < selectAfterMs;
+    if (isFresh && nowMs - known.renderedAtMs < renderAfterMs) return;
+    if (!isFresh && isLarge(known.selected.selection)) {
+      if (!known.selecting && ageMs >= selectAgainAfterMs) void selectSoon(known, options);
+      return;
+    }
+    if (!isFresh) known.selected = selectNow(options);
+    known.overview = render(known.selected);
+    known.renderedAtMs = nowMs;
   };
 
   return {
     of(caller, visible) {
+      const options = { visible, filter: () => true };
       const known = made.get(caller.name);
-      const nowMs = performance.now();
-      const isFresh = known !== undefined && known.version === ledger.version;
-      const ageMs = nowMs - (known?.selectedAtMs ?? 0);
       if (known !== undefined) {
-        if (!isFresh && ageMs < Math.min(known.selectingTookMs * 100, mostStaleMs)) return known.overview;
-        if (isFresh && nowMs - known.renderedAtMs < renderAfterMs) return known.overview;
+        made.delete(caller.name);
+        made.set(caller.name, known);
+        refresh(known, options);
+        return known.overview;
       }
-      const selected = isFresh && ageMs < selectAfterMs ? known : select(visible);
-      const overview = renderOverview(ledger, new Date(), selected.selection);
-      made.delete(caller.name);
-      made.set(caller.name, { ...selected, overview, renderedAtMs: nowMs });
+      const selected = selectNow(options);
+      const overview = render(selected);
+      made.set(caller.name, { selected, overview, renderedAtMs: performance.now(), selecting: false });
       dropOldest(made, maximumCallers);
       return overview;
     },
   };
+}
+
+function isLarge({ counts }: Selection): boolean {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0) > rowsInSlice;
 }

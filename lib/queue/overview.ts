@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { isTerminal } from '../api/event.ts';
 import type { BuildCounts, BuildStatus, Status } from '../api/status.ts';
 import type { BuildRow, BuildView } from './build.ts';
@@ -40,24 +41,60 @@ export function overviewOf(ledger: Read, now: Date, options: OverviewOptions): O
 export function selectBuilds(
   ledger: Pick<Read, 'get' | 'newestFirst'>,
   now: Date,
-  { visible, filter }: OverviewOptions,
+  options: OverviewOptions,
 ): Selection {
+  const gathered = gather(ledger, options);
+  for (const row of ledger.newestFirst(now)) gathered.add(row);
+  return gathered.selection();
+}
+
+/**
+ * Looks at every build, some at a time, with a turn of the event loop in between. A build whose state changes meanwhile
+ * counts by what it was or what it is.
+ */
+export async function selectInSlices(
+  ledger: Pick<Read, 'get' | 'newestFirst'>,
+  now: Date,
+  options: OverviewOptions & { readonly rowsInSlice: number },
+): Promise<Selection> {
+  const gathered = gather(ledger, options);
+  let last: BuildRow | undefined;
+  for (;;) {
+    let rows = 0;
+    for (const row of ledger.newestFirst(now, last)) {
+      gathered.add(row);
+      last = row;
+      rows += 1;
+      if (rows === options.rowsInSlice) break;
+    }
+    if (rows < options.rowsInSlice) return gathered.selection();
+    await setImmediate();
+  }
+}
+
+/** Takes builds, the newest submission first. */
+function gather(ledger: Pick<Read, 'get'>, { visible, filter }: OverviewOptions) {
   const counts = { ...noBuilds };
   const running: BuildView[] = [];
   const shown: BuildView[] = [];
   const queued: BuildRow[] = [];
   const finished: BuildRow[] = [];
-  for (const row of ledger.newestFirst(now)) {
-    if (!visible(row)) continue;
-    const build = row.state === 'running' ? ledger.get(row.buildId) : undefined;
-    if (build !== undefined) running.push(build);
-    if (!filter(row)) continue;
-    counts[row.state] += 1;
-    if (build !== undefined) shown.push(build);
-    else if (isTerminal(row.state)) keepNewest(finished, row);
-    else if (queued.length < newest) queued.push(row);
-  }
-  return { counts, running, shown: shown.reverse(), queued: queued.reverse(), finished };
+  return {
+    add(row: BuildRow): void {
+      if (!visible(row)) return;
+      const build = row.state === 'running' ? ledger.get(row.buildId) : undefined;
+      if (build !== undefined) running.push(build);
+      if (!filter(row)) return;
+      counts[row.state] += 1;
+      if (build !== undefined) shown.push(build);
+      else if (isTerminal(row.state)) keepNewest(finished, row);
+      else if (queued.length < newest) queued.push(row);
+    },
+    selection: (): Selection => ({
+      ...{ counts, running, finished },
+      ...{ shown: shown.toReversed(), queued: queued.toReversed() },
+    }),
+  };
 }
 
 /** Shows selected builds with their times at `now`. */
