@@ -10,6 +10,8 @@ export interface InstalledPackage {
   readonly version: string;
   /** dpkg's state: `installed`, or a state in which an interrupted or failed installation leaves a package. */
   readonly state: 'installed' | 'unfinished';
+  /** The source package that it was built from; left out where dpkg is older than 1.16.2 (2012) and cannot say. */
+  readonly source?: { readonly name: string; readonly version: string };
 }
 
 /** A package as `dpkg-query -W` shows it, one that left its configuration files behind included. */
@@ -66,13 +68,15 @@ export function databaseError(error: unknown): unknown {
 /** Parses lines of scripts/packages.sh into the packages that are unpacked or more. */
 export function parsePackages(lines: readonly string[]): InstalledPackage[] {
   return lines.flatMap((line): InstalledPackage[] => {
-    const [name = '', architecture = '', version = '', status = ''] = line.split('\t');
+    const [name = '', architecture = '', version = '', status = '', , sourceName = '', sourceVersion = ''] =
+      line.split('\t');
     // The second letter is the state (dpkg-query(1)): n not installed, c only configuration files, i installed,
     // W and t waiting for or owing triggers, which the next dpkg run settles; the third is R after a broken removal.
     const state = status[1];
     if (name === '' || state === undefined || state === 'n' || state === 'c') return [];
     const finished = (state === 'i' || state === 'W' || state === 't') && status[2] !== 'R';
-    return [{ name, architecture, version, state: finished ? 'installed' : 'unfinished' }];
+    const source = sourceName === '' ? {} : { source: { name: sourceName, version: sourceVersion } };
+    return [{ name, architecture, version, state: finished ? 'installed' : 'unfinished', ...source }];
   });
 }
 

@@ -4,14 +4,15 @@
  * and `~` sorts before everything, even the end of a part.
  */
 export function compareVersions(left: string, right: string): number {
-  const a = split(left);
-  const b = split(right);
+  const a = splitVersion(left);
+  const b = splitVersion(right);
   return (
     comparePart(a.epoch, b.epoch) || comparePart(a.upstream, b.upstream) || comparePart(a.revision, b.revision) || 0
   );
 }
 
-function split(version: string): { epoch: string; upstream: string; revision: string } {
+/** The parts of a Debian version, empty where it has none: `1`, `2.3` and `4ubuntu1` of `1:2.3-4ubuntu1`. */
+export function splitVersion(version: string): { epoch: string; upstream: string; revision: string } {
   const colon = version.indexOf(':');
   const rest = version.slice(colon + 1);
   const dash = rest.lastIndexOf('-');

@@ -4,11 +4,20 @@ import { join } from 'node:path';
 import type { ArtifactRole } from '../api/artifact-report.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import type { PackageList } from '../apt/packages.ts';
+import { safeUrl } from '../errors.ts';
+import type { BaseImage } from '../fetch/base-image.ts';
+import { type ImageContents, systemOf } from '../manifest/contents.ts';
+import { cyclonedx } from '../manifest/cyclonedx.ts';
 import { packageManifest } from '../manifest/packages.ts';
+import { spdx } from '../manifest/spdx.ts';
 import type { ImageArtifact, OtherArtifact } from '../store/artifact.ts';
 
 /** A build whose image is checked: all that its documents are made from. */
 export interface DescribedBuild {
+  readonly buildId: string;
+  /** The time at which the image was complete. */
+  readonly time: Date;
+  readonly base: BaseImage;
   /** The beginning of the names of its files. */
   readonly name: string;
   readonly image: ImageArtifact;
@@ -29,6 +38,7 @@ interface Document {
 
 /** Writes the files that describe a build into `directory`, for the store. */
 export async function writeDocuments(build: DescribedBuild, directory: string): Promise<OtherArtifact[]> {
+  const contents = contentsOf(build);
   const documents: Document[] = [
     {
       role: 'manifest',
@@ -36,8 +46,23 @@ export async function writeDocuments(build: DescribedBuild, directory: string): 
       mediaType: 'text/plain; charset=utf-8',
       content: packageManifest(build.installed.listed),
     },
+    {
+      role: 'cyclonedx',
+      suffix: '.cdx.json',
+      mediaType: 'application/vnd.cyclonedx+json; version=1.6',
+      content: cyclonedx(contents),
+    },
+    { role: 'spdx', suffix: '.spdx.json', mediaType: 'application/spdx+json', content: spdx(contents) },
   ];
   return await Promise.all(documents.map((document) => writeDocument(document, build.name, directory)));
+}
+
+function contentsOf({ buildId, time, base, image, before, installed }: DescribedBuild): ImageContents {
+  return {
+    ...{ buildId, time, image, packages: installed.packages },
+    base: { url: safeUrl(base.url), sha256: base.sha256 },
+    system: systemOf(before),
+  };
 }
 
 async function writeDocument(

@@ -195,7 +195,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       await reading.whole();
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
-      const described = { name, image: checked, before: image.facts, installed };
+      const built = { buildId, time: new Date(), base, image: checked };
+      const described = { ...built, name, before: image.facts, installed };
       return [checked, ...(await writeDocuments(described, workDirectory))];
     });
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,8 @@ import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeSmallImage } from '../../lab/images/small-image.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
 import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import { readCyclonedx } from '../bills/cyclonedx.ts';
+import { readSpdx } from '../bills/spdx.ts';
 
 /** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
 
@@ -82,6 +84,13 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
   const image = JSON.parse(stdout) as { readonly location: string; readonly packages: { readonly name: string }[] };
   assert.match(image.location, /^file:/);
   assert.ok(image.packages.some(({ name }) => name === 'libfoo'));
+  const stored = async (end: string) => await readFile(fileURLToPath(image.location).replace(/\.qcow2$/, end), 'utf8');
+  const { components } = readCyclonedx(await stored('.cdx.json'));
+  const library = components.find(({ name }) => name === 'libfoo');
+  assert.match(library?.purl ?? '', `pkg:deb/${base.distribution}/libfoo@`);
+  assert.ok(library?.properties?.some(({ name }) => name === 'aquasecurity:trivy:SrcName'));
+  const { packages } = readSpdx(await stored('.spdx.json'));
+  assert.ok(packages.some(({ name }) => name === 'libfoo'));
   for (const step of ['fetch', 'install', 'upload']) assert.match(stderr, new RegExp(`^${step}: `, 'm'));
   assert.equal(await readdir(join(directory, 'work')), []);
 });

@@ -1,0 +1,127 @@
+import type { InstalledPackage } from '../apt/packages.ts';
+import { version } from '../version.ts';
+import type { ImageContents, System } from './contents.ts';
+import { debianPurl } from './purl.ts';
+
+/** The members that we write of a package in SPDX 2.3's JSON. */
+interface SpdxPackage {
+  readonly SPDXID: string;
+  readonly name: string;
+  readonly versionInfo?: string;
+  readonly downloadLocation: string;
+  readonly filesAnalyzed: false;
+  readonly licenseConcluded: string;
+  readonly licenseDeclared: string;
+  readonly copyrightText: string;
+  readonly primaryPackagePurpose?: 'FILE' | 'OPERATING-SYSTEM';
+  readonly comment?: string;
+  readonly sourceInfo?: string;
+  readonly checksums?: readonly { readonly algorithm: 'SHA256' | 'SHA512'; readonly checksumValue: string }[];
+  readonly externalRefs?: readonly {
+    readonly referenceCategory: 'PACKAGE-MANAGER';
+    readonly referenceType: 'purl';
+    readonly referenceLocator: string;
+  }[];
+}
+
+const noAssertion = 'NOASSERTION';
+/** The members that every package needs and that nobody has looked at. */
+const unknown = {
+  downloadLocation: noAssertion,
+  filesAnalyzed: false,
+  licenseConcluded: noAssertion,
+  licenseDeclared: noAssertion,
+  copyrightText: noAssertion,
+} as const;
+
+// Trivy goes by the beginning of an id: it takes anything but an operating system and an application for a library,
+// which needs a purl.
+const imageId = 'SPDXRef-Application-Image';
+const baseId = 'SPDXRef-Application-BaseImage';
+const systemId = 'SPDXRef-OperatingSystem';
+
+/**
+ * The software bill of materials of an image as SPDX 2.3 JSON: the image, its base image, its operating system and
+ * every package. Equal contents of equal builds give equal bytes.
+ */
+export function spdx(contents: ImageContents): string {
+  const { image, base, system } = contents;
+  const packages = contents.packages
+    .map((entry) => debianPackage(entry, system))
+    .sort((a, b) => (a.SPDXID < b.SPDXID ? -1 : 1));
+  const contained = packages.map(({ SPDXID }) => relationship(systemId, 'CONTAINS', SPDXID));
+  const document = {
+    spdxVersion: 'SPDX-2.3',
+    dataLicense: 'CC0-1.0',
+    SPDXID: 'SPDXRef-DOCUMENT',
+    name: image.name,
+    documentNamespace: `urn:uuid:${contents.buildId}`,
+    creationInfo: {
+      // SPDX allows no parts of seconds.
+      created: `${contents.time.toISOString().slice(0, 19)}Z`,
+      creators: [`Tool: image-builder-${version}`],
+    },
+    packages: [describedImage(image), baseImage(base), operatingSystem(system), ...packages],
+    relationships: [
+      relationship('SPDXRef-DOCUMENT', 'DESCRIBES', imageId),
+      relationship(imageId, 'DESCENDANT_OF', baseId),
+      relationship(imageId, 'CONTAINS', systemId),
+      ...contained,
+    ],
+  };
+  return `${JSON.stringify(document, null, 1)}\n`;
+}
+
+function describedImage({ name, checksums }: ImageContents['image']): SpdxPackage {
+  return {
+    ...{ SPDXID: imageId, name, ...unknown, primaryPackagePurpose: 'FILE' },
+    checksums: [
+      { algorithm: 'SHA256', checksumValue: checksums.sha256 },
+      { algorithm: 'SHA512', checksumValue: checksums.sha512 },
+    ],
+  };
+}
+
+function baseImage({ url, sha256 }: ImageContents['base']): SpdxPackage {
+  return {
+    ...{ SPDXID: baseId, name: url, ...unknown, primaryPackagePurpose: 'FILE' },
+    comment: 'The base image that this image was made from.',
+    checksums: [{ algorithm: 'SHA256', checksumValue: sha256 }],
+  };
+}
+
+function operatingSystem({ distribution, release }: System): SpdxPackage {
+  return {
+    ...{ SPDXID: systemId, name: distribution, ...unknown, primaryPackagePurpose: 'OPERATING-SYSTEM' },
+    ...(release === '' ? {} : { versionInfo: release }),
+  };
+}
+
+function debianPackage(entry: InstalledPackage, system: System): SpdxPackage {
+  const { name, architecture, source } = entry;
+  return {
+    SPDXID: `SPDXRef-Package-${idPart(architecture)}-${idPart(name)}`,
+    ...{ name, versionInfo: entry.version, ...unknown },
+    // Trivy looks for the source package in these words.
+    ...(source === undefined ? {} : { sourceInfo: `built package from: ${source.name} ${source.version}` }),
+    externalRefs: [
+      {
+        referenceCategory: 'PACKAGE-MANAGER',
+        referenceType: 'purl',
+        referenceLocator: debianPurl(entry, system),
+      },
+    ],
+  };
+}
+
+/** Ids may have letters, digits, dots and dashes. Names of packages have no capitals: `X002B` stands for a plus. */
+function idPart(text: string): string {
+  return text.replace(
+    /[^a-z0-9.-]/g,
+    (character) => `X${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}`,
+  );
+}
+
+function relationship(spdxElementId: string, relationshipType: string, relatedSpdxElement: string) {
+  return { spdxElementId, relationshipType, relatedSpdxElement };
+}

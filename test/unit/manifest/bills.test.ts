@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parsePackages } from '#lib/apt/packages.ts';
+import { exec } from '#lib/exec.ts';
+import type { ImageContents } from '#lib/manifest/contents.ts';
+import { cyclonedx } from '#lib/manifest/cyclonedx.ts';
+import { spdx } from '#lib/manifest/spdx.ts';
+import { readCyclonedx } from '../../bills/cyclonedx.ts';
+import { readSpdx } from '../../bills/spdx.ts';
+
+/** Software bills of materials, as scanners read them. */
+
+const lines = [
+  'libstdc++6\tamd64\t14.2.0-4\tii \tlibstdc++6\tgcc-14\t14.2.0-4',
+  'libstdc++6\ti386\t14.2.0-4\tii \tlibstdc++6\tgcc-14\t14.2.0-4',
+  'vim\tamd64\t2:9.1.0+b1\tii \tvim\tvim\t2:9.1.0',
+  'old\tall\t1\tii \told\t\t',
+];
+const checksums = { sha256: 'a'.repeat(64), sha512: 'b'.repeat(128) };
+const contents: ImageContents = {
+  buildId: 'e7233533-d1cc-46ef-b48c-b22675d3e962',
+  time: new Date('2026-11-27T01:02:03.456Z'),
+  image: { name: 'trixie-T-77-e7233533.qcow2', checksums },
+  base: { url: 'https://images.example/trixie.qcow2', sha256: 'c'.repeat(64) },
+  system: { distribution: 'debian', release: '13' },
+  packages: parsePackages(lines),
+};
+const purl = 'pkg:deb/debian/vim@2:9.1.0%2Bb1?arch=amd64&distro=debian-13&upstream=vim%402:9.1.0';
+
+test('CycloneDX describes the image by its digests, its base image, its system and its packages', () => {
+  const bom = readCyclonedx(cyclonedx(contents));
+  assert.is(bom.serialNumber, `urn:uuid:${contents.buildId}`);
+  assert.is(bom.metadata.component.name, contents.image.name);
+  assert.equal(bom.metadata.component.hashes, [
+    { alg: 'SHA-256', content: checksums.sha256 },
+    { alg: 'SHA-512', content: checksums.sha512 },
+  ]);
+  const base = bom.components.find(({ name }) => name === contents.base.url);
+  assert.equal(base?.hashes, [{ alg: 'SHA-256', content: contents.base.sha256 }]);
+  const systems = bom.components.filter(({ type }) => type === 'operating-system');
+  assert.equal(
+    systems.map(({ name, version }) => [name, version]),
+    [['debian', '13']],
+    'Trivy refuses a document with two systems',
+  );
+  assert.is(bom.components.find(({ name }) => name === 'vim')?.purl, purl);
+});
+
+test('CycloneDX has the packages below the system, and their source packages under the names of Trivy', () => {
+  const bom = readCyclonedx(cyclonedx(contents));
+  assert.is(bom.dependencies.find(({ ref }) => ref === 'operating-system')?.dependsOn?.length, lines.length);
+  const properties = (wanted: string) =>
+    bom.components.find(({ name }) => name === wanted)?.properties?.map(({ name, value }) => `${name}=${value}`);
+  assert.equal(properties('vim'), [
+    'aquasecurity:trivy:SrcEpoch=2',
+    'aquasecurity:trivy:SrcName=vim',
+    'aquasecurity:trivy:SrcVersion=9.1.0',
+  ]);
+  assert.equal(properties('old'), undefined);
+});
+
+test('SPDX describes the image by its digests, its base image, its system and its packages', () => {
+  const { packages, relationships, creationInfo } = readSpdx(spdx(contents));
+  const find = (id: string) => packages.find(({ SPDXID }) => SPDXID === id);
+  assert.is(creationInfo.created, '2026-11-27T01:02:03Z');
+  assert.equal(
+    find('SPDXRef-Application-Image')?.checksums?.map(({ checksumValue }) => checksumValue),
+    [checksums.sha256, checksums.sha512],
+  );
+  assert.is(find('SPDXRef-Application-BaseImage')?.checksums?.[0]?.checksumValue, contents.base.sha256);
+  assert.is(find('SPDXRef-OperatingSystem')?.versionInfo, '13');
+  const vim = packages.find(({ name }) => name === 'vim');
+  assert.is(vim?.externalRefs?.[0]?.referenceLocator, purl);
+  assert.is(vim?.sourceInfo, 'built package from: vim 2:9.1.0');
+  const contained = relationships.filter(({ spdxElementId }) => spdxElementId === 'SPDXRef-OperatingSystem');
+  assert.is(contained.length, lines.length);
+  assert.is(
+    relationships.find(({ relationshipType }) => relationshipType === 'DESCENDANT_OF')?.spdxElementId,
+    'SPDXRef-Application-Image',
+  );
+});
+
+test('the order in which packages are read changes nothing', () => {
+  const turned = { ...contents, packages: contents.packages.toReversed() };
+  assert.is(cyclonedx(turned), cyclonedx(contents));
+  assert.is(spdx(turned), spdx(contents));
+});
+
+test('an epoch of a damaged database is no number for Trivy, and an unknown release is left out', () => {
+  const packages = parsePackages(['odd\tall\t1\tii \todd\todd\tx:1-2']);
+  const odd = { ...contents, packages, system: { distribution: 'debian', release: '' } };
+  const bom = readCyclonedx(cyclonedx(odd));
+  assert.not(bom.components.some(({ properties }) => properties?.some(({ name }) => name.endsWith('SrcEpoch'))));
+  assert.is(bom.components.find(({ type }) => type === 'operating-system')?.version, undefined);
+  readSpdx(spdx(odd));
+});
+
+test('the packages of this machine make valid documents, each with its source', async () => {
+  const script = readFileSync(join(import.meta.dirname, '../../../lib/apt/scripts/packages.sh'), 'utf8');
+  const { stdout } = await exec('sh', ['-c', script]);
+  const packages = parsePackages(stdout.split('\n'));
+  assert.ok(packages.length > 100 && packages.every(({ source }) => source !== undefined));
+  const bom = readCyclonedx(cyclonedx({ ...contents, packages }));
+  assert.is(bom.components.filter(({ type }) => type === 'library').length, packages.length);
+  assert.is(readSpdx(spdx({ ...contents, packages })).packages.length, packages.length + 3);
+});
+
+test.run();
