@@ -117,7 +117,7 @@ export function openTally(options: {
 
       const completed = new Set([...ended.values()].filter(({ state }) => state === 'completed').map((b) => b.buildId));
       const leaked: string[] = [];
-      for (const name of await readdir(storeDirectory)) {
+      for (const name of await foldersWithMore(storeDirectory)) {
         if (!completed.has(name)) leaked.push(`${join(storeDirectory, name)}: an image that nobody was notified of`);
         else if (await isStoredAgain(join(storeDirectory, name))) doubled.push(`${name}: stored again after its end`);
       }
@@ -170,6 +170,16 @@ function disorder(buildId: string, told: readonly BuildEvent[]): string[] {
 
 function describe({ sequence, attempt, state, worker, time }: BuildEvent): string {
   return `${sequence} (${state}, attempt ${attempt} by ${worker} at ${time})`;
+}
+
+/** The names of the folders in the store, without those of failed builds, which have a log only. */
+async function foldersWithMore(storeDirectory: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const name of await readdir(storeDirectory)) {
+    const files = await readdir(join(storeDirectory, name));
+    if (!files.includes('log.json') || files.includes('image.json')) names.push(name);
+  }
+  return names;
 }
 
 /** True where an image that was made a hole has data again. */

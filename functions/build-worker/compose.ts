@@ -4,6 +4,7 @@ import { adviceOf, cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
 import { createLog } from '#lib/log.ts';
+import { openAttemptLog } from '#lib/pipeline/attempt-log.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import { reclaimIn } from '#lib/pipeline/reclaim.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
@@ -35,11 +36,8 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   await using opened = new AsyncDisposableStack();
   const { name } = opened.use(await takeWorkerName(workerSettings.workerName || hostname()));
   const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
-  const log = createLog({
-    ...config.log,
-    fields: { function: 'build-worker', worker: name },
-    secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])],
-  });
+  const secrets = [...config.log.secrets, ...(openStack?.secrets ?? [])];
+  const log = createLog({ ...config.log, fields: { function: 'build-worker', worker: name }, secrets });
   const reason = await whyToolsStayRoot(tools.unprivilegedIds, folders.workDirectory);
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
@@ -88,6 +86,14 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
     discard: (buildId, imageType) => storeFor(imageType).discard(buildId),
+    openLog: (build, stopping) =>
+      openAttemptLog(build, stopping, {
+        ...folders,
+        ...limits,
+        storeFor,
+        secrets,
+        log: log.with({ build_id: build.buildId }),
+      }),
     wake: wake.send,
     able: ability.look,
     // A late answer holds the place for asynchronous calls, where more wakes would only wait.

@@ -25,11 +25,15 @@ export type Artifact = ImageArtifact | OtherArtifact;
 /** All artifacts of a build, the image first. */
 export type Artifacts = readonly [ImageArtifact, ...OtherArtifact[]];
 
-/** The build that artifacts are from. */
-export interface Origin {
+/** The build that a log is from: it may have failed before anything was known of its image. */
+export interface LogOrigin {
   readonly buildId: string;
   readonly ticketId: string | number;
   readonly series: string;
+}
+
+/** The build that artifacts are from. */
+export interface Origin extends LogOrigin {
   readonly baseImageSha256: string;
   /** Debian architecture, such as `amd64`. */
   readonly architecture: string;

@@ -1,5 +1,13 @@
 import type { ImageResult } from '../api/image-result.ts';
-import type { Artifacts, OnProgress, Origin, StoredArtifacts } from './artifact.ts';
+import type {
+  Artifacts,
+  LogOrigin,
+  OnProgress,
+  Origin,
+  OtherArtifact,
+  StoredArtifacts,
+  StoredOther,
+} from './artifact.ts';
 
 /** The place of finished artifacts. */
 export interface Store {
@@ -14,7 +22,19 @@ export interface Store {
    * reason of the signal.
    */
   put(artifacts: Artifacts, origin: Origin, options: StorePutOptions): Promise<StoredArtifacts>;
-  /** Removes the leftovers of an unfinished `put` of this build; does nothing when there are none. */
+  /**
+   * Keeps the log of a build that has ended, with or without an image, in place of one that is there from an earlier
+   * attempt. Null where the store takes images only. May move the file away. Throws `store.failed`, or the reason of
+   * the signal.
+   */
+  keepLog(
+    log: OtherArtifact,
+    origin: LogOrigin,
+    options: { readonly signal: AbortSignal },
+  ): Promise<StoredOther | null>;
+  /** The log that was kept of this build, else null. It is not among the artifacts of `find`. */
+  findLog(buildId: string, options: { readonly signal: AbortSignal }): Promise<StoredOther | null>;
+  /** Removes the leftovers of an unfinished `put` or `keepLog` of this build; does nothing when there are none. */
   discard(buildId: string): Promise<void>;
   /** Removes everything of this build; does nothing when there is nothing. */
   remove(buildId: string, options: { readonly signal: AbortSignal }): Promise<void>;

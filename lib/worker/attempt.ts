@@ -3,7 +3,7 @@ import { type BuildRequest, type ImageType, parseBuildRequest } from '../api/req
 import { sleep } from '../async.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { imageKinds } from '../kinds/index.ts';
-import type { Log } from '../log.ts';
+import type { AttemptLog } from '../pipeline/attempt-log.ts';
 import type { BuildContext } from '../pipeline/context.ts';
 import type { BuildResult } from '../pipeline/result.ts';
 import type { Broker } from '../queue/broker.ts';
@@ -14,8 +14,9 @@ import type { Deliveries } from './deliveries.ts';
 import { watchInterruptions } from './interruption.ts';
 import { deliverCallback } from './notify.ts';
 import { type Outcome, type Reporter, startReporter } from './reporter.ts';
+import { keepWholeLog, openWholeLog, type WholeLogOptions } from './whole-log.ts';
 
-export interface AttemptOptions {
+export interface AttemptOptions extends WholeLogOptions {
   /** Name of the worker, unique among worker processes. */
   readonly name: string;
   readonly broker: Broker;
@@ -36,7 +37,6 @@ export interface AttemptOptions {
     readonly buildTimeoutMs: number;
     readonly cancelPollMs: number;
   };
-  readonly log: Log;
 }
 
 /** A build that this worker has claimed. */
@@ -44,6 +44,8 @@ interface Claimed {
   readonly job: BuildJob;
   readonly attempt: number;
   readonly reporter: Reporter;
+  /** Null where it cannot be opened. */
+  readonly wholeLog: AttemptLog | null;
   readonly stopping: AbortSignal;
 }
 
@@ -68,6 +70,7 @@ export async function runAttempt(
     return null;
   }
   log.info('build taken', { attempt });
+  await using wholeLog = await openWholeLog(job, stopping, options);
   await using reporter = startReporter({
     identity: {
       build_id: job.build_id,
@@ -79,9 +82,10 @@ export async function runAttempt(
     steps: imageKinds[job.request.base_image.image_type].steps,
     firstSequence: sequence + 1,
     publish: (event) => publish(job, event, stopping, options),
+    onLine: (line, step) => wholeLog?.add(line, step),
     heartbeatMs: settings.heartbeatMs,
   });
-  const claimed = { job, attempt, reporter, stopping };
+  const claimed = { job, attempt, reporter, wholeLog, stopping };
   const exhausted = exhaustion(losses, settings.maximumAttempts);
   const decision: AttemptDecision =
     exhausted === null
@@ -153,16 +157,19 @@ async function handBack(
 }
 
 async function finish(
-  { job, attempt, reporter }: Claimed,
+  { job, attempt, reporter, wholeLog }: Claimed,
   outcome: Outcome,
-  { deliveries, discard, log }: AttemptOptions,
+  { broker, name, deliveries, discard, log }: AttemptOptions,
 ): Promise<BuildEvent['state']> {
   if (outcome.state !== 'completed' && attempt > 1) {
     await discard(job.build_id, job.request.base_image.image_type).catch((error: unknown) => {
       log.warn('what earlier attempts left in the store cannot be removed', { error });
     });
   }
-  const { event, counted } = await reporter.end(outcome);
+  // A build that belongs to another worker by now gets the log of that one.
+  const isOurs = broker.ledger.owns(job.build_id, name, attempt);
+  const kept = isOurs && wholeLog !== null ? await keepWholeLog(wholeLog, outcome, reporter) : null;
+  const { event, counted } = await reporter.end(outcome, kept ?? undefined);
   if (!counted) return 'running';
   const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
   log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });

@@ -10,6 +10,8 @@ import type { ImageBuilderError } from '../errors.ts';
 const maximumMessageBytes = 1_000;
 const maximumErrorBytes = 2_000;
 const maximumLineBytes = 1_000;
+/** Of a line of the whole log. */
+const maximumKeptLineBytes = 4 * 1024;
 const maximumLogLines = 20;
 const maximumLogBytes = 4 * 1024;
 const maximumTailLines = 40;
@@ -30,6 +32,8 @@ export const maximumFinishedEventBytes = 64 * 1024;
 
 /** Characters that JSON writes without escapes, one byte each. */
 const plainAscii = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
+
+const printableAscii = /^[\x20-\x7e]*$/;
 
 /**
  * `text` on one line in at most `maximumBytes`, the cut marked by `…`. Control characters and terminal sequences are
@@ -76,6 +80,13 @@ export function boundLines(lines: readonly string[], maximumLines: number, maxim
 
 export function boundLine(line: string): string {
   return boundText(line, maximumLineBytes);
+}
+
+/** A line of the whole log, which is no JSON. */
+export function boundKeptLine(line: string): string {
+  return line.length <= maximumKeptLineBytes && printableAscii.test(line)
+    ? line
+    : boundText(line, maximumKeptLineBytes);
 }
 
 export function boundMessage(message: string): string {

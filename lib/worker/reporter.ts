@@ -1,3 +1,4 @@
+import type { ArtifactReport } from '../api/artifact-report.ts';
 import type { BuildEvent, BuildState, BuildStep, GuestReport } from '../api/event.ts';
 import type { ImageBuilderError } from '../errors.ts';
 import type { StepPlan } from '../kinds/kind.ts';
@@ -7,6 +8,7 @@ import type { BuildResult } from '../pipeline/result.ts';
 import {
   boundGuest,
   boundImage,
+  boundKeptLine,
   boundLine,
   boundLog,
   boundMessage,
@@ -26,9 +28,9 @@ export interface Reporter extends BuildReporter, AsyncDisposable {
   logTail(count: number): string[];
   /**
    * Sends the terminal event, after everything before it; no event follows. `counted` is false when the build belonged
-   * to another worker by then: this end does not count.
+   * to another worker by then: this end does not count. `log` is the whole log in the store.
    */
-  end(outcome: Outcome): Promise<{ readonly event: BuildEvent; readonly counted: boolean }>;
+  end(outcome: Outcome, log?: ArtifactReport): Promise<{ readonly event: BuildEvent; readonly counted: boolean }>;
   /**
    * Sends that the worker hands the build back, and why its attempt failed, where it did. No event follows. False when
    * the event could not be sent, or the build belonged to another worker by then.
@@ -53,6 +55,8 @@ export interface ReporterOptions {
    * events: it retries and logs itself.
    */
   readonly publish: (event: BuildEvent) => Promise<boolean>;
+  /** Receives each line of the log, and the message of each step that begins. */
+  readonly onLine?: (line: string, step: BuildStep | null) => void;
   readonly heartbeatMs: number;
   /** Least time between two events that report only progress. */
   readonly progressIntervalMs?: number;
@@ -164,7 +168,12 @@ export function startReporter(options: ReporterOptions): Reporter {
     await sending;
   }
 
+  function record(line: string): void {
+    options.onLine?.(boundKeptLine(line), now.step);
+  }
+
   function log(line: string): void {
+    record(line);
     const bounded = boundLine(line);
     recent.push(bounded);
     unsent.push(bounded);
@@ -188,6 +197,7 @@ export function startReporter(options: ReporterOptions): Reporter {
       now = { step, message, current: null, total: null, progress };
       doing = message;
       clock.begin(step, new Date());
+      record(message);
       sendNow();
     },
     progress(current, total, message) {
@@ -208,8 +218,12 @@ export function startReporter(options: ReporterOptions): Reporter {
       log(`images are opened by the ${report.kind} guest: ${report.reason}`);
     },
     logTail: (count) => recent.slice(-count),
-    async end(outcome) {
+    async end(outcome, wholeLog) {
       await stop();
+      const artifacts = [
+        ...(outcome.state === 'completed' ? outcome.artifacts : []),
+        ...(wholeLog === undefined ? [] : [wholeLog]),
+      ];
       const event =
         outcome.state === 'completed'
           ? compose('completed', {
@@ -219,11 +233,12 @@ export function startReporter(options: ReporterOptions): Reporter {
               total: null,
               progress: 1,
               image: boundImage(outcome.image),
-              artifacts: [...outcome.artifacts],
+              artifacts,
             })
           : compose(outcome.state, {
               message: boundMessage(outcome.error.message),
               error: toErrorReport(outcome.error, now.step, recent),
+              ...(artifacts.length === 0 ? {} : { artifacts }),
             });
       return { event, counted: await publish(event) };
     },

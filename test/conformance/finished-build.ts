@@ -1,7 +1,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Artifacts, ImageArtifact, Origin, OtherArtifact } from '#lib/store/artifact.ts';
+import type { Artifacts, ImageArtifact, LogOrigin, Origin, OtherArtifact } from '#lib/store/artifact.ts';
 
 export const MiB = 1024 * 1024;
 export const never = new AbortController().signal;
@@ -46,6 +46,21 @@ export async function finishedBuild(
     ...{ architecture: 'amd64', distribution: 'ubuntu', distributionVersion: '24.04' },
   };
   return { buildId, image, given: [[image, ...beside], origin] };
+}
+
+/** A log as `keepLog` takes it. */
+export async function finishedLog(
+  directory: string,
+  buildId: string,
+  text: string,
+): Promise<{ readonly log: OtherArtifact; readonly origin: LogOrigin }> {
+  const digest = (algorithm: string) => createHash(algorithm).update(text).digest('hex');
+  const path = join(directory, randomUUID());
+  await writeFile(path, text);
+  const checksums = { sha256: digest('sha256'), sha512: digest('sha512') };
+  const content = { name: `noble-T-77-${buildId.slice(0, 8)}.log.gz`, path, sizeBytes: text.length, checksums };
+  const log: OtherArtifact = { ...content, role: 'log', mediaType: 'application/gzip' };
+  return { log, origin: { buildId, ticketId: 'T-77', series: 'noble' } };
 }
 
 /** Calls `action` once, when so many bytes are sent; the socket's buffers hold a few MiB of them. */

@@ -12,6 +12,7 @@ import type { Store } from '#lib/store/store.ts';
 import { failure } from '../failure.ts';
 import { afterBytes, allText, finishedBuild, never, quiet } from './finished-build.ts';
 import { type Environment, storeInputs } from './store-inputs.ts';
+import { logConformance } from './store-log.ts';
 
 /** The promises of `Store`, shown for one implementation against the real thing. */
 
@@ -194,6 +195,8 @@ export function storeConformance(subject: () => StoreUnderTest): void {
     assert.is(stored.length, 3);
     assert.equal(await store.find(buildId, quiet), stored);
   });
+
+  logConformance(subject, connect);
 
   test('finding, discarding and removing what is not there does nothing', async () => {
     const before = await subject().everything();

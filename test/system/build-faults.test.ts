@@ -1,6 +1,8 @@
-import { open, readFile, stat } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuildStatus, Status } from '#lib/api/status.ts';
@@ -29,7 +31,7 @@ test.before(async () => {
         packages: [
           { name: 'libfoo' },
           { name: 'needs-what-is-not-there', fields: { Depends: 'no-such-library (>= 2)' } },
-          failingPackage('breaks', 'the disk of this package is on fire'),
+          failingPackage('breaks', 'canary-password: the disk of this package is on fire'),
           { name: 'sleeps', scripts: { postinst: 'sleep 600' } },
         ],
       },
@@ -89,10 +91,24 @@ test('every package that cannot be had is named in one error', async () => {
 });
 
 test('a package whose script fails is named, with the end of its log', async () => {
-  const build = await service.build(service.request({ package_list: ['breaks'] }));
+  const password = { owner: 'breaks', question: 'breaks/key', type: 'password', value: 'canary-password' } as const;
+  const build = await service.build(service.request({ package_list: ['breaks'], debconf_selections: [password] }));
   assertFailed(build, 'apt.install', 'request', 'breaks');
   assert.match(build.error?.log_tail?.join('\n') ?? '', 'on fire');
+  const log = await wholeLog(build);
+  assert.match(log, /^\S+Z fetch fetching the base image/m);
+  assert.match(log, /^\S+Z install .*the disk of this package is on fire$/m);
+  assert.match(log, /^\S+Z install failed: .*\(apt\.install\)$/m);
+  assert.not.match(log, 'canary-password');
 });
+
+/** The text of the log that a build without an image has in the store. */
+async function wholeLog({ state, image, artifacts = [] }: BuildStatus): Promise<string> {
+  assert.equal([state, image, artifacts.map(({ role }) => role)], ['failed', undefined, ['log']]);
+  const path = fileURLToPath(artifacts[0]?.location ?? '');
+  assert.equal((await readdir(dirname(path))).sort(), [artifacts[0]?.name, 'log.json'].sort());
+  return gunzipSync(await readFile(path)).toString();
+}
 
 test('an image that is not there is the request’s fault and names the URL', async () => {
   assertFailed(await service.build(withImage(`${server.url}/gone.img`)), 'image.not_found', 'request', '/gone.img');

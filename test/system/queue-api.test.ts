@@ -561,6 +561,7 @@ test('calls that change nothing append nothing to the stream, however many come'
     getJson: async () => ({}),
     deliveries: { add() {} },
     discard: async () => {},
+    openLog: () => Promise.reject(new Error('the log is not of this test')),
     wake() {},
     settings: {
       heartbeatMs: 1_000,

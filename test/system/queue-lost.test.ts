@@ -92,6 +92,7 @@ function worker(broker: Broker) {
     getJson: async () => ({}),
     deliveries: { add() {} },
     discard: async () => {},
+    openLog: () => Promise.reject(new Error('the log is not of this test')),
     wake() {},
     settings: {
       ...{ heartbeatMs: 400, leaseMs, maximumAttempts: 3, buildTimeoutMs: 60_000 },

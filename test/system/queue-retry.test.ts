@@ -110,6 +110,7 @@ async function work(broker: Broker, name: string, runBuild: AttemptOptions['runB
   const worker = createWorker({
     ...{ name, broker, runBuild, getJson: async () => ({}), deliveries: { add() {} }, wake() {}, log },
     discard: async () => {},
+    openLog: () => Promise.reject(new Error('the log is not of this test')),
     settings: {
       ...{ heartbeatMs: 1_000, leaseMs: 90_000, maximumAttempts: 3, buildTimeoutMs: 60_000 },
       ...{ cancelPollMs: 60_000, callbackTimeoutMs: 1_000 },

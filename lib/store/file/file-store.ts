@@ -9,23 +9,37 @@ import { Checksums, ImageResult } from '../../api/image-result.ts';
 import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
 import { writeSparse } from '../../write-sparse.ts';
-import { type Artifact, type Artifacts, type Origin, type StoredArtifacts, sumProgress } from '../artifact.ts';
+import {
+  type Artifact,
+  type Artifacts,
+  type Origin,
+  type OtherArtifact,
+  type StoredArtifacts,
+  type StoredOther,
+  sumProgress,
+} from '../artifact.ts';
 import type { Store, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
 
 const File = z.object({ name: z.string(), size: z.int(), checksums: Checksums });
 
+/** Name of the file that describes the log of a build. */
+const logRecord = 'log.json';
+
+const OtherFile = File.extend({ role: ArtifactRole, media_type: z.string() });
+
 /** The content of `image.json`, beside an image. */
 const Record = File.extend({
   format: ImageResult.shape.format,
   /** The artifacts beside the image, where there are any. */
-  others: z.array(File.extend({ role: ArtifactRole, media_type: z.string() })).optional(),
+  others: z.array(OtherFile).optional(),
 });
 
 /**
  * The embedded store: a folder per build, `<directory>/<build id>/`, with the artifacts, `image.json` and `SHA256SUMS`.
- * The folder appears by one rename, so a reader sees all of them whole, or none. `readers` may read what is put from
- * then on.
+ * The folder appears by one rename, so a reader sees all of them whole, or none. The log of a build is added to it
+ * later, with `log.json`; for a build without an image, the two are all that its folder has. `readers` may read what is
+ * put from then on.
  */
 export function createFileStore(directory: string, readers: keyof typeof storeModes = 'owner'): Store {
   const modes = storeModes[readers];
@@ -90,6 +104,42 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     return stored;
   }
 
+  const keepLog: Store['keepLog'] = async (log, { buildId }, options) => {
+    let incoming: string | undefined;
+    try {
+      await mkdir(directory, { recursive: true, mode: modes.folder });
+      incoming = await mkdtemp(join(directory, incomingPrefix(buildId)));
+      await move(log.path, join(incoming, log.name), { ...options, onProgress: () => {} });
+      await writeFile(join(incoming, logRecord), `${JSON.stringify(otherOf(log), null, 2)}\n`);
+      options.signal.throwIfAborted();
+      const made = await mkdir(folder(buildId), { recursive: true, mode: modes.folder });
+      if (made !== undefined) await admitReaders(folder(buildId), modes.folder);
+      for (const name of [log.name, logRecord]) {
+        await admitReaders(join(incoming, name), modes.file);
+        await rename(join(incoming, name), join(folder(buildId), name));
+      }
+      await syncFolder(folder(buildId));
+    } catch (error) {
+      options.signal.throwIfAborted();
+      throw failed(error);
+    } finally {
+      if (incoming !== undefined) await rm(incoming, { recursive: true, force: true });
+    }
+    return await findLog(buildId);
+  };
+
+  async function findLog(buildId: string): Promise<StoredOther | null> {
+    try {
+      const record = OtherFile.parse(JSON.parse(await readFile(join(folder(buildId), logRecord), 'utf8')));
+      const path = join(folder(buildId), record.name);
+      if ((await stat(path)).size !== record.size) return null;
+      return { ...record, id: `${buildId}/${record.name}`, location: pathToFileURL(path).href, store: 'file' };
+    } catch (error) {
+      if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
+      return null;
+    }
+  }
+
   /** Gives the folder its name, unless another attempt at this build was faster: its image stays then. */
   async function publish(target: string, buildId: string): Promise<void> {
     try {
@@ -131,6 +181,8 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     directory,
     find,
     put,
+    keepLog,
+    findLog,
     discard,
     remove,
     checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2']) }],
@@ -148,10 +200,17 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
 }
 
 function recordOf([image, ...others]: Artifacts): z.input<typeof Record> {
-  const file = ({ name, sizeBytes: size, checksums }: Artifact) => ({ name, size, checksums });
   const sorted = others.toSorted((one, other) => (one.name < other.name ? -1 : 1));
-  const records = sorted.map((other) => ({ ...file(other), role: other.role, media_type: other.mediaType }));
-  return { ...file(image), format: image.format, ...(records.length === 0 ? {} : { others: records }) };
+  const records = sorted.map(otherOf);
+  return { ...fileOf(image), format: image.format, ...(records.length === 0 ? {} : { others: records }) };
+}
+
+function otherOf(other: OtherArtifact): z.input<typeof OtherFile> {
+  return { ...fileOf(other), role: other.role, media_type: other.mediaType };
+}
+
+function fileOf({ name, sizeBytes: size, checksums }: Artifact): z.input<typeof File> {
+  return { name, size, checksums };
 }
 
 /** False where there is nothing to rename (any more). */

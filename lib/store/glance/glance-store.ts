@@ -4,6 +4,7 @@ import type { Artifacts, Origin, StoredArtifacts, StoredOther } from '../artifac
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store, StorePutOptions } from '../store.ts';
+import { openLogs } from '../swift/logs.ts';
 import type { StoredObject } from '../swift/objects.ts';
 import { describeRoom, tryStore } from '../trial.ts';
 import { createGlance } from './api.ts';
@@ -16,7 +17,7 @@ import { type GlanceStoreOptions, removeImage, upload } from './upload.ts';
  * deleted and uploaded anew.
  *
  * Artifacts beside the image are no images, so they go to Swift, into a folder with the id of the image in Glance. They
- * are there before the image is active, and the image's properties say how many they are.
+ * are there before the image is active, and the image's properties say how many they are. Logs of builds go to Swift too.
  */
 
 const uploadAttempts = 5;
@@ -26,6 +27,7 @@ const discardMs = 20_000;
 export function createGlanceStore(options: GlanceStoreOptions): Store {
   const { session, beside, log } = options;
   const glance = createGlance(session);
+  const logs = openLogs(beside);
 
   /** The image with everything beside it; null where any of it is missing or not whole. */
   async function readWhole(image: GlanceImage, signal: AbortSignal): Promise<StoredArtifacts | null> {
@@ -83,6 +85,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
 
   async function remove(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
     for (const image of await glance.list(buildId, { signal })) await removeImage(image, glance, beside, signal);
+    if ((await whyNothingBeside(session, signal)) === null) await logs.remove(buildId, { signal });
   }
 
   return {
@@ -90,11 +93,21 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     directory: null,
     find,
     put,
+    async keepLog(file, origin, { signal }) {
+      const reason = await whyNothingBeside(session, signal);
+      if (reason === null) return await logs.keep(file, origin, { signal });
+      log.info('the log of a build is not kept: the cloud has no place for files beside images', { reason });
+      return null;
+    },
+    async findLog(buildId, { signal }) {
+      return (await whyNothingBeside(session, signal)) === null ? await logs.find(buildId, { signal }) : null;
+    },
     async discard(buildId) {
       const signal = AbortSignal.timeout(discardMs);
       for (const image of await glance.list(buildId, { signal })) {
         if ((await readWhole(image, signal)) === null) await removeImage(image, glance, beside, signal);
       }
+      if ((await whyNothingBeside(session, signal)) === null) await logs.discard(buildId, { signal });
     },
     remove,
     checks: [
@@ -114,12 +127,20 @@ const isOther = (object: StoredObject): object is StoredOther => object.role !==
 
 /** The place of artifacts beside images, in words. A cloud without one keeps images all the same. */
 async function describeBeside(session: Session, signal: AbortSignal): Promise<string> {
+  const reason = await whyNothingBeside(session, signal);
+  if (reason !== null) return `only images can be kept: ${reason}`;
+  const endpoint = await session.endpoint('object-store', { signal });
+  return `files other than images go to Swift at ${describeEndpoint(endpoint)}`;
+}
+
+/** Null where the cloud has a place for artifacts beside images, else the reason. */
+async function whyNothingBeside(session: Session, signal: AbortSignal): Promise<string | null> {
   try {
-    const endpoint = await session.endpoint('object-store', { signal });
-    return `files other than images go to Swift at ${describeEndpoint(endpoint)}`;
+    await session.endpoint('object-store', { signal });
+    return null;
   } catch (error) {
     if (!(error instanceof UpstreamError) || error.transient) throw error;
-    return `only images can be kept: ${error.message}`;
+    return error.message;
   }
 }
 

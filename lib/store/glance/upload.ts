@@ -22,7 +22,7 @@ import {
 export interface GlanceStoreOptions {
   readonly session: Session;
   readonly traits: ImageTraits;
-  readonly beside: Pick<Objects, 'find' | 'put' | 'remove'>;
+  readonly beside: Objects;
   readonly retry: RetryPolicy;
   readonly log: Log;
 }

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { ArtifactRole } from '../../api/artifact-report.ts';
 import { Checksums, ImageResult } from '../../api/image-result.ts';
-import type { Artifact, Origin } from '../artifact.ts';
+import type { Artifact, LogOrigin, Origin } from '../artifact.ts';
 
 /** The names of artifacts' objects in their container, and their metadata. */
 
@@ -24,7 +24,7 @@ const metaPrefix = 'x-object-meta-imagebuilder-';
  * Content-Type and X-Object-Meta-*: enough to recognise an artifact, to check it, and to describe it. `artifacts` is the
  * number of objects in its folder. Values are percent-encoded.
  */
-export function headersOf(artifact: Artifact, origin: Origin, artifacts: number): Record<string, string> {
+export function headersOf(artifact: Artifact, origin: Origin | LogOrigin, artifacts: number): Record<string, string> {
   const values = {
     'build-id': origin.buildId,
     'ticket-id': String(origin.ticketId),
@@ -36,10 +36,7 @@ export function headersOf(artifact: Artifact, origin: Origin, artifacts: number)
     sha512: artifact.checksums.sha512,
     ...(artifact.role === 'image' ? { format: artifact.format } : {}),
     series: origin.series,
-    architecture: origin.architecture,
-    distribution: origin.distribution,
-    'distribution-version': origin.distributionVersion,
-    'base-sha256': origin.baseImageSha256,
+    ...('architecture' in origin ? systemOf(origin) : {}),
   };
   const metadata = Object.entries(values).map(([name, value]) => [
     metaPrefix + name,
@@ -47,6 +44,15 @@ export function headersOf(artifact: Artifact, origin: Origin, artifacts: number)
     encodeURIComponent(value).slice(0, 256),
   ]);
   return { 'content-type': artifact.mediaType, ...Object.fromEntries(metadata) };
+}
+
+function systemOf(origin: Origin): Record<string, string> {
+  return {
+    architecture: origin.architecture,
+    distribution: origin.distribution,
+    'distribution-version': origin.distributionVersion,
+    'base-sha256': origin.baseImageSha256,
+  };
 }
 
 /** Images of versions that stored nothing beside them have neither `role` nor `artifacts`. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { RetryPolicy } from '../../http/retrying.ts';
 import type { Log } from '../../log.ts';
-import type { Artifact, Origin, StoredImage, StoredOther } from '../artifact.ts';
+import type { Artifact, LogOrigin, Origin, StoredImage, StoredOther } from '../artifact.ts';
 import { storeError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
 import type { StorePutOptions } from '../store.ts';
@@ -24,7 +24,7 @@ export interface Objects {
   put(
     folder: string,
     artifacts: readonly Artifact[],
-    origin: Origin,
+    origin: Origin | LogOrigin,
     options: StorePutOptions,
   ): Promise<StoredObject[]>;
   /** Removes everything that belongs to no whole set of objects. */
@@ -95,7 +95,12 @@ export function openObjects(options: ObjectsOptions): Objects {
     return [...names, ...(await namesIn(segmentPrefix(folder), signal))].filter((name) => !kept.has(name));
   }
 
-  async function put(folder: string, artifacts: readonly Artifact[], origin: Origin, putOptions: StorePutOptions) {
+  async function put(
+    folder: string,
+    artifacts: readonly Artifact[],
+    origin: Origin | LogOrigin,
+    putOptions: StorePutOptions,
+  ) {
     const { signal } = putOptions;
     const names = artifacts.map(({ name }) => objectPrefix(folder) + name).sort();
     // By name first, since listings may lag behind.

@@ -3,6 +3,7 @@ import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store } from '../store.ts';
 import { describeRoom, tryStore } from '../trial.ts';
+import { openLogs } from './logs.ts';
 import type { Objects, StoredObject } from './objects.ts';
 
 /** Time limit of the clean-up of a build that has failed. */
@@ -10,6 +11,7 @@ const discardMs = 20_000;
 
 /** The artifacts of each build in Swift, in a folder of their container. */
 export function createSwiftStore(objects: Objects, session: Session): Store {
+  const logs = openLogs(objects);
   const put: Store['put'] = async (artifacts, origin, options) => {
     const stored = imageFirst(await objects.put(origin.buildId, artifacts, origin, options));
     if (stored !== null) return stored;
@@ -24,8 +26,17 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
       return found === null ? null : imageFirst(found);
     },
     put,
-    discard: (buildId) => objects.discard(buildId, { signal: AbortSignal.timeout(discardMs) }),
-    remove: objects.remove,
+    keepLog: logs.keep,
+    findLog: logs.find,
+    async discard(buildId) {
+      const signal = AbortSignal.timeout(discardMs);
+      await objects.discard(buildId, { signal });
+      await logs.discard(buildId, { signal });
+    },
+    async remove(buildId, { signal }) {
+      await objects.remove(buildId, { signal });
+      await logs.remove(buildId, { signal });
+    },
     checks: [
       {
         what: 'Swift',

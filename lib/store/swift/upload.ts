@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type RetryPolicy, retrying } from '../../http/retrying.ts';
 import type { Log } from '../../log.ts';
-import { type Artifact, type Origin, sumProgress } from '../artifact.ts';
+import { type Artifact, type LogOrigin, type Origin, sumProgress } from '../artifact.ts';
 import { storeError } from '../openstack/error.ts';
 import type { StorePutOptions } from '../store.ts';
 import type { Container, ManifestEntry } from './api.ts';
@@ -19,7 +19,7 @@ export interface UploadInputs {
   readonly attempt: string;
   /** Everything that the folder is to have. */
   readonly artifacts: readonly Artifact[];
-  readonly origin: Origin;
+  readonly origin: Origin | LogOrigin;
   readonly container: Container;
 }
 

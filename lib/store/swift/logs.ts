@@ -1,0 +1,36 @@
+import type { LogOrigin, OtherArtifact, StoredOther } from '../artifact.ts';
+import type { CallOptions } from '../openstack/session.ts';
+import type { Objects, StoredObject } from './objects.ts';
+
+/**
+ * The logs of builds in Swift: each in a folder of its own, so that it belongs to no set of artifacts, and is there
+ * without an image too.
+ */
+export interface SwiftLogs {
+  /** In place of an earlier one. */
+  keep(log: OtherArtifact, origin: LogOrigin, options: CallOptions): Promise<StoredOther | null>;
+  find(buildId: string, options: CallOptions): Promise<StoredOther | null>;
+  discard(buildId: string, options: CallOptions): Promise<void>;
+  remove(buildId: string, options: CallOptions): Promise<void>;
+}
+
+const folderOf = (buildId: string) => `logs/${buildId}`;
+
+export function openLogs(objects: Objects): SwiftLogs {
+  return {
+    async keep(log, origin, { signal }) {
+      const folder = folderOf(origin.buildId);
+      await objects.remove(folder, { signal });
+      return onlyLog(await objects.put(folder, [log], origin, { signal, onProgress: () => {} }));
+    },
+    async find(buildId, options) {
+      return onlyLog((await objects.find(folderOf(buildId), options)) ?? []);
+    },
+    discard: (buildId, options) => objects.discard(folderOf(buildId), options),
+    remove: (buildId, options) => objects.remove(folderOf(buildId), options),
+  };
+}
+
+function onlyLog(objects: readonly StoredObject[]): StoredOther | null {
+  return objects.find((object): object is StoredOther => object.role === 'log') ?? null;
+}
