@@ -129,7 +129,7 @@ export const BuildEvent = z.object({
   image: field(ImageResult, 'The finished image: with `completed`.', exampleImage).optional(),
   artifacts: field(
     z.array(ArtifactReport),
-    'Files that the build has made beside the image: with its last event, where there are some.',
+    'Files that the build has put into the store beside the image, or without one: with its last event, where there are some.',
     exampleArtifacts,
   ).optional(),
   error: field(

@@ -25,7 +25,7 @@ export const limitSettings = {
     'IMAGEBUILDER_MAXIMUM_LOG',
     bytes.refine((size) => size >= MiB, { error: 'must be at least 1M' }),
     '64M',
-    'Limit for the output of all scripts of a build; a build that exceeds it fails. A line counts as 64 bytes at least.',
+    'Limit for the output of all scripts of a build; a build that exceeds it fails. A line counts as 64 bytes at least. The log in the store has at most as many bytes of text.',
   ),
   diskReserveBytes: setting(
     'IMAGEBUILDER_DISK_RESERVE',

@@ -15,7 +15,7 @@ const maximumKeptLineBytes = 4 * 1024;
 const maximumLogLines = 20;
 const maximumLogBytes = 4 * 1024;
 const maximumTailLines = 40;
-const maximumTailBytes = 6 * 1024;
+const maximumTailBytes = 5 * 1024;
 const maximumReasonBytes = 500;
 const maximumWarningsBytes = 4 * 1024;
 /** Most bytes of the name of a package, and of its version. */
