@@ -41,6 +41,11 @@ export function buildWorker({ worker, passOn, log, execTimeoutMs }: BuildWorkerD
     });
 }
 
+/** A wake is one at any path; only the one without a path has a template. */
+export function pathOf(written: string): '/' | 'other' {
+  return written.replaceAll('/', '') === '' ? '/' : 'other';
+}
+
 function prefersEarlyAnswer(prefer = ''): boolean {
   return prefer.split(',').some((preference) => preference.trim().toLowerCase() === respondAsync);
 }

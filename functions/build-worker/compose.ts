@@ -1,9 +1,15 @@
 import { hostname } from 'node:os';
+import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { adviceOf, cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
+import type { ChosenGuest } from '#lib/guest/choose.ts';
 import { createLog } from '#lib/log.ts';
+import { showBroker } from '#lib/metrics/broker.ts';
+import type { MeasuredOptions } from '#lib/metrics/calls.ts';
+import { createMetrics } from '#lib/metrics/metrics.ts';
+import { createWorkerMetrics } from '#lib/metrics/worker.ts';
 import { openAttemptLog } from '#lib/pipeline/attempt-log.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import { reclaimIn } from '#lib/pipeline/reclaim.ts';
@@ -21,6 +27,7 @@ import { createWorker } from '#lib/worker/worker.ts';
 import { takeWorkerName } from '#lib/worker/worker-name.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
+import { showMachine } from './machine-metrics.ts';
 
 /** Largest answer of a cancel URL that is read; a proper answer has twenty bytes. */
 const cancelAnswerBytes = 64 * 1024;
@@ -29,7 +36,9 @@ const cancelAnswerBytes = 64 * 1024;
 const historyBytes = 1024 * 1024;
 
 /** Builds everything the function needs, from the environment, and removes what dead workers left on this machine. */
-export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposable> {
+export async function compose(): Promise<
+  BuildWorkerDependencies & Pick<MeasuredOptions, 'metrics' | 'callers'> & AsyncDisposable
+> {
   const config = loadConfig(process.env, 'build-worker');
   const { egress, folders, guest, http, image, limits, packages, tools, verification } = config;
   const { callbackSigningKey, ...workerSettings } = config.worker;
@@ -42,16 +51,20 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
   const storeSettings = { ...folders, ...config.store, ...http };
+  const metrics = createMetrics('build-worker');
+  const measures = createWorkerMetrics(metrics);
   const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
   const fileStore = stores.some(({ directory }) => directory !== null);
   const reclaim = reclaimIn(folders, log);
   const look = () => findHindrances({ ...folders, ...limits }, { fileStore, ...reclaim });
   const hindrances = await look();
   if (hindrances.length > 0) throw cannotBuild(hindrances);
-  for (const folder of foldersOfBuilds(folders, { fileStore })) await openPrivateFolder(folder, { log });
+  const folderList = foldersOfBuilds(folders, { fileStore });
+  for (const folder of folderList) await openPrivateFolder(folder, { log });
   await reclaim.sweep();
   const settings = { egress, folders, guest, http, image, limits, packages, tools, verification };
-  const buildTools = opened.use(await openBuildTools({ settings, storeFor, userAgent, log }));
+  const observer = { wanted: measures.cacheWanted, fetched: measures.fetched, stored: measures.stored };
+  const buildTools = opened.use(await openBuildTools({ settings, storeFor, observer, userAgent, log }));
   const { client } = buildTools;
   const broker = opened.use(
     await openBroker({
@@ -59,6 +72,13 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
       ...{ name: `imagebuilder build-worker ${name}`, log },
     }),
   );
+  let chosen: ChosenGuest | null = null;
+  const chooseGuest = async () => {
+    chosen = await buildTools.chooseGuest();
+    return chosen;
+  };
+  showBroker(metrics, broker);
+  showMachine(metrics, folderList, () => chosen);
   const findHindrance = async () => {
     const found = await look();
     const reason = found.map(({ what, detail }) => `${what}: ${detail}`).join('; ');
@@ -81,10 +101,12 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
     runBuild: async (build, context) => {
       // Sweeps leftovers of a worker that has died beside this one, maybe in this very build.
       await reclaim.sweep();
-      return await runBuild(build, buildTools, context);
+      return await runBuild(build, { ...buildTools, chooseGuest }, { ...context, onStepEnd: measures.stepEnded });
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
+    onEnd: measures.buildEnded,
+    onLoss: measures.attemptLost,
     discard: (buildId, imageType) => storeFor(imageType).discard(buildId),
     openLog: (build, stopping) =>
       openAttemptLog(build, stopping, {
@@ -103,7 +125,7 @@ export async function compose(): Promise<BuildWorkerDependencies & AsyncDisposab
   });
   const kept = opened.move();
   return {
-    worker,
+    ...{ worker, metrics, callers: createCallers(config.callers) },
     passOn: wake.passOn,
     log,
     execTimeoutMs: workerSettings.execTimeoutMs,

@@ -1,7 +1,10 @@
 import { handlerModule } from '#lib/api/function.ts';
-import { buildWorker } from './build-worker.ts';
+import { measured } from '#lib/metrics/calls.ts';
+import { buildWorker, pathOf } from './build-worker.ts';
 import { compose } from './compose.ts';
 
-const { handler, start, close } = handlerModule(compose, buildWorker);
+const { handler, start, close } = handlerModule(compose, (dependencies) =>
+  measured({ ...dependencies, pathOf }, buildWorker(dependencies)),
+);
 export default handler;
 export { close, start };

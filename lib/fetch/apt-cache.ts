@@ -4,6 +4,7 @@ import type { HttpClient } from '../http/client.ts';
 import { UpstreamError } from '../http/upstream-error.ts';
 import { type CacheEntry, openCache } from './cache.ts';
 import { type AptObject, type Flight, startFlight } from './flight.ts';
+import type { FetchObserver } from './observer.ts';
 import type { SilenceMemory } from './silence.ts';
 
 /**
@@ -36,6 +37,7 @@ export interface AptCacheOptions {
   readonly cacheBytes: number;
   /** Time for which a package is served without asking the server. Default one hour. */
   readonly revalidateAfterMs?: number;
+  readonly observer?: FetchObserver | undefined;
 }
 
 /**
@@ -60,7 +62,7 @@ const evictionShare = 0.05;
 
 /** Opens (and creates) apt's cache. */
 export async function createAptCache(options: AptCacheOptions): Promise<AptCache> {
-  const { client, cacheBytes, revalidateAfterMs = hourMs } = options;
+  const { client, cacheBytes, revalidateAfterMs = hourMs, observer } = options;
   const cache = await openCache(join(options.cacheDirectory, 'packages'), cacheBytes);
   const flights = new Map<string, Flight>();
   let addedBytes = 0;
@@ -88,6 +90,7 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
       client,
       partPath: cache.partPath(),
       conditions: conditionsOf(known),
+      onBytes: (bytes) => observer?.fetched('packages', bytes),
       async onArrival(download, partPath, digestOf) {
         const validators = download.etag !== null || download.lastModified !== null;
         const genuine =
@@ -108,30 +111,35 @@ export async function createAptCache(options: AptCacheOptions): Promise<AptCache
   }
 
   return {
-    async open(url, { signal, anew, silence }) {
-      const fetched = (known: CacheEntry | null) =>
-        silence.watch(new URL(url), () => flightTo(url, known).join(signal));
-      const validity = validityOf(new URL(url).pathname);
-      const entry = anew ? null : await cache.find(url);
-      const ageMs = Date.now() - (entry?.validatedAtMs ?? 0);
-      const fresh = validity === 'never' || (validity === 'rarely' && ageMs < revalidateAfterMs);
-      const cached = entry === null ? null : await openCached(entry);
-      if (entry === null || cached === null) return await fetched(null);
-      if (fresh) return cached;
-      try {
-        const object = await fetched(entry);
-        await cached[Symbol.asyncDispose]();
-        return object;
-      } catch (error) {
-        const unchanged = error instanceof UpstreamError && error.upstreamStatus === 304;
-        if (unchanged) await cache.record({ ...entry, validatedAtMs: Date.now() });
-        if (unchanged || (validity === 'rarely' && error instanceof UpstreamError && error.transient)) return cached;
-        await cached[Symbol.asyncDispose]();
-        throw error;
-      }
+    async open(url, options) {
+      const object = await open(url, options);
+      observer?.wanted('packages', object.source === 'cache');
+      return object;
     },
     evict,
   };
+
+  async function open(url: string, { signal, anew, silence }: AptObjectOptions): Promise<AptObject> {
+    const fetched = (known: CacheEntry | null) => silence.watch(new URL(url), () => flightTo(url, known).join(signal));
+    const validity = validityOf(new URL(url).pathname);
+    const entry = anew ? null : await cache.find(url);
+    const ageMs = Date.now() - (entry?.validatedAtMs ?? 0);
+    const fresh = validity === 'never' || (validity === 'rarely' && ageMs < revalidateAfterMs);
+    const cached = entry === null ? null : await openCached(entry);
+    if (entry === null || cached === null) return await fetched(null);
+    if (fresh) return cached;
+    try {
+      const object = await fetched(entry);
+      await cached[Symbol.asyncDispose]();
+      return object;
+    } catch (error) {
+      const unchanged = error instanceof UpstreamError && error.upstreamStatus === 304;
+      if (unchanged) await cache.record({ ...entry, validatedAtMs: Date.now() });
+      if (unchanged || (validity === 'rarely' && error instanceof UpstreamError && error.transient)) return cached;
+      await cached[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
 }
 
 function validityOf(path: string): Validity {

@@ -10,6 +10,7 @@ import { chooseImage, type WantedFile } from './choose-image.ts';
 import { download } from './download.ts';
 import { type ExpectedDigests, expectedByNeighbour, expectedByRequest, namesIn, readLists } from './expected-digest.ts';
 import { tryMirrors } from './mirrors.ts';
+import type { FetchObserver } from './observer.ts';
 import { type Probe, probe } from './probe.ts';
 import { ownTurn, waitForTurn } from './turn.ts';
 import { assertVerified, verificationOf } from './verification.ts';
@@ -46,6 +47,7 @@ export interface BaseImageOptions {
   readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   /** Called with news for users: a mirror that failed, a download that was resumed. */
   readonly onNotice?: (message: string) => void;
+  readonly observer?: FetchObserver | undefined;
 }
 
 export interface BaseImage {
@@ -143,6 +145,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
       expected: expected === null ? undefined : { digests: expected.digests, by: sourceOf(expected) },
       onNotice,
       onProgress: options.onProgress,
+      onBytes: (bytes) => options.observer?.fetched('images', bytes),
     });
     const { digests, ...served } = result;
     const entry = { ...served, ...byAlgorithm(digests), validatedAtMs: Date.now() };
@@ -155,7 +158,9 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
     return image;
   }
 
-  return (await fromCache()) ?? (await tryMirrors(mirrors, fromMirror, { signal, onNotice }));
+  const image = (await fromCache()) ?? (await tryMirrors(mirrors, fromMirror, { signal, onNotice }));
+  options.observer?.wanted('images', image.fromCache);
+  return image;
 }
 
 /**

@@ -34,6 +34,8 @@ export interface DownloadOptions {
   /** Called for every chunk, of some tens of KB. `totalBytes` is null where the server does not say. */
   readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   readonly onNotice?: (message: string) => void;
+  /** Called with the size of every chunk that came, also of those that are thrown away later. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
 export interface Download {
@@ -112,6 +114,7 @@ async function transfer(part: Part, url: string, options: DownloadOptions): Prom
   if (part.bytes === 0) await part.describe(response);
   await options.onHead?.(response, totalBytes);
   for await (const chunk of response.body) {
+    options.onBytes?.(chunk.length);
     const currentBytes = part.bytes + chunk.length;
     if (currentBytes > maximumBytes) throw tooLarge(url, currentBytes, maximumBytes);
     if (totalBytes !== null && currentBytes > totalBytes) {

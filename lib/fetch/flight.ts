@@ -37,6 +37,7 @@ export interface FlightOptions {
     partPath: string,
     digestOf: (algorithm: 'sha256' | 'sha512') => Promise<string>,
   ) => Promise<void>;
+  readonly onBytes?: (bytes: number) => void;
   /** No more reader may join; called once or twice. */
   readonly onEnd: () => void;
 }
@@ -79,6 +80,7 @@ export function startFlight(options: FlightOptions): Flight {
       headers: options.conditions,
       notFoundCode: 'upstream.status',
       mayRestart: false,
+      onBytes: options.onBytes,
       async onHead({ headers }, sizeBytes) {
         totalBytes = sizeBytes;
         readFrom ??= await open(partPath, 'r');

@@ -7,6 +7,7 @@ import type { PackageSettings } from '../config/packages.ts';
 import type { ToolSettings } from '../config/tools.ts';
 import type { VerificationSettings } from '../config/verification.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
+import type { FetchObserver } from '../fetch/observer.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import type { HttpClient } from '../http/client.ts';
@@ -23,6 +24,8 @@ export interface BuildTools {
   readonly aptCache: AptCache;
   /** How images are opened here, with the reason. Tried once per process. */
   readonly chooseGuest: () => Promise<ChosenGuest>;
+  /** Sees what goes to servers and comes from them; missing where nobody counts. */
+  readonly observer?: (FetchObserver & { stored(store: string, bytes: number): void }) | undefined;
   /** The store for images of a kind. */
   readonly storeFor: ChosenStores['for'];
   readonly settings: FolderSettings &
@@ -39,6 +42,8 @@ export interface BuildContext {
   readonly signal: AbortSignal;
   readonly reporter: BuildReporter;
   readonly log: Log;
+  /** Called when a step has ended; must not throw. Missing where nobody counts. */
+  readonly onStepEnd?: (step: BuildStep, failed: boolean, seconds: number) => void;
   /** A person that looks into this build; missing for builds of a worker. */
   readonly visitor?: Visitor;
 }

@@ -19,7 +19,7 @@ export async function fetchInputs(
   request: BuildRequest,
   kind: ImageKind,
   workDirectory: string,
-  { client, settings }: BuildTools,
+  { client, settings, observer }: BuildTools,
   { signal, reporter, space }: LimitedContext,
 ): Promise<BuildInputs> {
   const { checksum } = request.base_image;
@@ -45,6 +45,7 @@ export async function fetchInputs(
       },
       onProgress: (current, total) => reporter.progress(current, total),
       onNotice: (message) => reporter.notice(message),
+      observer,
     }),
     Promise.all(
       request.ppa_list.map((ppa) =>

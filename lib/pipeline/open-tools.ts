@@ -16,6 +16,7 @@ type ToolGroups = Pick<
 export interface OpenToolsOptions {
   readonly settings: ToolGroups;
   readonly storeFor: ChosenStores['for'];
+  readonly observer?: BuildTools['observer'];
   /** Name and version for servers, such as `imagebuilder/0.1.0`. */
   readonly userAgent: string;
   readonly log: Log;
@@ -23,7 +24,7 @@ export interface OpenToolsOptions {
 
 /** Opens what all builds of a process share. The guest is chosen when the first of them asks for it. */
 export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTools & AsyncDisposable> {
-  const { storeFor, userAgent, log } = options;
+  const { storeFor, userAgent, log, observer } = options;
   const { egress, folders, guest, http, image, limits, packages, tools, verification } = options.settings;
   await using opened = new AsyncDisposableStack();
   const client = opened.use(createHttpClient({ ...http, egress: createEgress(egress), userAgent }));
@@ -31,11 +32,12 @@ export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTo
     client,
     cacheDirectory: folders.cacheDirectory,
     cacheBytes: folders.aptCacheBytes * (1 - listsShare),
+    observer,
   });
   let chosen: Promise<ChosenGuest> | undefined;
   const kept = opened.move();
   return {
-    ...{ client, aptCache, storeFor },
+    ...{ client, aptCache, storeFor, observer },
     settings: { ...folders, ...image, ...limits, ...packages, ...tools, ...verification },
     chooseGuest() {
       const host = { ...guest, ...tools };

@@ -205,7 +205,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const { architecture, distribution, distributionVersion } = image.facts;
       const system = { architecture, distribution, distributionVersion };
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
-      return await store.put(artifacts, origin, { signal, onProgress });
+      const places = await store.put(artifacts, origin, { signal, onProgress });
+      const bytes = artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      tools.observer?.stored(store.kind, bytes);
+      return places;
     });
     const warnings = [...image.warnings, ...boots.warnings];
     const optional = { ...(removed.length === 0 ? {} : { removed }), ...(warnings.length === 0 ? {} : { warnings }) };

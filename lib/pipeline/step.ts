@@ -6,7 +6,7 @@ import type { BuildContext } from './context.ts';
  * failed. Resolves, and throws, as `work` does.
  */
 export async function runStep<Value>(
-  { reporter, log }: Pick<BuildContext, 'reporter' | 'log'>,
+  { reporter, log, onStepEnd }: Pick<BuildContext, 'reporter' | 'log' | 'onStepEnd'>,
   step: BuildStep,
   message: string,
   work: () => Promise<Value>,
@@ -14,7 +14,9 @@ export async function runStep<Value>(
   reporter.begin(step, message);
   const startedMs = performance.now();
   const end = (failed: boolean) => {
-    log.info('step ended', { step, failed, duration_seconds: Math.round(performance.now() - startedMs) / 1000 });
+    const seconds = Math.round(performance.now() - startedMs) / 1000;
+    log.info('step ended', { step, failed, duration_seconds: seconds });
+    onStepEnd?.(step, failed, seconds);
   };
   try {
     const value = await work();

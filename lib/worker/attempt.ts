@@ -31,6 +31,10 @@ export interface AttemptOptions extends WholeLogOptions {
   readonly discard: (buildId: string, imageType: ImageType) => Promise<void>;
   /** Wakes a worker, for a job that this one has put back. Must neither throw nor take long. */
   readonly wake: () => void;
+  /** Called when an event of this worker has ended a build; must not throw. */
+  readonly onEnd?: (imageType: string, state: BuildEvent['state'], error: BuildEvent['error']) => void;
+  /** Called for an attempt that was lost: that of a dead worker, or one whose guest is gone. Must not throw. */
+  readonly onLoss?: (cause: 'worker' | 'guest') => void;
   readonly settings: {
     readonly heartbeatMs: number;
     readonly maximumAttempts: number;
@@ -64,12 +68,14 @@ export async function runAttempt(
 ): Promise<BuildEvent['state'] | null> {
   const { broker, name, settings, log } = options;
   const { attempt, sequence, losses } = claim;
+  const former = broker.ledger.get(job.build_id)?.owner ?? null;
   const verdict = await broker.claim(job, { worker: name, attempt, sequence });
   if (verdict !== 'won') {
     log.info('build not taken', { reason: verdict });
     return null;
   }
   log.info('build taken', { attempt });
+  if (former !== null) options.onLoss?.('worker');
   await using wholeLog = await openWholeLog(job, stopping, options);
   await using reporter = startReporter({
     identity: {
@@ -128,6 +134,7 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
   } catch (thrown) {
     // An error while a build is being ended is a consequence; the reason of the end is the cause.
     const error = toImageBuilderError(signal.aborted ? signal.reason : thrown);
+    if (error.code === 'guest.failed') options.onLoss?.('guest');
     const { step, doing } = reporter;
     const place = step === null ? doing : `${step}: ${doing}`;
     const decision = outcomeOf(error, { losses, worker: name, place }, settings);
@@ -159,7 +166,7 @@ async function handBack(
 async function finish(
   { job, attempt, reporter, wholeLog }: Claimed,
   outcome: Outcome,
-  { broker, name, deliveries, discard, log }: AttemptOptions,
+  { broker, name, deliveries, discard, onEnd, log }: AttemptOptions,
 ): Promise<BuildEvent['state']> {
   if (outcome.state !== 'completed' && attempt > 1) {
     await discard(job.build_id, job.request.base_image.image_type).catch((error: unknown) => {
@@ -173,6 +180,7 @@ async function finish(
   if (!counted) return 'running';
   const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
   log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
+  onEnd?.(job.request.base_image.image_type, event.state, event.error);
   deliverCallback(job, event, deliveries);
   return event.state;
 }

@@ -3,6 +3,7 @@ import type { Log } from '../log.ts';
 import type { Broker } from '../queue/broker.ts';
 import { type BuildView, submissionOf } from '../queue/build.ts';
 import { eventOf } from '../queue/event.ts';
+import type { AttemptOptions } from './attempt.ts';
 import { toErrorReport } from './event-limits.ts';
 import type { LostBuilds } from './lost-builds.ts';
 
@@ -12,6 +13,7 @@ export interface EndLostOptions {
   readonly broker: Broker;
   readonly lostBuilds: LostBuilds;
   readonly leaseMs: number;
+  readonly onEnd?: AttemptOptions['onEnd'];
   readonly isInWork: (buildId: string) => boolean;
   readonly log: Log;
 }
@@ -33,7 +35,7 @@ export async function endLostBuilds(options: EndLostOptions): Promise<void> {
   for (const build of lostBuilds.look(waiting, performance.now())) await end(build, options);
 }
 
-async function end(build: BuildView, { name, broker, log }: EndLostOptions): Promise<void> {
+async function end(build: BuildView, { name, broker, onEnd, log }: EndLostOptions): Promise<void> {
   const error = build.cancelling
     ? new ImageBuilderError('build.cancelled', 'cancelled by request')
     : new ImageBuilderError(
@@ -49,6 +51,9 @@ async function end(build: BuildView, { name, broker, log }: EndLostOptions): Pro
     { ...values, state, message: error.message },
   );
   const submission = submissionOf(build);
-  const verdict = await broker.publishEvent({ ...event, error: toErrorReport(error, null, []) }, { submission });
-  if (verdict === 'applied') log.warn('build ended without its job', { build_id, ticket_id, state, code: error.code });
+  const report = toErrorReport(error, null, []);
+  const verdict = await broker.publishEvent({ ...event, error: report }, { submission });
+  if (verdict !== 'applied') return;
+  onEnd?.(build.request?.base_image.image_type ?? 'unknown', state, report);
+  log.warn('build ended without its job', { build_id, ticket_id, state, code: error.code });
 }

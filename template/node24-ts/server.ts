@@ -61,15 +61,17 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
       // A call counts from the moment when it is whole, so that a caller who never finishes one holds up no other. It
       // counts until its end, even after its caller has hung up. The watchdog counts differently: by callers, from
       // their first byte.
-      if (maximumInFlight > 0 && calls >= maximumInFlight) {
+      // Monitoring asks a function also while it is busy.
+      const counts = !isScrape(request);
+      if (counts && maximumInFlight > 0 && calls >= maximumInFlight) {
         const detail = `${maximumInFlight} calls are running, as many as this function takes at a time`;
         throw new ProblemError('worker.busy', detail);
       }
-      calls += 1;
+      if (counts) calls += 1;
       try {
         await answer(request, response, body);
       } finally {
-        calls -= 1;
+        if (counts) calls -= 1;
       }
     } catch (error) {
       await answerError(request, response, error);
@@ -149,4 +151,9 @@ async function answerError(request: IncomingMessage, response: ServerResponse, e
   }
   for (const name of response.getHeaderNames()) if (name !== 'connection') response.removeHeader(name);
   await sendProblem(response, 'internal', 'the function failed; its log says why');
+}
+
+/** True for a call that reads the function's metrics. */
+function isScrape({ method, url }: IncomingMessage): boolean {
+  return method === 'GET' && url === '/metrics';
 }

@@ -18,7 +18,7 @@ const MiB = 1024 * 1024;
  * - `MAX_BODY_BYTES`: most bytes of a body, default 1 MiB; 0: the function takes none
  * - `BODY_STALL_SECONDS`: longest pause within a body, default 10
  * - `BODY_TIMEOUT_SECONDS`: longest time for a whole body, default 30
- * - `max_inflight`: the watchdog's own variable: calls at a time, default 0, any number
+ * - `max_inflight`: the watchdog's own variable: calls at a time (`GET /metrics` does not count), default 0, any number
  * - `suppress_lock`, `healthcheck_interval`: the watchdog's own variables, see watchdog.ts
  *
  * Throws an Error that names the variable at fault.

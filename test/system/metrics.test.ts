@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { buildSteps } from '#lib/api/event.ts';
 import { startService } from './service.ts';
 
 /** The metrics of a running service, read by Prometheus' own tool. */
@@ -26,12 +27,38 @@ const typesIn = (text: string) =>
     [...text.matchAll(/^# TYPE (imagebuilder_[a-z_]+) ([a-z]+)$/gm)].map(([, name = '', type = '']) => [name, type]),
   );
 
-test('serve answers for all functions, as promtool accepts it', async () => {
+test('serve answers for all functions after a build, as promtool accepts it', async () => {
+  const ended = await service.build(service.request({ ppa_list: [], package_list: [] }));
+  assert.is(ended.state, 'completed');
   const text = await scrape();
   await execa('promtool', ['check', 'metrics'], { input: text });
   const up = text.match(/^imagebuilder_function_up\{function="[a-z-]+"\} 1$/gm) ?? [];
-  assert.ok(up.length >= 2, text);
+  assert.is(up.length, 3);
   assert.match(text, /^imagebuilder_broker_reachable\{function="status"\} 1$/m);
+});
+
+test('a worker counts its builds, steps, caches and bytes', async () => {
+  const text = await scrape();
+  const value = (sample: string) => {
+    const line = text.split('\n').find((one) => one.startsWith(`${sample} `));
+    assert.ok(line, `${sample} is missing in\n${text}`);
+    return Number(line.split(' ').at(-1));
+  };
+  const worker = 'function="build-worker"';
+  const ended = `image_type="cloud",state="completed",fault="none",code="none",${worker}`;
+  assert.is(value(`imagebuilder_builds_ended_total{${ended}}`), 1);
+  assert.is(value(`imagebuilder_builds{state="completed",function="status"}`), 1);
+  for (const step of buildSteps) {
+    assert.is(value(`imagebuilder_step_duration_seconds_count{${worker},step="${step}",result="done"}`), 1);
+  }
+  assert.is(value(`imagebuilder_cache_requests_total{cache="images",result="miss",${worker}}`), 1);
+  assert.ok(value(`imagebuilder_fetched_bytes_total{cache="images",${worker}}`) > 1_000_000);
+  assert.ok(value(`imagebuilder_stored_bytes_total{store="file",${worker}}`) > 1_000_000);
+  assert.is(value(`imagebuilder_attempts_lost_total{cause="worker",${worker}}`), 0);
+  assert.is(value(`imagebuilder_guest_info{guest="host",accelerator="none",${worker}}`), 1);
+  for (const folder of ['work', 'cache', 'store', 'temporary']) {
+    assert.ok(value(`imagebuilder_disk_free_bytes{folder="${folder}",${worker}}`) > 0);
+  }
 });
 
 test('docs/monitoring.md lists the metrics that there are, with their types', async () => {
@@ -41,6 +68,20 @@ test('docs/monitoring.md lists the metrics that there are, with their types', as
     new Map(rows.map(([, name = '', type = '']) => [name, type] as const).sort()),
     new Map([...typesIn(await scrape())].sort()),
   );
+});
+
+test('the alert rules are rules, and they and the dashboard name metrics that there are', async () => {
+  const alerts = join(repository, 'monitoring/alerts.yml');
+  await execa('promtool', ['check', 'rules', alerts]);
+  const text = await scrape();
+  const there = new Set(
+    [...text.matchAll(/^([a-z_0-9]+)\{/gm), ...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name),
+  );
+  for (const file of [alerts, join(repository, 'monitoring/dashboard.json')]) {
+    const named = (await readFile(file, 'utf8')).match(/\b(?:imagebuilder|nodejs|process)_[a-z0-9_]+/g) ?? [];
+    assert.ok(named.length >= 7, file);
+    for (const name of named) assert.ok(there.has(name), `${name} of ${file} is there`);
+  }
 });
 
 test.run();

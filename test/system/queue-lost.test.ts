@@ -83,6 +83,7 @@ const submitTo = async (broker: Broker, progress_trigger = `p.${randomUUID()}`) 
 /** A worker that notes the builds that it takes, and has them fail. */
 function worker(broker: Broker) {
   const built: string[] = [];
+  const ended: unknown[] = [];
   const { takeBuilds } = createWorker({
     ...{ name: 'w', broker, heldMs: 200, log: createLog({ write: () => {} }) },
     runBuild: async ({ buildId }) => {
@@ -90,6 +91,7 @@ function worker(broker: Broker) {
       throw new ImageBuilderError('image.not_found', 'built');
     },
     getJson: async () => ({}),
+    onEnd: (imageType, state, error) => ended.push([imageType, state, error?.fault, error?.code]),
     deliveries: { add() {} },
     discard: async () => {},
     openLog: () => Promise.reject(new Error('the log is not of this test')),
@@ -99,7 +101,7 @@ function worker(broker: Broker) {
       ...{ cancelPollMs: 1_000, callbackTimeoutMs: 1_000 },
     },
   });
-  return { built, look: () => takeBuilds({ stopping: new AbortController().signal, deadline: Infinity }) };
+  return { built, ended, look: () => takeBuilds({ stopping: new AbortController().signal, deadline: Infinity }) };
 }
 
 async function until(what: string, look: () => Promise<boolean> | boolean): Promise<void> {
@@ -167,7 +169,7 @@ test('a build whose job was purged ends, its caller learns of it, and may ask ag
   await using caller = await startCaller(at.amqpUrl, trigger);
   const { buildId } = await submitTo(at.broker, trigger);
   await at.channel.purgeQueue(queues.builds);
-  const { built, look } = worker(at.broker);
+  const { built, ended, look } = worker(at.broker);
   await until('it ends', async () => {
     await look();
     return at.broker.ledger.get(buildId)?.state === 'failed';
@@ -176,6 +178,7 @@ test('a build whose job was purged ends, its caller learns of it, and may ask ag
   const end = caller.events.at(-1);
   assert.is(end?.error?.code, 'build.lost');
   assert.is(end?.error?.retryable, true);
+  assert.equal(ended, [['cloud', 'failed', 'service', 'build.lost']]);
   const again = await submitTo(at.broker, trigger);
   assert.is(again.isNew, true);
   await look();

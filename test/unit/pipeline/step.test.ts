@@ -12,13 +12,21 @@ async function stepOf(work: () => Promise<string>): Promise<unknown> {
     ...{ begin: (...report: string[]) => reports.push(report), progress: none, notice: none, log: none, guest: none },
   };
   const log = createLog({ level: 'info', write: (line) => lines.push(JSON.parse(line)) });
-  const outcome = await runStep({ reporter, log }, 'seal', 'cleaning up', work).catch((error: unknown) => error);
+  const counted: unknown[] = [];
+  const onStepEnd = (step: string, failed: boolean, seconds: number) => counted.push([step, failed, typeof seconds]);
+  const outcome = await runStep({ reporter, log, onStepEnd }, 'seal', 'cleaning up', work).catch(
+    (error: unknown) => error,
+  );
   const ends = lines.map(({ message, step, failed, duration_seconds: seconds }) => [
     message,
     step,
     failed,
     typeof seconds,
   ]);
+  assert.equal(
+    counted,
+    ends.map(([, ...counts]) => counts),
+  );
   return [outcome, reports, ends];
 }
 

@@ -197,6 +197,12 @@ test('max_inflight: calls beyond it are 429 problems, and a call counts until it
   const outgoing = open(server, '/until-disconnected-and-stopping');
   await server.line('"message":"waiting"');
   assert.is((await call(server.address, '/text')).status, 429);
+  for (let scrape = 0; scrape < 3; scrape += 1) {
+    assert.is.not((await call(server.address, '/metrics')).status, 429, 'monitoring is not held up');
+  }
+  for (const path of ['/metrics/', '/metrics?x', '/x/metrics']) {
+    assert.is((await call(server.address, path)).status, 429, path);
+  }
   outgoing.destroy();
   await server.line('"message":"disconnected"');
   const answer = await call(server.address, '/text');
