@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { ArtifactReport } from '../api/artifact-report.ts';
 import type { BuildStep } from '../api/event.ts';
 import type { ImageType } from '../api/request.ts';
@@ -86,6 +87,9 @@ export async function openAttemptLog(
       } catch (error) {
         log.warn('the log of a build is not kept', { error });
         return null;
+      } finally {
+        // Before the last event: a build that has ended leaves nothing behind.
+        await rm(work.path, { recursive: true, force: true }).catch(() => {});
       }
     },
     [Symbol.asyncDispose]: () => work[Symbol.asyncDispose](),
