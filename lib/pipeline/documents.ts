@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactRole } from '../api/artifact-report.ts';
+import type { Installation } from '../apt/apt.ts';
 import type { ImageFacts } from '../apt/facts.ts';
-import type { PackageList } from '../apt/packages.ts';
 import { safeUrl } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
+import { describeChanges } from '../manifest/changes.ts';
 import { type ImageContents, systemOf } from '../manifest/contents.ts';
 import { cyclonedx } from '../manifest/cyclonedx.ts';
 import { packageManifest } from '../manifest/packages.ts';
@@ -23,8 +24,10 @@ export interface DescribedBuild {
   readonly image: ImageArtifact;
   /** The facts of the base image. */
   readonly before: ImageFacts;
-  /** The packages of the finished image. */
-  readonly installed: PackageList;
+  /** The packages that the request names. */
+  readonly wanted: readonly string[];
+  /** The packages of the finished image, and how they came there. */
+  readonly installed: Installation;
 }
 
 /** The content of a file beside an image. */
@@ -39,12 +42,26 @@ interface Document {
 /** Writes the files that describe a build into `directory`, for the store. */
 export async function writeDocuments(build: DescribedBuild, directory: string): Promise<OtherArtifact[]> {
   const contents = contentsOf(build);
+  const { before, installed, wanted } = build;
+  const changes = describeChanges({
+    before: before.packages,
+    after: installed.packages,
+    architecture: before.architecture,
+    wanted,
+    instead: installed.plan.instead,
+  });
   const documents: Document[] = [
     {
       role: 'manifest',
       suffix: '.manifest',
       mediaType: 'text/plain; charset=utf-8',
-      content: packageManifest(build.installed.listed),
+      content: packageManifest(installed.listed),
+    },
+    {
+      role: 'changes',
+      suffix: '.changes.json',
+      mediaType: 'application/json',
+      content: `${JSON.stringify(changes, null, 2)}\n`,
     },
     {
       role: 'cyclonedx',

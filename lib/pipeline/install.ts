@@ -1,13 +1,13 @@
 import type { ImageResult } from '../api/image-result.ts';
 import type { BuildRequest } from '../api/request.ts';
-import type { Apt } from '../apt/apt.ts';
+import type { Apt, Installation } from '../apt/apt.ts';
 import { reportAsked } from '../apt/asked.ts';
 import { assertHoldable, holdPackages } from '../apt/hold.ts';
 import { aptInside } from '../apt/inside/apt-inside.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
-import { comparePackages, type PackageList } from '../apt/packages.ts';
+import { comparePackages } from '../apt/packages.ts';
 import { prepareApt } from '../apt/prepare.ts';
 import { readRoom, withRoom } from '../apt/room.ts';
 import type { InstallPlan } from '../apt/simulation.ts';
@@ -65,7 +65,7 @@ export interface InstallResult {
   readonly packages: NonNullable<ImageResult['packages']>;
   readonly removed: NonNullable<ImageResult['removed']>;
   /** All packages of the image from then on. */
-  readonly installed: PackageList;
+  readonly installed: Installation;
 }
 
 /** Installs packages. Resolves with those that were added, changed or removed, dependencies included. */

@@ -196,7 +196,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
       const built = { buildId, time: new Date(), base, image: checked };
-      const described = { ...built, name, before: image.facts, installed };
+      const described = { ...built, name, before: image.facts, wanted, installed };
       return [checked, ...(await writeDocuments(described, workDirectory))];
     });
 

@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ArtifactReport } from '#lib/api/artifact-report.ts';
 import type { BuildEvent } from '#lib/api/event.ts';
 import type { ImageResult } from '#lib/api/image-result.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
@@ -33,6 +34,7 @@ export interface GuestBuilds extends AsyncDisposable {
 export interface BuiltImage {
   readonly path: string;
   readonly image: ImageResult;
+  readonly artifacts: readonly ArtifactReport[];
   readonly events: readonly BuildEvent[];
 }
 
@@ -117,9 +119,9 @@ export async function openGuestBuilds(
         chooseGuest: async () => chosen,
         storeFor: () => createFileStore(settings.storeDirectory),
       };
-      const { image } = await runBuild({ buildId, request }, tools, { signal, reporter, log });
+      const { image, artifacts } = await runBuild({ buildId, request }, tools, { signal, reporter, log });
       await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
-      return { path: fileURLToPath(image.location), image, events };
+      return { path: fileURLToPath(image.location), image, artifacts, events };
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };

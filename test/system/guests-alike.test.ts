@@ -1,10 +1,12 @@
-import { open, rm } from 'node:fs/promises';
+import { open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
+import { ChangesDocument } from '#lib/manifest/changes.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
@@ -49,23 +51,32 @@ update-alternatives --install /usr/bin/odd-link odd-link /usr/bin/odd-privileged
 const cleanup = new AsyncDisposableStack();
 const signal = new AbortController().signal;
 let builds: GuestBuilds;
-const made = new Map<'host' | 'vm', { readonly path: string; readonly listing: ImageListing }>();
-const startedSeconds = Date.now() / 1000;
+interface Made {
+  readonly path: string;
+  readonly listing: ImageListing;
+  /** Contents of the files beside the image, by their roles. */
+  readonly documents: ReadonlyMap<string, string>;
+}
+const made = new Map<'host' | 'vm', Made>();
+/** Whole seconds, as times in listings are. */
+const startedSeconds = Math.floor(Date.now() / 1000);
 
 test('one request is built by both guests', async () => {
   // Its /boot is a partition of its own.
   builds = cleanup.use(await openGuestBuilds('separate-boot', [oddPackage]));
   for (const guest of ['host', 'vm'] as const) {
     // With set-group-id programs, users, services, triggers, alternatives, and a library.
-    const { path, image } = await builds.build(guest, ['odd-things', 'nginx-light', 'cron', 'jq']);
+    const { path, image, artifacts } = await builds.build(guest, ['odd-things', 'nginx-light', 'cron', 'jq']);
     assert.equal((await hashFile(path)).checksums, image.checksums);
     const names = image.packages?.map(({ name }) => name) ?? [];
     assert.ok(names.includes('odd-things') && names.includes('jq'), names.join(' '));
-    made.set(guest, { path, listing: await listImage(path, builds.directory) });
+    const documents = new Map<string, string>();
+    for (const { role, location } of artifacts) documents.set(role, await readFile(fileURLToPath(location), 'utf8'));
+    made.set(guest, { path, documents, listing: await listImage(path, builds.directory) });
   }
 });
 
-function imageOf(guest: 'host' | 'vm'): { readonly path: string; readonly listing: ImageListing } {
+function imageOf(guest: 'host' | 'vm'): Made {
   const found = made.get(guest);
   if (found === undefined) throw new Error(`there is no image of the ${guest} guest`);
   return found;
@@ -88,6 +99,18 @@ test('the image that a vm makes is the one that the host guest makes, file by fi
   assert.match(files.get('1:/usr/bin/odd')?.attributes ?? '', /security\.capability/);
   assert.is(files.get('1:/usr/bin/odd-again')?.sameAs, '/usr/bin/odd');
   assert.ok(files.has('16:/odd.map'));
+});
+
+test('manifest and changes are the same from both guests, and say which packages were asked for', () => {
+  const { documents } = imageOf('host');
+  for (const role of ['manifest', 'changes']) {
+    assert.is(imageOf('vm').documents.get(role), documents.get(role));
+  }
+  assert.match(documents.get('manifest') ?? '', /^libc6:amd64\t\S+$/m);
+  const { packages } = ChangesDocument.parse(JSON.parse(documents.get('changes') ?? ''));
+  const asked = packages.added.filter((entry) => entry.asked).map(({ name }) => name);
+  assert.equal(asked, ['cron', 'jq', 'nginx-light', 'odd-things']);
+  assert.is(packages.added.find(({ name }) => name === 'libjq1')?.asked, false);
 });
 
 test('a difference that is planted in an image is seen', async () => {
