@@ -16,7 +16,7 @@ import { Stopwatch } from './measure.ts';
 
 process.on('disconnect', () => process.exit());
 
-const { egress, folders, guest, http, image, limits, packages, tools, verification } = loadConfig();
+const { egress, folders, guest, http, image, limits, packages, provenance, tools, verification } = loadConfig();
 const log = createLog({ level: 'warn' });
 try {
   const build = await compose();
@@ -31,7 +31,7 @@ try {
 async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
   for (const folder of [folders.workDirectory, folders.cacheDirectory]) await mkdir(folder, { recursive: true });
   const buildTools = await openBuildTools({
-    settings: { egress, folders, guest, http, image, limits, packages, tools, verification },
+    settings: { egress, folders, guest, http, image, limits, packages, provenance, tools, verification },
     storeFor: () => createFileStore(folders.storeDirectory),
     userAgent: 'imagebuilder-bench',
     log,

@@ -52,7 +52,7 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const request = parseBuildRequest(body);
   const until = options.until === undefined ? null : stepOf(options.until);
   const config = loadConfig();
-  const { egress, guest, http, image, limits, packages, tools, verification } = config;
+  const { egress, guest, http, image, limits, packages, provenance, tools, verification } = config;
   const folders = {
     ...config.folders,
     ...(options.keep === undefined ? {} : { workDirectory: resolve(options.keep) }),
@@ -64,7 +64,7 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
   for (const folder of foldersOfBuilds(folders, { fileStore: stores.some(({ directory }) => directory !== null) }))
     await openPrivateFolder(folder, { log });
-  const settings = { egress, folders, guest, http, image, limits, packages, tools, verification };
+  const settings = { egress, folders, guest, http, image, limits, packages, provenance, tools, verification };
   await using buildTools = await openBuildTools({ settings, storeFor, userAgent, log });
   const interrupt = new AbortController();
   process.once('SIGINT', () => interrupt.abort(new ImageBuilderError('build.cancelled', 'interrupted')));

@@ -11,6 +11,7 @@ import type { GatewayOptions } from './gateway.ts';
 import type { ServeCommandOptions } from './serve-command.ts';
 import { type ListOptions, list, status } from './status-commands.ts';
 import { checkStore } from './store-command.ts';
+import { type VerifyOptions, verify } from './verify-command.ts';
 
 /**
  * The command line. Exit codes: 0 done; 1 the build failed or was cancelled, a check found a fault, or the service is
@@ -213,6 +214,23 @@ program
   .option('--json', 'write one JSON object per thing looked at')
   .addHelpText('after', '\nExamples:\n  $ imagebuilder store check\n  $ OS_CLOUD=lab imagebuilder store check')
   .action((options: { json?: boolean }) => finish(checkStore(options)));
+
+program
+  .command('verify')
+  .description('Says whether a signed provenance vouches for an image, or for a file beside one.')
+  .argument('<image>', 'the file, as the store has it')
+  .argument('<provenance>', 'its provenance: the file that ends with .provenance.json')
+  .requiredOption('--key <file>', 'the public key (PEM) of the service that has built the image')
+  .option('--json', 'write one JSON object')
+  .addHelpText(
+    'after',
+    `
+Exit code 1 says that the provenance does not vouch for the file, and why. It needs no service.
+
+Example:
+  $ imagebuilder verify noble-T-77-e7233533.qcow2 noble-T-77-e7233533.provenance.json --key provenance.pub`,
+  )
+  .action((image: string, provenance: string, options: VerifyOptions) => finish(verify(image, provenance, options)));
 
 program
   .command('doctor')

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { ImageBuilderError } from '#lib/errors.ts';
 
-const unreadable: Readonly<Record<string, string>> = {
+/** The reasons for which a file cannot be read, by code. */
+export const unreadable: Readonly<Record<string, string>> = {
   ENOENT: 'it does not exist',
   EACCES: 'this user may not read it',
   EISDIR: 'it is a folder',

@@ -40,7 +40,7 @@ export async function compose(): Promise<
   BuildWorkerDependencies & Pick<MeasuredOptions, 'metrics' | 'callers'> & AsyncDisposable
 > {
   const config = loadConfig(process.env, 'build-worker');
-  const { egress, folders, guest, http, image, limits, packages, tools, verification } = config;
+  const { egress, folders, guest, http, image, limits, packages, provenance, tools, verification } = config;
   const { callbackSigningKey, ...workerSettings } = config.worker;
   await using opened = new AsyncDisposableStack();
   const { name } = opened.use(await takeWorkerName(workerSettings.workerName || hostname()));
@@ -62,7 +62,7 @@ export async function compose(): Promise<
   const folderList = foldersOfBuilds(folders, { fileStore });
   for (const folder of folderList) await openPrivateFolder(folder, { log });
   await reclaim.sweep();
-  const settings = { egress, folders, guest, http, image, limits, packages, tools, verification };
+  const settings = { egress, folders, guest, http, image, limits, packages, provenance, tools, verification };
   const observer = { wanted: measures.cacheWanted, fetched: measures.fetched, stored: measures.stored };
   const buildTools = opened.use(await openBuildTools({ settings, storeFor, observer, userAgent, log }));
   const { client } = buildTools;

@@ -14,6 +14,7 @@ import { type ImageSettings, imageSettings } from './image.ts';
 import { type LimitSettings, limitSettings } from './limits.ts';
 import { type LogSettings, logSettings } from './log.ts';
 import { type PackageSettings, packageSettings } from './packages.ts';
+import { type ProvenanceSettings, readProvenance } from './provenance.ts';
 import { proxySettings, readProxies, secretsOfProxies } from './proxy.ts';
 import { type FunctionName, hiddenIn, readSecrets, type Secrets, secretFiles } from './secrets.ts';
 import type { Declarations, Setting, SettingsOf } from './setting.ts';
@@ -39,6 +40,7 @@ export interface Config {
   readonly verification: VerificationSettings;
   readonly image: ImageSettings;
   readonly packages: PackageSettings;
+  readonly provenance: ProvenanceSettings;
   readonly worker: WorkerSettings;
   readonly limits: LimitSettings;
   readonly http: HttpSettings;
@@ -115,6 +117,7 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
     ...{ ...settings.broker, amqpUrl: amqpUrlOf(secrets, faults) ?? settings.broker.amqpUrl },
     certificates: brokerCertificates(secrets, trust.authorities, faults),
   };
+  const provenance = readProvenance(secrets, settings.api.publicUrl, faults);
   const { leaseMs } = settings.broker;
   const { heartbeatMs, buildTimeoutMs, execTimeoutMs } = settings.worker;
   if (leaseMs < 2 * heartbeatMs) {
@@ -137,6 +140,7 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
       password: secrets.openstackPassword || null,
       applicationCredentialSecret: secrets.openstackApplicationCredentialSecret || null,
     },
+    provenance,
     worker: { ...settings.worker, callbackSigningKey: secrets.callbackSigningKey || null },
     log: {
       ...settings.log,

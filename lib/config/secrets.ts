@@ -74,6 +74,13 @@ export const secretFiles = {
     key: true,
     hidden: whole,
   },
+  provenanceSigningKey: {
+    file: 'provenance-signing-key',
+    readers: ['build-worker'],
+    meaning:
+      'Private key (PEM; Ed25519, or ECDSA over P-256) that signs the provenance of images ([docs/artifacts.md](docs/artifacts.md#provenance-provenancejson)). Without it, no provenance is written.',
+    hidden: whole,
+  },
   proxyCredentials: {
     file: 'proxy-credentials',
     readers: ['build-worker'],

@@ -4,6 +4,7 @@ import type { FolderSettings } from '../config/folders.ts';
 import type { ImageSettings } from '../config/image.ts';
 import type { LimitSettings } from '../config/limits.ts';
 import type { PackageSettings } from '../config/packages.ts';
+import type { ProvenanceSettings } from '../config/provenance.ts';
 import type { ToolSettings } from '../config/tools.ts';
 import type { VerificationSettings } from '../config/verification.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
@@ -32,6 +33,7 @@ export interface BuildTools {
     ImageSettings &
     LimitSettings &
     PackageSettings &
+    ProvenanceSettings &
     ToolSettings &
     VerificationSettings;
 }

@@ -4,21 +4,19 @@ import { join } from 'node:path';
 import type { ArtifactRole } from '../api/artifact-report.ts';
 import type { Installation } from '../apt/apt.ts';
 import type { ImageFacts } from '../apt/facts.ts';
+import type { ProvenanceSettings } from '../config/provenance.ts';
 import { safeUrl } from '../errors.ts';
-import type { BaseImage } from '../fetch/base-image.ts';
 import { describeChanges } from '../manifest/changes.ts';
 import { type ImageContents, systemOf } from '../manifest/contents.ts';
 import { cyclonedx } from '../manifest/cyclonedx.ts';
 import { packageManifest } from '../manifest/packages.ts';
 import { spdx } from '../manifest/spdx.ts';
+import { envelopeMediaType, signStatement } from '../provenance/dsse.ts';
 import type { ImageArtifact, OtherArtifact } from '../store/artifact.ts';
+import { describeProvenance, type ProvenBuild } from './provenance.ts';
 
 /** A build whose image is checked: all that its documents are made from. */
-export interface DescribedBuild {
-  readonly buildId: string;
-  /** The time at which the image was complete. */
-  readonly time: Date;
-  readonly base: BaseImage;
+export interface DescribedBuild extends ProvenBuild {
   /** The beginning of the names of its files. */
   readonly name: string;
   readonly image: ImageArtifact;
@@ -39,8 +37,15 @@ interface Document {
   readonly content: string;
 }
 
-/** Writes the files that describe a build into `directory`, for the store. */
-export async function writeDocuments(build: DescribedBuild, directory: string): Promise<OtherArtifact[]> {
+/**
+ * Writes the files that describe a build into `directory`, for the store. With a key, the provenance vouches for the
+ * image and for each of the others.
+ */
+export async function writeDocuments(
+  build: DescribedBuild,
+  directory: string,
+  { provenanceKey, builderId }: ProvenanceSettings,
+): Promise<OtherArtifact[]> {
   const contents = contentsOf(build);
   const { before, installed, wanted } = build;
   const changes = describeChanges({
@@ -71,12 +76,21 @@ export async function writeDocuments(build: DescribedBuild, directory: string): 
     },
     { role: 'spdx', suffix: '.spdx.json', mediaType: 'application/spdx+json', content: spdx(contents) },
   ];
-  return await Promise.all(documents.map((document) => writeDocument(document, build.name, directory)));
+  const written = await Promise.all(documents.map((document) => writeDocument(document, build.name, directory)));
+  if (provenanceKey === null) return written;
+  const statement = describeProvenance(build, [build.image, ...written], builderId);
+  const provenance: Document = {
+    role: 'provenance',
+    suffix: '.provenance.json',
+    mediaType: envelopeMediaType,
+    content: signStatement(statement, provenanceKey),
+  };
+  return [...written, await writeDocument(provenance, build.name, directory)];
 }
 
-function contentsOf({ buildId, time, base, image, before, installed }: DescribedBuild): ImageContents {
+function contentsOf({ build, finishedAt, base, image, before, installed }: DescribedBuild): ImageContents {
   return {
-    ...{ buildId, time, image, packages: installed.packages },
+    ...{ buildId: build.buildId, time: finishedAt, image, packages: installed.packages },
     base: { url: safeUrl(base.url), sha256: base.sha256 },
     system: systemOf(before),
   };

@@ -10,7 +10,7 @@ import { listsShare } from './open-image.ts';
 
 type ToolGroups = Pick<
   Config,
-  'egress' | 'folders' | 'guest' | 'http' | 'image' | 'limits' | 'packages' | 'tools' | 'verification'
+  'egress' | 'folders' | 'guest' | 'http' | 'image' | 'limits' | 'packages' | 'provenance' | 'tools' | 'verification'
 >;
 
 export interface OpenToolsOptions {
@@ -25,7 +25,7 @@ export interface OpenToolsOptions {
 /** Opens what all builds of a process share. The guest is chosen when the first of them asks for it. */
 export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTools & AsyncDisposable> {
   const { storeFor, userAgent, log, observer } = options;
-  const { egress, folders, guest, http, image, limits, packages, tools, verification } = options.settings;
+  const { egress, folders, guest, http, image, limits, packages, provenance, tools, verification } = options.settings;
   await using opened = new AsyncDisposableStack();
   const client = opened.use(createHttpClient({ ...http, egress: createEgress(egress), userAgent }));
   const aptCache = await createAptCache({
@@ -38,7 +38,7 @@ export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTo
   const kept = opened.move();
   return {
     ...{ client, aptCache, storeFor, observer },
-    settings: { ...folders, ...image, ...limits, ...packages, ...tools, ...verification },
+    settings: { ...folders, ...image, ...limits, ...packages, ...provenance, ...tools, ...verification },
     chooseGuest() {
       const host = { ...guest, ...tools };
       const vm = { ...host, cacheDirectory: folders.cacheDirectory };

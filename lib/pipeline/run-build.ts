@@ -109,6 +109,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   const { series } = request.base_image;
   const { settings } = tools;
   const { signal, reporter, space } = context;
+  const startedAt = new Date();
   const { maximumVirtualBytes, unprivilegedIds, compression } = settings;
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
   const onFraction = (fraction: number) => reporter.progress(Math.round(fraction * 100), 100);
@@ -195,9 +196,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       await reading.whole();
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
-      const built = { buildId, time: new Date(), base, image: checked };
-      const described = { ...built, name, before: image.facts, wanted, installed };
-      return [checked, ...(await writeDocuments(described, workDirectory))];
+      const origin = { build, base, chosen, startedAt, finishedAt: new Date() };
+      const described = { ...origin, name, image: checked, before: image.facts, wanted, installed };
+      return [checked, ...(await writeDocuments(described, workDirectory, settings))];
     });
 
     const [stored, ...beside] = await step('upload', `putting the image into the ${store.kind} store`, async () => {

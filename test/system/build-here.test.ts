@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,7 @@ import { startImageServer } from '../../lab/servers/image-server.ts';
 import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { readCyclonedx } from '../bills/cyclonedx.ts';
 import { readSpdx } from '../bills/spdx.ts';
+import { makeKeys } from '../unit/provenance/keys.ts';
 
 /** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
 
@@ -79,7 +80,12 @@ async function buildHere(
 }
 
 test('a build runs from the fetch to the store, without RabbitMQ', async () => {
-  const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo']);
+  const secrets = join(directory, 'secrets');
+  await mkdir(secrets);
+  const keys = await makeKeys('ed25519', directory);
+  await copyFile(keys.path, join(secrets, 'provenance-signing-key'));
+  const signing = { IMAGEBUILDER_SECRETS_DIRECTORY: secrets };
+  const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo'], '', images.url, signing);
   assert.is(exitCode, 0, stderr);
   const image = JSON.parse(stdout) as { readonly location: string; readonly packages: { readonly name: string }[] };
   assert.match(image.location, /^file:/);
@@ -93,6 +99,21 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
   assert.ok(packages.some(({ name }) => name === 'libfoo'));
   for (const step of ['fetch', 'install', 'upload']) assert.match(stderr, new RegExp(`^${step}: `, 'm'));
   assert.equal(await readdir(join(directory, 'work')), []);
+
+  // The provenance beside it vouches for it and for the manifest.
+  const path = fileURLToPath(image.location);
+  const beside = path.replace(/\.qcow2$/, '');
+  const verify = [join(root, 'bin/imagebuilder.ts'), 'verify', '--key', keys.publicPath];
+  for (const file of [path, `${beside}.manifest`]) {
+    await exec(process.execPath, [...verify, file, `${beside}.provenance.json`]);
+  }
+  const { payload } = JSON.parse(await readFile(`${beside}.provenance.json`, 'utf8')) as { readonly payload: string };
+  const { buildDefinition } = JSON.parse(Buffer.from(payload, 'base64').toString()).predicate;
+  assert.equal(buildDefinition.externalParameters.package_list, ['libfoo']);
+  assert.equal(buildDefinition.internalParameters, { guest: 'host', accelerator: null });
+  const [{ digest, annotations }] = buildDefinition.resolvedDependencies;
+  const { stdout: baseSum } = await exec('sha256sum', [base.path]);
+  assert.equal([digest.sha256, annotations.verified_by], [baseSum.slice(0, 64), 'checksums_over_http']);
 });
 
 test('an image of another virtual machine in an archive is built on, and the result is a qcow2 as ever', async () => {

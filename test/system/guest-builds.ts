@@ -95,6 +95,7 @@ export async function openGuestBuilds(
         ...packageSettings,
         ...config.tools,
         ...verification,
+        ...config.provenance,
       };
       const guestSettings = { ...settings, ...config.guest };
       await mkdir(settings.workDirectory, { recursive: true });

@@ -150,6 +150,7 @@ test('a function reads its own secrets only', async () => {
     await writeFile(join(directory, 'imagebuilder-amqp-ca'), cert);
     await writeFile(join(directory, 'imagebuilder-amqp-certificate'), cert);
     await writeFile(join(directory, 'imagebuilder-amqp-key'), key);
+    await writeFile(join(directory, 'provenance-signing-key'), key);
     await writeFile(
       join(directory, 'imagebuilder-tokens'),
       `callers: [{ name: a, role: read, token: ${'t'.repeat(32)} }]`,
@@ -161,6 +162,7 @@ test('a function reads its own secrets only', async () => {
     assert.ok(status.callers.token);
     const worker = loadConfig(environment, 'build-worker');
     assert.equal(worker.callers, { token: null, tokenHolders: [] });
+    assert.equal([status.provenance.provenanceKey, worker.provenance.provenanceKey?.asymmetricKeyType], [null, 'ec']);
     assert.ok(worker.openStack.password && worker.worker.callbackSigningKey && worker.store.swiftTemporaryUrlKey);
     assert.is(
       new Set([...status.log.secrets, ...worker.log.secrets]).size,

@@ -46,6 +46,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   apt: ['api', 'fetch', 'folders', 'guest', 'http', 'image'],
   limits: ['guest'],
   manifest: ['api', 'apt', 'config', 'guest', 'fetch'],
+  provenance: ['api'],
   kinds: ['api', 'boot', 'fetch', 'guest', 'image', 'limits', 'store'],
   pipeline: [
     'api',
@@ -60,6 +61,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'kinds',
     'limits',
     'manifest',
+    'provenance',
     'store',
   ],
   worker: ['api', 'http', 'pipeline', 'kinds', 'queue'],

@@ -64,6 +64,7 @@ import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
 import { describeLogLine } from '#lib/log-line.ts';
+import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
 import { decodeJob } from '#lib/queue/job.ts';
 import { decodeRecord } from '#lib/queue/record.ts';
@@ -522,6 +523,12 @@ const parsers: readonly Growing[] = [
   {
     name: 'what goes into events',
     run: (text) => [boundText(text, 1000), boundLines(lines(text), 20, 4096), toErrorReport(failed(text), null, [])],
+  },
+  {
+    name: 'envelopes of provenance',
+    run: parseEnvelope,
+    frames: [['{"payload":"', '"}']],
+    units: ['{"sig":""},'],
   },
   { name: 'digest of a request', run: parseDigest, frames: [['sha256:', '']] },
   { name: 'checksums', run: parseChecksums, frames: [[`${'0'.repeat(64)}  `, '']] },

@@ -1,0 +1,38 @@
+import { keepRequest, showRequest } from '../api/kept-request.ts';
+import type { BuildRequest } from '../api/request.ts';
+import type { BaseImage } from '../fetch/base-image.ts';
+import type { ChosenGuest } from '../guest/choose.ts';
+import { provenanceStatement } from '../provenance/statement.ts';
+import type { Artifact } from '../store/artifact.ts';
+import { version } from '../version.ts';
+import { describeBase } from './result.ts';
+
+/** A build as its provenance describes it. */
+export interface ProvenBuild {
+  readonly build: { readonly buildId: string; readonly request: BuildRequest };
+  readonly base: BaseImage;
+  readonly chosen: ChosenGuest;
+  /** The beginning of the attempt that has made the image. */
+  readonly startedAt: Date;
+  /** The time at which the image was complete. */
+  readonly finishedAt: Date;
+}
+
+/** The statement of where `artifacts` come from. It holds no more of the request than a status shows. */
+export function describeProvenance(
+  { build: { buildId, request }, base, chosen, startedAt, finishedAt }: ProvenBuild,
+  artifacts: readonly Artifact[],
+  builderId: string,
+): Readonly<Record<string, unknown>> {
+  const { url, sha256, ...evidence } = describeBase(base);
+  return provenanceStatement({
+    subjects: artifacts.map(({ name, checksums }) => ({ name, digest: checksums })),
+    externalParameters: {
+      ticket_id: request.ticket_id,
+      ...showRequest(keepRequest(request, request.callback_url ?? null)),
+    },
+    internalParameters: { guest: chosen.guest.kind, accelerator: chosen.accelerator },
+    materials: [{ name: 'base image', uri: url, digest: { sha256 }, annotations: evidence }],
+    ...{ builderId, version, buildId, startedAt, finishedAt },
+  });
+}
