@@ -2,12 +2,13 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createGunzip } from 'node:zlib';
 
 /** Looks for secrets where they do not belong. */
 export interface SecretScan {
   /** Looks through a text. `where` names the place of a find. */
   text(where: string, content: string): void;
-  /** Looks through a file, byte by byte. */
+  /** Looks through a file, byte by byte; of one that is compressed, through what it unpacks to. */
   file(path: string, where?: string): Promise<void>;
   /** Looks through every file below a folder, and the names of all. */
   folder(path: string): Promise<void>;
@@ -43,7 +44,9 @@ export function scanFor(secrets: Readonly<Record<string, string>>): SecretScan {
     text: (where, content) => look(where, Buffer.from(content)),
     async file(path, where = path) {
       let before = Buffer.alloc(0);
-      for await (const chunk of createReadStream(path, { highWaterMark: 4 * 1024 * 1024 }) as AsyncIterable<Buffer>) {
+      const stored = createReadStream(path, { highWaterMark: 4 * 1024 * 1024 });
+      const content: AsyncIterable<Buffer> = path.endsWith('.gz') ? stored.pipe(createGunzip()) : stored;
+      for await (const chunk of content) {
         const joined = Buffer.concat([before, chunk]);
         look(where, joined);
         before = joined.subarray(-longest);
