@@ -21,6 +21,7 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
   fleet.timer(false);
   const first = await fleet.startWorker('first', { IMAGEBUILDER_MAXIMUM_ATTEMPTS: '1' });
   const buildId = await submitHeld(fleet);
+  const ofFirst = await fleet.leftFiles();
   await fleet.startWorker('second', { IMAGEBUILDER_MAXIMUM_ATTEMPTS: '1' });
   fleet.gate.close();
   const told = Date.now();
@@ -33,7 +34,12 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
   const taken = await fleet.when(buildId, ({ owner }) => owner?.startsWith('second') === true);
   assert.is(taken.attempt, 2);
   await fleet.gate.reached();
-  assert.is((await fleet.leftFiles()).length, 1, 'only the work directory of the other worker is there');
+  const left = await fleet.leftFiles();
+  assert.equal(
+    [left.length, left.filter((name) => ofFirst.includes(name))],
+    [2, []],
+    'only the folders of the other worker are there, for its build and the log of that',
+  );
   fleet.gate.open();
   const { event } = await fleet.ended(buildId);
   assert.is(event.state, 'completed', event.error?.message);

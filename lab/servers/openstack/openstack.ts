@@ -63,8 +63,8 @@ export async function startOpenStack(options: OpenStackOptions = {}): Promise<Op
   const glanceUrl = `http://127.0.0.1:${glancePort}`;
   writeCatalogue(directory, {
     keystone: authUrl,
-    glance: glanceUrl,
-    swift: `http://127.0.0.1:${swiftPort}/v1/AUTH_%(project_id)s`,
+    glance: services.includes('glance') ? glanceUrl : null,
+    swift: services.includes('swift') ? `http://127.0.0.1:${swiftPort}/v1/AUTH_%(project_id)s` : null,
   });
   const keystoneOptions = { directory: join(directory, 'keystone'), port: keystonePort, ...(tls && { tls }) };
   const certificateAuthority = tls?.certificateAuthority;

@@ -53,14 +53,19 @@ export async function copyTemplate(cacheDirectory: string, directory: string): P
   await cp(path, directory, { recursive: true });
 }
 
-/** Puts the URLs of the services into the catalogue of a copy. Keystone must not be running. */
-export function writeCatalogue(directory: string, urls: Readonly<Record<keyof typeof catalogue, string>>): void {
+/** Puts the URLs of the services into the catalogue of a copy, which has no others then. Keystone must not be running. */
+export function writeCatalogue(directory: string, urls: Readonly<Record<keyof typeof catalogue, string | null>>): void {
   const database = new DatabaseSync(join(directory, 'keystone', 'keystone.db'));
   try {
     const update = database.prepare(
       'UPDATE endpoint SET url = ? WHERE service_id IN (SELECT id FROM service WHERE type = ?)',
     );
-    for (const [name, type] of Object.entries(catalogue)) update.run(urls[name as keyof typeof catalogue], type);
+    const remove = database.prepare('DELETE FROM endpoint WHERE service_id IN (SELECT id FROM service WHERE type = ?)');
+    for (const [name, type] of Object.entries(catalogue)) {
+      const url = urls[name as keyof typeof catalogue];
+      if (url === null) remove.run(type);
+      else update.run(url, type);
+    }
   } finally {
     database.close();
   }

@@ -55,11 +55,12 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
       // The worker that made it is dead: a build is on one worker at a time.
       await removeImage(found, glance, beside, signal);
     }
+    const kept = await keepable(artifacts, buildId, signal);
     return retrying(
       async (attempt) => {
         const present = attempt === 1 ? null : await find(buildId, { signal });
         if (present !== null) return present;
-        await upload(artifacts, origin, glance, { ...options, ...putOptions });
+        await upload(kept, origin, glance, { ...options, ...putOptions });
         return keepOne(buildId, signal);
       },
       {
@@ -69,6 +70,20 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
           log.warn('an upload failed and starts anew', { store: 'glance', build_id: buildId, attempt, error }),
       },
     );
+  }
+
+  /** The artifacts that the cloud has a place for: a cloud without Swift takes the image alone. */
+  async function keepable(artifacts: Artifacts, buildId: string, signal: AbortSignal): Promise<Artifacts> {
+    const [image, ...others] = artifacts;
+    const reason = others.length === 0 ? null : await whyNothingBeside(session, signal);
+    if (reason === null) return artifacts;
+    const roles = others.map(({ role }) => role);
+    log.warn('the cloud has no place for files beside images, so they are not kept', {
+      build_id: buildId,
+      roles,
+      reason,
+    });
+    return [image];
   }
 
   /** Keeps the oldest whole image of the build, from any worker, and removes all others of the build. */
