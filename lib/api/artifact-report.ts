@@ -4,8 +4,7 @@ import { Checksums, ImageResult } from './image-result.ts';
 
 /** Files that a build has made beside the image. */
 
-export const artifactRoles = ['log', 'manifest', 'changes', 'cyclonedx', 'spdx', 'provenance'] as const;
-export const ArtifactRole = z.enum(artifactRoles);
+export const ArtifactRole = z.enum(['log', 'manifest', 'changes', 'cyclonedx', 'spdx', 'provenance']);
 export type ArtifactRole = z.infer<typeof ArtifactRole>;
 
 const { id, location, store, region, download_url, download_url_expires } = ImageResult.shape;
@@ -17,7 +16,7 @@ const exampleSha512 =
 export const ArtifactReport = z.object({
   role: field(
     ArtifactRole,
-    'The content: the whole `log`; the `manifest` of packages; `changes` of packages and files; software bills of materials as `cyclonedx` and `spdx`; signed `provenance`.',
+    'The content: the whole `log`; the `manifest` of packages; `changes` of packages; software bills of materials as `cyclonedx` and `spdx`; signed `provenance`.',
     'manifest',
   ),
   name: field(z.string(), 'Name of the file in the store.', 'bookworm-T-77-e7233533.manifest'),

@@ -3,7 +3,8 @@ import { answerCall, type CallOptions } from '../api/call.ts';
 import { type Answer, refuseMethod } from '../api/respond.ts';
 import { type Callers, seesAll } from '../callers.ts';
 import { ImageBuilderError } from '../errors.ts';
-import { contentType, type Metrics } from './metrics.ts';
+import { textFormat } from './merge.ts';
+import type { Metrics } from './metrics.ts';
 
 type Event = CallOptions['event'] & { readonly path: string };
 
@@ -42,7 +43,7 @@ export function measured<Received extends Event, Context extends Answer>(
       if (!seesAll(call.caller)) {
         throw new ImageBuilderError('request.forbidden', `${call.caller.name} may see its own builds, and no metrics`);
       }
-      call.headers({ 'content-type': contentType });
+      call.headers({ 'content-type': textFormat });
       return await metrics.text();
     });
   return async (event, context) => {

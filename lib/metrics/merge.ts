@@ -1,3 +1,6 @@
+/** Media type of Prometheus' text format, which every function answers in. */
+export const textFormat = 'text/plain; version=0.0.4; charset=utf-8';
+
 /**
  * Merges answers in Prometheus' text format into one: the samples of a metric from all of them stand together, below one
  * HELP and one TYPE, as the format demands. Each answer has its own labels already.

@@ -26,8 +26,6 @@ export type Values<Label extends string> = readonly (readonly [labels: Labels<La
 type CountUp<Label extends string> = (labels: Labels<Label>, by?: number) => void;
 type Observe<Label extends string> = (labels: Labels<Label>, seconds: number) => void;
 
-export const contentType = Registry.PROMETHEUS_CONTENT_TYPE;
-
 /** Gauges of prom-client whose names say that they are counters. */
 const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 

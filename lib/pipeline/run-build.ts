@@ -202,12 +202,12 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     });
 
     const [stored, ...beside] = await step('upload', `putting the image into the ${store.kind} store`, async () => {
-      await space.claim(space.plan.beforeUpload(artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)));
+      const bytes = artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      await space.claim(space.plan.beforeUpload(bytes));
       const { architecture, distribution, distributionVersion } = image.facts;
       const system = { architecture, distribution, distributionVersion };
       const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
       const places = await store.put(artifacts, origin, { signal, onProgress });
-      const bytes = artifacts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       tools.observer?.stored(store.kind, bytes);
       return places;
     });

@@ -9,11 +9,12 @@ import {
 import { anonymous } from '../callers.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { textFormat } from '../metrics/merge.ts';
 import { sendJson, sendProblem, sendText } from './answer.ts';
 import type { AsyncQueue } from './async-queue.ts';
 import { startTimeNow } from './headers.ts';
 import { forwardedHeaders, takeBody } from './incoming.ts';
-import { collectMetrics, metricsType } from './metrics.ts';
+import { collectMetrics } from './metrics.ts';
 import { findRoute, isOpen, type Route } from './routes.ts';
 import type { ServedFunction } from './served-function.ts';
 import { serveSyncCall } from './sync-call.ts';
@@ -149,7 +150,7 @@ async function showMetrics(
   { headers }: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  sendText(response, 200, await collectMetrics([...functions.values()], headers.authorization), metricsType);
+  sendText(response, 200, await collectMetrics([...functions.values()], headers.authorization), textFormat);
 }
 
 function reasonToWait({ functions, stopping, hindrance }: GatewayOptions): string | null {

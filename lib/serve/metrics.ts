@@ -1,13 +1,10 @@
 import { buffer } from 'node:stream/consumers';
 import { ImageBuilderError } from '../errors.ts';
-import { mergeMetrics } from '../metrics/merge.ts';
+import { mergeMetrics, textFormat } from '../metrics/merge.ts';
 import { callFunction } from './call.ts';
 import type { ServedFunction } from './served-function.ts';
 
 /** `/metrics` of the gateway: the numbers of all functions in one answer. */
-
-/** The type of Prometheus' text format. */
-export const metricsType = 'text/plain; version=0.0.4; charset=utf-8';
 
 const patienceMs = 5_000;
 
@@ -43,7 +40,7 @@ async function ask(served: ServedFunction, authorization: string | undefined): P
     if (answer.statusCode === 403) {
       throw new ImageBuilderError('request.forbidden', 'callers with the role "submit" may not see metrics');
     }
-    return answer.statusCode === 200 && answer.headers['content-type'] === metricsType ? text : null;
+    return answer.statusCode === 200 && answer.headers['content-type'] === textFormat ? text : null;
   } catch (error) {
     if (error instanceof ImageBuilderError && error.code === 'request.forbidden') throw error;
     return null;

@@ -44,6 +44,10 @@ const Record = File.extend({
 export function createFileStore(directory: string, readers: keyof typeof storeModes = 'owner'): Store {
   const modes = storeModes[readers];
   const folder = (buildId: string) => join(directory, buildId);
+  const at = (buildId: string, name: string) => ({
+    location: pathToFileURL(join(folder(buildId), name)).href,
+    store: 'file' as const,
+  });
   const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
 
   async function find(buildId: string): Promise<StoredArtifacts | null> {
@@ -53,13 +57,9 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       for (const { name, size } of [image, ...others]) {
         if ((await stat(join(folder(buildId), name))).size !== size) return null;
       }
-      const at = (name: string) => ({
-        location: pathToFileURL(join(folder(buildId), name)).href,
-        store: 'file' as const,
-      });
       return [
-        { ...image, id: buildId, ...at(image.name) },
-        ...others.map((other) => ({ ...other, id: `${buildId}/${other.name}`, ...at(other.name) })),
+        { ...image, id: buildId, ...at(buildId, image.name) },
+        ...others.map((other) => ({ ...other, id: `${buildId}/${other.name}`, ...at(buildId, other.name) })),
       ];
     } catch (error) {
       if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
@@ -131,9 +131,8 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   async function findLog(buildId: string): Promise<StoredOther | null> {
     try {
       const record = OtherFile.parse(JSON.parse(await readFile(join(folder(buildId), logRecord), 'utf8')));
-      const path = join(folder(buildId), record.name);
-      if ((await stat(path)).size !== record.size) return null;
-      return { ...record, id: `${buildId}/${record.name}`, location: pathToFileURL(path).href, store: 'file' };
+      if ((await stat(join(folder(buildId), record.name))).size !== record.size) return null;
+      return { ...record, id: `${buildId}/${record.name}`, ...at(buildId, record.name) };
     } catch (error) {
       if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
       return null;
