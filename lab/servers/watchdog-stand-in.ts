@@ -11,7 +11,8 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
  * - passes calls to `port` (8080) on to `upstream_url`; an empty 500 where nobody listens there; 429 beyond
  *   `max_inflight`; 504 after `exec_timeout`
  * - reads an answer whole before it sends any of it, unless its caller asks for a stream of events. Where an answer is
- *   cut off, it sends the part as though it were all
+ *   cut off, it sends the part as though it were all. A stream of events is not held to `exec_timeout`, and cut after
+ *   `write_timeout`
  * - `/_/health` shows whether `.lock` is in the folder for temporary files. It writes the file as soon as it listens,
  *   unless `suppress_lock` leaves that to the function
  * - SIGTERM: passed to the function at once; the lock goes and health is 503; calls are passed on for
@@ -24,6 +25,7 @@ const lockFile = `${environment.TMPDIR || '/tmp'}/.lock`;
 const upstream = new URL(environment.upstream_url ?? 'http://127.0.0.1:3000');
 const maximumInFlight = Number(environment.max_inflight ?? 0);
 const execTimeoutMs = milliseconds(environment.exec_timeout ?? '30s');
+const writeTimeoutMs = milliseconds(environment.write_timeout ?? '30s');
 const healthcheckIntervalMs = milliseconds(environment.healthcheck_interval ?? environment.write_timeout ?? '30s');
 let inFlight = 0;
 let accepting = true;
@@ -54,15 +56,20 @@ const server = createServer((incoming, answer) => {
 function passOn(incoming: IncomingMessage, answer: ServerResponse): void {
   const { method, url, headers } = incoming;
   const outgoing = request({ host: upstream.hostname, port: upstream.port, method, path: url, headers, agent: false });
+  const events = /text\/event-stream|application\/x-ndjson/i.test(headers.accept ?? '');
   let begun = false;
+  const timeoutMs = events ? writeTimeoutMs : execTimeoutMs;
   const timer = setTimeout(() => {
-    if (!begun) answer.writeHead(504, { 'X-OpenFaaS-Internal': 'of-watchdog' }).end();
+    if (events) answer.destroy();
+    else if (!begun) answer.writeHead(504, { 'X-OpenFaaS-Internal': 'of-watchdog' }).end();
     outgoing.destroy();
-  }, execTimeoutMs);
+  }, timeoutMs);
   outgoing.on('response', (response) => {
     begun = true;
-    if (/^text\/event-stream|^application\/x-ndjson/.test(headers.accept ?? '')) {
+    if (events) {
       answer.writeHead(response.statusCode ?? 500, response.headers);
+      // Of a stream, Go sends the head at once too.
+      answer.flushHeaders();
       response.on('error', () => answer.destroy()).pipe(answer);
     } else {
       void sendWhole(response, answer);

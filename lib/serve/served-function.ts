@@ -17,7 +17,8 @@ export interface ServedFunction {
 
 /**
  * The time limit of one call: the shortest of exec_timeout, write_timeout, which the watchdog cuts the answer off at, and
- * the X-Timeout of the call. Its signal aborts with `function.timeout`; dispose it when the call is over.
+ * the X-Timeout of the call. Its signal aborts with `function.timeout`; dispose it when the call is over, or has no limit
+ * any more.
  */
 export function startTimeLimit(
   { name, execTimeoutMs = Number.POSITIVE_INFINITY, writeTimeoutMs }: StackFunction,

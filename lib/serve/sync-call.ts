@@ -1,12 +1,14 @@
 import type { ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
+import { isEventStream } from '../../template/node24-ts/event-stream.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { type Call, callFunction } from './call.ts';
 import { endToEnd, gatewayHeaders, pairs, seconds } from './headers.ts';
 import { type ServedFunction, startTimeLimit } from './served-function.ts';
 
 /**
- * `/function/NAME`: passes the call on and the answer back as it comes. Throws the error for `sendProblem`; resolves
+ * `/function/NAME`: passes the call on and the answer back as it comes. A stream of events may last, and holds no place
+ * of a call. Throws the error for `sendProblem`; resolves
  * when the answer has gone out or the caller has gone.
  */
 export async function serveSyncCall(served: ServedFunction, call: Call, response: ServerResponse): Promise<void> {
@@ -32,6 +34,11 @@ export async function serveSyncCall(served: ServedFunction, call: Call, response
     if (answer.statusMessage) response.statusMessage = answer.statusMessage;
     response.setHeader('X-Duration-Seconds', seconds(performance.now() - startedAt));
     for (const [name, value] of pairs(endToEnd(answer.rawHeaders, gatewayHeaders))) response.appendHeader(name, value);
+    if (isEventStream(answer.headers['content-type'])) {
+      limit[Symbol.dispose]();
+      release();
+      response.flushHeaders();
+    }
     await pipeline(answer, response);
   } catch (error) {
     if (callerGone.signal.aborted) return;

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isEventStream } from './event-stream.ts';
 import { type ProblemCode, problemDocument, problems } from './problem.ts';
 import { discardRest } from './read-body.ts';
 
@@ -14,6 +15,13 @@ export interface AnswerHead {
   readonly headers: ReadonlyMap<string, string>;
 }
 
+export interface SendOptions {
+  /** Most bytes of a stream that are collected for its content-length; default none. */
+  readonly collectBytes?: number;
+  /** Ends a stream of events. */
+  readonly stopping?: AbortSignal;
+}
+
 /**
  * Sends `value` as `Handler` in function.ts describes. Throws where it cannot be sent; as long as
  * `response.headersSent` is false another answer is still possible. A stream without a content-length that ends within
@@ -23,9 +31,13 @@ export async function sendAnswer(
   response: ServerResponse,
   head: AnswerHead,
   value: unknown,
-  { collectBytes = 0 }: { readonly collectBytes?: number } = {},
+  { collectBytes = 0, stopping }: SendOptions = {},
 ): Promise<void> {
-  if (isAsyncIterable(value)) return sendStream(response, head, value, collectBytes);
+  if (isAsyncIterable(value)) {
+    const stream = value instanceof Readable ? value : Readable.from(value);
+    if (!isEventStream(head.headers.get('content-type'))) return sendStream(response, head, stream, collectBytes);
+    return sendEvents(response, head, stream, stopping);
+  }
   const [body, contentType] = encode(value);
   const status = head.status ?? (value === undefined ? 204 : 200);
   response.statusCode = status;
@@ -75,10 +87,9 @@ export async function sendProblemAndDiscard(
 async function sendStream(
   response: ServerResponse,
   head: AnswerHead,
-  source: AsyncIterable<unknown>,
+  stream: Readable,
   collectBytes: number,
 ): Promise<void> {
-  const stream = source instanceof Readable ? source : Readable.from(source);
   const status = head.status ?? 200;
   let callerLeft = response.closed;
   const abandon = () => {
@@ -109,6 +120,40 @@ async function sendStream(
     else await sendCollected(response, stream, collectBytes);
   } catch (error) {
     if (!callerLeft) throw error;
+  }
+}
+
+/** The head goes out before the first event, each event as it comes. A function that stops ends the answer in order. */
+async function sendEvents(
+  response: ServerResponse,
+  head: AnswerHead,
+  stream: Readable,
+  stopping: AbortSignal | undefined,
+): Promise<void> {
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  stream.once('error', reject).once('close', () => {
+    if (!stream.readableEnded && !response.writableEnded) reject(new Error('the handler gave its stream up'));
+  });
+  const left = new Promise<void>((resolve) => response.once('close', resolve));
+  const end = () => {
+    stream.unpipe(response).destroy();
+    response.end();
+  };
+  response.statusCode = head.status ?? 200;
+  // No cache keeps it, and nginx, which collects answers otherwise, passes it on.
+  response.setHeader('cache-control', 'no-store');
+  response.setHeader('x-accel-buffering', 'no');
+  for (const [name, text] of head.headers) response.setHeader(name, text);
+  response.removeHeader('content-length');
+  if (response.closed || response.req.method === 'HEAD' || stopping?.aborted) return end();
+  stopping?.addEventListener('abort', end, { once: true });
+  try {
+    response.flushHeaders();
+    stream.pipe(response);
+    await Promise.race([left, failed]);
+  } finally {
+    stopping?.removeEventListener('abort', end);
+    stream.destroy();
   }
 }
 

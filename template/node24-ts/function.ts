@@ -51,6 +51,12 @@ export interface FunctionContext {
  * a 500 problem, and the answer has a content-length where the stream ends within it. Of a longer stream the watchdog
  * passes on what has come, and the caller sees that something is missing only if the handler has set a content-length:
  * set it wherever the length is known.
+ *
+ * A stream whose handler has set the content type `text/event-stream` is one of server-sent events: its head goes out at
+ * once, each chunk as it comes, and nothing is collected. It counts for no `max_inflight`, and ends when the function has
+ * to stop. The handler bounds how many there are at a time, and sends comments where nothing else comes; a source that
+ * waits must end when `disconnected` aborts. Behind the watchdog that holds for calls that accept `text/event-stream`,
+ * and a stream lasts for write_timeout at most.
  */
 export type Handler = (event: FunctionEvent, context: FunctionContext) => unknown;
 

@@ -4,6 +4,7 @@ import { sendAnswer, sendProblem, sendProblemAndDiscard } from './answer.ts';
 import { bodyProblem } from './body.ts';
 import { createContext, createEvent } from './call.ts';
 import { boundConnections, checkIntervalMs, headersTimeoutMs } from './connections.ts';
+import { isEventStream } from './event-stream.ts';
 import type { Handler } from './function.ts';
 import { log } from './log.ts';
 import { ProblemError } from './problem.ts';
@@ -67,25 +68,34 @@ export function createFunctionServer(handler: Handler, options: ServerOptions): 
         const detail = `${maximumInFlight} calls are running, as many as this function takes at a time`;
         throw new ProblemError('worker.busy', detail);
       }
-      if (counts) calls += 1;
+      let counted = counts;
+      if (counted) calls += 1;
+      const uncount = () => {
+        if (counted) calls -= 1;
+        counted = false;
+      };
       try {
-        await answer(request, response, body);
+        await answer(request, response, body, uncount);
       } finally {
-        if (counts) calls -= 1;
+        uncount();
       }
     } catch (error) {
       await answerError(request, response, error);
     }
   };
 
-  const answer = async (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse, body: Buffer, uncount: () => void) => {
     const disconnect = new AbortController();
     response.once('close', () => {
       if (!response.writableFinished) disconnect.abort();
     });
     const event = createEvent(request, body);
-    const send = (value: unknown) =>
-      sendAnswer(response, head(), value, { collectBytes: watchdog === undefined ? 0 : collectedBytes(event.headers) });
+    const send = (value: unknown) => {
+      // Nobody waits for the end of a stream of events, and it may be open for hours: it holds no place of a call.
+      if (isEventStream(head().headers.get('content-type'))) uncount();
+      const collectBytes = watchdog === undefined ? 0 : collectedBytes(event.headers);
+      return sendAnswer(response, head(), value, { collectBytes, stopping: stop.signal });
+    };
     let early: Promise<void> | undefined;
     const { context, head } = createContext(stop.signal, disconnect.signal, (value) => {
       early ??= send(value);

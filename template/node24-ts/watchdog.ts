@@ -14,7 +14,7 @@ import { log } from './log.ts';
  *   waits for the calls that are on, and ends, and the container with it.
  * - It reads an answer to its end before it sends any of it, unless the request accepts a stream of events. An answer
  *   that is cut off reaches the caller as far as it has come, and whole by all appearance where it has no
- *   content-length.
+ *   content-length. A stream of events has no exec_timeout; write_timeout cuts it like every answer.
  *
  * Source: pkg/watchdog.go and executor/http_runner.go of of-watchdog 0.11.
  */

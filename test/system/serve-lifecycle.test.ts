@@ -24,11 +24,13 @@ async function begin(gateway: Awaited<ReturnType<typeof serveStack>>, query: str
   return { call };
 }
 
-test('SIGTERM lets calls in flight end, refuses new ones, and ends with 0', async () => {
-  await using gateway = await serveStack(slow);
+test('SIGTERM lets calls in flight end, and streams of events, refuses new ones, and ends with 0', async () => {
+  await using gateway = await serveStack({ ...slow, echo: { handler: 'echo' } });
   const pid = gateway.functionPids().slow ?? 0;
   const { call } = await begin(gateway, '');
+  const events = await fetch(`${gateway.url}/function/echo/events`);
   gateway.kill('SIGTERM');
+  assert.ok((await events.text()).startsWith('data: one'), 'the stream has an end and is not cut');
   const response = await call;
   assert.is(response.status, 200);
   assert.equal(await response.json(), { id: 'begun', stopped: true });

@@ -29,6 +29,7 @@ const gateway = await serveStack(
     status: { handler: 'echo' },
     'build-image': { handler: 'echo' },
     single: { handler: 'slow', environment: { max_inflight: '1' } },
+    events: { handler: 'echo', environment: { max_inflight: '1', exec_timeout: '200ms', write_timeout: '200ms' } },
     late: { handler: 'slow', environment: { exec_timeout: '200ms' } },
   },
   { env: { GREETING: 'of the operator', PORT: '1' } },
@@ -77,6 +78,17 @@ test('bodies of any bytes go in and streams come out', async () => {
   assert.is(await digest.text(), createHash('sha256').update(body).digest('hex'));
   const stream = await fetch(`${url}/function/echo/stream`);
   assert.is(await stream.text(), 'one\ntwo\nthree\n');
+});
+
+test('a stream of events comes as it is sent, takes no place of its function, and has no time limit', async () => {
+  const response = await fetch(`${url}/function/events/events`);
+  assert.is(response.headers.get('content-type'), 'text/event-stream');
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+  const next = async () => new TextDecoder().decode((await reader.read()).value);
+  assert.is(await next(), 'data: one\n\n');
+  assert.is((await fetch(`${url}/function/events/created`)).status, 201);
+  assert.is(await next(), 'data: two\n\n');
+  await reader.cancel();
 });
 
 test('a body of unknown length goes through as well', async () => {
@@ -277,7 +289,7 @@ test('the functions are listed with how often they were called', async () => {
   );
   assert.equal(
     after.map((entry) => entry.name),
-    ['echo', 'status', 'build-image', 'single', 'late'],
+    ['echo', 'status', 'build-image', 'single', 'events', 'late'],
   );
   assert.is(after[1]?.replicas, 1);
   assert.is(after[1]?.invocationCount, (before[1]?.invocationCount ?? 0) + 1);

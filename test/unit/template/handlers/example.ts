@@ -81,6 +81,14 @@ const answers: Readonly<Record<string, Handler>> = {
       endlessEnded.resolve(disconnected.aborted);
     }
   },
+  // Nothing, then the text of the query; then nothing until its caller leaves or the function stops.
+  '/events': (event, context) => {
+    context.headers({ 'content-type': 'text/event-stream', 'x-mine': 'kept' });
+    const stream = new Readable({ read() {} });
+    stream.on('close', () => log('source ended'));
+    released.promise.then(() => stream.push(`data: ${event.query.text}\n\n`));
+    return stream;
+  },
   '/endless-ended': async () => ({ aborted: await endlessEnded.promise }),
   '/until-disconnected-and-stopping': async (_event, { disconnected, stopping }) => {
     log('waiting');
