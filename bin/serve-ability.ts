@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { type Config, loadConfig } from '#lib/config/load.ts';
+import { findGuestHindrances } from '#lib/doctor/guest-hindrances.ts';
 import { cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
 import type { Log } from '#lib/log.ts';
 import { reclaimIn } from '#lib/pipeline/reclaim.ts';
@@ -7,7 +8,7 @@ import { type BrokerWatch, watchBroker } from '#lib/queue/watch-broker.ts';
 import { readStack } from '#lib/serve/stack.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 
-/** The look of `serve` at what its worker needs: folders at the start, RabbitMQ all the time. */
+/** The look of `serve` at what its worker needs: folders and the guest at the start, RabbitMQ all the time. */
 
 /** The folder of our own worker's handler. */
 const workerFolder = 'build-worker';
@@ -23,17 +24,18 @@ export async function workerSettings(stackFile: string): Promise<{
   return { config: loadConfig(worker.environment), environment: worker.environment };
 }
 
-/** Throws `config.invalid`, in the doctor's words, where builds cannot use their folders. */
-export async function requireFolders(
+/** Throws `config.invalid`, in the doctor's words, where builds cannot use their folders, or cannot open images. */
+export async function requireAbility(
   { config, environment }: NonNullable<Awaited<ReturnType<typeof workerSettings>>>,
   log: Log,
 ): Promise<void> {
-  const { folders, limits, store } = config;
+  const { folders, guest, limits, store } = config;
   const openStack = await readOpenStackConfiguration({ environment, ...config.openStack });
-  const hindrances = await findHindrances(
-    { ...folders, ...limits },
-    { fileStore: openStack === null || store.store === 'file', ...reclaimIn(folders, log) },
-  );
+  const options = { fileStore: openStack === null || store.store === 'file', ...reclaimIn(folders, log) };
+  const hindrances = [
+    ...(await findHindrances({ ...folders, ...limits }, options)),
+    ...(await findGuestHindrances(guest)),
+  ];
   if (hindrances.length > 0) throw cannotBuild(hindrances);
 }
 

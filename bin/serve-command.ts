@@ -6,7 +6,7 @@ import { createEgress } from '#lib/http/egress.ts';
 import { createLog } from '#lib/log.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { startServe } from '#lib/serve/serve.ts';
-import { requireFolders, watchBrokerOf, workerSettings } from './serve-ability.ts';
+import { requireAbility, watchBrokerOf, workerSettings } from './serve-ability.ts';
 
 export interface ServeCommandOptions {
   readonly listen: { readonly host: string; readonly port: number };
@@ -39,7 +39,7 @@ export async function serve(options: ServeCommandOptions): Promise<number> {
   });
   const callers = createCallers(config.callers);
   const worker = await workerSettings(options.stack);
-  if (worker !== null) await requireFolders(worker, log);
+  if (worker !== null) await requireAbility(worker, log);
   const stop = new AbortController();
   const force = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {

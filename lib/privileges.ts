@@ -30,6 +30,14 @@ const neededCapabilities = {
   CAP_SETPCAP: 8,
 } as const;
 
+/** CAP_SYS_ADMIN of capabilities(7). */
+const sysAdmin = 21;
+
+/** Whether the kernel lets this process mount. */
+export function mayMount(): boolean {
+  return hasCapability(sysAdmin);
+}
+
 /** A new user for one use, or null where this process cannot change its user: tools then run as this process does. */
 export function newUnprivilegedUser(range: IdRange): UnprivilegedUser | null {
   if (process.geteuid?.() !== 0 || hindrance(range) !== null) return null;
@@ -75,7 +83,11 @@ export function privilegeArguments(user: UnprivilegedUser | null): string[] {
 
 function mayDropCapabilities(): boolean {
   if (process.geteuid?.() !== 0) return false;
-  return (effectiveCapabilities(read('/proc/self/status')) & (1n << BigInt(neededCapabilities.CAP_SETPCAP))) !== 0n;
+  return hasCapability(neededCapabilities.CAP_SETPCAP);
+}
+
+function hasCapability(number: number): boolean {
+  return (effectiveCapabilities(read('/proc/self/status')) & (1n << BigInt(number))) !== 0n;
 }
 
 function effectiveCapabilities(status: string): bigint {

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config/load.ts';
+import { createGuestLook, findGuestHindrances } from '#lib/doctor/guest-hindrances.ts';
 import { adviceOf, cannotBuild, findHindrances } from '#lib/doctor/hindrances.ts';
 import { openPrivateFolder } from '#lib/folders/private-folder.ts';
 import { foldersOfBuilds } from '#lib/folders/settings.ts';
@@ -57,7 +58,7 @@ export async function compose(): Promise<
   const fileStore = stores.some(({ directory }) => directory !== null);
   const reclaim = reclaimIn(folders, log);
   const look = () => findHindrances({ ...folders, ...limits }, { fileStore, ...reclaim });
-  const hindrances = await look();
+  const hindrances = [...(await look()), ...(await findGuestHindrances(guest))];
   if (hindrances.length > 0) throw cannotBuild(hindrances);
   const folderList = foldersOfBuilds(folders, { fileStore });
   for (const folder of folderList) await openPrivateFolder(folder, { log });
@@ -79,8 +80,9 @@ export async function compose(): Promise<
   };
   showBroker(metrics, broker);
   showMachine(metrics, folderList, () => chosen);
+  const lookAtGuest = createGuestLook({ settings: guest, chooseGuest });
   const findHindrance = async () => {
-    const found = await look();
+    const found = [...(await look()), ...(await lookAtGuest())];
     const reason = found.map(({ what, detail }) => `${what}: ${detail}`).join('; ');
     return found.length === 0 ? null : { reason, advice: adviceOf(found) };
   };

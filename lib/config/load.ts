@@ -16,7 +16,7 @@ import { type LogSettings, logSettings } from './log.ts';
 import { type PackageSettings, packageSettings } from './packages.ts';
 import { type ProvenanceSettings, readProvenance } from './provenance.ts';
 import { proxySettings, readProxies, secretsOfProxies } from './proxy.ts';
-import { type FunctionName, hiddenIn, readSecrets, type Secrets, secretFiles } from './secrets.ts';
+import { type FunctionName, findSecrets, hiddenIn, readSecrets, type Secrets, secretFiles } from './secrets.ts';
 import type { Declarations, Setting, SettingsOf } from './setting.ts';
 import { type StoreSettings, storeSettings } from './store.ts';
 import { readTokensFile } from './tokens-file.ts';
@@ -98,15 +98,15 @@ type Environment = Readonly<Record<string, string | undefined>>;
 type Groups = { readonly [Name in keyof typeof groups]: SettingsOf<(typeof groups)[Name]> };
 
 /**
- * Reads the configuration, with the secrets of the function `reader`; without a reader, with all secrets. OpenFaaS puts
- * secrets under /var/openfaas/secrets; IMAGEBUILDER_SECRETS_DIRECTORY names another place. Throws `config.invalid` with
- * every fault at once.
+ * Reads the configuration, with the secrets of the function `reader`; without a reader, with all secrets. Throws
+ * `config.invalid` with every fault at once.
  */
 export function loadConfig(environment: Environment = process.env, reader: FunctionName | null = null): Config {
   const faults: RequestFault[] = [];
   const settings = readGroups(environment, faults);
   faults.push(...unknownVariables(environment, variables));
-  const directory = environment.IMAGEBUILDER_SECRETS_DIRECTORY || '/var/openfaas/secrets';
+  const { directory, faults: folderFaults } = findSecrets(environment.IMAGEBUILDER_SECRETS_DIRECTORY);
+  faults.push(...folderFaults);
   const secrets = readSecrets(directory, reader);
   faults.push(...unknownSecrets(directory, secretNames, environment));
   const callers = callersOf(secrets, faults);

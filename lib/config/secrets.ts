@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { passwordsOf } from '../broker-address.ts';
-import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { ImageBuilderError, isNodeError, type RequestFault } from '../errors.ts';
 import { readTokensFile } from './tokens-file.ts';
 
 /** Every secret, once. Secrets are files in the secrets directory, each optional, and never environment variables. */
@@ -118,6 +118,30 @@ export type SecretName = keyof typeof secretFiles;
 
 /** The texts of the secrets without blanks around them; null for those that are missing or not this reader's. */
 export type Secrets = Readonly<Record<SecretName, string | null>>;
+
+/**
+ * The folder of the secrets: OpenFaaS's own, or the one that IMAGEBUILDER_SECRETS_DIRECTORY names. A function without
+ * secrets has no folder at OpenFaaS's place. One that is named and not there is a fault: the API would be open to
+ * everybody, without the token that was to guard it.
+ */
+export function findSecrets(named: string | undefined): {
+  readonly directory: string;
+  readonly faults: readonly RequestFault[];
+} {
+  if (!named) return { directory: '/var/openfaas/secrets', faults: [] };
+  if (isFolder(named)) return { directory: named, faults: [] };
+  const message = `names ${named}, which is no folder that this user can reach; make it, or leave the variable out`;
+  return { directory: named, faults: [{ path: 'IMAGEBUILDER_SECRETS_DIRECTORY', message }] };
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch (error) {
+    if (isNodeError(error)) return false;
+    throw error;
+  }
+}
 
 /** Reads the secrets of a function, or of the command where it is null. Throws `config.invalid`. */
 export function readSecrets(directory: string, reader: FunctionName | null): Secrets {

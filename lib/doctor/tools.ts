@@ -32,6 +32,11 @@ export async function lookAtTools(signal: AbortSignal, searchPath?: string): Pro
   );
 }
 
+/** Looks for each program, where builds find it, without starting any. */
+export async function locateTools(wanted: readonly Tool[]): Promise<ToolState[]> {
+  return await Promise.all(wanted.map(async (one) => ({ ...one, path: await findTool(one.name), version: null })));
+}
+
 /** Busybox prints it when it is called without a command, all others with an option. */
 async function versionOf(path: string, { name }: Tool, signal: AbortSignal): Promise<string | null> {
   try {

@@ -4,10 +4,10 @@ import type { IdRange } from '../privileges.ts';
 import type { Guest } from './guest.ts';
 import type { GuestLimits } from './host/cgroup.ts';
 import { createHostGuest } from './host/host-guest.ts';
-import { type HostProbe, probeHost } from './host/probe.ts';
+import { type HostProbe, hostLacks, probeHost } from './host/probe.ts';
 import type { Accelerator } from './vm/machine.ts';
 import type { VmSettings } from './vm/prepare.ts';
-import { probeVm, type VmProbe } from './vm/probe.ts';
+import { probeVm, type VmProbe, vmLacks } from './vm/probe.ts';
 import { createVmGuest } from './vm/vm-guest.ts';
 
 export interface ChosenGuest {
@@ -43,9 +43,21 @@ export async function chooseGuest(options: ChooseGuestOptions): Promise<ChosenGu
   return options.setting === 'host' ? await chooseHost(options) : await chooseVm(options);
 }
 
+/**
+ * Throws `guest.unavailable` where the choice would, as far as files and rights show it. It starts no programs, so it
+ * can be asked before every build.
+ */
+export async function requireGuestNeeds(settings: {
+  readonly guest: ChooseGuestOptions['setting'];
+  readonly vmKernelPath: string;
+}): Promise<void> {
+  const lacks = settings.guest === 'host' ? await hostLacks() : await vmLacks(settings);
+  if (lacks.length > 0) throw settings.guest === 'host' ? noHost(lacks) : noVm(lacks, settings.guest);
+}
+
 async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions): Promise<ChosenGuest> {
   const { hindrances, unmapped } = await (probes?.host() ?? probeHost(directory, host.unprivilegedIds));
-  if (hindrances.length > 0) throw unavailable(`for the guest host, ${hindrances.join('; ')}`);
+  if (hindrances.length > 0) throw noHost(hindrances);
   const reason = 'the setting says so; base images and packages are trusted, as root on this machine';
   if (unmapped !== null) log.warn('root in images is root on the worker: no user namespace', { reason: unmapped });
   const settings = { limits: host, ids: host.unprivilegedIds, userNamespace: unmapped === null, log };
@@ -54,10 +66,7 @@ async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions):
 
 async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptions): Promise<ChosenGuest> {
   const vm = await (probes?.vm() ?? probeVm(settings));
-  if (!vm.usable) {
-    const other = 'the guest host is taken only where IMAGEBUILDER_GUEST names it';
-    throw unavailable(`for the guest vm, ${vm.missing.join('; ')}${setting === 'auto' ? `; ${other}` : ''}`);
-  }
+  if (!vm.usable) throw noVm(vm.missing, setting);
   const { accelerator, reason } = vm;
   const why = accelerator === 'kvm' ? reason : `slow, since ${reason}`;
   return {
@@ -65,6 +74,15 @@ async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptio
     accelerator,
     reason: setting === 'vm' ? `the setting says so; ${why}` : why,
   };
+}
+
+function noHost(missing: readonly string[]): ImageBuilderError {
+  return unavailable(`for the guest host, ${missing.join('; ')}`);
+}
+
+function noVm(missing: readonly string[], setting: ChooseGuestOptions['setting']): ImageBuilderError {
+  const other = 'the guest host is taken only where IMAGEBUILDER_GUEST names it';
+  return unavailable(`for the guest vm, ${missing.join('; ')}${setting === 'auto' ? `; ${other}` : ''}`);
 }
 
 function unavailable(missing: string): ImageBuilderError {

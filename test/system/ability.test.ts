@@ -2,11 +2,14 @@ import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
+import { workerArchitecture } from '#lib/architecture.ts';
+import { findKernel } from '#lib/guest/vm/kernel.ts';
+import { emulators } from '#lib/guest/vm/machine.ts';
 import { call, runFunction, startFunction } from '../../lab/servers/function.ts';
 import { freePorts } from '../../lab/servers/ports.ts';
 import { startRabbitMq } from '../../lab/servers/rabbitmq.ts';
@@ -112,6 +115,70 @@ test('a full disk and a read-only one end serve', async () => {
   }
 });
 
+/** Words that run a command in a mount namespace of its own, in which `script` has run. */
+const inMountNamespace = (script: string) => [
+  ...['unshare', '--mount', '--propagation', 'private', 'sh', '-c', `set -e; ${script}; exec "$@"`, 'inside'],
+];
+const hide = (path: string) => inMountNamespace(`mount --bind /dev/null ${path}`);
+
+/** The details of the findings that `look`, lines of a module, prints when it runs below `words`. */
+async function lookBelow(words: readonly string[], look: string, env: Record<string, string>): Promise<string[]> {
+  const [file = '', ...args] = [...words, process.execPath, '--input-type=module', '--eval', look];
+  const { stdout } = await execa(file, args, { cwd: repository, env: { ...settings, ...env } });
+  const findings = JSON.parse(stdout) as readonly { readonly what: string; readonly detail: string }[];
+  return findings.map(({ what, detail }) => `${what}: ${detail}`);
+}
+
+test('serve and a worker whose guest can open no image end with 2 and the words of the doctor', async () => {
+  const none = 'guest: images cannot be opened on this machine: for the guest';
+  const env = { ...settings, IMAGEBUILDER_VM_KERNEL: '/nowhere/vmlinuz-1' };
+  const served = await imagebuilder(serve, { env });
+  assert.equal([served.exitCode, served.stdout], [2, ''], served.stderr);
+  assert.match(served.stderr, `${none} vm, the vm has no kernel to run`);
+  const started = await runFunction({ handler: worker, env });
+  assert.is(started.exitCode, 2);
+  assert.match(started.lines.at(-1) ?? '', `no build can run here: ${none} vm, the vm has no kernel to run`);
+
+  const look = `
+    const { findGuestHindrances } = await import('#lib/doctor/guest-hindrances.ts');
+    const { loadConfig } = await import('#lib/config/load.ts');
+    console.log(JSON.stringify(await findGuestHindrances(loadConfig().guest)));`;
+  const host = { IMAGEBUILDER_GUEST: 'host' };
+  const noDevices = inMountNamespace('mount -t tmpfs none /dev');
+  const emulator = `/usr/bin/${emulators[workerArchitecture]?.name}`;
+  const cases: readonly (readonly [readonly string[], Record<string, string>, RegExp | string])[] = [
+    [hide('/usr/bin/crun'), host, `${none} host, tools are missing: apt-get install crun`],
+    [['setpriv', '--bounding-set=-sys_admin', '--'], host, `${none} host, mounting needs CAP_SYS_ADMIN`],
+    [asNobody, host, `${none} host, mounting needs root`],
+    [noDevices, host, /the guest host, \/dev\/fuse cannot be opened: .*\/dev\/loop-control/],
+    [hide(emulator), {}, /guest vm, the vm needs qemu-system-\w+: .*; the guest host is taken only where/],
+    [hide('/usr/bin/busybox'), { IMAGEBUILDER_GUEST: 'vm' }, `${none} vm, the vm needs a static busybox`],
+    [hide('/usr/bin/gpgv'), {}, 'tool gpgv: is not installed (package gpgv); every build needs it'],
+  ];
+  for (const [words, variables, message] of cases) {
+    const found = await lookBelow(words, look, variables);
+    assert.is(found.length, 1, found.join('\n'));
+    assert.match(found[0] ?? '', message);
+  }
+});
+
+test('a worker tries its host guest before it takes a build, because files and rights do not show that it works', async () => {
+  const look = `
+    const { createGuestLook } = await import('#lib/doctor/guest-hindrances.ts');
+    const { chooseGuest } = await import('#lib/guest/choose.ts');
+    const { loadConfig } = await import('#lib/config/load.ts');
+    const { createLog } = await import('#lib/log.ts');
+    const { folders, guest, tools } = loadConfig();
+    const host = { ...guest, ...tools };
+    const vm = { ...host, ...folders };
+    const choose = () => chooseGuest({ setting: 'host', directory: folders.workDirectory, vm, host, log: createLog() });
+    console.log(JSON.stringify(await createGuestLook({ settings: guest, chooseGuest: choose })()));`;
+  const host = { IMAGEBUILDER_GUEST: 'host' };
+  assert.equal(await lookBelow(['env'], look, host), []);
+  const [finding = ''] = await lookBelow(inMountNamespace('mount --bind /bin/false /usr/bin/crun'), look, host);
+  assert.match(finding, /^guest: .*for the guest host, crun does not hold what it is to run/);
+});
+
 test('what a dead worker left on a full disk is removed before that counts as full', async () => {
   const work = join(directory, 'left');
   await mkdir(work, { mode: 0o711 });
@@ -175,7 +242,14 @@ async function buildOf(url: string, buildId: string): Promise<BuildStatus> {
 
 test('a service that cannot build says so at once, at each place, as long as that is so', async () => {
   const [port = 0] = await freePorts(1);
-  const env = { ...settings, IMAGEBUILDER_AMQP_URL: `amqp://127.0.0.1:${port}` };
+  const { imagePath } = await findKernel('');
+  const kernel = join(directory, basename(imagePath));
+  await symlink(imagePath, kernel);
+  const env = {
+    ...settings,
+    IMAGEBUILDER_AMQP_URL: `amqp://127.0.0.1:${port}`,
+    IMAGEBUILDER_VM_KERNEL: kernel,
+  };
   const child = startImagebuilder(serve, env);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk));
@@ -245,6 +319,17 @@ test('a service that cannot build says so at once, at each place, as long as tha
     assert.equal([(await statusOf(url)).workers[0]?.unable, (await statusOf(url)).status], [undefined, 'ok']);
     assert.match(output, '"this worker takes builds again"');
 
+    // The same where its guest can open no image any more.
+    await rm(kernel);
+    await fetch(`${url}/async-function/build-worker`, { method: 'POST' });
+    await eventually('the news', async () => {
+      const { unable = '' } = (await statusOf(url)).workers[0] ?? {};
+      return unable.startsWith(
+        'guest: images cannot be opened on this machine: for the guest vm, the vm has no kernel',
+      );
+    });
+    assert.match((await submit(url)).warnings?.[0] ?? '', /: guest: images .*; the build waits until one can$/);
+
     child.kill('SIGTERM');
     assert.is((await child).exitCode, 0, output);
     await using alone = await startFunction({
@@ -252,7 +337,11 @@ test('a service that cannot build says so at once, at each place, as long as tha
       env: { ...settings, IMAGEBUILDER_AMQP_URL: rabbitMq.url },
     });
     const headers = { 'content-type': 'application/json' };
-    const answer = await call(alone.address, '/', { method: 'POST', headers, body: JSON.stringify(request) });
+    const answer = await call(alone.address, '/', {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ ...request, ticket_id: 2 }),
+    });
     assert.is(answer.status, 202);
     assert.equal((JSON.parse(answer.body.toString()) as Accepted).warnings, [
       'no worker is known to be running; the build waits until one starts',

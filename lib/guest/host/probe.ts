@@ -2,7 +2,7 @@ import { access, constants, mkdir, mkdtemp, rm, truncate, writeFile } from 'node
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
-import type { IdRange } from '../../privileges.ts';
+import { type IdRange, mayMount } from '../../privileges.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import { newFirstId, rangeHindrance } from './id-map.ts';
 import { lendDisk } from './lent-disk.ts';
@@ -23,8 +23,16 @@ export interface HostProbe {
  * confine its processes, there is no host guest. Without a user namespace there is one.
  */
 export async function probeHost(directory: string, ids: IdRange): Promise<HostProbe> {
+  const missing = await hostLacks();
+  if (missing.length > 0) return unusable(...missing);
+  return await tryOut(directory, ids);
+}
+
+/** Needs of the host guest that are missing here, as far as files and rights show; one sentence each. Starts no programs. */
+export async function hostLacks(): Promise<string[]> {
   const missing: string[] = [];
   if (process.getuid?.() !== 0) missing.push('mounting needs root, and this process is not root');
+  else if (!mayMount()) missing.push('mounting needs CAP_SYS_ADMIN: run containers with --privileged');
   const packages = await missingPackages(toolsOf('host'));
   if (packages.length > 0) missing.push(`tools are missing: apt-get install ${packages.join(' ')}`);
   for (const [device, module] of [
@@ -34,8 +42,7 @@ export async function probeHost(directory: string, ids: IdRange): Promise<HostPr
     if (await isUsable(device)) continue;
     missing.push(`${device} cannot be opened: modprobe ${module}, and run containers with --privileged`);
   }
-  if (missing.length > 0) return unusable(...missing);
-  return await tryOut(directory, ids);
+  return missing;
 }
 
 function unusable(...hindrances: readonly string[]): HostProbe {

@@ -2,6 +2,7 @@ import { access } from 'node:fs/promises';
 import { workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
+import { findTool } from '../../tools.ts';
 import type { BaseFile } from '../guest.ts';
 import { guestName } from '../identity.ts';
 import { type HandedFile, handOver } from './handed-files.ts';
@@ -93,12 +94,22 @@ export const emulators: Readonly<Record<string, { readonly name: string; readonl
   arm64: { name: 'qemu-system-aarch64', package: 'qemu-system-arm' },
 };
 
-/** The machine for an architecture, which is by default the worker's own. Throws `guest.unavailable`. */
-export async function findMachine(architecture: string = workerArchitecture): Promise<Machine> {
+/** The emulator for an architecture. Throws `guest.unavailable` where there is none here, without starting it. */
+export async function requireEmulator(architecture: string = workerArchitecture) {
   const emulator = emulators[architecture];
   if (emulator === undefined) {
     throw new ImageBuilderError('guest.unavailable', `there is no vm for the architecture ${architecture}`);
   }
+  if ((await findTool(emulator.name)) === null) {
+    const install = `apt-get install --no-install-recommends ${emulator.package}`;
+    throw new ImageBuilderError('guest.unavailable', `the vm needs ${emulator.name}: ${install}`);
+  }
+  return emulator;
+}
+
+/** The machine for an architecture, which is by default the worker's own. Throws `guest.unavailable`. */
+export async function findMachine(architecture: string = workerArchitecture): Promise<Machine> {
+  const emulator = await requireEmulator(architecture);
   let version: string;
   try {
     version = (await exec(emulator.name, ['-version'])).stdout.split('\n')[0] ?? '';

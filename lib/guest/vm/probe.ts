@@ -1,6 +1,8 @@
 import { ImageBuilderError } from '../../errors.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
-import type { Accelerator } from './machine.ts';
+import { readBusybox } from './initramfs.ts';
+import { findKernel } from './kernel.ts';
+import { type Accelerator, requireEmulator } from './machine.ts';
 import { prepareVm, type VmSettings } from './prepare.ts';
 
 /** The result of looking for the vm guest here. */
@@ -22,9 +24,7 @@ export type VmProbe =
  * once per start of the machine.
  */
 export async function probeVm(settings: VmSettings): Promise<VmProbe> {
-  const missing: string[] = [];
-  const packages = await missingPackages(toolsOf('vm'));
-  if (packages.length > 0) missing.push(`tools are missing: apt-get install ${packages.join(' ')}`);
+  const missing = await missingTools();
   try {
     const { accelerator, reason, machine, kernel } = await prepareVm(settings);
     if (missing.length === 0) {
@@ -35,4 +35,20 @@ export async function probeVm(settings: VmSettings): Promise<VmProbe> {
     missing.push(error.message);
   }
   return { usable: false, missing };
+}
+
+/** Needs of the vm guest that are missing here, as far as files show; one sentence each. Starts no programs. */
+export async function vmLacks({ vmKernelPath }: Pick<VmSettings, 'vmKernelPath'>): Promise<string[]> {
+  const looks = [requireEmulator(), findKernel(vmKernelPath), readBusybox()];
+  const lacks = (await Promise.allSettled<unknown>(looks)).flatMap((result) => {
+    if (result.status === 'fulfilled') return [];
+    if (!(result.reason instanceof ImageBuilderError)) throw result.reason;
+    return [result.reason.message];
+  });
+  return [...(await missingTools()), ...lacks];
+}
+
+async function missingTools(): Promise<string[]> {
+  const packages = await missingPackages(toolsOf('vm'));
+  return packages.length === 0 ? [] : [`tools are missing: apt-get install ${packages.join(' ')}`];
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -96,6 +96,24 @@ test('variables of others are none of its faults, nor those of its own command',
     IMAGEBUILDER_RABBITMQ_PORT_5672_TCP_ADDR: '10.0.0.1',
   };
   assert.equal(faultsOf(others), []);
+});
+
+test('a folder of secrets that is named and not there is a fault; without a name none is needed', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    await writeFile(join(directory, 'file'), '');
+    await symlink(join(directory, 'nowhere'), join(directory, 'link'));
+    for (const path of ['nowhere', 'file', 'file/below', 'link'].map((name) => join(directory, name))) {
+      const fault = `IMAGEBUILDER_SECRETS_DIRECTORY names ${path}, which is no folder that this user can reach; make it, or leave the variable out`;
+      assert.equal(faultsOf({ IMAGEBUILDER_SECRETS_DIRECTORY: path }), [fault]);
+    }
+    await mkdir(join(directory, 'nowhere'));
+    assert.equal(faultsOf({ IMAGEBUILDER_SECRETS_DIRECTORY: join(directory, 'link') }), []);
+    assert.equal(faultsOf({ IMAGEBUILDER_SECRETS_DIRECTORY: '' }), []);
+    assert.equal(faultsOf({}), []);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 test('a misspelt secret is a fault that names the nearest; files of others are none', async () => {

@@ -1,4 +1,4 @@
-import { access, cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -198,6 +198,7 @@ for (const name of names) {
     const context = await assemble(name, directory);
     await linkProductionDependencies(context);
     assert.ok((await readdir(join(context, 'function'))).includes('lib'));
+    await mkdir(join(directory, 'secrets'), { recursive: true });
     await using server = await startFunction({
       index: join(context, 'index.ts'),
       cwd: context,
