@@ -15,4 +15,5 @@ export const guestScripts = readShellScripts(join(import.meta.dirname, 'scripts'
   'runner',
   'snapshot',
   'seal',
+  'touched',
 ]);

@@ -1,9 +1,10 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import { lineAfter, plain } from '../text.ts';
-import type { ScriptRunner } from './guest.ts';
+import type { GuestScript, ScriptRunner } from './guest.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
+import { maximumTouchedBytes } from './touched-files.ts';
 
 /** Files of an image that only one kind of image has, and that are put back: shell text behind the scripts here. */
 export interface SealPart {
@@ -49,20 +50,37 @@ export async function beforeChange(session: ScriptRunner, parts: readonly SealPa
   return { lines: stdout, snapshot, seal };
 }
 
+/** A list of the files that a build has touched. */
+export interface TouchedList {
+  /** Path of a new file of the worker for it. */
+  readonly path: string;
+  /** The open mount points of the image. */
+  readonly mounted: readonly string[];
+}
+
 /**
  * Leaves the image as pristine as its base was, apart from the requested changes; the last script before `close`.
  * Identity that belongs to one machine (machine-id, host keys, names of initiators, random seeds), logs, caches and backups
  * of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
  * makes what no program makes anew. Resolves with the lines that the parts print. Throws `guest.failed` where a part
- * refuses the image.
+ * refuses the image. With `touched`, it lists the files that the build has touched, for `readTouched`.
  */
-export async function sealImage(session: ScriptRunner, { lines, snapshot, seal }: Pristine): Promise<string> {
+export async function sealImage(
+  session: ScriptRunner,
+  { lines, snapshot, seal }: Pristine,
+  touched: TouchedList | null = null,
+): Promise<string> {
+  const list: Partial<GuestScript> =
+    touched === null
+      ? {}
+      : { arguments: touched.mounted, outbox: { path: touched.path, maximumBytes: maximumTouchedBytes } };
   try {
     const { stdout } = await session.run({
       name: 'seal',
-      text: seal,
+      text: touched === null ? seal : seal + guestScripts.touched,
       timeoutMs: ownLimitMs,
       files: { snapshot, before: lines },
+      ...list,
     });
     return stdout;
   } catch (error) {

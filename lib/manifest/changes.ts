@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { InstalledPackage } from '../apt/packages.ts';
 import { bareName, withoutArchitecture } from '../apt/simulation.ts';
+import type { TouchedFiles } from '../guest/touched-files.ts';
+import { DocumentedFiles, documentFiles } from './touched.ts';
 
 /** The document about the differences between an image and its base. docs/artifacts.md describes it. */
 
@@ -30,6 +32,10 @@ export const ChangesDocument = z.object({
     removed: z.array(RemovedPackage),
     changed: z.array(ChangedPackage),
   }),
+  /** The files that the build has made or changed outside dpkg's knowledge; null where the image's tools cannot list them. */
+  files: DocumentedFiles.nullable(),
+  /** Why `files` is null. */
+  files_unknown: z.string().optional(),
 });
 export type ChangesDocument = z.infer<typeof ChangesDocument>;
 
@@ -42,9 +48,11 @@ export interface Changes {
   readonly wanted: readonly string[];
   /** The packages that apt took for wanted ones of another name, which they alone provide. */
   readonly instead: ReadonlyMap<string, string>;
+  /** The files that the build has touched; null where they are unknown. */
+  readonly touched: TouchedFiles | null;
 }
 
-export function describeChanges({ before, after, architecture, wanted, instead }: Changes): ChangesDocument {
+export function describeChanges({ before, after, architecture, wanted, instead, touched }: Changes): ChangesDocument {
   // A package may change between `all` and the image's own architecture, and is still the same one.
   const key = (entry: InstalledPackage) =>
     `${entry.name}:${entry.architecture === 'all' ? architecture : entry.architecture}`;
@@ -78,8 +86,11 @@ export function describeChanges({ before, after, architecture, wanted, instead }
       removed: removed.sort(byName),
       changed: changed.sort(byName),
     },
+    ...(touched === null ? { files: null, files_unknown: unknownFiles } : { files: documentFiles(touched) }),
   };
 }
+
+const unknownFiles = 'the tools of the image cannot list its files: they need GNU find';
 
 function byName(a: InstalledName, b: InstalledName): number {
   if (a.name !== b.name) return a.name < b.name ? -1 : 1;

@@ -6,11 +6,13 @@ import type { Installation } from '../apt/apt.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import type { ProvenanceSettings } from '../config/provenance.ts';
 import { safeUrl } from '../errors.ts';
+import type { TouchedFiles } from '../guest/touched-files.ts';
 import { describeChanges } from '../manifest/changes.ts';
 import { type ImageContents, systemOf } from '../manifest/contents.ts';
 import { cyclonedx } from '../manifest/cyclonedx.ts';
 import { packageManifest } from '../manifest/packages.ts';
 import { spdx } from '../manifest/spdx.ts';
+import { toVisibleJson } from '../manifest/touched.ts';
 import { envelopeMediaType, signStatement } from '../provenance/dsse.ts';
 import type { ImageArtifact, OtherArtifact } from '../store/artifact.ts';
 import { describeProvenance, type ProvenBuild } from './provenance.ts';
@@ -26,6 +28,8 @@ export interface DescribedBuild extends ProvenBuild {
   readonly wanted: readonly string[];
   /** The packages of the finished image, and how they came there. */
   readonly installed: Installation;
+  /** The files that the build has touched; null where they are unknown. */
+  readonly touched: TouchedFiles | null;
 }
 
 /** The content of a file beside an image. */
@@ -47,13 +51,14 @@ export async function writeDocuments(
   { provenanceKey, builderId }: ProvenanceSettings,
 ): Promise<OtherArtifact[]> {
   const contents = contentsOf(build);
-  const { before, installed, wanted } = build;
+  const { before, installed, wanted, touched } = build;
   const changes = describeChanges({
     before: before.packages,
     after: installed.packages,
     architecture: before.architecture,
     wanted,
     instead: installed.plan.instead,
+    touched,
   });
   const documents: Document[] = [
     {
@@ -66,7 +71,7 @@ export async function writeDocuments(
       role: 'changes',
       suffix: '.changes.json',
       mediaType: 'application/json',
-      content: `${JSON.stringify(changes, null, 2)}\n`,
+      content: toVisibleJson(changes),
     },
     {
       role: 'cyclonedx',

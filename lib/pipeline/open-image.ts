@@ -7,6 +7,7 @@ import type { BaseImage } from '../fetch/base-image.ts';
 import { guardClosedMounts } from '../guest/closed-mounts.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage, sealWarnings } from '../guest/seal.ts';
+import { readTouched, type TouchedFiles } from '../guest/touched-files.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 
@@ -24,11 +25,18 @@ export interface OpenImage extends AsyncDisposable {
   /** Keeps a resource that works on the image, to be disposed before the image is closed. */
   use<Resource extends AsyncDisposable>(resource: Resource): Resource;
   /**
-   * Cleans up inside, and closes the image: afterwards its disk holds every change, and no process has it open. Resolves
-   * with the path of the files that it boots by, in the work directory, where these have changed or `always` is true, or
-   * else with null.
+   * Cleans up inside, and closes the image: afterwards its disk holds every change, and no process has it open. `always`
+   * asks for `bootFiles` even where these have not changed.
    */
-  seal(always: boolean): Promise<string | null>;
+  seal(always: boolean): Promise<SealedImage>;
+}
+
+/** What is known of an image when it is closed. Files are in the work directory. */
+export interface SealedImage {
+  /** Path of the files that it boots by; null where these have not changed. */
+  readonly bootFiles: string | null;
+  /** The files that the build has touched; null where the tools of the image could not list them. */
+  readonly touched: TouchedFiles | null;
 }
 
 export interface OpenImageOptions {
@@ -94,13 +102,14 @@ export async function openImage(
     async seal(always) {
       await users.disposeAsync();
       await closedMounts.assertUntouched();
-      const sealed = await sealImage(session, pristine);
+      const touchedPath = join(disk.workDirectory, 'touched-files');
+      const sealed = await sealImage(session, pristine, { path: touchedPath, mounted: opened.mounted });
       for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);
       await session.close();
       await kept.disposeAsync();
-      return bootFiles;
+      return { bootFiles, touched: await readTouched(touchedPath) };
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

@@ -173,11 +173,12 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       () => install(wanted, apt, change, tools, context),
     );
 
-    const boots = await step('seal', 'cleaning up inside the image', async () => {
+    const { boots, touched } = await step('seal', 'cleaning up inside the image', async () => {
       inside = null;
-      const bootFiles = await image.seal(isTried);
-      if (bootFiles === null) return noFindings;
-      return await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
+      const { bootFiles, touched } = await image.seal(isTried);
+      if (bootFiles === null) return { boots: noFindings, touched };
+      const boots = await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
+      return { boots, touched };
     });
 
     const path = join(workDirectory, `image.${inspected.format}`);
@@ -197,7 +198,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
       const origin = { build, base, chosen, startedAt, finishedAt: new Date() };
-      const described = { ...origin, name, image: checked, before: image.facts, wanted, installed };
+      const described = { ...origin, name, image: checked, before: image.facts, wanted, installed, touched };
       return [checked, ...(await writeDocuments(described, workDirectory, settings))];
     });
 

@@ -11,6 +11,7 @@ import { ExecError, exec } from '#lib/exec.ts';
 import { guardClosedMounts } from '#lib/guest/closed-mounts.ts';
 import type { Guest, GuestOptions, GuestSession } from '#lib/guest/guest.ts';
 import { beforeChange, sealImage, sealWarnings } from '#lib/guest/seal.ts';
+import { readTouched } from '#lib/guest/touched-files.ts';
 import { bootLoaderSeal } from '#lib/kinds/disk/boot-loader.ts';
 import { assertCode, failure, type GuestTests, type OpenedDisk, output } from './guest-disk.ts';
 import { makeTestImage, programForArm, rootUuid, type TestImage } from './guest-image.ts';
@@ -301,7 +302,10 @@ function testClosing({ tests }: GuestUnderTest, shared: SharedImage): void {
         ${putGrub}`,
       files: { grub: newGrub },
     });
-    const warnings = sealWarnings(await sealImage(session, pristine));
+    const list = { path: join(tests.directory, 'touched'), mounted: session.mounted };
+    const warnings = sealWarnings(await sealImage(session, pristine, list));
+    assert.is(await readTouched(list.path), null, 'a find without -printf lists nothing, and fails nothing');
+    await rm(list.path);
     assert.match(warnings.join('\n'), /imagebuilder-first-boot makes .* without systemd nothing runs it/);
     assert.match(await output(session, 'cat /etc/imagebuilder-first-boot'), '{ ssh-keygen -A; } || failed=yes');
     const look = `cat /etc/machine-id; ls /etc/ssh /var/tmp /var/log/apt /var/lib/systemd /var/lib/dpkg; ls -A /root; cat /var/log/old.log; wc -c </var/log/new.log; sed -n 's/.*\\(root=.*\\)/\\1/p' /boot/grub/grub.cfg`;

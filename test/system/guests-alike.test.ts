@@ -107,10 +107,22 @@ test('manifest and changes are the same from both guests, and say which packages
     assert.is(imageOf('vm').documents.get(role), documents.get(role));
   }
   assert.match(documents.get('manifest') ?? '', /^libc6:amd64\t\S+$/m);
-  const { packages } = ChangesDocument.parse(JSON.parse(documents.get('changes') ?? ''));
+  const { packages, files } = ChangesDocument.parse(JSON.parse(documents.get('changes') ?? ''));
   const asked = packages.added.filter((entry) => entry.asked).map(({ name }) => name);
   assert.equal(asked, ['cron', 'jq', 'nginx-light', 'odd-things']);
   assert.is(packages.added.find(({ name }) => name === 'libjq1')?.asked, false);
+  const touched = (wanted: string) => files?.touched.find(({ path }) => path === wanted);
+  assert.equal(touched('/usr/bin/odd-again'), { path: '/usr/bin/odd-again', type: 'file', mode: '0755', size: 19 });
+  assert.equal(touched('/var/lib/odd/pipe')?.type, 'pipe');
+  assert.ok(touched('/etc/hosts') && touched('/etc/passwd') && touched('/etc/alternatives/odd-link'));
+  const known = [
+    '/usr/bin/jq',
+    '/usr/bin/odd-privileged',
+    '/usr/bin/systemd-detect-virt',
+    '/boot/odd.map',
+    '/etc/machine-id',
+  ];
+  assert.equal(known.filter(touched), []);
 });
 
 test('a difference that is planted in an image is seen', async () => {

@@ -1,10 +1,12 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
+import { ChangesDocument } from '#lib/manifest/changes.ts';
 import { changeImage, runInImage } from './base-session.ts';
 import { type BuiltImage, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
@@ -48,7 +50,14 @@ const ownSecret = {
 cp /proc/cmdline /etc/cmdline-seen
 echo '-----BEGIN RSA PRIVATE KEY-----' >/etc/own-secret.pem
 head -c 128 /dev/urandom >/etc/own.key
-touch /etc/key-of-the-base`,
+touch /etc/key-of-the-base
+# Files that differ from the base, though their names or times hide it.
+cd /srv
+echo >>/etc/issue && touch -d 2001-02-03 /etc/issue
+printf 12345 >"$(printf 'two\\nlines')"
+printf 123 >"$(printf 'latin-\\344')"
+printf 1 >"$(printf 'ümlaut \\342\\200\\256\\033[1m')"
+mkdir folder && mkfifo -m 600 folder/pipe && ln -s /nowhere folder/link && chmod 4711 "$(printf 'latin-\\344')"`,
   },
   files: { '/etc/shipped.pem': '-----BEGIN PRIVATE KEY-----\n' },
 };
@@ -68,6 +77,35 @@ for (const guest of ['host', 'vm'] as const) {
     assert.equal(
       warnings.map((warning) => warning.split(' ')[0]),
       ['/etc/own-secret.pem', '/etc/own.key'],
+    );
+  });
+
+  test(`${guest} guest: the files that differ from the base outside dpkg’s knowledge are listed, whatever their names`, async () => {
+    const { location } = built.get(guest)?.artifacts.find(({ role }) => role === 'changes') ?? {};
+    const text = await readFile(fileURLToPath(location ?? ''), 'utf8');
+    const { files } = ChangesDocument.parse(JSON.parse(text));
+    assert.is(files?.complete, true);
+    assert.equal(
+      files?.touched.filter(({ path }) => path.startsWith('/srv/')),
+      [
+        { path: '/srv/folder/link', type: 'link' },
+        { path: '/srv/folder/pipe', type: 'pipe', mode: '0600' },
+        { path: '/srv/latin-\ufffd', path_base64: 'L3Nydi9sYXRpbi3k', type: 'file', mode: '4711', size: 3 },
+        { path: '/srv/two\nlines', type: 'file', mode: '0644', size: 5 },
+        { path: '/srv/ümlaut \u202e\u001b[1m', type: 'file', mode: '0644', size: 1 },
+      ],
+    );
+    assert.match(text, '/srv/ümlaut \\u202e\\u001b[1m');
+    const paths = new Set(files?.touched.map(({ path }) => path));
+    // Of a package that dpkg has not unpacked: a script has changed it.
+    assert.ok(paths.has('/etc/issue') && paths.has('/etc/own-secret.pem') && paths.has('/etc/name-seen'));
+    // Of one that it has, and of the build alone.
+    assert.not.ok(paths.has('/etc/shipped.pem') || paths.has('/usr/sbin/policy-rc.d') || paths.has('/etc/machine-id'));
+    assert.equal(
+      [...paths].filter((path) =>
+        /^\/(proc|sys|dev|run|tmp|var\/lib\/(dpkg|apt)|var\/cache\/apt)\/|imagebuilder$/.test(path),
+      ),
+      [],
     );
   });
 

@@ -57,6 +57,7 @@ import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
 import { parseLook } from '#lib/guest/look.ts';
 import { planMounts } from '#lib/guest/plan-mounts.ts';
 import { borrowError } from '#lib/guest/script-run.ts';
+import { parseTouched } from '#lib/guest/touched-files.ts';
 import { readErrorCount } from '#lib/guest/vm/attach.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { parseRetryAfter } from '#lib/http/failure.ts';
@@ -64,6 +65,7 @@ import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
 import { describeLogLine } from '#lib/log-line.ts';
+import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
 import { decodeJob } from '#lib/queue/job.ts';
@@ -286,6 +288,18 @@ const parsers: readonly Growing[] = [
     name: 'packages as dpkg shows them',
     run: (text) => parseListed(lines(text)),
     frames: [['a\tamd64\t1\tii \t', '']],
+  },
+  {
+    name: 'touched files',
+    run: (text) => {
+      const touched = parseTouched(Buffer.from(text));
+      return touched === null ? null : toVisibleJson(documentFiles(touched));
+    },
+    frames: [
+      ['f 644 1 /', '\n\n'],
+      ['\nf 644 1 /', '\0'],
+    ],
+    units: ['f 644 1 /\u202e\n', 'f 644 1 /\n\0'],
   },
   { name: 'versions', run: (text) => compareVersions(`${text}1`, `${text}2`) },
   {

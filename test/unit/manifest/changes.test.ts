@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { InstalledPackage } from '#lib/apt/packages.ts';
 import { ChangesDocument, describeChanges } from '#lib/manifest/changes.ts';
+import { toVisibleJson } from '#lib/manifest/touched.ts';
 import { holds } from '../holds.ts';
 
 const pkg = (name: string, version: string, architecture = 'amd64'): InstalledPackage => ({
@@ -16,7 +17,7 @@ function describe(
   wanted: readonly string[] = [],
   instead: ReadonlyMap<string, string> = new Map(),
 ): ChangesDocument['packages'] {
-  const document = describeChanges({ before, after, architecture: 'amd64', wanted, instead });
+  const document = describeChanges({ before, after, architecture: 'amd64', wanted, instead, touched: null });
   assert.equal(ChangesDocument.parse(JSON.parse(JSON.stringify(document))), document);
   return document.packages;
 }
@@ -56,6 +57,29 @@ test('a package is asked for by its name, version, suite or architecture, and by
 test('a package that becomes one of no particular architecture has changed, and is not gone', () => {
   const { added, removed, changed } = describe([pkg('a', '1', 'all')], [pkg('a', '2')]);
   assert.equal([added.length, removed.length, changed[0]?.previous_version], [0, 0, '1']);
+});
+
+test('touched files are in the order of their bytes, and other bytes than UTF-8 are shown and kept', () => {
+  const file = (path: Uint8Array) => ({ path, type: 'file', mode: '4755', sizeBytes: 7 }) as const;
+  const link = { path: Buffer.from('/a'), type: 'link', mode: '777', sizeBytes: 0 } as const;
+  const files = [file(Buffer.from('/\xe4', 'latin1')), file(Buffer.from('/\ufffd')), link];
+  const nothing = { before: [], after: [], architecture: 'amd64', wanted: [], instead: new Map() };
+  const document = describeChanges({ ...nothing, touched: { isComplete: true, files } });
+  const shown = { path: '/\ufffd', type: 'file', mode: '4755', size: 7 };
+  assert.equal(ChangesDocument.parse(document).files, {
+    complete: true,
+    touched: [{ path: '/a', type: 'link' }, { ...shown, path_base64: 'L+Q=' }, shown],
+  });
+  const { files: unknown, files_unknown } = describeChanges({ ...nothing, touched: null });
+  assert.is(unknown, null);
+  assert.match(files_unknown ?? '', /need GNU find/);
+});
+
+test('JSON shows no character that controls a terminal or the direction of text, and keeps its meaning', () => {
+  const value = { path: 'ü \u001b[1m \u009b \u202e \u{e0041} \\u202e \n' };
+  const text = toVisibleJson(value);
+  assert.is(text, '{\n  "path": "ü \\u001b[1m \\u009b \\u202e \\udb40\\udc41 \\\\u202e \\n"\n}\n');
+  assert.equal(JSON.parse(text), value);
 });
 
 test('applied to the packages of the base, the differences give those of the image', () => {

@@ -1,0 +1,76 @@
+# Goes on where seal.sh and the texts behind it end. Writes to file descriptor 4 the files of the image that were made or
+# changed since it was opened and that dpkg did not put there, for touched-files.ts. $@ are the mount points of the image.
+#   TYPE MODE SIZE PATH   TYPE is find's letter, MODE octal; in the order of the paths' bytes
+#   more                  there are others, or some could not be looked at
+# An empty line ends these; then come paths with line breaks, `TYPE MODE SIZE PATH` and a zero byte each.
+# Nothing is written where the image's find is not GNU's, which alone has -printf.
+touched() {
+  set +e
+  opened=/run/imagebuilder-borrowed/opened
+  made=/tmp/imagebuilder-touched
+  newline='
+'
+  # Some file systems know whole seconds only: the second of the opening counts as after it.
+  since=$(($(stat -c %Y "$opened") - 1)).999999999
+  # A base image from a clock that is ahead has times to come.
+  : >"$made.now"
+  find "$@" -xdev \( -path /var/lib/apt -o -path /var/cache/apt \) -prune -o \
+    ! -type d -newerct "@$since" ! -cnewer "$made.now" \( \
+    -path '/var/lib/dpkg/info/*.list' -type f -fprint "$made.lists" -o -path '/var/lib/dpkg/*' -o \
+    -path "*$newline*" -fprintf "$made.odd" '%y %m %s %p\0' -o -printf '%y %m %s %p\n' \
+    \) >"$made" 2>/dev/null
+  code=$?
+  [ -e "$made.lists" ] || return 0
+
+  # Packages name files by paths through these links.
+  links=
+  for folder in /bin /sbin /lib /lib32 /lib64 /libx32; do
+    if [ -L "$folder" ] && [ "$folder" -ef "/usr$folder" ]; then links="$links $folder"; fi
+  done
+  sort -u -k 4 "$made" | awk -v links="$links" -v made="$made" -v code="$code" '
+    # 20,000 lines or 3 MiB.
+    function show(line) {
+      bytes += length(line) + 1
+      if (++count > 20000 || bytes > 3145728) return 0
+      print line
+      return 1
+    }
+    BEGIN {
+      count = split(links, tops, " ")
+      for (i = 1; i <= count; i++) linked[tops[i]] = 1
+      count = 0
+      # The lists of files of the packages that dpkg has unpacked meanwhile.
+      while ((getline list < (made ".lists")) > 0) {
+        while ((getline path < list) > 0) {
+          match(path, /^\/[^\/]*/)
+          known[substr(path, 1, RLENGTH) in linked ? "/usr" path : path] = 1
+        }
+        close(list)
+      }
+      while ((getline path < "/var/lib/dpkg/diversions") > 0) known[path] = 1
+      # Lent for the time of the build.
+      while ((getline line < "/run/imagebuilder-borrowed/list") > 0) {
+        path = substr(line, index(line, " ") + 1)
+        known[path] = known[path ".imagebuilder"] = 1
+      }
+      known[(policy = "/usr/sbin/policy-rc.d") ".imagebuilder"] = 1
+      if ((getline line < policy) > 0 && line == "#!/bin/sh" && (getline line < policy) > 0 && line == "exit 101") known[policy] = 1
+      # Put back by seal.sh.
+      while ((getline line < (ENVIRON["JOB"] "/before")) > 0) {
+        split(line, words, " ")
+        if (words[1] == "identity") known[words[2]] = 1
+        if (words[1] == "log") size[substr(line, length(words[2]) + 6)] = words[2]
+      }
+    }
+    {
+      path = substr($0, length($1 $2 $3) + 4)
+      if (path in known || (path in size && size[path] == $3)) next
+      if (!show($0)) { code = 1; exit }
+    }
+    END {
+      if (code != 0) print "more"
+      print ""
+    }' >&4
+  head -c 262144 "$made.odd" >&4
+}
+(touched "$@") || :
