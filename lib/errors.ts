@@ -37,6 +37,7 @@ export const errorTable = {
   'request.forbidden': row('request', 403, false, 'The token does not allow the call'),
   'request.method': row('request', 405, false, 'The method is not allowed here'),
   'request.not_found': row('request', 404, false, 'The resource does not exist'),
+  'request.range': row('request', 416, false, 'The log has no such part'),
   'request.conflict': row('request', 409, false, 'Another request with this ticket is being built'),
   'caller.limit': row('request', 429, true, 'The caller has reached one of its limits'),
   'build.not_found': row('request', 404, false, 'The build is not known'),

@@ -9,6 +9,7 @@ import { type Caller, type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import { pageOf } from '#lib/queue/page.ts';
 import { placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { readyPatienceMs, type SubmitOptions, submit as submitBuild } from '#lib/queue/submit.ts';
@@ -16,6 +17,7 @@ import type { FunctionEvent, Handler } from '../../template/node24-ts/function.t
 import { find, isBuildId, notFound, requireChange } from './access.ts';
 import { callbackOf, headerFaults } from './callback.ts';
 import { type Admission, createAdmission, packageFaults } from './limits.ts';
+import { createAnswerLog } from './log.ts';
 import { checkRetry, ownerOf, repeatRequest } from './repeat.ts';
 
 export interface BuildImageDependencies {
@@ -24,14 +26,17 @@ export interface BuildImageDependencies {
   readonly callers: Callers;
   /** The beginning of `status_url`; may be empty. */
   readonly publicUrl: string;
+  /** Folder of the file store, which may be on another machine. */
+  readonly storeDirectory: string;
   /** Wakes a worker. Must neither throw nor take long. */
   readonly wake: () => void;
 }
 
-/** The function: submits a build with POST, lists builds or shows one with GET, cancels one, and repeats one. */
+/** The function: submits a build with POST, lists builds or shows one or its log with GET, cancels one, and repeats one. */
 export function buildImage(dependencies: BuildImageDependencies): Handler {
   const { log, callers } = dependencies;
   const admission = createAdmission(dependencies.broker.ledger);
+  const answerLog = createAnswerLog(dependencies);
   return (event, context) => {
     const { buildId, below, path } = readPath(event.path);
     const about = buildId !== undefined && isBuildId(buildId) ? { build_id: buildId } : {};
@@ -41,14 +46,18 @@ export function buildImage(dependencies: BuildImageDependencies): Handler {
         if (event.method !== 'POST') refuseMethod(call, event.method, ['GET', 'POST']);
         return await submit(dependencies, admission, event, call);
       }
-      if (below === '/retry') {
-        if (event.method !== 'POST') refuseMethod(call, event.method, ['POST']);
-        return await retry(dependencies, admission, event, call, buildId);
+      switch (below) {
+        case '/retry':
+          if (event.method !== 'POST') refuseMethod(call, event.method, ['POST']);
+          return await retry(dependencies, admission, event, call, buildId);
+        case '/log':
+          if (event.method !== 'GET') refuseMethod(call, event.method, ['GET']);
+          return await answerLog(await known(dependencies, buildId, call), event, context, call);
+        case null:
+          throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
+        case '':
+          return await showOrCancel(dependencies, event, call, buildId);
       }
-      if (below === null) throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
-      if (event.method === 'GET') return await show(dependencies, buildId, call);
-      if (event.method === 'DELETE') return await cancel(dependencies, buildId, call);
-      return refuseMethod(call, event.method, ['GET', 'DELETE']);
     });
   };
 }
@@ -56,7 +65,8 @@ export function buildImage(dependencies: BuildImageDependencies): Handler {
 /** The build that a path names, what follows its id (null: something that is not there), and the template of the path. */
 function readPath(written: string) {
   const [buildId, ...more] = written.split('/').filter((part) => part !== '');
-  const below = more.length === 0 ? '' : more.join('/') === 'retry' ? '/retry' : null;
+  const rest = more.join('/');
+  const below = rest === '' ? '' : rest === 'retry' || rest === 'log' ? (`/${rest}` as const) : null;
   return { buildId, below, path: buildId === undefined ? '/' : below === null ? 'other' : `/{build_id}${below}` };
 }
 
@@ -133,10 +143,22 @@ async function list({ broker }: BuildImageDependencies, event: FunctionEvent, ca
   return pageOf(broker.ledger, new Date(), query, (build) => maySee(call.caller, build.caller));
 }
 
-async function show({ broker }: BuildImageDependencies, buildId: string, call: Call): Promise<BuildStatus> {
+/** The build that a path names, where the caller may see it. */
+async function known({ broker }: BuildImageDependencies, buildId: string, call: Call): Promise<BuildView> {
   if (!isBuildId(buildId)) throw notFound(buildId);
   await broker.ledger.ready(readyPatienceMs);
-  const build = await find(broker, buildId, call);
+  return await find(broker, buildId, call);
+}
+
+async function showOrCancel(dependencies: BuildImageDependencies, event: FunctionEvent, call: Call, buildId: string) {
+  if (event.method === 'GET') return await show(dependencies, buildId, call);
+  if (event.method === 'DELETE') return await cancel(dependencies, buildId, call);
+  return refuseMethod(call, event.method, ['GET', 'DELETE']);
+}
+
+async function show(dependencies: BuildImageDependencies, buildId: string, call: Call): Promise<BuildStatus> {
+  const { broker } = dependencies;
+  const build = await known(dependencies, buildId, call);
   const now = new Date();
   const place = placesOf(broker.ledger.waiting(now), [buildId]).get(buildId);
   return toBuildStatus(build, now, { details: true, place });

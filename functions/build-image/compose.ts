@@ -16,6 +16,7 @@ export async function compose(): Promise<BuildImageDependencies & AsyncDisposabl
     log,
     callers: createCallers(config.callers),
     publicUrl: config.api.publicUrl,
+    storeDirectory: config.folders.storeDirectory,
     wake: wake.send,
     async [Symbol.asyncDispose]() {
       await wake[Symbol.asyncDispose]();

@@ -116,6 +116,7 @@ export async function compose(): Promise<
         ...limits,
         storeFor,
         secrets,
+        live: broker.writeLog({ ...build, maximumBytes: limits.maximumLogBytes }),
         log: log.with({ build_id: build.buildId }),
       }),
     wake: wake.send,

@@ -40,12 +40,14 @@ export function openApiDocument(options: OpenApiOptions): Json {
       '/api/v1/build_image/': submitPath('submitBuild'),
       '/api/v1/build_image/{build_id}': buildPath(''),
       '/api/v1/build_image/{build_id}/retry': retryPath(''),
+      '/api/v1/build_image/{build_id}/log': logPath(''),
       '/api/v1/imagebuilder/status': statusPath('getStatus'),
       '/api/v1/openapi.json': documentPath('getOpenApi', 'This document.'),
       '/api/v1/asyncapi.json': documentPath('getAsyncApi', 'Events and callbacks, as an AsyncAPI 3.0 document.'),
       '/function/build-image': submitPath('submitBuildByFunction'),
       '/function/build-image/{build_id}': buildPath('ByFunction'),
       '/function/build-image/{build_id}/retry': retryPath('ByFunction'),
+      '/function/build-image/{build_id}/log': logPath('ByFunction'),
       '/function/status': statusPath('getStatusByFunction'),
       '/function/status/openapi.json': documentPath('getOpenApiByFunction', 'This document.'),
       '/function/status/asyncapi.json': documentPath(
@@ -221,6 +223,61 @@ function retryPath(suffix: string): Json {
           'The build has not ended (`build.unfinished`); its request is not known whole (`build.unrepeatable`, and `faults` names the fields); another request with its ticket_id and progress_trigger is in work (`request.conflict`).',
         ),
         '429': problem('The caller whose build it is has reached one of its limits.', retryAfter),
+        ...commonErrors,
+      },
+    },
+  };
+}
+
+const exampleLog = '2026-10-01T12:00:31.402Z install Setting up hello (2.10-3)\n';
+
+function logPath(suffix: string): Json {
+  const text = { 'text/plain': { schema: { type: 'string' }, example: exampleLog } };
+  const parameter = (name: string, where: string, description: string, example: string) => ({
+    ...{ name, in: where, description, example, schema: { type: 'string' } },
+  });
+  return {
+    parameters: [buildId],
+    get: {
+      operationId: `getLog${suffix}`,
+      summary: 'The log of a build: of one that runs, everything so far.',
+      parameters: [
+        parameter(
+          'follow',
+          'query',
+          'The lines as they come, as server-sent events, until the build has ended. So is the answer to a call that accepts `text/event-stream`.',
+          'true',
+        ),
+        parameter('Range', 'header', 'Only these bytes of the text. One range; `bytes=N-` goes on.', 'bytes=4096-'),
+        parameter('Last-Event-ID', 'header', 'With `follow`: go on after this event.', '4096'),
+      ],
+      responses: {
+        '200': {
+          description:
+            'The text. With `follow`, one event for each line, whose `id` is the byte of the text after it; the event `end` has the `build_id` and the `state` of the build that has ended as JSON.',
+          content: {
+            ...text,
+            'text/event-stream': {
+              schema: { type: 'string' },
+              example: `id: ${exampleLog.length}\ndata: ${exampleLog}\n`,
+            },
+          },
+        },
+        '206': { description: 'The part of the text that the header `Range` asks for.', content: text },
+        '307': {
+          description: 'The log, as gzip, of a build that has ended.',
+          headers: {
+            Location: {
+              description: 'Its place in the store.',
+              example: 'https://swift.example.org/v1/AUTH_1/images/logs/x.log.gz',
+              schema: { type: 'string', format: 'uri' },
+            },
+          },
+        },
+        '400': problem('The query has faults.'),
+        '404': problem('No such build is known, or it is another caller’s.'),
+        '416': problem('The text has no such part.'),
+        '429': problem('As many logs are being followed as this function takes at a time.', retryAfter),
         ...commonErrors,
       },
     },

@@ -22,8 +22,16 @@ export interface AttemptLog extends AsyncDisposable {
   keep(): Promise<ArtifactReport | null>;
 }
 
+/** Takes the same lines while the build runs. Neither throws nor rejects. */
+export interface LiveLog {
+  add(line: string): void;
+  /** Sends the rest; `isEnd`: the build ends with this attempt. */
+  close(isEnd: boolean): Promise<void>;
+}
+
 export interface LoggedBuild {
   readonly buildId: string;
+  readonly attempt: number;
   readonly ticketId: string | number;
   readonly series: string;
   readonly imageType: ImageType;
@@ -36,6 +44,7 @@ export interface AttemptLogOptions {
   readonly storeFor: ChosenStores['for'];
   /** Secrets of this worker. */
   readonly secrets: readonly string[];
+  readonly live: LiveLog;
   readonly log: Log;
 }
 
@@ -50,8 +59,8 @@ export async function openAttemptLog(
   stopping: AbortSignal,
   options: AttemptLogOptions,
 ): Promise<AttemptLog> {
-  const { buildId, ticketId, series, imageType } = build;
-  const { log } = options;
+  const { buildId, attempt, ticketId, series, imageType } = build;
+  const { live, log } = options;
   const secrets = options.secrets.filter(({ length }) => length >= leastSecretCharacters);
   const work = await openWorkDirectory(options.workDirectory, buildId);
   const file = createLogFile(work.path, options.maximumLogBytes);
@@ -67,31 +76,43 @@ export async function openAttemptLog(
     return await target.keepLog({ role: 'log', ...content }, { buildId, ticketId, series }, { signal });
   }
 
+  function add(line: string, step: BuildStep | null): void {
+    const text = secrets.reduce((rest, secret) => rest.replaceAll(secret, '[secret]'), line);
+    const dated = `${new Date().toISOString()} ${step ?? '-'} ${text}`;
+    live.add(dated);
+    if (broken) return;
+    try {
+      file.add(dated);
+    } catch (error) {
+      broken = true;
+      log.warn('the log of a build cannot be written', { error });
+    }
+  }
+
+  if (attempt > 1) add(`attempt ${attempt} begins`, null);
   return {
     add(line, step) {
-      if (broken) return;
       hasSteps ||= step !== null;
-      const text = secrets.reduce((rest, secret) => rest.replaceAll(secret, '[secret]'), line);
-      try {
-        file.add(`${new Date().toISOString()} ${step ?? '-'} ${text}`);
-      } catch (error) {
-        broken = true;
-        log.warn('the log of a build cannot be written', { error });
-      }
+      add(line, step);
     },
     async keep() {
-      if (broken || stopping.aborted) return null;
+      // Before the last event: who sees that the build has ended can read its log to the end.
+      const sent = live.close(true);
       const signal = AbortSignal.any([stopping, AbortSignal.timeout(keepMs)]);
       try {
-        return await orAborted(store(signal), signal);
+        return broken || stopping.aborted ? null : await orAborted(store(signal), signal);
       } catch (error) {
         log.warn('the log of a build is not kept', { error });
         return null;
       } finally {
+        await sent;
         // Before the last event: a build that has ended leaves nothing behind.
         await rm(work.path, { recursive: true, force: true }).catch(() => {});
       }
     },
-    [Symbol.asyncDispose]: () => work[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await live.close(false);
+      await work[Symbol.asyncDispose]();
+    },
   };
 }

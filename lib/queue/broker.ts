@@ -13,6 +13,9 @@ import { followEvents } from './follower.ts';
 import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
 import type { LiveLedger } from './live-ledger.ts';
+import { messageOf } from './log-chunk.ts';
+import { createLogReader, type LogReader } from './log-reader.ts';
+import { createLogWriter, type LogWriter, type LogWriterOptions } from './log-writer.ts';
 import { openProgress } from './progress.ts';
 import type { Submission } from './submission.ts';
 import { declareTopology } from './topology.ts';
@@ -47,6 +50,10 @@ export interface Broker extends AsyncDisposable {
   requestCancel(buildId: string): Promise<Verdict>;
   /** Shows that a worker lives, and whether it can build. Throws `broker.unreachable`. */
   showWorker(worker: ShownWorker): Promise<void>;
+  /** Writes the log of an attempt to the logs stream. */
+  writeLog(attempt: Pick<LogWriterOptions, 'buildId' | 'attempt' | 'maximumBytes'>): LogWriter;
+  /** Logs of builds as far as the logs stream has them. */
+  readonly logs: LogReader;
   reachable(): { readonly reachable: boolean; readonly message?: string };
 }
 
@@ -142,6 +149,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     log,
   });
   const jobs = openJobs(connection, { leaseMs: options.leaseMs, patienceMs: callPatienceMs, log });
+  const logs = createLogReader(connection, log);
   /** The newest event under way of each build: the next one waits for it. */
   const underWay = new Map<string, Promise<unknown>>();
   const stopping = new AbortController();
@@ -240,6 +248,9 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       const record = { kind: 'worker', id: randomUUID(), worker: name, time, unable } as const;
       await follower.append(stopped ? { ...record, stopped } : record, callPatienceMs);
     },
+    writeLog: (attempt) =>
+      createLogWriter({ ...attempt, send: (chunk) => connection.publish(messageOf(chunk), eventPatienceMs) }),
+    logs,
     reachable: () => connection.reachable(),
     async [Symbol.asyncDispose]() {
       closing = true;
@@ -247,6 +258,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       await reviving;
       await Promise.allSettled(underWay.values());
       await progress[Symbol.asyncDispose]();
+      await logs[Symbol.asyncDispose]();
       await jobs[Symbol.asyncDispose]();
       await follower[Symbol.asyncDispose]();
       await connection[Symbol.asyncDispose]();

@@ -34,6 +34,8 @@ export interface QueueMessage {
   readonly content: Buffer;
   readonly messageId: string;
   readonly type: string;
+  /** Media type of the content. Default: JSON. */
+  readonly contentType?: string;
   /** Milliseconds after which the message leaves the queue. */
   readonly expirationMs?: number;
   readonly headers?: Readonly<Record<string, string | number>>;
@@ -256,7 +258,7 @@ export function sendConfirmed(
       {
         persistent: true,
         mandatory: exchange === '',
-        contentType: 'application/json',
+        contentType: message.contentType ?? 'application/json',
         appId: 'imagebuilder',
         messageId: message.messageId,
         type: message.type,

@@ -17,6 +17,8 @@ export const queues = {
   dead: 'imagebuilder.dead',
   /** The log of all events: a stream. */
   events: 'imagebuilder.events',
+  /** The logs of running builds: a stream. */
+  logs: 'imagebuilder.logs',
 } as const;
 
 /**
@@ -76,8 +78,18 @@ export async function declareTopology(model: ChannelModel, retention: Retention,
     ...deadLettersTo(queues.dead),
   });
   await declare(model, queues.leases, { 'x-queue-type': 'quorum', ...deadLettersTo(queues.builds) });
+  await declareStream(model, queues.events, retention, log);
+  await declareStream(model, queues.logs, retentionOfLogs(retention), log);
+}
+
+/** Events outlive the logs of their builds, which are in the store by then. */
+function retentionOfLogs({ seconds, bytes }: Retention): Retention {
+  return { seconds: Math.min(seconds, 86_400), bytes: 4 * bytes };
+}
+
+async function declareStream(model: ChannelModel, queue: string, retention: Retention, log: Log): Promise<void> {
   try {
-    await declare(model, queues.events, {
+    await declare(model, queue, {
       'x-queue-type': 'stream',
       'x-max-age': `${retention.seconds}s`,
       'x-max-length-bytes': retention.bytes,
@@ -86,8 +98,8 @@ export async function declareTopology(model: ChannelModel, retention: Retention,
     });
   } catch (error) {
     if (!(error instanceof ImageBuilderError) || !differsInRetentionOnly(error.message)) throw error;
-    log.warn('the events stream exists with another retention than is configured; a RabbitMQ policy can change it', {
-      queue: queues.events,
+    log.warn('a stream exists with another retention than is configured; a RabbitMQ policy can change it', {
+      queue,
       reason: error.message,
     });
   }

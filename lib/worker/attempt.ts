@@ -76,7 +76,7 @@ export async function runAttempt(
   }
   log.info('build taken', { attempt });
   if (former !== null) options.onLoss?.('worker');
-  await using wholeLog = await openWholeLog(job, stopping, options);
+  await using wholeLog = await openWholeLog(job, attempt, stopping, options);
   await using reporter = startReporter({
     identity: {
       build_id: job.build_id,

@@ -14,12 +14,13 @@ export interface WholeLogOptions {
 /** Opens the whole log of an attempt; null where it cannot be written, which ends no build. */
 export async function openWholeLog(
   job: BuildJob,
+  attempt: number,
   stopping: AbortSignal,
   { openLog, log }: WholeLogOptions,
 ): Promise<AttemptLog | null> {
   const { ticket_id: ticketId, base_image: base } = job.request;
   const build: LoggedBuild = {
-    ...{ buildId: job.build_id, ticketId },
+    ...{ buildId: job.build_id, attempt, ticketId },
     ...{ series: base.series, imageType: base.image_type },
   };
   try {

@@ -104,7 +104,16 @@ const holders = createCallers({ token: 'sesame', tokenHolders: [] });
 function build({ broker, gateway }: Context, token: string | null = null): Handler {
   const wake = createWake({ gatewayUrl: gateway.url, wakeSocket: '', wakeAnswer: 'early', log });
   const callers = createCallers({ token, tokenHolders: [] });
-  return buildImage({ broker, log, callers, publicUrl: 'http://builder.example.org', wake: wake.send });
+  return buildImage({
+    ...{
+      broker,
+      log,
+      callers,
+      publicUrl: 'http://builder.example.org',
+      storeDirectory: '/nonexistent',
+      wake: wake.send,
+    },
+  });
 }
 
 /** Both functions for callers of whom each one's token is its name, and their audit lines. */
@@ -122,7 +131,7 @@ function service(broker: Broker, holders: readonly (Partial<Caller> & { name: st
   }));
   const callers = createCallers({ token: null, tokenHolders });
   const shared = { broker, log: createLog({ level: 'error', write }), callers, publicUrl: '' };
-  const builder = buildImage({ ...shared, wake: () => {} });
+  const builder = buildImage({ ...shared, storeDirectory: '/nonexistent', wake: () => {} });
   const reporter = status(shared);
   const as = (name: string) => ({ headers: { authorization: `Bearer ${name}` } });
   return {

@@ -81,7 +81,7 @@ function service(broker: Broker, holders = trio) {
     wakes += 1;
   };
   const shared = { broker, log: createLog({ level: 'error', write }), callers, publicUrl: '' };
-  const builder = buildImage({ ...shared, wake });
+  const builder = buildImage({ ...shared, storeDirectory: '/nonexistent', wake });
   const as = (name: string, more: Record<string, string> = {}) => ({
     headers: { authorization: `Bearer ${name}`, 'content-type': 'application/json', ...more },
   });

@@ -7,6 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readJsonObject } from '#lib/api/body.ts';
 import { ListQuery } from '#lib/api/build-list.ts';
+import { parseByteRange } from '#lib/api/byte-range.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import { packageOf, parseDpkgFailure } from '#lib/apt/dpkg-failure.ts';
@@ -580,6 +581,7 @@ const parsers: readonly Growing[] = [
   { name: 'schedules', run: parseCron, frames: [['', ' * * * *']] },
   { name: 'durations', run: parseGoDuration, frames: [['1s', '']] },
   { name: 'header fields', run: (text) => endToEnd(['Connection', text, text, text]) },
+  { name: 'ranges', run: (text) => parseByteRange(text, 100), frames: [['bytes=', '-']] },
   { name: 'routes', run: findRoute, frames: [['/function/', '']] },
   {
     name: 'requests',

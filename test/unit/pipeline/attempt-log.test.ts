@@ -18,30 +18,35 @@ test.after.each(() => rm(root, { recursive: true, force: true }));
 
 const build = {
   buildId: '0f3c2d1e-7a58-4c7b-9a3b-6a5f0f1e2d3c',
+  attempt: 1,
   ticketId: 'T-77',
   series: 'noble',
   imageType: 'cloud' as const,
 };
 
-function open(options: { stopping?: AbortSignal; store?: Store; warnings?: string[] } = {}) {
+function open(options: { stopping?: AbortSignal; store?: Store; warnings?: string[]; live?: string[] } = {}) {
   const { stopping = new AbortController().signal, store = createFileStore(join(root, 'store')) } = options;
   return openAttemptLog(build, stopping, {
     workDirectory: join(root, 'work'),
     maximumLogBytes: 1024 ** 2,
     storeFor: () => store,
     secrets: ['canary-secret', 'abc'],
+    live: { add: (line) => options.live?.push(line), close: async (isEnd) => void options.live?.push(`end: ${isEnd}`) },
     log: createLog({ write: (line) => options.warnings?.push(line) }),
   });
 }
 
 test('the log of an attempt has the time and step of each line, no secret of the worker, and leaves nothing else', async () => {
+  const live: string[] = [];
   {
-    await using log = await open();
+    await using log = await open({ live });
     log.add('started', null);
     log.add('the key is canary-secret, and abc is a word', 'install');
     const kept = await log.keep();
     assert.equal([kept?.role, kept?.name, kept?.media_type], ['log', 'noble-T-77-0f3c2d1e.log.gz', 'application/gzip']);
     const lines = gunzipSync(await readFile(fileURLToPath(kept?.location ?? ''))).toString();
+    assert.is(`${live.slice(0, -1).join('\n')}\n`, lines, 'the live log has the same bytes');
+    assert.is(live.at(-1), 'end: true');
     assert.equal(
       lines.replaceAll(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/gm, 'TIME'),
       'TIME - started\nTIME install the key is [secret], and abc is a word\n',

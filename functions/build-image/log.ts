@@ -1,0 +1,156 @@
+import { Readable } from 'node:stream';
+import { z } from 'zod';
+import { type ByteRange, parseByteRange } from '#lib/api/byte-range.ts';
+import type { Call } from '#lib/api/call.ts';
+import { isTerminal } from '#lib/api/event.ts';
+import { parseQuery } from '#lib/api/query.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import type { Broker } from '#lib/queue/broker.ts';
+import type { BuildView } from '#lib/queue/build.ts';
+import type { LogCopy } from '#lib/queue/log-copy.ts';
+import type { FunctionContext, FunctionEvent } from '../../template/node24-ts/function.ts';
+import { liveEvents, storedEvents } from './log-events.ts';
+import { openStoredLog } from './stored-log.ts';
+
+/** `GET /{build_id}/log`: the log of a build, while it runs and afterwards, as text or as server-sent events. */
+
+export interface LogDependencies {
+  readonly broker: Pick<Broker, 'ledger' | 'logs'>;
+  /** Folder of the file store, which may be on another machine. */
+  readonly storeDirectory: string;
+}
+
+/** Answers calls for logs, a bounded number of streams at a time. */
+export type AnswerLog = (
+  build: BuildView,
+  event: FunctionEvent,
+  context: Pick<FunctionContext, 'disconnected'>,
+  call: Call,
+) => Promise<unknown>;
+
+/** Most streams of events at a time; a template has 1000 connections for all calls. */
+const maximumStreams = 500;
+/** Time after which a caller who takes nothing is cut off. */
+const idleMs = 60_000;
+
+const yes = z.enum(['', '1', 'true']).transform(() => true);
+const no = z.enum(['0', 'false']).transform(() => false);
+const LogQuery = z.strictObject({ follow: z.union([yes, no]).optional() });
+
+export function createAnswerLog({ broker, storeDirectory }: LogDependencies): AnswerLog {
+  let streams = 0;
+
+  /** What follows as events; throws `worker.busy` where there are as many streams as this function has at a time. */
+  const stream = (call: Call, events: AsyncGenerator<string, void>): Readable => {
+    if (streams >= maximumStreams) {
+      const detail = `${streams} logs are being followed, as many as this function takes at a time`;
+      throw new ImageBuilderError('worker.busy', detail, { retryAfterSeconds: 5 });
+    }
+    streams += 1;
+    call.headers({ 'content-type': 'text/event-stream' });
+    const source = cutWhenIdle(events);
+    source.once('close', () => {
+      streams -= 1;
+    });
+    return source;
+  };
+
+  return async (build, event, { disconnected }, call) => {
+    const { follow = event.headers.accept?.includes('text/event-stream') ?? false } = parseQuery(LogQuery, event.query);
+    const { buildId, startedAt, finishedAt } = build;
+    const artifact = isTerminal(build.state) ? build.event.artifacts?.find(({ role }) => role === 'log') : undefined;
+    const stored = artifact === undefined ? null : await openStoredLog(storeDirectory, buildId, artifact);
+    if (follow) {
+      const at = lastEventId(event);
+      // Who has followed the build goes on where they were: its log in the store begins with the last attempt.
+      if (stored === null || (at > 0 && build.attempt > 1)) {
+        return stream(call, liveEvents(broker, { buildId, at, gone: disconnected }));
+      }
+      const from = Math.min(at, stored.size);
+      return stream(call, storedEvents(stored.read({ from, to: stored.size }), build, from));
+    }
+    if (stored !== null) return sendText(event, call, stored.size, true, (range) => Readable.from(stored.read(range)));
+    const elsewhere = artifact?.download_url ?? artifact?.location ?? '';
+    if (/^https?:/.test(elsewhere)) {
+      call.status(307);
+      call.headers({ location: elsewhere, 'cache-control': 'no-store' });
+      return undefined;
+    }
+    if (startedAt === null) return sendText(event, call, 0, false, () => Readable.from([]));
+    const copy = await broker.logs.open({ buildId, startedAt, finishedAt });
+    const read = (range: ByteRange) => Readable.from(partsOf(copy, range));
+    try {
+      const text = sendText(event, call, copy.size, finishedAt !== null, read, copy.isWhole);
+      return text.once('close', () => copy[Symbol.dispose]());
+    } catch (error) {
+      copy[Symbol.dispose]();
+      throw error;
+    }
+  };
+}
+
+/**
+ * A text of `size` bytes, or the part of it that the call asks for. `isEnded` is false where the text may still grow.
+ */
+function sendText(
+  { headers }: FunctionEvent,
+  call: Call,
+  size: number,
+  isEnded: boolean,
+  read: (range: ByteRange) => Readable,
+  mayBeParted = true,
+): Readable {
+  const whole = { from: 0, to: size };
+  // Without an ETag, no If-Range holds.
+  const wanted = mayBeParted && headers['if-range'] === undefined ? parseByteRange(headers.range, size) : null;
+  if (wanted === 'outside') {
+    call.headers({ 'content-range': `bytes */${size}` });
+    throw new ImageBuilderError('request.range', `the log has ${size} bytes${isEnded ? '' : ' so far'}`);
+  }
+  const { from, to } = wanted ?? whole;
+  call.headers({
+    'content-type': 'text/plain; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...(mayBeParted ? { 'accept-ranges': 'bytes', 'content-length': String(to - from) } : {}),
+  });
+  if (wanted !== null) {
+    call.status(206);
+    call.headers({ 'content-range': `bytes ${from}-${to - 1}/${isEnded ? size : '*'}` });
+  }
+  return read({ from, to });
+}
+
+async function* partsOf(copy: LogCopy, { from, to }: ByteRange): AsyncGenerator<Buffer, void> {
+  for (let at = from; at < to; ) {
+    const part = await copy.read(at);
+    if (part === null) throw new Error('the log of a build was given up while it was being read');
+    if (part.from > at) yield Buffer.from(`(${part.from - at} bytes are missing here)\n`);
+    const text = part.text.subarray(0, to - part.from);
+    yield text;
+    at = part.from + text.length;
+  }
+}
+
+function lastEventId({ headers }: FunctionEvent): number {
+  const id = headers['last-event-id'] ?? '';
+  return /^[0-9]{1,15}$/.test(id) ? Number(id) : 0;
+}
+
+/** The events as a stream that ends where nothing is taken for a minute although something is there. */
+function cutWhenIdle(events: AsyncIterable<string>): Readable {
+  let taken = 0;
+  let takenBefore = -1;
+  const counted = async function* () {
+    for await (const event of events) {
+      yield event;
+      taken += 1;
+    }
+  };
+  const source = Readable.from(counted());
+  const timer = setInterval(() => {
+    if (source.readableLength > 0 && taken === takenBefore) source.destroy();
+    takenBefore = taken;
+  }, idleMs).unref();
+  return source.once('close', () => clearInterval(timer));
+}

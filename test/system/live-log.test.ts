@@ -1,0 +1,269 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exampleRequest } from '#lib/api/examples.ts';
+import { createLog } from '#lib/log.ts';
+import { openAttemptLog } from '#lib/pipeline/attempt-log.ts';
+import type { BuildReporter } from '#lib/pipeline/reporter.ts';
+import { type Broker, openBroker } from '#lib/queue/broker.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
+import type { AttemptOptions } from '#lib/worker/attempt.ts';
+import { createWorker } from '#lib/worker/worker.ts';
+import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
+import { startWatched, type WatchedFunction } from '../../lab/servers/watchdog.ts';
+
+/** The log of a build while it runs and afterwards: the real function behind the stand-in for the watchdog, and RabbitMQ. */
+
+interface Context {
+  rabbitmq: RabbitMq;
+  broker: Broker;
+  pod: WatchedFunction;
+  url: string;
+  directory: string;
+}
+
+const test = suite<Context>('live-log');
+const log = createLog({ level: 'error', write: () => {} });
+
+test.before(async (context) => {
+  context.directory = await mkdtemp(join(tmpdir(), 'imagebuilder-live-log-'));
+  context.rabbitmq = await startRabbitMq();
+  context.broker = await openBroker({
+    ...{
+      amqpUrl: context.rabbitmq.url,
+      leaseMs: 90_000,
+      eventRetentionSeconds: 3_600,
+      eventRetentionBytes: 50_000_000,
+      log,
+    },
+  });
+  context.pod = await startWatched({
+    handler: join(import.meta.dirname, '../../functions/build-image/handler.ts'),
+    env: {
+      IMAGEBUILDER_AMQP_URL: context.rabbitmq.url,
+      IMAGEBUILDER_STORE_DIRECTORY: join(context.directory, 'store'),
+      ...{ healthcheck_interval: '100ms', exec_timeout: '30s', write_timeout: '60s' },
+    },
+  });
+  context.url = `http://127.0.0.1:${context.pod.address.port}`;
+  while ((await fetch(`${context.url}/_/health`).catch(() => null))?.status !== 200) await pause(20);
+});
+test.after(async ({ rabbitmq, broker, pod, directory }) => {
+  await pod[Symbol.asyncDispose]();
+  await broker[Symbol.asyncDispose]();
+  await rabbitmq[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true });
+});
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function submit(url: string): Promise<string> {
+  const request = {
+    ...exampleRequest,
+    ticket_id: randomUUID(),
+    debconf_selections: [],
+    progress_trigger: `p.${randomUUID()}`,
+  };
+  const response = await fetch(`${url}/`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(request),
+  });
+  assert.is(response.status, 202);
+  return ((await response.json()) as { build_id: string }).build_id;
+}
+
+/** Takes the build as a worker that does as `runBuild`. */
+async function work(
+  { broker, directory }: Context,
+  runBuild: AttemptOptions['runBuild'],
+  stopping = new AbortController().signal,
+) {
+  const worker = createWorker({
+    ...{
+      name: `worker-${randomUUID()}`,
+      broker,
+      runBuild,
+      getJson: async () => ({}),
+      deliveries: { add() {} },
+      wake() {},
+      log,
+    },
+    discard: async () => {},
+    openLog: (build, stop) =>
+      openAttemptLog(build, stop, {
+        ...{ workDirectory: join(directory, 'work'), maximumLogBytes: 1024 ** 2, secrets: ['canary-secret'], log },
+        storeFor: () => createFileStore(join(directory, 'store')),
+        live: broker.writeLog({ ...build, maximumBytes: 1024 ** 2 }),
+      }),
+    settings: {
+      ...{ heartbeatMs: 1_000, leaseMs: 90_000, maximumAttempts: 3, buildTimeoutMs: 60_000 },
+      ...{ cancelPollMs: 60_000, callbackTimeoutMs: 1_000 },
+    },
+  });
+  await worker.takeBuilds({ stopping, deadline: Date.now() + 3_600_000 });
+}
+
+/** A build that this test drives: its reporter as soon as it runs, and its end. */
+function driven(context: Context) {
+  const begun = Promise.withResolvers<BuildReporter>();
+  const end = Promise.withResolvers<never>();
+  const stopping = new AbortController();
+  const working = work(
+    context,
+    async (_build, { reporter, signal }) => {
+      begun.resolve(reporter);
+      signal.addEventListener('abort', () => end.reject(signal.reason));
+      return await end.promise;
+    },
+    stopping.signal,
+  );
+  return {
+    reporter: begun.promise,
+    fail: (why: string) => end.reject(new Error(why)),
+    stop: () => stopping.abort(),
+    working,
+  };
+}
+
+interface Event {
+  readonly id: number;
+  readonly event: string;
+  readonly data: string;
+}
+
+/** Reads events until one of them fits, or the stream ends; the ones so far. */
+async function follow(url: string, id: string, until: (event: Event) => boolean, lastId?: number): Promise<Event[]> {
+  const headers = { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': String(lastId) }) };
+  const response = await fetch(`${url}/${id}/log?follow`, { headers });
+  assert.equal([response.status, response.headers.get('content-type')], [200, 'text/event-stream']);
+  const events: Event[] = [];
+  let rest = '';
+  for await (const chunk of (response.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream())) {
+    rest += chunk;
+    const blocks = rest.split('\n\n');
+    rest = blocks.pop() ?? '';
+    for (const block of blocks) {
+      const field = (name: string) =>
+        block
+          .split('\n')
+          .find((line) => line.startsWith(`${name}: `))
+          ?.slice(name.length + 2);
+      if (field('data') === undefined) continue;
+      const event = { id: Number(field('id')), event: field('event') ?? 'message', data: field('data') ?? '' };
+      events.push(event);
+      if (until(event)) return events;
+    }
+  }
+  return events;
+}
+
+const text = (events: readonly Event[]) =>
+  events
+    .filter(({ event }) => event === 'message')
+    .map(({ data }) => `${data}\n`)
+    .join('');
+const isEnd = ({ event }: Event) => event === 'end';
+
+test('the log of a build that waits is empty, and of one that runs it is everything so far', async (context) => {
+  const { url } = context;
+  const id = await submit(url);
+  const queued = await fetch(`${url}/${id}/log`);
+  assert.equal([queued.status, await queued.text()], [200, '']);
+  const follower = follow(url, id, isEnd);
+  const build = driven(context);
+  const reporter = await build.reporter;
+  reporter.begin('fetch', 'Fetching');
+  reporter.log('✓ <b>canary-secret</b>');
+  const first = await follow(url, id, ({ data }) => data.includes('✓'));
+  const whole = await fetch(`${url}/${id}/log`);
+  assert.is(whole.headers.get('content-type'), 'text/plain; charset=utf-8');
+  const soFar = await whole.text();
+  assert.is(soFar.replaceAll(/^\S+Z/gm, 'TIME'), 'TIME fetch Fetching\nTIME fetch ✓ <b>[secret]</b>\n');
+  assert.is(text(first), soFar);
+  const size = Buffer.byteLength(soFar);
+  assert.is(first.at(-1)?.id, size);
+  const ranges: [string, number, string | null][] = [
+    [`bytes=0-${size - 1}`, 206, `bytes 0-${size - 1}/*`],
+    ['bytes=-5', 206, `bytes ${size - 5}-${size - 1}/*`],
+    [`bytes=${size}-`, 416, `bytes */${size}`],
+    ['bytes=0-1,4-5', 200, null],
+    ['lines=0-1', 200, null],
+  ];
+  for (const [range, status, contentRange] of ranges) {
+    const part = await fetch(`${url}/${id}/log`, { headers: { range } });
+    assert.equal([part.status, part.headers.get('content-range')], [status, contentRange], range);
+    await part.arrayBuffer();
+  }
+  reporter.log('second');
+  await follow(url, id, ({ data }) => data.endsWith('second'));
+  const more = await fetch(`${url}/${id}/log`, { headers: { range: `bytes=${size}-` } });
+  assert.match(await more.text(), /^\S+Z fetch second\n$/);
+  // Who comes again gets what they have not had, once.
+  const again = follow(url, id, isEnd, size);
+  const many = Array.from({ length: 200 }, () => follow(url, id, isEnd));
+  reporter.log('third');
+  build.fail('as asked for');
+  await build.working;
+  const all = await follower;
+  assert.match(text(all), /fetch third\n\S+Z fetch failed: .*\n$/);
+  assert.equal(JSON.parse(all.at(-1)?.data ?? ''), { build_id: id, state: 'failed' });
+  assert.is(text(await again), text(all).slice(soFar.length));
+  for (const events of await Promise.all(many)) assert.equal(events, all);
+  // From the store now.
+  const stored = await fetch(`${url}/${id}/log`);
+  assert.is(await stored.text(), text(all));
+  assert.is(Number(stored.headers.get('content-length')), all.at(-1)?.id);
+  const part = await fetch(`${url}/${id}/log`, { headers: { range: 'bytes=2-9' } });
+  assert.equal(
+    [part.status, part.headers.get('content-range'), await part.text()],
+    [206, `bytes 2-9/${all.at(-1)?.id}`, text(all).slice(2, 10)],
+  );
+  assert.equal(await follow(url, id, isEnd), all);
+  assert.equal(await follow(url, id, isEnd, size), all.slice(2));
+});
+
+test('the log goes on with the next attempt, and after RabbitMQ was away', async (context) => {
+  const { url, rabbitmq } = context;
+  const id = await submit(url);
+  const follower = follow(url, id, isEnd);
+  const first = driven(context);
+  (await first.reporter).begin('fetch', 'of the first worker');
+  await follow(url, id, ({ data }) => data.includes('first worker'));
+  first.stop();
+  await first.working;
+  const second = driven(context);
+  const reporter = await second.reporter;
+  reporter.begin('fetch', 'of the second worker');
+  const seen = await follow(url, id, ({ data }) => data.includes('second worker'));
+  await rabbitmq.restart({ kill: true });
+  reporter.log('after the restart');
+  await follow(url, id, ({ data }) => data.includes('restart'), seen.at(-1)?.id);
+  second.fail('as asked for');
+  await second.working;
+  const all = await follower;
+  const lines = text(all)
+    .replaceAll(/^\S+Z /gm, '')
+    .split('\n')
+    .slice(0, 4);
+  assert.equal(lines, [
+    'fetch of the first worker',
+    '- attempt 2 begins',
+    'fetch of the second worker',
+    'fetch after the restart',
+  ]);
+  assert.equal(await follow(url, id, isEnd, seen.at(-1)?.id), all.slice(seen.length), 'also after the end');
+});
+
+test('a build that is not there has no log, and a query that is not known is refused', async ({ url }) => {
+  assert.is((await fetch(`${url}/${randomUUID()}/log`)).status, 404);
+  assert.is((await fetch(`${url}/nonsense/log`)).status, 404);
+  const id = await submit(url);
+  assert.is((await fetch(`${url}/${id}/log?follows`)).status, 400);
+  assert.is((await fetch(`${url}/${id}/log`, { method: 'POST' })).status, 405);
+});
+
+test.run();
