@@ -39,7 +39,7 @@ async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> 
   const { accelerator } = await buildTools.chooseGuest();
   tell({ type: 'ready', accelerator });
   return async ({ imageUrl, series }) => {
-    const build = { buildId: randomUUID(), request: benchRequest(imageUrl, series) };
+    const build = { buildId: randomUUID(), caller: null, request: benchRequest(imageUrl, series) };
     const watch = new Stopwatch();
     const context = { signal: new AbortController().signal, log, reporter: stepTimer(watch) };
     const { image } = await runBuild(build, buildTools, context);

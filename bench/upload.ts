@@ -104,7 +104,13 @@ function finished(
   checksums: ImageArtifact['checksums'],
 ): readonly [Artifacts, Origin] {
   const file = { name: 'bench.qcow2', mediaType: 'application/octet-stream', path, sizeBytes, checksums };
-  const about = { buildId: randomUUID(), ticketId: 'bench', series: 'bench', baseImageSha256: checksums.sha256 };
+  const about = {
+    buildId: randomUUID(),
+    ticketId: 'bench',
+    series: 'bench',
+    caller: null,
+    baseImageSha256: checksums.sha256,
+  };
   const system = { architecture: 'amd64', distribution: 'bench', distributionVersion: '0' };
   return [[{ ...file, role: 'image', format: 'qcow2' }], { ...about, ...system }];
 }

@@ -71,7 +71,7 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   const visitor = createVisitor(until, options);
   const context = { signal: interrupt.signal, reporter: consoleReporter(), log, visitor };
   try {
-    const { image } = await runBuild({ buildId: randomUUID(), request }, buildTools, context);
+    const { image } = await runBuild({ buildId: randomUUID(), request, caller: null }, buildTools, context);
     process.stdout.write(
       options.json ? `${JSON.stringify(image)}\n` : `${['The image is built', ...describeImage(image)].join('\n')}\n`,
     );

@@ -74,7 +74,7 @@ export const errorTable = {
   'proxy.refused': row('service', 502, false, 'The proxy of this network refuses the request'),
   'egress.refused': row('request', 422, false, 'An address is refused by the egress rules'),
   'broker.unreachable': row('service', 503, true, 'RabbitMQ cannot be reached'),
-  'store.failed': row('service', 502, true, 'The data store did not take the image'),
+  'store.failed': row('service', 502, true, 'The data store failed'),
   'store.refused': row('service', 502, false, 'The data store refuses the request'),
   'guest.unavailable': row('service', 500, false, 'This machine cannot open images'),
   'guest.failed': row('service', 500, true, 'Work inside the image failed'),

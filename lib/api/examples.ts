@@ -1,6 +1,7 @@
 import { exampleAttempts } from './attempt.ts';
 import type { BuildPage } from './build-list.ts';
 import { exampleSteps } from './event.ts';
+import { exampleStoredBuild, type ImagePage } from './image-list.ts';
 import { exampleKept } from './kept-request.ts';
 import type { BuildRequestInput } from './request.ts';
 import { type Accepted, type BuildStatus, type CancelAccepted, exampleBuild, type Status } from './status.ts';
@@ -69,3 +70,5 @@ export const exampleStatus: Status = {
 };
 
 export const examplePage: BuildPage = { builds: [exampleBuild], next_cursor: null };
+
+export const exampleImagePage: ImagePage = { images: [exampleStoredBuild], next_cursor: null };

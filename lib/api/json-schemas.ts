@@ -3,6 +3,7 @@ import { ArtifactReport } from './artifact-report.ts';
 import { AttemptReport } from './attempt.ts';
 import { BuildPage } from './build-list.ts';
 import { BuildErrorReport, BuildEvent, GuestReport, StepTimes } from './event.ts';
+import { ImagePage, StoredBuildReport } from './image-list.ts';
 import { BaseImageReport, ImageResult } from './image-result.ts';
 import { KeptRequest } from './kept-request.ts';
 import { Problem } from './problem.ts';
@@ -17,6 +18,7 @@ export type Json = { readonly [key: string]: unknown };
 const sent = {
   ...{ Accepted, BaseImageReport, BuildErrorReport, BuildEvent, BuildPage, BuildStatus, CancelAccepted, GuestReport },
   ...{ ArtifactReport, AttemptReport, ImageResult, KeptRequest, Problem, Status, StepTimes },
+  ...{ ImagePage, StoredBuildReport },
 };
 export type SentName = keyof typeof sent;
 

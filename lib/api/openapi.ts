@@ -5,12 +5,14 @@ import { exampleEvents } from './example-events.ts';
 import {
   exampleAccepted,
   exampleCancelAccepted,
+  exampleImagePage,
   examplePage,
   exampleRequest,
   exampleRetried,
   exampleStatus,
   exampleWholeBuild,
 } from './examples.ts';
+import { defaultImagePage, exampleStoredBuild, largestImagePage } from './image-list.ts';
 import { type Json, reference, requestSchema, sentSchemas } from './json-schemas.ts';
 import { exampleBuild } from './status.ts';
 
@@ -41,6 +43,7 @@ export function openApiDocument(options: OpenApiOptions): Json {
       '/api/v1/build_image/{build_id}': buildPath(''),
       '/api/v1/build_image/{build_id}/retry': retryPath(''),
       '/api/v1/build_image/{build_id}/log': logPath(''),
+      ...imagePaths('/api/v1/images/', ''),
       '/api/v1/imagebuilder/status': statusPath('getStatus'),
       '/api/v1/openapi.json': documentPath('getOpenApi', 'This document.'),
       '/api/v1/asyncapi.json': documentPath('getAsyncApi', 'Events and callbacks, as an AsyncAPI 3.0 document.'),
@@ -48,6 +51,7 @@ export function openApiDocument(options: OpenApiOptions): Json {
       '/function/build-image/{build_id}': buildPath('ByFunction'),
       '/function/build-image/{build_id}/retry': retryPath('ByFunction'),
       '/function/build-image/{build_id}/log': logPath('ByFunction'),
+      ...imagePaths('/function/images/', 'ByFunction'),
       '/function/status': statusPath('getStatusByFunction'),
       '/function/status/openapi.json': documentPath('getOpenApiByFunction', 'This document.'),
       '/function/status/asyncapi.json': documentPath(
@@ -178,21 +182,22 @@ function submitPath(operationId: string): Json {
   };
 }
 
+const queryParameter = (name: string, description: string, example: unknown, schema: Json) => ({
+  ...{ name, in: 'query', description, example, schema },
+});
+
 function listOperation(operationId: string): Json {
-  const parameter = (name: string, description: string, example: unknown, schema: Json) => ({
-    ...{ name, in: 'query', description, example, schema },
-  });
   const limit = { type: 'integer', minimum: 1, maximum: largestPage, default: defaultPage };
   const cursor = Cursor.encode([exampleBuild.queued_at, exampleBuild.build_id]);
   return {
     operationId,
     summary: 'The builds that the caller may see, page by page, the newest submission first.',
     parameters: [
-      parameter('limit', 'Most builds of the page; builds with many packages make a page smaller.', 20, limit),
-      parameter('cursor', '`next_cursor` of the page before.', cursor, { type: 'string' }),
-      parameter('state', 'Only builds in this state.', 'failed', { type: 'string', enum: BuildState.options }),
-      parameter('ticket_id', 'Only builds of this ticket.', exampleBuild.ticket_id, { type: 'string' }),
-      parameter('series', 'Only builds of this series.', exampleBuild.series, { type: 'string' }),
+      queryParameter('limit', 'Most builds of the page; builds with many packages make a page smaller.', 20, limit),
+      queryParameter('cursor', '`next_cursor` of the page before.', cursor, { type: 'string' }),
+      queryParameter('state', 'Only builds in this state.', 'failed', { type: 'string', enum: BuildState.options }),
+      queryParameter('ticket_id', 'Only builds of this ticket.', exampleBuild.ticket_id, { type: 'string' }),
+      queryParameter('series', 'Only builds of this series.', exampleBuild.series, { type: 'string' }),
     ],
     responses: {
       '200': { description: 'The page.', content: json('BuildPage', examplePage) },
@@ -305,6 +310,54 @@ function buildPath(suffix: string): Json {
         '404': problem('No such build is known, or it is another caller’s.'),
         '409': problem('The build has already ended.'),
         ...commonErrors,
+      },
+    },
+  };
+}
+
+/** The paths of what the store has; their function asks RabbitMQ only before it deletes. */
+function imagePaths(root: string, suffix: string): Json {
+  const common = { ...commonErrors, '502': problem('The store fails, or refuses the request.') };
+  const notFound = problem('The store has nothing of such a build, or the build is another caller’s.');
+  const cursor = Cursor.encode([exampleStoredBuild.stored_at, exampleStoredBuild.build_id]);
+  const limit = { type: 'integer', minimum: 1, maximum: largestImagePage, default: defaultImagePage };
+  return {
+    [root]: {
+      get: {
+        operationId: `listImages${suffix}`,
+        summary: 'The images in the store that the caller may see, and builds with other files only; the newest first.',
+        parameters: [
+          queryParameter('limit', 'Most entries of the page.', 20, limit),
+          queryParameter('cursor', '`next_cursor` of the page before.', cursor, { type: 'string' }),
+        ],
+        responses: {
+          '200': { description: 'The page.', content: json('ImagePage', exampleImagePage) },
+          '400': problem('The query has faults.'),
+          ...common,
+        },
+      },
+    },
+    [`${root}{build_id}`]: {
+      parameters: [buildId],
+      get: {
+        operationId: `getImage${suffix}`,
+        summary: 'Everything that the store has of one build.',
+        responses: {
+          '200': { description: 'The build.', content: json('StoredBuildReport', exampleStoredBuild) },
+          '404': notFound,
+          ...common,
+        },
+      },
+      delete: {
+        operationId: `deleteImage${suffix}`,
+        summary: 'Delete the image of a build, and the files beside it and the log too.',
+        responses: {
+          '204': { description: 'All of it is deleted.' },
+          '403': problem('The token is for reading only.'),
+          '404': notFound,
+          '409': problem('The build has not ended yet.'),
+          ...common,
+        },
       },
     },
   };

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { BuildPage } from '../api/build-list.ts';
+import { ImagePage, StoredBuildReport } from '../api/image-list.ts';
 import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
@@ -20,6 +21,12 @@ export interface Client {
   list(query: Readonly<Record<string, string | undefined>>): Promise<BuildPage>;
   /** Asks for the build to be cancelled; it ends a little later. */
   cancel(buildId: string): Promise<void>;
+  /** One page of what the store has, the newest first. The query is that of the API. */
+  images(query: Readonly<Record<string, string | undefined>>): Promise<ImagePage>;
+  /** Everything that the store has of one build. */
+  image(buildId: string): Promise<StoredBuildReport>;
+  /** Deletes that. */
+  deleteImage(buildId: string): Promise<void>;
 }
 
 export interface StatusFilter {
@@ -42,6 +49,8 @@ export interface ClientOptions {
 }
 
 const requestTimeoutMs = 30_000;
+/** The function waits for the store. */
+const storeTimeoutMs = 70_000;
 /** Far larger than a status of all builds. */
 const maximumAnswerBytes = 64 * 1024 * 1024;
 
@@ -56,13 +65,18 @@ export function createClient(options: ClientOptions): Client {
   const limits = { connectTimeoutMs: requestTimeoutMs, stallTimeoutMs: requestTimeoutMs };
   const connections = createConnections({ ...limits, userAgent: `imagebuilder/${version}` });
 
-  async function call(method: NonNullable<HttpRequest['method']>, path: string, json?: unknown) {
+  async function call(
+    method: NonNullable<HttpRequest['method']>,
+    path: string,
+    totalTimeoutMs = requestTimeoutMs,
+    json?: unknown,
+  ) {
     const headers = {
       ...(json === undefined ? {} : { 'content-type': 'application/json' }),
       ...(token === undefined ? {} : { authorization: `Bearer ${token.text}` }),
     };
     const body = json === undefined ? '' : JSON.stringify(json);
-    const request = { method, headers, body, signal, totalTimeoutMs: requestTimeoutMs };
+    const request = { method, headers, body, signal, totalTimeoutMs };
     try {
       using response = await connections.send(`${base}${path}`, request);
       const answer = await readText(response, maximumAnswerBytes);
@@ -75,7 +89,7 @@ export function createClient(options: ClientOptions): Client {
 
   return {
     async submit(request) {
-      const response = await call('POST', '/api/v1/build_image/', request);
+      const response = await call('POST', '/api/v1/build_image/', requestTimeoutMs, request);
       return { accepted: read(Accepted, base, response), created: response.status === 202 };
     },
     async retry(buildId) {
@@ -90,14 +104,28 @@ export function createClient(options: ClientOptions): Client {
       return read(Status, base, await call('GET', `/api/v1/imagebuilder/status${search}`));
     },
     async list(query) {
-      const search = new URLSearchParams();
-      for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
-      return read(BuildPage, base, await call('GET', `/api/v1/build_image/?${search}`));
+      return read(BuildPage, base, await call('GET', `/api/v1/build_image/?${searchOf(query)}`));
     },
     async cancel(buildId) {
       await call('DELETE', `/api/v1/build_image/${encodeURIComponent(buildId)}`);
     },
+    async images(query) {
+      return read(ImagePage, base, await call('GET', `/api/v1/images/?${searchOf(query)}`, storeTimeoutMs));
+    },
+    async image(buildId) {
+      const path = `/api/v1/images/${encodeURIComponent(buildId)}`;
+      return read(StoredBuildReport, base, await call('GET', path, storeTimeoutMs));
+    },
+    async deleteImage(buildId) {
+      await call('DELETE', `/api/v1/images/${encodeURIComponent(buildId)}`, storeTimeoutMs);
+    },
   };
+}
+
+function searchOf(query: Readonly<Record<string, string | undefined>>): URLSearchParams {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
+  return search;
 }
 
 function read<Schema extends z.ZodType>(schema: Schema, base: string, response: TextResponse): z.output<Schema> {

@@ -9,7 +9,7 @@ import { readTokensFile } from './tokens-file.ts';
 /** Every secret, once. Secrets are files in the secrets directory, each optional, and never environment variables. */
 
 /** The functions of stack.yml. The command `imagebuilder` reads all secrets. */
-export type FunctionName = 'status' | 'build-image' | 'build-worker';
+export type FunctionName = 'status' | 'build-image' | 'images' | 'build-worker';
 
 interface SecretFile {
   readonly file: string;
@@ -23,7 +23,8 @@ interface SecretFile {
   readonly hidden: (text: string) => readonly string[];
 }
 
-const everyFunction = ['status', 'build-image', 'build-worker'] as const;
+const everyFunction = ['status', 'build-image', 'images', 'build-worker'] as const;
+const storeFunctions = ['images', 'build-worker'] as const;
 const whole = (text: string) => [text];
 
 export const secretFiles = {
@@ -54,14 +55,14 @@ export const secretFiles = {
   },
   token: {
     file: 'imagebuilder-token',
-    readers: ['status', 'build-image'],
+    readers: ['status', 'build-image', 'images'],
     meaning:
       'A token that may do everything. With this secret, every call must carry `Authorization: Bearer` with a token.',
     hidden: whole,
   },
   tokens: {
     file: 'imagebuilder-tokens',
-    readers: ['status', 'build-image'],
+    readers: ['status', 'build-image', 'images'],
     meaning:
       'Callers with tokens of their own, their roles and limits, as YAML or JSON ([docs/deploying.md](docs/deploying.md#callers)). With this secret, every call must carry a token.',
     hidden: (text) => readTokensFile(text).plainTokens,
@@ -83,31 +84,31 @@ export const secretFiles = {
   },
   proxyCredentials: {
     file: 'proxy-credentials',
-    readers: ['build-worker'],
+    readers: storeFunctions,
     meaning: 'User and password for the proxies whose URL has none, as `user:password`.',
     hidden: (text) => [text, text.slice(text.indexOf(':') + 1)],
   },
   openstackClouds: {
     file: 'openstack-clouds',
-    readers: ['build-worker'],
+    readers: storeFunctions,
     meaning: 'A whole clouds.yaml, passwords included; OS_CLOUD names the cloud where the file has several.',
     hidden: passwordsOfClouds,
   },
   openstackPassword: {
     file: 'openstack-password',
-    readers: ['build-worker'],
+    readers: storeFunctions,
     meaning: 'The password of OS_USERNAME.',
     hidden: whole,
   },
   openstackApplicationCredentialSecret: {
     file: 'openstack-application-credential-secret',
-    readers: ['build-worker'],
+    readers: storeFunctions,
     meaning: 'The secret of OS_APPLICATION_CREDENTIAL_ID.',
     hidden: whole,
   },
   swiftTemporaryUrlKey: {
     file: 'swift-temporary-url-key',
-    readers: ['build-worker'],
+    readers: storeFunctions,
     meaning: 'Key with which download URLs of images in Swift are signed.',
     key: true,
     hidden: whole,

@@ -21,6 +21,7 @@ export const omissibleProperties = [
   'ticket_id',
   'imagebuilder_series',
   'imagebuilder_base_sha256',
+  'imagebuilder_caller',
 ] as const;
 
 /** Stores of finished images. */

@@ -34,6 +34,8 @@ export interface LoggedBuild {
   readonly attempt: number;
   readonly ticketId: string | number;
   readonly series: string;
+  /** Name of the caller who has submitted it; null where it is not known. */
+  readonly caller: string | null;
   readonly imageType: ImageType;
 }
 
@@ -59,7 +61,7 @@ export async function openAttemptLog(
   stopping: AbortSignal,
   options: AttemptLogOptions,
 ): Promise<AttemptLog> {
-  const { buildId, attempt, ticketId, series, imageType } = build;
+  const { buildId, attempt, ticketId, series, caller, imageType } = build;
   const { live, log } = options;
   const secrets = options.secrets.filter(({ length }) => length >= leastSecretCharacters);
   const work = await openWorkDirectory(options.workDirectory, buildId);
@@ -73,7 +75,7 @@ export async function openAttemptLog(
     const path = await file.finish();
     const name = `${baseName(series, ticketId, buildId)}.log.gz`;
     const content = { name, path, mediaType: 'application/gzip', ...(await hashFile(path, { signal })) };
-    return await target.keepLog({ role: 'log', ...content }, { buildId, ticketId, series }, { signal });
+    return await target.keepLog({ role: 'log', ...content }, { buildId, ticketId, series, caller }, { signal });
   }
 
   function add(line: string, step: BuildStep | null): void {

@@ -31,6 +31,8 @@ import { openWorkDirectory } from './work-directory.ts';
 export interface Build {
   readonly buildId: string;
   readonly request: BuildRequest;
+  /** Name of the caller who has submitted it; null where it is not known. */
+  readonly caller: string | null;
 }
 
 /**
@@ -207,7 +209,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       await space.claim(space.plan.beforeUpload(bytes));
       const { architecture, distribution, distributionVersion } = image.facts;
       const system = { architecture, distribution, distributionVersion };
-      const origin = { buildId, ticketId: request.ticket_id, series, baseImageSha256: base.sha256, ...system };
+      const named = { buildId, ticketId: request.ticket_id, series, caller: build.caller };
+      const origin = { ...named, baseImageSha256: base.sha256, ...system };
       const places = await store.put(artifacts, origin, { signal, onProgress });
       tools.observer?.stored(store.kind, bytes);
       return places;

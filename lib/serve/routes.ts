@@ -12,6 +12,7 @@ export type Route =
 const api: readonly { readonly pattern: RegExp; readonly name: string; readonly path: (rest: string) => string }[] = [
   { pattern: /^\/api\/v1\/imagebuilder\/status(\/.*)?$/, name: 'status', path: (rest) => rest },
   { pattern: /^\/api\/v1\/build_image(\/.*)?$/, name: 'build-image', path: (rest) => rest },
+  { pattern: /^\/api\/v1\/images(\/.*)?$/, name: 'images', path: (rest) => rest },
   { pattern: /^(?:\/api\/v1)?(\/(?:open|async)api\.json)$/, name: 'status', path: (rest) => rest },
 ];
 

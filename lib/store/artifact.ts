@@ -30,6 +30,8 @@ export interface LogOrigin {
   readonly buildId: string;
   readonly ticketId: string | number;
   readonly series: string;
+  /** Name of the caller who has submitted the build; null where it is not known. */
+  readonly caller: string | null;
 }
 
 /** The build that artifacts are from. */
@@ -57,6 +59,21 @@ export type StoredOther = ArtifactReport;
 
 /** All artifacts of a build in the store: the image first, the others in the order of their names. */
 export type StoredArtifacts = readonly [StoredImage, ...StoredOther[]];
+
+/** Everything that the store has of a build: its image, or what there is without one. */
+export interface StoredBuild {
+  readonly buildId: string;
+  /** Null, as the next two, where an older version has stored it. */
+  readonly ticketId: string | null;
+  readonly series: string | null;
+  readonly caller: string | null;
+  /** The moment (ISO 8601) from which the image was there; without an image, that of the newest file. */
+  readonly storedAt: string;
+  /** Null for a build without an image: it has failed, or its deletion was interrupted. */
+  readonly image: StoredImage | null;
+  /** In the order of their names; the log of the build is among them. */
+  readonly artifacts: readonly StoredOther[];
+}
 
 export type OnProgress = (currentBytes: number, totalBytes: number) => void;
 

@@ -6,8 +6,10 @@ import type {
   Origin,
   OtherArtifact,
   StoredArtifacts,
+  StoredBuild,
   StoredOther,
 } from './artifact.ts';
+import type { ListOptions, StoredPage } from './listing.ts';
 
 /** The place of finished artifacts. */
 export interface Store {
@@ -34,9 +36,19 @@ export interface Store {
   ): Promise<StoredOther | null>;
   /** The log that was kept of this build, else null. It is not among the artifacts of `find`. */
   findLog(buildId: string, options: { readonly signal: AbortSignal }): Promise<StoredOther | null>;
+  /**
+   * One page of the builds that have something here, the newest first. What others have put beside it is not listed.
+   * Takes time in proportion to the number of builds in the store, and memory for one page.
+   */
+  list(options: ListOptions): Promise<StoredPage>;
+  /** Everything of one build, its log included; null where there is nothing. */
+  describe(buildId: string, options: { readonly signal: AbortSignal }): Promise<StoredBuild | null>;
   /** Removes the leftovers of an unfinished `put` or `keepLog` of this build; does nothing when there are none. */
   discard(buildId: string): Promise<void>;
-  /** Removes everything of this build; does nothing when there is nothing. */
+  /**
+   * Removes everything of this build, and nothing of others that lies in the same place; does nothing when there is
+   * nothing. Where it fails in the middle, the rest is still described, and a repeat removes it.
+   */
   remove(buildId: string, options: { readonly signal: AbortSignal }): Promise<void>;
   /** Conditions of `put`, in the order in which it needs them. */
   readonly checks: readonly StoreCheck[];

@@ -59,6 +59,7 @@ async function tryFormat(store: Pick<Store, 'put' | 'remove'>, format: TrialForm
 const tinyOrigin: Omit<Origin, 'buildId'> = {
   ticketId: 'store-check',
   series: 'check',
+  caller: null,
   baseImageSha256: '0'.repeat(64),
   architecture: 'amd64',
   distribution: 'check',

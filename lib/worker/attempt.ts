@@ -21,7 +21,7 @@ export interface AttemptOptions extends WholeLogOptions {
   readonly name: string;
   readonly broker: Broker;
   readonly runBuild: (
-    build: { readonly buildId: string; readonly request: BuildRequest },
+    build: { readonly buildId: string; readonly request: BuildRequest; readonly caller: string | null },
     context: BuildContext,
   ) => Promise<BuildResult>;
   readonly getJson: CancelUrlOptions['getJson'];
@@ -129,7 +129,8 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
   try {
     signal.throwIfAborted();
     const request = parseBuildRequest(job.request);
-    const result = await options.runBuild({ buildId: job.build_id, request }, { signal, reporter, log });
+    const build = { buildId: job.build_id, request, caller: job.submission?.caller ?? null };
+    const result = await options.runBuild(build, { signal, reporter, log });
     return { do: 'finish', outcome: { state: 'completed', ...result }, bury: false };
   } catch (thrown) {
     // An error while a build is being ended is a consequence; the reason of the end is the cause.

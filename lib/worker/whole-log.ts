@@ -20,7 +20,7 @@ export async function openWholeLog(
 ): Promise<AttemptLog | null> {
   const { ticket_id: ticketId, base_image: base } = job.request;
   const build: LoggedBuild = {
-    ...{ buildId: job.build_id, attempt, ticketId },
+    ...{ buildId: job.build_id, attempt, ticketId, caller: job.submission?.caller ?? null },
     ...{ series: base.series, imageType: base.image_type },
   };
   try {

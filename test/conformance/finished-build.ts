@@ -42,7 +42,7 @@ export async function finishedBuild(
     beside.push({ ...(await write(`${base}.${role}`, Buffer.from(content))), role, mediaType: 'text/plain' });
   }
   const origin = {
-    ...{ buildId, ticketId, series: 'noble', baseImageSha256: 'ab'.repeat(32) },
+    ...{ buildId, ticketId, series: 'noble', caller: 'lander', baseImageSha256: 'ab'.repeat(32) },
     ...{ architecture: 'amd64', distribution: 'ubuntu', distributionVersion: '24.04' },
   };
   return { buildId, image, given: [[image, ...beside], origin] };
@@ -60,7 +60,7 @@ export async function finishedLog(
   const checksums = { sha256: digest('sha256'), sha512: digest('sha512') };
   const content = { name: `noble-T-77-${buildId.slice(0, 8)}.log.gz`, path, sizeBytes: text.length, checksums };
   const log: OtherArtifact = { ...content, role: 'log', mediaType: 'application/gzip' };
-  return { log, origin: { buildId, ticketId: 'T-77', series: 'noble' } };
+  return { log, origin: { buildId, ticketId: 'T-77', series: 'noble', caller: 'lander' } };
 }
 
 /** Calls `action` once, when so many bytes are sent; the socket's buffers hold a few MiB of them. */

@@ -12,6 +12,7 @@ import type { Store } from '#lib/store/store.ts';
 import { failure } from '../failure.ts';
 import { afterBytes, allText, finishedBuild, never, quiet } from './finished-build.ts';
 import { type Environment, storeInputs } from './store-inputs.ts';
+import { listConformance } from './store-list.ts';
 import { logConformance } from './store-log.ts';
 
 /** The promises of `Store`, shown for one implementation against the real thing. */
@@ -31,6 +32,8 @@ export interface StoreUnderTest {
   read(stored: StoredImage | StoredOther): Promise<Buffer>;
   /** Removes one file behind the store's back. */
   lose(stored: StoredOther): Promise<void>;
+  /** Puts things of others in the store's place, under the names of builds too, this one among them. */
+  putForeign(buildId: string): Promise<void>;
 }
 
 /** Adds the tests. `subject` gives the store once the file's `before` hooks have run. */
@@ -197,6 +200,7 @@ export function storeConformance(subject: () => StoreUnderTest): void {
   });
 
   logConformance(subject, connect);
+  listConformance(subject, connect);
 
   test('finding, discarding and removing what is not there does nothing', async () => {
     const before = await subject().everything();

@@ -210,7 +210,7 @@ test('a misspelt setting ends serve, each function and the commands of callers, 
     assert.equal([result.exitCode, result.stdout], [2, ''], args.join(' '));
     assert.match(result.stderr, message);
   }
-  for (const name of ['status', 'build-image', 'build-worker']) {
+  for (const name of ['status', 'build-image', 'images', 'build-worker']) {
     const handler = join(repository, 'functions', name, 'handler.ts');
     const { exitCode, lines } = await runFunction({ handler, env });
     assert.is(exitCode, 2, name);

@@ -120,7 +120,7 @@ export async function openGuestBuilds(
         chooseGuest: async () => chosen,
         storeFor: () => createFileStore(settings.storeDirectory),
       };
-      const { image, artifacts } = await runBuild({ buildId, request }, tools, { signal, reporter, log });
+      const { image, artifacts } = await runBuild({ caller: null, buildId, request }, tools, { signal, reporter, log });
       await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
       return { path: fileURLToPath(image.location), image, artifacts, events };
     },

@@ -1,9 +1,11 @@
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { buildSteps } from '#lib/api/event.ts';
+import { hashFile } from '#lib/image/digest.ts';
 import { startService } from './service.ts';
 
 /** The metrics of a running service, read by Prometheus' own tool. */
@@ -33,7 +35,7 @@ test('serve answers for all functions after a build, as promtool accepts it', as
   const text = await scrape();
   await execa('promtool', ['check', 'metrics'], { input: text });
   const up = text.match(/^imagebuilder_function_up\{function="[a-z-]+"\} 1$/gm) ?? [];
-  assert.is(up.length, 3);
+  assert.is(up.length, 4);
   assert.match(text, /^imagebuilder_broker_reachable\{function="status"\} 1$/m);
 });
 
@@ -82,6 +84,36 @@ test('the alert rules are rules, and they and the dashboard name metrics that th
     assert.ok(named.length >= 7, file);
     for (const name of named) assert.ok(there.has(name), `${name} of ${file} is there`);
   }
+});
+
+test('the command lists, shows, downloads and deletes what the build has stored', async () => {
+  const env = { PATH: process.env.PATH, IMAGEBUILDER_URL: service.url };
+  const images = async (...words: string[]) =>
+    await execa(process.execPath, [join(repository, 'bin/imagebuilder.ts'), 'images', ...words], {
+      ...{ env, extendEnv: false, reject: false },
+    });
+  const json = async (...words: string[]) => JSON.parse((await images(...words, '--json')).stdout);
+  const [stored, ...others] = (await json()).images;
+  assert.equal(others, []);
+  const { build_id: buildId, image, artifacts } = stored;
+  assert.match((await images()).stdout, `${buildId}  ${stored.ticket_id}`);
+  assert.equal(await json('show', buildId), stored);
+  assert.match((await images('show', buildId)).stdout, `sha256 ${image.checksums.sha256}`);
+  assert.is(stored.caller, 'anonymous');
+  assert.ok(artifacts.some(({ role }: { readonly role: string }) => role === 'log'));
+
+  const folder = await mkdtemp(join(tmpdir(), 'imagebuilder-downloads-'));
+  try {
+    const { stdout } = await images('download', buildId, '--to', folder);
+    const paths = [image, ...artifacts].map(({ name }) => join(folder, name));
+    assert.equal(stdout.split('\n'), paths);
+    assert.is((await hashFile(paths[0] ?? '')).checksums.sha256, image.checksums.sha256);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+  assert.is((await images('delete', buildId)).exitCode, 0);
+  assert.match((await images('delete', buildId)).stderr, 'the store has nothing of a build');
+  assert.is((await images()).stdout, 'No images.');
 });
 
 test.run();

@@ -56,6 +56,11 @@ export function storeInCloud(cloud: OpenStack, client: Client) {
       .map(({ password }): string => password)
       .concat('gAAAA'),
     lose: ({ id }) => client.container.remove(id, { signal: never }),
+    async putForeign(buildId) {
+      const names = [`${buildId}/notes`, `logs/${buildId}/notes`, 'notes', '0-notes'];
+      const body = { path: import.meta.filename, startByte: 0, bytes: 100 };
+      for (const name of names) await client.container.upload(name, body, {}, { signal: never });
+    },
     async read({ location }) {
       const { stdout } = await cloud.command(['token', 'issue', '-f', 'value', '-c', 'id']);
       const url = location.startsWith(cloud.glanceUrl) ? `${location}/file` : location;

@@ -48,6 +48,15 @@ storeConformance(() => {
   const { environment, ...rest } = storeInCloud(cloud, client);
   return {
     ...{ ...rest, environment: { ...environment, IMAGEBUILDER_STORE: 'glance' }, everything },
+    async putForeign(buildId) {
+      await rest.putForeign(buildId);
+      const sha256 = 'ab'.repeat(32);
+      // Nova gives the snapshot of a machine the properties of its image, and not the tags.
+      const properties = { imagebuilder_build_id: buildId, imagebuilder_size: '100', imagebuilder_sha256: sha256 };
+      const formats = { disk_format: 'raw', container_format: 'bare' };
+      const { id } = await client.glance.create({ name: 'snapshot', ...formats, ...properties }, quiet);
+      await client.glance.upload(id, { path: import.meta.filename, startByte: 0, bytes: 100 }, quiet);
+    },
     // Glance asks its administrator's rights of who makes an image public; its readers may make private ones.
     withoutRights: { IMAGEBUILDER_GLANCE_VISIBILITY: 'public' },
     ...{ imageBytes: large.bytes, middleBytes: middle },
@@ -116,6 +125,7 @@ test('an image with this build id that is empty, garbage or of another project i
     name: 'forged',
     disk_format: 'qcow2',
     container_format: 'bare',
+    tags: ['imagebuilder'],
     imagebuilder_build_id: build.buildId,
     imagebuilder_size: String(build.image.sizeBytes),
     imagebuilder_sha256: build.image.checksums.sha256,

@@ -1,39 +1,25 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, open, opendir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { z } from 'zod';
-import { ArtifactRole } from '../../api/artifact-report.ts';
-import { Checksums, ImageResult } from '../../api/image-result.ts';
 import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
 import { writeSparse } from '../../write-sparse.ts';
-import {
-  type Artifact,
-  type Artifacts,
-  type Origin,
-  type OtherArtifact,
-  type StoredArtifacts,
-  type StoredOther,
-  sumProgress,
-} from '../artifact.ts';
+import { type Artifacts, type Origin, type StoredArtifacts, type StoredOther, sumProgress } from '../artifact.ts';
+import { describeAll, isBuildId, listOf, mergeNewest, selectNewest } from '../listing.ts';
 import type { Store, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
-
-const File = z.object({ name: z.string(), size: z.int(), checksums: Checksums });
-
-/** Name of the file that describes the log of a build. */
-const logRecord = 'log.json';
-
-const OtherFile = File.extend({ role: ArtifactRole, media_type: z.string() });
-
-/** The content of `image.json`, beside an image. */
-const Record = File.extend({
-  format: ImageResult.shape.format,
-  /** The artifacts beside the image, where there are any. */
-  others: z.array(OtherFile).optional(),
-});
+import {
+  imageRecord,
+  isWhole,
+  logRecord,
+  readImageRecord,
+  readLogRecord,
+  readOrigin,
+  recordNames,
+  writtenAt,
+} from './records.ts';
 
 /**
  * The embedded store: a folder per build, `<directory>/<build id>/`, with the artifacts, `image.json` and `SHA256SUMS`.
@@ -48,26 +34,25 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     location: pathToFileURL(join(folder(buildId), name)).href,
     store: 'file' as const,
   });
+  const placed = <Other extends { readonly name: string }>(buildId: string, other: Other) => ({
+    ...{ ...other, id: `${buildId}/${other.name}` },
+    ...at(buildId, other.name),
+  });
   const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
 
   async function find(buildId: string): Promise<StoredArtifacts | null> {
     try {
-      const record = Record.parse(JSON.parse(await readFile(join(folder(buildId), 'image.json'), 'utf8')));
-      const { others = [], ...image } = record;
-      for (const { name, size } of [image, ...others]) {
-        if ((await stat(join(folder(buildId), name))).size !== size) return null;
-      }
-      return [
-        { ...image, id: buildId, ...at(buildId, image.name) },
-        ...others.map((other) => ({ ...other, id: `${buildId}/${other.name}`, ...at(buildId, other.name) })),
-      ];
+      const { others = [], build: _, ...image } = await readImageRecord(folder(buildId));
+      for (const file of [image, ...others]) if (!(await isWhole(folder(buildId), file))) return null;
+      return [{ ...image, id: buildId, ...at(buildId, image.name) }, ...others.map((other) => placed(buildId, other))];
     } catch (error) {
       if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
       return null;
     }
   }
 
-  async function put(artifacts: Artifacts, { buildId }: Origin, options: StorePutOptions): Promise<StoredArtifacts> {
+  async function put(artifacts: Artifacts, origin: Origin, options: StorePutOptions): Promise<StoredArtifacts> {
+    const { buildId } = origin;
     const present = await find(buildId);
     if (present !== null) return present;
     let target: string | undefined;
@@ -83,7 +68,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       }
       const sums = artifacts.map(({ name, checksums }) => `${checksums.sha256} *${name}\n`);
       await writeFile(join(target, 'SHA256SUMS'), sums.join(''));
-      await writeFile(join(target, 'image.json'), `${JSON.stringify(recordOf(artifacts), null, 2)}\n`);
+      await writeFile(join(target, recordNames.image), imageRecord(artifacts, origin));
       for (const name of await readdir(target)) await admitReaders(join(target, name), modes.file);
       await admitReaders(target, modes.folder);
       options.signal.throwIfAborted();
@@ -104,17 +89,18 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     return stored;
   }
 
-  const keepLog: Store['keepLog'] = async (log, { buildId }, options) => {
+  const keepLog: Store['keepLog'] = async (log, origin, options) => {
+    const { buildId } = origin;
     let incoming: string | undefined;
     try {
       await mkdir(directory, { recursive: true, mode: modes.folder });
       incoming = await mkdtemp(join(directory, incomingPrefix(buildId)));
       await move(log.path, join(incoming, log.name), { ...options, onProgress: () => {} });
-      await writeFile(join(incoming, logRecord), `${JSON.stringify(otherOf(log), null, 2)}\n`);
+      await writeFile(join(incoming, recordNames.log), logRecord(log, origin));
       options.signal.throwIfAborted();
       const made = await mkdir(folder(buildId), { recursive: true, mode: modes.folder });
       if (made !== undefined) await admitReaders(folder(buildId), modes.folder);
-      for (const name of [log.name, logRecord]) {
+      for (const name of [log.name, recordNames.log]) {
         await admitReaders(join(incoming, name), modes.file);
         await rename(join(incoming, name), join(folder(buildId), name));
       }
@@ -130,12 +116,60 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
 
   async function findLog(buildId: string): Promise<StoredOther | null> {
     try {
-      const record = OtherFile.parse(JSON.parse(await readFile(join(folder(buildId), logRecord), 'utf8')));
-      if ((await stat(join(folder(buildId), record.name))).size !== record.size) return null;
-      return { ...record, id: `${buildId}/${record.name}`, ...at(buildId, record.name) };
+      const { build: _, ...record } = await readLogRecord(folder(buildId));
+      return (await isWhole(folder(buildId), record)) ? placed(buildId, record) : null;
     } catch (error) {
       if (isNodeError(error) && error.code !== 'ENOENT') throw failed(error);
       return null;
+    }
+  }
+
+  const describe: Store['describe'] = async (buildId) => {
+    const place = folder(buildId);
+    try {
+      const origin = (await readOrigin(place, recordNames.image)) ?? (await readOrigin(place, recordNames.log));
+      if (origin === null) return null;
+      const { others = [], build: _, ...image } = await readImageRecord(place).catch(() => noImage);
+      const present: StoredOther[] = [];
+      for (const other of others) if (await isWhole(place, other)) present.push(placed(buildId, other));
+      const log = await findLog(buildId);
+      const artifacts = [...present, ...(log === null ? [] : [log])];
+      const hasImage = 'name' in image && (await isWhole(place, image));
+      return {
+        ...{ buildId, ...origin },
+        image: hasImage ? { ...image, id: buildId, ...at(buildId, image.name) } : null,
+        artifacts: artifacts.sort((one, other) => (one.name < other.name ? -1 : 1)),
+      };
+    } catch (error) {
+      throw failed(error);
+    }
+  };
+
+  const list: Store['list'] = async (options) => {
+    const selection = selectNewest(options);
+    for await (const buildId of buildIds()) {
+      options.signal.throwIfAborted();
+      const storedAt = await storedAtOf(buildId);
+      if (storedAt !== null) selection.add({ buildId, storedAt });
+    }
+    const { items, next } = mergeNewest([listOf(selection.selected())], options.limit);
+    const builds = await describeAll(items, ({ buildId }) => describe(buildId, options), options.signal);
+    return { builds, next };
+  };
+
+  /** Null for a folder that is not of this store. */
+  async function storedAtOf(buildId: string): Promise<string | null> {
+    const place = folder(buildId);
+    return (await writtenAt(place, recordNames.image)) ?? (await writtenAt(place, recordNames.log));
+  }
+
+  async function* buildIds(): AsyncGenerator<string, void> {
+    try {
+      for await (const entry of await opendir(directory)) {
+        if (entry.isDirectory() && isBuildId(entry.name)) yield entry.name;
+      }
+    } catch (error) {
+      if (!isNodeError(error) || error.code !== 'ENOENT') throw failed(error);
     }
   }
 
@@ -171,8 +205,14 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   }
 
   async function remove(buildId: string): Promise<void> {
-    await rm(folder(buildId), { recursive: true, force: true });
-    await discard(buildId);
+    try {
+      // By one rename, like the way in: nobody sees a part of it, and a repeat removes what is left of it.
+      const taken = join(directory, `${incomingPrefix(buildId)}${randomUUID()}`);
+      if ((await storedAtOf(buildId)) !== null) await renamed(folder(buildId), taken);
+      await discard(buildId);
+    } catch (error) {
+      throw failed(error);
+    }
   }
 
   return {
@@ -182,6 +222,8 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     put,
     keepLog,
     findLog,
+    list,
+    describe,
     discard,
     remove,
     checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2']) }],
@@ -198,19 +240,8 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   }
 }
 
-function recordOf([image, ...others]: Artifacts): z.input<typeof Record> {
-  const sorted = others.toSorted((one, other) => (one.name < other.name ? -1 : 1));
-  const records = sorted.map(otherOf);
-  return { ...fileOf(image), format: image.format, ...(records.length === 0 ? {} : { others: records }) };
-}
-
-function otherOf(other: OtherArtifact): z.input<typeof OtherFile> {
-  return { ...fileOf(other), role: other.role, media_type: other.mediaType };
-}
-
-function fileOf({ name, sizeBytes: size, checksums }: Artifact): z.input<typeof File> {
-  return { name, size, checksums };
-}
+/** The record of a build that has a log alone. */
+const noImage = { others: [], build: undefined };
 
 /** False where there is nothing to rename (any more). */
 async function renamed(from: string, to: string): Promise<boolean> {

@@ -3,7 +3,7 @@ import type { FilePart } from '../../http/file-part.ts';
 import type { RetryPolicy } from '../../http/retrying.ts';
 import { answerError, storeError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
-import { GlanceImage, GlanceImages, glanceRoot } from './image.ts';
+import { GlanceImage, GlanceImages, glanceRoot, ownTag } from './image.ts';
 
 /** The calls of Glance's API v2 that we use. */
 export interface Glance {
@@ -18,6 +18,8 @@ export interface Glance {
   get(id: string, options: CallOptions): Promise<GlanceImage | null>;
   /** The project's own images with this build id, whatever their state, oldest first. */
   list(buildId: string, options: CallOptions): Promise<GlanceImage[]>;
+  /** All active ones of Image Builder, page by page, the newest first; `until`: only those as old as that (ISO 8601). */
+  newest(until: string | null, options: CallOptions): AsyncGenerator<readonly GlanceImage[], void>;
   /**
    * Bytes that the project's quota leaves; null where there is none, or Glance does not report it (before API 2.16).
    */
@@ -47,6 +49,16 @@ export function createGlance(session: Session): Glance {
     return answer.status === 404 ? null : parse(GlanceImage, answer);
   }
 
+  async function* pages(query: Readonly<Record<string, string>>, { signal }: CallOptions) {
+    const owner = await session.projectId({ signal });
+    let next: string | undefined = `/images?${new URLSearchParams({ ...query, owner, tag: ownTag })}`;
+    while (next !== undefined) {
+      const page: z.infer<typeof GlanceImages> = parse(GlanceImages, await call('GET', next, { signal }));
+      yield page.images;
+      next = page.next?.replace(/^\/v2/, '');
+    }
+  }
+
   return {
     async create(image, { signal }) {
       return parse(GlanceImage, await call('POST', '/images', { json: image, signal }));
@@ -61,17 +73,14 @@ export function createGlance(session: Session): Glance {
       });
     },
     get,
-    async list(buildId, { signal }) {
-      const owner = await session.projectId({ signal });
-      const found: GlanceImage[] = [];
-      const query = new URLSearchParams({ imagebuilder_build_id: buildId, owner, sort: 'created_at:asc,id:asc' });
-      let next: string | undefined = `/images?${query}`;
-      while (next !== undefined) {
-        const page: z.infer<typeof GlanceImages> = parse(GlanceImages, await call('GET', next, { signal }));
-        found.push(...page.images);
-        next = page.next?.replace(/^\/v2/, '');
-      }
-      return found;
+    async list(buildId, options) {
+      const query = { imagebuilder_build_id: buildId, sort: 'created_at:asc,id:asc' };
+      return (await Array.fromAsync(pages(query, options))).flat();
+    },
+    newest(until, options) {
+      // Glance compares with fractions of a second, and shows and takes none.
+      const before = until === null ? {} : { created_at: `lte:${wholeSecondAfter(until)}` };
+      return pages({ ...before, status: 'active', sort: 'created_at:desc,id:desc', limit: '100' }, options);
     },
     async room({ signal }) {
       const answer = await call('GET', '/info/usage', { okStatuses: [403, 404], signal });
@@ -94,6 +103,11 @@ export function createGlance(session: Session): Glance {
       if (answer.status === 400 && (await get(id, options)) !== null) throw answerError('Glance', answer);
     },
   };
+}
+
+/** Of an ISO 8601 time, in UTC. */
+function wholeSecondAfter(time: string): string {
+  return new Date(Date.parse(time) + 1000).toISOString().replace(/\.[0-9]{3}Z$/, 'Z');
 }
 
 function parse<Schema extends z.ZodType>(schema: Schema, answer: { readonly text: string }): z.output<Schema> {

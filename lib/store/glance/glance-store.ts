@@ -1,11 +1,21 @@
 import { retrying } from '../../http/retrying.ts';
 import { UpstreamError } from '../../http/upstream-error.ts';
-import type { Artifacts, Origin, StoredArtifacts, StoredOther } from '../artifact.ts';
+import type { Artifacts, Origin, StoredArtifacts } from '../artifact.ts';
+import {
+  describeAll,
+  isBuildId,
+  type ListOptions,
+  listOf,
+  mergeNewest,
+  type Position,
+  type StoredPage,
+  selectNewest,
+} from '../listing.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store, StorePutOptions } from '../store.ts';
 import { openLogs } from '../swift/logs.ts';
-import type { StoredObject } from '../swift/objects.ts';
+import { isOther, storedBuild } from '../swift/stored-build.ts';
 import { describeRoom, tryStore } from '../trial.ts';
 import { createGlance } from './api.ts';
 import { faultOf, type GlanceImage, toStored } from './image.ts';
@@ -98,6 +108,51 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     throw storeError('the image was in Glance and has gone again', { transient: true });
   }
 
+  const describe: Store['describe'] = async (buildId, { signal }) => {
+    const withSwift = (await whyNothingBeside(session, signal)) === null;
+    const kept = withSwift ? await logs.look(buildId, { signal }) : [];
+    const images = (await glance.list(buildId, { signal })).filter(isWhole);
+    const [image] = images;
+    if (image === undefined) return storedBuild(buildId, null, [], kept);
+    const own = withSwift ? await beside.look(image.id, { signal }) : [];
+    const described = {
+      ...{ ticketId: image.ticket_id ?? null, series: image.imagebuilder_series ?? null },
+      ...{ caller: image.imagebuilder_caller ?? null, storedAt: createdAt(image) },
+      image: toStored(image, await session.endpoint('image', { signal })),
+    };
+    return storedBuild(buildId, described, own, kept);
+  };
+
+  async function list(options: ListOptions): Promise<StoredPage> {
+    const { signal, after, limit } = options;
+    const images = selectNewest(options);
+    for await (const page of glance.newest(after?.storedAt ?? null, { signal })) {
+      for (const image of page) {
+        const { imagebuilder_build_id: buildId } = image;
+        if (buildId !== undefined && isBuildId(buildId) && isWhole(image)) {
+          images.add({ buildId, storedAt: createdAt(image) });
+        }
+      }
+      const oldest = page.at(-1);
+      if (oldest !== undefined && images.isFull(createdAt(oldest))) break;
+    }
+    const selected = images.selected();
+    const withImage = new Set(selected.positions.map(({ buildId }) => buildId));
+    const others = selectNewest(options);
+    if ((await whyNothingBeside(session, signal)) === null) {
+      for await (const position of logs.positions({ signal })) {
+        if (!withImage.has(position.buildId)) others.add(position);
+      }
+    }
+    const { items, next } = mergeNewest([listOf(selected), listOf(others.selected())], limit);
+    const describeOne = async ({ buildId }: Position, either: AbortSignal) => {
+      const build = await describe(buildId, { signal: either });
+      // The image of this log is on another page.
+      return build?.image !== null && !withImage.has(buildId) ? null : build;
+    };
+    return { builds: await describeAll(items, describeOne, signal), next };
+  }
+
   async function remove(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
     for (const image of await glance.list(buildId, { signal })) await removeImage(image, glance, beside, signal);
     if ((await whyNothingBeside(session, signal)) === null) await logs.remove(buildId, { signal });
@@ -117,6 +172,8 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     async findLog(buildId, { signal }) {
       return (await whyNothingBeside(session, signal)) === null ? await logs.find(buildId, { signal }) : null;
     },
+    list,
+    describe,
     async discard(buildId) {
       const signal = AbortSignal.timeout(discardMs);
       for (const image of await glance.list(buildId, { signal })) {
@@ -138,8 +195,6 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   };
 }
 
-const isOther = (object: StoredObject): object is StoredOther => object.role !== 'image';
-
 /** The place of artifacts beside images, in words. A cloud without one keeps images all the same. */
 async function describeBeside(session: Session, signal: AbortSignal): Promise<string> {
   const reason = await whyNothingBeside(session, signal);
@@ -158,6 +213,8 @@ async function whyNothingBeside(session: Session, signal: AbortSignal): Promise<
     return error.message;
   }
 }
+
+const createdAt = (image: GlanceImage) => new Date(image.created_at).toISOString();
 
 /** Whether the image has the size and digests that were recorded on it before it was uploaded. */
 function isWhole(image: GlanceImage): boolean {

@@ -26,6 +26,10 @@ export const GlanceImage = z.object({
   imagebuilder_size: z.coerce.number().int().optional().catch(undefined),
   imagebuilder_sha256: hex(64).optional().catch(undefined),
   imagebuilder_sha512: hex(128).optional().catch(undefined),
+  imagebuilder_build_id: z.string().optional().catch(undefined),
+  ticket_id: z.string().optional().catch(undefined),
+  imagebuilder_series: z.string().optional().catch(undefined),
+  imagebuilder_caller: z.string().optional().catch(undefined),
   /** Number of artifacts beside the image; missing where there are none. */
   imagebuilder_others: z.coerce.number().int().positive().optional().catch(undefined),
 });
@@ -33,6 +37,9 @@ export type GlanceImage = z.infer<typeof GlanceImage>;
 
 /** An answer to GET /v2/images; `next` is a path. */
 export const GlanceImages = z.object({ images: z.array(GlanceImage), next: z.string().optional() });
+
+/** Marks the images of Image Builder. Images that clouds make of machines have their properties, and not their tags. */
+export const ownTag = 'imagebuilder';
 
 const formats: Readonly<Record<string, ImageResult['format']>> = { qcow2: 'qcow2', raw: 'raw', iso: 'iso' };
 
@@ -81,6 +88,7 @@ export function describingProperties(
     ticket_id: String(origin.ticketId),
     imagebuilder_series: origin.series,
     imagebuilder_base_sha256: origin.baseImageSha256,
+    ...(origin.caller === null ? {} : { imagebuilder_caller: origin.caller }),
   };
   return { ...Object.fromEntries(Object.entries(own).filter(([name]) => !omitted.includes(name))), ...properties };
 }
@@ -101,7 +109,7 @@ export function newImage(image: ImageArtifact, traits: ImageTraits) {
     disk_format: image.format,
     container_format: 'bare',
     visibility: traits.visibility,
-    tags: [...new Set(['imagebuilder', ...traits.tags])],
+    tags: [...new Set([ownTag, ...traits.tags])],
     min_disk: traits.minimumDiskGiB,
     min_ram: traits.minimumMemoryMiB,
     protected: traits.protected,

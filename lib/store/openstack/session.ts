@@ -1,9 +1,11 @@
 import { orAborted } from '../../async.ts';
+import { safeUrl } from '../../errors.ts';
 import type { FilePart } from '../../http/file-part.ts';
+import type { HttpResponse } from '../../http/response.ts';
 import { type RetryPolicy, retrying } from '../../http/retrying.ts';
 import { type Endpoint, findEndpoint } from './catalogue.ts';
 import type { OpenStackConfiguration } from './configuration.ts';
-import { type Answer, answerError } from './error.ts';
+import { type Answer, answerError, storeError } from './error.ts';
 import { authenticate, type Token } from './identity.ts';
 import { type ServiceType, serviceNames } from './services.ts';
 import type { Transport } from './transport.ts';
@@ -22,6 +24,15 @@ export interface Session {
    * nor among `okStatuses`.
    */
   send(service: ServiceType, call: Call): Promise<Answer>;
+  /**
+   * GETs a URL of the service, one attempt, and resolves at the head of the answer, whatever its status. Throws
+   * `store.refused` for a URL of another server, which must not get the token.
+   */
+  open(
+    service: ServiceType,
+    url: string,
+    options: CallOptions & { readonly headers: Readonly<Record<string, string>> },
+  ): Promise<HttpResponse>;
   /** PUTs a part of a file, one attempt. Throws UpstreamError for any status but 200 to 299. */
   upload(service: ServiceType, call: Omit<Call, 'method' | 'body'> & { readonly body: FilePart }): Promise<Answer>;
 }
@@ -107,6 +118,17 @@ export function createSession({ configuration, transport, retry }: SessionOption
     endpoint: async (service, options) => endpointOf(service, await patientToken(options)),
     send: (service, call) =>
       retrying(() => sendOnce(service, call), { signal: call.signal, policy: call.retry ?? retry }),
+    async open(service, url, { headers, signal }) {
+      const used = await patientToken({ signal });
+      const server = serviceNames[service];
+      const endpoint = endpointOf(service, used).url;
+      if (!URL.canParse(url) || new URL(url).origin !== new URL(endpoint).origin) {
+        throw storeError(`${safeUrl(url)} is not of this cloud, whose ${server} is at ${safeUrl(endpoint)}`, {
+          transient: false,
+        });
+      }
+      return await transport.open({ server, url, headers: { ...headers, 'x-auth-token': used.id }, signal });
+    },
     upload: (service, { body, ...call }) => sendOnce(service, { ...call, method: 'PUT' }, body),
   };
 }

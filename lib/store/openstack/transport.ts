@@ -1,5 +1,5 @@
 import { type ConnectionsOptions, createConnections, type HttpRequest } from '../../http/connections.ts';
-import { readText } from '../../http/response.ts';
+import { type HttpResponse, readText } from '../../http/response.ts';
 import { type Answer, exchangeError } from './error.ts';
 
 /**
@@ -13,6 +13,8 @@ export interface Transport {
    * the error of reading the file, or the signal's reason.
    */
   send(request: TransportRequest): Promise<Answer>;
+  /** Resolves at the head of the answer; otherwise as `send`. */
+  open(request: TransportRequest): Promise<HttpResponse>;
 }
 
 export interface TransportRequest extends Omit<HttpRequest, 'totalTimeoutMs'> {
@@ -35,6 +37,13 @@ export function createTransport(options: Omit<ConnectionsOptions, 'keepAlive' | 
       try {
         using response = await connections.send(url, { ...request, ...limit });
         return await readText(response, maximumAnswerBytes);
+      } catch (error) {
+        throw exchangeError(server, url, error);
+      }
+    },
+    async open({ server, url, ...request }) {
+      try {
+        return await connections.send(url, request);
       } catch (error) {
         throw exchangeError(server, url, error);
       }

@@ -12,6 +12,10 @@ export interface Container {
   url(name: string, options: CallOptions): Promise<string>;
   /** Objects whose names begin with `prefix`, in the order of their names; empty where there is no container. */
   list(prefix: string, options: CallOptions): Promise<ListedObject[]>;
+  /**
+   * The same, page by page, with the names after `after` and before `before`, and when each was put (ISO 8601 in UTC).
+   */
+  walk(range: ObjectRange, options: CallOptions): AsyncGenerator<readonly DatedObject[], void>;
   /** The head of an object; null where there is none, or where its first segment is missing. */
   look(name: string, options: CallOptions): Promise<ObjectHead | null>;
   /** One attempt. Resolves with the ETag, Swift's MD5 of the body. */
@@ -32,6 +36,8 @@ export interface Container {
   room(options: CallOptions): Promise<number | null>;
   /** The segments of a static large object. */
   getManifest(name: string, options: CallOptions): Promise<ListedObject[]>;
+  /** The same; empty for an object that is not there, or is none. */
+  findManifest(name: string, options: CallOptions): Promise<ListedObject[]>;
   /** Does nothing where there is none. Removes a manifest without its segments. */
   remove(name: string, options: CallOptions & Pick<Call, 'retry'>): Promise<void>;
 }
@@ -50,9 +56,19 @@ export interface ManifestEntry {
   readonly bytes: number;
 }
 
+export interface ObjectRange {
+  readonly prefix: string;
+  readonly after?: string;
+  readonly before?: string;
+}
+
 /** `hash` is the MD5 of its content, or of its manifest. */
 const ListedObject = z.object({ name: z.string(), bytes: z.int(), hash: z.string() });
 export type ListedObject = z.infer<typeof ListedObject>;
+
+/** Swift's time has no zone: it is UTC. */
+const DatedObject = ListedObject.extend({ last_modified: z.string() });
+export type DatedObject = z.infer<typeof DatedObject>;
 
 const pageLength = 1000;
 const contentType = 'application/octet-stream';
@@ -60,6 +76,29 @@ const contentType = 'application/octet-stream';
 export function openContainer(session: Session, container: string): Container {
   const path = (name: string) => `/${encodeURIComponent(container)}${name === '' ? '' : `/${encodeName(name)}`}`;
   const send = (call: Call) => session.send('object-store', call);
+
+  const manifestPath = (name: string) => `${path(name)}?multipart-manifest=get`;
+  function readManifest({ text }: { readonly text: string }): ListedObject[] {
+    const prefix = `/${container}/`;
+    return parse(z.array(ListedObject), text).map((entry) => ({
+      ...entry,
+      name: entry.name.startsWith(prefix) ? entry.name.slice(prefix.length) : entry.name,
+    }));
+  }
+
+  async function* walk({ prefix, after = '', before = '' }: ObjectRange, { signal }: CallOptions) {
+    for (let marker = after; ; ) {
+      const query = new URLSearchParams({ format: 'json', prefix, marker, limit: String(pageLength) });
+      if (before !== '') query.set('end_marker', before);
+      const answer = await send({ method: 'GET', path: `${path('')}?${query}`, okStatuses: [404], signal });
+      if (answer.status === 404) return;
+      const page = parse(z.array(DatedObject), answer.text);
+      const last = page.at(-1);
+      if (last === undefined) return;
+      yield page;
+      marker = last.name;
+    }
+  }
 
   return {
     async ensure(temporaryUrlKey, { signal }) {
@@ -76,18 +115,9 @@ export function openContainer(session: Session, container: string): Container {
     async url(name, options) {
       return (await session.endpoint('object-store', options)).url + path(name);
     },
-    async list(prefix, { signal }) {
-      const found: ListedObject[] = [];
-      for (let marker = ''; ; ) {
-        const query = new URLSearchParams({ format: 'json', prefix, marker, limit: String(pageLength) });
-        const answer = await send({ method: 'GET', path: `${path('')}?${query}`, okStatuses: [404], signal });
-        if (answer.status === 404) return found;
-        const page = parse(z.array(ListedObject), answer.text);
-        found.push(...page);
-        const last = page.at(-1);
-        if (last === undefined) return found;
-        marker = last.name;
-      }
+    walk,
+    async list(prefix, options) {
+      return (await Array.fromAsync(walk({ prefix }, options))).flat();
     },
     async look(name, { signal }) {
       // GET of one byte: Swift 2.30 ends its 404 and 503 to HEAD as if they had a body, which is not HTTP.
@@ -137,12 +167,11 @@ export function openContainer(session: Session, container: string): Container {
       return known.length === 0 ? null : Math.min(...known);
     },
     async getManifest(name, { signal }) {
-      const answer = await send({ method: 'GET', path: `${path(name)}?multipart-manifest=get`, signal });
-      const prefix = `/${container}/`;
-      return parse(z.array(ListedObject), answer.text).map((entry) => ({
-        ...entry,
-        name: entry.name.startsWith(prefix) ? entry.name.slice(prefix.length) : entry.name,
-      }));
+      return readManifest(await send({ method: 'GET', path: manifestPath(name), signal }));
+    },
+    async findManifest(name, { signal }) {
+      const answer = await send({ method: 'GET', path: manifestPath(name), okStatuses: [404], signal });
+      return answer.headers['x-static-large-object'] === undefined ? [] : readManifest(answer);
     },
     async remove(name, options) {
       await send({ method: 'DELETE', path: path(name), okStatuses: [404], ...options });

@@ -1,6 +1,7 @@
 import type { LogOrigin, OtherArtifact, StoredOther } from '../artifact.ts';
+import type { Position } from '../listing.ts';
 import type { CallOptions } from '../openstack/session.ts';
-import type { Objects, StoredObject } from './objects.ts';
+import type { FoundObject, Objects, StoredObject } from './objects.ts';
 
 /**
  * The logs of builds in Swift: each in a folder of its own, so that it belongs to no set of artifacts, and is there
@@ -10,11 +11,16 @@ export interface SwiftLogs {
   /** In place of an earlier one. */
   keep(log: OtherArtifact, origin: LogOrigin, options: CallOptions): Promise<StoredOther | null>;
   find(buildId: string, options: CallOptions): Promise<StoredOther | null>;
+  /** The log as `Objects.look` has it. */
+  look(buildId: string, options: CallOptions): Promise<FoundObject[]>;
+  /** The builds that have a log, in the order of their ids. */
+  positions(options: CallOptions): AsyncGenerator<Position, void>;
   discard(buildId: string, options: CallOptions): Promise<void>;
   remove(buildId: string, options: CallOptions): Promise<void>;
 }
 
-const folderOf = (buildId: string) => `logs/${buildId}`;
+const parent = 'logs/';
+const folderOf = (buildId: string) => `${parent}${buildId}`;
 
 export function openLogs(objects: Objects): SwiftLogs {
   return {
@@ -26,6 +32,8 @@ export function openLogs(objects: Objects): SwiftLogs {
     async find(buildId, options) {
       return onlyLog((await objects.find(folderOf(buildId), options)) ?? []);
     },
+    look: (buildId, options) => objects.look(folderOf(buildId), options),
+    positions: (options) => objects.folders(parent, options),
     discard: (buildId, options) => objects.discard(folderOf(buildId), options),
     remove: (buildId, options) => objects.remove(folderOf(buildId), options),
   };

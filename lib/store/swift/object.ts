@@ -36,6 +36,7 @@ export function headersOf(artifact: Artifact, origin: Origin | LogOrigin, artifa
     sha512: artifact.checksums.sha512,
     ...(artifact.role === 'image' ? { format: artifact.format } : {}),
     series: origin.series,
+    ...(origin.caller === null ? {} : { caller: origin.caller }),
     ...('architecture' in origin ? systemOf(origin) : {}),
   };
   const metadata = Object.entries(values).map(([name, value]) => [
@@ -63,6 +64,10 @@ const Metadata = z
     sha256: Checksums.shape.sha256,
     sha512: Checksums.shape.sha512,
     artifacts: z.coerce.number().int().positive().default(1),
+    'build-id': z.string(),
+    'ticket-id': z.string().nullable().default(null),
+    series: z.string().nullable().default(null),
+    caller: z.string().nullable().default(null),
   })
   .and(
     z.union([
@@ -78,9 +83,25 @@ export function fromHeaders(headers: IncomingHttpHeaders) {
   );
   const result = Metadata.safeParse(Object.fromEntries(values));
   if (!result.success) return null;
-  const { sha256, sha512, artifacts, ...object } = result.data;
+  const {
+    sha256,
+    sha512,
+    artifacts,
+    'build-id': buildId,
+    'ticket-id': ticketId,
+    series,
+    caller,
+    ...object
+  } = result.data;
   const file = { ...object, checksums: { sha256, sha512 }, media_type: headers['content-type'] ?? '' };
-  return { file, artifacts };
+  return { file, artifacts, origin: { buildId, ticketId, series, caller }, storedAt: storedAt(headers) };
+}
+
+/** The moment when the object was put, as a listing has it; `Last-Modified` has seconds only. */
+function storedAt(headers: IncomingHttpHeaders): string {
+  const seconds = Number(headers['x-timestamp']);
+  const time = new Date(Number.isFinite(seconds) ? Math.floor(seconds * 1000) : (headers['last-modified'] ?? 0));
+  return (Number.isNaN(time.getTime()) ? new Date(0) : time).toISOString();
 }
 
 /** A value that was cut off within an escape stays encoded. */

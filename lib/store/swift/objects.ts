@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { RetryPolicy } from '../../http/retrying.ts';
 import type { Log } from '../../log.ts';
-import type { Artifact, LogOrigin, Origin, StoredImage, StoredOther } from '../artifact.ts';
+import type { Artifact, LogOrigin, Origin, StoredBuild, StoredImage, StoredOther } from '../artifact.ts';
+import { isBuildId, type Position } from '../listing.ts';
 import { storeError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
 import type { StorePutOptions } from '../store.ts';
@@ -29,12 +30,27 @@ export interface Objects {
   ): Promise<StoredObject[]>;
   /** Removes everything that belongs to no whole set of objects. */
   discard(folder: string, options: CallOptions): Promise<void>;
+  /** Removes all objects of the folder that Image Builder has put there. */
   remove(folder: string, options: CallOptions): Promise<void>;
+  /** The whole objects of the folder, whether or not all are there, in the order of their names. */
+  look(folder: string, options: CallOptions): Promise<FoundObject[]>;
+  /**
+   * The folders that are named after builds, below `parent` (empty, or with a slash at its end), in the order of their
+   * names, each with the moment when its newest object was put.
+   */
+  folders(parent: string, options: CallOptions): AsyncGenerator<Position, void>;
   /** Makes the container where it is missing. Resolves with the bytes that quotas leave; null where there are none. */
   room(options: CallOptions): Promise<number | null>;
 }
 
 export type StoredObject = StoredOther | (StoredImage & { readonly role: 'image'; readonly media_type: string });
+
+/** An object, the build that it is of, and when it was put (ISO 8601). */
+export interface FoundObject {
+  readonly object: StoredObject;
+  readonly origin: Pick<StoredBuild, 'buildId' | 'ticketId' | 'series' | 'caller'>;
+  readonly storedAt: string;
+}
 
 export interface ObjectsOptions {
   readonly session: Session;
@@ -70,13 +86,19 @@ export function openObjects(options: ObjectsOptions): Objects {
 
   async function findNamed(names: readonly string[], signal: AbortSignal): Promise<StoredObject[] | null> {
     const set = await readSet(names, container, signal);
-    if (set === null) return null;
+    return set && (await placed(set, signal)).map(({ object }) => object);
+  }
+
+  async function placed(objects: readonly WholeObject[], signal: AbortSignal): Promise<FoundObject[]> {
     const limits = options.temporaryUrl === null ? null : await readLimits(session, { signal });
     const digest = limits && chooseDigest(limits.temporaryUrlDigests);
     return await Promise.all(
-      set.map(async ({ name, file }) => ({
-        ...{ ...file, id: name, store: 'swift' as const },
-        ...(await place(name, file.name, digest, signal)),
+      objects.map(async ({ name, file, origin, storedAt }) => ({
+        object: {
+          ...{ ...file, id: name, store: 'swift' as const },
+          ...(await place(name, file.name, digest, signal)),
+        },
+        ...{ origin, storedAt },
       })),
     );
   }
@@ -143,9 +165,33 @@ export function openObjects(options: ObjectsOptions): Objects {
     put,
     discard: async (folder, { signal }) => removeAll(await unfinished(folder, signal), container, signal),
     async remove(folder, { signal }) {
-      for (const prefix of [objectPrefix(folder), segmentPrefix(folder)]) {
-        await removeAll(await namesIn(prefix, signal), container, signal);
+      // Manifests before their segments: an object without segments would say no more whose it is.
+      const names = await namesIn(objectPrefix(folder), signal);
+      await inParallel(names, parallelCalls, signal, async (name, _index, either) => {
+        if (await isOurs(name, folder, container, either)) await container.remove(name, { signal: either });
+      });
+      await removeAll(await namesIn(segmentPrefix(folder), signal), container, signal);
+    },
+    async look(folder, { signal }) {
+      const set = await readAll(await namesIn(objectPrefix(folder), signal), container, signal);
+      return set.length === 0 ? [] : await placed(set, signal);
+    },
+    async *folders(parent, { signal }) {
+      // Names of builds begin with a hexadecimal digit.
+      const range = { prefix: parent, after: `${parent}/`, before: `${parent}g` };
+      let folder = '';
+      let newest = '';
+      for await (const page of container.walk(range, { signal })) {
+        for (const { name, last_modified } of page) {
+          const buildId = name.slice(parent.length).split('/', 1)[0] ?? '';
+          if (!isBuildId(buildId)) continue;
+          const storedAt = new Date(`${last_modified}Z`).toISOString();
+          if (folder !== buildId && folder !== '') yield { buildId: folder, storedAt: newest };
+          if (folder !== buildId || newest < storedAt) newest = storedAt;
+          folder = buildId;
+        }
       }
+      if (folder !== '') yield { buildId: folder, storedAt: newest };
     },
     async room({ signal }) {
       await ensure({ signal });
@@ -158,12 +204,26 @@ type WholeObject = NonNullable<Awaited<ReturnType<typeof readWhole>>>;
 
 /** The whole ones of these objects, where they are as many as each of them says; else null. */
 async function readSet(names: readonly string[], container: Container, signal: AbortSignal) {
-  const set: WholeObject[] = [];
+  const set = await readAll(names, container, signal);
+  return set.length > 0 && set.every(({ artifacts }) => artifacts === set.length) ? set : null;
+}
+
+/** The whole ones of these objects, in their order. */
+async function readAll(names: readonly string[], container: Container, signal: AbortSignal) {
+  const found: WholeObject[] = [];
   for (const name of names) {
     const whole = await readWhole(name, container, signal);
-    if (whole !== null) set.push(whole);
+    if (whole !== null) found.push(whole);
   }
-  return set.length > 0 && set.every(({ artifacts }) => artifacts === set.length) ? set : null;
+  return found;
+}
+
+/** Whether Image Builder has put the object: by its metadata, or by its segments where one of them is missing. */
+async function isOurs(name: string, folder: string, container: Container, signal: AbortSignal): Promise<boolean> {
+  const found = await container.look(name, { signal });
+  if (found !== null) return fromHeaders(found.headers) !== null;
+  const segments = await container.findManifest(name, { signal });
+  return segments.length > 0 && segments.every((segment) => segment.name.startsWith(segmentPrefix(folder)));
 }
 
 /**

@@ -1,10 +1,12 @@
-import type { StoredArtifacts, StoredOther } from '../artifact.ts';
+import type { StoredArtifacts } from '../artifact.ts';
+import { describeAll, listOf, mergeNewest, type Position, selectNewest } from '../listing.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store } from '../store.ts';
 import { describeRoom, tryStore } from '../trial.ts';
 import { openLogs } from './logs.ts';
 import type { Objects, StoredObject } from './objects.ts';
+import { imageOf, isOther, storedBuild } from './stored-build.ts';
 
 /** Time limit of the clean-up of a build that has failed. */
 const discardMs = 20_000;
@@ -18,6 +20,13 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
     throw storeError('Swift has other artifacts of this build, without an image', { transient: false });
   };
 
+  const describe: Store['describe'] = async (buildId, options) => {
+    const found = await objects.look(buildId, options);
+    // A folder with the id of an image in Glance has what belongs to that image.
+    const own = found.filter(({ origin }) => origin.buildId === buildId);
+    return storedBuild(buildId, null, own, await logs.look(buildId, options));
+  };
+
   return {
     kind: 'swift',
     directory: null,
@@ -28,12 +37,22 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
     put,
     keepLog: logs.keep,
     findLog: logs.find,
+    async list(options) {
+      const selection = selectNewest(options);
+      const images = objects.folders('', options);
+      for await (const position of joined(images, logs.positions(options))) selection.add(position);
+      const { items, next } = mergeNewest([listOf(selection.selected())], options.limit);
+      const builds = await describeAll(items, ({ buildId }, signal) => describe(buildId, { signal }), options.signal);
+      return { builds, next };
+    },
+    describe,
     async discard(buildId) {
       const signal = AbortSignal.timeout(discardMs);
       await objects.discard(buildId, { signal });
       await logs.discard(buildId, { signal });
     },
     async remove(buildId, { signal }) {
+      // The log comes last: it still says whose the build was.
       await objects.remove(buildId, { signal });
       await logs.remove(buildId, { signal });
     },
@@ -53,10 +72,24 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
   };
 }
 
+/** The positions of builds with an image, and of those with a log alone; both come in the order of their ids. */
+async function* joined(
+  images: AsyncGenerator<Position, void>,
+  logs: AsyncGenerator<Position, void>,
+): AsyncGenerator<Position, void> {
+  let log = await logs.next();
+  for await (const image of images) {
+    for (; !log.done && log.value.buildId <= image.buildId; log = await logs.next()) {
+      if (log.value.buildId < image.buildId) yield log.value;
+    }
+    yield image;
+  }
+  for (; !log.done; log = await logs.next()) yield log.value;
+}
+
 /** Null where no image is among the objects. */
 function imageFirst(objects: readonly StoredObject[]): StoredArtifacts | null {
   const image = objects.find((object) => object.role === 'image');
   if (image === undefined) return null;
-  const { role: _, media_type: __, ...stored } = image;
-  return [stored, ...objects.filter((object): object is StoredOther => object.role !== 'image')];
+  return [imageOf(image), ...objects.filter(isOther)];
 }

@@ -21,6 +21,7 @@ const build = {
   attempt: 1,
   ticketId: 'T-77',
   series: 'noble',
+  caller: 'lander',
   imageType: 'cloud' as const,
 };
 

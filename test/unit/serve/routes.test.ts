@@ -79,6 +79,9 @@ test('the list of functions has one URL', () => {
 test("URLs of the API lead to the functions' own paths", () => {
   assert.equal(findRoute('/api/v1/imagebuilder/status?x=1'), { kind: 'function', name: 'status', path: '/?x=1' });
   assert.equal(findRoute('/api/v1/build_image/ID'), { kind: 'function', name: 'build-image', path: '/ID' });
+  assert.equal(findRoute('/api/v1/images/ID'), { kind: 'function', name: 'images', path: '/ID' });
+  assert.equal(findRoute('/api/v1/images?limit=1'), { kind: 'function', name: 'images', path: '/?limit=1' });
+  assert.equal(findRoute('/api/v1/imagesque'), { kind: 'none' });
   assert.equal(findRoute('/api/v1/build_image//a%2F/..'), { kind: 'function', name: 'build-image', path: '//a%2F/..' });
   for (const path of ['/openapi.json', '/asyncapi.json']) {
     for (const target of [path, `/api/v1${path}`]) {

@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,6 +32,13 @@ storeConformance(() => ({
   everything: async () => (await readdir(store, { recursive: true })).sort(),
   read: ({ location }) => readFile(fileURLToPath(location)),
   lose: ({ location }) => rm(fileURLToPath(location)),
+  async putForeign(buildId) {
+    for (const folder of [buildId, 'notes']) {
+      await mkdir(join(store, folder));
+      await writeFile(join(store, folder, 'notes.txt'), 'of somebody else');
+    }
+    await writeFile(join(store, randomUUID()), 'a file that is named like a build');
+  },
 }));
 
 test('an image is beside its SHA256SUMS, and image.json names no others where there are none', async () => {
@@ -39,7 +47,10 @@ test('an image is beside its SHA256SUMS, and image.json names no others where th
   await createFileStore(join(root, 'store')).put(...build.given, quiet);
   const read = (file: string) => readFile(join(root, 'store', build.buildId, file), 'utf8');
   assert.is(await read('SHA256SUMS'), `${checksums.sha256} *${name}\n`);
-  assert.equal(JSON.parse(await read('image.json')), { name, size: 9, checksums, format: 'qcow2' });
+  assert.equal(JSON.parse(await read('image.json')), {
+    ...{ name, size: 9, checksums, format: 'qcow2' },
+    build: { ticket_id: 'T-77', series: 'noble', caller: 'lander' },
+  });
 });
 
 test('the holes of a raw image stay holes on another file system', async () => {

@@ -15,7 +15,7 @@ import { call, startFunction } from '../../../lab/servers/function.ts';
 /** stack.yml, and the functions run from the tree that faas-cli makes of it. */
 
 const StackFile = z.object({ functions: z.record(z.string(), z.object({ secrets: z.array(z.string()) })) });
-const names = ['status', 'build-image', 'build-worker'];
+const names = ['status', 'build-image', 'images', 'build-worker'];
 let directory: string;
 
 test.before(async () => {
@@ -25,7 +25,7 @@ test.after(async () => {
   await rm(directory, { recursive: true });
 });
 
-test('stack.yml has the three functions, all on the template of the repository', async () => {
+test('stack.yml has the four functions, all on the template of the repository', async () => {
   const { functions } = await readStackFile();
   assert.equal(Object.keys(functions), names);
   for (const { lang } of Object.values(functions)) {
@@ -101,7 +101,10 @@ test('without variables every setting has its default, but for what a pod that m
     },
   };
   for (const [name, { environment }] of Object.entries((await readStackFile()).functions)) {
-    assert.equal(loadConfig(environment), { ...defaults, ...(name === 'build-worker' ? podSettings : {}) });
+    const { storeDirectory } = podSettings.folders;
+    const storeSettings = { folders: { ...defaults.folders, storeDirectory } };
+    const others = name === 'build-worker' ? podSettings : name === 'images' ? storeSettings : {};
+    assert.equal(loadConfig(environment), { ...defaults, ...others }, name);
   }
 });
 

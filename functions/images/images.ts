@@ -1,0 +1,148 @@
+import { z } from 'zod';
+import { Cursor } from '#lib/api/build-list.ts';
+import { answerCall, type Call } from '#lib/api/call.ts';
+import { isTerminal } from '#lib/api/event.ts';
+import { ImageListQuery, type ImagePage, type StoredBuildReport } from '#lib/api/image-list.ts';
+import { parseQuery } from '#lib/api/query.ts';
+import { refuseMethod } from '#lib/api/respond.ts';
+import { type Callers, mayChange, maySee, seesAll } from '#lib/callers.ts';
+import { ImageBuilderError } from '#lib/errors.ts';
+import type { Log } from '#lib/log.ts';
+import type { LiveLedger } from '#lib/queue/live-ledger.ts';
+import { readyPatienceMs } from '#lib/queue/submit.ts';
+import type { StoredBuild } from '#lib/store/artifact.ts';
+import type { StoredBuilds } from '#lib/store/stored-builds.ts';
+import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+
+export interface ImagesDependencies {
+  readonly ledger: Pick<LiveLedger, 'get' | 'ready'>;
+  readonly log: Log;
+  readonly callers: Callers;
+  readonly stored: StoredBuilds;
+}
+
+/** Time limit of the work in the store, within that of the function. */
+const storeTimeoutMs = 20_000;
+/** Pages of the store that one call looks through for builds that its caller may see. */
+const maximumPages = 5;
+
+/** The function: lists what the store has, shows what it has of one build, and deletes that. */
+export function images(dependencies: ImagesDependencies): Handler {
+  const { log, callers } = dependencies;
+  return (event, context) => {
+    const { buildId, path } = readPath(event.path);
+    const about = buildId === undefined || !isUuid(buildId) ? {} : { build_id: buildId };
+    return answerCall({ callers, log, event, context, path, about }, async (call) => {
+      if (path === 'other') throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
+      if (buildId === undefined) {
+        if (event.method !== 'GET') refuseMethod(call, event.method, ['GET']);
+        return await list(dependencies, event, call);
+      }
+      if (event.method === 'GET') return await show(dependencies, buildId, call);
+      if (event.method === 'DELETE') return await remove(dependencies, buildId, call);
+      return refuseMethod(call, event.method, ['GET', 'DELETE']);
+    });
+  };
+}
+
+function readPath(written: string) {
+  const [buildId, ...more] = written.split('/').filter((part) => part !== '');
+  return { buildId, path: buildId === undefined ? '/' : more.length === 0 ? '/{build_id}' : 'other' };
+}
+
+export function pathOf(written: string): string {
+  return readPath(written).path;
+}
+
+async function list({ stored }: ImagesDependencies, event: FunctionEvent, call: Call): Promise<ImagePage> {
+  const { limit, cursor } = parseQuery(ImageListQuery, event.query);
+  let after = cursor === undefined ? null : { storedAt: cursor[0], buildId: cursor[1] };
+  let found: StoredBuild[] = [];
+  for (let page = 0; page < maximumPages && found.length === 0; page += 1) {
+    const { builds, next } = await inTime((signal) => stored.list({ after, limit, signal }));
+    found = builds.filter(({ caller }) => maySeeOf(call, caller));
+    after = next;
+    if (next === null) break;
+  }
+  return {
+    images: found.map(report),
+    next_cursor: after === null ? null : Cursor.encode([after.storedAt, after.buildId]),
+  };
+}
+
+async function show({ stored, ledger }: ImagesDependencies, id: string, call: Call): Promise<StoredBuildReport> {
+  const buildId = requireId(id);
+  const build = await inTime((signal) => stored.describe(buildId, { signal }));
+  if (build === null || !maySeeOf(call, build.caller ?? ownerIn(ledger, buildId))) throw notFound(id);
+  call.note({ ticket_id: build.ticketId ?? undefined });
+  return report(build);
+}
+
+async function remove({ stored, ledger }: ImagesDependencies, id: string, call: Call): Promise<undefined> {
+  if (!mayChange(call.caller)) {
+    throw new ImageBuilderError('request.forbidden', `${call.caller.name} may see images, and not delete them`);
+  }
+  const buildId = requireId(id);
+  // A build that is not known to have ended may be about to store its image.
+  await ledger.ready(readyPatienceMs);
+  const build = await inTime((signal) => stored.describe(buildId, { signal }));
+  if (!maySeeOf(call, build?.caller ?? ownerIn(ledger, buildId))) throw notFound(id);
+  const state = ledger.get(buildId)?.state;
+  if (state !== undefined && !isTerminal(state)) {
+    throw new ImageBuilderError(
+      'build.unfinished',
+      `the build ${buildId} is ${state}; its image can be deleted when it has ended: wait for that, or cancel it`,
+    );
+  }
+  // Also where nothing is found: a deletion that was interrupted may have left what no reader sees.
+  await inTime((signal) => stored.remove(buildId, { signal }));
+  if (build === null) throw notFound(id);
+  call.note({ ticket_id: build.ticketId ?? undefined });
+  call.status(204);
+  return undefined;
+}
+
+/** A build whose caller is not known is for those who see the builds of all. */
+function maySeeOf({ caller }: Call, owner: string | null): boolean {
+  return owner === null ? seesAll(caller) : maySee(caller, owner);
+}
+
+/** The caller of a build that an older version has stored, as long as its events are there; else null. */
+function ownerIn(ledger: ImagesDependencies['ledger'], buildId: string): string | null {
+  return ledger.get(buildId)?.caller ?? null;
+}
+
+function report(build: StoredBuild): StoredBuildReport {
+  const { buildId, ticketId, series, caller, storedAt, image, artifacts } = build;
+  return {
+    ...{ build_id: buildId, ticket_id: ticketId, series, caller, stored_at: storedAt },
+    ...{ image, artifacts: [...artifacts] },
+  };
+}
+
+async function inTime<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+  const reason = new ImageBuilderError(
+    'store.failed',
+    `the store did not answer within ${storeTimeoutMs / 1000} seconds`,
+  );
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(reason), storeTimeoutMs);
+  try {
+    return await work(late.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const isUuid = (text: string) => z.uuid().safeParse(text).success;
+
+/** The id as stores have it. Throws `build.not_found` for text that is none. */
+function requireId(text: string): string {
+  if (!isUuid(text)) throw notFound(text);
+  return text.toLowerCase();
+}
+
+function notFound(buildId: string): ImageBuilderError {
+  const shown = JSON.stringify(buildId.slice(0, 64));
+  return new ImageBuilderError('build.not_found', `the store has nothing of a build ${shown}`);
+}

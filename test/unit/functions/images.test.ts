@@ -1,0 +1,185 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type ImagePage, StoredBuildReport } from '#lib/api/image-list.ts';
+import { createCallers, digestToken, type Role } from '#lib/callers.ts';
+import { createLog } from '#lib/log.ts';
+import { createLedger } from '#lib/queue/ledger.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
+import { openStoredBuilds } from '#lib/store/stored-builds.ts';
+import { images } from '../../../functions/images/images.ts';
+import { finishedBuild, finishedLog, quiet } from '../../conformance/finished-build.ts';
+import { buildEvent } from '../queue/build-event.ts';
+
+/** The function over a real file store. */
+
+let root: string;
+test.before(async () => {
+  root = await mkdtemp(join(tmpdir(), 'images-'));
+});
+test.after(() => rm(root, { recursive: true, force: true }));
+
+const holder = (name: string, role: Role) => ({ name, role, limits: {}, tokenDigests: [digestToken(name)] });
+const callers = createCallers({
+  token: null,
+  tokenHolders: [
+    holder('lander', 'submit'),
+    holder('other', 'submit'),
+    holder('auditor', 'read'),
+    holder('admin', 'operate'),
+  ],
+});
+
+async function open() {
+  const folder = await mkdtemp(join(root, 'store-'));
+  const store = createFileStore(folder);
+  const ledger = createLedger({ forgetAfterSeconds: 86_400, historyBytes: 2 ** 20 });
+  const lines: string[] = [];
+  const handler = images({
+    ledger: { get: (buildId) => ledger.get(buildId), ready: async () => {} },
+    log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
+    callers,
+    stored: openStoredBuilds([store]),
+  });
+  const call = async (method: string, path: string, caller: string, query: Record<string, string> = {}) => {
+    let status = 200;
+    const context = {
+      status: (code: number) => {
+        status = code;
+      },
+      headers: () => {},
+    };
+    const headers = { authorization: `Bearer ${caller}` };
+    const event = { method, path, query, headers, body: undefined, rawBody: Buffer.alloc(0) };
+    const body = await handler(event, context as never);
+    return { status, body: body as ImagePage & StoredBuildReport & { code?: string } };
+  };
+  const put = async (others = {}) => {
+    const build = await finishedBuild(root, { bytes: 100, others });
+    await store.put(...build.given, quiet);
+    return build.buildId;
+  };
+  /** As an older version has stored it. */
+  const forget = async (buildId: string) => {
+    const path = join(folder, buildId, 'image.json');
+    const { build: _, ...record } = JSON.parse(await readFile(path, 'utf8'));
+    await writeFile(path, JSON.stringify(record));
+  };
+  const record = (buildId: string, state: 'running' | 'completed', sequence: number, caller = 'lander') =>
+    ledger.apply({
+      kind: 'event',
+      id: randomUUID(),
+      event: buildEvent({
+        build_id: buildId,
+        ticket_id: 'T-77',
+        time: new Date().toISOString(),
+        ...{ state, worker: 'w', attempt: 1, sequence },
+      }),
+      submission: { caller, request_sha256: '0'.repeat(64) },
+    });
+  return { folder, store, call, put, forget, record, lines };
+}
+
+test('callers see their own images, operators and readers all; those whose caller is not known are for these alone', async () => {
+  const { call, put, forget } = await open();
+  const own = await put({ manifest: 'a' });
+  const old = await put();
+  await forget(old);
+  const idsFor = async (caller: string) => (await call('GET', '/', caller)).body.images.map(({ build_id }) => build_id);
+  assert.equal(await idsFor('lander'), [own]);
+  assert.equal(await idsFor('other'), []);
+  for (const caller of ['auditor', 'admin']) assert.equal((await idsFor(caller)).sort(), [own, old].sort());
+
+  const { status, body } = await call('GET', `/${own}`, 'lander');
+  assert.is(status, 200);
+  StoredBuildReport.parse(body);
+  assert.equal([body.caller, body.ticket_id, body.image?.store, body.artifacts.length], ['lander', 'T-77', 'file', 1]);
+  for (const [id, caller] of [
+    [own, 'other'],
+    [old, 'lander'],
+    [randomUUID(), 'admin'],
+    ['../../etc', 'admin'],
+  ] as const) {
+    const answer = await call('GET', `/${encodeURIComponent(id)}`, caller);
+    assert.equal([answer.status, answer.body.code], [404, 'build.not_found']);
+  }
+  assert.is((await call('GET', '/', 'nobody')).status, 401);
+});
+
+test('the owner of an image that an older version has stored is known as long as its events are', async () => {
+  const { call, put, forget, record } = await open();
+  const old = await put();
+  await forget(old);
+  record(old, 'running', 1);
+  record(old, 'completed', 2);
+  assert.is((await call('GET', `/${old}`, 'lander')).status, 200);
+  assert.is((await call('DELETE', `/${old}`, 'other')).status, 404);
+  assert.is((await call('DELETE', `/${old}`, 'lander')).status, 204);
+});
+
+test('lists go page by page, past the pages that are of others', async () => {
+  const { call, put, store } = await open();
+  const own = await put();
+  for (let count = 0; count < 3; count += 1) {
+    const { log, origin } = await finishedLog(root, randomUUID(), 'a log\n');
+    await store.keepLog(log, { ...origin, caller: 'other' }, quiet);
+  }
+  let cursor: string | null = '';
+  const seen: string[] = [];
+  for (let pages = 0; cursor !== null && pages < 10; pages += 1) {
+    const { body }: { body: ImagePage } = await call('GET', '/', 'lander', {
+      limit: '1',
+      ...(cursor === '' ? {} : { cursor }),
+    });
+    seen.push(...body.images.map(({ build_id }) => build_id));
+    cursor = body.next_cursor;
+  }
+  assert.equal([seen, cursor], [[own], null]);
+  for (const query of [{ limit: '0' }, { limit: '101' }, { cursor: 'x' }, { state: 'failed' }]) {
+    assert.is((await call('GET', '/', 'lander', query as Record<string, string>)).status, 400);
+  }
+});
+
+test('a deletion takes image, files and log, once; readers and strangers delete nothing', async () => {
+  const { call, put, store, folder } = await open();
+  const id = await put({ manifest: 'a' });
+  const { log, origin } = await finishedLog(root, id, 'the log\n');
+  await store.keepLog(log, origin, quiet);
+  assert.equal((await call('DELETE', `/${id}`, 'auditor')).body.code, 'request.forbidden');
+  assert.equal((await call('DELETE', `/${id}`, 'other')).body.code, 'build.not_found');
+  assert.ok(await store.find(id, quiet));
+  assert.is((await call('DELETE', `/${id.toUpperCase()}`, 'lander')).status, 204);
+  assert.equal(await readdir(folder), []);
+  assert.is((await call('DELETE', `/${id}`, 'lander')).status, 404);
+  assert.is((await call('POST', `/${id}`, 'admin')).status, 405);
+  assert.is((await call('GET', `/${id}/more`, 'admin')).status, 404);
+});
+
+test('while its build runs, nothing of it is deleted', async () => {
+  const { call, put, record, store } = await open();
+  const id = await put();
+  record(id, 'running', 1);
+  const refused = await call('DELETE', `/${id}`, 'lander');
+  assert.equal([refused.status, refused.body.code], [409, 'build.unfinished']);
+  assert.is((await call('DELETE', `/${id}`, 'other')).status, 404);
+  assert.ok(await store.find(id, quiet));
+  record(id, 'completed', 2);
+  assert.is((await call('DELETE', `/${id}`, 'lander')).status, 204);
+});
+
+test('a call leaves an audit line with its caller and the build, and no token', async () => {
+  const { call, put, lines } = await open();
+  const id = await put();
+  await call('DELETE', `/${id}`, 'admin');
+  const audit = lines.map((line) => JSON.parse(line)).filter(({ level }) => level === 'audit');
+  assert.equal(
+    audit.map(({ caller, method, path, build_id, status }) => [caller, method, path, build_id, status]),
+    [['admin', 'DELETE', '/{build_id}', id, 204]],
+  );
+  assert.not.match(lines.join('\n'), 'Bearer');
+});
+
+test.run();
