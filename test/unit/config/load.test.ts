@@ -180,6 +180,9 @@ test('a function reads its own secrets only', async () => {
     assert.ok(status.callers.token);
     const worker = loadConfig(environment, 'build-worker');
     assert.equal(worker.callers, { token: null, tokenHolders: [] });
+    const images = loadConfig(environment, 'images');
+    assert.ok(images.openStack.password && images.store.swiftTemporaryUrlKey && images.callers.token);
+    assert.equal([images.worker.callbackSigningKey, images.provenance.provenanceKey], [null, null]);
     assert.equal([status.provenance.provenanceKey, worker.provenance.provenanceKey?.asymmetricKeyType], [null, 'ec']);
     assert.ok(worker.openStack.password && worker.worker.callbackSigningKey && worker.store.swiftTemporaryUrlKey);
     assert.is(
