@@ -51,6 +51,7 @@ const matches = (name: string): boolean =>
 /** Names of checks, each with the program that does it and its arguments. */
 const checks = [
   ['types (tsc)', 'node_modules/typescript/bin/tsc', '-p', '.'],
+  ['types of the live page', 'node_modules/typescript/bin/tsc', '-p', 'functions/status/page'],
   ['format and lint (biome)', 'node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
   ['lint of scripts (shellcheck, perl)', 'test/runner/lint-scripts.ts'],
   ['lint of spelling (hunspell)', 'test/runner/lint-spelling.ts'],

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { answerCall, answerOpenCall, type Call } from '#lib/api/call.ts';
+import { answerCall, answerOpenCall } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { type Answer, refuseMethod } from '#lib/api/respond.ts';
-import { type Callers, maySee } from '#lib/callers.ts';
+import { type Caller, type Callers, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
@@ -17,6 +17,8 @@ import type { Handler } from '../../template/node24-ts/function.ts';
 import { createDocuments, type DocumentPath, isDocumentPath } from './documents.ts';
 import { createEncoder } from './encoder.ts';
 import { createOverviews, type Overviews } from './overviews.ts';
+import { createPage } from './page.ts';
+import { createStreams, type StatusDocument } from './streams.ts';
 
 export interface StatusDependencies {
   readonly broker: Broker;
@@ -38,19 +40,44 @@ const readyPatienceMs = 20_000;
 /** While the broker is away, the last known state is better than a late answer. */
 const awayPatienceMs = 3_000;
 
-/** The function: answers with the builder's own state, its builds, and the API's description. */
+/** The function: answers with the builder's own state, its builds, the API's description, and the live page. */
 export function status(dependencies: StatusDependencies): Handler {
   const { broker, log, callers, publicUrl } = dependencies;
   const documentAt = createDocuments(publicUrl);
   const overviews = createOverviews(broker.ledger);
   const encode = createEncoder();
   const aside = createSample(() => broker.jobs.aside());
+  const streams = createStreams();
+  const page = createPage(publicUrl);
+
+  const report = async (query: Query, caller: Caller): Promise<StatusDocument> => {
+    const problem = await brokerProblem(broker);
+    const overview = await show(broker, overviews, query, caller, problem === null);
+    const jobs = problem === null ? await aside().catch(() => null) : null;
+    const state = {
+      status:
+        problem === null && allUnable(broker.ledger.workers(), new Date()) === null
+          ? ('ok' as const)
+          : ('degraded' as const),
+      version,
+      broker: {
+        reachable: problem === null,
+        queue_depth: problem === null ? broker.ledger.waiting(new Date()).size : null,
+        dropped: jobs?.dropped ?? null,
+        buried: jobs?.buried ?? null,
+        ...(problem === null ? {} : { message: problem }),
+      },
+    };
+    return { status: { ...state, ...overview }, bytes: encode(state, overview) };
+  };
+
   return (event, context) => {
     const path = pathOf(event.path);
-    if (isDocumentPath(path)) {
+    if (isOpenPath(path)) {
       return answerOpenCall({ log, event, context, path }, async (answer) => {
         requireRead(answer, event.method);
-        return documentAt(path);
+        if (isDocumentPath(path)) return documentAt(path);
+        return page.answer(answer, path === '/page' ? 'index.html' : (partsOf(event.path).at(-1) ?? ''), event.headers);
       });
     }
     return answerCall({ callers, log, event, context, path }, async (call) => {
@@ -58,34 +85,39 @@ export function status(dependencies: StatusDependencies): Handler {
       requireRead(call, event.method);
       const query = parseQuery(Query, event.query);
       call.note(query);
-      const problem = await brokerProblem(broker);
-      const overview = await show(broker, overviews, query, call, problem === null);
-      const jobs = problem === null ? await aside().catch(() => null) : null;
-      call.headers({ 'content-type': 'application/json' });
-      const state = {
-        status:
-          problem === null && allUnable(broker.ledger.workers(), new Date()) === null
-            ? ('ok' as const)
-            : ('degraded' as const),
-        version,
-        broker: {
-          reachable: problem === null,
-          queue_depth: problem === null ? broker.ledger.waiting(new Date()).size : null,
-          dropped: jobs?.dropped ?? null,
-          buried: jobs?.buried ?? null,
-          ...(problem === null ? {} : { message: problem }),
-        },
-      };
-      return encode(state, overview);
+      const { caller } = call;
+      const first = await report(query, caller);
+      if (path === '/') {
+        call.headers({ 'content-type': 'application/json' });
+        return first.bytes;
+      }
+      const key = JSON.stringify([caller.name, query.build_id, query.ticket_id]);
+      const stream = streams.open(key, () => report(query, caller), [context.stopping, context.disconnected]);
+      // The last is for nginx, which would hold events back.
+      call.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
+      return stream;
     });
   };
 }
 
+type OpenPath = DocumentPath | '/page' | '/page/{file}';
+
+/** True for the paths that need no token. */
+function isOpenPath(path: ReturnType<typeof pathOf>): path is OpenPath {
+  return path !== '/' && path !== '/events' && path !== 'other';
+}
+
 /** The path, as far as the function has it; else `other`. */
-export function pathOf(written: string): DocumentPath | '/' | 'other' {
-  const parts = written.split('/').filter((part) => part !== '');
+export function pathOf(written: string): OpenPath | '/' | '/events' | 'other' {
+  const parts = partsOf(written);
   const path = `/${parts.join('/')}`;
-  return path === '/' || isDocumentPath(path) ? path : 'other';
+  if (path === '/' || path === '/events' || path === '/page' || isDocumentPath(path)) return path;
+  // The files lie at `page/…` beside the page, which is also at `/page/`.
+  return /^\/page(?:\/page)?\/[^/]+$/.test(path) && path !== '/page/page' ? '/page/{file}' : 'other';
+}
+
+function partsOf(path: string): string[] {
+  return path.split('/').filter((part) => part !== '');
 }
 
 function requireRead(answer: Answer, method: string): void {
@@ -97,7 +129,7 @@ async function show(
   { ledger }: Broker,
   overviews: Overviews,
   { build_id, ticket_id }: Query,
-  { caller }: Call,
+  caller: Caller,
   certain: boolean,
 ): Promise<Overview> {
   const visible = (build: BuildRow) => maySee(caller, build.caller);

@@ -45,6 +45,8 @@ export function openApiDocument(options: OpenApiOptions): Json {
       '/api/v1/build_image/{build_id}/log': logPath(''),
       ...imagePaths('/api/v1/images/', ''),
       '/api/v1/imagebuilder/status': statusPath('getStatus'),
+      '/api/v1/imagebuilder/status/events': eventsPath('followStatus'),
+      '/api/v1/imagebuilder/': pagePath('getPage'),
       '/api/v1/openapi.json': documentPath('getOpenApi', 'This document.'),
       '/api/v1/asyncapi.json': documentPath('getAsyncApi', 'Events and callbacks, as an AsyncAPI 3.0 document.'),
       '/function/build-image': submitPath('submitBuildByFunction'),
@@ -53,6 +55,8 @@ export function openApiDocument(options: OpenApiOptions): Json {
       '/function/build-image/{build_id}/log': logPath('ByFunction'),
       ...imagePaths('/function/images/', 'ByFunction'),
       '/function/status': statusPath('getStatusByFunction'),
+      '/function/status/events': eventsPath('followStatusByFunction'),
+      '/function/status/page': pagePath('getPageByFunction'),
       '/function/status/openapi.json': documentPath('getOpenApiByFunction', 'This document.'),
       '/function/status/asyncapi.json': documentPath(
         'getAsyncApiByFunction',
@@ -363,36 +367,73 @@ function imagePaths(root: string, suffix: string): Json {
   };
 }
 
+const statusParameters = [
+  {
+    name: 'ticket_id',
+    in: 'query',
+    description: 'Only builds of this ticket.',
+    example: exampleBuild.ticket_id,
+    schema: { type: 'string', minLength: 1, maxLength: 256 },
+  },
+  {
+    name: 'build_id',
+    in: 'query',
+    description: 'Only this build, with the newest lines of its log.',
+    example: exampleBuild.build_id,
+    schema: { type: 'string', format: 'uuid' },
+  },
+];
+const statusErrors = {
+  '400': problem('The query has faults.'),
+  '404': problem('The build asked for is not known, or it is another caller’s.'),
+  ...commonErrors,
+};
+
 function statusPath(operationId: string): Json {
   return {
     get: {
       operationId,
       summary: 'The state of the builder, the running builds that the caller may see, and the newest of the others.',
-      parameters: [
-        {
-          name: 'ticket_id',
-          in: 'query',
-          description: 'Only builds of this ticket.',
-          example: exampleBuild.ticket_id,
-          schema: { type: 'string', minLength: 1, maxLength: 256 },
-        },
-        {
-          name: 'build_id',
-          in: 'query',
-          description: 'Only this build, with the newest lines of its log.',
-          example: exampleBuild.build_id,
-          schema: { type: 'string', format: 'uuid' },
-        },
-      ],
+      parameters: statusParameters,
       responses: {
         '200': {
           description:
             'While RabbitMQ is out of reach, `status` is `degraded` and the builds are the last known. It is so, too, while no living worker can build.',
           content: json('Status', exampleStatus),
         },
-        '400': problem('The query has faults.'),
-        '404': problem('The build asked for is not known, or it is another caller’s.'),
-        ...commonErrors,
+        ...statusErrors,
+      },
+    },
+  };
+}
+
+function eventsPath(operationId: string): Json {
+  return {
+    get: {
+      operationId,
+      summary: 'The status as server-sent events.',
+      description:
+        'Send `Accept: text/event-stream`. An event `status` has the status document as its data: at once, and then at most once a second when something but the time has changed. An event `problem` has a problem. The stream ends by itself within 25 seconds: open the next one then.',
+      parameters: statusParameters,
+      responses: {
+        '200': { description: 'The stream.', content: { 'text/event-stream': { schema: { type: 'string' } } } },
+        '429': problem('Too many streams are open.', retryAfter),
+        ...statusErrors,
+      },
+    },
+  };
+}
+
+function pagePath(operationId: string): Json {
+  return {
+    get: {
+      operationId,
+      summary: 'The live page, for browsers. Its files are at `page/…` beside it.',
+      // It holds no data: the page asks for the token.
+      security: [],
+      responses: {
+        '200': { description: 'The page.', content: { 'text/html': { schema: { type: 'string' } } } },
+        '405': commonErrors['405'],
       },
     },
   };

@@ -139,7 +139,7 @@ async function handle(
     case 'none':
       throw new ImageBuilderError(
         'request.not_found',
-        `there is nothing at ${pathOf(request)}; there are /api/v1/imagebuilder/status, /api/v1/build_image/, ` +
+        `there is nothing at ${pathOf(request)}; there are /api/v1/imagebuilder/, /api/v1/imagebuilder/status, /api/v1/build_image/, ` +
           `/api/v1/openapi.json, /api/v1/asyncapi.json, /healthz, /metrics, /system/functions, and, under /function/ and /async-function/, ${[...functions.keys()].join(', ')}`,
       );
   }

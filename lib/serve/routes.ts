@@ -5,7 +5,7 @@ export type Route =
   /** `path` is the function's part: path and query, beginning with `/`. */
   | { readonly kind: 'function' | 'async-function'; readonly name: string; readonly path: string }
   | { readonly kind: 'functions' | 'health' | 'metrics' | 'none' | 'malformed' }
-  /** A URL of OpenFaaS with `//`, `.` or `..` in its path; `location` is the one without. */
+  /** A URL of OpenFaaS with `//`, `.` or `..` in its path, or that of the page without `/`; `location` is the right one. */
   | { readonly kind: 'moved'; readonly location: string };
 
 /** Paths of the API and the function each leads to; `rest` begins with `/`. */
@@ -14,6 +14,9 @@ const api: readonly { readonly pattern: RegExp; readonly name: string; readonly 
   { pattern: /^\/api\/v1\/build_image(\/.*)?$/, name: 'build-image', path: (rest) => rest },
   { pattern: /^\/api\/v1\/images(\/.*)?$/, name: 'images', path: (rest) => rest },
   { pattern: /^(?:\/api\/v1)?(\/(?:open|async)api\.json)$/, name: 'status', path: (rest) => rest },
+  // The live page and its files.
+  { pattern: /^(?:\/api\/v1\/imagebuilder)?\/$/, name: 'status', path: () => '/page' },
+  { pattern: /^(?:\/api\/v1\/imagebuilder)?(\/page\/[^/]+)$/, name: 'status', path: (rest) => rest },
 ];
 
 /** Namespace of functions in a cluster, which may follow the name of a function. */
@@ -33,6 +36,8 @@ export function findRoute(target: string): Route {
     const match = entry.pattern.exec(written);
     if (match !== null) return { kind: 'function', name: entry.name, path: `${entry.path(match[1] ?? '/')}${query}` };
   }
+  // Relative, for proxies that know the gateway below another path.
+  if (written === '/api/v1/imagebuilder') return { kind: 'moved', location: `imagebuilder/${query}` };
   const read = readPath(written);
   if (read === undefined) return { kind: 'malformed' };
   const route = routeOfOpenFaas(read.clean, query);
@@ -53,13 +58,13 @@ function routeOfOpenFaas(path: string, query: string): Route {
   return { kind: 'none' };
 }
 
-/** True for a call that needs no token: it reads a document that describes the API. */
+/** True for a call that needs no token: it reads a document that describes the API, or a file of the live page. */
 export function isOpen(route: Route, method: string): boolean {
   const reads = method === 'GET' || method === 'HEAD';
   return (
     reads &&
     route.kind === 'function' &&
     route.name === 'status' &&
-    /^\/(?:open|async)api\.json(?:\?|$)/.test(route.path)
+    /^\/(?:(?:open|async)api\.json|page(?:\/page)?(?:\/[^/?]*)?)(?:\?|$)/.test(route.path)
   );
 }

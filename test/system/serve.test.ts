@@ -125,7 +125,7 @@ test("the API's paths lead to their functions, with and without the slash, whate
 });
 
 test('an unknown path or function is a 404 that lists the known functions', async () => {
-  for (const path of ['/', '/nothing', '/function/', '/function', '/api/v1/build_images', '/async-function']) {
+  for (const path of ['/nothing', '/page', '/function/', '/function', '/api/v1/build_images', '/async-function']) {
     const response = await fetch(`${url}${path}`);
     assert.is(response.status, 404, path);
     assert.match((await problem(response)).detail, 'build-image');

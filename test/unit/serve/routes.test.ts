@@ -90,14 +90,31 @@ test("URLs of the API lead to the functions' own paths", () => {
   }
 });
 
-test('only the documents of the API are read without a token', () => {
-  for (const target of ['/openapi.json', '/api/v1/asyncapi.json?x=1', '/function/status/openapi.json']) {
+test('the page and its files are at the root and below the API, and the address without a slash leads there', () => {
+  for (const target of ['/', '/?x', '/api/v1/imagebuilder/']) {
+    const query = target.includes('?') ? '?x' : '';
+    assert.equal(findRoute(target), { kind: 'function', name: 'status', path: `/page${query}` }, target);
+  }
+  for (const target of ['/page/main.js', '/api/v1/imagebuilder/page/main.js']) {
+    assert.equal(findRoute(target), { kind: 'function', name: 'status', path: '/page/main.js' }, target);
+  }
+  assert.equal(findRoute('/api/v1/imagebuilder?x'), { kind: 'moved', location: 'imagebuilder/?x' });
+});
+
+test('only the documents of the API and the files of the page are read without a token', () => {
+  for (const target of [
+    ...['/openapi.json', '/api/v1/asyncapi.json?x=1', '/function/status/openapi.json'],
+    ...['/', '/api/v1/imagebuilder/', '/page/main.js', '/function/status/page', '/function/status/page/main.js?x'],
+  ]) {
     for (const method of ['GET', 'HEAD']) assert.ok(isOpen(findRoute(target), method), target);
     for (const method of ['POST', 'DELETE', 'OPTIONS']) assert.not.ok(isOpen(findRoute(target), method), target);
   }
   for (const target of [
     ...[
-      '/',
+      '/api/v1/imagebuilder/status/events',
+      '/function/status/pages',
+      '/function/status/page/x/y',
+      '/function/build-image/page',
       '/healthz',
       '/system/functions',
       '/api/v1/imagebuilder/status',
@@ -115,7 +132,8 @@ test('a path that only looks like a route leads nowhere', () => {
     '/functions/echo',
     '/function/',
     '/api/v1/build_imageX',
-    '/api/v1/imagebuilder',
+    '/api/v1/imagebuilder/x',
+    '/page',
     '*',
     '',
     '/api/v1/openapi.jsonx',
