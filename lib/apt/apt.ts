@@ -1,7 +1,7 @@
 import type { InstallOptions } from './install.ts';
 import type { PackageList } from './packages.ts';
 import type { PlannedInstallation, PlanOptions } from './planned.ts';
-import type { InstallPlan } from './simulation.ts';
+import type { ResolvedPlan } from './resolve.ts';
 import type { UpdateOptions } from './update.ts';
 
 /** Apt for one opened image. It runs inside the image, or outside on the worker, with the same errors and progress. */
@@ -16,5 +16,5 @@ export interface Apt extends AsyncDisposable {
 
 /** An installation, with the packages that the image has afterwards. */
 export interface Installation extends PackageList {
-  readonly plan: InstallPlan;
+  readonly plan: ResolvedPlan;
 }

@@ -6,7 +6,7 @@ import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
 import { hookFailure } from './hook-failure.ts';
 import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
 import { describeRepository, type KnownRepositories, proxyFailureOf } from './repository.ts';
-import { type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
+import { type ResolvedPlan, type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
 import { type AptRun, runApt, texts } from './script.ts';
 import type { InstallPlan } from './simulation.ts';
 import { type AptStatus, parseStatusLine } from './status-line.ts';
@@ -35,8 +35,8 @@ export async function installPackages(
   runner: ScriptRunner,
   specifications: readonly string[],
   options: InstallOptions,
-): Promise<InstallPlan> {
-  if (specifications.length === 0) return { install: [], remove: [], instead: new Map() };
+): Promise<ResolvedPlan> {
+  if (specifications.length === 0) return { install: [], remove: [], instead: new Map(), downloads: [] };
   const first = await install(runner, specifications, options);
   if (first.error === null) return first.plan;
   if (!first.outOfStep) throw first.error;
@@ -48,7 +48,7 @@ export async function installPackages(
 }
 
 interface InstallResult {
-  readonly plan: InstallPlan;
+  readonly plan: ResolvedPlan;
   readonly error: ImageBuilderError | null;
   /** True where packages differ from their entries in the lists; nothing was changed then. */
   readonly outOfStep: boolean;

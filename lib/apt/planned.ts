@@ -1,5 +1,6 @@
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
+import { parseUris } from './downloads.ts';
 import { installError } from './install.ts';
 import type { KnownRepositories } from './repository.ts';
 import { type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
@@ -47,7 +48,9 @@ export async function planInstallation(
   const error = installError(run, [], options);
   if (error !== null) throw error;
   const end = run.lines.indexOf('== downloads');
-  return { ...parseChanges(run.lines.slice(0, end)), download: parseDownloads(run.lines.slice(end + 1)) };
+  const uris = parseUris(run.lines.slice(end + 1));
+  const bytes = uris.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return { ...parseChanges(run.lines.slice(0, end)), download: { packages: uris.length, bytes } };
 }
 
 /**
@@ -68,13 +71,4 @@ export function parseChanges(lines: readonly string[]): Pick<PlannedInstallation
     install.push({ name: withoutArchitecture(name), architecture, version, previous_version: old });
   }
   return { install, remove };
-}
-
-/** `'URL' file size hash`, the lines of `apt-get --print-uris`. */
-export function parseDownloads(lines: readonly string[]): PlannedInstallation['download'] {
-  const sizes = lines.flatMap((line) => {
-    const [url = '', , size = ''] = line.split(' ');
-    return url.startsWith("'") && /^\d{1,15}$/.test(size) ? [Number(size)] : [];
-  });
-  return { packages: sizes.length, bytes: sizes.reduce((sum, size) => sum + size, 0) };
 }

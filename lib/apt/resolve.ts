@@ -1,11 +1,18 @@
 import { ImageBuilderError, type RequestFault } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
+import { type Download, parseDownloads } from './downloads.ts';
 import { explainProblem, explainSuites, isNowhere } from './explain.ts';
 import { readKnowledge } from './knowledge.ts';
 import { generalReason, type Problem, type Round, roundProblems } from './resolve-problems.ts';
 import { runApt } from './script.ts';
 import { bareName, type InstallPlan, parsePlan, withoutArchitecture } from './simulation.ts';
+
+/** The changes of an installation, and the files that it fetches. */
+export interface ResolvedPlan extends InstallPlan {
+  /** Without those of which apt does not say where they come from. */
+  readonly downloads: readonly Download[];
+}
 
 export interface ResolveOptions {
   /** True to take recommended packages as well. */
@@ -24,7 +31,7 @@ export async function resolvePackages(
   runner: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
-): Promise<InstallPlan> {
+): Promise<ResolvedPlan> {
   const problems = new Map<string, Problem>();
   let remaining = [...new Set(specifications)];
   const general: string[] = [];
@@ -35,7 +42,7 @@ export async function resolvePackages(
     const round = await simulate(runner, remaining, options);
     const found = roundProblems(round, remaining);
     if (found.size === 0 && round.exitCode === 0) {
-      if (problems.size === 0) return parsePlan(round.simulation);
+      if (problems.size === 0) return { ...parsePlan(round.simulation), downloads: round.downloads };
       break;
     }
     logTail = round.simulation.slice(-20);
@@ -77,7 +84,7 @@ async function simulate(
   runner: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
-): Promise<Round> {
+): Promise<Round & Pick<ResolvedPlan, 'downloads'>> {
   const names = specifications.map((specification) => bareName(specification));
   const { exitCode, lines } = await runApt(runner, 'resolve', {
     arguments: [recommendsOption(options.recommends), ...specifications],
@@ -85,7 +92,14 @@ async function simulate(
     timeoutMs: 600_000,
   });
   const start = lines.indexOf('== simulation');
-  return { policy: lines.slice(0, start), simulation: lines.slice(start + 1), exitCode };
+  const uris = lines.indexOf('== uris');
+  const places = lines.indexOf('== places');
+  return {
+    policy: lines.slice(0, start),
+    simulation: lines.slice(start + 1, uris === -1 ? undefined : uris),
+    downloads: uris === -1 ? [] : parseDownloads(lines.slice(uris + 1, places), lines.slice(places + 1)),
+    exitCode,
+  };
 }
 
 /** apt-get's option that decides about recommended packages, whatever the image's configuration says. */

@@ -2,8 +2,6 @@ import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactRole } from '../api/artifact-report.ts';
-import type { Installation } from '../apt/apt.ts';
-import type { ImageFacts } from '../apt/facts.ts';
 import type { ProvenanceSettings } from '../config/provenance.ts';
 import { safeUrl } from '../errors.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
@@ -22,12 +20,8 @@ export interface DescribedBuild extends ProvenBuild {
   /** The beginning of the names of its files. */
   readonly name: string;
   readonly image: ImageArtifact;
-  /** The facts of the base image. */
-  readonly before: ImageFacts;
   /** The packages that the request names. */
   readonly wanted: readonly string[];
-  /** The packages of the finished image, and how they came there. */
-  readonly installed: Installation;
   /** The files that the build has touched; null where they are unknown. */
   readonly touched: TouchedFiles | null;
 }

@@ -1,10 +1,14 @@
 import { keepRequest, showRequest } from '../api/kept-request.ts';
 import type { BuildRequest } from '../api/request.ts';
+import type { Installation } from '../apt/apt.ts';
+import type { ImageFacts } from '../apt/facts.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
+import { systemOf } from '../manifest/contents.ts';
 import { provenanceStatement } from '../provenance/statement.ts';
 import type { Artifact } from '../store/artifact.ts';
 import { version } from '../version.ts';
+import { packageMaterials } from './materials.ts';
 import { describeBase } from './result.ts';
 
 /** A build as its provenance describes it. */
@@ -12,6 +16,10 @@ export interface ProvenBuild {
   readonly build: { readonly buildId: string; readonly request: BuildRequest };
   readonly base: BaseImage;
   readonly chosen: ChosenGuest;
+  /** The facts of the base image. */
+  readonly before: ImageFacts;
+  /** The packages of the finished image, and how they came there. */
+  readonly installed: Installation;
   /** The beginning of the attempt that has made the image. */
   readonly startedAt: Date;
   /** The time at which the image was complete. */
@@ -20,7 +28,7 @@ export interface ProvenBuild {
 
 /** The statement of where `artifacts` come from. It holds no more of the request than a status shows. */
 export function describeProvenance(
-  { build: { buildId, request }, base, chosen, startedAt, finishedAt }: ProvenBuild,
+  { build: { buildId, request }, base, chosen, before, installed, startedAt, finishedAt }: ProvenBuild,
   artifacts: readonly Artifact[],
   builderId: string,
 ): Readonly<Record<string, unknown>> {
@@ -32,7 +40,10 @@ export function describeProvenance(
       ...showRequest(keepRequest(request, request.callback_url ?? null)),
     },
     internalParameters: { guest: chosen.guest.kind, accelerator: chosen.accelerator },
-    materials: [{ name: 'base image', uri: url, digest: { sha256 }, annotations: evidence }],
+    materials: [
+      { name: 'base image', uri: url, digest: { sha256 }, annotations: evidence },
+      ...packageMaterials({ before: before.packages, installed, system: systemOf(before) }),
+    ],
     ...{ builderId, version, buildId, startedAt, finishedAt },
   });
 }

@@ -14,6 +14,7 @@ import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { readCyclonedx } from '../bills/cyclonedx.ts';
 import { readSpdx } from '../bills/spdx.ts';
 import { makeKeys } from '../unit/provenance/keys.ts';
+import { assertPackages, buildDefinitionOf } from './provenance.ts';
 
 /** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
 
@@ -107,13 +108,31 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
   for (const file of [path, `${beside}.manifest`]) {
     await exec(process.execPath, [...verify, file, `${beside}.provenance.json`]);
   }
-  const { payload } = JSON.parse(await readFile(`${beside}.provenance.json`, 'utf8')) as { readonly payload: string };
-  const { buildDefinition } = JSON.parse(Buffer.from(payload, 'base64').toString()).predicate;
-  assert.equal(buildDefinition.externalParameters.package_list, ['libfoo']);
-  assert.equal(buildDefinition.internalParameters, { guest: 'host', accelerator: null });
-  const [{ digest, annotations }] = buildDefinition.resolvedDependencies;
+  const { externalParameters, internalParameters, resolvedDependencies } = buildDefinitionOf(
+    await readFile(`${beside}.provenance.json`, 'utf8'),
+  );
+  assert.equal(externalParameters.package_list, ['libfoo']);
+  assert.equal(internalParameters, { guest: 'host', accelerator: null });
+  const [material] = resolvedDependencies;
   const { stdout: baseSum } = await exec('sha256sum', [base.path]);
-  assert.equal([digest.sha256, annotations.verified_by], [baseSum.slice(0, 64), 'checksums_over_http']);
+  assert.equal(
+    [material?.digest?.sha256, material?.annotations?.verified_by],
+    [baseSum.slice(0, 64), 'checksums_over_http'],
+  );
+  const files = await assertPackages(resolvedDependencies, launchpad.ppaUrl);
+  assert.equal(
+    files.map(({ name, annotations }) => [name, annotations]),
+    [
+      [
+        library?.purl,
+        {
+          repositories: [
+            { uri: `${launchpad.ppaUrl}/project/ppaname/ubuntu`, suite: base.codename, component: 'main' },
+          ],
+        },
+      ],
+    ],
+  );
 });
 
 test('an image of another virtual machine in an archive is built on, and the result is a qcow2 as ever', async () => {

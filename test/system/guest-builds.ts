@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,6 +27,8 @@ import { type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.
 export interface GuestBuilds extends AsyncDisposable {
   /** A folder for these tests only, whose path no image may know. */
   readonly directory: string;
+  /** Where the PPA is. */
+  readonly ppaUrl: string;
   /** Builds an image with packages of the PPA and of the distribution. */
   build(guest: 'host' | 'vm', packages: readonly string[]): Promise<BuiltImage>;
 }
@@ -69,8 +71,10 @@ export async function openGuestBuilds(
   await mkdir(cacheDirectory);
   const aptCache = await createAptCache({ client, cacheDirectory, cacheBytes: 2 ** 30 });
   const opened = stack.move();
+  const provenanceKey = generateKeyPairSync('ed25519').privateKey;
   return {
     directory,
+    ppaUrl: launchpad.ppaUrl,
     async build(guest, wanted) {
       const request = parseBuildRequest({
         ticket_id: 'alike',
@@ -96,6 +100,7 @@ export async function openGuestBuilds(
         ...config.tools,
         ...verification,
         ...config.provenance,
+        provenanceKey,
       };
       const guestSettings = { ...settings, ...config.guest };
       await mkdir(settings.workDirectory, { recursive: true });

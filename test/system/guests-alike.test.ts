@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { z } from 'zod';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
@@ -11,6 +12,7 @@ import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
+import { assertPackages, buildDefinitionOf } from './provenance.ts';
 
 /** All that a package can leave in an image besides plain files. */
 const oddPackage: PackageRecipe = {
@@ -124,6 +126,24 @@ test('manifest and changes are the same from both guests, and say which packages
   ];
   assert.equal(known.filter(touched), []);
 });
+
+test('both guests fetch the same package files, which the provenance names with what the servers have', async () => {
+  const materialsOf = (guest: 'host' | 'vm') =>
+    buildDefinitionOf(imageOf(guest).documents.get('provenance') ?? '').resolvedDependencies;
+  const packages = await assertPackages(materialsOf('host'), builds.ppaUrl);
+  assert.equal(await assertPackages(materialsOf('vm'), builds.ppaUrl), packages);
+  const { added } = ChangesDocument.parse(JSON.parse(imageOf('host').documents.get('changes') ?? '')).packages;
+  assert.is(packages.length, added.length);
+  const [own] = packages.filter(({ uri }) => uri?.startsWith(builds.ppaUrl));
+  assert.match(own?.name ?? '', '/odd-things@');
+  for (const { name, annotations } of packages) {
+    const { repositories } = RepositoriesOf.parse(annotations);
+    assert.ok(repositories.length > 0, name);
+    for (const { component } of repositories) assert.is(component, 'main', name);
+  }
+});
+
+const RepositoriesOf = z.object({ repositories: z.array(z.object({ suite: z.string(), component: z.string() })) });
 
 test('a difference that is planted in an image is seen', async () => {
   const { path, listing } = imageOf('host');

@@ -5,14 +5,11 @@ import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
 import { openForeignFile } from '../../unprivileged.ts';
+import { type ArchiveName, parseArchiveName } from '../archive-name.ts';
 import { readStanzas, renderStanza, type Stanza } from './stanzas.ts';
 
 /** A package file that apt has downloaded and verified. */
-export interface Archive {
-  readonly name: string;
-  readonly version: string;
-  /** `all` for packages of no particular architecture. */
-  readonly architecture: string;
+export interface Archive extends ArchiveName {
   /** Name of its file in the folder that is handed in, as in apt's Dir::Cache::archives. */
   readonly file: string;
   /** Its stanza of a Packages index. */
@@ -33,7 +30,7 @@ export async function describeArchives(
   { worker, architecture: own }: { readonly worker: ScriptRunner; readonly architecture: string },
 ): Promise<DescribedArchive[]> {
   const files = (await readdir(archives)).filter((name) => name.endsWith('.deb')).sort();
-  const named = files.map((file) => ({ file, ...parseArchiveName(file) }));
+  const named = files.map((file) => ({ file, ...nameOf(file) }));
   const names = named.map(({ name, architecture }) => qualifiedName(name, architecture, own));
   const stanzas = Map.groupBy(await readStanzas(worker, [...new Set(names)]), identity);
   return named.map((archive) => ({ ...archive, stanzas: stanzas.get(identityOf(archive)) ?? [] }));
@@ -80,16 +77,10 @@ function identity(stanza: Stanza): string {
   return identityOf({ name: field('Package'), version: field('Version'), architecture: field('Architecture') });
 }
 
-/** Parses `name_version_arch.deb` as apt writes it: characters with a meaning in file names or URLs stand as `%3a`. */
-export function parseArchiveName(file: string): Pick<Archive, 'name' | 'version' | 'architecture'> {
-  const match = /^([a-z0-9][a-z0-9+.-]*)_([A-Za-z0-9%+.:~-]+)_([a-z0-9-]+)\.deb$/.exec(file);
-  const [, name = '', escaped = '', architecture = ''] = match ?? [];
-  const version = escaped.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
-  // Debian policy 5.6.12: a version has no other characters.
-  if (match === null || !/^[A-Za-z0-9.+:~-]+$/.test(version)) {
-    throw new ImageBuilderError('apt.repository', `a repository has a package whose name or version is none: ${file}`);
-  }
-  return { name, version, architecture };
+function nameOf(file: string): ArchiveName {
+  const named = parseArchiveName(file);
+  if (named !== null) return named;
+  throw new ImageBuilderError('apt.repository', `a repository has a package whose name or version is none: ${file}`);
 }
 
 async function digest(path: string, signal: AbortSignal): Promise<{ sizeBytes: number; sha256: string }> {

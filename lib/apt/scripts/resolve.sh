@@ -9,4 +9,17 @@ xargs apt-cache -c "$JOB/apt.conf" policy <"$JOB/names"
 echo '== simulation'
 # With -q, apt would not say which package it takes for a virtual one.
 apt-get -c "$JOB/apt.conf" -y -q=0 "$recommends" -s install "$@" </dev/null
-echo "exit:$?" >&3
+code=$?
+
+# What an installation would fetch, and the indexes that have it. A repository without SHA-256 may have SHA-512.
+print_uris() { apt-get -c "$JOB/apt.conf" "$recommends" -y -qq --print-uris "$@" </dev/null 2>/dev/null; }
+if [ "$code" = 0 ]; then
+  echo '== uris'
+  uris=$(print_uris -o Acquire::ForceHash=SHA256 install "$@" || print_uris install "$@")
+  printf '%s\n' "$uris"
+  echo '== places'
+  printf '%s\n' "$uris" |
+    sed -n "/^'/{s/^'[^']*' \([a-z0-9][a-z0-9+.-]*\)_[^_]*_\([a-z0-9-]*\)\.deb .*/\1:\2/;s/:all\$//;p;}" |
+    xargs apt-cache -c "$JOB/apt.conf" madison -- 2>/dev/null | head -c 8000000
+fi
+echo "exit:$code" >&3

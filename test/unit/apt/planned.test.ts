@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseChanges, parseDownloads } from '#lib/apt/planned.ts';
+import { parseChanges } from '#lib/apt/planned.ts';
 
 test('lines of a simulation become packages with their versions, whatever else stands there', () => {
   const lines = [
@@ -20,17 +20,6 @@ test('lines of a simulation become packages with their versions, whatever else s
     ],
     remove: [{ name: 'exim4', version: '4.96-15' }],
   });
-});
-
-test('downloads become a number of packages and their bytes', () => {
-  const lines = [
-    "'http://deb.debian.org/debian/pool/h/hello/hello_2.10-3_amd64.deb' hello_2.10-3_amd64.deb 53124 SHA256:00",
-    "'mirror+file:/etc/apt/mirrors/a%20b/j.deb' j.deb 100 ",
-    'W: something to say',
-    "'http://a' b size",
-  ];
-  assert.equal(parseDownloads(lines), { packages: 2, bytes: 53_224 });
-  assert.equal(parseDownloads([]), { packages: 0, bytes: 0 });
 });
 
 test.run();

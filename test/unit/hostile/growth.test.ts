@@ -10,6 +10,8 @@ import { ListQuery } from '#lib/api/build-list.ts';
 import { parseByteRange } from '#lib/api/byte-range.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
+import { parseArchiveName } from '#lib/apt/archive-name.ts';
+import { parseDownloads, parseUris } from '#lib/apt/downloads.ts';
 import { packageOf, parseDpkgFailure } from '#lib/apt/dpkg-failure.ts';
 import { explainProblem } from '#lib/apt/explain.ts';
 import { parseFacts } from '#lib/apt/facts.ts';
@@ -17,7 +19,6 @@ import { installError } from '#lib/apt/install.ts';
 import { parseInstalledSize } from '#lib/apt/installed-size.ts';
 import { parseKnowledge } from '#lib/apt/knowledge.ts';
 import { methodOf, parseMessages, repositoryFault, repositorySuite, repositoryUrl } from '#lib/apt/message.ts';
-import { parseArchiveName } from '#lib/apt/outside/archives.ts';
 import { choosingOptions } from '#lib/apt/outside/configuration.ts';
 import { mirrorListPath, parseMirrorList } from '#lib/apt/outside/mirrors.ts';
 import { explainNetworkFailure } from '#lib/apt/outside/network-failure.ts';
@@ -27,7 +28,7 @@ import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parseListed, parsePackages } from '#lib/apt/packages.ts';
-import { parseChanges, parseDownloads } from '#lib/apt/planned.ts';
+import { parseChanges } from '#lib/apt/planned.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
@@ -342,7 +343,8 @@ const parsers: readonly Growing[] = [
     run: (text) => [
       parsePlan(lines(text)),
       parseChanges(lines(text)),
-      parseDownloads(lines(text)),
+      parseUris(lines(text)),
+      parseDownloads(lines(text), lines(text)),
       roundProblems({ policy: lines(text), simulation: lines(text), exitCode: 100 }, ['a', 'a:b', 'b=1']),
     ],
     frames: [
@@ -358,6 +360,7 @@ const parsers: readonly Growing[] = [
     ],
     units: [
       'Inst a\n',
+      `'http://a/' a_1_all.deb 1 SHA256:${'0'.repeat(64)}\n a | 1 | http://a b/c amd64 Packages\n`,
       "Note, selecting 'a' instead of 'b'\n",
       'Package a is not available\nHowever the following packages replace it:\n  b\n',
       ' a : b\n',
