@@ -1,4 +1,5 @@
 import type { Checksums } from '../api/image-result.ts';
+import type { Download } from '../apt/downloads.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import type { InstalledPackage } from '../apt/packages.ts';
 
@@ -21,6 +22,8 @@ export interface ImageContents {
   readonly base: { readonly url: string; readonly sha256: string };
   readonly system: System;
   readonly packages: readonly InstalledPackage[];
+  /** The files that this build has fetched for some of the packages. */
+  readonly downloads: readonly Download[];
 }
 
 export function systemOf({ distribution, distributionVersion, series }: ImageFacts): System {

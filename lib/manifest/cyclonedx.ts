@@ -1,8 +1,10 @@
 import { Enums, Models, Serialize, Spec } from '@cyclonedx/cyclonedx-library';
+import type { Download } from '../apt/downloads.ts';
 import type { InstalledPackage } from '../apt/packages.ts';
 import { splitVersion } from '../apt/version.ts';
 import { version } from '../version.ts';
 import type { ImageContents, System } from './contents.ts';
+import { findDownload, plainUrl, repositoryNames } from './fetched.ts';
 import { debianPurl } from './purl.ts';
 
 /**
@@ -29,7 +31,8 @@ export function cyclonedx(contents: ImageContents): string {
     bomRef: 'operating-system',
     ...(system.release === '' ? {} : { version: system.release }),
   });
-  const packages = contents.packages.map((entry) => packageComponent(entry, system));
+  const downloadOf = findDownload(contents.downloads);
+  const packages = contents.packages.map((entry) => packageComponent(entry, system, downloadOf(entry)));
   // Trivy takes the packages that the operating system depends on.
   described.dependencies.add(os.bomRef).add(origin.bomRef);
   for (const { bomRef } of packages) os.dependencies.add(bomRef);
@@ -48,14 +51,34 @@ export function cyclonedx(contents: ImageContents): string {
   return `${new Serialize.JsonSerializer(normaliser).serialize(bom, { sortLists: true, space: 1 })}\n`;
 }
 
-function packageComponent(entry: InstalledPackage, system: System): Models.Component {
+function packageComponent(entry: InstalledPackage, system: System, download: Download | undefined): Models.Component {
   const purl = debianPurl(entry, system);
   return new Models.Component(Enums.ComponentType.Library, entry.name, {
     bomRef: purl,
     version: entry.version,
     purl,
-    properties: new Models.PropertyRepository(sourceProperties(entry.source)),
+    properties: new Models.PropertyRepository([...sourceProperties(entry.source), ...originProperties(download)]),
+    ...(download === undefined ? {} : { hashes: hashesOf(download), externalReferences: distributionOf(download) }),
   });
+}
+
+function hashesOf({ digest }: Download): Models.HashDictionary {
+  if (digest === null) return new Models.HashDictionary();
+  const algorithm = Enums.HashAlgorithm;
+  return new Models.HashDictionary([
+    'sha256' in digest ? [algorithm['SHA-256'], digest.sha256] : [algorithm['SHA-512'], digest.sha512],
+  ]);
+}
+
+function distributionOf(download: Download): Models.ExternalReferenceRepository {
+  const url = plainUrl(download);
+  const type = Enums.ExternalReferenceType.Distribution;
+  return new Models.ExternalReferenceRepository(url === null ? [] : [new Models.ExternalReference(url, type)]);
+}
+
+function originProperties(download: Download | undefined): Models.Property[] {
+  const names = download === undefined ? [] : repositoryNames(download);
+  return names.map((name) => new Models.Property('imagebuilder:repository', name));
 }
 
 /** The source package under the names by which Trivy looks for it: vulnerabilities are listed by source package. */

@@ -1,6 +1,8 @@
+import type { Download, PackageDigest } from '../apt/downloads.ts';
 import type { InstalledPackage } from '../apt/packages.ts';
 import { version } from '../version.ts';
 import type { ImageContents, System } from './contents.ts';
+import { findDownload, plainUrl, repositoryNames } from './fetched.ts';
 import { debianPurl } from './purl.ts';
 
 /** The members that we write of a package in SPDX 2.3's JSON. */
@@ -46,8 +48,9 @@ const systemId = 'SPDXRef-OperatingSystem';
  */
 export function spdx(contents: ImageContents): string {
   const { image, base, system } = contents;
+  const downloadOf = findDownload(contents.downloads);
   const packages = contents.packages
-    .map((entry) => debianPackage(entry, system))
+    .map((entry) => debianPackage(entry, system, downloadOf(entry)))
     .sort((a, b) => (a.SPDXID < b.SPDXID ? -1 : 1));
   const contained = packages.map(({ SPDXID }) => relationship(systemId, 'CONTAINS', SPDXID));
   const document = {
@@ -97,11 +100,11 @@ function operatingSystem({ distribution, release }: System): SpdxPackage {
   };
 }
 
-function debianPackage(entry: InstalledPackage, system: System): SpdxPackage {
+function debianPackage(entry: InstalledPackage, system: System, download: Download | undefined): SpdxPackage {
   const { name, architecture, source } = entry;
   return {
     SPDXID: `SPDXRef-Package-${idPart(architecture)}-${idPart(name)}`,
-    ...{ name, versionInfo: entry.version, ...unknown },
+    ...{ name, versionInfo: entry.version, ...unknown, ...(download === undefined ? {} : originOf(download)) },
     // Trivy looks for the source package in these words.
     ...(source === undefined ? {} : { sourceInfo: `built package from: ${source.name} ${source.version}` }),
     externalRefs: [
@@ -112,6 +115,21 @@ function debianPackage(entry: InstalledPackage, system: System): SpdxPackage {
       },
     ],
   };
+}
+
+function originOf(download: Download): Pick<SpdxPackage, 'downloadLocation' | 'checksums' | 'comment'> {
+  const { digest } = download;
+  const names = repositoryNames(download);
+  return {
+    downloadLocation: plainUrl(download) ?? noAssertion,
+    ...(digest === null ? {} : { checksums: [checksumOf(digest)] }),
+    ...(names.length === 0 ? {} : { comment: `from the repository ${names.join(', ')}` }),
+  };
+}
+
+function checksumOf(digest: PackageDigest): NonNullable<SpdxPackage['checksums']>[number] {
+  if ('sha256' in digest) return { algorithm: 'SHA256', checksumValue: digest.sha256 };
+  return { algorithm: 'SHA512', checksumValue: digest.sha512 };
 }
 
 /** Ids may have letters, digits, dots and dashes. Names of packages have no capitals: `X002B` stands for a plus. */

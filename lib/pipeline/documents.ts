@@ -90,6 +90,7 @@ export async function writeDocuments(
 function contentsOf({ build, finishedAt, base, image, before, installed }: DescribedBuild): ImageContents {
   return {
     ...{ buildId: build.buildId, time: finishedAt, image, packages: installed.packages },
+    downloads: installed.plan.downloads,
     base: { url: safeUrl(base.url), sha256: base.sha256 },
     system: systemOf(before),
   };

@@ -28,6 +28,7 @@ const Component = z.object({
   version: z.string().optional(),
   purl: z.string().optional(),
   hashes: z.array(z.object({ alg: z.string(), content: z.string() })).optional(),
+  externalReferences: z.array(z.object({ type: z.string(), url: z.string() })).optional(),
   properties: z.array(z.object({ name: z.string(), value: z.string() })).optional(),
   licenses: z.array(z.unknown()).optional(),
 });

@@ -21,7 +21,7 @@ const Package = z.strictObject({
   SPDXID: Id,
   name: Text,
   versionInfo: Text.optional(),
-  downloadLocation: z.literal(['NOASSERTION', 'NONE']),
+  downloadLocation: z.union([z.literal(['NOASSERTION', 'NONE']), z.string().regex(/^https?:\/\/[!-~]+$/)]),
   filesAnalyzed: z.literal(false),
   licenseConcluded: Text,
   licenseDeclared: Text,

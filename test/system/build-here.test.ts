@@ -97,7 +97,7 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
   assert.match(library?.purl ?? '', /^pkg:deb\/(debian|ubuntu)\/libfoo@.*&distro=(debian|ubuntu)-/);
   assert.ok(library?.properties?.some(({ name }) => name === 'aquasecurity:trivy:SrcName'));
   const { packages } = readSpdx(await stored('.spdx.json'));
-  assert.ok(packages.some(({ name }) => name === 'libfoo'));
+  const inSpdx = packages.find(({ name }) => name === 'libfoo');
   for (const step of ['fetch', 'install', 'upload']) assert.match(stderr, new RegExp(`^${step}: `, 'm'));
   assert.equal(await readdir(join(directory, 'work')), []);
 
@@ -120,6 +120,11 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
     [baseSum.slice(0, 64), 'checksums_over_http'],
   );
   const files = await assertPackages(resolvedDependencies, launchpad.ppaUrl);
+  assert.is(library?.hashes?.[0]?.content, files[0]?.digest?.sha256);
+  assert.equal(
+    [inSpdx?.downloadLocation, inSpdx?.checksums?.[0]?.checksumValue],
+    [files[0]?.uri, files[0]?.digest?.sha256],
+  );
   assert.equal(
     files.map(({ name, annotations }) => [name, annotations]),
     [

@@ -26,6 +26,23 @@ const contents: ImageContents = {
   base: { url: 'https://images.example/trixie.qcow2', sha256: 'c'.repeat(64) },
   system: { distribution: 'debian', release: '13' },
   packages: parsePackages(lines),
+  downloads: [
+    {
+      ...{ name: 'vim', architecture: 'amd64', version: '2:9.1.0+b1' },
+      url: 'http://deb.example/debian/pool/vim_9.1.0%2bb1_amd64.deb',
+      digest: { sha256: 'd'.repeat(64) },
+      places: [{ uri: 'http://deb.example/debian', suite: 'trixie', component: 'main' }],
+    },
+    {
+      ...{ name: 'old', architecture: 'all', version: '1' },
+      ...{ url: 'mirror+file:/etc/apt/mirrors.list/old_1_all.deb', digest: { sha512: 'e'.repeat(128) }, places: [] },
+    },
+    {
+      ...{ name: 'libstdc++6', architecture: 'i386', version: '14.2.0-4' },
+      ...{ url: 'https://flat.example/l.deb', digest: null },
+      places: [{ uri: 'https://flat.example', suite: './', component: null }],
+    },
+  ],
 };
 const purl = 'pkg:deb/debian/vim@2:9.1.0%2Bb1?arch=amd64&distro=debian-13&upstream=vim%402:9.1.0';
 
@@ -57,8 +74,40 @@ test('CycloneDX has the packages below the system, and their source packages und
     'aquasecurity:trivy:SrcEpoch=2',
     'aquasecurity:trivy:SrcName=vim',
     'aquasecurity:trivy:SrcVersion=9.1.0',
+    'imagebuilder:repository=http://deb.example/debian trixie main',
   ]);
   assert.equal(properties('old'), undefined);
+});
+
+test('both have the digest and the URL of each package file that the build has fetched, and of no other', () => {
+  const { components } = readCyclonedx(cyclonedx(contents));
+  const inBom = (purl: RegExp) => {
+    const found = components.find((component) => purl.test(component.purl ?? ''));
+    return [found?.hashes, found?.externalReferences];
+  };
+  const { packages } = readSpdx(spdx(contents));
+  const inSpdx = (wanted: string) => {
+    const found = packages.find(({ SPDXID }) => SPDXID === `SPDXRef-Package-${wanted}`);
+    return [found?.checksums, found?.downloadLocation, found?.comment];
+  };
+  const url = 'http://deb.example/debian/pool/vim_9.1.0%2bb1_amd64.deb';
+  assert.equal(inBom(/vim@/), [[{ alg: 'SHA-256', content: 'd'.repeat(64) }], [{ type: 'distribution', url }]]);
+  assert.equal(inSpdx('amd64-vim'), [
+    [{ algorithm: 'SHA256', checksumValue: 'd'.repeat(64) }],
+    url,
+    'from the repository http://deb.example/debian trixie main',
+  ]);
+  assert.equal(inBom(/old@/), [[{ alg: 'SHA-512', content: 'e'.repeat(128) }], undefined], 'a way that only apt knows');
+  assert.equal(inSpdx('all-old'), [
+    [{ algorithm: 'SHA512', checksumValue: 'e'.repeat(128) }],
+    'NOASSERTION',
+    undefined,
+  ]);
+  const flat = 'https://flat.example/l.deb';
+  assert.equal(inBom(/arch=i386/), [undefined, [{ type: 'distribution', url: flat }]], 'a digest that nobody knows');
+  assert.equal(inSpdx('i386-libstdcX002BX002B6'), [undefined, flat, 'from the repository https://flat.example ./']);
+  assert.equal(inBom(/stdc.*arch=amd64/), [undefined, undefined]);
+  assert.equal(inSpdx('amd64-libstdcX002BX002B6'), [undefined, 'NOASSERTION', undefined]);
 });
 
 test('SPDX describes the image by its digests, its base image, its system and its packages', () => {
