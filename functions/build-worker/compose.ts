@@ -28,6 +28,7 @@ import { createWorker } from '#lib/worker/worker.ts';
 import { takeWorkerName } from '#lib/worker/worker-name.ts';
 
 import type { BuildWorkerDependencies } from './build-worker.ts';
+import { openFileRetention } from './file-retention.ts';
 import { showMachine } from './machine-metrics.ts';
 
 /** Largest answer of a cancel URL that is read; a proper answer has twenty bytes. */
@@ -97,6 +98,7 @@ export async function compose(): Promise<
       log,
     }),
   );
+  const retention = opened.use(openFileRetention({ ...storeSettings, stores, ledger: broker.ledger, log }));
   const worker = createWorker({
     name,
     broker,
@@ -107,7 +109,10 @@ export async function compose(): Promise<
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
-    onEnd: measures.buildEnded,
+    onEnd(...end) {
+      measures.buildEnded(...end);
+      retention.apply();
+    },
     onLoss: measures.attemptLost,
     discard: (buildId, imageType) => storeFor(imageType).discard(buildId),
     openLog: (build, stopping) =>

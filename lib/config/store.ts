@@ -10,6 +10,13 @@ const properties = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** Null for an empty text. */
+const orNone = <Schema extends z.ZodType<number, string>>(schema: Schema) =>
+  z
+    .string()
+    .transform((text) => (text === '' ? null : text))
+    .pipe(schema.nullable());
+
 /** Glance keeps these numbers in a column of 32 bits with a sign. */
 const glanceNumber = wholeNumber.refine((value) => value < 2 ** 31, { error: 'must be less than 2147483648' });
 
@@ -31,6 +38,18 @@ export const storeSettings = {
     z.enum(['auto', 'file', 'glance', 'swift'], { error: 'must be auto, file, glance or swift' }),
     'auto',
     'Store of finished images. `auto`: with OpenStack settings (`OS_*`, clouds.yaml), cloud images go to Glance and all others to Swift; without, all go to the file store.',
+  ),
+  fileStoreBytes: setting(
+    'IMAGEBUILDER_STORE_SIZE',
+    orNone(bytes.refine((size) => size >= MiB, { error: 'must be at least 1M' })),
+    '',
+    'Size of the file store. After each build, the oldest builds in it are removed until the rest is within that; none that runs, and none in the first hour. Empty: nothing is removed.',
+  ),
+  fileStoreAgeSeconds: setting(
+    'IMAGEBUILDER_STORE_AGE',
+    orNone(wholeNumber.refine((age) => age >= 3600, { error: 'must be at least 3600 seconds' })),
+    '',
+    'Seconds after which a build is removed from the file store, such as 2592000 for 30 days. Empty: none is.',
   ),
   glanceVisibility: setting(
     'IMAGEBUILDER_GLANCE_VISIBILITY',

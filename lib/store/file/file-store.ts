@@ -12,13 +12,14 @@ import type { Store, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
 import {
   imageRecord,
+  incomingPrefix,
   isWhole,
   logRecord,
   readImageRecord,
   readLogRecord,
   readOrigin,
   recordNames,
-  writtenAt,
+  storedAtIn,
 } from './records.ts';
 
 /**
@@ -38,7 +39,6 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     ...{ ...other, id: `${buildId}/${other.name}` },
     ...at(buildId, other.name),
   });
-  const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
 
   async function find(buildId: string): Promise<StoredArtifacts | null> {
     try {
@@ -149,19 +149,13 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     const selection = selectNewest(options);
     for await (const buildId of buildIds()) {
       options.signal.throwIfAborted();
-      const storedAt = await storedAtOf(buildId);
+      const storedAt = await storedAtIn(folder(buildId));
       if (storedAt !== null) selection.add({ buildId, storedAt });
     }
     const { items, next } = mergeNewest([listOf(selection.selected())], options.limit);
     const builds = await describeAll(items, ({ buildId }) => describe(buildId, options), options.signal);
     return { builds, next };
   };
-
-  /** Null for a folder that is not of this store. */
-  async function storedAtOf(buildId: string): Promise<string | null> {
-    const place = folder(buildId);
-    return (await writtenAt(place, recordNames.image)) ?? (await writtenAt(place, recordNames.log));
-  }
 
   async function* buildIds(): AsyncGenerator<string, void> {
     try {
@@ -208,7 +202,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     try {
       // By one rename, like the way in: nobody sees a part of it, and a repeat removes what is left of it.
       const taken = join(directory, `${incomingPrefix(buildId)}${randomUUID()}`);
-      if ((await storedAtOf(buildId)) !== null) await renamed(folder(buildId), taken);
+      if ((await storedAtIn(folder(buildId))) !== null) await renamed(folder(buildId), taken);
       await discard(buildId);
     } catch (error) {
       throw failed(error);

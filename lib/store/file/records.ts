@@ -5,6 +5,7 @@ import { ArtifactRole } from '../../api/artifact-report.ts';
 import { Checksums, ImageResult } from '../../api/image-result.ts';
 import { isNodeError } from '../../errors.ts';
 import type { Artifact, Artifacts, LogOrigin, Origin, OtherArtifact } from '../artifact.ts';
+import { isBuildId } from '../listing.ts';
 
 /** The files that describe what the folder of a build has. */
 
@@ -55,13 +56,27 @@ export async function readOrigin(folder: string, name: RecordName) {
 }
 
 /** The moment (ISO 8601) when a record was written; null where there is none. */
-export async function writtenAt(folder: string, name: RecordName): Promise<string | null> {
+async function writtenAt(folder: string, name: RecordName): Promise<string | null> {
   try {
     return (await stat(join(folder, name))).mtime.toISOString();
   } catch (error) {
     if (isNodeError(error) && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw error;
   }
+}
+
+/** The moment from which a build was there; null for a folder that is not of the store. */
+export async function storedAtIn(folder: string): Promise<string | null> {
+  return (await writtenAt(folder, recordNames.image)) ?? (await writtenAt(folder, recordNames.log));
+}
+
+/** The beginning of the names of folders that are not finished, or about to be removed. */
+export const incomingPrefix = (buildId: string) => `.incoming-${buildId}.`;
+
+/** The build of such a folder; null for another name. */
+export function leftoverOf(name: string): string | null {
+  const [, buildId = ''] = /^\.incoming-([0-9a-f-]{36})\./.exec(name) ?? [];
+  return isBuildId(buildId) ? buildId : null;
 }
 
 /** Whether the file is there with its size. */

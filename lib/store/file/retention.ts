@@ -1,0 +1,109 @@
+import { access, lstat, opendir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isNodeError } from '../../errors.ts';
+import { tryLock } from '../../lock.ts';
+import type { Log } from '../../log.ts';
+import { comparePositions, isBuildId, type Position } from '../listing.ts';
+import type { Store } from '../store.ts';
+import { leftoverOf, storedAtIn } from './records.ts';
+
+/** Keeps the file store within a size and an age, by removing the oldest builds first. */
+
+export interface RetentionOptions {
+  readonly store: Pick<Store, 'remove' | 'discard'>;
+  readonly directory: string;
+  /** Null, as for the age: no limit. */
+  readonly maximumBytes: number | null;
+  readonly maximumAgeMs: number | null;
+  /** True for a build that has not ended: nothing of it is removed. */
+  readonly isUnfinished: (buildId: string) => boolean;
+  readonly log: Log;
+  readonly now?: () => number;
+}
+
+/** Time for which a build is kept after it was stored, whatever the limits: its caller learns of it in that time. */
+const graceMs = 3_600_000;
+/** Age of what an attempt or a deletion has left unfinished, after which nobody works on it any more. */
+const leftoverAgeMs = 86_400_000;
+
+interface Entry extends Position {
+  /** That it takes on the disk. */
+  readonly bytes: number;
+}
+
+/**
+ * Removes builds that are too old, and then the oldest until the rest is small enough; builds with only a log too. Does
+ * nothing while another worker does it. Throws Node's errors where the folder cannot be read; a build that cannot be
+ * removed is a line in the log.
+ */
+export async function applyRetention(options: RetentionOptions): Promise<void> {
+  const { directory, maximumBytes, maximumAgeMs, isUnfinished, log, now = Date.now } = options;
+  if (maximumBytes === null && maximumAgeMs === null) return;
+  // The lock would make the folder.
+  await access(directory);
+  await using held = await tryLock(join(directory, '.retention.lock'));
+  if (held === null) return;
+  const entries = await readEntries(options);
+  let bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
+  const removable = entries.filter(
+    ({ buildId, storedAt }) => Date.parse(storedAt) < now() - graceMs && !isUnfinished(buildId),
+  );
+  for (const entry of removable.sort(comparePositions).reverse()) {
+    const reason = reasonFor(entry, bytes);
+    // All that follow are younger.
+    if (reason === null) break;
+    if (await remove(entry, reason, options)) bytes -= entry.bytes;
+  }
+  if (maximumBytes !== null && bytes > maximumBytes) {
+    log.warn('the file store is larger than IMAGEBUILDER_STORE_SIZE, and nothing in it may be removed yet', { bytes });
+  }
+
+  function reasonFor({ storedAt }: Entry, allBytes: number): string | null {
+    if (maximumAgeMs !== null && Date.parse(storedAt) < now() - maximumAgeMs) return 'age';
+    return maximumBytes !== null && allBytes > maximumBytes ? 'size' : null;
+  }
+}
+
+async function remove({ buildId, storedAt, bytes }: Entry, reason: string, { store, log }: RetentionOptions) {
+  try {
+    await store.remove(buildId, { signal: new AbortController().signal });
+    log.info('a build was removed from the file store', { build_id: buildId, reason, stored_at: storedAt, bytes });
+    return true;
+  } catch (error) {
+    log.warn('a build cannot be removed from the file store', { build_id: buildId, reason, error });
+    return false;
+  }
+}
+
+/** The builds of the store. Removes what dead workers have left of others on the way. */
+async function readEntries(options: RetentionOptions): Promise<Entry[]> {
+  const { directory, store, isUnfinished, now = Date.now } = options;
+  const entries: Entry[] = [];
+  for await (const { name } of await opendir(directory)) {
+    const path = join(directory, name);
+    if (isBuildId(name)) {
+      const storedAt = await storedAtIn(path);
+      if (storedAt !== null) entries.push({ buildId: name, storedAt, bytes: await bytesIn(path) });
+      continue;
+    }
+    const buildId = leftoverOf(name);
+    if (buildId === null || isUnfinished(buildId)) continue;
+    const changedAtMs = (await lstat(path).catch(() => null))?.mtimeMs ?? now();
+    if (changedAtMs < now() - leftoverAgeMs) await store.discard(buildId);
+  }
+  return entries;
+}
+
+/** Bytes that the files of a folder take on the disk; a raw image has holes. */
+async function bytesIn(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(folder).catch(() => [])) {
+    try {
+      bytes += (await lstat(join(folder, name))).blocks * 512;
+    } catch (error) {
+      // Somebody deletes the build at this moment.
+      if (!isNodeError(error) || error.code !== 'ENOENT') throw error;
+    }
+  }
+  return bytes;
+}
