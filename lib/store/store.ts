@@ -16,6 +16,8 @@ export interface Store {
   readonly kind: ImageResult['store'];
   /** The folder of this machine that the artifacts go to; null for a server. */
   readonly directory: string | null;
+  /** False where the cloud has no such service: nothing can be there. Throws `store.failed`. */
+  isThere(options: { readonly signal: AbortSignal }): Promise<boolean>;
   /** The artifacts of this build when all are there and whole, else null. Throws `store.failed`. */
   find(buildId: string, options: { readonly signal: AbortSignal }): Promise<StoredArtifacts | null>;
   /**

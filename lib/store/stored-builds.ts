@@ -10,17 +10,29 @@ export interface StoredBuilds {
   remove(buildId: string, options: { readonly signal: AbortSignal }): Promise<void>;
 }
 
-export function openStoredBuilds(stores: readonly Pick<Store, 'list' | 'describe' | 'remove'>[]): StoredBuilds {
+type Source = Pick<Store, 'isThere' | 'list' | 'describe' | 'remove'>;
+
+export function openStoredBuilds(all: readonly Source[]): StoredBuilds {
+  /** A cloud may have only one of the services that the configuration has stores for. */
+  const storesOf = async (options: { readonly signal: AbortSignal }): Promise<readonly Source[]> => {
+    if (all.length === 1) return all;
+    const there = await Promise.all(all.map((store) => store.isThere(options)));
+    const stores = all.filter((_, index) => there[index]);
+    // Where none is there, a call says why.
+    return stores.length === 0 ? all : stores;
+  };
+
   const describe: StoredBuilds['describe'] = async (buildId, options) => {
-    const found = (await Promise.all(stores.map((store) => store.describe(buildId, options)))).filter(
-      (build) => build !== null,
-    );
+    const stores = await storesOf(options);
+    const described = await Promise.all(stores.map((store) => store.describe(buildId, options)));
+    const found = described.filter((build) => build !== null);
     // Stores may share the place of logs: each then has the log of a build whose image only one has.
     return found.find(({ image }) => image !== null) ?? found[0] ?? null;
   };
   return {
     describe,
     async list(options) {
+      const stores = await storesOf(options);
       const pages = await Promise.all(stores.map((store) => store.list(options)));
       const seen = new Set<string>();
       const unique = (builds: readonly StoredBuild[]) =>
@@ -44,7 +56,7 @@ export function openStoredBuilds(stores: readonly Pick<Store, 'list' | 'describe
       return { builds: builds.filter((build) => build !== null), next };
     },
     async remove(buildId, options) {
-      for (const store of stores) await store.remove(buildId, options);
+      for (const store of await storesOf(options)) await store.remove(buildId, options);
     },
   };
 }

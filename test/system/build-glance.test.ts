@@ -4,10 +4,13 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { secretFiles } from '#lib/config/secrets.ts';
+import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { startService } from './service.ts';
+
+const root = join(import.meta.dirname, '../..');
 
 test('a whole build ends active in Glance, which hands out what was built', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'build-glance-'));
@@ -40,6 +43,19 @@ test('a whole build ends active in Glance, which hands out what was built', asyn
     const path = join(directory, 'from-glance.qcow2');
     await cloud.command(['image', 'save', '--file', path, image.id]);
     assert.equal((await hashFile(path)).checksums, image.checksums);
+
+    // The list is that of Glance alone, although images of other kinds would go to Swift.
+    const env = { ...cloud.environment, IMAGEBUILDER_URL: service.url };
+    const images = async (...words: string[]) =>
+      (await exec(process.execPath, [join(root, 'bin/imagebuilder.ts'), 'images', ...words], { env })).stdout;
+    const listed = JSON.parse(await images('--json')).images;
+    assert.equal([listed.length, listed[0].build_id, listed[0].image.id], [1, build.build_id, image.id]);
+    const to = join(directory, 'downloads');
+    await images('download', build.build_id, '--to', to);
+    assert.equal((await hashFile(join(to, image.name))).checksums, image.checksums);
+    await images('delete', build.build_id);
+    assert.equal(JSON.parse(await images('--json')).images, []);
+    assert.is((await cloud.command(['image', 'list', '--format', 'value'])).stdout, '');
     assert.not.match(await service.log(), password);
   } finally {
     await rm(directory, { recursive: true, force: true });

@@ -1,17 +1,21 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readFile, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { buildSteps } from '#lib/api/event.ts';
 import { hashFile } from '#lib/image/digest.ts';
+import { createFileStore } from '#lib/store/file/file-store.ts';
+import { finishedLog, quiet } from '../conformance/finished-build.ts';
 import { startService } from './service.ts';
 
 /** The metrics of a running service, read by Prometheus' own tool. */
 
 const repository = join(import.meta.dirname, '../..');
-const service = await startService({ ppas: () => [] });
+const service = await startService({ ppas: () => [], settings: { IMAGEBUILDER_STORE_AGE: '3600' } });
 test.after(async () => {
   await service[Symbol.asyncDispose]();
 });
@@ -23,6 +27,15 @@ async function scrape(): Promise<string> {
   return await response.text();
 }
 
+/** A build in the store that is older than the service keeps builds. */
+async function keepOldLog(): Promise<void> {
+  const { log, origin } = await finishedLog(service.directory, randomUUID(), 'an old log\n');
+  const store = createFileStore(join(service.directory, 'store'));
+  const kept = await store.keepLog(log, origin, quiet);
+  const time = new Date(Date.now() - 2 * 3_600_000);
+  await utimes(join(fileURLToPath(kept?.location ?? ''), '..', 'log.json'), time, time);
+}
+
 /** The metrics of Image Builder in an answer, by name, with their types. */
 const typesIn = (text: string) =>
   new Map(
@@ -30,6 +43,7 @@ const typesIn = (text: string) =>
   );
 
 test('serve answers for all functions after a build, as promtool accepts it', async () => {
+  await keepOldLog();
   const ended = await service.build(service.request({ ppa_list: [], package_list: [] }));
   assert.is(ended.state, 'completed');
   const text = await scrape();
@@ -94,7 +108,7 @@ test('the command lists, shows, downloads and deletes what the build has stored'
     });
   const json = async (...words: string[]) => JSON.parse((await images(...words, '--json')).stdout);
   const [stored, ...others] = (await json()).images;
-  assert.equal(others, []);
+  assert.equal(others, [], 'the worker has removed the build that was too old');
   const { build_id: buildId, image, artifacts } = stored;
   assert.match((await images()).stdout, `${buildId}  ${stored.ticket_id}`);
   assert.equal(await json('show', buildId), stored);

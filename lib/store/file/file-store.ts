@@ -212,6 +212,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   return {
     kind: 'file',
     directory,
+    isThere: async () => true,
     find,
     put,
     keepLog,

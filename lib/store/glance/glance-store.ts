@@ -1,5 +1,4 @@
 import { retrying } from '../../http/retrying.ts';
-import { UpstreamError } from '../../http/upstream-error.ts';
 import type { Artifacts, Origin, StoredArtifacts } from '../artifact.ts';
 import {
   describeAll,
@@ -11,6 +10,7 @@ import {
   type StoredPage,
   selectNewest,
 } from '../listing.ts';
+import { whyNotInCatalogue } from '../openstack/catalogued.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store, StorePutOptions } from '../store.ts';
@@ -85,7 +85,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   /** The artifacts that the cloud has a place for: a cloud without Swift takes the image alone. */
   async function keepable(artifacts: Artifacts, buildId: string, signal: AbortSignal): Promise<Artifacts> {
     const [image, ...others] = artifacts;
-    const reason = others.length === 0 ? null : await whyNothingBeside(session, signal);
+    const reason = others.length === 0 ? null : await whyNotInCatalogue(session, 'object-store', { signal });
     if (reason === null) return artifacts;
     const roles = others.map(({ role }) => role);
     log.warn('the cloud has no place for files beside images, so they are not kept', {
@@ -109,7 +109,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   }
 
   const describe: Store['describe'] = async (buildId, { signal }) => {
-    const withSwift = (await whyNothingBeside(session, signal)) === null;
+    const withSwift = (await whyNotInCatalogue(session, 'object-store', { signal })) === null;
     const kept = withSwift ? await logs.look(buildId, { signal }) : [];
     const images = (await glance.list(buildId, { signal })).filter(isWhole);
     const [image] = images;
@@ -139,7 +139,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     const selected = images.selected();
     const withImage = new Set(selected.positions.map(({ buildId }) => buildId));
     const others = selectNewest(options);
-    if ((await whyNothingBeside(session, signal)) === null) {
+    if ((await whyNotInCatalogue(session, 'object-store', { signal })) === null) {
       for await (const position of logs.positions({ signal })) {
         if (!withImage.has(position.buildId)) others.add(position);
       }
@@ -155,22 +155,25 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
 
   async function remove(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
     for (const image of await glance.list(buildId, { signal })) await removeImage(image, glance, beside, signal);
-    if ((await whyNothingBeside(session, signal)) === null) await logs.remove(buildId, { signal });
+    if ((await whyNotInCatalogue(session, 'object-store', { signal })) === null) await logs.remove(buildId, { signal });
   }
 
   return {
     kind: 'glance',
     directory: null,
+    isThere: async (options) => (await whyNotInCatalogue(session, 'image', options)) === null,
     find,
     put,
     async keepLog(file, origin, { signal }) {
-      const reason = await whyNothingBeside(session, signal);
+      const reason = await whyNotInCatalogue(session, 'object-store', { signal });
       if (reason === null) return await logs.keep(file, origin, { signal });
       log.info('the log of a build is not kept: the cloud has no place for files beside images', { reason });
       return null;
     },
     async findLog(buildId, { signal }) {
-      return (await whyNothingBeside(session, signal)) === null ? await logs.find(buildId, { signal }) : null;
+      return (await whyNotInCatalogue(session, 'object-store', { signal })) === null
+        ? await logs.find(buildId, { signal })
+        : null;
     },
     list,
     describe,
@@ -179,7 +182,8 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
       for (const image of await glance.list(buildId, { signal })) {
         if ((await readWhole(image, signal)) === null) await removeImage(image, glance, beside, signal);
       }
-      if ((await whyNothingBeside(session, signal)) === null) await logs.discard(buildId, { signal });
+      if ((await whyNotInCatalogue(session, 'object-store', { signal })) === null)
+        await logs.discard(buildId, { signal });
     },
     remove,
     checks: [
@@ -197,21 +201,10 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
 
 /** The place of artifacts beside images, in words. A cloud without one keeps images all the same. */
 async function describeBeside(session: Session, signal: AbortSignal): Promise<string> {
-  const reason = await whyNothingBeside(session, signal);
+  const reason = await whyNotInCatalogue(session, 'object-store', { signal });
   if (reason !== null) return `only images can be kept: ${reason}`;
   const endpoint = await session.endpoint('object-store', { signal });
   return `files other than images go to Swift at ${describeEndpoint(endpoint)}`;
-}
-
-/** Null where the cloud has a place for artifacts beside images, else the reason. */
-async function whyNothingBeside(session: Session, signal: AbortSignal): Promise<string | null> {
-  try {
-    await session.endpoint('object-store', { signal });
-    return null;
-  } catch (error) {
-    if (!(error instanceof UpstreamError) || error.transient) throw error;
-    return error.message;
-  }
 }
 
 const createdAt = (image: GlanceImage) => new Date(image.created_at).toISOString();

@@ -1,5 +1,6 @@
 import type { StoredArtifacts } from '../artifact.ts';
 import { describeAll, listOf, mergeNewest, type Position, selectNewest } from '../listing.ts';
+import { whyNotInCatalogue } from '../openstack/catalogued.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store } from '../store.ts';
@@ -30,6 +31,7 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
   return {
     kind: 'swift',
     directory: null,
+    isThere: async (options) => (await whyNotInCatalogue(session, 'object-store', options)) === null,
     async find(buildId, options) {
       const found = await objects.find(buildId, options);
       return found === null ? null : imageFirst(found);
