@@ -1,15 +1,13 @@
-import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { chmod, chown, mkdir, mkdtemp, open, opendir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, opendir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
-import { storeModes } from '../../folders/settings.ts';
-import { writeSparse } from '../../write-sparse.ts';
+import { ImageBuilderError, isNodeError } from '../../errors.ts';
+import type { storeModes } from '../../folders/settings.ts';
 import { type Artifacts, type Origin, type StoredArtifacts, type StoredOther, sumProgress } from '../artifact.ts';
 import { describeAll, isBuildId, listOf, mergeNewest, selectNewest } from '../listing.ts';
 import type { Store, StorePutOptions } from '../store.ts';
 import { tryStore } from '../trial.ts';
+import { move, openPlace, removeFolder, syncFolder } from './place.ts';
 import {
   imageRecord,
   incomingPrefix,
@@ -29,7 +27,8 @@ import {
  * put from then on.
  */
 export function createFileStore(directory: string, readers: keyof typeof storeModes = 'owner'): Store {
-  const modes = storeModes[readers];
+  const place = openPlace(directory, readers);
+  const { modes, failed } = place;
   const folder = (buildId: string) => join(directory, buildId);
   const at = (buildId: string, name: string) => ({
     location: pathToFileURL(join(folder(buildId), name)).href,
@@ -69,8 +68,8 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       const sums = artifacts.map(({ name, checksums }) => `${checksums.sha256} *${name}\n`);
       await writeFile(join(target, 'SHA256SUMS'), sums.join(''));
       await writeFile(join(target, recordNames.image), imageRecord(artifacts, origin));
-      for (const name of await readdir(target)) await admitReaders(join(target, name), modes.file);
-      await admitReaders(target, modes.folder);
+      for (const name of await readdir(target)) await place.admit(join(target, name), modes.file);
+      await place.admit(target, modes.folder);
       options.signal.throwIfAborted();
       await syncFolder(target);
       await publish(target, buildId);
@@ -99,9 +98,9 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       await writeFile(join(incoming, recordNames.log), logRecord(log, origin));
       options.signal.throwIfAborted();
       const made = await mkdir(folder(buildId), { recursive: true, mode: modes.folder });
-      if (made !== undefined) await admitReaders(folder(buildId), modes.folder);
+      if (made !== undefined) await place.admit(folder(buildId), modes.folder);
       for (const name of [log.name, recordNames.log]) {
-        await admitReaders(join(incoming, name), modes.file);
+        await place.admit(join(incoming, name), modes.file);
         await rename(join(incoming, name), join(folder(buildId), name));
       }
       await syncFolder(folder(buildId));
@@ -125,16 +124,16 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
   }
 
   const describe: Store['describe'] = async (buildId) => {
-    const place = folder(buildId);
+    const from = folder(buildId);
     try {
-      const origin = (await readOrigin(place, recordNames.image)) ?? (await readOrigin(place, recordNames.log));
+      const origin = (await readOrigin(from, recordNames.image)) ?? (await readOrigin(from, recordNames.log));
       if (origin === null) return null;
-      const { others = [], build: _, ...image } = await readImageRecord(place).catch(() => noImage);
+      const { others = [], build: _, ...image } = await readImageRecord(from).catch(() => noImage);
       const present: StoredOther[] = [];
-      for (const other of others) if (await isWhole(place, other)) present.push(placed(buildId, other));
+      for (const other of others) if (await isWhole(from, other)) present.push(placed(buildId, other));
       const log = await findLog(buildId);
       const artifacts = [...present, ...(log === null ? [] : [log])];
-      const hasImage = 'name' in image && (await isWhole(place, image));
+      const hasImage = 'name' in image && (await isWhole(from, image));
       return {
         ...{ buildId, ...origin },
         image: hasImage ? { ...image, id: buildId, ...at(buildId, image.name) } : null,
@@ -183,26 +182,11 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     }
   }
 
-  /** Gives the group access. It is the one that the operator has set on the store's folder. */
-  async function admitReaders(path: string, mode: number): Promise<void> {
-    if (readers === 'group') await chown(path, (await stat(path)).uid, (await stat(directory)).gid);
-    await chmod(path, mode);
-  }
-
-  async function discard(buildId: string): Promise<void> {
-    const names = await readdir(directory).catch(() => []);
-    for (const name of names.filter((candidate) => candidate.startsWith(incomingPrefix(buildId)))) {
-      // Under another name first: an attempt that still writes makes no more files in it while it is removed.
-      const taken = join(directory, `${incomingPrefix(buildId)}${randomUUID()}`);
-      if (await renamed(join(directory, name), taken)) await rm(taken, { recursive: true, force: true });
-    }
-  }
+  const discard = (buildId: string) => place.discard(buildId);
 
   async function remove(buildId: string): Promise<void> {
     try {
-      // By one rename, like the way in: nobody sees a part of it, and a repeat removes what is left of it.
-      const taken = join(directory, `${incomingPrefix(buildId)}${randomUUID()}`);
-      if ((await storedAtIn(folder(buildId))) !== null) await renamed(folder(buildId), taken);
+      if ((await storedAtIn(folder(buildId))) !== null) await removeFolder(directory, buildId, folder(buildId));
       await discard(buildId);
     } catch (error) {
       throw failed(error);
@@ -223,68 +207,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     remove,
     checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2']) }],
   };
-
-  function failed(error: unknown): ImageBuilderError {
-    if (isNoSpace(error)) {
-      return new ImageBuilderError('disk.full', `no space is left in the store directory ${directory}`, {
-        cause: error,
-      });
-    }
-    const reason = error instanceof Error ? error.message : String(error);
-    return new ImageBuilderError('store.failed', `the file store at ${directory} failed: ${reason}`, { cause: error });
-  }
 }
 
 /** The record of a build that has a log alone. */
 const noImage = { others: [], build: undefined };
-
-/** False where there is nothing to rename (any more). */
-async function renamed(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to);
-    return true;
-  } catch (error) {
-    if (isNodeError(error) && error.code === 'ENOENT') return false;
-    throw error;
-  }
-}
-
-/** Renames, or copies where the two lie on different file systems, and flushes the data to the disk. */
-async function move(from: string, to: string, options: StorePutOptions): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
-    await copySparse(from, to, options);
-  }
-  const file = await open(to, 'r+');
-  try {
-    await file.sync();
-    const { size } = await file.stat();
-    options.onProgress(size, size);
-  } finally {
-    await file.close();
-  }
-}
-
-/** A raw disk is mostly empty, and its holes are not to fill the store. */
-async function copySparse(from: string, to: string, { signal, onProgress }: StorePutOptions): Promise<void> {
-  const { size } = await stat(from);
-  await using target = await open(to, 'wx');
-  let copied = 0;
-  for await (const chunk of createReadStream(from, { highWaterMark: 1024 * 1024, signal })) {
-    await writeSparse(target, chunk, copied);
-    copied += chunk.length;
-    onProgress(copied, size);
-  }
-  await target.truncate(copied);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
