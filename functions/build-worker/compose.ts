@@ -98,7 +98,7 @@ export async function compose(): Promise<
       log,
     }),
   );
-  const retention = opened.use(openFileRetention({ ...storeSettings, stores, ledger: broker.ledger, log }));
+  const retention = opened.use(openFileRetention({ ...storeSettings, ledger: broker.ledger, log }));
   const worker = createWorker({
     name,
     broker,

@@ -3,21 +3,19 @@ import type { StoreSettings } from '#lib/config/store.ts';
 import type { Log } from '#lib/log.ts';
 import type { LiveLedger } from '#lib/queue/live-ledger.ts';
 import { openRetention, type Retention } from '#lib/store/file/open-retention.ts';
-import type { Store } from '#lib/store/store.ts';
 
 export interface FileRetentionOptions extends Pick<StoreSettings, 'fileStoreBytes' | 'fileStoreAgeSeconds'> {
-  readonly stores: readonly Store[];
+  /** The folder of the file store: clouds without Swift have logs there too. */
+  readonly storeDirectory: string;
   readonly ledger: Pick<LiveLedger, 'get' | 'ready'>;
   readonly log: Log;
 }
 
 /** The retention of the file store, for a first time as soon as it is known which builds run. */
 export function openFileRetention(options: FileRetentionOptions): Retention {
-  const { stores, ledger, fileStoreBytes, fileStoreAgeSeconds, log } = options;
-  const store = stores.find(({ directory }) => directory !== null);
-  if (store === undefined || store.directory === null) return { apply() {}, [Symbol.asyncDispose]: async () => {} };
+  const { storeDirectory, ledger, fileStoreBytes, fileStoreAgeSeconds, log } = options;
   const retention = openRetention({
-    ...{ store, directory: store.directory, log },
+    ...{ directory: storeDirectory, log },
     maximumBytes: fileStoreBytes,
     maximumAgeMs: fileStoreAgeSeconds === null ? null : fileStoreAgeSeconds * 1000,
     isUnfinished(buildId) {

@@ -23,8 +23,9 @@ export interface ImagesDependencies {
 
 /** Time limit of the work in the store, within that of the function. */
 const storeTimeoutMs = 20_000;
-/** Pages of the store that one call looks through for builds that its caller may see. */
+/** Pages of the store that one call looks through for builds that its caller may see, and the time for all but the last. */
 const maximumPages = 5;
+const pagesTimeoutMs = 10_000;
 
 /** The function: lists what the store has, shows what it has of one build, and deletes that. */
 export function images(dependencies: ImagesDependencies): Handler {
@@ -58,11 +59,12 @@ async function list({ stored }: ImagesDependencies, event: FunctionEvent, call: 
   const { limit, cursor } = parseQuery(ImageListQuery, event.query);
   let after = cursor === undefined ? null : { storedAt: cursor[0], buildId: cursor[1] };
   let found: StoredBuild[] = [];
+  const untilMs = performance.now() + pagesTimeoutMs;
   for (let page = 0; page < maximumPages && found.length === 0; page += 1) {
     const { builds, next } = await inTime((signal) => stored.list({ after, limit, signal }));
     found = builds.filter(({ caller }) => maySeeOf(call, caller));
     after = next;
-    if (next === null) break;
+    if (next === null || performance.now() > untilMs) break;
   }
   return {
     images: found.map(report),

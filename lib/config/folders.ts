@@ -20,7 +20,7 @@ export const folderSettings = {
     'IMAGEBUILDER_STORE_DIRECTORY',
     folder,
     '/var/lib/imagebuilder/store',
-    'Folder into which the file store puts finished images.',
+    'Folder into which the file store puts finished images; with Glance in a cloud without Swift, the files beside them and logs.',
   ),
   storeReaders: setting(
     'IMAGEBUILDER_STORE_READERS',

@@ -29,6 +29,9 @@ export const omissibleProperties = [
   'imagebuilder_series',
   'imagebuilder_base_sha256',
   'imagebuilder_caller',
+  'imagebuilder_manifest_sha256',
+  'imagebuilder_provenance_sha256',
+  'imagebuilder_artifacts',
 ] as const;
 
 /** Stores of finished images. */

@@ -5,6 +5,7 @@ import { ImageBuilderError } from '../errors.ts';
 import type { RetryPolicy } from '../http/retrying.ts';
 import type { Log } from '../log.ts';
 import type { Trust } from '../trust.ts';
+import { openFileObjects } from './file/file-objects.ts';
 import { createFileStore } from './file/file-store.ts';
 import { createGlanceStore } from './glance/glance-store.ts';
 import type { OpenStackConfiguration } from './openstack/configuration.ts';
@@ -127,6 +128,7 @@ export function createOpenStackStores({
         protected: settings.glanceProtected,
       },
       beside: objects,
+      files: openFileObjects({ directory: settings.storeDirectory, readers: settings.storeReaders, log }),
       retry,
       log,
     }),

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -27,8 +27,13 @@ test('a whole build ends active in Glance, which hands out what was built', asyn
     const before = await observe(service.workDirectory);
     const build = await service.build(service.request({ package_list: ['baz-utils'] }));
     assert.is(build.state, 'completed', `${build.error?.message}\n${build.error?.log_tail?.join('\n')}`);
-    // This cloud has no Swift: there is no place for files beside the image.
-    assert.equal(build.artifacts ?? [], []);
+    // This cloud has no Swift: files beside the image are on the worker's disk.
+    assert.equal(
+      build.artifacts?.map(({ store }) => store).filter((store) => store !== 'file'),
+      [],
+    );
+    assert.ok(build.artifacts?.some(({ role }) => role === 'manifest'));
+    assert.ok(build.artifacts?.some(({ role }) => role === 'log'));
     await assertNothingLeft(before);
     const { image } = build;
     assert.ok(image);
@@ -51,9 +56,11 @@ test('a whole build ends active in Glance, which hands out what was built', asyn
     const listed = JSON.parse(await images('--json')).images;
     assert.equal([listed.length, listed[0].build_id, listed[0].image.id], [1, build.build_id, image.id]);
     const to = join(directory, 'downloads');
-    await images('download', build.build_id, '--to', to);
+    const paths = (await images('download', build.build_id, '--to', to)).trimEnd().split('\n');
+    assert.is(paths.length, 1 + (build.artifacts?.length ?? 0));
     assert.equal((await hashFile(join(to, image.name))).checksums, image.checksums);
     await images('delete', build.build_id);
+    assert.equal(await readdir(join(service.directory, 'store'), { recursive: true }), ['logs']);
     assert.equal(JSON.parse(await images('--json')).images, []);
     assert.is((await cloud.command(['image', 'list', '--format', 'value'])).stdout, '');
     assert.not.match(await service.log(), password);

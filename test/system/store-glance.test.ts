@@ -1,13 +1,15 @@
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkStores } from '#lib/store/check.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
-import { afterBytes, allText, finishedBuild, MiB, never, quiet } from '../conformance/finished-build.ts';
+import { afterBytes, allText, finishedBuild, finishedLog, MiB, never, quiet } from '../conformance/finished-build.ts';
 import { storeConformance } from '../conformance/store.ts';
 import { quickRetry, storeInputs } from '../conformance/store-inputs.ts';
 import { failure } from '../failure.ts';
@@ -32,6 +34,7 @@ test.after(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 const statuses = async (buildId: string) => (await client.glance.list(buildId, quiet)).map((image) => image.status);
 const filesOfGlance = () => readdir(join(cloud.directory, 'glance/images'));
 
@@ -74,7 +77,7 @@ test('a raw image is one for Glance too', async () => {
 });
 
 test("an image is active in Glance, with what consumers look for, and Debian's client reads it back whole", async () => {
-  const build = await finishedBuild(directory, { ticketId: 'Tïcket 77' });
+  const build = await finishedBuild(directory, { ticketId: 'Tïcket 77', others: { manifest: 'm', provenance: '{}' } });
   const { glanceStore } = await connect(cloud, { settings: { glanceProperties: { hw_disk_bus: 'virtio' } } });
   const seen: number[] = [];
   const [stored] = await glanceStore.put(...build.given, {
@@ -87,7 +90,8 @@ test("an image is active in Glance, with what consumers look for, and Debian's c
   assert.is(stored.region, cloud.region);
   assert.equal(stored.checksums, build.image.checksums);
   assert.is(stored.size, build.image.sizeBytes);
-  assert.is(seen.at(-1), build.image.sizeBytes);
+  const bytes = build.given[0].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  assert.is(seen.at(-1), bytes);
 
   const shown = JSON.parse((await cloud.command(['image', 'show', '-f', 'json', stored.id])).stdout);
   assert.equal([shown.status, shown.name], ['active', build.image.name]);
@@ -104,12 +108,80 @@ test("an image is active in Glance, with what consumers look for, and Debian's c
     imagebuilder_build_id: build.buildId,
     imagebuilder_series: 'noble',
     imagebuilder_base_sha256: build.given[1].baseImageSha256,
+    imagebuilder_caller: 'lander',
+    imagebuilder_others: '2',
+    imagebuilder_artifacts: 'swift:imagebuilder',
+    imagebuilder_manifest_sha256: sha256('m'),
+    imagebuilder_provenance_sha256: sha256('{}'),
   };
   for (const [name, value] of Object.entries(expected)) assert.is(shown.properties[name], value, name);
 
   const saved = join(directory, 'saved');
   await cloud.command(['image', 'save', '--file', saved, stored.id]);
   assert.ok((await readFile(saved)).equals(await readFile(build.image.path)));
+});
+
+test('where the catalogue has no Swift, files beside an image and logs go to the folder of the file store, all or none', async () => {
+  const folder = join(directory, 'beside');
+  const withFolder = (path: string) =>
+    connect(cloud, { environment: { OS_OBJECT_STORE_SERVICE_TYPE: 'nothing', IMAGEBUILDER_STORE_DIRECTORY: path } });
+  const { glanceStore: store } = await withFolder(folder);
+  const others = { manifest: 'the manifest', provenance: '{}' };
+  const build = await finishedBuild(directory, { others });
+  const { buildId } = build;
+  const stored = await store.put(...build.given, quiet);
+  const [image, manifest] = stored;
+  assert.equal(
+    stored.slice(1).map((each) => each.store),
+    ['file', 'file'],
+  );
+  assert.is(await readFile(fileURLToPath(manifest?.location ?? ''), 'utf8'), others.manifest);
+  assert.equal(await store.find(buildId, quiet), stored);
+  assert.equal(await store.put(...(await finishedBuild(directory, { buildId, others })).given, quiet), stored);
+  const path = `/v2/images/${image.id}`;
+  const properties = JSON.parse((await client.session.send('image', { method: 'GET', path, ...quiet })).text);
+  assert.equal(
+    [properties.imagebuilder_manifest_sha256, properties.imagebuilder_artifacts, properties.imagebuilder_others],
+    [sha256(others.manifest), pathToFileURL(folder).href, undefined],
+  );
+
+  const failed = randomUUID();
+  for (const id of [buildId, failed]) {
+    const { log, origin } = await finishedLog(directory, id, `the log of ${id}\n`);
+    assert.equal(await store.keepLog(log, origin, quiet), await store.findLog(id, quiet));
+  }
+  const described = await store.describe(buildId, quiet);
+  assert.equal(described?.artifacts.map(({ role }) => role).sort(), ['log', 'manifest', 'provenance']);
+  const { builds } = await store.list({ after: null, limit: 50, signal: never });
+  const listed = builds.filter((each) => each.buildId === buildId || each.buildId === failed);
+  assert.equal(
+    listed.map((each) => [each.buildId, each.image?.id, each.artifacts.length]),
+    [
+      [failed, undefined, 1],
+      [buildId, image.id, 3],
+    ],
+  );
+  // A worker on another machine has the image all the same, and does not put it again.
+  assert.equal(await (await withFolder(join(directory, 'elsewhere'))).glanceStore.find(buildId, quiet), [image]);
+
+  const before = await readdir(folder, { recursive: true });
+  const cancelled = new AbortController();
+  const onProgress = afterBytes(middle, () => cancelled.abort(new Error('cancelled')));
+  const half = await finishedBuild(directory, { ...large, others });
+  await store.put(...half.given, { signal: cancelled.signal, onProgress }).then(
+    () => assert.unreachable(),
+    (error) => assert.is(error, cancelled.signal.reason),
+  );
+  assert.equal(await readdir(folder, { recursive: true }), before);
+  for (const id of [buildId, failed]) await store.remove(id, quiet);
+  assert.equal(await readdir(folder, { recursive: true }), ['logs']);
+
+  // Where the folder cannot be used, the image is kept alone.
+  const without = await withFolder(join(build.image.path, 'no-folder'));
+  const alone = await finishedBuild(directory, { others });
+  assert.is((await without.glanceStore.put(...alone.given, quiet)).length, 1);
+  assert.match(without.lines.join('\n'), 'there is no place for files beside images');
+  await without.glanceStore.remove(alone.buildId, quiet);
 });
 
 test('an image with this build id that is empty, garbage or of another project is not taken for it', async () => {

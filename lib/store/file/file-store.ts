@@ -148,7 +148,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     const selection = selectNewest(options);
     for await (const buildId of buildIds()) {
       options.signal.throwIfAborted();
-      const storedAt = await storedAtIn(folder(buildId));
+      const storedAt = await storedAtIn(folder(buildId), ownRecords);
       if (storedAt !== null) selection.add({ buildId, storedAt });
     }
     const { items, next } = mergeNewest([listOf(selection.selected())], options.limit);
@@ -186,7 +186,8 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
 
   async function remove(buildId: string): Promise<void> {
     try {
-      if ((await storedAtIn(folder(buildId))) !== null) await removeFolder(directory, buildId, folder(buildId));
+      if ((await storedAtIn(folder(buildId), ownRecords)) !== null)
+        await removeFolder(directory, buildId, folder(buildId));
       await discard(buildId);
     } catch (error) {
       throw failed(error);
@@ -208,6 +209,9 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
     checks: [{ what: 'file store', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2']) }],
   };
 }
+
+/** Files beside images that are in Glance have another record. */
+const ownRecords = [recordNames.image, recordNames.log];
 
 /** The record of a build that has a log alone. */
 const noImage = { others: [], build: undefined };

@@ -32,8 +32,14 @@ const ImageRecord = File.extend({
   ...WithBuild.shape,
 });
 
-/** The name of the file that describes an image and what is beside it, and of the one for a log. */
-export const recordNames = { image: 'image.json', log: 'log.json' } as const;
+/** The content of `others.json`. */
+const OthersRecord = z.object({ build_id: z.string(), files: z.array(OtherFile), ...WithBuild.shape });
+
+/**
+ * The name of the file that describes an image and what is beside it, of the one for a log, and of the one for files
+ * whose image is in another store.
+ */
+export const recordNames = { image: 'image.json', log: 'log.json', others: 'others.json' } as const;
 type RecordName = (typeof recordNames)[keyof typeof recordNames];
 
 /** Throws where there is none, or where it is not understood. */
@@ -44,6 +50,11 @@ export async function readImageRecord(folder: string): Promise<z.output<typeof I
 /** As `readImageRecord`. */
 export async function readLogRecord(folder: string): Promise<z.output<typeof LogRecord>> {
   return LogRecord.parse(await readJson(folder, recordNames.log));
+}
+
+/** As `readImageRecord`. */
+export async function readOthersRecord(folder: string): Promise<z.output<typeof OthersRecord>> {
+  return OthersRecord.parse(await readJson(folder, recordNames.others));
 }
 
 /** The build of a record, and when the record was written (ISO 8601); null where there is none. */
@@ -65,9 +76,13 @@ async function writtenAt(folder: string, name: RecordName): Promise<string | nul
   }
 }
 
-/** The moment from which a build was there; null for a folder that is not of the store. */
-export async function storedAtIn(folder: string): Promise<string | null> {
-  return (await writtenAt(folder, recordNames.image)) ?? (await writtenAt(folder, recordNames.log));
+/** The moment when the first of these records was written that is there; null for a folder that has none of them. */
+export async function storedAtIn(folder: string, names: readonly RecordName[]): Promise<string | null> {
+  for (const name of names) {
+    const storedAt = await writtenAt(folder, name);
+    if (storedAt !== null) return storedAt;
+  }
+  return null;
 }
 
 /** The beginning of the names of folders that are not finished, or about to be removed. */
@@ -103,6 +118,16 @@ export function imageRecord([image, ...others]: Artifacts, origin: Origin): stri
 /** The text of `log.json`. */
 export function logRecord(log: OtherArtifact, origin: LogOrigin): string {
   const record: z.input<typeof LogRecord> = { ...otherOf(log), build: fromOf(origin) };
+  return `${JSON.stringify(record, null, 2)}\n`;
+}
+
+/** The text of `others.json`. */
+export function othersRecord(others: readonly OtherArtifact[], origin: LogOrigin): string {
+  const record: z.input<typeof OthersRecord> = {
+    build_id: origin.buildId,
+    files: others.toSorted((one, other) => (one.name < other.name ? -1 : 1)).map(otherOf),
+    build: fromOf(origin),
+  };
   return `${JSON.stringify(record, null, 2)}\n`;
 }
 

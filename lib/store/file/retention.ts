@@ -4,13 +4,13 @@ import { isNodeError } from '../../errors.ts';
 import { tryLock } from '../../lock.ts';
 import type { Log } from '../../log.ts';
 import { comparePositions, isBuildId, type Position } from '../listing.ts';
-import type { Store } from '../store.ts';
-import { leftoverOf, storedAtIn } from './records.ts';
+import { removeFolder } from './place.ts';
+import { leftoverOf, recordNames, storedAtIn } from './records.ts';
 
 /** Keeps the file store within a size and an age, by removing the oldest builds first. */
 
 export interface RetentionOptions {
-  readonly store: Pick<Store, 'remove' | 'discard'>;
+  /** The folder of the store. */
   readonly directory: string;
   /** Null, as for the age: no limit. */
   readonly maximumBytes: number | null;
@@ -27,6 +27,7 @@ const graceMs = 3_600_000;
 const leftoverAgeMs = 86_400_000;
 
 interface Entry extends Position {
+  readonly path: string;
   /** That it takes on the disk. */
   readonly bytes: number;
 }
@@ -64,9 +65,10 @@ export async function applyRetention(options: RetentionOptions): Promise<void> {
   }
 }
 
-async function remove({ buildId, storedAt, bytes }: Entry, reason: string, { store, log }: RetentionOptions) {
+async function remove(entry: Entry, reason: string, { directory, log }: RetentionOptions): Promise<boolean> {
+  const { buildId, storedAt, bytes, path } = entry;
   try {
-    await store.remove(buildId, { signal: new AbortController().signal });
+    await removeFolder(directory, buildId, path);
     log.info('a build was removed from the file store', { build_id: buildId, reason, stored_at: storedAt, bytes });
     return true;
   } catch (error) {
@@ -75,21 +77,32 @@ async function remove({ buildId, storedAt, bytes }: Entry, reason: string, { sto
   }
 }
 
-/** The builds of the store. Removes what dead workers have left of others on the way. */
+/**
+ * The builds of the store, and the logs of builds whose images are in Glance. Removes what dead workers have left of
+ * others on the way.
+ */
 async function readEntries(options: RetentionOptions): Promise<Entry[]> {
-  const { directory, store, isUnfinished, now = Date.now } = options;
+  const { directory, isUnfinished, now = Date.now } = options;
   const entries: Entry[] = [];
+  const add = async (buildId: string, path: string, storedAt: string | null) => {
+    if (storedAt !== null) entries.push({ buildId, path, storedAt, bytes: await bytesIn(path) });
+  };
   for await (const { name } of await opendir(directory)) {
     const path = join(directory, name);
+    // Files beside an image in Glance go with that image.
     if (isBuildId(name)) {
-      const storedAt = await storedAtIn(path);
-      if (storedAt !== null) entries.push({ buildId: name, storedAt, bytes: await bytesIn(path) });
+      await add(name, path, await storedAtIn(path, [recordNames.image, recordNames.log]));
       continue;
     }
     const buildId = leftoverOf(name);
     if (buildId === null || isUnfinished(buildId)) continue;
     const changedAtMs = (await lstat(path).catch(() => null))?.mtimeMs ?? now();
-    if (changedAtMs < now() - leftoverAgeMs) await store.discard(buildId);
+    if (changedAtMs < now() - leftoverAgeMs) await removeFolder(directory, buildId, path);
+  }
+  const logs = join(directory, 'logs');
+  for (const name of (await readdir(logs).catch(() => [])).filter(isBuildId)) {
+    const path = join(logs, name);
+    await add(name, path, await storedAtIn(path, [recordNames.others]));
   }
   return entries;
 }

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { retrying } from '../../http/retrying.ts';
 import type { Artifacts, Origin, StoredArtifacts } from '../artifact.ts';
 import {
@@ -12,9 +13,10 @@ import {
 } from '../listing.ts';
 import { whyNotInCatalogue } from '../openstack/catalogued.ts';
 import { storeError } from '../openstack/error.ts';
-import { describeEndpoint, type Session } from '../openstack/session.ts';
+import { describeEndpoint } from '../openstack/session.ts';
 import type { Store, StorePutOptions } from '../store.ts';
 import { openLogs } from '../swift/logs.ts';
+import type { Beside, FoundObject } from '../swift/objects.ts';
 import { isOther, storedBuild } from '../swift/stored-build.ts';
 import { describeRoom, tryStore } from '../trial.ts';
 import { createGlance } from './api.ts';
@@ -28,6 +30,9 @@ import { type GlanceStoreOptions, removeImage, upload } from './upload.ts';
  *
  * Artifacts beside the image are no images, so they go to Swift, into a folder with the id of the image in Glance. They
  * are there before the image is active, and the image's properties say how many they are. Logs of builds go to Swift too.
+ *
+ * In a cloud without Swift, both go to the folder of the file store. They are on that machine only, so an image is whole
+ * without them.
  */
 
 const uploadAttempts = 5;
@@ -35,17 +40,22 @@ const uploadAttempts = 5;
 const discardMs = 20_000;
 
 export function createGlanceStore(options: GlanceStoreOptions): Store {
-  const { session, beside, log } = options;
+  const { session, beside, files, log } = options;
   const glance = createGlance(session);
-  const logs = openLogs(beside);
+
+  /** The places that may have something; the first is that for new artifacts. */
+  async function placesOf(signal: AbortSignal): Promise<readonly [Beside, ...Beside[]]> {
+    return (await whyNotInCatalogue(session, 'object-store', { signal })) === null ? [beside, files] : [files];
+  }
+  const logsOf = async (signal: AbortSignal) => (await placesOf(signal)).map(openLogs);
 
   /** The image with everything beside it; null where any of it is missing or not whole. */
   async function readWhole(image: GlanceImage, signal: AbortSignal): Promise<StoredArtifacts | null> {
     if (!isWhole(image)) return null;
     const { imagebuilder_others: count = 0 } = image;
-    const others = count === 0 ? [] : await beside.find(image.id, { signal });
-    if (others === null || others.length !== count) return null;
-    return [toStored(image, await session.endpoint('image', { signal })), ...others.filter(isOther)];
+    const others = await (count === 0 ? files : beside).find(image.id, { signal });
+    if (count !== 0 && others?.length !== count) return null;
+    return [toStored(image, await session.endpoint('image', { signal })), ...(others ?? []).filter(isOther)];
   }
 
   async function find(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<StoredArtifacts | null> {
@@ -63,14 +73,15 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
       const stored = await readWhole(found, signal);
       if (stored !== null) return stored;
       // The worker that made it is dead: a build is on one worker at a time.
-      await removeImage(found, glance, beside, signal);
+      await removeImage(found, glance, options, signal);
     }
-    const kept = await keepable(artifacts, buildId, signal);
+    const [place] = await placesOf(signal);
+    const kept = await keepable(artifacts, buildId, place);
     return retrying(
       async (attempt) => {
         const present = attempt === 1 ? null : await find(buildId, { signal });
         if (present !== null) return present;
-        await upload(kept, origin, glance, { ...options, ...putOptions });
+        await upload(kept, origin, glance, { ...options, ...putOptions, place });
         return keepOne(buildId, signal);
       },
       {
@@ -82,17 +93,13 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     );
   }
 
-  /** The artifacts that the cloud has a place for: a cloud without Swift takes the image alone. */
-  async function keepable(artifacts: Artifacts, buildId: string, signal: AbortSignal): Promise<Artifacts> {
+  /** The artifacts that there is a place for: the image alone where the folder of the file store cannot be used. */
+  async function keepable(artifacts: Artifacts, buildId: string, place: Beside): Promise<Artifacts> {
     const [image, ...others] = artifacts;
-    const reason = others.length === 0 ? null : await whyNotInCatalogue(session, 'object-store', { signal });
+    const reason = others.length === 0 || place.isShared ? null : await files.whyUnusable();
     if (reason === null) return artifacts;
     const roles = others.map(({ role }) => role);
-    log.warn('the cloud has no place for files beside images, so they are not kept', {
-      build_id: buildId,
-      roles,
-      reason,
-    });
+    log.warn('there is no place for files beside images, so they are not kept', { build_id: buildId, roles, reason });
     return [image];
   }
 
@@ -102,19 +109,21 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     for (const kept of images) {
       const stored = await readWhole(kept, signal);
       if (stored === null) continue;
-      for (const other of images) if (other !== kept) await removeImage(other, glance, beside, signal);
+      for (const other of images) if (other !== kept) await removeImage(other, glance, options, signal);
       return stored;
     }
     throw storeError('the image was in Glance and has gone again', { transient: true });
   }
 
   const describe: Store['describe'] = async (buildId, { signal }) => {
-    const withSwift = (await whyNotInCatalogue(session, 'object-store', { signal })) === null;
-    const kept = withSwift ? await logs.look(buildId, { signal }) : [];
+    const places = await placesOf(signal);
+    const lookIn = async (look: (place: Beside) => Promise<FoundObject[]>) =>
+      (await Promise.all(places.map(look))).flat();
+    const kept = await lookIn((place) => openLogs(place).look(buildId, { signal }));
     const images = (await glance.list(buildId, { signal })).filter(isWhole);
     const [image] = images;
     if (image === undefined) return storedBuild(buildId, null, [], kept);
-    const own = withSwift ? await beside.look(image.id, { signal }) : [];
+    const own = await lookIn((place) => place.look(image.id, { signal }));
     const described = {
       ...{ ticketId: image.ticket_id ?? null, series: image.imagebuilder_series ?? null },
       ...{ caller: image.imagebuilder_caller ?? null, storedAt: createdAt(image) },
@@ -139,7 +148,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     const selected = images.selected();
     const withImage = new Set(selected.positions.map(({ buildId }) => buildId));
     const others = selectNewest(options);
-    if ((await whyNotInCatalogue(session, 'object-store', { signal })) === null) {
+    for (const logs of await logsOf(signal)) {
       for await (const position of logs.positions({ signal })) {
         if (!withImage.has(position.buildId)) others.add(position);
       }
@@ -154,8 +163,8 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   }
 
   async function remove(buildId: string, { signal }: { readonly signal: AbortSignal }): Promise<void> {
-    for (const image of await glance.list(buildId, { signal })) await removeImage(image, glance, beside, signal);
-    if ((await whyNotInCatalogue(session, 'object-store', { signal })) === null) await logs.remove(buildId, { signal });
+    for (const image of await glance.list(buildId, { signal })) await removeImage(image, glance, options, signal);
+    for (const logs of await logsOf(signal)) await logs.remove(buildId, { signal });
   }
 
   return {
@@ -165,25 +174,27 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     find,
     put,
     async keepLog(file, origin, { signal }) {
-      const reason = await whyNotInCatalogue(session, 'object-store', { signal });
-      if (reason === null) return await logs.keep(file, origin, { signal });
-      log.info('the log of a build is not kept: the cloud has no place for files beside images', { reason });
+      const [place] = await placesOf(signal);
+      const reason = place.isShared ? null : await files.whyUnusable();
+      if (reason === null) return await openLogs(place).keep(file, origin, { signal });
+      log.info('the log of a build is not kept: there is no place for files beside images', { reason });
       return null;
     },
     async findLog(buildId, { signal }) {
-      return (await whyNotInCatalogue(session, 'object-store', { signal })) === null
-        ? await logs.find(buildId, { signal })
-        : null;
+      for (const logs of await logsOf(signal)) {
+        const found = await logs.find(buildId, { signal });
+        if (found !== null) return found;
+      }
+      return null;
     },
     list,
     describe,
     async discard(buildId) {
       const signal = AbortSignal.timeout(discardMs);
       for (const image of await glance.list(buildId, { signal })) {
-        if ((await readWhole(image, signal)) === null) await removeImage(image, glance, beside, signal);
+        if ((await readWhole(image, signal)) === null) await removeImage(image, glance, options, signal);
       }
-      if ((await whyNotInCatalogue(session, 'object-store', { signal })) === null)
-        await logs.discard(buildId, { signal });
+      for (const logs of await logsOf(signal)) await logs.discard(buildId, { signal });
     },
     remove,
     checks: [
@@ -193,16 +204,16 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
         look: async (signal) => describeEndpoint(await session.endpoint('image', { signal })),
       },
       { what: 'Glance quota', changes: false, look: async (signal) => describeRoom(await glance.room({ signal })) },
-      { what: 'beside Glance', changes: false, look: (signal) => describeBeside(session, signal) },
+      { what: 'beside Glance', changes: false, look: (signal) => describeBeside(options, signal) },
       { what: 'Glance upload', changes: true, look: (signal) => tryStore({ put, remove }, signal, ['qcow2', 'raw']) },
     ],
   };
 }
 
-/** The place of artifacts beside images, in words. A cloud without one keeps images all the same. */
-async function describeBeside(session: Session, signal: AbortSignal): Promise<string> {
+/** The place of artifacts beside images, in words. */
+async function describeBeside({ session, files }: GlanceStoreOptions, signal: AbortSignal): Promise<string> {
   const reason = await whyNotInCatalogue(session, 'object-store', { signal });
-  if (reason !== null) return `only images can be kept: ${reason}`;
+  if (reason !== null) return `files other than images go to the folder ${fileURLToPath(files.where)}: ${reason}`;
   const endpoint = await session.endpoint('object-store', { signal });
   return `files other than images go to Swift at ${describeEndpoint(endpoint)}`;
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ImageResult } from '../../api/image-result.ts';
 import { omissibleProperties } from '../../config/store.ts';
 import { ImageBuilderError } from '../../errors.ts';
-import type { ImageArtifact, Origin } from '../artifact.ts';
+import type { Artifacts, ImageArtifact, Origin } from '../artifact.ts';
 
 /** Images in the terms of Glance's API v2, and the properties that Image Builder writes on its own. */
 
@@ -78,9 +78,15 @@ export function identifyingProperties(image: ImageArtifact, buildId: string, oth
 
 /** The properties for people and schedulers. All values are text, because Glance takes nothing else. */
 export function describingProperties(
+  [, ...others]: Artifacts,
   origin: Origin,
+  where: string,
   { properties, omitted }: Pick<ImageTraits, 'properties' | 'omitted'>,
 ): Record<string, string> {
+  const digests = ['manifest', 'provenance'].flatMap((role) => {
+    const other = others.find((each) => each.role === role);
+    return other === undefined ? [] : [[`imagebuilder_${role}_sha256`, other.checksums.sha256] as const];
+  });
   const own = {
     os_distro: origin.distribution,
     os_version: origin.distributionVersion,
@@ -88,6 +94,8 @@ export function describingProperties(
     ticket_id: String(origin.ticketId),
     imagebuilder_series: origin.series,
     imagebuilder_base_sha256: origin.baseImageSha256,
+    ...Object.fromEntries(digests),
+    ...(others.length === 0 ? {} : { imagebuilder_artifacts: where }),
     ...(origin.caller === null ? {} : { imagebuilder_caller: origin.caller }),
   };
   return { ...Object.fromEntries(Object.entries(own).filter(([name]) => !omitted.includes(name))), ...properties };

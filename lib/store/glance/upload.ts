@@ -3,10 +3,11 @@ import type { RetryPolicy } from '../../http/retrying.ts';
 import { UpstreamError } from '../../http/upstream-error.ts';
 import type { Log } from '../../log.ts';
 import { type Artifacts, type ImageArtifact, type Origin, sumProgress } from '../artifact.ts';
+import type { FileObjects } from '../file/file-objects.ts';
 import { storeError } from '../openstack/error.ts';
 import type { Session } from '../openstack/session.ts';
 import type { StorePutOptions } from '../store.ts';
-import type { Objects } from '../swift/objects.ts';
+import type { Beside } from '../swift/objects.ts';
 import type { Glance } from './api.ts';
 import {
   describingProperties,
@@ -22,7 +23,10 @@ import {
 export interface GlanceStoreOptions {
   readonly session: Session;
   readonly traits: ImageTraits;
-  readonly beside: Objects;
+  /** The place of other artifacts in Swift. */
+  readonly beside: Beside;
+  /** Their place where the cloud has no Swift. */
+  readonly files: FileObjects;
   readonly retry: RetryPolicy;
   readonly log: Log;
 }
@@ -33,21 +37,24 @@ const settlePollMs = 500;
 /** Time limit of the clean-up after a failure or a cancel. */
 const removalMs = 20_000;
 
+/** What an upload needs; `place` is where the artifacts beside the image go. */
+export type UploadOptions = GlanceStoreOptions & StorePutOptions & { readonly place: Beside };
+
 /** Creates an image and uploads it, after everything beside it; on any failure all of them are deleted again. */
 export async function upload(
   artifacts: Artifacts,
   origin: Origin,
   glance: Glance,
-  options: GlanceStoreOptions & StorePutOptions,
+  options: UploadOptions,
 ): Promise<void> {
-  const { signal, beside, log } = options;
+  const { signal, place, log } = options;
   const [image, ...others] = artifacts;
   const report = sumProgress(artifacts, options.onProgress);
   const created = await create(artifacts, origin, glance, options);
   try {
     if (others.length > 0) {
       const onProgress = (bytes: number) => report('others', bytes);
-      await beside.put(created.id, others, origin, { signal, onProgress });
+      await place.put(created.id, others, origin, { signal, onProgress });
     }
     const onProgress = (bytes: number) => report('image', bytes);
     const body = { path: image.path, startByte: 0, bytes: image.sizeBytes, onProgress };
@@ -61,7 +68,7 @@ export async function upload(
     await expectWhole(created.id, image, glance, signal);
   } catch (error) {
     try {
-      await removeImage(created, glance, beside, AbortSignal.timeout(removalMs));
+      await removeImage(created, glance, options, AbortSignal.timeout(removalMs));
     } catch (removalError) {
       // A leftover is found by its build id when the build is tried again.
       log.warn('an unfinished image could not be removed from Glance', { image_id: created.id, error: removalError });
@@ -74,24 +81,26 @@ export async function upload(
 export async function removeImage(
   { id, imagebuilder_others: others, protected: isProtected }: GlanceImage,
   glance: Glance,
-  beside: GlanceStoreOptions['beside'],
+  { beside, files }: Pick<GlanceStoreOptions, 'beside' | 'files'>,
   signal: AbortSignal,
 ): Promise<void> {
   if (others !== undefined) await beside.remove(id, { signal });
+  await files.remove(id, { signal });
   if (isProtected === true) await glance.unprotect(id, { signal });
   await glance.remove(id, { signal });
 }
 
 /** Creates the record, with fewer properties where the quota of the cloud does not allow for all. */
 async function create(
-  [image, ...others]: Artifacts,
+  artifacts: Artifacts,
   origin: Origin,
   glance: Glance,
-  { traits, signal, log }: GlanceStoreOptions & StorePutOptions,
+  { place, traits, signal, log }: UploadOptions,
 ): Promise<GlanceImage> {
-  const identifying = identifyingProperties(image, origin.buildId, others.length);
+  const [image, ...others] = artifacts;
+  const identifying = identifyingProperties(image, origin.buildId, place.isShared ? others.length : 0);
   const record = { ...newImage(image, traits), ...identifying };
-  const describing = describingProperties(origin, traits);
+  const describing = describingProperties(artifacts, origin, place.where, traits);
   try {
     return await glance.create({ ...describing, ...record }, { signal });
   } catch (error) {

@@ -1,17 +1,17 @@
 import type { LogOrigin, OtherArtifact, StoredOther } from '../artifact.ts';
 import type { Position } from '../listing.ts';
 import type { CallOptions } from '../openstack/session.ts';
-import type { FoundObject, Objects, StoredObject } from './objects.ts';
+import type { Beside, FoundObject, StoredObject } from './objects.ts';
 
 /**
- * The logs of builds in Swift: each in a folder of its own, so that it belongs to no set of artifacts, and is there
+ * The logs of builds in Swift, or in the folder of the file store: each in a folder of its own, so that it belongs to no set of artifacts, and is there
  * without an image too.
  */
 export interface SwiftLogs {
   /** In place of an earlier one. */
   keep(log: OtherArtifact, origin: LogOrigin, options: CallOptions): Promise<StoredOther | null>;
   find(buildId: string, options: CallOptions): Promise<StoredOther | null>;
-  /** The log as `Objects.look` has it. */
+  /** The log as `Beside.look` has it. */
   look(buildId: string, options: CallOptions): Promise<FoundObject[]>;
   /** The builds that have a log, in the order of their ids. */
   positions(options: CallOptions): AsyncGenerator<Position, void>;
@@ -22,7 +22,7 @@ export interface SwiftLogs {
 const parent = 'logs/';
 const folderOf = (buildId: string) => `${parent}${buildId}`;
 
-export function openLogs(objects: Objects): SwiftLogs {
+export function openLogs(objects: Beside): SwiftLogs {
   return {
     async keep(log, origin, { signal }) {
       const folder = folderOf(origin.buildId);

@@ -18,7 +18,17 @@ import { createUpload } from './upload.ts';
  * last, so that a reader sees a whole object or none. Each object says how many its folder has, so that a reader knows
  * whether all are there.
  */
-export interface Objects {
+export interface Objects extends Beside {
+  /** Makes the container where it is missing. Resolves with the bytes that quotas leave; null where there are none. */
+  room(options: CallOptions): Promise<number | null>;
+}
+
+/** A place of artifacts beside an image that is somewhere else, and of logs. */
+export interface Beside {
+  /** The place, as properties of images name it. */
+  readonly where: string;
+  /** Whether all workers see the same in it: only then does a set that is missing mean that it is not there. */
+  readonly isShared: boolean;
   /** All objects of the folder, in the order of their names, when they are whole; else null. */
   find(folder: string, options: CallOptions): Promise<StoredObject[] | null>;
   /** Puts all or none; the first comes last. Whole objects of these names that are there already are the result. */
@@ -36,11 +46,9 @@ export interface Objects {
   look(folder: string, options: CallOptions): Promise<FoundObject[]>;
   /**
    * The folders that are named after builds, below `parent` (empty, or with a slash at its end), in the order of their
-   * names, each with the moment when its newest object was put.
+   * names in Swift, each with the moment when its newest object was put.
    */
   folders(parent: string, options: CallOptions): AsyncGenerator<Position, void>;
-  /** Makes the container where it is missing. Resolves with the bytes that quotas leave; null where there are none. */
-  room(options: CallOptions): Promise<number | null>;
 }
 
 export type StoredObject = StoredOther | (StoredImage & { readonly role: 'image'; readonly media_type: string });
@@ -161,6 +169,8 @@ export function openObjects(options: ObjectsOptions): Objects {
   }
 
   return {
+    where: `swift:${options.container}`,
+    isShared: true,
     find,
     put,
     discard: async (folder, { signal }) => removeAll(await unfinished(folder, signal), container, signal),

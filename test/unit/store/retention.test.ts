@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLog } from '#lib/log.ts';
+import { openFileObjects } from '#lib/store/file/file-objects.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { openRetention } from '#lib/store/file/open-retention.ts';
 import { applyRetention } from '#lib/store/file/retention.ts';
+import { openLogs } from '#lib/store/swift/logs.ts';
 import { finishedBuild, finishedLog, MiB, quiet } from '../../conformance/finished-build.ts';
 
 const hourMs = 3_600_000;
@@ -23,7 +25,7 @@ async function open() {
   const lines: string[] = [];
   const unfinished = new Set<string>();
   const options = {
-    ...{ store, directory, maximumBytes: null as number | null, maximumAgeMs: null as number | null },
+    ...{ directory, maximumBytes: null as number | null, maximumAgeMs: null as number | null },
     isUnfinished: (buildId: string) => unfinished.has(buildId),
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
   };
@@ -78,6 +80,23 @@ test('what is too old is removed, the oldest first, logs too; what runs, what is
     [older, 'age'],
     [oldLog, 'age'],
   ]);
+});
+
+test('logs beside images in Glance count too, and the files that belong to such an image go with that image alone', async () => {
+  const { options, directory, names, removed, age } = await open();
+  const objects = openFileObjects({ directory, readers: 'owner', log: options.log });
+  const logs = openLogs(objects);
+  const { log, origin } = await finishedLog(root, randomUUID(), 'the log\n');
+  await logs.keep(log, origin, quiet);
+  const [[, manifest], about] = (await finishedBuild(root, { bytes: 9, others: { manifest: 'a' } })).given;
+  const imageId = randomUUID();
+  assert.ok(manifest);
+  await objects.put(imageId, [manifest], about, quiet);
+  for (const folder of [join('logs', origin.buildId), imageId]) await age(join(directory, folder, 'others.json'), 300);
+  await applyRetention({ ...options, maximumAgeMs: 100 * hourMs });
+  assert.equal(removed(), [[origin.buildId, 'age']]);
+  assert.equal(await names(), [imageId, 'logs'].sort());
+  assert.is((await objects.look(imageId, quiet)).length, 1);
 });
 
 test('what is too much is removed, the oldest first, until the rest is small enough', async () => {
