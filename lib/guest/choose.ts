@@ -1,3 +1,4 @@
+import { release } from 'node:os';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { IdRange } from '../privileges.ts';
@@ -14,6 +15,10 @@ export interface ChosenGuest {
   readonly guest: Guest;
   /** How the vm runs: `kvm` or `tcg`; null for the host guest. */
   readonly accelerator: Accelerator | null;
+  /** The release of the kernel that opens images: this machine's own, or that of the vm. */
+  readonly kernel: string;
+  /** QEMU's version; null for the host guest. */
+  readonly emulator: string | null;
   /** The reason of the choice, for logs and for people. */
   readonly reason: string;
 }
@@ -61,17 +66,17 @@ async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions):
   const reason = 'the setting says so; base images and packages are trusted, as root on this machine';
   if (unmapped !== null) log.warn('root in images is root on the worker: no user namespace', { reason: unmapped });
   const settings = { limits: host, ids: host.unprivilegedIds, userNamespace: unmapped === null, log };
-  return { guest: createHostGuest(settings), accelerator: null, reason };
+  return { guest: createHostGuest(settings), accelerator: null, kernel: release(), emulator: null, reason };
 }
 
 async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptions): Promise<ChosenGuest> {
   const vm = await (probes?.vm() ?? probeVm(settings));
   if (!vm.usable) throw noVm(vm.missing, setting);
-  const { accelerator, reason } = vm;
+  const { accelerator, kernel, emulator, reason } = vm;
   const why = accelerator === 'kvm' ? reason : `slow, since ${reason}`;
   return {
     guest: createVmGuest({ ...settings, log }),
-    accelerator,
+    ...{ accelerator, kernel, emulator },
     reason: setting === 'vm' ? `the setting says so; ${why}` : why,
   };
 }

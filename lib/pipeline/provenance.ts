@@ -39,7 +39,10 @@ export function describeProvenance(
       ticket_id: request.ticket_id,
       ...showRequest(keepRequest(request, request.callback_url ?? null)),
     },
-    internalParameters: { guest: chosen.guest.kind, accelerator: chosen.accelerator },
+    internalParameters: {
+      guest: chosen.guest.kind,
+      ...{ accelerator: chosen.accelerator, kernel: chosen.kernel, emulator: chosen.emulator },
+    },
     materials: [
       { name: 'base image', uri: url, digest: { sha256 }, annotations: evidence },
       ...packageMaterials({ before: before.packages, installed, system: systemOf(before) }),

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -112,7 +112,7 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
     await readFile(`${beside}.provenance.json`, 'utf8'),
   );
   assert.equal(externalParameters.package_list, ['libfoo']);
-  assert.equal(internalParameters, { guest: 'host', accelerator: null });
+  assert.equal(internalParameters, { guest: 'host', accelerator: null, kernel: release(), emulator: null });
   const [material] = resolvedDependencies;
   const { stdout: baseSum } = await exec('sha256sum', [base.path]);
   assert.equal(

@@ -1,4 +1,5 @@
 import { open, readFile, rm } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -144,6 +145,15 @@ test('both guests fetch the same package files, which the provenance names with 
 });
 
 const RepositoriesOf = z.object({ repositories: z.array(z.object({ suite: z.string(), component: z.string() })) });
+
+test('the provenance names the kernel and the QEMU of the vm, which the host guest does not have', () => {
+  const ofVm = buildDefinitionOf(imageOf('vm').documents.get('provenance') ?? '').internalParameters;
+  assert.is(ofVm.guest, 'vm');
+  assert.match(String(ofVm.kernel), /^[0-9]+\.[0-9]+/);
+  assert.match(String(ofVm.emulator), /[0-9]+\.[0-9]+/);
+  const ofHost = buildDefinitionOf(imageOf('host').documents.get('provenance') ?? '').internalParameters;
+  assert.equal(ofHost, { guest: 'host', accelerator: null, kernel: release(), emulator: null });
+});
 
 test('a difference that is planted in an image is seen', async () => {
   const { path, listing } = imageOf('host');
