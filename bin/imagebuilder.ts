@@ -9,6 +9,7 @@ import { addDescriptions } from './descriptions-command.ts';
 import { doctor } from './doctor-command.ts';
 import type { GatewayOptions } from './gateway.ts';
 import { deleteImage, downloadImage, type ImagesOptions, listImages, showImage } from './images-commands.ts';
+import { showLog } from './log-command.ts';
 import type { ServeCommandOptions } from './serve-command.ts';
 import { type ListOptions, list, status } from './status-commands.ts';
 import { checkStore } from './store-command.ts';
@@ -183,6 +184,19 @@ withGateway(program.command('watch'))
   .option('--json', 'write one JSON object per change; the last one is the result')
   .addHelpText('after', '\nExample:\n  $ imagebuilder watch 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55')
   .action((buildId: string, options: GatewayOptions & { json?: boolean }) => finish(watch(buildId, options)));
+
+withGateway(program.command('log'))
+  .description('Shows the log of a build: of one that runs, everything so far.')
+  .argument('<build-id>', 'as `build` or `status` shows it')
+  .option('--follow', 'go on with the lines that come, until the build has ended')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ imagebuilder log 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 | grep -i error
+  $ imagebuilder log 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55 --follow`,
+  )
+  .action((buildId: string, options: GatewayOptions & { follow?: boolean }) => finish(showLog(buildId, options)));
 
 withGateway(program.command('cancel'))
   .description('Cancels a build; it ends within seconds.')

@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
 import type { z } from 'zod';
 import { BuildPage } from '../api/build-list.ts';
 import { ImagePage, StoredBuildReport } from '../api/image-list.ts';
@@ -5,10 +7,11 @@ import { Problem } from '../api/problem.ts';
 import { Accepted, Status } from '../api/status.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, isNodeError, safeUrl } from '../errors.ts';
 import { createConnections, type HttpRequest } from '../http/connections.ts';
-import { readText, type TextResponse } from '../http/response.ts';
+import { type HttpResponse, readText, type TextResponse } from '../http/response.ts';
 import { UpstreamError } from '../http/upstream-error.ts';
 import { plain, trimEndOf } from '../text.ts';
 import { version } from '../version.ts';
+import { eventsOf, type LogEvent } from './log.ts';
 
 /** The API of Image Builder as a caller sees it. */
 export interface Client {
@@ -27,6 +30,10 @@ export interface Client {
   image(buildId: string): Promise<StoredBuildReport>;
   /** Deletes that. */
   deleteImage(buildId: string): Promise<void>;
+  /** The text of the log of a build; of one that runs, so far. */
+  log(buildId: string): AsyncGenerator<Buffer, void>;
+  /** The lines of the log as events, after the one with this id, and then those that come. */
+  logEvents(buildId: string, lastId: string | undefined): AsyncGenerator<LogEvent, void>;
 }
 
 export interface StatusFilter {
@@ -87,7 +94,44 @@ export function createClient(options: ClientOptions): Client {
     }
   }
 
+  /** The answer to a call whose body is still to be read; a redirect is followed, without the token. */
+  async function open(path: string, headers: Readonly<Record<string, string>>): Promise<HttpResponse> {
+    const authorization = token === undefined ? {} : { authorization: `Bearer ${token.text}` };
+    let response = await connections.send(`${base}${path}`, { headers: { ...headers, ...authorization }, signal });
+    const { location } = response.headers;
+    if (response.status === 307 && location !== undefined) {
+      response[Symbol.dispose]();
+      response = await connections.send(new URL(location, base), { headers, signal });
+    }
+    if (response.status < 300) return response;
+    using refused = response;
+    throw refusal(base, await readText(refused, maximumAnswerBytes), token);
+  }
+
+  /** What `read` makes of the body of an answer. */
+  async function* stream<Item>(
+    opening: () => Promise<HttpResponse>,
+    read: (response: HttpResponse) => AsyncIterable<Item>,
+  ): AsyncGenerator<Item, void> {
+    try {
+      using response = await opening();
+      yield* read(response);
+    } catch (error) {
+      throw error instanceof UpstreamError ? unreachable(base, error) : error;
+    }
+  }
+
+  const logPath = (buildId: string) => `/api/v1/build_image/${encodeURIComponent(buildId)}/log`;
+
   return {
+    log: (buildId) => stream(() => open(logPath(buildId), {}), unpacked),
+    logEvents(buildId, lastId) {
+      const headers = { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) };
+      return stream(
+        () => open(`${logPath(buildId)}?follow`, headers),
+        ({ body }) => eventsOf(body),
+      );
+    },
     async submit(request) {
       const response = await call('POST', '/api/v1/build_image/', requestTimeoutMs, request);
       return { accepted: read(Accepted, base, response), created: response.status === 202 };
@@ -126,6 +170,12 @@ function searchOf(query: Readonly<Record<string, string | undefined>>): URLSearc
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, value);
   return search;
+}
+
+/** The body, unpacked where it is a log as it is in a store. */
+function unpacked({ headers, body, url }: HttpResponse): AsyncIterable<Buffer> {
+  const isPacked = headers['content-type'] === 'application/gzip' || new URL(url).pathname.endsWith('.gz');
+  return isPacked ? Readable.from(body).compose(createGunzip()) : body;
 }
 
 function read<Schema extends z.ZodType>(schema: Schema, base: string, response: TextResponse): z.output<Schema> {

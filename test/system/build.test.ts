@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildEvent } from '#lib/api/event.ts';
+import { followLog } from '#lib/client/log.ts';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { bootImage } from '../../lab/images/boot.ts';
@@ -50,6 +51,24 @@ test.after.each(async () => {
   assert.equal(await leftInWorkDirectory(service), []);
 });
 
+/** The lines of a build as its worker writes them, from before it begins to its end. */
+async function linesWhileBuilding(ticketId: string | number): Promise<string[]> {
+  const find = () => service.caller.events.find(({ ticket_id }) => ticket_id === ticketId);
+  while (find() === undefined) await sleep(20);
+  return await Array.fromAsync(followLog(service.client, find()?.build_id ?? '', new AbortController().signal));
+}
+
+/** The log that was followed is the one in the store, for the API and the command. */
+async function assertSameLog(buildId: string, live: readonly string[]): Promise<void> {
+  const text = `${live.join('\n')}\n`;
+  assert.match(text, /Z install .*baz-utils/);
+  const stored = await fetch(`${service.url}/api/v1/build_image/${buildId}/log`);
+  assert.is(await stored.text(), text);
+  const command = join(import.meta.dirname, '../../bin/imagebuilder.ts');
+  const { stdout } = await exec(process.execPath, [command, 'log', buildId, '--url', service.url]);
+  assert.is(stdout.trimEnd(), text.trimEnd());
+}
+
 test('a cloud image gets its PPA and packages, and the new image boots', async () => {
   const callbacks: { event: BuildEvent; headers: Record<string, unknown> }[] = [];
   const server = createServer(async (request, response) => {
@@ -62,8 +81,10 @@ test('a cloud image gets its PPA and packages, and the new image boots', async (
     package_list: ['libfoo', 'baz-utils', 'boots-new-kernel', 'linux-image-amd64'],
     callback_url: `${receiver.url}/done`,
   });
+  const live = linesWhileBuilding(request.ticket_id);
   const build = await service.build(request);
   assert.is(build.state, 'completed', `${build.error?.message}\n${build.error?.log_tail?.join('\n')}`);
+  await assertSameLog(build.build_id, await live);
   const { image } = build;
   assert.ok(image);
   const base = image.base_image;

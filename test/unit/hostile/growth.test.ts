@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
@@ -47,6 +47,7 @@ import { createLz4Reader, decompressLz4Block } from '#lib/boot/lz4.ts';
 import { parseBootMounts, parseTree } from '#lib/boot/tree.ts';
 import { parseBrokerUrls, passwordsOf } from '#lib/broker-address.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
+import { eventsOf } from '#lib/client/log.ts';
 import { parseGlanceProperties } from '#lib/config/glance-properties.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
@@ -584,6 +585,15 @@ const parsers: readonly Growing[] = [
   { name: 'schedules', run: parseCron, frames: [['', ' * * * *']] },
   { name: 'durations', run: parseGoDuration, frames: [['1s', '']] },
   { name: 'header fields', run: (text) => endToEnd(['Connection', text, text, text]) },
+  {
+    name: 'server-sent events',
+    run: async (text) => {
+      for await (const _ of eventsOf(Readable.from([Buffer.from(text)]))) {
+        // Read to the end.
+      }
+    },
+    units: ['data: x\n', 'data: x\n\n', 'x'],
+  },
   { name: 'ranges', run: (text) => parseByteRange(text, 100), frames: [['bytes=', '-']] },
   { name: 'routes', run: findRoute, frames: [['/function/', '']] },
   {
