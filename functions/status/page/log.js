@@ -8,7 +8,11 @@ const maximumLines = 20_000;
 
 export function createLog() {
   const lines = element('ol', { class: 'lines' });
-  const box = element('div', { class: 'log-box', tabindex: '0', role: 'region', 'aria-label': 'Log' }, lines);
+  const box = element(
+    'div',
+    { class: 'log-box', tabindex: '0', role: 'region', 'aria-label': 'Lines of the log' },
+    lines,
+  );
   const search = element('input', { type: 'search', id: 'log-search', autocomplete: 'off', spellcheck: 'false' });
   const found = element('span', { class: 'muted', role: 'status' });
   const follow = element('input', { type: 'checkbox', id: 'log-follow' });

@@ -72,6 +72,8 @@ function showView(name) {
 }
 
 function askToken() {
+  // The answer to another call that was sent with the same token.
+  if (session.token === '' && !views.token.hidden) return;
   feed?.close();
   feed = undefined;
   setText(byId('token-fault', HTMLElement), session.token === '' ? '' : 'The service does not know this token.');
