@@ -1,5 +1,6 @@
 import { requireBuildId } from '#lib/client/build-id.ts';
-import { followLog, linesOf } from '#lib/client/log.ts';
+import { followLog } from '#lib/client/log.ts';
+import { linesOf } from '#lib/client/log-events.ts';
 import { plain } from '#lib/text.ts';
 import { type GatewayOptions, openClient } from './gateway.ts';
 

@@ -11,7 +11,7 @@ import { type HttpResponse, readText, type TextResponse } from '../http/response
 import { UpstreamError } from '../http/upstream-error.ts';
 import { plain, trimEndOf } from '../text.ts';
 import { version } from '../version.ts';
-import { eventsOf, type LogEvent } from './log.ts';
+import { eventsOf, type LogEvent } from './log-events.ts';
 
 /** The API of Image Builder as a caller sees it. */
 export interface Client {

@@ -47,7 +47,7 @@ import { createLz4Reader, decompressLz4Block } from '#lib/boot/lz4.ts';
 import { parseBootMounts, parseTree } from '#lib/boot/tree.ts';
 import { parseBrokerUrls, passwordsOf } from '#lib/broker-address.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
-import { eventsOf } from '#lib/client/log.ts';
+import { eventsOf } from '#lib/client/log-events.ts';
 import { parseGlanceProperties } from '#lib/config/glance-properties.ts';
 import { parseVersion } from '#lib/doctor/tools.ts';
 import { ImageBuilderError, safeUrl } from '#lib/errors.ts';
