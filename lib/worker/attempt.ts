@@ -76,6 +76,9 @@ export async function runAttempt(
   }
   log.info('build taken', { attempt });
   if (former !== null) options.onLoss?.('worker');
+  let isHandedBack = false;
+  // Last of all: the wake may come back to this worker, which would refuse it while the attempt still ends.
+  using _wake = { [Symbol.dispose]: () => isHandedBack && options.wake() };
   await using wholeLog = await openWholeLog(job, attempt, stopping, options);
   await using reporter = startReporter({
     identity: {
@@ -101,7 +104,7 @@ export async function runAttempt(
     case 'forget':
       return 'running';
     case 'hand back':
-      await handBack(claimed, decision.message, decision.error, options);
+      isHandedBack = await handBack(claimed, decision.message, decision.error, options);
       return 'queued';
     case 'finish':
       if (decision.bury) await broker.jobs.bury(job);
@@ -150,18 +153,21 @@ function isFailure(decision: AttemptDecision): boolean {
   return decision.do === 'finish' && decision.outcome.state === 'failed';
 }
 
-/** Hands a build back to another attempt at once. Where RabbitMQ cannot be reached, the build's lease does so later. */
+/**
+ * Hands a build back to another attempt at once: true. False where RabbitMQ cannot be reached: the build's lease does so
+ * later.
+ */
 async function handBack(
   { job, reporter }: Claimed,
   message: string,
   error: ImageBuilderError | undefined,
-  { broker, wake, log }: AttemptOptions,
-): Promise<void> {
+  { broker, log }: AttemptOptions,
+): Promise<boolean> {
   // The event goes first: the worker that takes the job must see that the build has no owner any more.
-  if (!(await reporter.handBack(message, error))) return;
+  if (!(await reporter.handBack(message, error))) return false;
   await broker.jobs.handBack(job);
-  wake();
   log.info('build handed back');
+  return true;
 }
 
 async function finish(
