@@ -40,7 +40,7 @@ const LogQuery = z.strictObject({ follow: z.union([yes, no]).optional() });
 export function createAnswerLog({ broker, storeDirectory }: LogDependencies): AnswerLog {
   let streams = 0;
 
-  /** What follows as events; throws `worker.busy` where there are as many streams as this function has at a time. */
+  /** A stream of these events. Throws `worker.busy` where there are as many streams as this function has at a time. */
   const stream = (call: Call, events: AsyncGenerator<string, void>): Readable => {
     if (streams >= maximumStreams) {
       const detail = `${streams} logs are being followed, as many as this function takes at a time`;
@@ -62,7 +62,7 @@ export function createAnswerLog({ broker, storeDirectory }: LogDependencies): An
     const stored = artifact === undefined ? null : await openStoredLog(storeDirectory, buildId, artifact);
     if (follow) {
       const at = lastEventId(event);
-      // Who has followed the build goes on where they were: its log in the store begins with the last attempt.
+      // A reader who has followed it goes on at the same place: the log in the store begins with the last attempt.
       if (stored === null || (at > 0 && build.attempt > 1)) {
         return stream(call, liveEvents(broker, { buildId, at, gone: disconnected }));
       }

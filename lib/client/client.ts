@@ -108,7 +108,7 @@ export function createClient(options: ClientOptions): Client {
     throw refusal(base, await readText(refused, maximumAnswerBytes), token);
   }
 
-  /** What `read` makes of the body of an answer. */
+  /** The items that `read` makes of the body of an answer. */
   async function* stream<Item>(
     opening: () => Promise<HttpResponse>,
     read: (response: HttpResponse) => AsyncIterable<Item>,

@@ -2,7 +2,7 @@ import type { ImagePage, StoredBuildReport } from '../api/image-list.ts';
 import { formatBytes, plain, table } from '../text.ts';
 import { type Column, fitTable } from './fit-table.ts';
 
-/** What the store has, for people. */
+/** Stored builds as text for people. */
 
 interface ImageColumn extends Column {
   readonly cell: (one: StoredBuildReport) => string;

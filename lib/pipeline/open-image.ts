@@ -31,7 +31,7 @@ export interface OpenImage extends AsyncDisposable {
   seal(always: boolean): Promise<SealedImage>;
 }
 
-/** What is known of an image when it is closed. Files are in the work directory. */
+/** An image that is cleaned up and closed. Files are in the work directory. */
 export interface SealedImage {
   /** Path of the files that it boots by; null where these have not changed. */
   readonly bootFiles: string | null;

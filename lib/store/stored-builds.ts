@@ -18,7 +18,7 @@ export function openStoredBuilds(all: readonly Source[]): StoredBuilds {
     if (all.length === 1) return all;
     const there = await Promise.all(all.map((store) => store.isThere(options)));
     const stores = all.filter((_, index) => there[index]);
-    // Where none is there, a call says why.
+    // A call of a store that is not there says why.
     return stores.length === 0 ? all : stores;
   };
 

@@ -202,7 +202,7 @@ test('the log of a build that waits is empty, and of one that runs it is everyth
   await follow(url, id, ({ data }) => data.endsWith('second'));
   const more = await fetch(`${url}/${id}/log`, { headers: { range: `bytes=${size}-` } });
   assert.match(await more.text(), /^\S+Z fetch second\n$/);
-  // Who comes again gets what they have not had, once.
+  // A reader who comes again gets the lines that are new to them, once.
   const again = follow(url, id, isEnd, size);
   const many = Array.from({ length: 200 }, () => follow(url, id, isEnd));
   reporter.log('third');

@@ -11,7 +11,7 @@ echo '== simulation'
 apt-get -c "$JOB/apt.conf" -y -q=0 "$recommends" -s install "$@" </dev/null
 code=$?
 
-# What an installation would fetch, and the indexes that have it. A repository without SHA-256 may have SHA-512.
+# The files that an installation would fetch, and the indexes that have them. A repository without SHA-256 may have SHA-512.
 print_uris() { apt-get -c "$JOB/apt.conf" "$recommends" -y -qq --print-uris "$@" </dev/null 2>/dev/null; }
 if [ "$code" = 0 ]; then
   echo '== uris'
