@@ -1,5 +1,5 @@
 import type { StoredBuild } from './artifact.ts';
-import { inParallel, parallelCalls } from './swift/in-parallel.ts';
+import { inParallel, parallelCalls } from './in-parallel.ts';
 
 /** Pages of the builds in a store, the newest first. */
 

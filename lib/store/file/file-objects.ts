@@ -7,8 +7,8 @@ import { openPrivateFolder } from '../../folders/private-folder.ts';
 import type { storeModes } from '../../folders/settings.ts';
 import type { Log } from '../../log.ts';
 import type { OtherArtifact } from '../artifact.ts';
+import type { Beside, FoundObject } from '../beside.ts';
 import { isBuildId } from '../listing.ts';
-import type { Beside, FoundObject } from '../swift/objects.ts';
 import { openPlace, removeFolder, syncFolder } from './place.ts';
 import {
   incomingPrefix,

@@ -106,37 +106,44 @@ export async function isWhole(folder: string, { name, size }: z.output<typeof Fi
 
 /** The text of `image.json`. */
 export function imageRecord([image, ...others]: Artifacts, origin: Origin): string {
-  const records = others.toSorted((one, other) => (one.name < other.name ? -1 : 1)).map(otherOf);
+  const records = othersOf(others);
   const beside = records.length === 0 ? {} : { others: records };
   const record: z.input<typeof ImageRecord> = {
     ...{ ...fileOf(image), format: image.format, ...beside },
     build: fromOf(origin),
   };
-  return `${JSON.stringify(record, null, 2)}\n`;
+  return textOf(record);
 }
 
 /** The text of `log.json`. */
 export function logRecord(log: OtherArtifact, origin: LogOrigin): string {
   const record: z.input<typeof LogRecord> = { ...otherOf(log), build: fromOf(origin) };
-  return `${JSON.stringify(record, null, 2)}\n`;
+  return textOf(record);
 }
 
 /** The text of `others.json`. */
 export function othersRecord(others: readonly OtherArtifact[], origin: LogOrigin): string {
   const record: z.input<typeof OthersRecord> = {
     build_id: origin.buildId,
-    files: others.toSorted((one, other) => (one.name < other.name ? -1 : 1)).map(otherOf),
+    files: othersOf(others),
     build: fromOf(origin),
   };
-  return `${JSON.stringify(record, null, 2)}\n`;
+  return textOf(record);
 }
 
 async function readJson(folder: string, name: string): Promise<unknown> {
   return JSON.parse(await readFile(join(folder, name), 'utf8'));
 }
 
+const textOf = (record: object) => `${JSON.stringify(record, null, 2)}\n`;
+
 function fromOf({ ticketId, series, caller }: LogOrigin): z.input<typeof From> {
   return { ticket_id: ticketId, series, ...(caller === null ? {} : { caller }) };
+}
+
+/** In the order of their names. */
+function othersOf(others: readonly OtherArtifact[]): z.input<typeof OtherFile>[] {
+  return others.toSorted((one, other) => (one.name < other.name ? -1 : 1)).map(otherOf);
 }
 
 function otherOf(other: OtherArtifact): z.input<typeof OtherFile> {

@@ -4,6 +4,7 @@ import { isNodeError } from '../../errors.ts';
 import { tryLock } from '../../lock.ts';
 import type { Log } from '../../log.ts';
 import { comparePositions, isBuildId, type Position } from '../listing.ts';
+import { logsFolder } from '../logs.ts';
 import { removeFolder } from './place.ts';
 import { leftoverOf, recordNames, storedAtIn } from './records.ts';
 
@@ -99,7 +100,7 @@ async function readEntries(options: RetentionOptions): Promise<Entry[]> {
     const changedAtMs = (await lstat(path).catch(() => null))?.mtimeMs ?? now();
     if (changedAtMs < now() - leftoverAgeMs) await removeFolder(directory, buildId, path);
   }
-  const logs = join(directory, 'logs');
+  const logs = join(directory, logsFolder);
   for (const name of (await readdir(logs).catch(() => [])).filter(isBuildId)) {
     const path = join(logs, name);
     await add(name, path, await storedAtIn(path, [recordNames.others]));

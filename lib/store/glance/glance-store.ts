@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { retrying } from '../../http/retrying.ts';
 import type { Artifacts, Origin, StoredArtifacts } from '../artifact.ts';
+import type { Beside, FoundObject } from '../beside.ts';
 import {
   describeAll,
   isBuildId,
@@ -11,13 +12,12 @@ import {
   type StoredPage,
   selectNewest,
 } from '../listing.ts';
+import { openLogs } from '../logs.ts';
 import { whyNotInCatalogue } from '../openstack/catalogued.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint } from '../openstack/session.ts';
 import type { Store, StorePutOptions } from '../store.ts';
-import { openLogs } from '../swift/logs.ts';
-import type { Beside, FoundObject } from '../swift/objects.ts';
-import { isOther, storedBuild } from '../swift/stored-build.ts';
+import { isOther, storedBuild } from '../stored-build.ts';
 import { describeRoom, tryStore } from '../trial.ts';
 import { createGlance } from './api.ts';
 import { faultOf, type GlanceImage, toStored } from './image.ts';
@@ -47,6 +47,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   async function placesOf(signal: AbortSignal): Promise<readonly [Beside, ...Beside[]]> {
     return (await whyNotInCatalogue(session, 'object-store', { signal })) === null ? [beside, files] : [files];
   }
+  const whyUnusable = async (place: Beside) => (place.isShared ? null : await files.whyUnusable());
   const logsOf = async (signal: AbortSignal) => (await placesOf(signal)).map(openLogs);
 
   /** The image with everything beside it; null where any of it is missing or not whole. */
@@ -96,7 +97,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
   /** The artifacts that there is a place for: the image alone where the folder of the file store cannot be used. */
   async function keepable(artifacts: Artifacts, buildId: string, place: Beside): Promise<Artifacts> {
     const [image, ...others] = artifacts;
-    const reason = others.length === 0 || place.isShared ? null : await files.whyUnusable();
+    const reason = others.length === 0 ? null : await whyUnusable(place);
     if (reason === null) return artifacts;
     const roles = others.map(({ role }) => role);
     log.warn('there is no place for files beside images, so they are not kept', { build_id: buildId, roles, reason });
@@ -175,7 +176,7 @@ export function createGlanceStore(options: GlanceStoreOptions): Store {
     put,
     async keepLog(file, origin, { signal }) {
       const [place] = await placesOf(signal);
-      const reason = place.isShared ? null : await files.whyUnusable();
+      const reason = await whyUnusable(place);
       if (reason === null) return await openLogs(place).keep(file, origin, { signal });
       log.info('the log of a build is not kept: there is no place for files beside images', { reason });
       return null;

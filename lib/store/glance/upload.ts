@@ -3,11 +3,11 @@ import type { RetryPolicy } from '../../http/retrying.ts';
 import { UpstreamError } from '../../http/upstream-error.ts';
 import type { Log } from '../../log.ts';
 import { type Artifacts, type ImageArtifact, type Origin, sumProgress } from '../artifact.ts';
+import type { Beside } from '../beside.ts';
 import type { FileObjects } from '../file/file-objects.ts';
 import { storeError } from '../openstack/error.ts';
 import type { Session } from '../openstack/session.ts';
 import type { StorePutOptions } from '../store.ts';
-import type { Beside } from '../swift/objects.ts';
 import type { Glance } from './api.ts';
 import {
   describingProperties,
@@ -37,7 +37,7 @@ const settlePollMs = 500;
 /** Time limit of the clean-up after a failure or a cancel. */
 const removalMs = 20_000;
 
-/** What an upload needs; `place` is where the artifacts beside the image go. */
+/** The options of an upload; `place` takes the artifacts beside the image. */
 export type UploadOptions = GlanceStoreOptions & StorePutOptions & { readonly place: Beside };
 
 /** Creates an image and uploads it, after everything beside it; on any failure all of them are deleted again. */

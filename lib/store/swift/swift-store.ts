@@ -1,13 +1,14 @@
 import type { StoredArtifacts } from '../artifact.ts';
+import type { StoredObject } from '../beside.ts';
 import { describeAll, listOf, mergeNewest, type Position, selectNewest } from '../listing.ts';
+import { openLogs } from '../logs.ts';
 import { whyNotInCatalogue } from '../openstack/catalogued.ts';
 import { storeError } from '../openstack/error.ts';
 import { describeEndpoint, type Session } from '../openstack/session.ts';
 import type { Store } from '../store.ts';
+import { imageOf, isOther, storedBuild } from '../stored-build.ts';
 import { describeRoom, tryStore } from '../trial.ts';
-import { openLogs } from './logs.ts';
-import type { Objects, StoredObject } from './objects.ts';
-import { imageOf, isOther, storedBuild } from './stored-build.ts';
+import type { Objects } from './objects.ts';
 
 /** Time limit of the clean-up of a build that has failed. */
 const discardMs = 20_000;

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { type RetryPolicy, retrying } from '../../http/retrying.ts';
 import type { Log } from '../../log.ts';
 import { type Artifact, type LogOrigin, type Origin, sumProgress } from '../artifact.ts';
+import { inParallel } from '../in-parallel.ts';
 import { storeError } from '../openstack/error.ts';
 import type { StorePutOptions } from '../store.ts';
 import type { Container, ManifestEntry } from './api.ts';
-import { inParallel } from './in-parallel.ts';
 import type { Segment } from './limits.ts';
 import { headersOf, objectPrefix, segmentName } from './object.ts';
 

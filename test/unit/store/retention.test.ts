@@ -9,7 +9,7 @@ import { openFileObjects } from '#lib/store/file/file-objects.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { openRetention } from '#lib/store/file/open-retention.ts';
 import { applyRetention } from '#lib/store/file/retention.ts';
-import { openLogs } from '#lib/store/swift/logs.ts';
+import { openLogs } from '#lib/store/logs.ts';
 import { finishedBuild, finishedLog, MiB, quiet } from '../../conformance/finished-build.ts';
 
 const hourMs = 3_600_000;

@@ -1,28 +1,29 @@
-import type { LogOrigin, OtherArtifact, StoredOther } from '../artifact.ts';
-import type { Position } from '../listing.ts';
-import type { CallOptions } from '../openstack/session.ts';
-import type { Beside, FoundObject, StoredObject } from './objects.ts';
+import type { LogOrigin, OtherArtifact, StoredOther } from './artifact.ts';
+import type { Beside, BesideOptions, FoundObject, StoredObject } from './beside.ts';
+import type { Position } from './listing.ts';
 
 /**
- * The logs of builds in Swift, or in the folder of the file store: each in a folder of its own, so that it belongs to no set of artifacts, and is there
- * without an image too.
+ * The logs of builds, in Swift or in the folder of the file store: each in a folder of its own, so that it belongs to no
+ * set of artifacts, and is there without an image too.
  */
-export interface SwiftLogs {
+export interface StoredLogs {
   /** In place of an earlier one. */
-  keep(log: OtherArtifact, origin: LogOrigin, options: CallOptions): Promise<StoredOther | null>;
-  find(buildId: string, options: CallOptions): Promise<StoredOther | null>;
+  keep(log: OtherArtifact, origin: LogOrigin, options: BesideOptions): Promise<StoredOther | null>;
+  find(buildId: string, options: BesideOptions): Promise<StoredOther | null>;
   /** The log as `Beside.look` has it. */
-  look(buildId: string, options: CallOptions): Promise<FoundObject[]>;
+  look(buildId: string, options: BesideOptions): Promise<FoundObject[]>;
   /** The builds that have a log, in the order of their ids. */
-  positions(options: CallOptions): AsyncGenerator<Position, void>;
-  discard(buildId: string, options: CallOptions): Promise<void>;
-  remove(buildId: string, options: CallOptions): Promise<void>;
+  positions(options: BesideOptions): AsyncGenerator<Position, void>;
+  discard(buildId: string, options: BesideOptions): Promise<void>;
+  remove(buildId: string, options: BesideOptions): Promise<void>;
 }
 
-const parent = 'logs/';
+/** The folder above those of the logs. */
+export const logsFolder = 'logs';
+const parent = `${logsFolder}/`;
 const folderOf = (buildId: string) => `${parent}${buildId}`;
 
-export function openLogs(objects: Beside): SwiftLogs {
+export function openLogs(objects: Beside): StoredLogs {
   return {
     async keep(log, origin, { signal }) {
       const folder = folderOf(origin.buildId);

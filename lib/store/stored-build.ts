@@ -1,5 +1,5 @@
-import type { StoredBuild, StoredImage, StoredOther } from '../artifact.ts';
-import type { FoundObject, StoredObject } from './objects.ts';
+import type { StoredBuild, StoredImage, StoredOther } from './artifact.ts';
+import type { FoundObject, StoredObject } from './beside.ts';
 
 /**
  * A build by its objects: its own folder, and that of its log. `image` is the one in Glance that the objects belong to;
