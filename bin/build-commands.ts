@@ -9,6 +9,7 @@ import { plain } from '#lib/text.ts';
 import { type BuildHereOptions, buildHere } from './build-here.ts';
 import { type RequestOptions, readBuildRequest } from './build-request.ts';
 import { type GatewayOptions, openClient } from './gateway.ts';
+import { interrupted } from './interrupted.ts';
 
 /** Commands that submit, follow and end builds. Each resolves with its exit code. */
 
@@ -21,7 +22,6 @@ export interface BuildOptions extends GatewayOptions, BuildHereOptions, RequestO
 
 export type RetryOptions = GatewayOptions & Pick<BuildOptions, 'follow' | 'cancelOnInterrupt' | 'json'>;
 
-const interrupted = 130;
 /** `status` knows a build a moment after it was accepted. */
 const appearsWithinMs = 60_000;
 

@@ -21,6 +21,7 @@ import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.t
 import { formatBytes, plain, quoted } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 import { describePlan } from './describe-plan.ts';
+import { interrupted } from './interrupted.ts';
 
 /** Runs one build in this process, without RabbitMQ, to look into its faults. */
 
@@ -35,8 +36,6 @@ export interface BuildHereOptions {
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
-
-const interrupted = 130;
 
 const adviceHere = {
   request: 'That is a fault of the request: change it.',

@@ -7,6 +7,7 @@ import { cutMark, percent } from '#lib/client/view.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { plain } from '#lib/text.ts';
 import { type GatewayOptions, openClient } from './gateway.ts';
+import { interrupted } from './interrupted.ts';
 import { openRemoteFiles } from './remote-files.ts';
 
 /** Commands about the images in the store. Each resolves with its exit code. */
@@ -16,8 +17,6 @@ export interface ImagesOptions extends GatewayOptions {
   readonly cursor?: string;
   readonly json?: boolean;
 }
-
-const interrupted = 130;
 
 export async function listImages(options: ImagesOptions): Promise<number> {
   const { limit, cursor, json } = options;

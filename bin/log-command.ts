@@ -3,8 +3,7 @@ import { followLog } from '#lib/client/log.ts';
 import { linesOf } from '#lib/client/log-events.ts';
 import { plain } from '#lib/text.ts';
 import { type GatewayOptions, openClient } from './gateway.ts';
-
-const interrupted = 130;
+import { interrupted } from './interrupted.ts';
 
 /** Writes the log of a build to standard output: what there is, or with `follow` every line until the build has ended. */
 export async function showLog(text: string, options: GatewayOptions & { follow?: boolean }): Promise<number> {

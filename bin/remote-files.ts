@@ -3,15 +3,13 @@ import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createConnections } from '#lib/http/connections.ts';
 import { createLog } from '#lib/log.ts';
-import { createOpenStackStores } from '#lib/store/choose.ts';
+import { createOpenStackStores, impatientRetry } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import type { Session } from '#lib/store/openstack/session.ts';
 import { plain } from '#lib/text.ts';
 import { version } from '#lib/version.ts';
 
 const userAgent = `imagebuilder/${version}`;
-/** A person waits, so servers out of reach get less time than in a build. */
-const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 5_000 } as const;
 
 /**
  * Opens files in Swift by their download URLs, and others in Swift and Glance with the OpenStack settings of this
@@ -44,5 +42,5 @@ async function openSession(name: string): Promise<Session> {
   }
   const log = createLog({ level: 'error', secrets: [...config.log.secrets, ...openStack.secrets] });
   const settings = { ...config.folders, ...config.store, ...config.http };
-  return createOpenStackStores({ settings, openStack, userAgent, log, retry }).session;
+  return createOpenStackStores({ settings, openStack, userAgent, log, retry: impatientRetry }).session;
 }

@@ -8,10 +8,10 @@ import { cutMark } from '#lib/client/view.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { plain } from '#lib/text.ts';
 import { type GatewayOptions, openClient } from './gateway.ts';
+import { interrupted } from './interrupted.ts';
 
 /** Commands that show the service and its builds. Each resolves with its exit code. */
 
-const interrupted = 130;
 const statusIntervalMs = 2_000;
 
 export interface ListOptions extends GatewayOptions {

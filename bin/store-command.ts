@@ -1,11 +1,9 @@
 import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { checkStores } from '#lib/store/check.ts';
+import { impatientRetry } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { version } from '#lib/version.ts';
-
-/** A person waits, so servers out of reach get less time than in a build. */
-const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 5_000 } as const;
 
 /**
  * Prints line by line whether finished images will find their way. Resolves with the exit code: 0, or 1 for a fault.
@@ -15,7 +13,7 @@ export async function checkStore(options: { readonly json?: boolean }): Promise<
   const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
   const log = createLog({ level: 'error', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
   const settings = { ...config.folders, ...config.store, ...config.http };
-  const inputs = { settings, openStack, userAgent: `imagebuilder/${version}`, log, retry };
+  const inputs = { settings, openStack, userAgent: `imagebuilder/${version}`, log, retry: impatientRetry };
   let ok = true;
   for await (const finding of checkStores(inputs)) {
     ok &&= finding.ok;

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import type { Call } from '#lib/api/call.ts';
 import { mayChange, maySee } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -19,11 +18,6 @@ export async function find({ ledger }: Broker, buildId: string, { caller, note }
 export function requireChange({ caller }: Call): void {
   if (mayChange(caller)) return;
   throw new ImageBuilderError('request.forbidden', `${caller.name} may see builds, and neither submit nor cancel them`);
-}
-
-/** Malformed ids are rejected without asking RabbitMQ. */
-export function isBuildId(text: string): boolean {
-  return z.uuid().safeParse(text).success;
 }
 
 export function notFound(buildId: string): ImageBuilderError {

@@ -1,4 +1,5 @@
 import { readJsonObject } from '#lib/api/body.ts';
+import { isBuildId } from '#lib/api/build-id.ts';
 import { type BuildPage, ListQuery } from '#lib/api/build-list.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
 import { parseQuery } from '#lib/api/query.ts';
@@ -14,7 +15,7 @@ import { pageOf } from '#lib/queue/page.ts';
 import { placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { readyPatienceMs, type SubmitOptions, submit as submitBuild } from '#lib/queue/submit.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
-import { find, isBuildId, notFound, requireChange } from './access.ts';
+import { find, notFound, requireChange } from './access.ts';
 import { callbackOf, headerFaults } from './callback.ts';
 import { type Admission, createAdmission, packageFaults } from './limits.ts';
 import { createAnswerLog } from './log.ts';

@@ -2,14 +2,11 @@ import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
-import { chooseStores } from '#lib/store/choose.ts';
+import { chooseStores, impatientRetry } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { openStoredBuilds } from '#lib/store/stored-builds.ts';
 import { version } from '#lib/version.ts';
 import type { ImagesDependencies } from './images.ts';
-
-/** A caller waits, so servers out of reach get less time than in a build. */
-const retry = { delayMs: 500, maximumDelayMs: 2_000, patienceMs: 5_000 } as const;
 
 /** Builds everything the function needs, from the environment. */
 export async function compose(): Promise<ImagesDependencies & { readonly broker: Broker } & AsyncDisposable> {
@@ -18,7 +15,13 @@ export async function compose(): Promise<ImagesDependencies & { readonly broker:
   const secrets = [...config.log.secrets, ...(openStack?.secrets ?? [])];
   const log = createLog({ ...config.log, fields: { function: 'images' }, secrets });
   const settings = { ...config.folders, ...config.store, ...config.http };
-  const { stores } = chooseStores({ settings, openStack, userAgent: `imagebuilder/${version}`, log, retry });
+  const { stores } = chooseStores({
+    settings,
+    openStack,
+    userAgent: `imagebuilder/${version}`,
+    log,
+    retry: impatientRetry,
+  });
   const broker = await openBroker({ ...config.broker, name: 'imagebuilder images', log });
   return {
     ...{ broker, ledger: broker.ledger },

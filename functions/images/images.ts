@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { isBuildId } from '#lib/api/build-id.ts';
 import { Cursor } from '#lib/api/build-list.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
@@ -32,7 +32,7 @@ export function images(dependencies: ImagesDependencies): Handler {
   const { log, callers } = dependencies;
   return (event, context) => {
     const { buildId, path } = readPath(event.path);
-    const about = buildId === undefined || !isUuid(buildId) ? {} : { build_id: buildId };
+    const about = buildId === undefined || !isBuildId(buildId) ? {} : { build_id: buildId };
     return answerCall({ callers, log, event, context, path, about }, async (call) => {
       if (path === 'other') throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
       if (buildId === undefined) {
@@ -136,11 +136,9 @@ async function inTime<Value>(work: (signal: AbortSignal) => Promise<Value>): Pro
   }
 }
 
-const isUuid = (text: string) => z.uuid().safeParse(text).success;
-
 /** The id as stores have it. Throws `build.not_found` for text that is none. */
 function requireId(text: string): string {
-  if (!isUuid(text)) throw notFound(text);
+  if (!isBuildId(text)) throw notFound(text);
   return text.toLowerCase();
 }
 

@@ -93,8 +93,7 @@ export function status(dependencies: StatusDependencies): Handler {
       }
       const key = JSON.stringify([caller.name, query.build_id, query.ticket_id]);
       const stream = streams.open(key, () => report(query, caller), [context.stopping, context.disconnected]);
-      // The last is for nginx, which would hold events back.
-      call.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
+      call.headers({ 'content-type': 'text/event-stream' });
       return stream;
     });
   };

@@ -1,6 +1,5 @@
 import type { Installation } from '../apt/apt.ts';
 import type { ArchiveName } from '../apt/archive-name.ts';
-import type { IndexPlace } from '../apt/downloads.ts';
 import type { System } from '../manifest/contents.ts';
 import { findDownload, identity } from '../manifest/fetched.ts';
 import { debianPurl } from '../manifest/purl.ts';
@@ -20,25 +19,15 @@ export interface Installed {
 export function packageMaterials({ before, installed: { plan, packages }, system }: Installed): Material[] {
   const old = new Set(before.map(identity));
   const downloadOf = findDownload(plan.downloads);
-  return packages
-    .filter((entry) => !old.has(identity(entry)) || downloadOf(entry) !== undefined)
-    .map((entry): Material => {
-      const name = debianPurl(entry, system);
-      const download = downloadOf(entry);
-      if (download === undefined) return { name, uri: name, annotations: { not_known: 'the file of this package' } };
-      const { url, digest, places } = download;
-      return {
-        name,
-        uri: url,
-        ...(digest === null ? {} : { digest }),
-        annotations: {
-          repositories: places.map(describePlace),
-          ...(digest === null ? { not_known: 'a SHA-256 or SHA-512: the index of the repository has none' } : {}),
-        },
-      };
-    });
-}
-
-function describePlace({ uri, suite, component }: IndexPlace) {
-  return { uri, suite, component };
+  return packages.flatMap((entry): Material[] => {
+    const download = downloadOf(entry);
+    if (download === undefined && old.has(identity(entry))) return [];
+    const name = debianPurl(entry, system);
+    if (download === undefined) return [{ name, uri: name, annotations: { not_known: 'the file of this package' } }];
+    const { url, digest, places } = download;
+    const notKnown = digest === null ? { not_known: 'a SHA-256 or SHA-512: the index of the repository has none' } : {};
+    return [
+      { name, uri: url, ...(digest === null ? {} : { digest }), annotations: { repositories: places, ...notKnown } },
+    ];
+  });
 }

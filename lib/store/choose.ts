@@ -20,6 +20,13 @@ import { createSwiftStore } from './swift/swift-store.ts';
 /** Long enough for a server to be restarted or replaced. */
 const defaultRetry = { delayMs: 500, maximumDelayMs: 8_000, patienceMs: 60_000 } as const satisfies RetryPolicy;
 
+/** For a person, or a call, that waits: servers out of reach get less time than in a build. */
+export const impatientRetry = {
+  delayMs: 500,
+  maximumDelayMs: 2_000,
+  patienceMs: 5_000,
+} as const satisfies RetryPolicy;
+
 export interface StoreInputs {
   readonly settings: StoreSettings & HttpSettings & Pick<FolderSettings, 'storeDirectory' | 'storeReaders'>;
   /** Null where there is no OpenStack. */
