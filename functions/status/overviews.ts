@@ -17,6 +17,7 @@ import {
  * most, and calls meanwhile get the overview before.
  */
 export interface Overviews {
+  /** Throws the error of a look at many builds that failed since the call before; a later call looks again. */
   of(caller: Caller, visible: (build: BuildRow) => boolean): Overview;
 }
 
@@ -32,6 +33,8 @@ interface Made {
   overview: Overview;
   renderedAtMs: number;
   selecting: boolean;
+  /** A look that failed, which the next call shall see. */
+  failure?: { readonly error: unknown };
 }
 
 const renderAfterMs = 1_000;
@@ -63,12 +66,19 @@ export function createOverviews(
       known.selected = { selection, version, atMs };
       known.overview = render(known.selected);
       known.renderedAtMs = performance.now();
+    } catch (error) {
+      known.failure = { error };
     } finally {
       known.selecting = false;
     }
   };
 
   const refresh = (known: Made, options: OverviewOptions): void => {
+    const { failure } = known;
+    if (failure !== undefined) {
+      delete known.failure;
+      throw failure.error;
+    }
     const nowMs = performance.now();
     const ageMs = nowMs - known.selected.atMs;
     const isFresh = known.selected.version === ledger.version && ageMs < selectAfterMs;

@@ -81,4 +81,43 @@ test('an overview of thousands of builds comes to know further ones, and is neve
   assert.equal([...seen], [2_100, 2_105]);
 });
 
+test('a look at thousands of builds that fails is the error of the next call, and later calls look again', async () => {
+  const ledger = createLedger({ forgetAfterSeconds: 86_400, historyBytes: 2 ** 20 });
+  let version = 0;
+  let failing = false;
+  const overviews = createOverviews({
+    ...ledger,
+    newestFirst(now, place) {
+      if (failing) throw new Error('a broken record');
+      return ledger.newestFirst(now, place);
+    },
+    get version() {
+      return version;
+    },
+  });
+  const add = () => {
+    version += 1;
+    const event = buildEvent({ build_id: randomUUID(), ticket_id: version, time: new Date().toISOString() });
+    const submission = { caller: 'a', request_sha256: '1'.repeat(64) };
+    ledger.apply({ kind: 'event', id: event.build_id, event, submission });
+  };
+  for (let index = 0; index < 600; index += 1) add();
+  const counted = () => overviews.of(caller, () => true).counts.queued;
+  assert.is(counted(), 600);
+  add();
+  failing = true;
+  let failure: unknown;
+  while (failure === undefined) {
+    await setImmediate();
+    try {
+      assert.is(counted(), 600);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  assert.match(String(failure), 'a broken record');
+  failing = false;
+  while (counted() !== 601) await setImmediate();
+});
+
 test.run();
