@@ -15,12 +15,15 @@ export interface ServeProcessOptions {
   /** File for its log. */
   readonly logFile: string;
   readonly signal: AbortSignal;
+  /** The only port that it may take. */
+  readonly port?: number;
 }
 
 const stopGraceMs = 40_000;
 
-/** Starts it, on port 8000 when that is free, and resolves when it takes requests. */
+/** Starts it, on port 8000 when that is free and no other is asked for, and resolves when it takes requests. */
 export async function startServeProcess(options: ServeProcessOptions): Promise<ServeProcess> {
+  if (options.port !== undefined) return await start(options, options.port);
   try {
     return await start(options, 8000);
   } catch {
@@ -31,7 +34,7 @@ export async function startServeProcess(options: ServeProcessOptions): Promise<S
 
 async function start(options: ServeProcessOptions, port: number): Promise<ServeProcess> {
   const { root, settings, logFile, signal } = options;
-  const log = createWriteStream(logFile);
+  const log = createWriteStream(logFile, { flags: 'a' });
   // An own process group: Ctrl-C in the terminal must not stop it before its users. pdeathsig: it must not outlive
   // them.
   const child = execa(

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BuildRequestInput } from '#lib/api/request.ts';
+import { type Client, createClient } from '#lib/client/client.ts';
+import { type Gate, startGate } from '../fleet/gate.ts';
+import { baseImageCache } from '../images/cache.ts';
+import { makeSmallImage } from '../images/small-image.ts';
+import { startCaller } from '../servers/caller.ts';
+import { startImageServer } from '../servers/image-server.ts';
+import { startLaunchpad } from '../servers/launchpad.ts';
+import { freePorts } from '../servers/ports.ts';
+import { startRabbitMq } from '../servers/rabbitmq.ts';
+import { startServeProcess } from '../servers/serve-process.ts';
+
+/**
+ * `imagebuilder serve` with tokens and a small base image, for whoever looks at its page. `ppa:project/ppaname` has
+ * `libfoo`, and `slow`, which prints `scriptOutput` and waits at the gate while it is installed.
+ */
+export interface PageService extends AsyncDisposable {
+  readonly url: string;
+  readonly gate: Gate;
+  /** The token of a caller who may do everything, and of one who may only look. */
+  readonly tokens: { readonly operator: string; readonly reader: string };
+  /** The API for the first of them. */
+  readonly client: Client;
+  /** URL of the base image. */
+  readonly baseUrl: string;
+  readonly series: string;
+  readonly exchange: string;
+  /** A valid request; every call has a new ticket. */
+  request(changes?: Partial<BuildRequestInput>): BuildRequestInput;
+  /** Stops `imagebuilder serve`, and starts it at the same address. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+const exchange = 'lander.progress';
+const root = join(import.meta.dirname, '..', '..');
+
+/** `scriptOutput`: lines that the package `slow` prints. */
+export async function startPageService(scriptOutput: readonly string[]): Promise<PageService> {
+  await using services = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-page-'));
+  services.defer(() => rm(directory, { recursive: true, force: true }));
+  // The mode of /var/lib: tools that run as other users reach the work directory.
+  await chmod(directory, 0o711);
+  const base = await makeSmallImage(baseImageCache, (line) => process.stderr.write(`  ${line}\n`));
+  const gate = services.use(await startGate());
+  const print = scriptOutput.map((line) => `echo '${line}'`).join('\n');
+  const [rabbitMq, launchpad, images] = await Promise.all([
+    startRabbitMq(),
+    startLaunchpad({
+      ppas: [
+        {
+          ...{ owner: 'project', name: 'ppaname', series: [base.codename], key: 'ed25519' },
+          packages: [{ name: 'libfoo' }, { name: 'slow', scripts: { postinst: `${print}\n${gate.script}` } }],
+        },
+      ],
+    }),
+    startImageServer(base.path),
+  ]);
+  for (const server of [rabbitMq, launchpad, images]) services.use(server);
+  services.use(await startCaller(rabbitMq.url, exchange));
+  const tokens = { operator: randomBytes(24).toString('hex'), reader: randomBytes(24).toString('hex') };
+  const secrets = join(directory, 'secrets');
+  await mkdir(secrets);
+  const callers = [
+    { name: 'lander', role: 'operate', token: tokens.operator },
+    { name: 'watcher', role: 'read', token: tokens.reader },
+  ];
+  await writeFile(join(secrets, 'imagebuilder-tokens'), JSON.stringify({ callers }));
+  const [port = 0] = await freePorts(1);
+  const logFile = join(directory, 'serve.log');
+  const startServe = () =>
+    startServeProcess({
+      ...{ root, logFile, port, signal: new AbortController().signal },
+      settings: {
+        IMAGEBUILDER_AMQP_URL: rabbitMq.url,
+        IMAGEBUILDER_SECRETS_DIRECTORY: secrets,
+        IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
+        IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
+        IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+        IMAGEBUILDER_GUEST: 'host',
+        IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
+        IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
+        IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+        WORKER_PARALLEL_BUILDS: '2',
+      },
+    });
+  let serve = await startServe();
+  services.defer(() => serve[Symbol.asyncDispose]());
+  const started = services.move();
+  let tickets = 0;
+  return {
+    ...{ url: serve.url, gate, tokens, baseUrl: images.url, series: base.codename, exchange },
+    client: createClient({
+      url: serve.url,
+      token: { text: tokens.operator, file: 'imagebuilder-tokens' },
+      signal: new AbortController().signal,
+    }),
+    request: (changes = {}) => ({
+      ticket_id: `T-${++tickets}`,
+      cancel_url: null,
+      base_image: { image_type: 'cloud', url_list: [images.url], series: base.codename },
+      ppa_list: ['ppa:project/ppaname'],
+      package_list: ['libfoo'],
+      progress_trigger: exchange,
+      ...changes,
+    }),
+    async stop() {
+      await serve[Symbol.asyncDispose]();
+    },
+    async start() {
+      serve = await startServe();
+    },
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
+  };
+}

@@ -1,0 +1,275 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { BrowserContextOptions, Page } from 'playwright-core';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { startChromium } from '../../lab/page/chromium.ts';
+import { startPageService } from '../../lab/page/page-service.ts';
+import { startNginx } from '../../lab/servers/nginx.ts';
+
+/** The live page in a real browser, against a running service. */
+
+const markup = '<img src="x" onerror="document.title=1">';
+const service = await startPageService([markup, 'a needle in the log']);
+const browser = await startChromium();
+test.after(async () => {
+  await browser.close();
+  await service[Symbol.asyncDispose]();
+});
+
+const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+interface Visit extends AsyncDisposable {
+  readonly page: Page;
+}
+
+/** A page of its own, whose scripts must not fail, and which must keep to its Content-Security-Policy. */
+async function visit(fragment = '', options: BrowserContextOptions & { token?: string | null; base?: string } = {}) {
+  const { token = service.tokens.operator, base = `${service.url}/`, ...rest } = options;
+  const context = await browser.newContext(rest);
+  context.setDefaultTimeout(30_000);
+  const faults: string[] = [];
+  context.on('console', (message) => {
+    if (/Content.Security.Policy|Trusted|violat/i.test(message.text())) faults.push(message.text());
+  });
+  context.on('weberror', (error) => faults.push(String(error.error())));
+  const page = await context.newPage();
+  await page.goto(`${base}${fragment}`);
+  if (token !== null) await signIn(page, token);
+  return {
+    page,
+    async [Symbol.asyncDispose]() {
+      await context.close();
+      assert.equal(faults, []);
+    },
+  } satisfies Visit;
+}
+
+async function signIn(page: Page, token: string): Promise<void> {
+  await page.getByLabel('Token').fill(token);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
+const connection = (page: Page, text: string) => page.locator('#connection-text', { hasText: text }).waitFor();
+const badge = (page: Page, text: string) => page.locator('.build-head .badge', { hasText: text }).waitFor();
+const panel = (page: Page, name: string) => page.getByRole('region', { name, exact: true });
+const row = (page: Page, ticket: string) => page.locator('.builds li', { hasText: ticket });
+const idOf = (page: Page) => /#build\/([0-9a-f-]{36})$/.exec(page.url())?.[1] ?? '';
+
+/** Rules that axe-core finds broken, with their places, dark and light. */
+async function accessibilityFaults(page: Page): Promise<string[]> {
+  const found: string[] = [];
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.evaluate(axe);
+    const text = await page.evaluate<string>(
+      `axe.run().then(({ violations }) => JSON.stringify(violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ html, failureSummary }) => id + ' at ' + html + ': ' + failureSummary))))`,
+    );
+    found.push(...(JSON.parse(text) as string[]).map((fault) => `${colorScheme}: ${fault}`));
+  }
+  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
+  return found;
+}
+
+test('the token is asked for once, stays in the tab, and is forgotten at the end', async () => {
+  await using visited = await visit('', { token: null });
+  const { page } = visited;
+  const urls: string[] = [];
+  page.context().on('request', (request) => urls.push(request.url()));
+  const ask = page.getByRole('heading', { name: 'Sign in' });
+  await signIn(page, 'f'.repeat(48));
+  await page.getByText('does not know this token').waitFor();
+  await signIn(page, service.tokens.operator);
+  await connection(page, 'Live');
+  await page.reload();
+  await connection(page, 'Live');
+  assert.not(await ask.isVisible());
+  assert.is(await page.evaluate('localStorage.length + document.cookie.length'), 0);
+  assert.not(urls.some((url) => url.includes(service.tokens.operator)));
+  const other = await page.context().newPage();
+  await other.goto(`${service.url}/`);
+  await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await ask.waitFor();
+  assert.is(await page.evaluate('sessionStorage.length'), 0);
+  await page.reload();
+  await ask.waitFor();
+});
+
+test('a build is followed from the form to its result, by the keyboard alone', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  const { keyboard } = page;
+  await connection(page, 'Live');
+  const focused = () => page.evaluate<string>('document.activeElement.id || document.activeElement.textContent');
+  const tabTo = async (wanted: string) => {
+    for (let presses = 0; presses < 60 && (await focused()) !== wanted; presses += 1) await keyboard.press('Tab');
+    assert.is(await focused(), wanted);
+  };
+  await tabTo('nav-new');
+  await keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'New build' }).waitFor();
+  await tabTo('field-package_list');
+  await keyboard.type('libfoo\nslow; rm');
+  await tabTo('Submit build');
+  await keyboard.press('Enter');
+  const summary = page.locator('.summary', { hasText: 'faults' });
+  await summary.waitFor();
+  assert.match(await focused(), /^The request has/);
+  assert.match(await page.locator('#field-package_list-fault').innerText(), /^line 2 /);
+  for (const name of ['ticket_id', 'series', 'url_list', 'progress_trigger', 'package_list']) {
+    assert.is(await page.locator(`#field-${name}`).getAttribute('aria-invalid'), 'true', name);
+    assert.not.equal(await page.locator(`#field-${name}-fault`).innerText(), '', name);
+  }
+  assert.equal(await accessibilityFaults(page), [], 'the form with faults');
+
+  const fill = async (name: string, text: string) => {
+    await tabTo(`field-${name}`);
+    await keyboard.press('Control+A');
+    await keyboard.type(text);
+  };
+  service.gate.close();
+  await fill('ticket_id', markup);
+  await fill('series', service.series);
+  await fill('url_list', service.baseUrl);
+  await fill('package_list', 'libfoo\nslow');
+  await fill('ppa_list', 'ppa:project/ppaname');
+  await fill('progress_trigger', service.exchange);
+  await tabTo('Submit build');
+  await keyboard.press('Enter');
+  await badge(page, 'running');
+  await service.gate.reached();
+  const log = page.getByRole('region', { name: 'Lines of the log' });
+  await log.getByText(markup).waitFor();
+  assert.is(await page.getByRole('heading', { level: 1 }).innerText(), markup);
+  assert.is(await page.locator('main img, main script').count(), 0);
+  await page.getByRole('listitem').filter({ hasText: 'install' }).filter({ hasText: 'now' }).waitFor();
+  await tabTo('log-search');
+  await keyboard.type('NEEDLE');
+  await page.getByText('1 of 1 match').waitFor();
+  assert.equal(await accessibilityFaults(page), [], 'a build that runs');
+
+  service.gate.open();
+  await badge(page, 'completed');
+  const packages = panel(page, 'Packages');
+  await packages.getByText('libfoo').waitFor();
+  await packages.getByText('slow').waitFor();
+  await panel(page, 'Image').getByText('SHA-256').waitFor();
+  await panel(page, 'Artifacts').getByText('manifest', { exact: true }).waitFor();
+  assert.equal(await accessibilityFaults(page), [], 'a build that is completed');
+});
+
+test('a build is cancelled, and repeated', async () => {
+  service.gate.close();
+  const { accepted } = await service.client.submit(service.request({ package_list: ['slow'] }));
+  await using visited = await visit(`#build/${accepted.build_id}`);
+  const { page } = visited;
+  await badge(page, 'running');
+  await service.gate.reached();
+  page.once('dialog', (dialog) => void dialog.dismiss());
+  await page.getByRole('button', { name: 'Cancel build' }).click();
+  assert.is(idOf(page), accepted.build_id);
+  page.once('dialog', (dialog) => void dialog.accept());
+  await page.getByRole('button', { name: 'Cancel build' }).click();
+  await badge(page, 'cancelled');
+  service.gate.open();
+  await page.getByRole('button', { name: 'Retry' }).click();
+  await page.getByText('retry of an earlier build').waitFor();
+  assert.is.not(idOf(page), accepted.build_id);
+  await badge(page, 'completed');
+});
+
+test('a build that fails says whose fault it is and what to do, also to those who may only look', async () => {
+  const base_image = { image_type: 'cloud' as const, url_list: [`${service.baseUrl}.gone`], series: service.series };
+  const { accepted } = await service.client.submit(service.request({ base_image }));
+  await using visited = await visit(`#build/${accepted.build_id}`, { token: service.tokens.reader });
+  const { page } = visited;
+  await badge(page, 'failed');
+  const error = panel(page, 'Error');
+  await error.getByText('The request has to change').waitFor();
+  await error.getByText('Check the URLs of the base image.').waitFor();
+  assert.equal(await accessibilityFaults(page), [], 'a build that has failed');
+  await page.getByRole('button', { name: 'Retry' }).click();
+  await page.getByRole('status').getByText('watcher').waitFor();
+  assert.is(idOf(page), accepted.build_id);
+});
+
+test('filters stand in the address, and hold for what comes', async () => {
+  const ticket = 'other-team-1';
+  const base_image = { image_type: 'cloud' as const, url_list: [`${service.baseUrl}.gone`], series: 'trusty' };
+  await service.client.submit(service.request({ ticket_id: ticket, base_image }));
+  await using visited = await visit();
+  const { page } = visited;
+  await row(page, ticket).waitFor();
+  assert.ok((await page.locator('.builds li').count()) > 1);
+  await page.getByRole('searchbox', { name: 'Ticket' }).fill('OTHER-team');
+  await page.getByRole('combobox', { name: 'Series' }).fill('trusty');
+  await page.waitForURL(/#\?ticket=OTHER-team&series=trusty$/);
+  assert.is(await page.locator('.builds li').count(), 1);
+  await page.reload();
+  await row(page, ticket).waitFor();
+  assert.is(await page.locator('.builds li').count(), 1);
+  await page.getByRole('button', { name: /^failed/ }).click();
+  await row(page, ticket)
+    .and(page.locator('li', { hasText: 'failed' }))
+    .waitFor();
+  await page.getByRole('button', { name: /^running/ }).click();
+  await page.getByText('No build matches the filter.').waitFor();
+  await page.goBack();
+  await row(page, ticket).waitFor();
+  assert.equal(await accessibilityFaults(page), [], 'the list');
+});
+
+test('nothing is wider than a phone', async () => {
+  const viewport = { width: 360, height: 740 };
+  await using visited = await visit('', { viewport, isMobile: true, hasTouch: true });
+  const { page } = visited;
+  await connection(page, 'Live');
+  await page.locator('.builds li').first().waitFor();
+  const widths = async () => page.evaluate('document.documentElement.scrollWidth');
+  assert.is(await widths(), viewport.width, 'the list');
+  await row(page, 'completed').first().click();
+  await panel(page, 'Artifacts').waitFor();
+  assert.is(await widths(), viewport.width, 'a build');
+  assert.equal(await accessibilityFaults(page), []);
+  await page.getByRole('link', { name: 'New build' }).click();
+  await page.getByText('More options').click();
+  assert.is(await widths(), viewport.width, 'the form');
+});
+
+test('the page is live again after the service was away', async () => {
+  await using visited = await visit();
+  const { page } = visited;
+  await connection(page, 'Live');
+  await service.stop();
+  await connection(page, 'Offline');
+  await page.getByRole('alert').getByText('trying again').waitFor();
+  assert.ok((await page.locator('.builds li').count()) > 1, 'still shown');
+  await service.start();
+  await connection(page, 'Live');
+  await page.getByRole('alert').getByText('trying again').waitFor({ state: 'hidden' });
+  const base_image = { image_type: 'cloud' as const, url_list: [`${service.baseUrl}.gone`], series: service.series };
+  await service.client.submit(service.request({ ticket_id: 'after the restart', base_image }));
+  await row(page, 'after the restart').filter({ hasText: 'failed' }).waitFor();
+});
+
+test('behind nginx below a path of its own the page is live, and polls where nginx holds streams back', async () => {
+  const { host } = new URL(service.url);
+  await using nginx = await startNginx(`
+    location /tools/images/ { proxy_pass http://${host}/; }
+    location /held/ { proxy_pass http://${host}/; proxy_http_version 1.0; proxy_ignore_headers X-Accel-Buffering; }`);
+  await using visited = await visit('', { base: `${nginx.url}/tools/images/` });
+  await using held = await visit('', { base: `${nginx.url}/held/api/v1/imagebuilder/` });
+  await connection(visited.page, 'Live');
+  await connection(held.page, 'Polling');
+  for (const { page } of [visited, held]) {
+    await row(page, 'completed').first().click();
+    await panel(page, 'Artifacts').waitFor();
+    await page.getByRole('link', { name: 'New build' }).click();
+    await page.getByRole('button', { name: 'Submit build' }).click();
+    await page.locator('.summary', { hasText: 'faults' }).waitFor();
+  }
+});
+
+test.run();
