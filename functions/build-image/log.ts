@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type ByteRange, parseByteRange } from '#lib/api/byte-range.ts';
 import type { Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
+import { createEventStreams } from '#lib/api/event-streams.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Broker } from '#lib/queue/broker.ts';
@@ -28,31 +29,22 @@ export type AnswerLog = (
   call: Call,
 ) => Promise<unknown>;
 
-/** Most streams of events at a time; a template has 1000 connections for all calls. */
+/** A template has 1000 connections for all calls. */
 const maximumStreams = 500;
-/** Time after which a caller who takes nothing is cut off. */
-const idleMs = 60_000;
 
 const yes = z.enum(['', '1', 'true']).transform(() => true);
 const no = z.enum(['0', 'false']).transform(() => false);
 const LogQuery = z.strictObject({ follow: z.union([yes, no]).optional() });
 
 export function createAnswerLog({ broker, storeDirectory }: LogDependencies): AnswerLog {
-  let streams = 0;
-
-  /** A stream of these events. Throws `worker.busy` where there are as many streams as this function has at a time. */
+  const streams = createEventStreams({
+    maximum: maximumStreams,
+    busy: 'logs are being followed, as many as this function takes at a time',
+  });
   const stream = (call: Call, events: AsyncGenerator<string, void>): Readable => {
-    if (streams >= maximumStreams) {
-      const detail = `${streams} logs are being followed, as many as this function takes at a time`;
-      throw new ImageBuilderError('worker.busy', detail, { retryAfterSeconds: 5 });
-    }
-    streams += 1;
+    const opened = streams.open(events);
     call.headers({ 'content-type': 'text/event-stream' });
-    const source = cutWhenIdle(events);
-    source.once('close', () => {
-      streams -= 1;
-    });
-    return source;
+    return opened;
   };
 
   return async (build, event, { disconnected }, call) => {
@@ -135,22 +127,4 @@ async function* partsOf(copy: LogCopy, { from, to }: ByteRange): AsyncGenerator<
 function lastEventId({ headers }: FunctionEvent): number {
   const id = headers['last-event-id'] ?? '';
   return /^[0-9]{1,15}$/.test(id) ? Number(id) : 0;
-}
-
-/** The events as a stream that ends where nothing is taken for a minute although something is there. */
-function cutWhenIdle(events: AsyncIterable<string>): Readable {
-  let taken = 0;
-  let takenBefore = -1;
-  const counted = async function* () {
-    for await (const event of events) {
-      yield event;
-      taken += 1;
-    }
-  };
-  const source = Readable.from(counted());
-  const timer = setInterval(() => {
-    if (source.readableLength > 0 && taken === takenBefore) source.destroy();
-    takenBefore = taken;
-  }, idleMs).unref();
-  return source.once('close', () => clearInterval(timer));
 }

@@ -1,7 +1,9 @@
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createEventStreams } from '#lib/api/event-streams.ts';
 import { toProblem } from '#lib/api/problem.ts';
 import type { Status } from '#lib/api/status.ts';
-import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
+import { toImageBuilderError } from '#lib/errors.ts';
 
 /**
  * Streams of the status document as server-sent events. A document is made once a second for all streams that show the
@@ -13,7 +15,7 @@ export interface Streams {
    * since a call of the function has a time limit: the reader then opens the next one. Throws `worker.busy` where too
    * many streams are open.
    */
-  open(key: string, make: () => Promise<StatusDocument>, ends: readonly AbortSignal[]): AsyncIterable<Buffer>;
+  open(key: string, make: () => Promise<StatusDocument>, ends: readonly AbortSignal[]): Readable;
 }
 
 export interface StatusDocument {
@@ -41,7 +43,10 @@ const heartbeat = Buffer.from(': no news\n\n');
 /** `lookAfterMs`: time between two looks at a document. */
 export function createStreams({ lookAfterMs = 1_000 } = {}): Streams {
   const channels = new Map<string, Channel>();
-  let open = 0;
+  const streams = createEventStreams({
+    maximum: maximumStreams,
+    busy: 'streams are open, as many as the function keeps open',
+  });
 
   const look = async (channel: Channel, key: string, make: () => Promise<StatusDocument>): Promise<void> => {
     let shown = '';
@@ -70,37 +75,28 @@ export function createStreams({ lookAfterMs = 1_000 } = {}): Streams {
     return channel;
   };
 
-  return {
-    open(key, make, ends) {
-      if (open >= maximumStreams) {
-        throw new ImageBuilderError('worker.busy', `${open} streams are open, as many as the function keeps open`, {
-          retryAfterSeconds: 5,
-        });
-      }
-      return (async function* () {
-        const endsAtMs = performance.now() + lifeMs.least + Math.random() * (lifeMs.most - lifeMs.least);
-        const ended = () => performance.now() > endsAtMs || ends.some((signal) => signal.aborted);
-        const channel = join(key, make);
-        open += 1;
-        try {
-          for (let seen = 0, quiet = 0; !ended(); quiet += 1) {
-            if (channel.version > seen) {
-              seen = channel.version;
-              quiet = 0;
-              yield channel.event;
-            } else if (quiet >= quietLooks) {
-              quiet = 0;
-              yield heartbeat;
-            }
-            if (channel.version <= seen) await channel.look.promise;
-          }
-        } finally {
-          open -= 1;
-          channel.readers -= 1;
+  const events = async function* (key: string, make: () => Promise<StatusDocument>, ends: readonly AbortSignal[]) {
+    const endsAtMs = performance.now() + lifeMs.least + Math.random() * (lifeMs.most - lifeMs.least);
+    const ended = () => performance.now() > endsAtMs || ends.some((signal) => signal.aborted);
+    const channel = join(key, make);
+    try {
+      for (let seen = 0, quiet = 0; !ended(); quiet += 1) {
+        if (channel.version > seen) {
+          seen = channel.version;
+          quiet = 0;
+          yield channel.event;
+        } else if (quiet >= quietLooks) {
+          quiet = 0;
+          yield heartbeat;
         }
-      })();
-    },
+        if (channel.version <= seen) await channel.look.promise;
+      }
+    } finally {
+      channel.readers -= 1;
+    }
   };
+
+  return { open: (key, make, ends) => streams.open(events(key, make, ends)) };
 }
 
 interface Made {

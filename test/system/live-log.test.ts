@@ -1,19 +1,22 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { createLog } from '#lib/log.ts';
-import { openAttemptLog } from '#lib/pipeline/attempt-log.ts';
+import { type AttemptLogOptions, openAttemptLog } from '#lib/pipeline/attempt-log.ts';
 import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import type { AttemptOptions } from '#lib/worker/attempt.ts';
 import { createWorker } from '#lib/worker/worker.ts';
+import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { startWatched, type WatchedFunction } from '../../lab/servers/watchdog.ts';
+import { connect } from './store-cloud.ts';
 
 /** The log of a build while it runs and afterwards: the real function behind the stand-in for the watchdog, and RabbitMQ. */
 
@@ -40,16 +43,8 @@ test.before(async (context) => {
       log,
     },
   });
-  context.pod = await startWatched({
-    handler: join(import.meta.dirname, '../../functions/build-image/handler.ts'),
-    env: {
-      IMAGEBUILDER_AMQP_URL: context.rabbitmq.url,
-      IMAGEBUILDER_STORE_DIRECTORY: join(context.directory, 'store'),
-      ...{ healthcheck_interval: '100ms', exec_timeout: '30s', write_timeout: '60s' },
-    },
-  });
-  context.url = `http://127.0.0.1:${context.pod.address.port}`;
-  while ((await fetch(`${context.url}/_/health`).catch(() => null))?.status !== 200) await pause(20);
+  context.pod = await startPod(context);
+  context.url = urlOf(context.pod);
 });
 test.after(async ({ rabbitmq, broker, pod, directory }) => {
   await pod[Symbol.asyncDispose]();
@@ -58,9 +53,26 @@ test.after(async ({ rabbitmq, broker, pod, directory }) => {
   await rm(directory, { recursive: true });
 });
 
+/** A pod of the function, when it answers. */
+async function startPod({ rabbitmq, directory }: Context, env: Readonly<Record<string, string>> = {}) {
+  const pod = await startWatched({
+    handler: join(import.meta.dirname, '../../functions/build-image/handler.ts'),
+    env: {
+      IMAGEBUILDER_AMQP_URL: rabbitmq.url,
+      IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
+      ...{ healthcheck_interval: '100ms', exec_timeout: '30s', write_timeout: '60s' },
+      ...env,
+    },
+  });
+  while ((await fetch(`${urlOf(pod)}/_/health`).catch(() => null))?.status !== 200) await pause(20);
+  return pod;
+}
+
+const urlOf = ({ address }: WatchedFunction) => `http://127.0.0.1:${address.port}`;
+
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function submit(url: string): Promise<string> {
+async function submit(url: string, token?: string): Promise<string> {
   const request = {
     ...exampleRequest,
     ticket_id: randomUUID(),
@@ -69,18 +81,22 @@ async function submit(url: string): Promise<string> {
   };
   const response = await fetch(`${url}/`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...bearer(token) },
     body: JSON.stringify(request),
   });
   assert.is(response.status, 202);
   return ((await response.json()) as { build_id: string }).build_id;
 }
 
+const bearer = (token?: string): Record<string, string> =>
+  token === undefined ? {} : { authorization: `Bearer ${token}` };
+
 /** Takes the build as a worker that does as `runBuild`. */
 async function work(
   { broker, directory }: Context,
   runBuild: AttemptOptions['runBuild'],
   stopping = new AbortController().signal,
+  storeFor: AttemptLogOptions['storeFor'] = () => createFileStore(join(directory, 'store')),
 ) {
   const worker = createWorker({
     ...{
@@ -96,7 +112,7 @@ async function work(
     openLog: (build, stop) =>
       openAttemptLog(build, stop, {
         ...{ workDirectory: join(directory, 'work'), maximumLogBytes: 1024 ** 2, secrets: ['canary-secret'], log },
-        storeFor: () => createFileStore(join(directory, 'store')),
+        storeFor,
         live: broker.writeLog({ ...build, maximumBytes: 1024 ** 2 }),
       }),
     settings: {
@@ -108,7 +124,7 @@ async function work(
 }
 
 /** A build that this test drives: its reporter as soon as it runs, and its end. */
-function driven(context: Context) {
+function driven(context: Context, storeFor?: AttemptLogOptions['storeFor']) {
   const begun = Promise.withResolvers<BuildReporter>();
   const end = Promise.withResolvers<never>();
   const stopping = new AbortController();
@@ -120,6 +136,7 @@ function driven(context: Context) {
       return await end.promise;
     },
     stopping.signal,
+    storeFor,
   );
   return {
     reporter: begun.promise,
@@ -258,12 +275,85 @@ test('the log goes on with the next attempt, and after RabbitMQ was away', async
   assert.equal(await follow(url, id, isEnd, seen.at(-1)?.id), all.slice(seen.length), 'also after the end');
 });
 
+test('the log that lies in Swift is a redirect to a URL that gives it without a token', async (context) => {
+  const { url } = context;
+  await using cloud = await startOpenStack({ services: ['swift'] });
+  const { swiftStore } = await connect(cloud, { settings: { swiftTemporaryUrlKey: 'a key for downloads' } });
+  const id = await submit(url);
+  const build = driven(context, () => swiftStore);
+  (await build.reporter).begin('fetch', 'into Swift');
+  build.fail('as asked for');
+  await build.working;
+  const response = await fetch(`${url}/${id}/log`, { redirect: 'manual' });
+  const location = response.headers.get('location') ?? '';
+  assert.equal([response.status, response.headers.get('cache-control')], [307, 'no-store']);
+  assert.ok(location.startsWith(`${cloud.swift.url}/AUTH_`), location);
+  const packed = await fetch(location);
+  assert.is(packed.status, 200);
+  const stored = gunzipSync(Buffer.from(await packed.arrayBuffer())).toString();
+  assert.match(stored, /^\S+Z fetch into Swift\n/);
+  const followed = await follow(url, id, isEnd);
+  assert.is(text(followed), stored, 'following it, as long as RabbitMQ has the lines');
+});
+
 test('a build that is not there has no log, and a query that is not known is refused', async ({ url }) => {
   assert.is((await fetch(`${url}/${randomUUID()}/log`)).status, 404);
   assert.is((await fetch(`${url}/nonsense/log`)).status, 404);
   const id = await submit(url);
   assert.is((await fetch(`${url}/${id}/log?follows`)).status, 400);
   assert.is((await fetch(`${url}/${id}/log`, { method: 'POST' })).status, 405);
+});
+
+test('500 logs are followed at a time, and one more when one of them has gone', async (context) => {
+  // A pod of its own: the followers of the other tests may still be leaving theirs.
+  await using pod = await startPod(context);
+  const id = await submit(urlOf(pod));
+  const open = async () => {
+    const gone = new AbortController();
+    const response = await fetch(`${urlOf(pod)}/${id}/log?follow`, {
+      headers: { accept: 'text/event-stream' },
+      signal: gone.signal,
+    });
+    return { response, gone };
+  };
+  const followers: Awaited<ReturnType<typeof open>>[] = [];
+  for (let group = 0; group < 10; group += 1) followers.push(...(await Promise.all(Array.from({ length: 50 }, open))));
+  assert.equal(new Set(followers.map(({ response }) => response.status)), new Set([200]));
+  const { response } = await open();
+  assert.equal([response.status, response.headers.get('retry-after')], [429, '5']);
+  assert.is(((await response.json()) as { code: string }).code, 'worker.busy');
+  assert.is((await fetch(`${urlOf(pod)}/${id}/log`)).status, 200, 'without following it');
+  followers.pop()?.gone.abort();
+  for (let next = await open(); ; next = await open()) {
+    followers.push(next);
+    if (next.response.status === 200) break;
+    await pause(50);
+  }
+  for (const { gone } of followers) gone.abort();
+});
+
+test('a caller has no log of another caller', async (context) => {
+  const secrets = join(context.directory, 'secrets');
+  await mkdir(secrets);
+  const [lander, other, reader] = ['l', 'o', 'r'].map((letter) => letter.repeat(32));
+  const callers = [
+    { name: 'lander', role: 'submit', token: lander },
+    { name: 'other', role: 'submit', token: other },
+    { name: 'reader', role: 'read', token: reader },
+  ];
+  await writeFile(join(secrets, 'imagebuilder-tokens'), JSON.stringify({ callers }));
+  await using pod = await startPod(context, { IMAGEBUILDER_SECRETS_DIRECTORY: secrets });
+  const id = await submit(urlOf(pod), lander);
+  const answerTo = async (token: string | undefined, query: string) => {
+    const gone = new AbortController();
+    const response = await fetch(`${urlOf(pod)}/${id}/log${query}`, { headers: bearer(token), signal: gone.signal });
+    gone.abort();
+    return response.status;
+  };
+  for (const query of ['', '?follow']) {
+    const statuses = await Promise.all([lander, other, reader, undefined].map((token) => answerTo(token, query)));
+    assert.equal(statuses, [200, 404, 200, 401], query);
+  }
 });
 
 test.run();

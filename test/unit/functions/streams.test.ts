@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -75,20 +76,20 @@ test('a document that cannot be made is a problem in the stream, and the stream 
 
 test('streams are bounded, and one that ends makes room', async () => {
   const streams = createStreams({ lookAfterMs: 20 });
-  const ends = new AbortController();
   const make = async () => documentOf(exampleStatus);
-  const open = Array.from({ length: maximumStreams }, () =>
-    streams.open('a', make, [ends.signal])[Symbol.asyncIterator](),
-  );
-  await Promise.all(open.map((stream) => stream.next()));
-  assert.throws(
-    () => streams.open('b', make, [never]),
-    (error: unknown) => error instanceof ImageBuilderError && error.code === 'worker.busy',
-  );
-  await open.pop()?.return?.();
-  await streams.open('b', make, [never])[Symbol.asyncIterator]().return?.();
-  ends.abort();
-  await Promise.all(open.map((stream) => stream.next()));
+  const open = Array.from({ length: maximumStreams }, () => streams.open('a', make, [never]));
+  const more = () => streams.open('b', make, [never]);
+  assert.throws(more, (error: unknown) => error instanceof ImageBuilderError && error.code === 'worker.busy');
+  const [read, unread] = open;
+  assert.ok(read && unread);
+  await read[Symbol.asyncIterator]().next();
+  for (const stream of [read, unread]) {
+    stream.destroy();
+    await once(stream, 'close');
+    open.push(more());
+    assert.throws(more);
+  }
+  for (const stream of open) stream.destroy();
 });
 
 test.run();
