@@ -1,5 +1,5 @@
 import { asyncApiDocument } from '#lib/api/asyncapi.ts';
-import { openApiDocument } from '#lib/api/openapi.ts';
+import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { version } from '#lib/version.ts';
 
 /** The documents that describe the API, by path. They hold nothing of the service's state: everybody may read them. */

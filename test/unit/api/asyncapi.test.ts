@@ -4,7 +4,7 @@ import { asyncApiDocument } from '#lib/api/asyncapi.ts';
 import { BuildEvent, BuildState, isTerminal } from '#lib/api/event.ts';
 import { EventHeaders } from '#lib/api/event-headers.ts';
 import { exampleEvents } from '#lib/api/example-events.ts';
-import { openApiDocument } from '#lib/api/openapi.ts';
+import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { routingOf } from '#lib/queue/event-routing.ts';
 import { fieldsOf, follow, walk } from './document.ts';
 

@@ -12,7 +12,7 @@ import {
   exampleStatus,
   exampleWholeBuild,
 } from '#lib/api/examples.ts';
-import { openApiDocument } from '#lib/api/openapi.ts';
+import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { BuildRequest } from '#lib/api/request.ts';
 import { Accepted, BuildStatus, CancelAccepted, Status } from '#lib/api/status.ts';
 import { errorTable } from '#lib/errors.ts';

@@ -10,7 +10,7 @@ import openapiTS from 'openapi-typescript';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asyncApiDocument } from '#lib/api/asyncapi.ts';
-import { openApiDocument } from '#lib/api/openapi.ts';
+import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { exec } from '#lib/exec.ts';
 import { follow, type Schema, walk } from './document.ts';
 

@@ -6,7 +6,7 @@ import { BaseImage } from '#lib/api/base-image.ts';
 import { BuildStep } from '#lib/api/event.ts';
 import { exampleRequest } from '#lib/api/examples.ts';
 import { check } from '#lib/api/faults.ts';
-import { openApiDocument } from '#lib/api/openapi.ts';
+import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { BuildRequest, type ImageType } from '#lib/api/request.ts';
 import { architectures } from '#lib/architecture.ts';
 import { loadConfig } from '#lib/config/load.ts';
