@@ -1,9 +1,9 @@
 import { Argument, type Command } from 'commander';
 import { version } from '#lib/version.ts';
-import { bashCompletion } from './command-line/bash.ts';
-import { describeCommand } from './command-line/describe.ts';
-import { manualPage } from './command-line/man.ts';
-import { zshCompletion } from './command-line/zsh.ts';
+import { bashCompletion } from '../command-line/bash.ts';
+import { describeCommand } from '../command-line/describe.ts';
+import { manualPage } from '../command-line/man.ts';
+import { zshCompletion } from '../command-line/zsh.ts';
 
 /** Day of the last change of the manual page that a reader would notice. */
 const revised = '2026-11-26';
