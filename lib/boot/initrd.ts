@@ -2,8 +2,8 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../errors.ts';
 import { decompressByTool, type Range, type UnpackLimits, unpack } from '../image/unwrap/decompress.ts';
+import { createLz4Reader } from '../lz4.ts';
 import { type CpioReader, createCpioReader } from './cpio.ts';
-import { createLz4Reader } from './lz4.ts';
 
 /** An initial ramdisk, as far as the boot check looks into it. */
 export interface Initrd {

@@ -43,7 +43,6 @@ import { parseKernelModules } from '#lib/boot/drivers.ts';
 import { parseGrubConfig, parsePrefix } from '#lib/boot/grub-config.ts';
 import { coreSector, parseCoreImage, parseGrubImage } from '#lib/boot/grub-image.ts';
 import { parseExtlinux, parseLoaderEntry } from '#lib/boot/loader-entries.ts';
-import { createLz4Reader, decompressLz4Block } from '#lib/boot/lz4.ts';
 import { parseBootMounts, parseTree } from '#lib/boot/tree.ts';
 import { parseBrokerUrls, passwordsOf } from '#lib/broker-address.ts';
 import { parseChecksums, parseDigest } from '#lib/checksums.ts';
@@ -68,6 +67,7 @@ import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
 import { describeLogLine } from '#lib/log-line.ts';
+import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
@@ -78,6 +78,12 @@ import { brokerText } from '#lib/queue/topology.ts';
 import { parseCron } from '#lib/serve/cron.ts';
 import { endToEnd } from '#lib/serve/headers.ts';
 import { findRoute } from '#lib/serve/routes.ts';
+import { checkAttributes, parseAttributes } from '#lib/squashfs/attributes.ts';
+import { parseCompressorOptions } from '#lib/squashfs/compressor.ts';
+import { type DirectoryInode, parseInode } from '#lib/squashfs/inode.ts';
+import { parseListing } from '#lib/squashfs/listing.ts';
+import { parseSuperblock } from '#lib/squashfs/superblock.ts';
+import { parseXzSize } from '#lib/squashfs/xz.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
 import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
 import { columnsOf, truncate } from '#lib/width.ts';
@@ -137,6 +143,33 @@ function bootLoaderOf(bytes: Buffer): void {
   parseGrubImage(bytes, 64);
   coreSector(bytes);
   parseCoreImage(bytes);
+}
+
+function squashfsOf(bytes: Buffer): void {
+  const table = { bytes, position: () => 0 };
+  const count = Math.floor(bytes.length / 16);
+  const tables = {
+    ...{ inodes: table, directories: table, fragments: bytes, ids: bytes },
+    attributes: { pairs: table, sets: bytes, count },
+  };
+  const measures = { blockSizeBytes: 4096, inodeCount: 2 ** 32 };
+  const listing = { listing: { block: 0, offset: 0 }, listingBytes: bytes.length, number: 1 };
+  const header = Buffer.concat([Buffer.from('hsqs'), bytes, Buffer.alloc(96)]);
+  for (const read of [
+    () => parseSuperblock(header, bytes.length),
+    () => parseXzSize(bytes, 2 ** 20),
+    () => parseInode(tables, 0, measures),
+    () => [...parseListing(tables, { ...listing, type: 'directory' } as DirectoryInode)],
+    () => checkAttributes(tables),
+    () => parseAttributes(tables, 0),
+    () => [parseCompressorOptions('xz', bytes, 4096), parseCompressorOptions('gzip', bytes, 4096)],
+  ]) {
+    try {
+      read();
+    } catch (error) {
+      if (!(error instanceof ImageBuilderError || error instanceof RangeError)) throw error;
+    }
+  }
 }
 
 function ramdiskOf(bytes: Buffer): void {
@@ -268,6 +301,7 @@ const parsers: readonly Growing[] = [
     frames: [['070701', '']],
     units: ['\0'],
   },
+  { name: 'tables of SquashFS', run: (text) => squashfsOf(Buffer.from(text, 'latin1')), units: ['\0', '\x01\0', 'YZ'] },
   { name: 'messages of assemble.sh', run: (text) => assemblyError(failed(text)), frames: [['unsupported: ', '']] },
   { name: 'messages of borrow.sh', run: (text) => borrowError(failed(text)), frames: [['corrupt: ', '']] },
   { name: 'counts of errors', run: readErrorCount, frames: [['errors ', '']] },
