@@ -41,6 +41,9 @@ export const tools: readonly Tool[] = [
   tool('nsenter', 'util-linux', 'host'),
   tool('fstrim', 'util-linux', 'host'),
   tool('resize2fs', 'e2fsprogs', 'host'),
+  tool('tar', 'tar', 'host', 'vm'),
+  // Essential on Debian and Ubuntu.
+  tool('ldd', 'libc-bin', 'vm'),
   tool('crun', 'crun', 'host'),
   // Essential on Debian and Ubuntu.
   tool('perl', 'perl-base', 'host'),

@@ -6,6 +6,7 @@ import { lineAfter } from '../text.ts';
 import type { GuestBind } from './guest.ts';
 import type { MountOptions } from './mount-options.ts';
 import type { ClosedMount, PlannedMount } from './plan-mounts.ts';
+import { mountArguments, overlayOptions, type Stack } from './stack.ts';
 
 /** The input and output of scripts/assemble.sh, which puts together the file tree that scripts inside an image see. */
 export interface Assembly {
@@ -23,7 +24,7 @@ export interface Assembly {
 
 /** The input of assemble.sh. */
 export function renderAssembly({ devices, mounts, again, driver, mountOptions, binds }: Assembly): string {
-  const lines = [
+  return renderLines([
     ...devices.map(({ partition, major, minor }) => {
       const { number, fileSystem, partitionUuid } = partition;
       return [
@@ -39,8 +40,29 @@ export function renderAssembly({ devices, mounts, again, driver, mountOptions, b
     ...mounts.map(({ target }, id) => ['mount', id, target]),
     ...again.map(({ source, target }) => ['again', source, target]),
     ...binds.map(({ source, target }) => ['bind', source, target]),
-  ];
+  ]);
+}
+
+function renderLines(lines: readonly (readonly (string | number)[])[]): string {
   return lines.map((line) => `${line.join('\t')}\n`).join('');
+}
+
+/** The input of assemble.sh for a stack of layers, with their devices as in `Assembly`. */
+export function renderStack(
+  { layers, scratch }: Stack,
+  devices: Assembly['devices'],
+  binds: readonly GuestBind[],
+): string {
+  const opened = [...layers, scratch];
+  const upper = scratch.number;
+  const lower = layers.map(({ number }) => number).toReversed();
+  return renderLines([
+    ...devices.map(({ partition, major, minor }) => ['node', partition.number, major, minor, '-', '-', '-']),
+    ...opened.map((partition) => ['open', partition.number, partition.number, ...mountArguments(partition)]),
+    ['stack', 0, upper, lower.join(' '), overlayOptions],
+    ['mount', 0, '/'],
+    ...binds.map(({ source, target }) => ['bind', source, target]),
+  ]);
 }
 
 /** Mount options with those that choose a subvolume of btrfs. */

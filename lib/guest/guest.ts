@@ -11,8 +11,8 @@ export interface Guest {
   /** Most bytes that it writes to the work directory beside the overlay while it has an image open. */
   readonly scratchBytes: number;
   /**
-   * Opens a qcow2 overlay for change. Throws `guest.unavailable` where this machine cannot do that, `image.unsupported`
-   * where the image has no root file system that can be opened.
+   * Opens a disk for change. Throws `guest.unavailable` where this machine cannot do that, `image.unsupported` where the
+   * image has no root file system that can be opened.
    */
   open(disk: GuestDisk, options: GuestOptions): Promise<GuestSession>;
   /**
@@ -33,11 +33,37 @@ export interface GuestPlace {
   readonly buildId: string;
 }
 
-export interface GuestDisk extends GuestPlace {
-  readonly base: BaseFile;
+/** A qcow2 overlay over a base image: of a disk with partitions, or of a file that holds layers. */
+export type GuestDisk = PartitionedDisk | LayeredDisk;
+
+export interface PartitionedDisk extends OverlayDisk {
   readonly partitions: readonly Partition[];
   /** Number of the partition that has become larger; it must be the root's, whose file system is to grow. */
   readonly grown?: number | null;
+}
+
+/** Read-only file systems one above the other, as live media have them. Scripts inside see one file tree, and change it. */
+export interface LayeredDisk extends OverlayDisk {
+  /** The SquashFS file systems inside the base, the bottom one first. */
+  readonly layers: readonly Region[];
+  /** An empty ext4 in the overlay, behind the base: it takes the changes, in the folder `upper`. */
+  readonly scratch: Region;
+  /**
+   * `close` writes the changes to a new file of the worker: a tar (pax) of the upper directory of a Linux overlay, whose
+   * devices 0/0 and attributes `trusted.overlay.opaque` hide what lies below. More bytes are `guest.limit`. The image
+   * chooses the content: read it as a stranger's.
+   */
+  readonly changes: { readonly path: string; readonly maximumBytes: number };
+}
+
+/** A part of the disk. */
+export interface Region {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+interface OverlayDisk extends GuestPlace {
+  readonly base: BaseFile;
   /** Further variables of scripts inside. */
   readonly environment?: Readonly<Record<string, string>>;
   /**

@@ -17,7 +17,7 @@ export interface Outbox extends AsyncDisposable {
 }
 
 /** Makes the file of a script's outbox; null where the script has none. Throws where something has this path already. */
-export async function openOutbox({ name, outbox }: GuestScript): Promise<Outbox | null> {
+export async function openOutbox({ name, outbox }: Pick<GuestScript, 'name' | 'outbox'>): Promise<Outbox | null> {
   if (outbox === undefined) return null;
   const { path, maximumBytes } = outbox;
   const file = await open(path, 'wx', 0o600);

@@ -6,7 +6,7 @@ import { limitsFor, openQemuTools } from './qemu-img.ts';
 export interface OverlayOptions {
   /** An inspected image; it is only read. It must stay where it is for as long as the overlay is in use. */
   readonly basePath: string;
-  readonly base: ImageInspection;
+  readonly base: Pick<ImageInspection, 'format' | 'virtualSizeBytes' | 'qcow2'>;
   readonly overlayPath: string;
   /** Size of its disk; default: that of the base. */
   readonly virtualSizeBytes?: number;

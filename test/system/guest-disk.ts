@@ -4,22 +4,36 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
-import type { Guest, GuestDisk, GuestOptions, GuestScript, GuestSession } from '#lib/guest/guest.ts';
+import type {
+  Guest,
+  GuestDisk,
+  GuestOptions,
+  GuestPlace,
+  GuestScript,
+  GuestSession,
+  PartitionedDisk,
+} from '#lib/guest/guest.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { makeTestImage, type TestImage, type TestImageOptions } from './guest-image.ts';
 
 /** Images opened by a guest, and a look at what is left of each. */
 
-export interface OpenedDisk extends GuestDisk {
+export type OpenedDisk = Begun<PartitionedDisk>;
+
+export type Begun<Disk extends GuestDisk> = Disk & {
   /** Opens the disk, by the guest of these tests or another; missing options are as simple as possible. */
   open(options?: Partial<GuestOptions>, guest?: Guest): Promise<GuestSession>;
-}
+};
 
 export interface GuestTests {
   /** A folder for these tests only. */
   readonly directory: string;
   /** Makes a fresh overlay on `image`. `end` checks that it is whole, and that nothing else is left. */
   begin(image: TestImage): Promise<OpenedDisk & { end(): Promise<void> }>;
+  /** The same for a disk that `make` makes, whose overlay it makes too. */
+  beginDisk<Disk extends GuestDisk>(
+    make: (place: GuestPlace) => Promise<Disk>,
+  ): Promise<Begun<Disk> & { end(): Promise<void> }>;
   /** Runs `body` between `begin` and `end`. */
   withDisk(image: TestImage, body: (disk: OpenedDisk) => Promise<void>): Promise<void>;
   withImage(options: TestImageOptions, body: (disk: OpenedDisk) => Promise<void>): Promise<void>;
@@ -31,7 +45,7 @@ export async function openGuestTests(name: string, guestIn: (directory: string) 
   const guest = guestIn(directory);
   let builds = 0;
 
-  const begin: GuestTests['begin'] = async ({ path, partitions }) => {
+  const beginDisk: GuestTests['beginDisk'] = async (make) => {
     builds += 1;
     // A comma, which has a meaning to QEMU.
     const buildDirectory = join(directory, `build,${builds}`);
@@ -39,11 +53,7 @@ export async function openGuestTests(name: string, guestIn: (directory: string) 
     await mkdir(workDirectory, { recursive: true });
     const before = await observe(buildDirectory);
     const overlayPath = join(buildDirectory, 'overlay.qcow2');
-    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', path, '-F', 'qcow2', overlayPath]);
-    const disk: GuestDisk = {
-      ...{ overlayPath, base: { path, format: 'qcow2' }, partitions },
-      ...{ workDirectory, buildId: `build-${builds}` },
-    };
+    const disk = await make({ overlayPath, workDirectory, buildId: `build-${builds}` });
     const signal = new AbortController().signal;
     return {
       ...disk,
@@ -56,6 +66,12 @@ export async function openGuestTests(name: string, guestIn: (directory: string) 
     };
   };
 
+  const begin: GuestTests['begin'] = ({ path, partitions }) =>
+    beginDisk(async (place) => {
+      await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', path, '-F', 'qcow2', place.overlayPath]);
+      return { ...place, base: { path, format: 'qcow2' }, partitions };
+    });
+
   const withDisk: GuestTests['withDisk'] = async (image, body) => {
     const disk = await begin(image);
     await body(disk);
@@ -63,7 +79,7 @@ export async function openGuestTests(name: string, guestIn: (directory: string) 
   };
 
   return {
-    ...{ directory, begin, withDisk },
+    ...{ directory, begin, beginDisk, withDisk },
     async withImage(options, body) {
       await withDisk(await makeTestImage(directory, `image-${builds + 1}`, options), body);
     },

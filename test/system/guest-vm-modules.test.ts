@@ -51,7 +51,13 @@ test('a vm starts with modules that are stored compressed', async () => {
   const endings = modulesToLoad(kernel, names, []).map((path) => /\.ko(.*)$/.exec(path)?.[1]);
   assert.equal([...new Set(endings)].sort(), Object.keys(compressors).sort());
   const directory = join(vm.directory, 'guest');
-  const initramfsPath = await prepareInitramfs({ kernel, modules: names, optionalModules: [], directory });
+  const initramfsPath = await prepareInitramfs({
+    kernel,
+    modules: names,
+    optionalModules: [],
+    program: null,
+    directory,
+  });
   await using payload = await openPayload(directory);
   await using running = await startVm(
     {

@@ -7,7 +7,14 @@ import { unescapeOctal } from '../../image/octal.ts';
 import type { Partition } from '../../image/partition.ts';
 import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';
-import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSubvolume } from '../assembly.ts';
+import {
+  assemblyError,
+  assertRunsHere,
+  closedByAssembly,
+  renderAssembly,
+  renderStack,
+  withSubvolume,
+} from '../assembly.ts';
 import { findRoot, type Stage } from '../find-root.ts';
 import { assertGrows, growArguments, growError, growProgram } from '../grow.ts';
 import type { GuestBind } from '../guest.ts';
@@ -17,6 +24,7 @@ import { hostDriver, lookOptions, mountOptions } from '../mount-options.ts';
 import { openMounts } from '../mounts.ts';
 import { type ClosedMount, planMounts } from '../plan-mounts.ts';
 import { guestScripts } from '../script.ts';
+import { mountArguments, type Stack, upperFolder } from '../stack.ts';
 import type { Device } from './container.ts';
 import { idMapProgram } from './id-map.ts';
 import { execInside } from './namespace.ts';
@@ -34,6 +42,8 @@ export interface Attachment {
   readonly devices: readonly Device[];
   /** Paths by which the worker reaches the mounts, and that the image cannot influence. */
   readonly stages: readonly string[];
+  /** The one of these that is the root of the image, or the folder with what a stack of layers has in its place. */
+  readonly root: string;
   /** The worker's id for root inside; null where it is root. */
   readonly firstId: number | null;
   /** The image's own name. */
@@ -42,17 +52,20 @@ export interface Attachment {
   readonly unmapped: string | null;
 }
 
-export interface AttachOptions {
-  /** The guest's folder; `directory/root` becomes the root of the image. */
-  readonly directory: string;
-  readonly exportPath: string;
+export interface AttachOptions extends AttachPlace {
   readonly partitions: readonly Partition[];
   /** Number of the partition that has become larger; null for none. */
   readonly grown: number | null;
+  readonly onNotice: (message: string) => void;
+}
+
+export interface AttachPlace {
+  /** The guest's folder; `directory/root` becomes the root of the image. */
+  readonly directory: string;
+  readonly exportPath: string;
   readonly binds: readonly GuestBind[];
   /** The worker's id for root inside, which others follow; null for root. */
   readonly firstId: number | null;
-  readonly onNotice: (message: string) => void;
 }
 
 const kernel: MountingKernel = { guest: 'host', release: release() };
@@ -86,25 +99,61 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
   const input = renderAssembly({
     ...{ devices, mounts, again: plan.binds, driver: hostDriver, mountOptions, binds: options.binds },
   });
-  const { unmapped, hostname, closed } = await assemble(supervision.processId, options, input).catch((error: unknown) =>
-    Promise.reject(assemblyError(error)),
-  );
-  const firstId = unmapped === null ? options.firstId : null;
-  if (firstId !== null) {
-    // The worker's folders for root inside. The image has not been able to reach them yet.
-    const folders = [join(directory, 'jobs'), ...options.binds.map(({ source }) => source)];
-    for (const folder of folders) await giveTo({ id: firstId, groups: [] }, folder);
-  }
+  const { closed, ...assembled } = await assembleFor(supervision, options, input);
   return {
     mounted: mounts.map(({ target }) => target),
     notMounted: [...notMounted, ...closed],
     loops: [...loops.values()].map(({ name }) => name),
     devices: devices.map(({ partition, major, minor }) => ({ name: `image${partition.number}`, major, minor })),
     stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),
-    firstId,
-    hostname,
-    unmapped,
+    root: stagePath(directory, root.partition),
+    ...assembled,
   };
+}
+
+/**
+ * Mounts the layers of a live medium, one above the other, as the root of what runs inside. Throws `image.corrupt` for a
+ * damaged one, `image.unsupported` where this machine's kernel has no SquashFS or no overlays.
+ */
+export async function attachStack(
+  supervision: Supervision,
+  { layers, scratch }: Stack,
+  options: AttachPlace,
+): Promise<Attachment> {
+  const { directory } = options;
+  const loops = new Map<Partition, Loop>();
+  // The scratch file system is the first: its errors count, and its changes are kept.
+  for (const partition of [scratch, ...layers]) {
+    loops.set(partition, await mountLoop(supervision, options, partition, mountArguments(partition)));
+  }
+  const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
+  const input = renderStack({ layers, scratch }, devices, options.binds);
+  const { closed, ...assembled } = await assembleFor(supervision, options, input);
+  return {
+    ...{ mounted: ['/'], notMounted: closed, devices: [] },
+    loops: [...loops.values()].map(({ name }) => name),
+    stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),
+    root: upperFolder(stagePath(directory, scratch)),
+    ...assembled,
+  };
+}
+
+/** Lays the folders of scripts around the image, and gives those that root inside owns to it. */
+async function assembleFor(
+  { processId }: Supervision,
+  options: AttachPlace,
+  input: string,
+): Promise<Pick<Attachment, 'firstId' | 'hostname' | 'unmapped'> & { readonly closed: readonly ClosedMount[] }> {
+  const { unmapped, hostname, closed } = await assemble(processId, options, input).catch((error: unknown) =>
+    Promise.reject(assemblyError(error)),
+  );
+  const firstId = unmapped === null ? options.firstId : null;
+  if (firstId !== null) {
+    // The worker's folders for root inside. The image has not been able to reach them yet.
+    const folders = [join(options.directory, 'jobs'), ...options.binds.map(({ source }) => source)];
+    for (const folder of folders) await giveTo({ id: firstId, groups: [] }, folder);
+  }
+  return { firstId, hostname, unmapped, closed };
 }
 
 /**
@@ -113,7 +162,7 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
  */
 export async function assemble(
   processId: number,
-  { directory, firstId }: Pick<AttachOptions, 'directory' | 'firstId'>,
+  { directory, firstId }: Pick<AttachPlace, 'directory' | 'firstId'>,
   input: string,
 ): Promise<Pick<Attachment, 'hostname' | 'unmapped'> & { readonly closed: readonly ClosedMount[] }> {
   const map = firstId === null ? [] : [String(firstId), idMapProgram];
@@ -190,14 +239,24 @@ async function mountStage(
   const type = partition.fileSystem?.type;
   const flags = type === undefined ? undefined : readOnly ? lookOptions(type) : mountOptions[type];
   if (type === undefined || flags === undefined) throw new NoDriver(partition, undefined);
+  const whole = withSubvolume(flags, subvolumeOption(subvolume));
+  return await mountLoop(supervision, options, partition, [hostDriver(type), whole]);
+}
+
+/** Mounts a part of the disk, by a loop device, beside the image. */
+async function mountLoop(
+  supervision: Supervision,
+  options: AttachPlace,
+  partition: Partition,
+  [type, flags]: readonly [type: string, flags: string],
+): Promise<Loop> {
   const target = stagePath(options.directory, partition);
   await mkdir(target, { recursive: true });
   const { offsetBytes, sizeBytes } = partition;
   try {
     await execInside(supervision.processId, [
       ...['sh', '-c', guestScripts['attach-partition'], 'attach-partition'],
-      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), hostDriver(type)],
-      withSubvolume(flags, subvolumeOption(subvolume)),
+      ...[options.exportPath, target, String(offsetBytes), String(sizeBytes), type, flags],
     ]);
   } catch (error) {
     if (!(error instanceof ExecError)) throw error;

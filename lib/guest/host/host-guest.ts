@@ -5,7 +5,8 @@ import type { Log } from '../../log.ts';
 import type { IdRange } from '../../privileges.ts';
 import type { Guest, GuestDisk, GuestOptions, GuestPlace, GuestSession, PreparedGuest } from '../guest.ts';
 import { guestDirectory } from '../identity.ts';
-import { attach } from './attach.ts';
+import { stackOf } from '../stack.ts';
+import { attach, attachStack } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
 import { createHostSession, type HostSessionParts } from './host-session.ts';
 import { newFirstId } from './id-map.ts';
@@ -109,17 +110,15 @@ async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promi
   const { binds, onNotice, signal } = options;
   const lent = begun.lent.use(await lendDisk(disk, ids));
   const supervision = await begun.supervisor.begin(lent.disk, signal);
-  const { partitions, grown = null } = disk;
   const firstId = begun.userNamespace ? newFirstId(ids) : null;
-  const attachment = await attach(supervision, {
-    directory,
-    exportPath,
-    partitions,
-    grown,
-    binds,
-    firstId,
-    onNotice,
-  }).catch(async (error: unknown) => Promise.reject(await explainLoss(error, { supervision, exportPath, signal })));
+  const place = { directory, exportPath, binds, firstId };
+  const attaching =
+    'layers' in disk
+      ? attachStack(supervision, stackOf(disk), place)
+      : attach(supervision, { ...place, partitions: disk.partitions, grown: disk.grown ?? null, onNotice });
+  const attachment = await attaching.catch(async (error: unknown) =>
+    Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
+  );
   if (attachment.unmapped !== null) {
     log.warn('root in this image is root on the worker: no user namespace', { reason: attachment.unmapped });
   }

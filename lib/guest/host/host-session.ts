@@ -7,7 +7,7 @@ import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import { giveTo } from '../../unprivileged.ts';
-import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
+import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayeredDisk } from '../guest.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
@@ -21,6 +21,7 @@ import {
   scriptError,
   tooManyProcesses,
 } from '../script-run.ts';
+import { changesArguments } from '../stack.ts';
 import type { Attachment } from './attach.ts';
 import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
 import { containerRoot } from './container.ts';
@@ -134,23 +135,44 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   const close = async (): Promise<void> => {
     await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
     await settle().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
+    if ('layers' in disk) await saveChanges(disk);
+    await unmount().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
     await end();
+  };
+
+  const saveChanges = async ({ changes }: LayeredDisk): Promise<void> => {
+    const [scratch = ''] = attachment.stages;
+    await using outbox = await openOutbox({ name: 'changes', outbox: changes });
+    if (outbox === null) return;
+    const abort = AbortSignal.any([signal, supervision.lost, outbox.failed]);
+    using _listener = onAbort(abort, () => void supervision.stop());
+    const command = ['sh', '-c', 'exec tar "$@" >&4', 'changes', ...changesArguments(scratch)];
+    try {
+      await execInside(supervision.processId, command, { onStatusLine: () => {}, result: outbox.input });
+    } catch (error) {
+      throw abort.aborted ? abort.reason : await explainLoss(error, parts);
+    }
+    await outbox.keep();
   };
 
   const settle = async (): Promise<void> => {
     const { processId } = supervision;
-    const { stages } = attachment;
-    const [stage = ''] = stages;
+    const { stages, root } = attachment;
     if (firstId !== null) {
-      await execInside(processId, ['perl', capabilitiesProgram, stage, String(openedAt), workerArchitecture]);
+      await execInside(processId, ['perl', capabilitiesProgram, root, String(openedAt), workerArchitecture]);
     }
     const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...stages]);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
       throw fileSystemErrors();
     }
+  };
+
+  const unmount = async (): Promise<void> => {
+    const { processId } = supervision;
+    const folders = [containerRoot, join(directory, 'root'), ...attachment.stages];
     // Lazily: this unmounts the root together with everything mounted below it, by whatever path that is by now.
-    await execInside(processId, ['umount', '--lazy', containerRoot, join(directory, 'root'), ...stages]);
+    await execInside(processId, ['umount', '--lazy', ...folders]);
     supervision.lost.throwIfAborted();
   };
 

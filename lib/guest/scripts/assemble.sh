@@ -8,6 +8,7 @@
 #   node NUMBER MAJOR MINOR LABEL UUID PARTUUID   a partition's device ("-": it has none)
 #   open ID NUMBER TYPE OPTIONS                   a mount of a partition
 #   opened NUMBER                                 the last of them has been
+#   stack ID UPPER LOWER OPTIONS                  an overlay of mounts; LOWER are ids parted by spaces, the top one first
 #   mount ID TARGET                               where it appears, the root first
 #   again SOURCE TARGET                           a folder of the image that appears in another place
 #   bind SOURCE TARGET                            a folder of the worker
@@ -69,8 +70,10 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
 mount --rbind dev /dev
 
 # With all of the image's mounts, or with none: on one without it, files of root would have no known owner inside.
+mapped=
 map() {
-  [ -n "$first" ] || return 0
+  if [ -n "$mapped" ] || [ -z "$first" ]; then return 0; fi
+  mapped=yes
   # shellcheck disable=SC2086 # several arguments; the paths are ours
   reason=$(perl "$program" "$first" $opened 2>&1 </dev/null) || { echo "unmapped: $reason" && first=; }
 }
@@ -111,6 +114,11 @@ kernel_folders() {
   mount --rbind dev root/dev
 }
 
+no_overlay() {
+  echo 'unsupported: this kernel cannot lay the layers of the image one above the other (overlay); the guest vm brings its own' >&2
+  exit 65
+}
+
 opened=
 mounted_root=
 cmdline=
@@ -134,8 +142,23 @@ while IFS=$tab read -r kind one two three four five six; do
       # By this one the worker reaches the file system afterwards, whatever the image has made of the path of the other.
       [ "$whose" = own ] || umount "stage/$one"
       ;;
+    stack)
+      # Relative paths, since a path of the worker may have a comma. The upper folder is made before the id map.
+      mkdir "open/$two/upper" "open/$two/work" "open/$one"
+      map
+      below=
+      for id in $three; do below=$below${below:+:}open/$id; done
+      options=$four,lowerdir=$below,upperdir=open/$two/upper,workdir=open/$two/work
+      if [ -n "$first" ]; then
+        perl "${program%/*}/overlay.pl" "$first" "open/$one" "$options" || no_overlay
+      else
+        mount -t overlay -o "noatime,nodev,$options" overlay "open/$one" || no_overlay
+      fi
+      # These devices are none that the image's own boot would have.
+      [ "$whose" = own ] || rm -f dev/image*
+      ;;
     mount)
-      [ -n "$mounted_root" ] || map
+      map
       inside "$two" make
       # -n: mount(8) would note a move in /run, which may be read-only.
       mount -n --move "open/$one" "root$two"
@@ -179,7 +202,7 @@ esac
 echo "hostname: $hostname"
 
 if [ "$whose" = own ]; then
-  [ -n "$mounted_root" ] || map
+  map
   echo "$cmdline" >/dev/cmdline
   mount --rbind root /dev/root
   # The /sys of the guest's network. A user namespace that does not own the network could not mount it.

@@ -19,7 +19,6 @@ import { vmScripts } from './script.ts';
 /** Mounts an image in the vm: its partitions, and the folders that scripts need around them. */
 
 export interface Attachment {
-  readonly root: Partition;
   /** Mount points, `/` first. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly ClosedMount[];
@@ -50,8 +49,8 @@ export function partitionsToOpen(kernel: GuestKernel, partitions: readonly Parti
 }
 
 /** Mounts the image as the host guest does: throws `image.unsupported` or `image.corrupt`. */
-export async function attach(options: AttachOptions): Promise<Attachment> {
-  const { kernel, partitions, run, onNotice } = options;
+export async function attach(options: AttachOptions): Promise<Attachment & { readonly root: Partition }> {
+  const { kernel, partitions, onNotice } = options;
   const mounting: MountingKernel = { guest: 'vm', release: kernel.release };
   const opened = partitionsToOpen(kernel, partitions);
   const disks: Disks = { numbers: new Map() };
@@ -76,39 +75,60 @@ export async function attach(options: AttachOptions): Promise<Attachment> {
 
   const used = [...new Set(mounts.map(({ partition }) => partition))];
   const others = used.filter((partition) => !mounted.includes(partition)).map(mountLine);
-  const binds = options.binds.map(({ target }, index) => ({ source: `/guest/binds/${index}`, target }));
-  const folders: string[] = [];
-  for (const [index, { source }] of options.binds.entries())
-    folders.push(...(await listFolders(source, String(index))));
-  const devices = used.map((partition) => ({ partition, ...deviceOf(disks, partition) }));
-  let output: string;
-  try {
-    const { stdout } = await run({
-      name: 'attach',
-      text: vmScripts.attach,
-      files: {
-        partitions: others.map((line) => `${line}\n`).join(''),
-        folders: folders.map((folder) => `${folder}\n`).join(''),
-        assemble: guestScripts.assemble,
-        plan: renderAssembly({ devices, mounts, again: plan.binds, mountOptions, binds }),
-      },
-    });
-    assertRunsHere(stdout);
-    output = stdout;
-  } catch (error) {
-    const number = error instanceof ExecError ? /^partition ([0-9]+)$/m.exec(error.stderr)?.[1] : undefined;
-    const partition = partitions.find((other) => String(other.number) === number);
+  const devices = used.map((partition) => ({ partition, ...deviceOf(disks.numbers, partition) }));
+  const input = (binds: readonly GuestBind[]) =>
+    renderAssembly({ devices, mounts, again: plan.binds, mountOptions, binds });
+  const output = await assemble(others, input, options).catch((error: unknown) => {
+    const partition = failedPartition(error, partitions);
     throw partition === undefined ? assemblyError(error) : mountFailure(partition, mounting, error);
-  }
+  });
   const closed = [...notMounted, ...closedByAssembly(output)];
   const errorCount = readErrorCount(output);
   return { root: root.partition, mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount };
 }
 
-interface Disks {
-  /** By number of the partition. */
-  numbers: ReadonlyMap<number, { readonly major: number; readonly minor: number }>;
+/**
+ * Mounts partitions, given as `NUMBER TYPE OPTIONS`, and runs assemble.sh with the input for the folders that it is to
+ * lay into the image. Resolves with its output. Throws `image.unsupported` for an image of another processor.
+ */
+export async function assemble(
+  partitions: readonly string[],
+  input: (binds: readonly GuestBind[]) => string,
+  { binds, run }: Pick<AttachOptions, 'binds' | 'run'>,
+): Promise<string> {
+  const folders: string[] = [];
+  for (const [index, { source }] of binds.entries()) folders.push(...(await listFolders(source, String(index))));
+  const { stdout } = await run({
+    name: 'attach',
+    text: vmScripts.attach,
+    files: {
+      partitions: partitions.map((line) => `${line}\n`).join(''),
+      folders: folders.map((folder) => `${folder}\n`).join(''),
+      assemble: guestScripts.assemble,
+      plan: input(binds.map(({ target }, index) => ({ source: `/guest/binds/${index}`, target }))),
+    },
+  });
+  assertRunsHere(stdout);
+  return stdout;
 }
+
+/** The partition that `assemble` could not mount; undefined where it failed for another reason. */
+export function failedPartition(error: unknown, partitions: readonly Partition[]): Partition | undefined {
+  const number = error instanceof ExecError ? /^partition ([0-9]+)$/m.exec(error.stderr)?.[1] : undefined;
+  return partitions.find((other) => String(other.number) === number);
+}
+
+/** The arguments of stage.sh. */
+export function stageArguments(processes: number): readonly string[] {
+  return [String(Math.floor(Date.now() / 1000)), guestAddress, String(processes)];
+}
+
+interface Disks {
+  numbers: DeviceNumbers;
+}
+
+/** By number of the partition. */
+export type DeviceNumbers = ReadonlyMap<number, { readonly major: number; readonly minor: number }>;
 
 /** Mounts by scripts of the vm; the first also makes the disks known, which it notes in `disks`. */
 function createStage({ kernel, run, processes }: AttachOptions, opened: readonly Partition[], disks: Disks): Stage {
@@ -124,12 +144,11 @@ function createStage({ kernel, run, processes }: AttachOptions, opened: readonly
         readOnly ? lookOptions(type) : (mountOptions[type] ?? ''),
         subvolumeOption(subvolume),
       );
-      const now = String(Math.floor(Date.now() / 1000));
       const script: GuestScript = {
         name: 'stage',
         text: begun ? vmScripts.mount : `${vmScripts.stage}${vmScripts.mount}`,
         arguments: [
-          ...(begun ? [] : [now, guestAddress, String(processes)]),
+          ...(begun ? [] : stageArguments(processes)),
           ...[String(partition.number), type, flags, readOnly ? 'look' : 'keep'],
         ],
         files: { look: guestScripts.look },
@@ -154,7 +173,8 @@ function createStage({ kernel, run, processes }: AttachOptions, opened: readonly
   };
 }
 
-function readDisks(output: string): Disks['numbers'] {
+/** From the output of stage.sh. */
+export function readDisks(output: string): DeviceNumbers {
   const lines = output.matchAll(/^disk ([0-9]{1,3}) ([0-9]{1,6}) ([0-9]{1,9})$/gm);
   return new Map(
     [...lines].map(([, number, major, minor]) => [Number(number), { major: Number(major), minor: Number(minor) }]),
@@ -171,7 +191,7 @@ function mountLine({ number, fileSystem }: Partition): string {
   return `${number} ${type} ${mountOptions[type] ?? ''}`;
 }
 
-function deviceOf({ numbers }: Disks, { number }: Partition): { major: number; minor: number } {
+export function deviceOf(numbers: DeviceNumbers, { number }: Partition): { major: number; minor: number } {
   const found = numbers.get(number);
   if (found === undefined) throw new ImageBuilderError('guest.failed', `the vm has no disk for partition ${number}`);
   return found;

@@ -8,6 +8,7 @@ import { ImageBuilderError, isNodeError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import { type GuestKernel, modulesToLoad } from './kernel.ts';
+import type { LinkedProgram } from './linked-program.ts';
 import { vmScripts } from './script.ts';
 
 /**
@@ -46,6 +47,8 @@ export interface InitramfsOptions {
   readonly kernel: GuestKernel;
   readonly modules: readonly string[];
   readonly optionalModules: readonly string[];
+  /** A program that it carries besides; null for none. */
+  readonly program: LinkedProgram | null;
   /** Folder of initramfs, whose names derive from their parts. */
   readonly directory: string;
 }
@@ -59,7 +62,7 @@ export async function prepareInitramfs(options: InitramfsOptions): Promise<strin
   const busybox = await readBusybox();
   const files = modulePaths.map((path) => join(kernel.modules.directory, path));
   const key = createHash('sha256').update(busybox).update(vmScripts.init).update(applets.join(' '));
-  for (const path of files) {
+  for (const path of [...files, ...(options.program?.paths.values() ?? [])]) {
     const { size, mtimeMs } = await stat(path);
     key.update(`${path} ${size} ${mtimeMs}\n`);
   }
@@ -72,10 +75,12 @@ export async function prepareInitramfs(options: InitramfsOptions): Promise<strin
     if (!isNodeError(error) || error.code !== 'ENOENT') throw error;
   }
   const modules = await Promise.all(files.map(readModule));
+  const tools = new Map<string, Buffer>();
+  for (const [name, file] of options.program?.paths ?? []) tools.set(name, await readFile(file));
   await mkdir(directory, { recursive: true });
   const temporary = `${path}.${randomUUID()}`;
   try {
-    await writeFile(temporary, archive(busybox, modules));
+    await writeFile(temporary, archive(busybox, modules, tools));
     await rename(temporary, path);
   } finally {
     await rm(temporary, { force: true });
@@ -84,16 +89,17 @@ export async function prepareInitramfs(options: InitramfsOptions): Promise<strin
   return path;
 }
 
-function archive(busybox: Buffer, modules: readonly Buffer[]): Buffer {
+function archive(busybox: Buffer, modules: readonly Buffer[], tools: ReadonlyMap<string, Buffer>): Buffer {
   const folder = (path: string): CpioEntry => ({ kind: 'folder', path, mode: 0o755 });
   return writeCpio([
-    ...['bin', 'dev', 'guest', 'modules', 'proc', 'sys'].map(folder),
+    ...['bin', 'dev', 'guest', 'modules', 'proc', 'sys', 'tools'].map(folder),
     { kind: 'device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
     { kind: 'file', path: 'bin/busybox', mode: 0o755, content: busybox },
     ...applets.map((name): CpioEntry => ({ kind: 'link', path: `bin/${name}`, mode: 0o777, target: 'busybox' })),
     ...modules.map((content, index): CpioEntry => {
       return { kind: 'file', path: `modules/${String(index).padStart(3, '0')}.ko`, mode: 0o644, content };
     }),
+    ...[...tools].map(([name, content]): CpioEntry => ({ kind: 'file', path: `tools/${name}`, mode: 0o755, content })),
     { kind: 'file', path: 'init', mode: 0o755, content: Buffer.from(vmScripts.init) },
   ]);
 }

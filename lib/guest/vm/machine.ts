@@ -66,6 +66,7 @@ export interface DiskPart {
   readonly serial: string;
   readonly offsetBytes: number;
   readonly sizeBytes: number;
+  readonly readOnly: boolean;
 }
 
 const MiB = 1024 * 1024;
@@ -243,9 +244,9 @@ function overlayArguments({ path, base, parts }: OverlayDisk, bus: string, files
   return [
     ...['-blockdev', `driver=${base.format},node-name=base,read-only=on,${baseFile}`],
     ...['-blockdev', `driver=qcow2,node-name=image,backing=base,discard=unmap,cache.no-flush=on,${file}`],
-    ...parts.flatMap(({ serial, offsetBytes, sizeBytes }) => [
+    ...parts.flatMap(({ serial, offsetBytes, sizeBytes, readOnly }) => [
       '-blockdev',
-      `driver=raw,node-name=${serial},discard=unmap,cache.no-flush=on,file=image,offset=${offsetBytes},size=${sizeBytes}`,
+      `driver=raw,node-name=${serial},${readOnly ? 'read-only=on' : 'discard=unmap'},cache.no-flush=on,file=image,offset=${offsetBytes},size=${sizeBytes}`,
       ...diskArguments({ node: serial }, serial, bus, files),
     ]),
   ];

@@ -7,6 +7,7 @@ import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts';
 import { prepareInitramfs, readBusybox } from './initramfs.ts';
 import { featureModules, fileSystemModules, findKernel, type GuestKernel } from './kernel.ts';
 import type { VmLimits } from './limits.ts';
+import type { LinkedProgram } from './linked-program.ts';
 import { deviceModules, findMachine, type Machine } from './machine.ts';
 
 /** The parts of a vm on this machine. */
@@ -59,11 +60,17 @@ function allOf(errors: readonly unknown[]): unknown {
   return new ImageBuilderError('guest.unavailable', messages.join('; '), { cause: first });
 }
 
+/** Beside what every initramfs has. */
+export interface InitramfsAdditions {
+  readonly modules: readonly string[];
+  readonly program: LinkedProgram | null;
+}
+
 /** The initramfs with the modules for the file systems of these partitions. */
 export async function initramfsFor(
   { machine, kernel, directory }: Pick<VmParts, 'machine' | 'kernel' | 'directory'>,
   partitions: readonly Partition[],
-  extraModules: readonly string[] = [],
+  additions: InitramfsAdditions = { modules: [], program: null },
 ): Promise<string> {
   const fileSystems = partitions.flatMap(({ fileSystem }) => {
     const modules = fileSystem === null ? undefined : fileSystemModules[fileSystem.type];
@@ -71,8 +78,9 @@ export async function initramfsFor(
   });
   return await prepareInitramfs({
     kernel,
-    modules: [...machine.modules, ...deviceModules, ...extraModules, ...fileSystems.flatMap(({ names }) => names)],
+    modules: [...machine.modules, ...deviceModules, ...additions.modules, ...fileSystems.flatMap(({ names }) => names)],
     optionalModules: [...fileSystems.flatMap(({ optional }) => optional), ...featureModules(partitions)],
+    program: additions.program,
     directory,
   });
 }

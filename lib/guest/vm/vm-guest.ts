@@ -1,15 +1,20 @@
 import { mkdir, open as openFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Partition } from '../../image/partition.ts';
 import type { Log } from '../../log.ts';
 import { assertGrows, growError, growScript } from '../grow.ts';
-import type { Guest, GuestDisk, GuestOptions, GuestSession } from '../guest.ts';
+import type { Guest, GuestDisk, GuestOptions, GuestSession, LayeredDisk, PartitionedDisk } from '../guest.ts';
 import { guestDirectory } from '../identity.ts';
-import { attach, partitionsToOpen } from './attach.ts';
+import { stackModules, stackOf } from '../stack.ts';
+import { type Attachment, type AttachOptions, attach, partitionsToOpen } from './attach.ts';
+import { attachStack } from './attach-stack.ts';
+import type { GuestKernel } from './kernel.ts';
+import { findLinkedProgram, type LinkedProgram } from './linked-program.ts';
 import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
 import { openPayload } from './payload.ts';
 import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
 import { startVm } from './vm.ts';
-import { createScriptRunner, createVmSession } from './vm-session.ts';
+import { createScriptRunner, createVmSession, type ScriptRunner } from './vm-session.ts';
 import { vmUser } from './vm-user.ts';
 
 export interface VmGuestOptions extends VmSettings {
@@ -37,9 +42,11 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   signal.throwIfAborted();
   const parts = await prepareVm(settings);
   const { kernel } = parts;
-  const partitions = partitionsToOpen(kernel, disk.partitions);
   const proxy = settings.vmNetwork && options.proxy !== undefined ? new URL(options.proxy.url) : null;
-  const initramfsPath = await initramfsFor(parts, partitions, proxy === null ? [] : networkModules);
+  const form = 'layers' in disk ? await layered(disk, kernel) : partitioned(disk, kernel);
+  const { partitions, program } = form;
+  const modules = [...(proxy === null ? [] : networkModules), ...form.modules];
+  const initramfsPath = await initramfsFor(parts, partitions, { modules, program });
 
   const directory = guestDirectory(disk.workDirectory);
   await mkdir(directory);
@@ -66,7 +73,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
           path: disk.overlayPath,
           base: disk.base,
           parts: partitions.map(({ number, offsetBytes, sizeBytes }) => {
-            return { serial: `image${number}`, offsetBytes, sizeBytes };
+            return { serial: `image${number}`, offsetBytes, sizeBytes, readOnly: form.readOnly.includes(number) };
           }),
         },
         proxy: proxy === null ? null : { host: proxy.hostname, port: Number(proxy.port) },
@@ -84,16 +91,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
 
   const proxyUrl = proxy === null ? null : guestProxyUrl(proxy);
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
-  const { partitions: all } = disk;
-  const processes = settings.guestProcesses;
-  const attachment = await attach({
-    ...{ kernel, partitions: all, processes, binds, onNotice, run: runner.around },
-  });
-  if (disk.grown !== undefined && disk.grown !== null) {
-    const { root } = attachment;
-    assertGrows(root, disk.grown);
-    await runner.inside(await growScript(root)).catch((error: unknown) => Promise.reject(growError(error, root)));
-  }
+  const attachment = await form.attach(runner, { processes: settings.guestProcesses, binds, onNotice });
   const ending = opened.move();
   const session = createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end: () => ending.disposeAsync() });
   try {
@@ -105,7 +103,42 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   }
 }
 
-/** Host and port of a URL, which has no default one. */
+/** The file systems that become disks of the vm, and how it opens them. */
+interface DiskForm {
+  readonly partitions: readonly Partition[];
+  /** Numbers of those that cannot be written to. */
+  readonly readOnly: readonly number[];
+  readonly modules: readonly string[];
+  readonly program: LinkedProgram | null;
+  attach(runner: ScriptRunner, options: Pick<AttachOptions, 'processes' | 'binds' | 'onNotice'>): Promise<Attachment>;
+}
+
+function partitioned({ partitions, grown = null }: PartitionedDisk, kernel: GuestKernel): DiskForm {
+  return {
+    partitions: partitionsToOpen(kernel, partitions),
+    ...{ readOnly: [], modules: [], program: null },
+    async attach(runner, options) {
+      const attachment = await attach({ kernel, partitions, run: runner.around, ...options });
+      if (grown === null) return attachment;
+      const { root } = attachment;
+      assertGrows(root, grown);
+      await runner.inside(await growScript(root)).catch((error: unknown) => Promise.reject(growError(error, root)));
+      return attachment;
+    },
+  };
+}
+
+async function layered(disk: LayeredDisk, kernel: GuestKernel): Promise<DiskForm> {
+  const stack = stackOf(disk);
+  return {
+    partitions: [...stack.layers, stack.scratch],
+    readOnly: stack.layers.map(({ number }) => number),
+    modules: stackModules,
+    program: await findLinkedProgram('tar'),
+    attach: async (runner, options) => await attachStack(stack, { kernel, run: runner.around, ...options }),
+  };
+}
+
 async function makeSparse(path: string, sizeBytes: number): Promise<void> {
   await using file = await openFile(path, 'wx', 0o600);
   await file.truncate(sizeBytes);

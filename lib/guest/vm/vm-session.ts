@@ -1,6 +1,6 @@
 import { orAborted } from '../../async.ts';
 import type { Log } from '../../log.ts';
-import type { GuestDisk, GuestOutput, GuestScript, GuestSession } from '../guest.ts';
+import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayeredDisk } from '../guest.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
@@ -11,7 +11,9 @@ import {
   scriptEnvironment,
   scriptError,
 } from '../script-run.ts';
+import { changesArguments, stackOf } from '../stack.ts';
 import { type Attachment, readErrorCount } from './attach.ts';
+import { linkedCommand } from './linked-program.ts';
 import type { Payload } from './payload.ts';
 import { vmScripts } from './script.ts';
 import type { Vm } from './vm.ts';
@@ -118,6 +120,11 @@ export interface VmSession extends GuestSession {
 export function createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end }: VmSessionParts): VmSession {
   const { mounted, notMounted } = attachment;
 
+  const saveChanges = async (disk: LayeredDisk): Promise<void> => {
+    const command = [...linkedCommand('tar'), ...changesArguments(`/guest/open/${stackOf(disk).scratch.number}`)];
+    await runner.around({ name: 'changes', text: `exec ${quoted(command)} >&4\n`, outbox: disk.changes });
+  };
+
   const close = async (): Promise<void> => {
     await runner.inside({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
     const detach = { name: 'detach', text: vmScripts.detach, arguments: [...mounted] };
@@ -127,6 +134,7 @@ export function createVmSession({ runner, vm, disk, attachment, log, proxyUrl, e
       log.debug('a file system of the image is not trimmed', { target: line.slice('untrimmed '.length) });
     }
     if (readErrorCount(stdout) > attachment.errorCount) throw fileSystemErrors();
+    if ('layers' in disk) await saveChanges(disk);
     const peak = await vm.peakMemoryBytes();
     await vm.end(endLimitMs);
     log.info('the vm has ended', { peak_memory_bytes: peak });

@@ -10,7 +10,7 @@ const repository = join(import.meta.dirname, '../../..');
 const read = (path: string) => readFileSync(join(repository, path), 'utf8');
 
 /** In every Debian system and container image. */
-const essential = ['apt', 'coreutils'];
+const essential = ['apt', 'coreutils', 'libc-bin', 'tar'];
 const needed = [...new Set([...toolsFor('amd64').map((tool) => tool.package), kernelPackages.amd64 ?? ''])].filter(
   (name) => !essential.includes(name),
 );

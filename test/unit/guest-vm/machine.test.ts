@@ -21,7 +21,7 @@ const options: MachineOptions = {
   overlay: {
     path: '/builds/a,b/overlay.qcow2',
     base: { path: '/builds/base', format: 'raw' },
-    parts: [{ serial: 'image1', offsetBytes: 1_048_576, sizeBytes: 4_194_304 }],
+    parts: [{ serial: 'image1', offsetBytes: 1_048_576, sizeBytes: 4_194_304, readOnly: false }],
   },
   proxy: null,
   disks: [{ source: { rawPath: '/builds/a,b/payload.raw', readOnly: true }, serial: 'payload' }],

@@ -1,0 +1,149 @@
+import { chmod, copyFile, open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config/load.ts';
+import { exec } from '#lib/exec.ts';
+import type { LayeredDisk } from '#lib/guest/guest.ts';
+import { createHostGuest } from '#lib/guest/host/host-guest.ts';
+import { assertCode, type Begun, busy, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
+import { log, openVmTests } from './guest-vm-disk.ts';
+import { withKilledWorker } from './guest-worker.ts';
+import { layeredDisk, makeLayeredImage } from './layered-image.ts';
+import { unprivilegedIds } from './unprivileged.ts';
+
+const limits = loadConfig({}).guest;
+const vm = await openVmTests('layers-vm', { asRoot: true });
+const hostGuest = createHostGuest({ limits, ids: unprivilegedIds, log });
+const guests: Readonly<Record<'host' | 'vm', GuestTests>> = {
+  host: await openGuestTests('layers-host', () => hostGuest),
+  vm,
+};
+const image = await makeLayeredImage(vm.directory);
+// QEMU and the storage daemon run as users of their own.
+await chmod(image.path, 0o644);
+const MiB = 2 ** 20;
+
+type BegunDisk = Begun<LayeredDisk> & { end(): Promise<void> };
+
+const begin = async (guest: 'host' | 'vm', base = image, maximumBytes = 64 * MiB): Promise<BegunDisk> =>
+  await guests[guest].beginDisk((place) => layeredDisk(base, place, maximumBytes));
+
+/** What a package leaves: of every sort of file, and changes of those below. */
+const change = `
+cd /opt/things
+printf changed >>kept
+rm removed
+rm -r whole
+mkdir whole
+printf new >whole/two
+chmod 0750 capable
+chown 7:8 link-1
+ln link-1 link-3
+ln -s ../things/link-1 symbolic
+mkfifo -m 620 pipe-2
+cp /bin/busybox /usr/bin/privileged
+chmod 4755 /usr/bin/privileged
+dd if=/dev/zero of=sparse bs=1 count=1 seek=1000000 2>/dev/null
+mv added moved
+printf 'new folder' >/srv-file
+mkdir -m 2770 /var/lib/spool
+chown 100:101 /var/lib/spool
+rm folder/new
+printf again >folder/old
+`;
+
+/** The entries of a tar without their times, and its content. */
+async function listChanges({ changes: { path } }: LayeredDisk): Promise<string> {
+  const all = ['--xattrs', '--xattrs-include=*', '--numeric-owner'];
+  const { stdout } = await exec('tar', [...all, '--list', '-vv', '--file', path]);
+  const lines = stdout.replaceAll(/ \d{4}-\d\d-\d\d \d\d:\d\d /g, ' ');
+  const { stdout: sum } = await exec('sh', ['-c', 'tar --extract --to-stdout --file "$1" | sha256sum', 'sum', path]);
+  return `${lines}\n${sum}`;
+}
+
+const listings = new Map<'host' | 'vm', string>();
+
+for (const kind of ['host', 'vm'] as const) {
+  test(`${kind}: layers inside one file are one file tree, whose changes come out as a layer`, async () => {
+    const before = await exec('sha256sum', [image.path]);
+    const disk = await begin(kind);
+    const session = await disk.open();
+    assert.equal([session.mounted, session.notMounted], [['/'], []]);
+    const view = 'cd /opt/things; cat kept folder/* added; ls; stat -c "%u:%g" / .; hostname';
+    const files = ['added', 'capable', 'folder', 'kept', 'link-1', 'link-2', 'pipe', 'removed', 'whole'];
+    assert.equal((await output(session, view)).split('\n'), [
+      'belowaboveaboveadded',
+      ...files.slice(1),
+      '0:0',
+      '0:0',
+      'live',
+    ]);
+    assert.is(
+      await output(session, 'cat /usr/sbin/policy-rc.d; ls /dev | grep -c image || :'),
+      '#!/bin/sh\nexit 101\n0',
+    );
+    await session.run({ name: 'change', text: change });
+    await session.close();
+    assert.equal(await exec('sha256sum', [image.path]), before);
+    listings.set(kind, await listChanges(disk));
+    await disk.end();
+  });
+}
+
+test('both guests hand out the same layer, with all that a layer can have', () => {
+  const [host = '', inVm = ''] = [listings.get('host'), listings.get('vm')];
+  assert.is(host, inVm);
+  const entry = (pattern: RegExp) => assert.match(host, pattern);
+  entry(/^c\S+ +0\/0 +0,0 \.\/opt\/things\/removed$/m);
+  entry(/^d\S+ +0\/0 +0 \.\/opt\/things\/whole\/\n +x: +1 trusted\.overlay\.opaque$/m);
+  entry(/^-rwxr-x---\S* +0\/0 +\d+ \.\/opt\/things\/capable\n +x: +20 security\.capability$/m);
+  entry(/^-rwsr-xr-x +0\/0 +\d+ \.\/usr\/bin\/privileged$/m);
+  entry(/^drwxrws--- +100\/101 +0 \.\/var\/lib\/spool\/$/m);
+  entry(/^h\S+ +7\/8 +0 \.\/opt\/things\/link-3 link to \.\/opt\/things\/link-1$/m);
+  entry(/ \.\/opt\/things\/kept\n +x: +5 user\.colour$/m);
+  assert.not.match(host, /trusted\.overlay\.(?!opaque)/);
+  assert.not.match(host, 'policy-rc.d');
+});
+
+for (const kind of ['host', 'vm'] as const) {
+  test(`${kind}: more changes than are allowed end the build`, async () => {
+    const disk = await begin(kind, image, MiB);
+    const session = await disk.open();
+    await session.run({ name: 'change', text: 'dd if=/dev/urandom of=/big bs=1M count=2 2>&1' });
+    assertCode(await failure(session.close()), 'guest.limit', /script changes/);
+    await session[Symbol.asyncDispose]();
+    assert.is(await stat(disk.changes.path).catch(() => null), null);
+    await disk.end();
+  });
+
+  test(`${kind}: a damaged layer is the fault of the image`, async () => {
+    const path = join(vm.directory, `damaged-${kind}.img`);
+    await copyFile(image.path, path);
+    await using file = await open(path, 'r+');
+    await file.write(Buffer.alloc(4096), 0, 4096, image.layers[0]?.offsetBytes);
+    const disk = await begin(kind, { ...image, path });
+    assertCode(await failure(disk.open()), 'image.corrupt', /squashfs file system of partition 1/);
+    await disk.end();
+  });
+
+  test(`${kind}: nothing is left of a cancelled build, nor of a killed worker`, async () => {
+    const cancelled = await begin(kind);
+    const stop = new AbortController();
+    const session = await cancelled.open({ signal: stop.signal });
+    const reason = new Error('cancelled');
+    assert.is(await failure(session.run(busy(() => stop.abort(reason)))), reason);
+    await session[Symbol.asyncDispose]();
+    await cancelled.end();
+    const killed = await begin(kind);
+    await withKilledWorker(killed, kind === 'vm' ? { vm: vm.settings } : {});
+    await rm(join(killed.workDirectory, 'guest'), { recursive: true });
+    await killed.end();
+  });
+}
+
+test.after(async () => {
+  for (const { remove } of Object.values(guests)) await remove();
+});
+
+test.run();
