@@ -38,6 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   fetch: ['api', 'folders', 'http'],
   folders: ['config'],
   image: ['api'],
+  iso9660: ['image'],
   squashfs: ['image'],
   metrics: ['api'],
   queue: ['api'],

@@ -66,6 +66,8 @@ import { parseRetryAfter } from '#lib/http/failure.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
+import { parseRecord } from '#lib/iso9660/record.ts';
+import { readTree } from '#lib/iso9660/tree.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
@@ -90,6 +92,7 @@ import { columnsOf, truncate } from '#lib/width.ts';
 import { boundLines, boundText, toErrorReport } from '#lib/worker/event-limits.ts';
 import { parseBody } from '../../../template/node24-ts/body.ts';
 import { parseGoDuration } from '../../../template/node24-ts/duration.ts';
+import { renderRecord } from '../iso9660/craft-iso.ts';
 import { findGrowth, type Growing } from './growth.ts';
 
 /** Every parser of what comes from images, guests, servers, tools, brokers and callers: work grows as its input does. */
@@ -182,6 +185,23 @@ function ramdiskOf(bytes: Buffer): void {
       if (!(error instanceof RangeError)) throw error;
     }
   }
+}
+
+/** Reads the bytes as the root folder of a medium, with Rock Ridge: behind its first block, which names the folder. */
+async function folderOf(bytes: Buffer): Promise<unknown> {
+  const sizeBytes = 2048 * (1 + Math.ceil(bytes.length / 2048));
+  const self = { block: 0, sizeBytes, flags: 2 };
+  const first = Buffer.concat([
+    renderRecord({ ...self, name: Buffer.from([0]), systemUse: Buffer.from('SP\x07\x01\xbe\xef\0', 'latin1') }),
+    renderRecord({ ...self, name: Buffer.from([1]) }),
+  ]);
+  const image = Buffer.alloc(sizeBytes);
+  first.copy(image);
+  bytes.copy(image, 2048);
+  const disk = { sizeBytes, read: async (at: number, length: number) => image.subarray(at, at + length) };
+  const root = parseRecord(first, 0);
+  const descriptor = { tree: 'primary', volumeId: '', sizeBytes, root, createdAt: null, modifiedAt: null } as const;
+  return await readTree({ disk, sizeBytes }, descriptor, true);
 }
 
 function brokersOf(text: string): unknown {
@@ -293,6 +313,14 @@ const parsers: readonly Growing[] = [
     },
     frames: [['l\t1\t/boot/x\t', '']],
     units: ['l\t1\t/boot/x\t/boot/x\n', '1 2 3 / / - ext4 /dev/image1\n', '/'],
+  },
+  {
+    name: 'folders of media',
+    run: (text) => folderOf(Buffer.from(text, 'latin1')),
+    units: [
+      renderRecord({ name: Buffer.from('A'), block: 0, sizeBytes: 0, flags: 0x80 }).toString('latin1'),
+      renderRecord({ name: Buffer.from('A'), block: 0, sizeBytes: 0, flags: 2 }).toString('latin1'),
+    ],
   },
   { name: 'programs of boot loaders', run: (text) => bootLoaderOf(Buffer.from(text, 'latin1')), units: ['mimg', '\0'] },
   {
