@@ -12,10 +12,10 @@ export interface Nginx extends AsyncDisposable {
   readonly url: string;
 }
 
-/** `locations`: the `location` blocks of the one server that it is. */
-export async function startNginx(locations: string): Promise<Nginx> {
+/** `locations`: the `location` blocks of the one server that it is. `port`: default a free one. */
+export async function startNginx(locations: string, port?: number): Promise<Nginx> {
+  const [free = 0] = port === undefined ? await freePorts(1) : [port];
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-nginx-'));
-  const [port = 0] = await freePorts(1);
   const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `${name}_temp_path ${join(directory, name)};`)
     .join('\n');
@@ -30,7 +30,7 @@ http {
   access_log off;
   ${paths}
   server {
-    listen 127.0.0.1:${port};
+    listen 127.0.0.1:${free};
     proxy_http_version 1.1;
     proxy_set_header Host $http_host;
     ${locations}
@@ -52,14 +52,14 @@ http {
     await nginx;
     await rm(directory, { recursive: true, force: true });
   };
-  while (!(await takesConnections(port))) {
+  while (!(await takesConnections(free))) {
     if (ended) {
       await dispose();
       throw new Error(`nginx ended before it listened: ${output}`);
     }
     await sleep(50);
   }
-  return { url: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: dispose };
+  return { url: `http://127.0.0.1:${free}`, [Symbol.asyncDispose]: dispose };
 }
 
 async function takesConnections(port: number): Promise<boolean> {

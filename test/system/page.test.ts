@@ -53,8 +53,25 @@ async function signIn(page: Page, token: string): Promise<void> {
 const connection = (page: Page, text: string) => page.locator('#connection-text', { hasText: text }).waitFor();
 const badge = (page: Page, text: string) => page.locator('.build-head .badge', { hasText: text }).waitFor();
 const panel = (page: Page, name: string) => page.getByRole('region', { name, exact: true });
+const logOf = (page: Page) => page.getByRole('region', { name: 'Lines of the log' });
 const row = (page: Page, ticket: string) => page.locator('.builds li', { hasText: ticket });
 const idOf = (page: Page) => /#build\/([0-9a-f-]{36})$/.exec(page.url())?.[1] ?? '';
+
+async function storedLog(buildId: string): Promise<string> {
+  return Buffer.concat(await Array.fromAsync(service.client.log(buildId))).toString();
+}
+
+/** The page shows each line of this log, once, with the time of day in place of the moment. */
+async function assertWholeLog(page: Page, log: string): Promise<void> {
+  const wanted = log.split('\n').slice(0, -1);
+  const lines = logOf(page).getByRole('listitem');
+  await lines.nth(wanted.length - 1).waitFor();
+  const shown = (await lines.allTextContents()).map((line) => line.replace(/^[\d:]{8} /, ''));
+  assert.equal(
+    shown,
+    wanted.map((line) => line.replace(/^\S+Z /, '')),
+  );
+}
 
 /** Rules that axe-core finds broken, with their places, dark and light. */
 async function accessibilityFaults(page: Page): Promise<string[]> {
@@ -140,7 +157,11 @@ test('a build is followed from the form to its result, by the keyboard alone', a
   await keyboard.press('Enter');
   await badge(page, 'running');
   await service.gate.reached();
-  const log = page.getByRole('region', { name: 'Lines of the log' });
+  const log = logOf(page);
+  await log
+    .getByText(/^\d\d:\d\d:\d\d fetch /)
+    .first()
+    .waitFor();
   await log.getByText(markup).waitFor();
   assert.is(await page.getByRole('heading', { level: 1 }).innerText(), markup);
   assert.is(await page.locator('main img, main script').count(), 0);
@@ -152,6 +173,13 @@ test('a build is followed from the form to its result, by the keyboard alone', a
 
   service.gate.open();
   await badge(page, 'completed');
+  const whole = await storedLog(idOf(page));
+  await assertWholeLog(page, whole);
+  await page.reload();
+  await assertWholeLog(page, whole);
+  const saved = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Save log' }).click();
+  assert.is(await readFile(await (await saved).path(), 'utf8'), whole);
   const packages = panel(page, 'Packages');
   await packages.getByText('libfoo').waitFor();
   await packages.getByText('slow').waitFor();
@@ -254,21 +282,37 @@ test('the page is live again after the service was away', async () => {
   await row(page, 'after the restart').filter({ hasText: 'failed' }).waitFor();
 });
 
-test('behind nginx below a path of its own the page is live, and polls where nginx holds streams back', async () => {
+test('behind nginx below a path of its own the page follows a build, and polls where nginx holds streams back', async () => {
   const { host } = new URL(service.url);
-  await using nginx = await startNginx(`
+  const locations = `
     location /tools/images/ { proxy_pass http://${host}/; }
-    location /held/ { proxy_pass http://${host}/; proxy_http_version 1.0; proxy_ignore_headers X-Accel-Buffering; }`);
-  await using visited = await visit('', { base: `${nginx.url}/tools/images/` });
-  await using held = await visit('', { base: `${nginx.url}/held/api/v1/imagebuilder/` });
-  await connection(visited.page, 'Live');
+    location /held/ {
+      proxy_pass http://${host}/;
+      proxy_http_version 1.0;
+      proxy_ignore_headers X-Accel-Buffering;
+      proxy_buffer_size 1m;
+      proxy_buffers 8 1m;
+    }`;
+  service.gate.close();
+  const { accepted } = await service.client.submit(service.request({ package_list: ['slow'] }));
+  const fragment = `#build/${accepted.build_id}`;
+  const first = await startNginx(locations);
+  await using visited = await visit(fragment, { base: `${first.url}/tools/images/` });
+  await using held = await visit(fragment, { base: `${first.url}/held/api/v1/imagebuilder/` });
+  const pages = [visited.page, held.page];
+  for (const page of pages) {
+    await badge(page, 'running');
+    await logOf(page).getByText(markup).waitFor();
+  }
   await connection(held.page, 'Polling');
-  for (const { page } of [visited, held]) {
-    await row(page, 'completed').first().click();
-    await panel(page, 'Artifacts').waitFor();
-    await page.getByRole('link', { name: 'New build' }).click();
-    await page.getByRole('button', { name: 'Submit build' }).click();
-    await page.locator('.summary', { hasText: 'faults' }).waitFor();
+  await held.page.getByText('lines come every few seconds').waitFor();
+  await first[Symbol.asyncDispose]();
+  for (const page of pages) await connection(page, 'Offline');
+  service.gate.open();
+  await using _second = await startNginx(locations, Number(new URL(first.url).port));
+  for (const page of pages) {
+    await badge(page, 'completed');
+    await assertWholeLog(page, await storedLog(accepted.build_id));
   }
 });
 

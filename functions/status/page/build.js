@@ -3,19 +3,29 @@ import { isEnded } from './builds.js';
 import { call } from './calls.js';
 import { element, fill, setAttribute, setText } from './dom.js';
 import { buildFragment } from './fragment.js';
+import { followLog } from './live-log.js';
 import { createLog } from './log.js';
 import { artifactTable, imageFacts, packageChanges, requestFacts } from './result.js';
 import { elapsedOf, stateText } from './row.js';
+import { save } from './save.js';
 import { attemptTable, stepRow } from './steps.js';
-import { formatMoment, formatSeconds, newLines } from './text.js';
+import { formatMoment, formatSeconds, webAddress } from './text.js';
 
 /** The view of one build. */
+
+/** @type {Readonly<Partial<Record<LogState, string>>>} */
+const logTexts = {
+  away: 'The log cannot be read at the moment; trying again.',
+  polling: 'Its lines come every few seconds.',
+  elsewhere: 'The whole log is in the store: “Save log” gets it.',
+};
 
 /**
  * @import { BuildStatus, Status } from '#lib/api/status.ts'
  * @import { Addresses } from './addresses.js'
  * @import { Known } from './builds.js'
  * @import { Child } from './dom.js'
+ * @import { LogState } from './live-log.js'
  */
 
 /**
@@ -51,7 +61,7 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
     attempts: panel('Attempts'),
     request: panel('Request'),
   };
-  const log = createLog();
+  const log = createLog(() => void saveLog());
   const logPanel = panel('Log');
   logPanel.show('log', () => [log.node]);
   cancel.hidden = true;
@@ -79,8 +89,38 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
 
   /** @type {Known | undefined} */
   let shown;
-  /** @type {readonly string[]} */
-  let tail = [];
+  /** @type {LogState} */
+  let logState = 'live';
+  const logFeed = followLog({
+    url: `${url}/log`,
+    hasEnded: () => shown !== undefined && isEnded(shown.build.state),
+    onLines: log.append,
+    onRestart: log.clear,
+    onState(state) {
+      logState = state;
+      showLogState();
+    },
+  });
+
+  /** Of a log that nobody keeps any more, the status may still know the last lines. */
+  function showLogState() {
+    const over = logState === 'ended' || logState === 'elsewhere';
+    const tail = shown?.build.error?.log_tail ?? shown?.build.log_tail ?? [];
+    if (over && log.isEmpty()) log.append(tail);
+    log.setTrouble(logTexts[logState] ?? '');
+    logPanel.node.hidden = over && log.isEmpty();
+  }
+
+  async function saveLog() {
+    try {
+      const { ticket_id: ticket = 'build', artifacts = [] } = shown?.build ?? {};
+      const stored = artifacts.find(({ role }) => role === 'log');
+      const elsewhere = webAddress(stored?.download_url ?? stored?.location ?? '');
+      await save(`${url}/log`, `${String(ticket).replaceAll(/[^\w.-]/g, '_')}-${id.slice(0, 8)}.log`, elsewhere);
+    } catch (error) {
+      onError(error);
+    }
+  }
 
   async function askCancel() {
     if (!window.confirm('Cancel this build? Its work so far is lost.')) return;
@@ -175,12 +215,11 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
       panels.artifacts.show(artifacts, () => (artifacts === undefined ? [] : [artifactTable(artifacts)]));
       panels.attempts.show(attempts?.length ? attempts : null, () => [attemptTable(attempts ?? [])]);
       panels.request.show(request ?? build.caller, () => [requestFacts(build)]);
-      const current = build.log_tail ?? [];
-      const more = newLines(tail, current);
-      if (more === null) log.append(['…', ...current]);
-      else log.append(more);
-      tail = current;
-      logPanel.node.hidden = current.length === 0 && isEnded(build.state);
+      showLogState();
+    },
+    close() {
+      logFeed.close();
+      log.close();
     },
   };
 }

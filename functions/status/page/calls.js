@@ -27,30 +27,40 @@ export const session = {
 };
 
 /**
+ * @typedef {object} SendOptions
+ * @property {string} [method]
+ * @property {unknown} [body]
+ * @property {Readonly<Record<string, string>>} [headers]
+ * @property {AbortSignal} [signal]
+ * @property {'error' | 'manual'} [redirect] `manual`: a redirect is an answer without status and content.
+ */
+
+/**
  * The answer to a call. Throws an ApiError for an error of the API, and what fetch throws where there is no answer.
  *
  * @param {string} url
- * @param {{ method?: string, body?: unknown, accept?: string | undefined, signal?: AbortSignal | undefined }} [options]
+ * @param {SendOptions} [options]
  * @returns {Promise<Response>}
  */
-export async function send(url, { method = 'GET', body, accept, signal } = {}) {
+export async function send(url, options = {}) {
+  const { method = 'GET', body, headers = {}, signal, redirect = 'error' } = options;
   const { token } = session;
   const response = await fetch(url, {
     method,
     headers: {
       ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
-      ...(accept === undefined ? {} : { accept }),
+      ...headers,
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     signal: signal ?? AbortSignal.timeout(answerWithinMs),
     cache: 'no-store',
     credentials: 'same-origin',
-    redirect: 'error',
+    redirect,
   });
   // Another token was given meanwhile.
-  if (response.status === 401 && session.token !== token) return await send(url, { method, body, accept, signal });
-  if (!response.ok) throw new ApiError(await readProblem(response));
+  if (response.status === 401 && session.token !== token) return await send(url, options);
+  if (!response.ok && response.type !== 'opaqueredirect') throw new ApiError(await readProblem(response));
   return response;
 }
 

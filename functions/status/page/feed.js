@@ -1,5 +1,6 @@
 import { ApiError, call, send } from './calls.js';
-import { createEventReader } from './sse.js';
+import { readEvents } from './sse.js';
+import { pause } from './wait.js';
 
 /** The status as it changes: by the stream of events, or by polling where no stream gets through. */
 
@@ -99,17 +100,13 @@ async function readStream(url, closed, onStatus) {
   let events = 0;
   try {
     const signal = AbortSignal.any([closed, silent.signal]);
-    const response = await send(url, { accept: 'text/event-stream', signal });
-    const read = createEventReader();
-    const text = response.body?.pipeThrough(new TextDecoderStream());
-    if (text === undefined) return false;
-    const reader = text.getReader();
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const response = await send(url, { headers: { accept: 'text/event-stream' }, signal });
+    for await (const part of readEvents(response)) {
       if (events > 0) {
         clearTimeout(timer);
         timer = setTimeout(() => silent.abort(), silenceMs);
       }
-      for (const { type, data } of read(part.value)) {
+      for (const { type, data } of part) {
         if (type === 'problem') throw new ApiError(JSON.parse(data));
         if (type !== 'status') continue;
         events += 1;
@@ -137,22 +134,4 @@ function isFinal({ status }) {
  */
 function within(signal, ms) {
   return AbortSignal.any([signal, AbortSignal.timeout(ms)]);
-}
-
-/**
- * Waits, and no longer once the browser says that it is online again.
- *
- * @param {number} ms
- * @param {AbortSignal} closed
- */
-function pause(ms, closed) {
-  const { promise, resolve } = Promise.withResolvers();
-  const timer = setTimeout(resolve, ms);
-  closed.addEventListener('abort', resolve, { once: true });
-  window.addEventListener('online', resolve, { once: true });
-  return promise.finally(() => {
-    clearTimeout(timer);
-    closed.removeEventListener('abort', resolve);
-    window.removeEventListener('online', resolve);
-  });
 }

@@ -1,12 +1,15 @@
 import { element, setText } from './dom.js';
-import { counted } from './text.js';
+import { counted, logLine } from './text.js';
 
 /** The log of a build: lines that come, follow the end while it is in view, and can be searched. */
 
 /** Older lines make room. A browser draws that many without effort. */
 const maximumLines = 20_000;
+/** Lines are drawn together: thousands may come at once. */
+const drawAfterMs = 80;
 
-export function createLog() {
+/** @param {() => void} onSave Saves the whole log. */
+export function createLog(onSave) {
   const lines = element('ol', { class: 'lines' });
   const box = element(
     'div',
@@ -16,10 +19,18 @@ export function createLog() {
   const search = element('input', { type: 'search', id: 'log-search', autocomplete: 'off', spellcheck: 'false' });
   const found = element('span', { class: 'muted', role: 'status' });
   const follow = element('input', { type: 'checkbox', id: 'log-follow' });
+  const note = element('p', { class: 'muted small' });
   follow.checked = true;
+  note.hidden = true;
   /** @type {HTMLElement[]} */
   let hits = [];
   let current = -1;
+  /** @type {string[]} */
+  let waiting = [];
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let dropped = 0;
+  let trouble = '';
 
   const previous = element('button', { type: 'button', 'aria-label': 'Previous match', click: () => step(-1) }, '↑');
   const next = element('button', { type: 'button', 'aria-label': 'Next match', click: () => step(1) }, '↓');
@@ -36,7 +47,9 @@ export function createLog() {
       found,
       element('span', { class: 'spacer' }),
       element('label', { class: 'check' }, follow, 'Follow'),
+      element('button', { type: 'button', click: onSave }, 'Save log'),
     ),
+    note,
     box,
   );
 
@@ -87,8 +100,33 @@ export function createLog() {
       );
   }
 
+  function tellNote() {
+    const older = dropped === 0 ? '' : `${counted(dropped, 'older line')} not shown: “Save log” has all.`;
+    setText(note, [trouble, older].filter((part) => part !== '').join(' '));
+    note.hidden = trouble === '' && dropped === 0;
+  }
+
   function toEnd() {
     if (follow.checked) box.scrollTop = box.scrollHeight;
+  }
+
+  function draw() {
+    timer = undefined;
+    const made = waiting.map((text) => element('li', {}, text === '' ? ' ' : logLine(text)));
+    waiting = [];
+    if (search.value !== '') hits.push(...made.filter((line) => marks(line)));
+    lines.append(...made);
+    for (let over = lines.children.length - maximumLines; over > 0; over -= 1) {
+      if (lines.firstElementChild === hits[0]) {
+        hits.shift();
+        current = Math.max(-1, current - 1);
+      }
+      lines.firstElementChild?.remove();
+      dropped += 1;
+    }
+    tellHits();
+    tellNote();
+    toEnd();
   }
 
   return {
@@ -96,20 +134,26 @@ export function createLog() {
     /** @param {readonly string[]} more */
     append(more) {
       if (more.length === 0) return;
-      const made = more.slice(-maximumLines).map((text) => element('li', {}, text === '' ? ' ' : text));
-      if (search.value !== '') {
-        hits.push(...made.filter((line) => marks(line)));
-        tellHits();
-      }
-      lines.append(...made);
-      for (let over = lines.children.length - maximumLines; over > 0; over -= 1) lines.firstElementChild?.remove();
-      toEnd();
+      const all = waiting.concat(more);
+      waiting = all.slice(-maximumLines);
+      dropped += all.length - waiting.length;
+      timer ??= setTimeout(draw, drawAfterMs);
     },
     clear() {
       lines.replaceChildren();
+      waiting = [];
       hits = [];
       current = -1;
+      dropped = 0;
       tellHits();
+      tellNote();
     },
+    /** @param {string} text Empty: none. */
+    setTrouble(text) {
+      trouble = text;
+      tellNote();
+    },
+    isEmpty: () => lines.children.length + waiting.length === 0,
+    close: () => clearTimeout(timer),
   };
 }

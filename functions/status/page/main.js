@@ -36,7 +36,7 @@ const list = createList(addresses, onError);
 let formMade = false;
 /** @type {{ close(): void } | undefined} */
 let feed;
-/** @type {{ update(status: Status): void, tick(): void } | undefined} */
+/** @type {{ update(status: Status): void, tick(): void, close?(): void } | undefined} */
 let current;
 /** Of the view that is shown. */
 let shownKey = '';
@@ -76,6 +76,8 @@ function askToken() {
   if (session.token === '' && !views.token.hidden) return;
   feed?.close();
   feed = undefined;
+  current?.close?.();
+  current = undefined;
   setText(byId('token-fault', HTMLElement), session.token === '' ? '' : 'The service does not know this token.');
   session.token = '';
   forget.hidden = true;
@@ -133,6 +135,7 @@ function show() {
   const key = keyOf(place);
   const isNew = key !== shownKey;
   const isFirst = shownKey === '';
+  if (isNew) current?.close?.();
   shownKey = key;
   setAttribute(byId('nav-list', HTMLElement), 'aria-current', place.view === 'list' ? 'page' : null);
   setAttribute(byId('nav-new', HTMLElement), 'aria-current', place.view === 'new' ? 'page' : null);

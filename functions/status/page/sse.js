@@ -36,6 +36,24 @@ export function createEventReader() {
 }
 
 /**
+ * The events of an answer, in parts as they come. A part without an event shows that the stream lives.
+ *
+ * @param {Response} response
+ * @returns {AsyncGenerator<ServerEvent[], void>}
+ */
+export async function* readEvents({ body }) {
+  if (body === null) return;
+  const read = createEventReader();
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) yield read(part.value);
+  } finally {
+    // Also where its user has had enough: the connection is one of the few that a browser keeps.
+    await reader.cancel().catch(() => {});
+  }
+}
+
+/**
  * No event for a block that holds comments only.
  *
  * @param {string} block

@@ -47,9 +47,14 @@ export function formatBytes(bytes) {
  */
 export function formatMoment(moment, now) {
   const date = new Date(moment);
-  const time = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+  const time = timeOfDay(date);
   if (date.toDateString() === now.toDateString()) return time;
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${time}`;
+}
+
+/** @param {Date} date */
+function timeOfDay(date) {
+  return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 }
 
 /** @param {number} value */
@@ -78,18 +83,11 @@ export function webAddress(text) {
 }
 
 /**
- * The lines that `current` holds beyond `previous`, where both are the last lines of one growing log; null where they
- * have no line in common, so that lines are missing in between.
+ * A line of a log, with the time of day in the reader's time zone in place of the moment before it.
  *
- * @param {readonly string[]} previous
- * @param {readonly string[]} current
+ * @param {string} line
  */
-export function newLines(previous, current) {
-  for (let overlap = Math.min(previous.length, current.length); overlap > 0; overlap -= 1) {
-    const start = previous.length - overlap;
-    let same = 0;
-    while (same < overlap && previous[start + same] === current[same]) same += 1;
-    if (same === overlap) return current.slice(overlap);
-  }
-  return previous.length === 0 ? current : null;
+export function logLine(line) {
+  const moment = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z(?= )/.exec(line)?.[0];
+  return moment === undefined ? line : `${timeOfDay(new Date(moment))}${line.slice(moment.length)}`;
 }

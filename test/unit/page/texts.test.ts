@@ -9,7 +9,7 @@ import {
   formatMoment,
   formatSeconds,
   formatSpan,
-  newLines,
+  logLine,
   webAddress,
 } from '../../../functions/status/page/text.js';
 
@@ -52,13 +52,10 @@ test('a fragment names a view or a filter, and whatever else it says is the whol
   }
 });
 
-test('new lines of a log are those that follow the known ones', () => {
-  assert.equal(newLines([], ['a']), ['a']);
-  assert.equal(newLines(['a', 'b'], ['a', 'b', 'c']), ['c']);
-  assert.equal(newLines(['a', 'b', 'b'], ['b', 'b', 'b']), ['b']);
-  assert.equal(newLines(['a', 'b'], ['b', 'c', 'd']), ['c', 'd']);
-  assert.is(newLines(['a', 'b'], ['x', 'y']), null);
-  assert.equal(newLines(['a'], []), null);
+test('a line of a log has the time of day of its reader', () => {
+  const moment = new Date(2026, 0, 2, 9, 5, 1, 7).toISOString();
+  assert.is(logLine(`${moment} install  Unpacking <b>`), '09:05:01 install  Unpacking <b>');
+  for (const other of ['', 'Unpacking', `${moment}x`, `x ${moment} y`]) assert.is(logLine(other), other);
 });
 
 test('every error says who has to act', () => {
