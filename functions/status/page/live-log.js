@@ -64,7 +64,7 @@ async function follow(options, closed) {
       if (closed.aborted) return;
       onState('away');
       // The feed of the status says why, and the view goes where that is for good.
-      if (error instanceof ApiError && [400, 401, 403, 404].includes(error.problem.status)) return;
+      if (error instanceof ApiError && [400, 401, 403].includes(error.problem.status)) return;
       failures += 1;
       pollsLeft = 0;
       await pause(Math.min(retryMs.most, retryMs.least * 2 ** failures), closed);
