@@ -14,6 +14,7 @@ import type { BuildView } from '#lib/queue/build.ts';
 import { pageOf } from '#lib/queue/page.ts';
 import { placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { readyPatienceMs, type SubmitOptions, submit as submitBuild } from '#lib/queue/submit.ts';
+import { parseTraceContext, startOperation, traceFields, traceHeadersOf } from '#lib/trace-context.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { find, notFound, requireChange } from './access.ts';
 import { callbackOf, headerFaults } from './callback.ts';
@@ -87,7 +88,7 @@ async function submit(
   const request = parseBuildRequest(body, [...headerFaults(event), ...packageFaults(caller, body)]);
   call.note({ ticket_id: request.ticket_id });
   const submission = { request, callback: callbackOf(event, request) };
-  return await accept(dependencies, admission, { ...submission, caller }, call);
+  return await accept(dependencies, admission, { ...submission, caller }, event, call);
 }
 
 async function retry(
@@ -107,7 +108,7 @@ async function retry(
   const caller = ownerOf(former, request, callers, call.caller);
   call.note({ retry_of: formerId });
   const submission = { request, callback: callbackOf(event, request), retryOf: formerId };
-  return await accept(dependencies, admission, { ...submission, caller }, call);
+  return await accept(dependencies, admission, { ...submission, caller }, event, call);
 }
 
 /** Submits a build for a caller, and answers with it. */
@@ -115,18 +116,25 @@ async function accept(
   { broker, publicUrl, wake }: BuildImageDependencies,
   admission: Admission,
   submission: Pick<SubmitOptions, 'request' | 'callback' | 'retryOf'> & { readonly caller: Caller },
+  event: FunctionEvent,
   call: Call,
 ): Promise<Accepted> {
   const { caller, request } = submission;
+  const trace = startOperation(parseTraceContext(event.headers));
+  call.note(traceFields(trace));
   const { buildId, isNew, hindrance } = await submitBuild(broker, {
     ...submission,
     caller: caller.name,
+    trace,
     admit: (id, now) => admission.admit(caller, id, now),
   });
   if (isNew) wake();
   call.status(isNew ? 202 : 200);
   call.note({ build_id: buildId });
-  const retryOf = broker.ledger.get(buildId)?.retryOf ?? null;
+  const build = broker.ledger.get(buildId);
+  // The same request may be in work already, in the trace of another call.
+  call.headers({ traceparent: build?.trace?.traceparent ?? traceHeadersOf(trace).traceparent });
+  const retryOf = build?.retryOf ?? null;
   return {
     building: true,
     build_id: buildId,

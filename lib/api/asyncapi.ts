@@ -147,6 +147,7 @@ function exampleHeaders({ ticket_id, build_id, state, attempt, step }: BuildEven
     CC: [`imagebuilder.ticket.${ticket_id}`, `imagebuilder.build.${build_id}`],
     ...{ ticket_id: String(ticket_id), build_id, state, attempt },
     ...(step === null ? {} : { step }),
+    traceparent: callbackHeaders.traceparent.example,
   };
 }
 

@@ -15,6 +15,8 @@ export interface About {
   readonly build_id?: string | undefined;
   readonly ticket_id?: string | number | undefined;
   readonly retry_of?: string | undefined;
+  readonly trace_id?: string | undefined;
+  readonly span_id?: string | undefined;
 }
 
 export interface CallOptions {

@@ -21,6 +21,17 @@ export const callbackHeaders = {
     description: 'Seconds from the submission to the end of the build.',
     example: '249.613000',
   },
+  traceparent: {
+    required: false,
+    description:
+      'The operation that has ended the build, in the trace of the submission (W3C Trace Context). Missing for a build of an earlier version.',
+    example: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+  },
+  tracestate: {
+    required: false,
+    description: 'The `tracestate` of the submission, where it had a valid one of at most 512 characters.',
+    example: 'vendor=t61rcWkgMzE',
+  },
   'X-Signature': {
     required: false,
     description:

@@ -16,5 +16,15 @@ export const EventHeaders = z.object({
   state,
   attempt,
   step: field(z.string(), 'The step that the build is at; absent outside the steps.', 'install').optional(),
+  traceparent: field(
+    z.string(),
+    'The operation that the event comes from, the submission or an attempt, in the trace of the submission (W3C Trace Context); absent for a build of an earlier version.',
+    '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+  ).optional(),
+  tracestate: field(
+    z.string(),
+    'The `tracestate` of the submission, where it had a valid one of at most 512 characters.',
+    'vendor=t61rcWkgMzE',
+  ).optional(),
 });
 export type EventHeaders = z.infer<typeof EventHeaders>;

@@ -10,6 +10,7 @@ import { createConnections, type HttpRequest } from '../http/connections.ts';
 import { type HttpResponse, readText, type TextResponse } from '../http/response.ts';
 import { UpstreamError } from '../http/upstream-error.ts';
 import { plain, trimEndOf } from '../text.ts';
+import { type TraceContext, traceHeadersOf } from '../trace-context.ts';
 import { version } from '../version.ts';
 import { eventsOf, type LogEvent } from './log-events.ts';
 
@@ -53,6 +54,8 @@ export interface ClientOptions {
   /** Sent as `Authorization: Bearer`. */
   readonly token?: Token;
   readonly signal?: AbortSignal;
+  /** The operation that submissions belong to. */
+  readonly trace?: TraceContext | null;
 }
 
 const requestTimeoutMs = 30_000;
@@ -66,7 +69,7 @@ const maximumAnswerBytes = 64 * 1024 * 1024;
  * faults; `upstream.unreachable` when there is no answer; `upstream.status` when the answer is not Image Builder's.
  */
 export function createClient(options: ClientOptions): Client {
-  const { token, signal } = options;
+  const { token, signal, trace = null } = options;
   const base = trimEndOf(options.url, '/');
 
   const limits = { connectTimeoutMs: requestTimeoutMs, stallTimeoutMs: requestTimeoutMs };
@@ -81,6 +84,7 @@ export function createClient(options: ClientOptions): Client {
     const headers = {
       ...(json === undefined ? {} : { 'content-type': 'application/json' }),
       ...(token === undefined ? {} : { authorization: `Bearer ${token.text}` }),
+      ...(method === 'POST' && trace !== null && traceHeadersOf(trace)),
     };
     const body = json === undefined ? '' : JSON.stringify(json);
     const request = { method, headers, body, signal, totalTimeoutMs };

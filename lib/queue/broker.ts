@@ -5,6 +5,7 @@ import { parseBuildRequest } from '../api/request.ts';
 import { pause } from '../async.ts';
 import type { BrokerCertificates } from '../broker-address.ts';
 import type { Log } from '../log.ts';
+import { parseTraceContext, type TraceContext } from '../trace-context.ts';
 import type { Background } from './background.ts';
 import { backgroundOf, type NotificationWay, type Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
@@ -71,6 +72,8 @@ export interface PublishEventOptions {
   readonly submission?: Submission | undefined;
   /** Beside the first event of a build and of an attempt. The last event of a build gets it from the ledger. */
   readonly background?: Background | undefined;
+  /** The operation that the event comes from. Default: the one that has submitted the build. */
+  readonly trace?: TraceContext | undefined;
   readonly patienceMs?: number | undefined;
 }
 
@@ -79,6 +82,8 @@ export interface ClaimedBy {
   readonly attempt: number;
   /** Sequence number of the event about it: higher than every one of this build before. */
   readonly sequence: number;
+  /** The operation of the attempt. */
+  readonly trace?: TraceContext;
 }
 
 /**
@@ -156,7 +161,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   let closing = false;
 
   const publishEvent = async (event: BuildEvent, options: PublishEventOptions = {}): Promise<Verdict> => {
-    const { submission, patienceMs = eventPatienceMs } = options;
+    const { submission, trace, patienceMs = eventPatienceMs } = options;
     const known = isTerminal(event.state) ? follower.ledger.get(event.build_id) : undefined;
     const background = known === undefined ? options.background : backgroundOf(known, event.attempt);
     const before = underWay.get(event.build_id);
@@ -167,7 +172,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       const first = await follower.append(record, patienceMs);
       // The event was sent again because its arrival was uncertain. It had arrived, and may not have gone further.
       const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
-      if (verdict === 'applied') await notify(event);
+      if (verdict === 'applied') await notify(event, trace);
       else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
       return verdict;
     })();
@@ -187,9 +192,10 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     }
   };
 
-  const notify = async (event: BuildEvent) => {
+  const notify = async (event: BuildEvent, trace?: TraceContext) => {
     if (event.state === 'running' && event.sequence === 1) await queuedDelivered(event.build_id);
-    const sent = await progress.send(event);
+    const submitted = follower.ledger.get(event.build_id)?.trace;
+    const sent = await progress.send(event, trace ?? parseTraceContext(submitted ?? {}));
     // Delivered or given up: no `queued` event follows.
     if (event.state === 'queued' && event.attempt === 0) void recordNotified(event.build_id, 'queued');
     if (sent && isTerminal(event.state)) await recordNotified(event.build_id, 'progress_trigger');
@@ -224,14 +230,15 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
     jobs,
     ledger: follower.ledger,
     publishEvent,
-    notifyEnd: notify,
+    notifyEnd: (event) => notify(event),
     recordNotified,
     withdraw: (buildId) => void withdraw(buildId),
-    async claim(job, { worker, attempt, sequence }) {
+    async claim(job, { worker, attempt, sequence, trace }) {
       const message = attempt === 1 ? 'started' : `started again, attempt ${attempt}`;
       const event = eventOf(job, { sequence, attempt, worker, state: 'running', message });
-      const background = { request: keepRequest(parseBuildRequest(job.request), job.callback?.url ?? null) };
-      const verdict = await publishEvent(event, { submission: job.submission, background });
+      const request = keepRequest(parseBuildRequest(job.request), job.callback?.url ?? null);
+      const background = { request, trace: job.trace };
+      const verdict = await publishEvent(event, { submission: job.submission, background, trace });
       if (verdict === 'applied') return 'won';
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
     },

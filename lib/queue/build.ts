@@ -2,6 +2,7 @@ import type { AttemptReport } from '../api/attempt.ts';
 import { type BuildEvent, type BuildState, isTerminal, type StepTimes } from '../api/event.ts';
 import type { KeptRequest } from '../api/kept-request.ts';
 import { anonymous } from '../callers.ts';
+import type { TraceHeaders } from '../trace-context.ts';
 import { withBegun, withEvent } from './attempts.ts';
 import type { Background } from './background.ts';
 import type { StreamRecord } from './record.ts';
@@ -51,6 +52,8 @@ export interface BuildView {
   readonly request: KeptRequest | null;
   /** The build whose request it repeats; null where it is no retry. */
   readonly retryOf: string | null;
+  /** The operation that has submitted it; null where no record so far has it. */
+  readonly trace: TraceHeaders | null;
   /** Its attempts as far as the stream has them, oldest first. */
   readonly attempts: readonly AttemptReport[];
   /** The steps of the newest attempt. */
@@ -101,6 +104,7 @@ export function newBuild({ event, submission, background }: EventRecord): Build 
     requestDigest: submission?.request_sha256 ?? null,
     request: background?.request ?? null,
     retryOf: submission?.retry_of ?? null,
+    trace: background?.trace ?? null,
     attempts: background?.attempts ?? [],
     steps: [],
     notified: [],
@@ -130,6 +134,7 @@ export function applyToBuild(build: Build, { event, background }: EventRecord, i
   build.sequence = event.sequence;
   build.updatedAt = event.time;
   build.request ??= background?.request ?? null;
+  build.trace ??= background?.trace ?? null;
   if (event.steps !== undefined) build.steps = event.steps;
   if (event.log !== undefined) build.logTail = [...build.logTail, ...event.log].slice(-maximumLogLines);
   if (event.state !== 'running') build.owner = null;
@@ -143,9 +148,13 @@ export function isNewest(event: BuildEvent, { event: newest }: BuildView): boole
 }
 
 /** The background for another record of a build, whose event has made no attempts but those from `attempt` on known. */
-export function backgroundOf({ request, attempts }: BuildView, attempt: number): Background {
+export function backgroundOf({ request, trace, attempts }: BuildView, attempt: number): Background {
   const earlier = attempts.filter((one) => one.attempt < attempt);
-  return { ...(request === null ? {} : { request }), ...(earlier.length === 0 ? {} : { attempts: earlier }) };
+  return {
+    ...(request === null ? {} : { request }),
+    ...(trace === null ? {} : { trace }),
+    ...(earlier.length === 0 ? {} : { attempts: earlier }),
+  };
 }
 
 /** True when the digest is known and is that of the build's request. */

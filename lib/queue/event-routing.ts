@@ -1,4 +1,5 @@
 import type { BuildEvent } from '../api/event.ts';
+import { type TraceContext, traceHeadersOf } from '../trace-context.ts';
 import { toShortString } from './short-string.ts';
 
 /** How an event finds its way through the caller's exchange: by its routing keys, or by its headers. */
@@ -11,8 +12,14 @@ export interface EventRouting {
   readonly headers: Readonly<Record<string, string | number | readonly string[]>>;
 }
 
-/** Names and values are short strings; those of the request are cut to 255 bytes. */
-export function routingOf({ build_id, ticket_id, state, step, attempt }: BuildEvent): EventRouting {
+/**
+ * Names and values are short strings; those of the request are cut to 255 bytes. `trace`: the operation that the event
+ * comes from, for which headers are no way to choose by.
+ */
+export function routingOf(
+  { build_id, ticket_id, state, step, attempt }: BuildEvent,
+  trace: TraceContext | null,
+): EventRouting {
   const ticket = toShortString(String(ticket_id));
   return {
     key: `imagebuilder.${state}`,
@@ -20,6 +27,7 @@ export function routingOf({ build_id, ticket_id, state, step, attempt }: BuildEv
       CC: [toShortString(`imagebuilder.ticket.${ticket}`), `imagebuilder.build.${build_id}`],
       ...{ ticket_id: ticket, build_id, state, attempt },
       ...(step !== null && { step }),
+      ...(trace !== null && traceHeadersOf(trace)),
     },
   };
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { BuildRequest, type BuildRequestInput } from '../api/request.ts';
 import { HttpUrl } from '../api/url.ts';
+import { KeptTrace } from './kept-trace.ts';
 import { Submission } from './submission.ts';
 
 /**
@@ -17,6 +18,7 @@ export const BuildJob = z.object({
   submitted_at: z.iso.datetime(),
   /** Missing in jobs of versions without submissions. */
   submission: Submission.optional(),
+  trace: KeptTrace,
 });
 export type BuildJob = z.infer<typeof BuildJob>;
 

@@ -80,11 +80,13 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
     }
   };
 
-  const send = (queue: string, job: BuildJob, extra: Pick<QueueMessage, 'expirationMs'> = {}) =>
-    connection.publish(
-      { queue, content: encodeJob(job), messageId: job.build_id, type: 'imagebuilder.job', ...extra },
+  const send = (queue: string, job: BuildJob, extra: Pick<QueueMessage, 'expirationMs'> = {}) => {
+    const headers = { ...job.trace };
+    return connection.publish(
+      { queue, content: encodeJob(job), messageId: job.build_id, type: 'imagebuilder.job', headers, ...extra },
       patienceMs,
     );
+  };
 
   const taken = (from: ConfirmChannel, message: GetMessage, job: BuildJob): TakenJob => {
     const settle = (how: 'ack' | 'nack') => {

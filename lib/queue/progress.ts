@@ -2,6 +2,7 @@ import { type BuildEvent, isTerminal } from '../api/event.ts';
 import { ExchangeName } from '../api/request.ts';
 import { sleep, within } from '../async.ts';
 import type { Log } from '../log.ts';
+import type { TraceContext } from '../trace-context.ts';
 import { type BrokerConnection, closeQuietly, sendConfirmed } from './connection.ts';
 import { routingOf } from './event-routing.ts';
 import { toShortString } from './short-string.ts';
@@ -12,9 +13,9 @@ export interface Progress extends AsyncDisposable {
   /**
    * Sends an event to the caller's exchange, or to the caller's queue of that name. Events go in the order of the
    * calls. Never throws and never takes long: where neither exists, the broker is away, or progress has been overtaken,
-   * it does not send the event and resolves with false.
+   * it does not send the event and resolves with false. `trace`: the operation that the event comes from.
    */
-  send(event: BuildEvent): Promise<boolean>;
+  send(event: BuildEvent, trace: TraceContext | null): Promise<boolean>;
 }
 
 export interface ProgressOptions {
@@ -23,6 +24,12 @@ export interface ProgressOptions {
    */
   readonly isOvertaken: (event: BuildEvent) => boolean;
   readonly log: Log;
+}
+
+/** An event on its way, and the operation that it comes from. */
+interface Sending {
+  readonly event: BuildEvent;
+  readonly trace: TraceContext | null;
 }
 
 type Target = 'exchange' | 'queue' | 'nowhere';
@@ -89,7 +96,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
    */
   const sendTo = async (
     target: 'exchange' | 'queue',
-    event: BuildEvent,
+    { event, trace }: Sending,
     patience: number,
   ): Promise<'sent' | 'gone' | 'refused' | 'overtaken'> => {
     const name = event.progress_trigger;
@@ -108,7 +115,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
       gone ||= amqpCode(error) === 404;
       refused ||= amqpCode(error) === 403;
     };
-    const { key, headers } = routingOf(event);
+    const { key, headers } = routingOf(event, trace);
     const { CC: _keys, ...ownHeaders } = headers;
     opened.on('return', onReturn);
     opened.on('error', onError);
@@ -141,7 +148,8 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     return refused ? 'refused' : gone ? 'gone' : 'sent';
   };
 
-  const send = async (event: BuildEvent, deadline: number): Promise<boolean> => {
+  const send = async (sending: Sending, deadline: number): Promise<boolean> => {
+    const { event } = sending;
     const name = event.progress_trigger;
     // A job or an event in RabbitMQ is trusted as little as a request.
     if (!ExchangeName.safeParse(name).success) {
@@ -152,7 +160,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
       try {
         const target = await look(name, deadline - Date.now());
         if (target === 'nowhere') return false;
-        const outcome = await sendTo(target, event, deadline - Date.now());
+        const outcome = await sendTo(target, sending, deadline - Date.now());
         if (outcome === 'sent') return true;
         if (outcome === 'overtaken') return false;
         if (outcome === 'refused') {
@@ -178,12 +186,12 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
   };
 
   return {
-    async send(event) {
+    async send(event, trace) {
       const name = event.progress_trigger;
       // The limit counts from the call, so that a long line makes no call wait longer.
       const deadline = Date.now() + (isTerminal(event.state) ? terminalPatienceMs : patienceMs);
       const before = lines.get(name) ?? Promise.resolve(true);
-      const sent = before.then(() => send(event, deadline));
+      const sent = before.then(() => send({ event, trace }, deadline));
       lines.set(name, sent);
       try {
         return await sent;

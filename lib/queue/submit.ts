@@ -3,6 +3,7 @@ import { type KeptRequest, keepRequest } from '../api/kept-request.ts';
 import { formatPpa } from '../api/ppa.ts';
 import type { BuildRequest, BuildRequestInput } from '../api/request.ts';
 import { ImageBuilderError } from '../errors.ts';
+import { type TraceContext, traceHeadersOf } from '../trace-context.ts';
 import type { Broker } from './broker.ts';
 import { isSameRequest, type Verdict } from './build.ts';
 import { eventOf } from './event.ts';
@@ -17,6 +18,8 @@ export interface SubmitOptions {
   readonly caller: string;
   /** The build whose request it repeats. */
   readonly retryOf?: string;
+  /** The operation of the call. */
+  readonly trace: TraceContext;
   /** Takes a place for the build, or throws where the caller has no free one. Disposing it gives the place up. */
   readonly admit: (buildId: string, now: Date) => Disposable;
 }
@@ -39,7 +42,7 @@ const eventPatienceMs = 6_000;
  * `broker.unreachable`, and the errors of `admit`; then nothing is built.
  */
 export async function submit(broker: Broker, options: SubmitOptions): Promise<Submitted> {
-  const { request, callback, caller, retryOf } = options;
+  const { request, callback, caller, retryOf, trace } = options;
   await broker.ledger.ready(readyPatienceMs);
   const now = new Date();
   const hindrance = whyNoneBuilds(broker.ledger.workers(), now);
@@ -59,6 +62,7 @@ export async function submit(broker: Broker, options: SubmitOptions): Promise<Su
       ...{ caller, request_sha256: digest, series: request.base_image.series },
       ...(retryOf === undefined ? {} : { retry_of: retryOf }),
     },
+    trace: traceHeadersOf(trace),
   };
   const kept = keepRequest(request, callback?.url ?? null);
   using _place = options.admit(job.build_id, now);
@@ -86,7 +90,7 @@ async function enqueue(
   const queued = { sequence: 0, attempt: 0, worker: null, state: 'queued', message } as const;
   return await broker.publishEvent(eventOf(job, { ...queued, time: job.submitted_at }), {
     submission: job.submission,
-    background: { request },
+    background: { request, trace: job.trace },
     patienceMs: eventPatienceMs,
   });
 }

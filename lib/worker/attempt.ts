@@ -8,6 +8,7 @@ import type { BuildContext } from '../pipeline/context.ts';
 import type { BuildResult } from '../pipeline/result.ts';
 import type { Broker } from '../queue/broker.ts';
 import type { BuildJob } from '../queue/job.ts';
+import { parseTraceContext, startOperation, type TraceContext, traceFields } from '../trace-context.ts';
 import type { CancelUrlOptions } from './cancellation.ts';
 import { type AttemptDecision, exhaustion, type JobDecision, outcomeOf } from './decide.ts';
 import type { Deliveries } from './deliveries.ts';
@@ -50,6 +51,8 @@ interface Claimed {
   readonly reporter: Reporter;
   /** Null where it cannot be opened. */
   readonly wholeLog: AttemptLog | null;
+  /** The operation of the attempt. */
+  readonly trace: TraceContext;
   readonly stopping: AbortSignal;
 }
 
@@ -64,12 +67,15 @@ export async function runAttempt(
   job: BuildJob,
   claim: JobDecision & { readonly do: 'claim' },
   stopping: AbortSignal,
-  options: AttemptOptions,
+  workerOptions: AttemptOptions,
 ): Promise<BuildEvent['state'] | null> {
-  const { broker, name, settings, log } = options;
+  const trace = startOperation(parseTraceContext(job.trace ?? {}));
+  const log = workerOptions.log.with(traceFields(trace));
+  const options = { ...workerOptions, log };
+  const { broker, name, settings } = options;
   const { attempt, sequence, losses } = claim;
   const former = broker.ledger.get(job.build_id)?.owner ?? null;
-  const verdict = await broker.claim(job, { worker: name, attempt, sequence });
+  const verdict = await broker.claim(job, { worker: name, attempt, sequence, trace });
   if (verdict !== 'won') {
     log.info('build not taken', { reason: verdict });
     return null;
@@ -90,11 +96,11 @@ export async function runAttempt(
     },
     steps: imageKinds[job.request.base_image.image_type].steps,
     firstSequence: sequence + 1,
-    publish: (event) => publish(job, event, stopping, options),
+    publish: (event) => publish(job, event, { trace, stopping }, options),
     onLine: (line, step) => wholeLog?.add(line, step),
     heartbeatMs: settings.heartbeatMs,
   });
-  const claimed = { job, attempt, reporter, wholeLog, stopping };
+  const claimed = { job, attempt, reporter, wholeLog, trace, stopping };
   const exhausted = exhaustion(losses, settings.maximumAttempts);
   const decision: AttemptDecision =
     exhausted === null
@@ -171,7 +177,7 @@ async function handBack(
 }
 
 async function finish(
-  { job, attempt, reporter, wholeLog }: Claimed,
+  { job, attempt, reporter, wholeLog, trace }: Claimed,
   outcome: Outcome,
   { broker, name, deliveries, discard, onEnd, log }: AttemptOptions,
 ): Promise<BuildEvent['state']> {
@@ -188,7 +194,7 @@ async function finish(
   const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
   log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
   onEnd?.(job.request.base_image.image_type, event.state, event.error);
-  deliverCallback(job, event, deliveries);
+  deliverCallback(job, event, trace, deliveries);
   return event.state;
 }
 
@@ -200,13 +206,13 @@ async function finish(
 async function publish(
   { submission }: BuildJob,
   event: BuildEvent,
-  stopping: AbortSignal,
+  { trace, stopping }: Pick<Claimed, 'trace' | 'stopping'>,
   { broker, log }: AttemptOptions,
 ): Promise<boolean> {
   for (;;) {
     try {
       const patienceMs = stopping.aborted ? stoppingPatienceMs : undefined;
-      return (await broker.publishEvent(event, { submission, patienceMs })) === 'applied';
+      return (await broker.publishEvent(event, { submission, trace, patienceMs })) === 'applied';
     } catch (error) {
       log.warn('event not sent', { state: event.state, sequence: event.sequence, error });
       if (event.state === 'running' || stopping.aborted) return false;

@@ -1,11 +1,14 @@
 import { createHmac } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
 import { isTransientStatus } from '../http/failure.ts';
+import { type TraceContext, traceHeadersOf } from '../trace-context.ts';
 
 export interface Callback {
   readonly url: string;
   /** The X-Call-Id of the call that asked for it. */
   readonly callId: string;
+  /** The operation that has ended the build, or the one that has submitted it; null where neither is known. */
+  readonly trace: TraceContext | null;
 }
 
 export interface CallbackOptions {
@@ -56,6 +59,7 @@ export async function sendCallback(
     'x-function-status': event.state === 'completed' ? '200' : '500',
     'x-start-time': startTimeOf(event, options.durationSeconds),
     'x-duration-seconds': options.durationSeconds.toFixed(6),
+    ...(callback.trace === null ? {} : traceHeadersOf(callback.trace)),
   };
   if (options.signingKey !== null) {
     headers['x-signature'] = signatureOf(body, options.signingKey);

@@ -2,6 +2,7 @@ import type { BuildEvent } from '../api/event.ts';
 import { safeUrl } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type Backoff, backoffMs } from '../retry.ts';
+import { traceFields } from '../trace-context.ts';
 import { type Callback, type CallbackOptions, sendCallback } from './callback.ts';
 
 /**
@@ -132,7 +133,8 @@ export function createDeliveries(options: DeliveriesOptions): Deliveries {
   ): boolean {
     if (problem === null) return true;
     const { event, callback } = delivery;
-    const fields = { build_id: event.build_id, callback_url: safeUrl(callback.url), reason: problem.reason };
+    const about = { build_id: event.build_id, ...traceFields(callback.trace) };
+    const fields = { ...about, callback_url: safeUrl(callback.url), reason: problem.reason };
     if (problem.outcome === 'refused') {
       log.warn('callback refused', fields);
       return true;

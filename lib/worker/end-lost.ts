@@ -3,6 +3,7 @@ import type { Log } from '../log.ts';
 import type { Broker } from '../queue/broker.ts';
 import { type BuildView, submissionOf } from '../queue/build.ts';
 import { eventOf } from '../queue/event.ts';
+import { parseTraceContext, traceFields } from '../trace-context.ts';
 import type { AttemptOptions } from './attempt.ts';
 import { toErrorReport } from './event-limits.ts';
 import type { LostBuilds } from './lost-builds.ts';
@@ -55,5 +56,6 @@ async function end(build: BuildView, { name, broker, onEnd, log }: EndLostOption
   const verdict = await broker.publishEvent({ ...event, error: report }, { submission });
   if (verdict !== 'applied') return;
   onEnd?.(build.request?.base_image.image_type ?? 'unknown', state, report);
-  log.warn('build ended without its job', { build_id, ticket_id, state, code: error.code });
+  const trace = traceFields(parseTraceContext(build.trace ?? {}));
+  log.warn('build ended without its job', { build_id, ticket_id, state, code: error.code, ...trace });
 }

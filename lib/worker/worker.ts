@@ -2,6 +2,7 @@ import type { BuildEvent } from '../api/event.ts';
 import type { Log } from '../log.ts';
 import type { BuildJob } from '../queue/job.ts';
 import type { TakenJob } from '../queue/jobs.ts';
+import { parseTraceContext } from '../trace-context.ts';
 import { type AttemptOptions, runAttempt } from './attempt.ts';
 import { type DecisionSettings, decide, type JobDecision } from './decide.ts';
 import { endLostBuilds } from './end-lost.ts';
@@ -120,7 +121,9 @@ export function createWorker(options: WorkerOptions): Worker {
     if (decision.do === 'notify') {
       const { event } = broker.ledger.get(job.build_id) ?? {};
       if (event !== undefined && decision.exchange) await broker.notifyEnd(event);
-      if (event !== undefined && decision.callback) deliverCallback(job, event, options.deliveries);
+      if (event !== undefined && decision.callback) {
+        deliverCallback(job, event, parseTraceContext(job.trace ?? {}), options.deliveries);
+      }
     }
     if (decision.do !== 'claim') return null;
     using _others = options.others?.wakeMeanwhile();

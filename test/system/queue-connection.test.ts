@@ -17,6 +17,7 @@ import { createLog } from '#lib/log.ts';
 import { openBroker } from '#lib/queue/broker.ts';
 import { submit } from '#lib/queue/submit.ts';
 import { rights } from '#lib/queue/topology.ts';
+import { startOperation } from '#lib/trace-context.ts';
 import { defaultTrust } from '#lib/trust.ts';
 import { type Authority, makeAuthority } from '../../lab/servers/authority.ts';
 import { startCaller } from '../../lab/servers/caller.ts';
@@ -129,7 +130,13 @@ test('each function works with its own least rights, and a caller reads its even
   await using caller = await startCaller(urlOf(context, 'lander'), trigger);
   const request = parseBuildRequest({ ...exampleRequest, progress_trigger: trigger });
   const admit = () => ({ [Symbol.dispose]() {} });
-  const { buildId } = await submit(builder, { request, callback: null, caller: 'anonymous', admit });
+  const { buildId } = await submit(builder, {
+    request,
+    callback: null,
+    caller: 'anonymous',
+    trace: startOperation(null),
+    admit,
+  });
   assert.is(await builder.jobs.revive(), 0);
   await status.ledger.ready();
   await status.ledger.when(buildId, () => true, 10_000);
@@ -161,10 +168,16 @@ test('the doctor names each right that is missing, how many builds wait, and the
   const request = parseBuildRequest({ ...exampleRequest, progress_trigger: `lander.${randomUUID()}` });
   await using builder = await open(urlOf(context, 'build-image'));
   const admit = () => ({ [Symbol.dispose]() {} });
-  await submit(builder, { request, callback: null, caller: 'anonymous', admit });
+  await submit(builder, { request, callback: null, caller: 'anonymous', trace: startOperation(null), admit });
   // The copy of a job whose build is over, as it comes back from its lease.
   const over = parseBuildRequest({ ...exampleRequest, ticket_id: 'over', progress_trigger: 'lander.over' });
-  const { buildId } = await submit(builder, { request: over, callback: null, caller: 'anonymous', admit });
+  const { buildId } = await submit(builder, {
+    request: over,
+    callback: null,
+    caller: 'anonymous',
+    trace: startOperation(null),
+    admit,
+  });
   builder.withdraw(buildId);
   await eventually('the withdrawal', async () => builder.ledger.isOver(buildId));
   const detailOf = async (user: User, vhost = '') => (await lookAtBroker(urlOf(context, user, vhost))).detail;

@@ -10,6 +10,7 @@ import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
 import { submit } from '#lib/queue/submit.ts';
 import { queues } from '#lib/queue/topology.ts';
+import { startOperation } from '#lib/trace-context.ts';
 import { createWorker } from '#lib/worker/worker.ts';
 import { startCaller } from '../../lab/servers/caller.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
@@ -77,7 +78,7 @@ async function house({ rabbitmq }: Context, name: keyof typeof houses) {
 const submitTo = async (broker: Broker, progress_trigger = `p.${randomUUID()}`) => {
   const request = parseBuildRequest({ ...exampleRequest, cancel_url: undefined, progress_trigger });
   const admit = () => ({ [Symbol.dispose]() {} });
-  return await submit(broker, { request, callback: null, caller: 'anonymous', admit });
+  return await submit(broker, { request, callback: null, caller: 'anonymous', trace: startOperation(null), admit });
 };
 
 /** A worker that notes the builds that it takes, and has them fail. */

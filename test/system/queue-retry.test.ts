@@ -13,11 +13,13 @@ import { type Broker, openBroker } from '#lib/queue/broker.ts';
 import type { TakenJob } from '#lib/queue/jobs.ts';
 import { queues } from '#lib/queue/topology.ts';
 import type { AttemptOptions } from '#lib/worker/attempt.ts';
+import { createDeliveries } from '#lib/worker/deliveries.ts';
 import { createWorker } from '#lib/worker/worker.ts';
 import { buildImage } from '../../functions/build-image/build-image.ts';
 import { status } from '../../functions/status/status.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+import { startServer } from '../unit/fetch/with-server.ts';
 
 /** A build's request, steps and attempts in its status, and retries: the functions on a real RabbitMQ, without images. */
 
@@ -39,14 +41,21 @@ test.after(async ({ rabbitmq, broker }) => {
 });
 
 /** Calls a handler as the template does. */
-async function call(handler: Handler, options: Partial<FunctionEvent>): Promise<{ status: number; body: unknown }> {
+async function call(
+  handler: Handler,
+  options: Partial<FunctionEvent>,
+): Promise<{ status: number; headers: Readonly<Record<string, string>>; body: unknown }> {
   let code = 200;
+  const answered: Record<string, string> = {};
   const context: FunctionContext = {
     status: (value) => {
       code = value;
       return context;
     },
-    headers: () => context,
+    headers: (values) => {
+      Object.assign(answered, values);
+      return context;
+    },
     stopping: new AbortController().signal,
     disconnected: new AbortController().signal,
     answerNow: async () => {},
@@ -55,7 +64,7 @@ async function call(handler: Handler, options: Partial<FunctionEvent>): Promise<
   const nothing = { method: 'GET', path: '/', query: {}, headers: {}, body: undefined, rawBody };
   const answer = await handler({ ...nothing, ...options }, context);
   const body: unknown = Buffer.isBuffer(answer) ? JSON.parse(answer.toString()) : answer;
-  return { status: code, body };
+  return { status: code, headers: answered, body };
 }
 
 const trio: readonly (Partial<Caller> & { name: string })[] = [
@@ -106,9 +115,14 @@ const request = (values: Partial<BuildRequestInput> = {}) => ({
 });
 
 /** Takes jobs as a worker that builds in this way, until none waits. */
-async function work(broker: Broker, name: string, runBuild: AttemptOptions['runBuild']): Promise<void> {
+async function work(
+  broker: Broker,
+  name: string,
+  runBuild: AttemptOptions['runBuild'],
+  more: Partial<Pick<AttemptOptions, 'deliveries' | 'log'>> = {},
+): Promise<void> {
   const worker = createWorker({
-    ...{ name, broker, runBuild, getJson: async () => ({}), deliveries: { add() {} }, wake() {}, log },
+    ...{ name, broker, runBuild, getJson: async () => ({}), deliveries: { add() {} }, wake() {}, log, ...more },
     discard: async () => {},
     openLog: () => Promise.reject(new Error('the log is not of this test')),
     settings: {
@@ -404,6 +418,92 @@ test('a build that a request to cancel has ended, and one that was completed, ar
   const third = await at.retry('lander', second);
   assert.equal([third.status, Accepted.parse(third.body).retry_of], [202, second]);
   await takeAll(broker);
+});
+
+test('a build stays in the trace of its submission: job, events, callback, log lines and audit', async ({
+  broker,
+  rabbitmq,
+}) => {
+  const at = service(broker);
+  const client = await connect(rabbitmq.url);
+  const channel = await client.createChannel();
+  const trigger = `p.${randomUUID()}`;
+  await channel.assertExchange(trigger, 'fanout', { autoDelete: true });
+  const { queue } = await channel.assertQueue('', { exclusive: true });
+  await channel.bindQueue(queue, trigger, '');
+  await using receiver = await startServer((_request, response) => response.end());
+  const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+  const parent = `00-${traceId}-00f067aa0ba902b7-01`;
+  const trace = { traceparent: parent, tracestate: 'vendor=t61rcWkgMzE' };
+  const body = request({ progress_trigger: trigger, callback_url: `${receiver.url}/done` });
+  const submitted = await at.ask({ method: 'POST', body, ...at.as('lander', trace) });
+  const { build_id } = Accepted.parse(submitted.body);
+  const spanOf = (traceparent: unknown) => {
+    const match = /^00-(\w+)-(\w+)-01$/.exec(String(traceparent));
+    assert.is(match?.[1], traceId);
+    return match?.[2];
+  };
+  const call = spanOf(submitted.headers.traceparent);
+  assert.is.not(call, '00f067aa0ba902b7', 'the call is an operation of its own');
+  const { trace_id, span_id } = at.audits.at(-1) ?? {};
+  assert.equal([trace_id, span_id], [traceId, call]);
+
+  const again = await at.ask({ method: 'POST', body, ...at.as('lander') });
+  assert.is(again.headers.traceparent, submitted.headers.traceparent, 'the same build, in the trace of its submission');
+  const job = await channel.get(queues.builds);
+  assert.ok(job !== false);
+  channel.nack(job);
+  const { headers } = job.properties;
+  assert.equal([spanOf(headers?.traceparent), headers?.tracestate], [call, trace.tracestate]);
+
+  const lines: Record<string, unknown>[] = [];
+  const workerLog = createLog({ level: 'info', write: (line) => lines.push(JSON.parse(line)) });
+  await using deliveries = createDeliveries({
+    post: async (url, text, sent) => (await fetch(url, { method: 'POST', body: text, headers: sent })).status,
+    ...{ signingKey: null, timeoutMs: 10_000, log: workerLog },
+    settled: (id) => broker.recordNotified(id, 'callback'),
+  });
+  let tries = 0;
+  const build: AttemptOptions['runBuild'] = async (given, context) => {
+    tries += 1;
+    if (tries > 1) return await failing(given, context);
+    throw new ImageBuilderError('guest.failed', 'the guest is gone');
+  };
+  await work(broker, 'w-trace', build, { deliveries, log: workerLog });
+  await broker.ledger.when(build_id, ({ notified }) => notified.includes('callback'), 10_000);
+
+  const spans = new Map<number, Set<unknown>>();
+  for (let event = await channel.get(queue); event !== false; event = await channel.get(queue)) {
+    const { attempt, traceparent, tracestate } = event.properties.headers ?? {};
+    assert.is(tracestate, trace.tracestate);
+    spans.set(attempt, (spans.get(attempt) ?? new Set()).add(spanOf(traceparent)));
+  }
+  assert.equal([...spans.keys()], [0, 1, 2]);
+  const ids = [...spans.values()].flatMap((each) => [...each]);
+  assert.equal([ids.length, new Set(ids).size, ids[0]], [3, 3, call], 'one for the call, and one for each attempt');
+  const logged = lines.filter(({ message }) => ['build taken', 'build ended'].includes(String(message)));
+  assert.equal(
+    logged.map((line) => [line.trace_id, line.span_id]),
+    [ids[1], ids[2], ids[2]].map((id) => [traceId, id]),
+  );
+  const [sent] = receiver.headers;
+  assert.equal([spanOf(sent?.traceparent), sent?.tracestate], [ids[2], trace.tracestate]);
+  await client.close();
+});
+
+test('a submission without a valid trace begins one', async ({ broker }) => {
+  const at = service(broker);
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01';
+  const ids = [];
+  for (const headers of [{ traceparent, tracestate: 'a=1' }, {}] as const) {
+    const answer = await at.ask({ method: 'POST', body: request(), ...at.as('lander', headers) });
+    ids.push(/^00-(\w{32})-\w{16}-01$/.exec(answer.headers.traceparent ?? '')?.[1]);
+  }
+  assert.ok(
+    ids.every((id) => id !== undefined && !traceparent.includes(id)),
+    ids.join(),
+  );
+  for (const { trace } of await takeAll(broker)) assert.is(trace?.tracestate, undefined);
 });
 
 test.run();

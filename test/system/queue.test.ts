@@ -412,7 +412,7 @@ test('progress goes only where a caller may send it, and not after newer progres
     isOvertaken: ({ sequence }) => sequence < 5,
     log: createLog({ level: 'error' }),
   });
-  const send = (trigger: string, values: Partial<BuildEvent>) => progress.send(eventOf(newJob(trigger), values));
+  const send = (trigger: string, values: Partial<BuildEvent>) => progress.send(eventOf(newJob(trigger), values), null);
   assert.is(await send(exchange, { sequence: 4, state: 'running' }), false);
   assert.is(await send(exchange, { sequence: 4, state: 'failed' }), true);
   assert.is(await send(exchange, { sequence: 5, state: 'running' }), true);
@@ -453,7 +453,7 @@ test('an exchange that refuses every message holds up only those who named it, a
   await using progress = openProgress(connection, { isOvertaken: () => false, log: createLog({ write: () => {} }) });
   const ends: string[] = [];
   const send = async (name: string) => {
-    const sent = await progress.send(eventOf(newJob(name), { state: 'running' }));
+    const sent = await progress.send(eventOf(newJob(name), { state: 'running' }), null);
     ends.push(name);
     return sent;
   };

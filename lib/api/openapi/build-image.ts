@@ -30,7 +30,33 @@ const callParameters = [
     example: callbackHeaders['X-Call-Id'].example,
     schema: { type: 'string', maxLength: 256 },
   },
+  {
+    name: 'traceparent',
+    in: 'header',
+    description:
+      'The caller’s place in a trace (W3C Trace Context). The build belongs to that trace; without a valid one, to a new trace.',
+    example: '00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01',
+    schema: { type: 'string' },
+  },
+  {
+    name: 'tracestate',
+    in: 'header',
+    description: 'Comes back with events and callback, where it is valid and has at most 512 characters.',
+    example: callbackHeaders.tracestate.example,
+    schema: { type: 'string' },
+  },
 ];
+/** Of an answer to a submission or retry. */
+const traceOfBuild = {
+  traceparent: {
+    description: 'The operation that has submitted the build: this call, or the earlier one that it repeats.',
+    example: callbackHeaders.traceparent.example,
+    schema: { type: 'string' },
+  },
+};
+const accepted = (description: string, example: unknown) => ({
+  ...{ description, headers: traceOfBuild, content: json('Accepted', example) },
+});
 
 export function submitPath(suffix: string): Json {
   return {
@@ -41,11 +67,8 @@ export function submitPath(suffix: string): Json {
       parameters: callParameters,
       requestBody: { required: true, description: 'The build.', content: json('BuildRequest', exampleRequest) },
       responses: {
-        '202': { description: 'Accepted: a new build.', content: json('Accepted', exampleAccepted) },
-        '200': {
-          description: 'The same request is in work already, as this build.',
-          content: json('Accepted', exampleAccepted),
-        },
+        '202': accepted('Accepted: a new build.', exampleAccepted),
+        '200': accepted('The same request is in work already, as this build.', exampleAccepted),
         '400': problem(
           'The body is empty, not UTF-8 or no JSON object, or the request has faults: `faults` names all of them.',
         ),
@@ -90,11 +113,8 @@ export function retryPath(suffix: string): Json {
       summary: 'Submit the request of a build that has ended again, as a new build of the same caller. No body.',
       parameters: callParameters,
       responses: {
-        '202': { description: 'Accepted: a new build.', content: json('Accepted', exampleRetried) },
-        '200': {
-          description: 'The request is in work again already, as this build.',
-          content: json('Accepted', exampleRetried),
-        },
+        '202': accepted('Accepted: a new build.', exampleRetried),
+        '200': accepted('The request is in work again already, as this build.', exampleRetried),
         '400': problem('There is a body with anything in it, or a header has a fault.'),
         '415': problem('There is a body, and it is not said to be `application/json`.'),
         '403': problem('The token is for reading only.'),

@@ -1,11 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asyncApiDocument } from '#lib/api/asyncapi.ts';
+import { callbackHeaders } from '#lib/api/callback-headers.ts';
 import { BuildEvent, BuildState, isTerminal } from '#lib/api/event.ts';
 import { EventHeaders } from '#lib/api/event-headers.ts';
 import { exampleEvents } from '#lib/api/example-events.ts';
 import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { routingOf } from '#lib/queue/event-routing.ts';
+import { parseTraceContext } from '#lib/trace-context.ts';
 import { fieldsOf, follow, walk } from './document.ts';
 
 // As callers get it.
@@ -51,9 +53,10 @@ test('events have the fields that OpenAPI describes', () => {
 
 test('there is a message for each state, with the routing key, headers and body of a real event', () => {
   assert.equal(Object.keys(document.channels.events.messages), BuildState.options);
+  const trace = parseTraceContext({ traceparent: callbackHeaders.traceparent.example });
   for (const state of BuildState.options) {
     const { name, payload, examples } = document.components.messages[state];
-    const { key, headers } = routingOf(exampleEvents[state]);
+    const { key, headers } = routingOf(exampleEvents[state], trace);
     assert.is(name, key);
     assert.equal(examples, [{ name: state, headers, payload: exampleEvents[state] }]);
     assert.equal(EventHeaders.parse(headers), headers);

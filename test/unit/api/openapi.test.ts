@@ -16,6 +16,7 @@ import { openApiDocument } from '#lib/api/openapi/document.ts';
 import { BuildRequest } from '#lib/api/request.ts';
 import { Accepted, BuildStatus, CancelAccepted, Status } from '#lib/api/status.ts';
 import { errorTable } from '#lib/errors.ts';
+import { startOperation } from '#lib/trace-context.ts';
 import { sendCallback } from '#lib/worker/callback.ts';
 import { fieldsOf, type Schema, walk } from './document.ts';
 
@@ -113,8 +114,9 @@ test('answers and events may have further fields, so that the schemas take those
 test('the webhook names the headers that a callback has, and shows each way in which a build ends', async () => {
   const { parameters, requestBody } = document.webhooks.buildEnded.post;
   const seen: string[] = [];
+  const trace = { ...startOperation(null), state: 'maker=1' };
   for (const signingKey of [null, 'key']) {
-    await sendCallback({ url: 'http://x.example', callId: 'call' }, exampleEvents.completed, {
+    await sendCallback({ url: 'http://x.example', callId: 'call', trace }, exampleEvents.completed, {
       post: async (_url, _body, headers) => {
         seen.push(...Object.keys(headers));
         return 200;

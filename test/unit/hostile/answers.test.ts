@@ -131,7 +131,7 @@ test('an attempt at a callback ends in time whatever the receiver answers, and g
   const outcomes = await Promise.all(
     Object.entries(hostile).map(async ([what, say]) => {
       await using server = await startServer(say);
-      const { outcome } = await sendCallback({ url: server.url, callId: 'call' }, event, {
+      const { outcome } = await sendCallback({ url: server.url, callId: 'call', trace: null }, event, {
         post: async (url, body, headers, { signal }) => (await client.postJson(url, body, { headers, signal })).status,
         signingKey: null,
         durationSeconds: 1,

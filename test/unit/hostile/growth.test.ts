@@ -88,6 +88,7 @@ import { parseSuperblock } from '#lib/squashfs/superblock.ts';
 import { parseXzSize } from '#lib/squashfs/xz.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
 import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
+import { parseTraceContext } from '#lib/trace-context.ts';
 import { columnsOf, truncate } from '#lib/width.ts';
 import { boundLines, boundText, toErrorReport } from '#lib/worker/event-limits.ts';
 import { parseBody } from '../../../template/node24-ts/body.ts';
@@ -644,6 +645,14 @@ const parsers: readonly Growing[] = [
     frames: [['{"kind":"', '"}']],
   },
   { name: 'short strings', run: toShortString },
+  {
+    name: 'places in traces',
+    run: (text) => {
+      const traceparent = `01-${'a'.repeat(32)}-${'b'.repeat(16)}-01-`;
+      return [parseTraceContext({ traceparent: text }), parseTraceContext({ traceparent, tracestate: text })];
+    },
+    frames: [['a=', '']],
+  },
   { name: 'schedules', run: parseCron, frames: [['', ' * * * *']] },
   { name: 'durations', run: parseGoDuration, frames: [['1s', '']] },
   { name: 'header fields', run: (text) => endToEnd(['Connection', text, text, text]) },

@@ -29,7 +29,7 @@ test('the terminal event arrives once, with the headers of OpenFaaS and a signat
     response.end();
   });
   const url = `${receiver.url}/hook?key=abc`;
-  assert.equal(await sendCallback({ url, callId: 'call-1' }, event, options), { outcome: 'taken' });
+  assert.equal(await sendCallback({ url, callId: 'call-1', trace: null }, event, options), { outcome: 'taken' });
   assert.equal(receiver.requests, ['POST /hook?key=abc']);
   const [headers = {}] = receiver.headers;
   assert.equal(JSON.parse(body), event);
@@ -47,7 +47,11 @@ test('a receiver that is overloaded may be tried again, one that refuses may not
   });
   const outcomes: [number, string][] = [];
   for (const status of [408, 425, 429, 500, 501, 503, 302, 400, 404]) {
-    const answer = await sendCallback({ url: `${receiver.url}/${status}`, callId: 'call-1' }, event, options);
+    const answer = await sendCallback(
+      { url: `${receiver.url}/${status}`, callId: 'call-1', trace: null },
+      event,
+      options,
+    );
     outcomes.push([status, answer.outcome]);
     assert.match('reason' in answer ? answer.reason : '', `it answered ${status}`);
   }
@@ -56,13 +60,13 @@ test('a receiver that is overloaded may be tried again, one that refuses may not
 });
 
 test('a receiver that is away may be tried again', async () => {
-  const { outcome } = await sendCallback({ url: 'http://127.0.0.1:9/', callId: 'call-1' }, event, options);
+  const { outcome } = await sendCallback({ url: 'http://127.0.0.1:9/', callId: 'call-1', trace: null }, event, options);
   assert.is(outcome, 'failed');
 });
 
 test('without a key there is no signature', async () => {
   await using receiver = await startServer((_request, response) => response.end());
-  await sendCallback({ url: receiver.url, callId: 'call-1' }, event, { ...options, signingKey: null });
+  await sendCallback({ url: receiver.url, callId: 'call-1', trace: null }, event, { ...options, signingKey: null });
   assert.is(receiver.headers.length, 1);
   assert.is(receiver.headers[0]?.['x-signature'], undefined);
 });

@@ -33,7 +33,7 @@ const build = (changes: Partial<BuildView>): BuildView => ({
   ...{ state: 'running', event: buildEvent({}), sequence: 7, queuedAt: ago(60_000), startedAt: ago(50_000) },
   ...{ updatedAt: ago(1_000), finishedAt: null, attempt: 1, handBacks: 0, owner: 'worker-a', cancelling: false },
   ...{ supersededBy: null, conflicting: false, requestDigest: null, series: null, notified: ['queued'], logTail: [] },
-  ...{ request: null, retryOf: null, attempts: [], steps: [] },
+  ...{ request: null, retryOf: null, trace: null, attempts: [], steps: [] },
   ...changes,
 });
 const waiting = build({ state: 'queued', owner: null, attempt: 0, sequence: 0 });

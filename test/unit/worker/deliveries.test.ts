@@ -26,7 +26,7 @@ let builds = 0;
 function deliveryTo(url: string): Delivery {
   builds += 1;
   const event = completedEvent({ build_id: `00000000-0000-4000-8000-${String(builds).padStart(12, '0')}` });
-  return { callback: { url, callId: event.build_id }, event, durationSeconds: 1 };
+  return { callback: { url, callId: event.build_id, trace: null }, event, durationSeconds: 1 };
 }
 
 function start(options: Partial<DeliveriesOptions> = {}) {
