@@ -487,9 +487,11 @@ test('every call leaves one audit line: who did what to which build, and how it 
   await call(builder, { method: 'PUT' });
   const ticket_id = 'T-audit';
   const one = { path: '/{build_id}', build_id, ticket_id };
+  const [first, second] = audits.map(({ trace_id, span_id }) => ({ trace_id, span_id }));
+  assert.match(`${first?.trace_id} ${second?.span_id}`, /^[0-9a-f]{32} [0-9a-f]{16}$/);
   assert.equal(audits, [
-    { caller: 'lander', method: 'POST', path: '/', ticket_id, build_id, status: 202 },
-    { caller: 'lander', method: 'POST', path: '/', ticket_id, status: 409, code: 'request.conflict' },
+    { caller: 'lander', method: 'POST', path: '/', ticket_id, ...first, build_id, status: 202 },
+    { caller: 'lander', method: 'POST', path: '/', ticket_id, ...second, status: 409, code: 'request.conflict' },
     { caller: 'monitor', method: 'POST', path: '/', status: 403, code: 'request.forbidden' },
     { caller: 'anonymous', method: 'POST', path: '/', status: 401, code: 'request.unauthorized' },
     { caller: 'lander', method: 'POST', path: '/', status: 400, code: 'request.invalid' },
