@@ -26,6 +26,7 @@ export const longest: readonly string[] = [
   'test/system/store-swift.test.ts',
   'test/system/survive-store.test.ts',
   'test/system/build-limits.test.ts',
+  'test/system/live-media.test.ts',
 ];
 
 export interface Plan {
