@@ -6,6 +6,7 @@ export const guestScripts = readShellScripts(join(import.meta.dirname, 'scripts'
   'assemble',
   'attach-partition',
   'borrow',
+  'copyright',
   'detach',
   'first-boot',
   'give-back',

@@ -1,10 +1,10 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import { lineAfter, plain } from '../text.ts';
+import { maximumFindingsBytes } from './findings.ts';
 import type { GuestScript, ScriptRunner } from './guest.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
-import { maximumTouchedBytes } from './touched-files.ts';
 
 /** Files of an image that only one kind of image has, and that are put back: shell text behind the scripts here. */
 export interface SealPart {
@@ -50,9 +50,9 @@ export async function beforeChange(session: ScriptRunner, parts: readonly SealPa
   return { lines: stdout, snapshot, seal };
 }
 
-/** A list of the files that a build has touched. */
-export interface TouchedList {
-  /** Path of a new file of the worker for it. */
+/** A look at the finished image. */
+export interface FinalLook {
+  /** Path of a new file of the worker for its findings. */
   readonly path: string;
   /** The open mount points of the image. */
   readonly mounted: readonly string[];
@@ -63,24 +63,22 @@ export interface TouchedList {
  * Identity that belongs to one machine (machine-id, host keys, names of initiators, random seeds), logs, caches and backups
  * of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
  * makes what no program makes anew. Resolves with the lines that the parts print. Throws `guest.failed` where a part
- * refuses the image. With `touched`, it lists the files that the build has touched, for `readTouched`.
+ * refuses the image. With `look`, it lists the files that the build has touched and the copyright files, for `readFindings`.
  */
 export async function sealImage(
   session: ScriptRunner,
   { lines, snapshot, seal }: Pristine,
-  touched: TouchedList | null = null,
+  look: FinalLook | null = null,
 ): Promise<string> {
-  const list: Partial<GuestScript> =
-    touched === null
-      ? {}
-      : { arguments: touched.mounted, outbox: { path: touched.path, maximumBytes: maximumTouchedBytes } };
+  const looking: Partial<GuestScript> =
+    look === null ? {} : { arguments: look.mounted, outbox: { path: look.path, maximumBytes: maximumFindingsBytes } };
   try {
     const { stdout } = await session.run({
       name: 'seal',
-      text: touched === null ? seal : seal + guestScripts.touched,
+      text: look === null ? seal : seal + guestScripts.touched + guestScripts.copyright,
       timeoutMs: ownLimitMs,
       files: { snapshot, before: lines },
-      ...list,
+      ...looking,
     });
     return stdout;
   } catch (error) {

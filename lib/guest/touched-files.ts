@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-
 /** The files of an image that a build has made or changed outside dpkg's knowledge. scripts/touched.sh finds them. */
 
 /** A file that is no folder. */
@@ -26,16 +24,12 @@ export type TouchedType = (typeof types)[keyof typeof types];
 /** Most bytes that scripts/touched.sh writes: 3 MiB of lines, and 256 KiB of paths with line breaks. */
 export const maximumTouchedBytes = 4 * 2 ** 20;
 
-/** Reads the outbox of scripts/touched.sh; null where the image's tools could not make the list. */
-export async function readTouched(path: string): Promise<TouchedFiles | null> {
-  return parseTouched(await readFile(path));
-}
-
 /**
- * Parses what scripts/touched.sh has written. The image has a say in it: lines of another form are left out, and make the
- * list incomplete.
+ * Parses what scripts/touched.sh has written, up to the zero byte that scripts/copyright.sh begins with; `end` is the place
+ * behind that. `touched` is null where the image's tools could not make the list. The image has a say in it: lines of
+ * another form are left out, and make the list incomplete.
  */
-export function parseTouched(output: Uint8Array): TouchedFiles | null {
+export function parseTouched(output: Uint8Array): { readonly touched: TouchedFiles | null; readonly end: number } {
   const files: TouchedFile[] = [];
   let isComplete = true;
   let at = 0;
@@ -52,12 +46,16 @@ export function parseTouched(output: Uint8Array): TouchedFiles | null {
     if (file === null) isComplete = false;
     else files.push(file);
   };
+  const zero = output.indexOf(0);
+  const linesEnd = zero === -1 ? output.length : zero;
   for (let line = next(0x0a); line?.length !== 0; line = next(0x0a)) {
-    if (line === null) return null;
+    if (line === null || at > linesEnd) return { touched: null, end: Math.min(linesEnd + 1, output.length) };
     take(line);
   }
-  for (let entry = next(0); entry !== null; entry = next(0)) take(entry);
-  return { isComplete: isComplete && at === output.length, files };
+  let entry = next(0);
+  for (; entry !== null && entry.length > 0; entry = next(0)) take(entry);
+  const touched = { isComplete: isComplete && entry !== null, files };
+  return { touched, end: entry === null ? output.length : at };
 }
 
 /** No longer than the numbers of a file in front of its path. */

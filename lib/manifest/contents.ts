@@ -2,6 +2,7 @@ import type { Checksums } from '../api/image-result.ts';
 import type { Download } from '../apt/downloads.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import type { InstalledPackage } from '../apt/packages.ts';
+import type { Licences } from './licences.ts';
 
 /** The operating system of an image, in the words by which scanners find its vulnerabilities. */
 export interface System {
@@ -24,6 +25,7 @@ export interface ImageContents {
   readonly packages: readonly InstalledPackage[];
   /** The files that this build has fetched for some of the packages. */
   readonly downloads: readonly Download[];
+  readonly licences: Licences;
 }
 
 export function systemOf({ distribution, distributionVersion, series }: ImageFacts): System {

@@ -5,6 +5,7 @@ import { splitVersion } from '../apt/version.ts';
 import { version } from '../version.ts';
 import type { ImageContents, System } from './contents.ts';
 import { findDownload, plainUrl, repositoryNames } from './fetched.ts';
+import { allOf, type Licence } from './licences.ts';
 import { debianPurl } from './purl.ts';
 
 /**
@@ -32,7 +33,10 @@ export function cyclonedx(contents: ImageContents): string {
     ...(system.release === '' ? {} : { version: system.release }),
   });
   const downloadOf = findDownload(contents.downloads);
-  const packages = contents.packages.map((entry) => packageComponent(entry, system, downloadOf(entry)));
+  const packages = contents.packages.map((entry) => {
+    const licences = contents.licences.get(entry.name) ?? [];
+    return packageComponent(entry, { system, download: downloadOf(entry), licences });
+  });
   // Trivy takes the packages that the operating system depends on.
   described.dependencies.add(os.bomRef).add(origin.bomRef);
   for (const { bomRef } of packages) os.dependencies.add(bomRef);
@@ -51,15 +55,38 @@ export function cyclonedx(contents: ImageContents): string {
   return `${new Serialize.JsonSerializer(normaliser).serialize(bom, { sortLists: true, space: 1 })}\n`;
 }
 
-function packageComponent(entry: InstalledPackage, system: System, download: Download | undefined): Models.Component {
+interface About {
+  readonly system: System;
+  readonly download: Download | undefined;
+  readonly licences: readonly Licence[];
+}
+
+function packageComponent(entry: InstalledPackage, { system, download, licences }: About): Models.Component {
   const purl = debianPurl(entry, system);
   return new Models.Component(Enums.ComponentType.Library, entry.name, {
     bomRef: purl,
     version: entry.version,
     purl,
+    licenses: new Models.LicenseRepository(licensesOf(licences)),
     properties: new Models.PropertyRepository([...sourceProperties(entry.source), ...originProperties(download)]),
     ...(download === undefined ? {} : { hashes: hashesOf(download), externalReferences: distributionOf(download) }),
   });
+}
+
+/** A list of licences, or one expression: the format allows no mixture. */
+function licensesOf(licences: readonly Licence[]): Models.License[] {
+  if (licences.length === 0) return [];
+  const acknowledgement = Enums.LicenseAcknowledgement.Declared;
+  if (licences.some(({ form }) => form !== 'single')) {
+    const license = new Models.LicenseExpression(allOf(licences));
+    license.acknowledgement = acknowledgement;
+    return [license];
+  }
+  return licences.map(({ expression, unknown: [unknown] }) =>
+    unknown === undefined
+      ? new Models.SpdxLicense(expression, { acknowledgement })
+      : new Models.NamedLicense(unknown.name, { acknowledgement }),
+  );
 }
 
 function hashesOf({ digest }: Download): Models.HashDictionary {

@@ -3,6 +3,7 @@ import type { InstalledPackage } from '../apt/packages.ts';
 import { version } from '../version.ts';
 import type { ImageContents, System } from './contents.ts';
 import { findDownload, plainUrl, repositoryNames } from './fetched.ts';
+import { allOf, type Licence, type UnknownLicence } from './licences.ts';
 import { debianPurl } from './purl.ts';
 
 /** The members that we write of a package in SPDX 2.3's JSON. */
@@ -50,7 +51,10 @@ export function spdx(contents: ImageContents): string {
   const { image, base, system } = contents;
   const downloadOf = findDownload(contents.downloads);
   const packages = contents.packages
-    .map((entry) => debianPackage(entry, system, downloadOf(entry)))
+    .map((entry) => ({
+      ...debianPackage(entry, system, downloadOf(entry)),
+      ...declared(contents.licences.get(entry.name)),
+    }))
     .sort((a, b) => (a.SPDXID < b.SPDXID ? -1 : 1));
   const contained = packages.map(({ SPDXID }) => relationship(systemId, 'CONTAINS', SPDXID));
   const document = {
@@ -65,6 +69,7 @@ export function spdx(contents: ImageContents): string {
       creators: [`Tool: image-builder-${version}`],
     },
     packages: [describedImage(image), baseImage(base), operatingSystem(system), ...packages],
+    ...unknownLicences(contents),
     relationships: [
       relationship('SPDXRef-DOCUMENT', 'DESCRIBES', imageId),
       relationship(imageId, 'DESCENDANT_OF', baseId),
@@ -115,6 +120,26 @@ function debianPackage(entry: InstalledPackage, system: System, download: Downlo
       },
     ],
   };
+}
+
+function declared(licences: readonly Licence[] | undefined): Partial<SpdxPackage> {
+  return licences === undefined ? {} : { licenseDeclared: allOf(licences) };
+}
+
+/** The licences that SPDX has no id for (chapter 10 of its specification). */
+function unknownLicences({ packages, licences }: ImageContents) {
+  const key = ({ reference, name }: UnknownLicence) => `${reference} ${name}`;
+  const unknown = packages
+    .flatMap((entry) => licences.get(entry.name) ?? [])
+    .flatMap((licence) => licence.unknown)
+    .sort((a, b) => (key(a) < key(b) ? 1 : -1));
+  // The last of equal references counts, which is the first of their names.
+  const names = new Map(unknown.map(({ reference, name }) => [reference, name]));
+  const infos = [...names].map(([licenseId, name]) => ({
+    ...{ licenseId, name },
+    extractedText: `The copyright file in the image, /usr/share/doc/PACKAGE/copyright, calls it "${name}" and has its text.`,
+  }));
+  return infos.length === 0 ? {} : { hasExtractedLicensingInfos: infos.reverse() };
 }
 
 function originOf(download: Download): Pick<SpdxPackage, 'downloadLocation' | 'checksums' | 'comment'> {

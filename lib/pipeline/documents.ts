@@ -8,6 +8,7 @@ import type { TouchedFiles } from '../guest/touched-files.ts';
 import { describeChanges } from '../manifest/changes.ts';
 import { type ImageContents, systemOf } from '../manifest/contents.ts';
 import { cyclonedx } from '../manifest/cyclonedx.ts';
+import type { Licences } from '../manifest/licences.ts';
 import { packageManifest } from '../manifest/packages.ts';
 import { spdx } from '../manifest/spdx.ts';
 import { toVisibleJson } from '../manifest/touched.ts';
@@ -24,6 +25,8 @@ export interface DescribedBuild extends ProvenBuild {
   readonly wanted: readonly string[];
   /** The files that the build has touched; null where they are unknown. */
   readonly touched: TouchedFiles | null;
+  /** The licences of the image's packages. */
+  readonly licences: Licences;
 }
 
 /** The content of a file beside an image. */
@@ -87,10 +90,10 @@ export async function writeDocuments(
   return [...written, await writeDocument(provenance, build.name, directory)];
 }
 
-function contentsOf({ build, finishedAt, base, image, before, installed }: DescribedBuild): ImageContents {
+function contentsOf({ build, finishedAt, base, image, before, installed, licences }: DescribedBuild): ImageContents {
   return {
     ...{ buildId: build.buildId, time: finishedAt, image, packages: installed.packages },
-    downloads: installed.plan.downloads,
+    ...{ downloads: installed.plan.downloads, licences },
     base: { url: safeUrl(base.url), sha256: base.sha256 },
     system: systemOf(before),
   };

@@ -5,10 +5,12 @@ import { collectBootFiles, hasBootChanged } from '../boot/probe.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import { guardClosedMounts } from '../guest/closed-mounts.ts';
+import { readFindings } from '../guest/findings.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage, sealWarnings } from '../guest/seal.ts';
-import { readTouched, type TouchedFiles } from '../guest/touched-files.ts';
+import type { TouchedFiles } from '../guest/touched-files.ts';
 import type { ImageKind } from '../kinds/kind.ts';
+import { type Licences, readLicences } from '../manifest/licences.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
@@ -37,6 +39,8 @@ export interface SealedImage {
   readonly bootFiles: string | null;
   /** The files that the build has touched; null where the tools of the image could not list them. */
   readonly touched: TouchedFiles | null;
+  /** The licences of its packages. */
+  readonly licences: Licences;
 }
 
 export interface OpenImageOptions {
@@ -102,14 +106,15 @@ export async function openImage(
     async seal(always) {
       await users.disposeAsync();
       await closedMounts.assertUntouched();
-      const touchedPath = join(disk.workDirectory, 'touched-files');
-      const sealed = await sealImage(session, pristine, { path: touchedPath, mounted: opened.mounted });
+      const findingsPath = join(disk.workDirectory, 'findings');
+      const sealed = await sealImage(session, pristine, { path: findingsPath, mounted: opened.mounted });
       for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);
       await session.close();
       await kept.disposeAsync();
-      return { bootFiles, touched: await readTouched(touchedPath) };
+      const { touched, copyrights } = await readFindings(findingsPath);
+      return { bootFiles, touched, licences: readLicences(copyrights) };
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

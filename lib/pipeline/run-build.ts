@@ -175,12 +175,12 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       () => install(wanted, apt, change, tools, context),
     );
 
-    const { boots, touched } = await step('seal', 'cleaning up inside the image', async () => {
+    const { boots, touched, licences } = await step('seal', 'cleaning up inside the image', async () => {
       inside = null;
-      const { bootFiles, touched } = await image.seal(isTried);
-      if (bootFiles === null) return { boots: noFindings, touched };
+      const { bootFiles, ...found } = await image.seal(isTried);
+      if (bootFiles === null) return { boots: noFindings, ...found };
       const boots = await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
-      return { boots, touched };
+      return { boots, ...found };
     });
 
     const path = join(workDirectory, `image.${inspected.format}`);
@@ -200,7 +200,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
       const origin = { build, base, chosen, startedAt, finishedAt: new Date() };
-      const described = { ...origin, name, image: checked, before: image.facts, wanted, installed, touched };
+      const found = { wanted, installed, touched, licences };
+      const described = { ...origin, ...found, name, image: checked, before: image.facts };
       return [checked, ...(await writeDocuments(described, workDirectory, settings))];
     });
 

@@ -1,3 +1,4 @@
+import { SPDX } from '@cyclonedx/cyclonedx-library';
 import * as assert from 'uvu/assert';
 import { z } from 'zod';
 
@@ -23,7 +24,7 @@ const Package = z.strictObject({
   versionInfo: Text.optional(),
   downloadLocation: z.union([z.literal(['NOASSERTION', 'NONE']), z.string().regex(/^https?:\/\/[!-~]+$/)]),
   filesAnalyzed: z.literal(false),
-  licenseConcluded: Text,
+  licenseConcluded: z.literal('NOASSERTION'),
   licenseDeclared: Text,
   copyrightText: Text,
   /** 7.24. */
@@ -57,6 +58,13 @@ const Document = z.strictObject({
     creators: z.array(z.string().regex(/^(Tool|Organization|Person): ./)).min(1),
   }),
   packages: z.array(Package),
+  /** 10.1 to 10.3. */
+  hasExtractedLicensingInfos: z
+    .array(
+      z.strictObject({ licenseId: z.string().regex(/^LicenseRef-[A-Za-z0-9.-]+$/), extractedText: Text, name: Text }),
+    )
+    .min(1)
+    .optional(),
   /** 11.1. */
   relationships: z.array(
     z.strictObject({
@@ -67,7 +75,39 @@ const Document = z.strictObject({
   ),
 });
 
-/** The document of `text`. Fails where it breaks the rules, has an id twice, or names one that it does not have. */
+/**
+ * The ids of licences in an expression of annex D. Fails where it is none: a bracket is missing, an id or an exception is
+ * not on SPDX's list, or stands where an operator should.
+ */
+export function licencesIn(expression: string): string[] {
+  const words = expression.match(/[()]|[^ ()]+/g) ?? [];
+  const ids: string[] = [];
+  const take = (wanted: string) => words[0] === wanted && words.shift() !== undefined;
+  const parseOperand = () => {
+    if (take('(')) {
+      parseAll();
+      assert.ok(take(')'), expression);
+      return;
+    }
+    const id = words.shift() ?? '';
+    const isReference = /^LicenseRef-[A-Za-z0-9.-]+$/.test(id);
+    assert.ok(isReference || SPDX.isSupportedSpdxId(id.replace(/\+$/, '')), `${id} in ${expression}`);
+    ids.push(id);
+    if (take('WITH')) assert.ok(SPDX.isSupportedSpdxId(words.shift()), expression);
+  };
+  const parseAll = () => {
+    do parseOperand();
+    while (take('AND') || take('OR'));
+  };
+  parseAll();
+  assert.equal(words, [], expression);
+  return ids;
+}
+
+/**
+ * The document of `text`. Fails where it breaks the rules, has an id twice, or names one that it does not have. The same
+ * goes for its licences.
+ */
 export function readSpdx(text: string): z.infer<typeof Document> {
   const document = Document.parse(JSON.parse(text));
   const ids = [document.SPDXID, ...document.packages.map(({ SPDXID }) => SPDXID)];
@@ -76,5 +116,9 @@ export function readSpdx(text: string): z.infer<typeof Document> {
   for (const { spdxElementId, relatedSpdxElement } of document.relationships) {
     assert.ok(known.has(spdxElementId) && known.has(relatedSpdxElement), `${spdxElementId} ${relatedSpdxElement}`);
   }
+  const references = (document.hasExtractedLicensingInfos ?? []).map(({ licenseId }) => licenseId);
+  const declared = document.packages.map(({ licenseDeclared }) => licenseDeclared);
+  const named = declared.filter((text) => text !== 'NOASSERTION').flatMap(licencesIn);
+  assert.equal(references, [...new Set(named.filter((id) => id.startsWith('LicenseRef-')))].sort());
   return document;
 }

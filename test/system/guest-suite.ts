@@ -9,9 +9,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ExecError, exec } from '#lib/exec.ts';
 import { guardClosedMounts } from '#lib/guest/closed-mounts.ts';
+import { readFindings } from '#lib/guest/findings.ts';
 import type { Guest, GuestOptions, GuestSession } from '#lib/guest/guest.ts';
 import { beforeChange, sealImage, sealWarnings } from '#lib/guest/seal.ts';
-import { readTouched } from '#lib/guest/touched-files.ts';
 import { bootLoaderSeal } from '#lib/kinds/disk/boot-loader.ts';
 import { assertCode, failure, type GuestTests, type OpenedDisk, output } from './guest-disk.ts';
 import { makeTestImage, programForArm, rootUuid, type TestImage } from './guest-image.ts';
@@ -299,18 +299,33 @@ function testClosing({ tests }: GuestUnderTest, shared: SharedImage): void {
         echo new >/var/log/new.log
         mkdir -p /var/log/apt /var/lib/systemd "/var/tmp/a b"; echo x >/var/log/apt/term.log; echo x >/var/lib/systemd/random-seed
         echo x >/root/.bash_history; echo x >/var/lib/dpkg/diversions-old
+        mkdir -p /usr/share/doc && cd /usr/share/doc
+        mkdir pipe zero kernel empty large dangling libfoo-common none folder folder/copyright binary
+        ln -s libfoo-common libfoo; ln -s /dev/zero zero/copyright; ln -s /proc/kmsg kernel/copyright; ln -s none dangling/copyright
+        mkfifo pipe/copyright; : >empty/copyright; head -c 524289 /dev/zero >large/copyright
+        printf one >libfoo-common/copyright; printf 'two\\n\\n\\0\\377' >binary/copyright
         ${putGrub}`,
       files: { grub: newGrub },
     });
-    const list = { path: join(tests.directory, 'touched'), mounted: session.mounted };
-    const warnings = sealWarnings(await sealImage(session, pristine, list));
-    assert.is(await readTouched(list.path), null, 'a find without -printf lists nothing, and fails nothing');
-    await rm(list.path);
+    const look = { path: join(tests.directory, 'findings'), mounted: session.mounted };
+    const warnings = sealWarnings(await sealImage(session, pristine, look));
+    const { touched, copyrights } = await readFindings(look.path);
+    assert.is(touched, null, 'a find without -printf lists nothing, and fails nothing');
+    assert.equal(
+      [...copyrights].map(([name, file]) => [name, Buffer.from(file).toString('latin1')]),
+      [
+        ['binary', 'two\n\n\0\xff'],
+        ['libfoo-common', 'one'],
+        ['libfoo', 'one'],
+      ],
+      'no pipes, devices, files that wait for readers, empty, large or missing ones',
+    );
+    await rm(look.path);
     assert.match(warnings.join('\n'), /imagebuilder-first-boot makes .* without systemd nothing runs it/);
     assert.match(await output(session, 'cat /etc/imagebuilder-first-boot'), '{ ssh-keygen -A; } || failed=yes');
-    const look = `cat /etc/machine-id; ls /etc/ssh /var/tmp /var/log/apt /var/lib/systemd /var/lib/dpkg; ls -A /root; cat /var/log/old.log; wc -c </var/log/new.log; sed -n 's/.*\\(root=.*\\)/\\1/p' /boot/grub/grub.cfg`;
+    const text = `cat /etc/machine-id; ls /etc/ssh /var/tmp /var/log/apt /var/lib/systemd /var/lib/dpkg; ls -A /root; cat /var/log/old.log; wc -c </var/log/new.log; sed -n 's/.*\\(root=.*\\)/\\1/p' /boot/grub/grub.cfg`;
     assert.is(
-      await output(session, look),
+      await output(session, text),
       [
         ...['/etc/ssh:', 'ssh_host_rsa_key', '', '/var/lib/dpkg:', 'status-old', '', '/var/lib/systemd:', ''],
         ...['/var/log/apt:', '', '/var/tmp:', 'shipped', 'line one', '0'],

@@ -10,6 +10,8 @@ import { hashFile } from '#lib/image/digest.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { ChangesDocument } from '#lib/manifest/changes.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { readCyclonedx } from '../bills/cyclonedx.ts';
+import { readSpdx } from '../bills/spdx.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
@@ -26,6 +28,11 @@ const oddPackage: PackageRecipe = {
     '/usr/bin/odd-privileged': '#!/bin/sh\nid\n',
     '/usr/share/odd/mit Leerzeichen & ümlaut': 'text\n',
     '/usr/share/odd/empty': '',
+    '/usr/share/doc/odd-things/copyright': `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: *
+License: GPL-2+ or Odd
+`,
     '/boot/odd.map': 'on another partition\n',
   },
   conffiles: ['/etc/odd/settings.conf', '/etc/odd/kept.conf'],
@@ -126,6 +133,23 @@ test('manifest and changes are the same from both guests, and say which packages
     '/etc/machine-id',
   ];
   assert.equal(known.filter(touched), []);
+});
+
+test('the bills of both guests name the same licences, of packages of the base and of new ones', () => {
+  const declared = (guest: 'host' | 'vm') => {
+    const { packages } = readSpdx(imageOf(guest).documents.get('spdx') ?? '');
+    const debian = packages.filter(({ SPDXID }) => SPDXID.startsWith('SPDXRef-Package-'));
+    return new Map(debian.map(({ name, licenseDeclared }) => [name, licenseDeclared]));
+  };
+  const ofHost = declared('host');
+  assert.equal(declared('vm'), ofHost);
+  assert.is(ofHost.get('odd-things'), 'GPL-2.0-or-later OR LicenseRef-odd');
+  assert.match(ofHost.get('adduser') ?? '', 'GPL-2.0-or-later');
+  assert.match(ofHost.get('nginx-common') ?? '', 'BSD-2-Clause');
+  const { components } = readCyclonedx(imageOf('vm').documents.get('cyclonedx') ?? '');
+  const licensed = components.filter(({ licenses }) => licenses !== undefined).length;
+  assert.is([...ofHost.values()].filter((text) => text !== 'NOASSERTION').length, licensed);
+  assert.ok(licensed > ofHost.size / 2, `${licensed} of ${ofHost.size}`);
 });
 
 test('both guests fetch the same package files, which the provenance names with what the servers have', async () => {

@@ -2,7 +2,8 @@
 # changed since it was opened and that dpkg did not put there, for touched-files.ts. $@ are the mount points of the image.
 #   TYPE MODE SIZE PATH   TYPE is find's letter, MODE octal; in the order of the paths' bytes
 #   more                  there are others, or some could not be looked at
-# An empty line ends these; then come paths with line breaks, `TYPE MODE SIZE PATH` and a zero byte each.
+# An empty line ends these; then come paths with line breaks, `TYPE MODE SIZE PATH` and a zero byte each, 256 KiB of them
+# or none.
 # Nothing is written where the image's find is not GNU's, which alone has -printf.
 touched() {
   set +e
@@ -21,6 +22,10 @@ touched() {
     \) >"$made" 2>/dev/null
   code=$?
   [ -e "$made.lists" ] || return 0
+  if [ -s "$made.odd" ] && [ "$(stat -c %s "$made.odd")" -gt 262144 ]; then
+    code=1
+    : >"$made.odd"
+  fi
 
   # Packages name files by paths through these links.
   links=
@@ -71,6 +76,6 @@ touched() {
       if (code != 0) print "more"
       print ""
     }' >&4
-  head -c 262144 "$made.odd" >&4
+  [ ! -s "$made.odd" ] || cat "$made.odd" >&4
 }
 (touched "$@") || :

@@ -54,6 +54,7 @@ import { collectLines, ExecError, lastLines } from '#lib/exec.ts';
 import { parseLength } from '#lib/fetch/part.ts';
 import { recognise } from '#lib/file-format.ts';
 import { assemblyError } from '#lib/guest/assembly.ts';
+import { parseCopyrightFiles } from '#lib/guest/copyright-files.ts';
 import { parseMountUnit, parseTable, subvolumeOf } from '#lib/guest/fstab.ts';
 import { findHierarchies } from '#lib/guest/host/hierarchies.ts';
 import { parseLook } from '#lib/guest/look.ts';
@@ -70,6 +71,7 @@ import { parseRecord } from '#lib/iso9660/record.ts';
 import { readTree } from '#lib/iso9660/tree.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
+import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
 import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
@@ -358,7 +360,7 @@ const parsers: readonly Growing[] = [
   {
     name: 'touched files',
     run: (text) => {
-      const touched = parseTouched(Buffer.from(text));
+      const { touched } = parseTouched(Buffer.from(text));
       return touched === null ? null : toVisibleJson(documentFiles(touched));
     },
     frames: [
@@ -367,6 +369,21 @@ const parsers: readonly Growing[] = [
     ],
     units: ['f 644 1 /\u202e\n', 'f 644 1 /\n\0'],
   },
+  {
+    name: 'copyright files',
+    run: (text) => [
+      parseCopyrightFiles(Buffer.from(text)),
+      readLicences(new Map([['x', Buffer.from(text)]])),
+      parseLicences([text.slice(0, 500)])?.map((licence) => allOf([licence, licence])),
+    ],
+    frames: [
+      ['==> /usr/share/doc/', '/copyright <==\n'],
+      ['Format: copyright-format/1.0\n\nFiles: *\nLicense: ', ''],
+      ['Format: copyright-format/1.0\n\nFiles: *\nLicense: MIT\n\n', ''],
+    ],
+    units: ['==> /usr/share/doc/a/copyright <==\n', 'Files: *\nLicense: a or b\n\n', ' or ', 'a, and '],
+  },
+  { name: 'names of licences', run: (text) => parseLicences(lines(text)), units: ['GPL-2+ or MIT\n', 'a\n'] },
   { name: 'versions', run: (text) => compareVersions(`${text}1`, `${text}2`) },
   {
     name: 'messages of apt',

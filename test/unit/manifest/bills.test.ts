@@ -1,11 +1,14 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parsePackages } from '#lib/apt/packages.ts';
 import { exec } from '#lib/exec.ts';
+import { readFindings } from '#lib/guest/findings.ts';
 import type { ImageContents } from '#lib/manifest/contents.ts';
 import { cyclonedx } from '#lib/manifest/cyclonedx.ts';
+import { readLicences } from '#lib/manifest/licences.ts';
 import { spdx } from '#lib/manifest/spdx.ts';
 import { readCyclonedx } from '../../bills/cyclonedx.ts';
 import { readSpdx } from '../../bills/spdx.ts';
@@ -26,6 +29,7 @@ const contents: ImageContents = {
   base: { url: 'https://images.example/trixie.qcow2', sha256: 'c'.repeat(64) },
   system: { distribution: 'debian', release: '13' },
   packages: parsePackages(lines),
+  licences: new Map(),
   downloads: [
     {
       ...{ name: 'vim', architecture: 'amd64', version: '2:9.1.0+b1' },
@@ -44,6 +48,10 @@ const contents: ImageContents = {
     },
   ],
 };
+const copyright = (...statements: readonly string[]) =>
+  Buffer.from(
+    ['Format: https://x/copyright-format/1.0/', ...statements.map((text) => `Files: *\nLicense: ${text}`)].join('\n\n'),
+  );
 const purl = 'pkg:deb/debian/vim@2:9.1.0%2Bb1?arch=amd64&distro=debian-13&upstream=vim%402:9.1.0';
 
 test('CycloneDX describes the image by its digests, its base image, its system and its packages', () => {
@@ -131,10 +139,48 @@ test('SPDX describes the image by its digests, its base image, its system and it
   );
 });
 
+const licensed = {
+  ...contents,
+  licences: readLicences(
+    new Map([
+      ['libstdc++6', copyright('GPL-3+ with GCC exception', 'GPL-3+')],
+      ['vim', copyright('Vim', 'Expat or Odd', 'GPL-2+ with Font exception')],
+      ['old', copyright('odd', 'Public domain', 'GPL-2+')],
+    ]),
+  ),
+};
+
+test('both name the licences that copyright files declare, by SPDX’s ids or the files’ own names', () => {
+  const { components } = readCyclonedx(cyclonedx(licensed));
+  const inBom = (wanted: string) => components.find(({ name }) => name === wanted)?.licenses;
+  const acknowledgement = 'declared';
+  assert.equal(inBom('old'), [
+    { license: { name: 'odd', acknowledgement } },
+    { license: { name: 'Public domain', acknowledgement } },
+    { license: { id: 'GPL-2.0-or-later', acknowledgement } },
+  ]);
+  const expression = 'GPL-2.0-or-later WITH Font-exception-2.0 AND (MIT OR LicenseRef-odd) AND Vim';
+  assert.equal(inBom('vim'), [{ expression, acknowledgement }]);
+  assert.is(inBom('debian'), undefined);
+  const { packages, hasExtractedLicensingInfos } = readSpdx(spdx(licensed));
+  const declared = packages.map(({ name, licenseDeclared }) => `${name}: ${licenseDeclared}`);
+  const library = 'libstdc++6: GPL-3.0-or-later AND LicenseRef-gpl-3-plus-with-gcc-exception';
+  const old = 'old: GPL-2.0-or-later AND LicenseRef-odd AND LicenseRef-public-domain';
+  assert.equal(declared.slice(3), [old, library, `vim: ${expression}`, library]);
+  assert.equal(
+    hasExtractedLicensingInfos?.map(({ licenseId, name }) => [licenseId, name]),
+    [
+      ['LicenseRef-gpl-3-plus-with-gcc-exception', 'GPL-3+ with GCC exception'],
+      ['LicenseRef-odd', 'Odd'],
+      ['LicenseRef-public-domain', 'Public domain'],
+    ],
+  );
+});
+
 test('the order in which packages are read changes nothing', () => {
-  const turned = { ...contents, packages: contents.packages.toReversed() };
-  assert.is(cyclonedx(turned), cyclonedx(contents));
-  assert.is(spdx(turned), spdx(contents));
+  const turned = { ...licensed, packages: contents.packages.toReversed() };
+  assert.is(cyclonedx(turned), cyclonedx(licensed));
+  assert.is(spdx(turned), spdx(licensed));
 });
 
 test('an epoch of a damaged database is no number for Trivy, and an unknown release is left out', () => {
@@ -146,14 +192,24 @@ test('an epoch of a damaged database is no number for Trivy, and an unknown rele
   readSpdx(spdx(odd));
 });
 
-test('the packages of this machine make valid documents, each with its source', async () => {
-  const script = readFileSync(join(import.meta.dirname, '../../../lib/apt/scripts/packages.sh'), 'utf8');
-  const { stdout } = await exec('sh', ['-c', script]);
+test('the packages of this machine make valid documents, each with its source, most with licences', async () => {
+  const script = (path: string) => readFileSync(join(import.meta.dirname, '../../../lib', path), 'utf8');
+  const { stdout } = await exec('sh', ['-c', script('apt/scripts/packages.sh')]);
   const packages = parsePackages(stdout.split('\n'));
   assert.ok(packages.length > 100 && packages.every(({ source }) => source !== undefined));
-  const bom = readCyclonedx(cyclonedx({ ...contents, packages }));
-  assert.is(bom.components.filter(({ type }) => type === 'library').length, packages.length);
-  assert.is(readSpdx(spdx({ ...contents, packages })).packages.length, packages.length + 3);
+  const directory = mkdtempSync(join(tmpdir(), 'imagebuilder-bills-'));
+  const path = join(directory, 'findings');
+  await exec('sh', ['-c', `exec 4>"$0"; ${script('guest/scripts/copyright.sh')}`, path]);
+  const licences = readLicences((await readFindings(path)).copyrights);
+  rmSync(directory, { recursive: true });
+  const bom = readCyclonedx(cyclonedx({ ...contents, packages, licences }));
+  const libraries = bom.components.filter(({ type }) => type === 'library');
+  assert.is(libraries.length, packages.length);
+  const document = readSpdx(spdx({ ...contents, packages, licences }));
+  assert.is(document.packages.length, packages.length + 3);
+  const isLicensed = libraries.filter((component) => component.licenses !== undefined).length;
+  assert.ok(isLicensed > packages.length / 2, `${isLicensed} of ${packages.length}`);
+  assert.is(document.packages.filter(({ licenseDeclared }) => licenseDeclared !== 'NOASSERTION').length, isLicensed);
 });
 
 test.run();
