@@ -17,11 +17,10 @@ export const limits: SquashfsLimits = {
 
 /** By mksquashfs, which ignores the root of an archive. sqfstar 4.5.1 knows no options of compressors that have a value. */
 export async function makeSquashfs(path: string, files: Files, ...options: readonly string[]): Promise<void> {
-  await exec(
-    'mksquashfs',
-    ['-', path, '-tar', '-quiet', '-no-progress', '-processors', '1', '-mem', '64M', ...options],
-    { input: writeTar(files) },
-  );
+  // As of a folder, unless the options say otherwise.
+  const exports = options.includes('-no-exports') ? [] : ['-exports'];
+  const fixed = ['-tar', '-quiet', '-no-progress', '-processors', '1', '-mem', '64M'];
+  await exec('mksquashfs', ['-', path, ...fixed, ...exports, ...options], { input: writeTar(files) });
 }
 
 /** A SquashFS that starts at `offset` of a file, and is open until it is disposed of. */
