@@ -107,6 +107,7 @@ function placesByPackage(madison: readonly string[]): Map<string, FoundPlace[]> 
 /** Of one version of a package. Images have a handful of repositories. */
 const maximumPlaces = 100;
 
-function withoutSlash(url: string): string {
+/** The URL without its last slash. */
+export function withoutSlash(url: string): string {
   return url.endsWith('/') ? url.slice(0, -1) : url;
 }

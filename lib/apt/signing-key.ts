@@ -1,5 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, exec } from '../exec.ts';
+import { removeArmor } from '../openpgp-armor.ts';
 import type { IdRange } from '../privileges.ts';
 import { someOf } from '../text.ts';
 import { giveTo, openToolHome } from '../unprivileged.ts';
@@ -79,14 +80,6 @@ export async function readSigningKey(
     if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
     throw noKey(owner, error);
   }
-}
-
-/** The packets in ASCII armour (RFC 4880 section 6.2) as gpg writes it: headers, an empty line, base64, a checksum. */
-function removeArmor(armored: string): Buffer {
-  const lines = armored.split('\n').map((line) => line.trim());
-  const body = lines.slice(lines.indexOf('') + 1);
-  const end = body.findIndex((line) => line.startsWith('=') || line.startsWith('-'));
-  return Buffer.from(body.slice(0, end).join(''), 'base64');
 }
 
 function noKey(owner: string, cause?: unknown): ImageBuilderError {

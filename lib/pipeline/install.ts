@@ -9,6 +9,8 @@ import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
 import { comparePackages } from '../apt/packages.ts';
 import { prepareApt } from '../apt/prepare.ts';
+import { describeRepositories } from '../apt/repositories/describe.ts';
+import type { Repositories } from '../apt/repositories/repository.ts';
 import { readRoom, withRoom } from '../apt/room.ts';
 import type { InstallPlan } from '../apt/simulation.ts';
 import { addSources } from '../apt/sources.ts';
@@ -32,8 +34,14 @@ export interface Change {
   >;
 }
 
+/** Apt with lists that are up to date, and the repositories that they come from; null where nobody asks for these. */
+export interface UpdatedApt {
+  readonly apt: Apt;
+  readonly repositories: Repositories | null;
+}
+
 /** Adds the PPAs to the image and updates its package lists. Resolves with an apt that uses these lists. */
-export async function addPpas(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<Apt> {
+export async function addPpas(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<UpdatedApt> {
   const { image, sources, request } = change;
   const { session, caches, proxy } = image;
   const { unprivilegedIds } = settings;
@@ -45,7 +53,7 @@ export async function addPpas(change: Change, { settings }: BuildTools, context:
     });
     const apt = image.use(
       session.network
-        ? aptInside(session)
+        ? aptInside(session, facts)
         : await openAptOutside(session, {
             ...{ facts, binds: caches.binds, workDirectory: change.workDirectory },
             ...{ unprivilegedIds, signal: context.signal },
@@ -56,8 +64,27 @@ export async function addPpas(change: Change, { settings }: BuildTools, context:
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });
     });
-    return apt;
+    const repositories =
+      settings.provenanceKey === null ? null : await lookAtRepositories(apt, change, settings, context);
+    return { apt, repositories };
   });
+}
+
+/** Never fails a build: where the repositories cannot be described, says so. */
+async function lookAtRepositories(
+  apt: Apt,
+  { image, workDirectory }: Change,
+  { unprivilegedIds }: BuildTools['settings'],
+  { signal, log }: LimitedContext,
+): Promise<Repositories> {
+  const options = { workDirectory, unprivilegedIds, signal };
+  try {
+    return await describeRepositories(await apt.readRepositories(), image.facts.architecture, options);
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn('repositories not described', { error });
+    return { repositories: [], notKnown: 'the repositories: their files could not be read' };
+  }
 }
 
 /** The part of a build's result that is about packages. */

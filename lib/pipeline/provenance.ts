@@ -2,13 +2,14 @@ import { keepRequest, showRequest } from '../api/kept-request.ts';
 import type { BuildRequest } from '../api/request.ts';
 import type { Installation } from '../apt/apt.ts';
 import type { ImageFacts } from '../apt/facts.ts';
+import type { Repositories } from '../apt/repositories/repository.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import { systemOf } from '../manifest/contents.ts';
 import { provenanceStatement } from '../provenance/statement.ts';
 import type { Artifact } from '../store/artifact.ts';
 import { version } from '../version.ts';
-import { packageMaterials } from './materials.ts';
+import { packageMaterials, repositoryMaterials } from './materials.ts';
 import { describeBase } from './result.ts';
 
 /** A build as its provenance describes it. */
@@ -20,6 +21,8 @@ export interface ProvenBuild {
   readonly before: ImageFacts;
   /** The packages of the finished image, and how they came there. */
   readonly installed: Installation;
+  /** The repositories that apt had; null where they were not looked at. */
+  readonly repositories: Repositories | null;
   /** The beginning of the attempt that has made the image. */
   readonly startedAt: Date;
   /** The time at which the image was complete. */
@@ -28,11 +31,12 @@ export interface ProvenBuild {
 
 /** The statement of where `artifacts` come from. It holds no more of the request than a status shows. */
 export function describeProvenance(
-  { build: { buildId, request }, base, chosen, before, installed, startedAt, finishedAt }: ProvenBuild,
+  { build: { buildId, request }, base, chosen, before, installed, repositories, startedAt, finishedAt }: ProvenBuild,
   artifacts: readonly Artifact[],
   builderId: string,
 ): Readonly<Record<string, unknown>> {
   const { url, sha256, ...evidence } = describeBase(base);
+  const packages = packageMaterials({ before: before.packages, installed, system: systemOf(before) });
   return provenanceStatement({
     subjects: artifacts.map(({ name, checksums }) => ({ name, digest: checksums })),
     externalParameters: {
@@ -45,7 +49,8 @@ export function describeProvenance(
     },
     materials: [
       { name: 'base image', uri: url, digest: { sha256 }, annotations: evidence },
-      ...packageMaterials({ before: before.packages, installed, system: systemOf(before) }),
+      ...repositoryMaterials(repositories, packages),
+      ...packages.map(({ material }) => material),
     ],
     ...{ builderId, version, buildId, startedAt, finishedAt },
   });

@@ -164,8 +164,10 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     await using _ = image;
     const change = { image, size: inspected.size, workDirectory, series, sources, request };
 
-    const apt = await step('sources', sources.length === 0 ? 'updating the package lists' : 'adding the PPAs', () =>
-      addPpas(change, tools, context),
+    const { apt, repositories } = await step(
+      'sources',
+      sources.length === 0 ? 'updating the package lists' : 'adding the PPAs',
+      () => addPpas(change, tools, context),
     );
 
     const wanted = request.package_list;
@@ -200,7 +202,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
       const origin = { build, base, chosen, startedAt, finishedAt: new Date() };
-      const found = { wanted, installed, touched, licences };
+      const found = { wanted, installed, repositories, touched, licences };
       const described = { ...origin, ...found, name, image: checked, before: image.facts };
       return [checked, ...(await writeDocuments(described, workDirectory, settings))];
     });

@@ -14,7 +14,7 @@ import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { readCyclonedx } from '../bills/cyclonedx.ts';
 import { readSpdx } from '../bills/spdx.ts';
 import { makeKeys } from '../unit/provenance/keys.ts';
-import { assertPackages, buildDefinitionOf } from './provenance.ts';
+import { assertPackages, assertRepositories, buildDefinitionOf } from './provenance.ts';
 
 /** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
 
@@ -120,6 +120,11 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
     [baseSum.slice(0, 64), 'checksums_over_http'],
   );
   const files = await assertPackages(resolvedDependencies, launchpad.ppaUrl);
+  const repositories = await assertRepositories(resolvedDependencies, launchpad.ppaUrl);
+  assert.equal(
+    repositories.map(({ annotations }) => [annotations.repository.suite, annotations.packages]),
+    [[base.codename, 1]],
+  );
   assert.is(library?.hashes?.[0]?.content, files[0]?.digest?.sha256);
   assert.equal(
     [inSpdx?.downloadLocation, inSpdx?.checksums?.[0]?.checksumValue],

@@ -15,7 +15,7 @@ import { readSpdx } from '../bills/spdx.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
-import { assertPackages, buildDefinitionOf } from './provenance.ts';
+import { assertPackages, assertRepositories, buildDefinitionOf } from './provenance.ts';
 
 /** All that a package can leave in an image besides plain files. */
 const oddPackage: PackageRecipe = {
@@ -166,6 +166,17 @@ test('both guests fetch the same package files, which the provenance names with 
     assert.ok(repositories.length > 0, name);
     for (const { component } of repositories) assert.is(component, 'main', name);
   }
+});
+
+test('both guests know the same repositories by their signers, and how many packages each has provided', async () => {
+  const materialsOf = (guest: 'host' | 'vm') =>
+    buildDefinitionOf(imageOf(guest).documents.get('provenance') ?? '').resolvedDependencies;
+  const repositories = await assertRepositories(materialsOf('host'), builds.ppaUrl);
+  assert.equal(await assertRepositories(materialsOf('vm'), builds.ppaUrl), repositories);
+  assert.ok(repositories.length > 1, 'the distribution has none');
+  const [own] = repositories.filter(({ uri }) => uri.startsWith(builds.ppaUrl));
+  assert.is(own?.annotations.packages, 1);
+  assert.ok(repositories.some(({ uri, annotations }) => !uri.startsWith(builds.ppaUrl) && annotations.packages > 0));
 });
 
 const RepositoriesOf = z.object({ repositories: z.array(z.object({ suite: z.string(), component: z.string() })) });

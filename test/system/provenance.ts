@@ -32,3 +32,31 @@ export async function assertPackages(materials: readonly Material[], url: string
   }
   return packages;
 }
+
+/** A material of a repository. */
+const RepositoryMaterial = z.object({
+  name: z.string(),
+  uri: z.string(),
+  digest: z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+  annotations: z.object({
+    repository: z.object({ uri: z.string(), suite: z.string() }),
+    release: z.object({ origin: z.string(), suite: z.string(), codename: z.string(), date: z.iso.datetime() }),
+    signers: z.array(z.object({ fingerprint: z.string().regex(/^[0-9A-F]{40}$/) })).min(1),
+    packages: z.number(),
+    not_known: z.undefined().optional(),
+  }),
+});
+
+/** Materials that are repositories, all known; the one below `url` must still have this very file. */
+export async function assertRepositories(materials: readonly Material[], url: string) {
+  const repositories = materials
+    .filter(({ name }) => name.startsWith('repositor'))
+    .map((material) => RepositoryMaterial.parse(material));
+  const own = repositories.filter(({ uri }) => uri.startsWith(url));
+  assert.is(own.length, 1);
+  for (const { uri, digest } of own) {
+    const content = Buffer.from(await (await fetch(uri)).arrayBuffer());
+    assert.is(digest.sha256, createHash('sha256').update(content).digest('hex'));
+  }
+  return repositories;
+}

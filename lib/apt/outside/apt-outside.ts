@@ -9,16 +9,17 @@ import type { Apt, Installation } from '../apt.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
 import { planInstallation } from '../planned.ts';
+import { readReleaseFiles } from '../repositories/read-lists.ts';
 import type { InstallPlan } from '../simulation.ts';
 import { updateLists } from '../update.ts';
 import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';
 import { installDownloaded } from './install.ts';
 import { mirrorListPath } from './mirrors.ts';
-import { readRecords } from './records.ts';
+import { readFiles } from './records.ts';
 import { readOutsideSources } from './sources.ts';
 import { type AptState, readAptState } from './state.ts';
-import { type NamedFiles, writeWorkerFiles } from './worker-files.ts';
+import { writeWorkerFiles } from './worker-files.ts';
 import { openWorkerPlace, type WorkerPlace } from './worker-place.ts';
 import { createWorkerRunner } from './worker-runner.ts';
 
@@ -50,7 +51,7 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
   const state = await readAptState(inside, facts);
   const warnings: string[] = [];
   const sources = readOutsideSources(state.sources, (message) => warnings.push(message));
-  const files = await readNamedFiles(
+  const files = await readFiles(
     inside,
     sources.flatMap(({ signedBy, uris }) => [
       ...(signedBy?.paths ?? []),
@@ -95,6 +96,11 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
       for (const warning of warnings) updateOptions.onWarning(warning);
       await updateLists(worker, updateOptions);
     },
+    readRepositories: async () => ({
+      ...{ sources: state.sources, trusted: state.trusted, keyrings: files },
+      releases: await readReleaseFiles(lists),
+      mirrors: new Map([...names].map(([copy, path]) => [path, copy])),
+    }),
     planInstallation: (specifications, planOptions) => planInstallation(worker, specifications, planOptions),
     installPackages: (specifications, installOptions) => install(parts, specifications, installOptions),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
@@ -167,18 +173,6 @@ function assertDownloaded(plan: InstallPlan, count: number): void {
   throw new ImageBuilderError(
     'tool.failed',
     `apt planned to install ${plan.install.length} packages, but has downloaded ${count}`,
-  );
-}
-
-async function readNamedFiles(inside: ScriptRunner, named: readonly string[]): Promise<NamedFiles> {
-  const paths = [...new Set(named)];
-  if (paths.length === 0) return new Map();
-  const records = await readRecords(inside, 'files', { files: { paths: `${paths.join('\n')}\n` } });
-  return new Map(
-    records.flatMap(({ kind, name, content }): [string, Buffer][] => {
-      const path = kind === 'file' ? paths[Number(name)] : undefined;
-      return path === undefined ? [] : [[path, content]];
-    }),
   );
 }
 

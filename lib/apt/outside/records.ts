@@ -27,7 +27,7 @@ const unzip = promisify(gunzip);
  */
 export async function readRecords(
   inside: ScriptRunner,
-  name: 'state' | 'files',
+  name: 'state' | 'files' | 'repositories',
   options: OutsideScriptOptions = {},
 ): Promise<ImageRecord[]> {
   const lines: string[] = [];
@@ -45,6 +45,22 @@ export async function readRecords(
   return await parseRecords(lines);
 }
 
+/** Files of an image by their paths, as far as they are there. */
+export type NamedFiles = ReadonlyMap<string, Buffer>;
+
+/** Reads files whose absolute paths are named: keyrings, lists of mirrors. Throws as `readRecords` does. */
+export async function readFiles(inside: ScriptRunner, named: readonly string[]): Promise<NamedFiles> {
+  const paths = [...new Set(named)];
+  if (paths.length === 0) return new Map();
+  const records = await readRecords(inside, 'files', { files: { paths: `${paths.join('\n')}\n` } });
+  return new Map(
+    records.flatMap(({ kind, name, content }): [string, Buffer][] => {
+      const path = kind === 'file' ? paths[Number(name)] : undefined;
+      return path === undefined ? [] : [[path, content]];
+    }),
+  );
+}
+
 /**
  * Undoes base64, gzip and framing. Throws `image.too_large` beyond the limits, `guest.failed` where the data is cut off
  * or not in this form.
@@ -56,7 +72,7 @@ export async function parseRecords(lines: readonly string[]): Promise<ImageRecor
   let offset = 0;
   for (;;) {
     const end = data.indexOf('\n', offset);
-    const header = /^([0-9]{1,9}) ([a-z-]{1,32}) ([A-Za-z0-9._:-]{1,255})$/.exec(
+    const header = /^([0-9]{1,9}) ([a-z-]{1,32}) ([A-Za-z0-9._%:+~@,=-]{1,255})$/.exec(
       data.toString('latin1', offset, end === -1 ? offset : Math.min(end, offset + 512)),
     );
     if (header === null) throw garbled();

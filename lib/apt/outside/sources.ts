@@ -54,20 +54,30 @@ export function readOutsideSources(
   files: readonly StateFile[],
   onWarning: (message: string) => void = () => {},
 ): OutsideSource[] {
-  const sources = files.flatMap(({ name, content }) => {
-    const text = content.toString('utf8').replaceAll('\r', '');
-    const found = name.endsWith('.sources') ? parseDeb822(text, name) : parseOneLine(text, name);
-    return found.filter(isWanted).flatMap((fields) => checkSource(withoutDiscs(fields, onWarning), name));
-  });
-  if (sources.length <= maximumSources) return sources;
+  const sources = files.flatMap((file) =>
+    readSourceFields(file).flatMap((fields) => checkSource(withoutDiscs(fields, onWarning), file.name)),
+  );
+  assertFew(sources);
+  return sources;
+}
+
+/** Each becomes a file for the worker's apt; images have a handful. */
+const maximumSources = 1000;
+
+/** Throws `apt.repository` for more sources than an image can need. */
+export function assertFew(sources: readonly unknown[]): void {
+  if (sources.length <= maximumSources) return;
   throw new ImageBuilderError(
     'apt.repository',
     `the image has ${sources.length} sources of its own; at most ${maximumSources} are read from outside it`,
   );
 }
 
-/** Each becomes a file for the worker's apt; images have a handful. */
-const maximumSources = 1000;
+/** The sources of packages in a file, as it gives them: not checked. Throws `apt.repository` for wrong syntax. */
+export function readSourceFields({ name, content }: StateFile): SourceFields[] {
+  const text = content.toString('utf8').replaceAll('\r', '');
+  return (name.endsWith('.sources') ? parseDeb822(text, name) : parseOneLine(text, name)).filter(isWanted);
+}
 
 function isWanted(fields: SourceFields): boolean {
   return split(fields.get('types')).includes('deb') && !no.test(fields.get('enabled') ?? 'yes');
@@ -126,20 +136,26 @@ function checkSource(fields: SourceFields, file: string): OutsideSource[] {
   return [{ uris, suites, components, fields: kept, signedBy: signedBy === undefined ? null : readSignedBy(signedBy) }];
 
   function readSignedBy(value: string): SignedBy {
-    if (value.includes('-----BEGIN')) {
-      const armor = value.split('\n').filter((line, index) => index > 0 || line !== '');
-      if (!armor.every((line) => /^[ -~]*$/.test(line))) throw refuse('holds a key that is none');
-      return { paths: [], fingerprints: [], armor };
-    }
-    const entries = split(value.replaceAll(',', ' '));
-    const paths = entries.filter((entry) => entry.startsWith('/'));
-    const fingerprints = entries.filter((entry) => !entry.startsWith('/'));
+    const signedBy = splitSignedBy(value);
+    if (!signedBy.armor.every((line) => /^[ -~]*$/.test(line))) throw refuse('holds a key that is none');
     const valid = (path: string) => /^\/[A-Za-z0-9._+:~@/-]{1,1000}$/.test(path);
+    const { paths, fingerprints } = signedBy;
     if (!paths.every(valid) || !fingerprints.every((entry) => /^[0-9A-Fa-f]{8,40}!?$/.test(entry))) {
       throw refuse('names a key in a way that apt would not take');
     }
-    return { paths, fingerprints, armor: [] };
+    return signedBy;
   }
+}
+
+/** The parts of a value of Signed-By, not checked. */
+export function splitSignedBy(value: string): SignedBy {
+  if (value.includes('-----BEGIN')) {
+    const armor = value.split('\n').filter((line, index) => index > 0 || line !== '');
+    return { paths: [], fingerprints: [], armor };
+  }
+  const entries = split(value.replaceAll(',', ' '));
+  const isPath = (entry: string) => entry.startsWith('/');
+  return { paths: entries.filter(isPath), fingerprints: entries.filter((entry) => !isPath(entry)), armor: [] };
 }
 
 /**
@@ -171,7 +187,8 @@ export function renderOutsideSource(
   return `${lines.join('\n')}\n`;
 }
 
-function split(value: string | undefined): string[] {
+/** The words of a value. */
+export function split(value: string | undefined): string[] {
   return (value ?? '').split(/\s+/).filter((word) => word !== '');
 }
 

@@ -2,11 +2,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mirrorListPath, parseMirrorList } from './mirrors.ts';
 import { readPreferences } from './preferences.ts';
+import type { NamedFiles } from './records.ts';
 import { type OutsideSource, renderOutsideSource } from './sources.ts';
 import type { AptState, StateFile } from './state.ts';
-
-/** Files that sources name (keyrings, lists of mirrors), by their path in the image; without those that it lacks. */
-export type NamedFiles = ReadonlyMap<string, Buffer>;
 
 /** The paths of the worker's copies of lists of mirrors, with those in the image. */
 export type MirrorNames = ReadonlyMap<string, string>;
@@ -24,6 +22,7 @@ export async function writeWorkerFiles(
   given: {
     readonly state: AptState;
     readonly sources: readonly OutsideSource[];
+    /** Files that sources name: keyrings, lists of mirrors. */
     readonly files: NamedFiles;
     readonly aptVersion: string;
   },

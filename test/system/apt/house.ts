@@ -139,7 +139,7 @@ export async function openHouse(): Promise<AptHouse> {
       const facts = await readImageFacts(session);
       const apt = parts.use(
         inside
-          ? aptInside(session)
+          ? aptInside(session, facts)
           : await openAptOutside(session, { facts, binds: caches.binds, workDirectory, unprivilegedIds, signal }),
       );
       const open = parts.move();

@@ -1,11 +1,26 @@
+import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { dirname, join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { describeRepositories } from '#lib/apt/repositories/describe.ts';
+import type { Repository } from '#lib/apt/repositories/repository.ts';
 import { listen } from '../../../lab/servers/listen.ts';
 import { failure } from '../../failure.ts';
-import { type AptHouse, both, quiet } from './house.ts';
+import { unprivilegedIds } from '../unprivileged.ts';
+import { type AptHouse, both, never, quiet, type WhoseApt } from './house.ts';
+
+/** The repositories that an apt knows after an update, as the provenance describes them. */
+async function repositoriesOf(house: AptHouse, who: WhoseApt): Promise<readonly Repository[]> {
+  await using opened = await house.open(who);
+  await opened.apt.updateLists(quiet);
+  const options = { workDirectory: house.chroot.directory, unprivilegedIds, signal: never };
+  const files = await opened.apt.readRepositories();
+  const { repositories, notKnown } = await describeRepositories(files, opened.facts.architecture, options);
+  assert.is(notKnown, null);
+  return repositories;
+}
 
 /** The places that sources of an image name: lists of mirrors, folders, discs, flat and unsigned repositories. */
 export function placesAreReached(test: Test<AptHouse>): void {
@@ -95,12 +110,65 @@ export function placesAreReached(test: Test<AptHouse>): void {
       }
     });
   }
+
+  test('both apts know the same Release files and their signers, wherever a source has these and its keys', async (house) => {
+    await using places = await openPlaces(house);
+    const { source, url } = places;
+    const { fingerprint } = source.key;
+    const { series } = house;
+    await house.setSource(source);
+    const { key: stranger } = await house.resolve('tools');
+    await places.write('etc/apt/keyrings/test.gpg', source.key.binary);
+    await places.write('etc/apt/keyrings/test.asc', `${stranger.armored}\n${source.key.armored}`);
+    await places.write('etc/apt/trusted.gpg.d/test.gpg', source.key.binary);
+    await places.write('etc/apt/mirrors/test.list', `${source.url}\n`);
+    const lines = [
+      `deb [signed-by=/etc/apt/keyrings/test.asc] mirror+file:/etc/apt/mirrors/test.list ${series} main`,
+      `deb [signed-by=/etc/apt/keyrings/test.gpg] mirror+${url}/mirrors ${series} main`,
+      `deb [signed-by=${fingerprint}] ${url.replace('http://', 'http://me:secret@')}/detached/ ${series} main`,
+      `deb [trusted=yes] ${url}/flat ./`,
+    ];
+    await places.write('etc/apt/sources.list', `${lines.join('\n')}\n`);
+    await places.write(
+      'etc/apt/sources.list.d/other.sources',
+      `Types: deb\nURIs: ${url}/other\nSuites: ${series}\nComponents: main\n`,
+    );
+    const inside = await repositoriesOf(house, 'the image’s apt');
+    assert.equal(await repositoriesOf(house, 'the worker’s apt'), inside);
+    const digest = async (file: string) => {
+      const content = await (await fetch(`${source.url}/dists/${series}/${file}`)).arrayBuffer();
+      return createHash('sha256').update(Buffer.from(content)).digest('hex');
+    };
+    const whole = await digest('InRelease');
+    const dist = `dists/${series}`;
+    const signers = [{ fingerprint, subkey: null }];
+    assert.equal(
+      inside.map(({ uri, file, ...found }) => [uri, file?.url.slice(uri.length + 1), file?.sha256, found.signers]),
+      [
+        ['mirror+file:/etc/apt/mirrors/test.list', `${dist}/InRelease`, whole, signers],
+        [`mirror+${url}/mirrors`, `${dist}/InRelease`, whole, signers],
+        [`${url}/detached`, `${dist}/Release`, await digest('Release'), signers],
+        [`${url}/flat`, undefined, undefined, []],
+        [`${url}/other`, `${dist}/InRelease`, whole, signers],
+        [source.url, `${dist}/InRelease`, whole, signers],
+      ],
+    );
+    assert.equal(
+      inside.map(({ notKnown }) => notKnown.length),
+      [0, 0, 0, 1, 0, 0],
+    );
+    assert.match(inside[0]?.file?.date ?? '', /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+  });
 }
 
 /** A server with a list of mirrors and a flat, unsigned repository, and a way to put files into the system. */
 async function openPlaces(house: AptHouse) {
   const source = await house.resolve('c++');
-  const read = async (path: string) => Buffer.from(await (await fetch(`${source.url}/${path}`)).arrayBuffer());
+  const read = async (path: string) => {
+    const response = await fetch(`${source.url}/${path}`);
+    if (!response.ok) throw new Error(`there is no ${path}`);
+    return Buffer.from(await response.arrayBuffer());
+  };
   const index = (await read(`dists/${house.series}/main/binary-amd64/Packages`)).toString();
   const stanza = index.split('\n\n').find((text) => text.startsWith('Package: hello-extra\n')) ?? '';
   const archive = /^Filename: (.*)$/m.exec(stanza)?.[1] ?? '';
@@ -109,8 +177,14 @@ async function openPlaces(house: AptHouse) {
     ['/flat/Packages', Buffer.from(`${stanza.replace(/^Filename: .*$/m, 'Filename: ./hello-extra.deb').trim()}\n`)],
     ['/flat/hello-extra.deb', await read(archive)],
   ]);
-  const server = createServer((request, response) => {
-    const found = files.get(new URL(request.url ?? '/', 'http://localhost').pathname.replace('/./', '/'));
+  // `/other` is the PPA again, and so is `/detached`, without InRelease.
+  const answer = async (path: string): Promise<Buffer | undefined> => {
+    const [, place, rest = ''] = /^\/(other|detached)\/(.*)$/.exec(path) ?? [];
+    if (place === undefined) return files.get(path);
+    return place === 'detached' && rest.endsWith('/InRelease') ? undefined : await read(rest).catch(() => undefined);
+  };
+  const server = createServer(async (request, response) => {
+    const found = await answer(new URL(request.url ?? '/', 'http://localhost').pathname.replace('/./', '/'));
     response.writeHead(found === undefined ? 404 : 200).end(found);
   });
   const { url, ...listening } = await listen(server, { port: 0 });

@@ -30,6 +30,8 @@ import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parseListed, parsePackages } from '#lib/apt/packages.ts';
 import { parseChanges } from '#lib/apt/planned.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
+import { listKey, readNamedRepositories } from '#lib/apt/repositories/named.ts';
+import { parseReleaseFields } from '#lib/apt/repositories/release-fields.ts';
 import { describeRepository } from '#lib/apt/repository.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
 import { parseRoom } from '#lib/apt/room.ts';
@@ -73,6 +75,7 @@ import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
 import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
+import { removeArmor } from '#lib/openpgp-armor.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
 import { decodeJob } from '#lib/queue/job.ts';
@@ -542,6 +545,44 @@ const parsers: readonly Growing[] = [
       ["E: The repository 'cdrom:", "' does not have a Release file"],
     ],
     units: ['Ign:1 http://x x Release\n', 'Get:1 http://x x Release.gpg\n'],
+  },
+  {
+    name: 'repositories that sources name',
+    run: (text) => {
+      const content = Buffer.from(text);
+      for (const name of ['x.list', 'x.sources']) readNamedRepositories([{ name, content }], 'amd64');
+    },
+    frames: [
+      ['deb http://x ', ' main'],
+      ['deb [signed-by=', '] http://x s main'],
+      ['Types: deb\nSuites: a b c d e f g h i j k\nURIs: ', ''],
+      ['Types: deb\nURIs: http://x\nSuites: s\nSigned-By: -----BEGIN', ''],
+    ],
+    units: ['deb http://x y z\n', 'Types: deb\nURIs: http://x\nSuites: s\n\n', '$(ARCH)'],
+  },
+  {
+    name: 'names of lists',
+    run: listKey,
+    frames: [
+      ['http://', ''],
+      ['a@', ''],
+    ],
+    units: ['%2525', '/_', '@/'],
+  },
+  {
+    name: 'Release files',
+    run: parseReleaseFields,
+    frames: [
+      ['Date: ', ''],
+      ['Origin: ', '\nDate: Sat, 13 Jul 2024 09:43:12 UTC'],
+    ],
+    units: ['Origin: x\n'],
+  },
+  {
+    name: 'keys in armour',
+    run: removeArmor,
+    frames: [['-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n', '']],
+    units: ['-----BEGIN PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n='],
   },
   {
     name: 'pins',
