@@ -5,6 +5,7 @@ import { toImageBuilderError } from '#lib/errors.ts';
 import { formatBytes, table } from '#lib/text.ts';
 import { measureBuilds } from './builds.ts';
 import type { GuestKind } from './image-builder.ts';
+import { measurePage } from './page.ts';
 import { reportBuilds } from './report.ts';
 import { measureStatus, reportStatus } from './status.ts';
 import { measureUpload } from './upload.ts';
@@ -21,6 +22,7 @@ const {
   guest,
   upload = false,
   status = false,
+  page = false,
 } = new Command('npm run bench --')
   .description('Times builds, step by step, against virt-customize and qemu-img doing the same.')
   .option('--rounds <n>', 'how often each is timed', wholeNumber, 3)
@@ -28,9 +30,10 @@ const {
     new Option('--guest <guest...>', 'which guests to time (default: those that can run here)').choices(['host', 'vm']),
   )
   .option('--status', 'time answers of the function `status` at 500 calls a second, with up to 10,000 builds')
+  .option('--page', 'time the live page in Chromium with up to 1,000 builds')
   .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
-  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true }>();
+  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true; page?: true }>();
 
 // The builder of the vm guest is another user, who reads what this one makes, also where the shell's umask is 077.
 process.umask(0o022);
@@ -45,6 +48,7 @@ const onLine = (line: string) => console.error(line);
 try {
   if (upload) await timeUploads();
   else if (status) await timeStatus();
+  else if (page) await timePage();
   else {
     const guests = guest === undefined ? null : [...new Set(guest)];
     console.log(await reportBuilds(await measureBuilds({ root, guests, rounds, signal, onLine })));
@@ -58,6 +62,21 @@ try {
 async function timeStatus(): Promise<void> {
   const options = { numbersOfBuilds: [10, 200, 10_000], callsPerSecond: 500, seconds: 10, signal, onProgress: onLine };
   console.log(table(reportStatus(await measureStatus(options))).join('\n'));
+}
+
+async function timePage(): Promise<void> {
+  const options = { numbersOfBuilds: [50, 1_000], seconds: 15, signal, onProgress: onLine };
+  const measured = await measurePage(options);
+  const rows = measured.map(({ builds, nodes, heapBytes, workMs, scriptMs, layoutMs }) => [
+    String(builds),
+    String(nodes),
+    formatBytes(heapBytes),
+    workMs.toFixed(1),
+    scriptMs.toFixed(1),
+    layoutMs.toFixed(1),
+  ]);
+  const head = ['builds', 'nodes', 'memory of scripts', 'work (ms a second)', 'scripts', 'style and layout'];
+  console.log(table([head, ...rows]).join('\n'));
 }
 
 async function timeUploads(): Promise<void> {

@@ -20,6 +20,7 @@ import { startServeProcess } from '../servers/serve-process.ts';
  */
 export interface PageService extends AsyncDisposable {
   readonly url: string;
+  readonly amqpUrl: string;
   readonly gate: Gate;
   /** The token of a caller who may do everything, and of one who may only look. */
   readonly tokens: { readonly operator: string; readonly reader: string };
@@ -94,7 +95,7 @@ export async function startPageService(scriptOutput: readonly string[]): Promise
   const started = services.move();
   let tickets = 0;
   return {
-    ...{ url: serve.url, gate, tokens, baseUrl: images.url, series: base.codename, exchange },
+    ...{ url: serve.url, amqpUrl: rabbitMq.url, gate, tokens, baseUrl: images.url, series: base.codename, exchange },
     client: createClient({
       url: serve.url,
       token: { text: tokens.operator, file: 'imagebuilder-tokens' },

@@ -4,6 +4,7 @@ import type { BrowserContextOptions, Page } from 'playwright-core';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startChromium } from '../../lab/page/chromium.ts';
+import { writeManyBuilds } from '../../lab/page/many-builds.ts';
 import { startPageService } from '../../lab/page/page-service.ts';
 import { startNginx } from '../../lab/servers/nginx.ts';
 
@@ -314,6 +315,39 @@ test('behind nginx below a path of its own the page follows a build, and polls w
     await badge(page, 'completed');
     await assertWholeLog(page, await storedLog(accepted.build_id));
   }
+});
+
+test('news of one build among a thousand change its own row alone', async () => {
+  await using many = await writeManyBuilds(service, 1_000);
+  await using visited = await visit();
+  const { page } = visited;
+  const rows = page.locator('.builds li');
+  await many.progress(0.1, 'a tenth of it');
+  const news = (text: string) => row(page, many.running).getByText(text).waitFor();
+  await news('a tenth of it');
+  const more = page.getByRole('button', { name: 'Show older builds' });
+  for (let shown = 0; await more.isVisible(); shown = await rows.count()) {
+    await more.click();
+    await rows.nth(shown + 1).waitFor();
+  }
+  assert.ok((await rows.count()) >= 1_000);
+  // Times that pass are left out.
+  await page.evaluate(`(() => {
+    globalThis.touched = new Set();
+    const note = (node) => {
+      if (!(node instanceof Element) || node.closest('.time') !== null) return;
+      touched.add(node.closest('li')?.querySelector('.ticket').textContent ?? node.outerHTML.slice(0, 200));
+    };
+    new MutationObserver((records) => {
+      for (const { target, addedNodes } of records)
+        for (const node of [target, ...addedNodes]) note(node instanceof Text ? node.parentElement : node);
+    }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+  })()`);
+  await many.progress(0.5, 'half of it');
+  await news('half of it');
+  await many.progress(0.6, 'more than half of it');
+  await news('more than half of it');
+  assert.equal(await page.evaluate('[...touched]'), [many.running]);
 });
 
 test.run();

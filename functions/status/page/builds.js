@@ -52,10 +52,16 @@ export function createBuilds() {
     /** Forgets a build, such as one that the service does not know any more. @param {string} id */
     drop: (id) => known.delete(id),
     clear: () => known.clear(),
-    /** Builds that go on, as far as is known, and that the overview does not show: they have to be looked at. */
-    unsure: () =>
+    /**
+     * Builds that go on, as far as is known, and that the overview does not show: they have to be looked at. Those that
+     * were last seen before `beforeMs`, the longest ago first.
+     *
+     * @param {number} beforeMs
+     */
+    unsure: (beforeMs) =>
       [...known.values()]
-        .filter(({ build }) => !isEnded(build.state) && !unfinished.has(build.build_id))
+        .filter(({ build, atMs }) => atMs < beforeMs && !isEnded(build.state) && !unfinished.has(build.build_id))
+        .sort((a, b) => a.atMs - b.atMs)
         .map(({ build }) => build.build_id),
     /** The series that are known, in alphabetical order. */
     series: () => [...new Set([...known.values()].flatMap(({ build }) => build.series ?? []))].sort(),

@@ -61,6 +61,14 @@ export function setAttribute(node, name, value) {
 }
 
 /**
+ * @param {HTMLElement} node
+ * @param {boolean} hidden
+ */
+export function setHidden(node, hidden) {
+  if (node.hidden !== hidden) node.hidden = hidden;
+}
+
+/**
  * Brings the children of `parent` into this order, and moves only those that stand elsewhere. The focus stays where it is.
  *
  * @param {Element} parent

@@ -1,6 +1,6 @@
 import { createBuilds } from './builds.js';
 import { ApiError, call } from './calls.js';
-import { arrange, byId, element, setText } from './dom.js';
+import { arrange, byId, element, setHidden, setText } from './dom.js';
 import { filterFragment, states } from './fragment.js';
 import { createHealth } from './health.js';
 import { createRow } from './row.js';
@@ -15,8 +15,9 @@ import { createRow } from './row.js';
  */
 
 const pageSize = 100;
-/** Builds that are looked at one by one after an overview, at most. */
+/** Builds that are looked at one by one after an overview, at most, and the time in which each is looked at once. */
 const lookAtOnce = 4;
+const lookAfterMs = 30_000;
 /** Typing settles before builds are asked for. */
 const typingMs = 300;
 const titles = { running: 'Running', queued: 'Queued', finished: 'Finished' };
@@ -43,6 +44,7 @@ export function createList(addresses, onError) {
   /** Cursor of the next page; undefined: none was read yet; null: there are no more. @type {string | null | undefined} */
   let cursor;
   let reading = 0;
+  let looking = false;
   /** @type {Status['counts'] | undefined} */
   let counts;
 
@@ -118,14 +120,17 @@ export function createList(addresses, onError) {
 
   /** Looks at builds that were going on, and that the overview does not show. */
   async function lookAgain() {
-    for (const id of builds.unsure().slice(0, lookAtOnce)) {
+    if (looking) return;
+    looking = true;
+    for (const id of builds.unsure(performance.now() - lookAfterMs).slice(0, lookAtOnce)) {
       try {
         builds.takePage([await call(`${addresses.builds}/${id}`)], performance.now());
       } catch (error) {
-        if (error instanceof ApiError && error.problem.status === 404) builds.drop(id);
-        else return;
+        if (!(error instanceof ApiError && error.problem.status === 404)) break;
+        builds.drop(id);
       }
     }
+    looking = false;
     draw();
   }
 
@@ -148,9 +153,9 @@ export function createList(addresses, onError) {
     }
     for (const id of rows.keys()) if (!seen.has(id)) rows.delete(id);
     for (const { state, number } of chips) setText(number, counts === undefined ? '' : String(countOf(counts, state)));
-    empty.hidden = seen.size > 0 || counts === undefined;
+    setHidden(empty, seen.size > 0 || counts === undefined);
     setText(empty, isAny(filter) ? 'No builds yet. “New build” submits one.' : 'No build matches the filter.');
-    more.hidden = typeof cursor !== 'string';
+    setHidden(more, typeof cursor !== 'string');
     const options = builds.series();
     const list = byId('known-series', HTMLDataListElement);
     if (list.children.length !== options.length)
@@ -177,7 +182,7 @@ export function createList(addresses, onError) {
       builds.takeStatus(status, performance.now());
       health.update(status);
       draw();
-      if (builds.unsure().length > 0) void lookAgain();
+      if (builds.unsure(performance.now() - lookAfterMs).length > 0) void lookAgain();
     },
     tick() {
       const nowMs = performance.now();
@@ -210,7 +215,7 @@ function createSection(name, title) {
      * @param {number} total
      */
     show(nodes, total) {
-      node.hidden = nodes.length === 0;
+      setHidden(node, nodes.length === 0);
       setText(number, total > nodes.length ? `${nodes.length} of ${total}` : String(nodes.length));
       arrange(list, nodes);
     },

@@ -1,7 +1,7 @@
 import { findAddresses } from './addresses.js';
 import { createBuildView } from './build.js';
 import { ApiError, session } from './calls.js';
-import { byId, setAttribute, setText } from './dom.js';
+import { byId, setAttribute, setHidden, setText } from './dom.js';
 import { openFeed } from './feed.js';
 import { createForm } from './form.js';
 import { readFragment } from './fragment.js';
@@ -63,12 +63,12 @@ function onError(error) {
 /** @param {string} text Empty hides it. */
 function showBanner(text) {
   setText(banner, text);
-  banner.hidden = text === '';
+  setHidden(banner, text === '');
 }
 
 /** @param {keyof typeof views} name */
 function showView(name) {
-  for (const [key, view] of Object.entries(views)) view.hidden = key !== name;
+  for (const [key, view] of Object.entries(views)) setHidden(view, key !== name);
 }
 
 function askToken() {
@@ -95,8 +95,8 @@ function askToken() {
  * @param {string} [text]
  */
 function showConnection(state, reason, text = connectionTexts[state]) {
-  connection.dataset.state = state;
-  connection.title = reason;
+  setAttribute(connection, 'data-state', state);
+  setAttribute(connection, 'title', reason);
   setText(byId('connection-text', HTMLElement), text);
   if (state === 'offline') showBanner(`${reason} What is shown may be out of date; trying again.`);
 }
@@ -113,7 +113,7 @@ function openFeedFor(query) {
   feed = openFeed({
     ...{ addresses, query, onProblem },
     onStatus(status) {
-      forget.hidden = session.token === '';
+      setHidden(forget, session.token === '');
       const { broker } = status;
       if (!broker.reachable) showBanner('RabbitMQ is out of reach: what is shown is the last that is known.');
       else if (status.status === 'degraded') showBanner('No worker can build at the moment: builds wait.');

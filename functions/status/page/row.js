@@ -1,5 +1,5 @@
 import { isEnded } from './builds.js';
-import { element, setAttribute, setText } from './dom.js';
+import { element, setAttribute, setHidden, setText } from './dom.js';
 import { buildFragment } from './fragment.js';
 import { formatMoment, formatSeconds } from './text.js';
 
@@ -56,10 +56,10 @@ export function createRow() {
       setText(badge, stateText(build));
       setText(message, newsOf(build));
       const running = build.state === 'running';
-      bar.hidden = !running;
-      percent.hidden = !running;
+      setHidden(bar, !running);
+      setHidden(percent, !running);
       if (running) {
-        bar.value = build.progress;
+        setAttribute(bar, 'value', String(build.progress));
         setText(percent, `${Math.floor(build.progress * 100)} %`);
       }
       setText(when, build.finished_at === null ? '' : formatMoment(build.finished_at, new Date()));

@@ -33,11 +33,15 @@ test('a page of older builds changes nothing that the stream has shown since', (
 test('a build that goes on and is in no overview has to be looked at', () => {
   const builds = createBuilds();
   builds.takePage([build('a'), build('b', { state: 'queued' }), build('c', { state: 'failed' })], 0);
-  assert.equal(builds.unsure(), ['a', 'b']);
+  assert.equal(builds.unsure(1), ['a', 'b']);
   builds.takeStatus(status({ running: [build('a')] }), 1);
-  assert.equal(builds.unsure(), ['b']);
+  assert.equal(builds.unsure(9), ['b']);
+  builds.takePage([build('b', { state: 'queued' }), build('d', { state: 'queued' })], 2);
+  assert.equal(builds.unsure(2), [], 'not so soon again');
+  builds.takePage([build('b', { state: 'queued' })], 3);
+  assert.equal(builds.unsure(9), ['d', 'b'], 'the one that was last seen the longest ago first');
   builds.drop('b');
-  assert.equal(builds.unsure(), []);
+  assert.equal(builds.unsure(9), ['d']);
 });
 
 test('builds are in order: the newest runs first, the next one waits first, the last ended first', () => {
