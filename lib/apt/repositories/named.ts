@@ -1,4 +1,4 @@
-import { safeUrl } from '../../errors.ts';
+import { ImageBuilderError, safeUrl } from '../../errors.ts';
 import { withoutSlash } from '../downloads.ts';
 import { mirrorListPath } from '../outside/mirrors.ts';
 import { assertFew, readSourceFields, type SignedBy, split, splitSignedBy } from '../outside/sources.ts';
@@ -19,7 +19,7 @@ export const maximumRepositories = 100;
 
 /**
  * The repositories that sources name, each once, without discs; at most one more than `maximumRepositories`. Throws
- * `apt.repository` for wrong syntax, and for more sources than an image can need.
+ * `apt.repository` for wrong syntax, and for more sources, or longer words in them, than an image can need.
  */
 export function readNamedRepositories(sources: readonly StateFile[], architecture: string): NamedRepository[] {
   const found = new Map<string, NamedRepository>();
@@ -33,6 +33,7 @@ export function readNamedRepositories(sources: readonly StateFile[], architectur
     const uris = (fields.get('uris') ?? '').startsWith('cdrom:[') ? [] : named(fields.get('uris'));
     for (const uri of uris.filter((each) => schemeOf(each) !== 'cdrom')) {
       for (const suite of named(fields.get('suites'))) {
+        assertShort(uri, suite);
         const key = `${URL.canParse(uri) ? withoutSlash(safeUrl(uri)) : uri} ${suite}`;
         const known = found.get(key);
         // Of a source that stands twice, apt takes the keys from where they are named.
@@ -42,6 +43,17 @@ export function readNamedRepositories(sources: readonly StateFile[], architectur
     }
   }
   return [...found.values()];
+}
+
+/** apt names files after both, and names of files have 255 characters. */
+const maximumCharacters = 1_000;
+
+function assertShort(...words: readonly string[]): void {
+  if (words.every(({ length }) => length <= maximumCharacters)) return;
+  throw new ImageBuilderError(
+    'apt.repository',
+    `a source of the image has words beyond ${maximumCharacters} characters`,
+  );
 }
 
 /** The URL of a file of a repository beside its Release file. */

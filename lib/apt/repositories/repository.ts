@@ -9,7 +9,7 @@ export interface Repository {
   readonly suite: string;
   /** The file that apt has read and verified; null where there is none, or it is not known which. */
   readonly file: ReleaseFile | null;
-  /** The keys whose signatures of the file are good and by which apt trusts it. */
+  /** The keys whose signatures of the file are good and by which apt trusts it, at most 50. */
   readonly signers: readonly Signer[];
   /** The facts that nobody knows, in words. */
   readonly notKnown: readonly string[];
@@ -59,7 +59,7 @@ export interface RepositoryFiles {
   readonly mirrors: ReadonlyMap<string, string>;
 }
 
-/** Release files are smaller than 1 MiB. */
-export const maximumReleaseBytes = 16 * 2 ** 20;
+/** Those of Debian and Ubuntu have some 300 KiB. */
+export const maximumReleaseBytes = 4 * 2 ** 20;
 /** Of a folder of lists; a repository has up to two. */
 export const maximumReleaseFiles = 400;

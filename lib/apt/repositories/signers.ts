@@ -80,13 +80,16 @@ function isArmored(content: Buffer): boolean {
   return content.includes('-----BEGIN PGP PUBLIC KEY BLOCK-----');
 }
 
+/** Repositories have up to four. */
+const maximumSigners = 50;
+
 /** `fingerprints` are of keys, whose subkeys count too, or with `!` at the end of exactly one. Empty: any key. */
 function signersOf(signatures: readonly GoodSignature[], fingerprints: readonly string[]): Signer[] {
   const wanted = new Set(fingerprints.map((entry) => entry.toUpperCase()));
   const isWanted = ({ primary, signing }: GoodSignature) =>
     wanted.size === 0 || wanted.has(primary) || wanted.has(signing) || wanted.has(`${signing}!`);
   const found = new Map(signatures.filter(isWanted).map((each) => [each.signing, each]));
-  return [...found.values()].map(({ primary, signing }) => ({
+  return [...found.values()].slice(0, maximumSigners).map(({ primary, signing }) => ({
     fingerprint: primary,
     subkey: signing === primary ? null : signing,
   }));

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { describeRepositories } from '#lib/apt/repositories/describe.ts';
 import type { Repository, RepositoryFiles } from '#lib/apt/repositories/repository.ts';
 import { exec } from '#lib/exec.ts';
+import { failure } from '../../failure.ts';
 import { temporaryFolder, testIds } from '../fetch/with-server.ts';
 
 /** Repositories as the provenance describes them, by real keys, signatures and the real gpgv. */
@@ -269,6 +270,8 @@ test('more repositories than an image can need are not looked at, and the descri
   const source = `Types: deb\nURIs: ${many.join(' ')}\nSuites: ${many.map((_, index) => `s${index}`).join(' ')}\nComponents: main\n`;
   const { repositories, notKnown } = await describe({ source, name: 'x.sources' });
   assert.equal([repositories.length, notKnown], [100, 'repositories beyond the first 100']);
+  const long = await failure(describe({ source: `deb ${url} ${'s'.repeat(2000)} main` }));
+  assert.is(long.code, 'apt.repository');
 });
 
 test('more keys than an image can need are not read, and neither is a keybox, as apt reads none', async () => {
