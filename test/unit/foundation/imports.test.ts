@@ -39,6 +39,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   folders: ['config'],
   image: ['api'],
   iso9660: ['image'],
+  medium: ['image', 'iso9660'],
   squashfs: ['image'],
   metrics: ['api'],
   queue: ['api'],

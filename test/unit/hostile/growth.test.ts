@@ -75,6 +75,8 @@ import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
 import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
+import { parseInstallSources, updateSourceSizes } from '#lib/medium/install-sources.ts';
+import { checksumAlgorithm, updateChecksums, updateManifest, updateSize } from '#lib/medium/lists.ts';
 import { removeArmor } from '#lib/openpgp-armor.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
@@ -319,6 +321,26 @@ const parsers: readonly Growing[] = [
     },
     frames: [['l\t1\t/boot/x\t', '']],
     units: ['l\t1\t/boot/x\t/boot/x\n', '1 2 3 / / - ext4 /dev/image1\n', '/'],
+  },
+  {
+    name: 'catalogues of installers',
+    run: (text) => [parseInstallSources(text), updateSourceSizes(text, (_, size) => size + 1)],
+    frames: [
+      ['sources:\n- id: x\n  size: 1\n  path: ', ''],
+      ['- {id: x, size: 1, path: "', '"}'],
+    ],
+    units: ['- {id: a, size: 1}\n', '- &a [*a]\n'],
+  },
+  {
+    name: 'lists of a medium',
+    run: (text) => [
+      updateManifest(text, [{ name: 'x', version: '1' }]),
+      updateSize(text, 1),
+      updateChecksums(text, [{ path: 'x', hex: 'f', isNew: true }]),
+      checksumAlgorithm(text),
+    ],
+    frames: [['0'.repeat(32), '  ./x']],
+    units: ['x 1\n', `${'0'.repeat(32)}  ./x\n`],
   },
   {
     name: 'folders of media',

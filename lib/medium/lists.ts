@@ -1,0 +1,130 @@
+import { upTo } from '../text.ts';
+
+/**
+ * The lists on a medium that say what its layers hold. Each function changes the lines that a change concerns, and no
+ * other byte.
+ */
+
+/** A package that a layer has got, in the words of `dpkg-query -W`. */
+export interface PackageChange {
+  /** With its architecture where the list names it so: `libc6:amd64`. */
+  readonly name: string;
+  /** The version that is there now; null for a package that is gone. */
+  readonly version: string | null;
+}
+
+/**
+ * A `.manifest` or `filesystem.packages`, with lines of a package and its version. New packages come where the order of
+ * names puts them, each behind the last line with a smaller name where the list is sorted.
+ */
+export function updateManifest(text: string, changes: readonly PackageChange[]): string {
+  const wanted = new Map(changes.map((change) => [change.name, change]));
+  const lines = linesOf(text);
+  const separator = lines.find((line) => line.includes('\t')) === undefined && lines.length > 0 ? ' ' : '\t';
+  const kept = lines.flatMap((line) => {
+    const name = upTo(line, '\t', ' ');
+    const change = wanted.get(name);
+    if (change === undefined || line === '') return [line];
+    wanted.delete(name);
+    if (change.version === null) return [];
+    const rest = line.slice(name.length);
+    return [name + rest.slice(0, rest.length - rest.trimStart().length) + change.version];
+  });
+  const added = [...wanted.values()]
+    .filter(({ version }) => version !== null)
+    .map(({ name, version }) => ({ name, line: `${name}${separator}${version}` }))
+    .sort((one, other) => compare(one.name, other.name));
+  return render(merge(kept, added), text);
+}
+
+/** Puts new lines between the old ones, of which all stay in their order. */
+function merge(lines: readonly string[], added: readonly { readonly name: string; readonly line: string }[]): string[] {
+  const merged: string[] = [];
+  let next = 0;
+  for (const line of lines) {
+    const name = upTo(line, '\t', ' ');
+    for (
+      let upcoming = added[next];
+      upcoming !== undefined && compare(upcoming.name, name) < 0;
+      upcoming = added[next]
+    ) {
+      merged.push(upcoming.line);
+      next += 1;
+    }
+    merged.push(line);
+  }
+  return [...merged, ...added.slice(next).map(({ line }) => line)];
+}
+
+function compare(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/** A `.size` file, which holds one number of bytes. Null where it holds anything else. */
+export function updateSize(text: string, addedBytes: number): string | null {
+  const digits = text.trim();
+  if (!/^[0-9]{1,15}$/.test(digits)) return null;
+  return text.replace(digits, String(Math.max(0, Number(digits) + addedBytes)));
+}
+
+/** A file of the medium that has another content now. */
+export interface FileChange {
+  /** Without a leading slash. */
+  readonly path: string;
+  /** The digest by the list's algorithm; null for a file that is gone, or whose digest the list must not have. */
+  readonly hex: string | null;
+  /** True for a file that the base did not have: it gets a line. Others get none where they had none. */
+  readonly isNew: boolean;
+}
+
+/** `md5sum.txt`, `sha256sum.txt`, `SHA512SUMS` and their like, as md5sum(1) writes them. */
+export function updateChecksums(text: string, changes: readonly FileChange[]): string {
+  const wanted = new Map(changes.map((change) => [change.path, change]));
+  const lines = linesOf(text).flatMap((line) => {
+    const listed = parseListed(line);
+    const change = listed === null ? undefined : wanted.get(listed.path);
+    if (listed === null || change === undefined) return [line];
+    wanted.delete(listed.path);
+    return change.hex === null ? [] : [change.hex + line.slice(listed.hexLength)];
+  });
+  const start = lines.map(parseListed).find((listed) => listed !== null)?.start ?? '  ./';
+  for (const { path, hex, isNew } of wanted.values()) {
+    if (isNew && hex !== null) lines.push(`${hex}${start}${path}`);
+  }
+  return render(lines, text);
+}
+
+/** The algorithm of a list of checksums, by the digest in its first line, as `createHash` names it; null for no list. */
+export function checksumAlgorithm(text: string): ChecksumAlgorithm | null {
+  const first = linesOf(text)
+    .map(parseListed)
+    .find((listed) => listed !== null);
+  return algorithms[first?.hexLength ?? 0] ?? null;
+}
+
+export type ChecksumAlgorithm = 'md5' | 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512';
+
+const algorithms: Readonly<Record<number, ChecksumAlgorithm>> = {
+  ...{ 32: 'md5', 40: 'sha1', 56: 'sha224', 64: 'sha256', 96: 'sha384', 128: 'sha512' },
+};
+
+/** `digest  ./path` or `digest *path`; `start` is all between the digest and the path of the medium. */
+function parseListed(line: string): { hexLength: number; start: string; path: string } | null {
+  const hex = upTo(line, ' ');
+  if (!(hex.length in algorithms) || !/^[0-9a-fA-F]+$/.test(hex)) return null;
+  const rest = line.slice(hex.length);
+  const [start = ''] = /^ [ *](?:\.\/|\/)?/.exec(rest) ?? [];
+  return start === '' ? null : { hexLength: hex.length, start, path: rest.slice(start.length) };
+}
+
+/** Lines without the end of the last one. */
+function linesOf(text: string): string[] {
+  if (text === '') return [];
+  return (text.endsWith('\n') ? text.slice(0, -1) : text).split('\n');
+}
+
+/** The text of the lines; its last line ends as that of the old text did. */
+function render(lines: readonly string[], oldText: string): string {
+  if (lines.length === 0) return '';
+  return lines.join('\n') + (oldText === '' || oldText.endsWith('\n') ? '\n' : '');
+}

@@ -1,0 +1,212 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ImageBuilderError } from '#lib/errors.ts';
+import type { Medium, MediumFiles } from '#lib/medium/medium.ts';
+import { chooseLayers, recogniseMedium } from '#lib/medium/recognise.ts';
+
+/** The layouts of real media, as their publishers list them. */
+
+interface Layout {
+  readonly folder: 'casper' | 'live';
+  readonly layers: readonly string[];
+  readonly texts?: Readonly<Record<string, string>>;
+}
+
+function filesOf({ folder, layers, texts = {} }: Layout): MediumFiles {
+  const paths = layers.flatMap((layer) =>
+    ['squashfs', 'squashfs.gpg', 'manifest', 'size'].map((end) => `${layer}.${end}`),
+  );
+  return {
+    paths: [
+      ...paths.map((path) => `${folder}/${path}`),
+      `${folder}/vmlinuz`,
+      `${folder}/initrd`,
+      'pool/main/a.deb',
+      ...Object.keys(texts),
+    ],
+    readText: (path) => texts[path] ?? assert.unreachable(`${path} is not there`) ?? '',
+  };
+}
+
+/** Names of layers without their folder and suffix. */
+const short = (layers: readonly string[]) => layers.map((layer) => layer.replace(/^.*\//, '').replace('.squashfs', ''));
+const viewsOf = ({ views }: Medium) =>
+  views.map(({ layers, live }) => `${short(layers).join(' < ')}${live ? ' (live)' : ''}`);
+
+const source = (id: string, path: string, more = '') =>
+  `- id: ${id}\n  path: ${path}.squashfs\n  size: 100\n  type: fsimage-layered\n${more}`;
+const desktopSources = `kernel:\n  default: linux-generic\nsources:\n${source(
+  'ubuntu-desktop-minimal',
+  'minimal',
+  "  default: true\n  preinstalled_langs: [de, '']\n  variations:\n    minimal: {path: minimal.squashfs, size: 100}\n    core-boot: {path: minimal.enhanced-secureboot.squashfs, size: 90, snapd_system_label: x}\n",
+)}${source('ubuntu-desktop', 'minimal.standard')}version: 2\n`;
+const server = 'ubuntu-server-minimal';
+
+const layouts: Readonly<Record<string, readonly [Layout, views: readonly string[], sources: readonly string[]]>> = {
+  'Ubuntu 18.04 desktop, Linux Mint': [
+    { folder: 'casper', layers: ['filesystem'] },
+    ['filesystem (live)'],
+    ['*filesystem filesystem'],
+  ],
+  'Ubuntu 18.04 and 20.04 server': [
+    { folder: 'casper', layers: ['filesystem', 'installer'] },
+    ['filesystem', 'filesystem < installer (live)'],
+    ['*filesystem filesystem'],
+  ],
+  'Ubuntu 22.04 and 24.04 server': [
+    {
+      folder: 'casper',
+      layers: [
+        server,
+        `${server}.ubuntu-server`,
+        `${server}.ubuntu-server.installer`,
+        `${server}.ubuntu-server.installer.generic`,
+        `${server}.ubuntu-server.installer.generic-hwe`,
+      ],
+      texts: {
+        'casper/install-sources.yaml':
+          source('ubuntu-server', `${server}.ubuntu-server`, '  default: true\n') + source(server, server),
+      },
+    },
+    [
+      server,
+      `${server} < ${server}.ubuntu-server`,
+      `${server} < ${server}.ubuntu-server < ${server}.ubuntu-server.installer (live)`,
+      ...['generic-hwe', 'generic'].map(
+        (flavour) =>
+          `${server} < ${server}.ubuntu-server < ${server}.ubuntu-server.installer < ${server}.ubuntu-server.installer.${flavour} (live)`,
+      ),
+    ],
+    [`*ubuntu-server ${server}.ubuntu-server`, `${server} ${server}`],
+  ],
+  'Ubuntu 24.04 and 26.04 desktop': [
+    {
+      folder: 'casper',
+      layers: [
+        'minimal',
+        'minimal.de',
+        'minimal.enhanced-secureboot',
+        'minimal.no-languages',
+        'minimal.standard',
+        'minimal.standard.de',
+        'minimal.standard.live',
+      ],
+      texts: { 'casper/install-sources.yaml': desktopSources },
+    },
+    [
+      'minimal < minimal.de',
+      'minimal < minimal.enhanced-secureboot',
+      'minimal < minimal.no-languages',
+      'minimal',
+      'minimal < minimal.standard < minimal.standard.de',
+      'minimal < minimal.standard < minimal.standard.live (live)',
+      'minimal < minimal.standard',
+    ],
+    ['*ubuntu-desktop-minimal minimal', 'ubuntu-desktop minimal.standard'],
+  ],
+  'layers of a flavour without a catalogue': [
+    { folder: 'casper', layers: ['base', 'base.desktop', 'base.desktop.live'] },
+    ['base < base.desktop < base.desktop.live (live)', 'base < base.desktop', 'base'],
+    ['*filesystem base.desktop'],
+  ],
+  'Debian live': [{ folder: 'live', layers: ['filesystem'] }, ['filesystem (live)'], ['*filesystem filesystem']],
+  'live-boot with an addition': [
+    { folder: 'live', layers: ['filesystem', 'filesystem.z-ppa'] },
+    ['filesystem < filesystem.z-ppa (live)'],
+    ['*filesystem filesystem'],
+  ],
+  'live-boot with lists of modules': [
+    {
+      folder: 'live',
+      layers: ['core', 'desktop', 'extra'],
+      texts: {
+        'live/filesystem.module': 'extra.squashfs\ncore.squashfs\n',
+        'live/big.module': 'core.squashfs\ndesktop.squashfs',
+      },
+    },
+    ['core < desktop (live)', 'extra < core (live)'],
+    ['*filesystem core'],
+  ],
+};
+
+for (const [what, [layout, views, sources]] of Object.entries(layouts)) {
+  test(`layers of ${what}`, () => {
+    const medium = recogniseMedium(filesOf(layout));
+    assert.equal(viewsOf(medium).toSorted(), views.toSorted());
+    const named = medium.sources.map(
+      (one) => `${one === medium.defaultSource ? '*' : ''}${one.id} ${short([one.layer])[0]}`,
+    );
+    assert.equal(named, sources);
+  });
+}
+
+test('a change of a source goes into its layer, and is repeated in all layers above it, each after those it stands on', () => {
+  const [layout] = layouts['Ubuntu 24.04 and 26.04 desktop'] ?? assert.unreachable() ?? [];
+  const medium = recogniseMedium(filesOf(layout as Layout));
+  const { layer, below, above } = chooseLayers(medium, 'ubuntu-desktop');
+  assert.equal([short([layer]), short(below)], [['minimal.standard'], ['minimal']]);
+  assert.equal(above.map((one) => [...short(one.below), ...short([one.layer])].join(' < ')).toSorted(), [
+    'minimal < minimal.standard < minimal.standard.de',
+    'minimal < minimal.standard < minimal.standard.live',
+  ]);
+  const lowest = chooseLayers(medium, null);
+  assert.is(lowest.source.id, 'ubuntu-desktop-minimal');
+  assert.is(lowest.above.length, 6);
+  const order = lowest.above.map((one) => one.layer);
+  for (const one of lowest.above) {
+    for (const lower of one.below.slice(1)) assert.ok(order.indexOf(lower) < order.indexOf(one.layer));
+  }
+});
+
+const codeOf = (run: () => unknown): string => {
+  try {
+    run();
+    return 'nothing';
+  } catch (error) {
+    assert.instance(error, ImageBuilderError);
+    return `${(error as ImageBuilderError).code}: ${(error as ImageBuilderError).message}`;
+  }
+};
+
+test('an unknown source is refused with the ids that there are', () => {
+  const [layout] = layouts['Ubuntu 22.04 and 24.04 server'] ?? [];
+  const medium = recogniseMedium(filesOf(layout as Layout));
+  const refusal = codeOf(() => chooseLayers(medium, 'desktop'));
+  assert.is(
+    refusal,
+    'request.invalid: the medium has no source "desktop"; it has "ubuntu-server", "ubuntu-server-minimal"',
+  );
+});
+
+const refused: Readonly<Record<string, readonly [paths: readonly string[], RegExp]>> = {
+  'Debian netinst': [['dists/bookworm/Release', 'pool/main/x.deb', 'install.amd/initrd.gz'], /installs from packages/],
+  'a mini.iso': [['linux', 'initrd.gz', 'isolinux.bin'], /installs over the network/],
+  Fedora: [['LiveOS/squashfs.img', 'images/pxeboot/vmlinuz'], /Fedora/],
+  'Arch Linux': [['arch/x86_64/airootfs.sfs'], /Arch Linux/],
+  'a rescue medium': [['boot/grub/grub.cfg'], /no layers .*; live media of Ubuntu/],
+  'layers of two families': [['casper/filesystem.squashfs', 'live/filesystem.squashfs'], /nothing says which/],
+};
+
+for (const [what, [paths, expected]] of Object.entries(refused)) {
+  test(`refused with the reason: ${what}`, () => {
+    const refusal = codeOf(() => recogniseMedium({ paths, readText: () => '' }));
+    assert.match(refusal, /^image\.unsupported: the medium cannot be changed: /);
+    assert.match(refusal, expected);
+  });
+}
+
+test('catalogues and lists that name what is not there are refused', () => {
+  const only = (name: string, text: string, folder: 'casper' | 'live' = 'casper') =>
+    codeOf(() => recogniseMedium(filesOf({ folder, layers: ['minimal'], texts: { [`${folder}/${name}`]: text } })));
+  const catalogue = 'install-sources.yaml';
+  assert.match(only(catalogue, source('x', '../../etc/passwd')), /^image\.corrupt: .*no layer in \/casper/);
+  assert.match(only(catalogue, '- id: [}'), /^image\.corrupt: install-sources\.yaml/);
+  assert.match(only(catalogue, '- path: 7'), /^image\.corrupt: install-sources\.yaml/);
+  assert.match(only(catalogue, 'a: *nothing\n'), /^image\.corrupt: install-sources\.yaml/);
+  assert.match(only(catalogue, ' '.repeat(100_000)), /^image\.too_large/);
+  assert.match(only('filesystem.module', 'absent.squashfs\n', 'live'), /^image\.corrupt: .*no layer in \/live/);
+  assert.match(only('filesystem.module', 'minimal.squashfs\nminimal.squashfs\n', 'live'), /^image\.corrupt: .*no list/);
+  assert.match(only('filesystem.module', '\n', 'live'), /^image\.corrupt: .*no list/);
+});
+
+test.run();
