@@ -57,7 +57,7 @@ export function anyBaseImage<const Kinds extends readonly [KindSchema, ...KindSc
 
 /** Every kind that can be built; `lib/kinds/index.ts` has the code of each. */
 export const BaseImage = field(
-  anyBaseImage([baseImage('cloud', {})]),
+  anyBaseImage([baseImage('cloud', {}), baseImage('cd', {})]),
   'The image to begin with; its members depend on `image_type`.',
   {
     image_type: 'cloud',

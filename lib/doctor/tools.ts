@@ -66,8 +66,11 @@ export function toolFindings(states: readonly ToolState[], guests: ReadonlySet<'
     { what: 'tools', ok: true, detail: said.length === 0 ? 'none of those that builds call' : said.join(', ') },
     ...missing.map(({ name, package: packageName, users }): Finding => {
       const always = users.includes('build');
-      const matters = always || users.some((user) => user !== 'build' && guests.has(user));
-      const who = always ? 'every build needs it' : `the ${users.join(' and ')} guest needs it`;
+      const ofGuests = users.filter((user) => user === 'host' || user === 'vm');
+      const matters = always || ofGuests.some((user) => guests.has(user));
+      const ofGuest =
+        ofGuests.length === 0 ? 'builds of CD images need it' : `the ${ofGuests.join(' and ')} guest needs it`;
+      const who = always ? 'every build needs it' : ofGuest;
       const detail = `is not installed (package ${packageName}); ${who}`;
       return { what: `tool ${name}`, ok: !always, detail, ...(matters ? { packages: [packageName] } : {}) };
     }),

@@ -7,7 +7,7 @@ import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { assertTrials } from '../guest/vm/trial.ts';
 import { imageKinds } from '../kinds/index.ts';
-import type { ImageKind } from '../kinds/kind.ts';
+import type { ImageKind, InspectedImage } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Artifacts } from '../store/artifact.ts';
@@ -129,8 +129,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     return value;
   };
 
-  const isTried = request.boot_check || settings.bootCheck;
-  if (isTried) await assertTrials();
+  const wantsTrial = request.boot_check || settings.bootCheck;
+  if (wantsTrial) await assertTrials();
   const diskBytes = wantedDiskBytes(request, maximumVirtualBytes);
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
@@ -149,6 +149,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       }),
     );
 
+    const isTried = wantsTrial && canBeTried(inspected, request);
     await using reading = readBaseContent(base, inspected, settings, signal);
     content = reading;
 
@@ -225,6 +226,14 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       artifacts: beside,
     };
   });
+}
+
+/** Whether a machine can boot the image by itself. Throws `image.unsupported` where only the request asks for that. */
+function canBeTried({ boot }: InspectedImage, { boot_check: isAsked }: BuildRequest): boolean {
+  if (boot === null && isAsked) {
+    throw new ImageBuilderError('image.unsupported', 'boot_check is for images of disks: leave it out');
+  }
+  return boot !== null;
 }
 
 /** Makes the next build download a damaged base image again. */

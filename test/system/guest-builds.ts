@@ -40,9 +40,16 @@ export interface BuiltImage {
   readonly events: readonly BuildEvent[];
 }
 
+/** A base image that is there already. */
+export interface GivenBase {
+  readonly imageType: 'cloud' | 'cd';
+  readonly path: string;
+  readonly codename: string;
+}
+
 /** `packages` are those of the PPA `ppa:project/odd`; `change` alters the base image, and returns the path of its own. */
 export async function openGuestBuilds(
-  variant: BaseImageVariant,
+  variant: BaseImageVariant | GivenBase,
   packages: readonly PackageRecipe[],
   change: (path: string, directory: string) => Promise<string> = async (path) => path,
 ): Promise<GuestBuilds> {
@@ -53,7 +60,8 @@ export async function openGuestBuilds(
   stack.defer(() => rm(directory, { recursive: true, force: true }));
   const log = createLog({ level: 'error' });
   const signal = new AbortController().signal;
-  const base = await makeBaseImage({ cacheDirectory: baseImageCache, variant });
+  const base = typeof variant === 'string' ? await makeBaseImage({ cacheDirectory: baseImageCache, variant }) : variant;
+  const imageType = 'imageType' in base ? base.imageType : 'cloud';
   const series = base.codename;
   const images = stack.use(await startImageServer(await change(base.path, directory)));
   const launchpad = stack.use(
@@ -78,7 +86,7 @@ export async function openGuestBuilds(
     async build(guest, wanted) {
       const request = parseBuildRequest({
         ticket_id: 'alike',
-        base_image: { image_type: 'cloud', url_list: [images.url], series },
+        base_image: { image_type: imageType, url_list: [images.url], series },
         ppa_list: ['ppa:project/odd'],
         package_list: wanted,
         progress_trigger: 'alike',
@@ -112,7 +120,7 @@ export async function openGuestBuilds(
       const events: BuildEvent[] = [];
       await using reporter = startReporter({
         identity: { build_id: buildId, ticket_id: 'alike', progress_trigger: 'alike', attempt: 1, worker: 'alike' },
-        steps: imageKinds.cloud.steps,
+        steps: imageKinds[imageType].steps,
         firstSequence: 0,
         publish: async (event) => {
           events.push(event);

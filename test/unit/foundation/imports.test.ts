@@ -50,7 +50,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   limits: ['guest'],
   manifest: ['api', 'apt', 'config', 'guest', 'fetch'],
   provenance: ['api'],
-  kinds: ['api', 'boot', 'fetch', 'guest', 'image', 'limits', 'store'],
+  kinds: ['api', 'boot', 'fetch', 'guest', 'image', 'iso9660', 'limits', 'medium', 'squashfs', 'store'],
   pipeline: [
     'api',
     'apt',

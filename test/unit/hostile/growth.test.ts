@@ -71,6 +71,7 @@ import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
 import { parseRecord } from '#lib/iso9660/record.ts';
 import { readTree } from '#lib/iso9660/tree.ts';
+import { parsePackageStatus } from '#lib/kinds/cd/package-status.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
@@ -491,6 +492,15 @@ const parsers: readonly Growing[] = [
       ['      release ', ',n=x'],
     ],
     units: ['x:\n', '     1 500\n', '      500 http://x x/main amd64 Packages\n', '      release n=x,c=y\n', 'xy\n'],
+  },
+  {
+    name: 'statuses of dpkg',
+    run: parsePackageStatus,
+    frames: [
+      ['Package: x\nVersion: 1\nStatus: install ok installed\n', '\n'],
+      ['Package: x\nStatus: ', ' installed\n\n'],
+    ],
+    units: ['Package: x\nVersion: 1\nStatus: install ok installed\n\n', 'Version: ', ': '],
   },
   {
     name: 'status lines of apt',

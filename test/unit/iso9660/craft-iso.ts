@@ -24,13 +24,15 @@ export interface CraftedRecord {
   readonly systemUse?: Buffer;
 }
 
-export const layerContent = Buffer.from(Array.from({ length: 3 * blockBytes }, (_, index) => (index * 7) & 0xff));
+export const layerContent: Buffer = Buffer.from(
+  Array.from({ length: 3 * blockBytes }, (_, index) => (index * 7) & 0xff),
+);
 
 /**
  * A medium with Rock Ridge, Joliet and one boot image: `sub/`, `sub/layer`, `link` to `sub/layer`, `small`. `folderName`
- * is the name of `sub` in Rock Ridge.
+ * is the name of `sub` in Rock Ridge, `layer` what its file is named there and holds.
  */
-export function craftIso(folderName = 'sub'): CraftedIso {
+export function craftIso(folderName = 'sub', layer = { name: 'layer', content: layerContent }): CraftedIso {
   const bytes = Buffer.alloc(blocks.end * blockBytes);
   const place = (block: number, content: Buffer) => content.copy(bytes, block * blockBytes);
   const records = new Map<string, number>();
@@ -77,8 +79,8 @@ export function craftIso(folderName = 'sub'): CraftedIso {
     { name: Buffer.from([0]), block: blocks.folder, sizeBytes: blockBytes, flags: 2 },
     { name: Buffer.from([1]), block: blocks.root, sizeBytes: blockBytes, flags: 2 },
     {
-      ...{ path: 'sub/layer', name: text('LAYER.;1'), block: blocks.layer, sizeBytes: layerContent.length },
-      systemUse: named('layer', 0o100444),
+      ...{ path: 'sub/layer', name: text('LAYER.;1'), block: blocks.layer, sizeBytes: layer.content.length },
+      systemUse: named(layer.name, 0o100444),
     },
   ]);
   folder(blocks.jolietRoot, [
@@ -90,10 +92,10 @@ export function craftIso(folderName = 'sub'): CraftedIso {
   folder(blocks.jolietFolder, [
     { name: Buffer.from([0]), block: blocks.jolietFolder, sizeBytes: blockBytes, flags: 2 },
     { name: Buffer.from([1]), block: blocks.jolietRoot, sizeBytes: blockBytes, flags: 2 },
-    { name: wide('layer;1'), block: blocks.layer, sizeBytes: layerContent.length },
+    { name: wide('layer;1'), block: blocks.layer, sizeBytes: layer.content.length },
   ]);
   place(blocks.small, text('hello'));
-  place(blocks.layer, layerContent);
+  place(blocks.layer, layer.content);
   place(blocks.primary, descriptor(1, blocks.root, text('CRAFTED'.padEnd(32))));
   const joliet = descriptor(2, blocks.jolietRoot, wide('Crafted'.padEnd(16)));
   joliet.write('%/E', 88, 'latin1');

@@ -16,10 +16,12 @@ import { imageKinds } from '#lib/kinds/index.ts';
 import type { ImageKind } from '#lib/kinds/kind.ts';
 import { overallProgress } from '#lib/pipeline/progress.ts';
 import { failure } from '../../failure.ts';
+import { fixture } from '../../squashfs/fixtures.ts';
 import { craftQcow2 } from '../image/craft-qcow2.ts';
 import { craftGpt, linuxData } from '../image/craft-table.ts';
 import { foreignFiles } from '../image/foreign-files.ts';
 import { withFile } from '../image/temporary.ts';
+import { craftIso } from '../iso9660/craft-iso.ts';
 
 /** Every kind of image keeps these promises. A new kind adds its samples. */
 
@@ -34,6 +36,10 @@ const samples: Readonly<Record<ImageType, Samples>> = {
   cloud: {
     files: [craftQcow2().bytes, craftGpt([{ type: linuxData, first: 2048n, last: 3071n }])],
     baseImage: exampleRequest.base_image,
+  },
+  cd: {
+    files: [craftIso('live', { name: 'filesystem.squashfs', content: fixture('gzip') }).bytes],
+    baseImage: { ...exampleRequest.base_image, image_type: 'cd' },
   },
 };
 

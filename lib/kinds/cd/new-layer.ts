@@ -1,0 +1,78 @@
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImageBuilderError } from '../../errors.ts';
+import type { Region as Place } from '../../guest/guest.ts';
+import { openSquashfs, type Squashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+import { spliceSquashfs } from '../../squashfs/splice/splice.ts';
+import { packChanges } from './pack-changes.ts';
+import { type InstalledPackages, parsePackageStatus } from './package-status.ts';
+
+/** A layer with the changes in it. */
+export interface NewLayer {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Bytes that its files have grown by; fewer than 0 where they have shrunk. */
+  readonly grownBytes: number;
+  readonly packages: { readonly before: InstalledPackages; readonly after: InstalledPackages };
+}
+
+export interface NewLayerOptions {
+  /** The medium, and the place of the layer in it. */
+  readonly mediumPath: string;
+  readonly layer: Place;
+  readonly changesPath: string;
+  /** An existing folder that only this build uses. */
+  readonly directory: string;
+  readonly limits: SquashfsLimits;
+  /** Largest result of packing the changes. */
+  readonly maximumBytes: number;
+}
+
+/** A status of dpkg with some thousand packages has 4 MB. */
+const maximumStatusBytes = 64 * 2 ** 20;
+const statusPath = 'var/lib/dpkg/status';
+
+/**
+ * Lays the changes over a layer, by a splice: what is compressed already is copied. Throws `image.output` where the result
+ * is not a sound SquashFS, and as `packChanges` and `spliceSquashfs` do.
+ */
+export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer> {
+  const { mediumPath, layer, changesPath, directory, limits, maximumBytes } = options;
+  const { unprivilegedIds, signal } = limits;
+  const deltaPath = join(directory, 'changes.squashfs');
+  const path = join(directory, 'layer.squashfs');
+  await using medium = await open(mediumPath, 'r');
+  const base = await openSquashfs({ handle: medium, offset: layer.offsetBytes, length: layer.sizeBytes }, limits);
+  await packChanges({ changesPath, deltaPath, base, maximumBytes, unprivilegedIds, signal });
+  await rm(changesPath);
+  try {
+    await using file = await open(deltaPath, 'r');
+    const delta = await openWhole(file, limits);
+    await spliceSquashfs(base, delta, path, { bottom: true, signal });
+  } finally {
+    await rm(deltaPath, { force: true });
+  }
+  await using file = await open(path, 'r');
+  const result = await openWhole(file, limits).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw new ImageBuilderError('image.output', `the new layer is damaged: ${messageOf(error)}`, { cause: error });
+  });
+  const packages = { before: await readPackages(base), after: await readPackages(result) };
+  const { size: sizeBytes } = await stat(path);
+  return { path, sizeBytes, grownBytes: result.contentBytes - base.contentBytes, packages };
+}
+
+async function openWhole(handle: FileHandle, limits: SquashfsLimits): Promise<Squashfs> {
+  const { size: length } = await handle.stat();
+  return await openSquashfs({ handle, offset: 0, length }, limits);
+}
+
+async function readPackages(squashfs: Squashfs): Promise<InstalledPackages> {
+  const status = squashfs.find(statusPath);
+  if (status?.type !== 'file') return new Map();
+  return parsePackageStatus((await squashfs.read(status, maximumStatusBytes)).toString('utf8'));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

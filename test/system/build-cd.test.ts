@@ -1,0 +1,126 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
+import { hashFile } from '#lib/image/digest.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { makeLiveMedia } from '../../lab/images/live-media.ts';
+import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
+
+/** A live medium with one layer, built by both guests. */
+
+const sample: PackageRecipe = {
+  name: 'cd-sample',
+  fields: {},
+  files: { '/usr/bin/cd-sample': '#!/bin/sh\necho sample\n', '/etc/cd-sample.conf': 'colour = none\n' },
+  conffiles: ['/etc/cd-sample.conf'],
+  links: { '/usr/share/cd-sample/link': '../../bin/cd-sample' },
+  scripts: {
+    postinst: `
+chown 123:456 /etc/cd-sample.conf
+chmod 4755 /usr/bin/cd-sample
+ln -f /usr/bin/cd-sample /usr/bin/cd-sample-again
+install -d -m 2770 /var/lib/cd-sample
+rm -rf /opt/samples/given-up
+`,
+  },
+};
+
+const cleanup = new AsyncDisposableStack();
+let builds: GuestBuilds;
+const trees = new Map<string, string>();
+const layerPath = 'live/filesystem.squashfs';
+
+/** The files of a medium. */
+async function extract(path: string, name: string): Promise<string> {
+  const tree = join(builds.directory, name);
+  await mkdir(tree);
+  await exec('xorriso', ['-osirrox', 'on', '-indev', path, '-extract', '/', tree]);
+  await exec('chmod', ['-R', 'u+w', tree]);
+  return tree;
+}
+
+/** What xorriso says of a medium's volume and of its ways to boot, without places. */
+async function equipment(path: string): Promise<string> {
+  const { stdout } = await exec('xorriso', [
+    '-indev',
+    path,
+    '-pvd_info',
+    '-report_el_torito',
+    'plain',
+    '-report_system_area',
+    'plain',
+  ]);
+  const lines = stdout
+    .split('\n')
+    .filter((line) => /^(Volume Id|System area summary|El Torito img (path|opts))/.test(line));
+  const boots = [...stdout.matchAll(/^El Torito boot img : +(\d+) +(\w+) +(\w+)/gm)].map((match) => match.slice(1));
+  return JSON.stringify([lines, boots]);
+}
+
+test('a live medium gets a package of a PPA by both guests', async () => {
+  const media = await makeLiveMedia(baseImageCache, () => {});
+  const base = { imageType: 'cd', path: media.single, codename: media.codename } as const;
+  builds = cleanup.use(await openGuestBuilds(base, [sample]));
+  trees.set('base', await extract(media.single, 'base'));
+  for (const guest of ['host', 'vm'] as const) {
+    const { path, image } = await builds.build(guest, ['cd-sample']);
+    assert.is(image.format, 'iso');
+    assert.equal((await hashFile(path)).checksums, image.checksums);
+    assert.ok(image.packages?.some(({ name }) => name === 'cd-sample'));
+    assert.is(await equipment(path), await equipment(media.single));
+    trees.set(guest, await extract(path, guest));
+  }
+});
+
+const treeOf = (name: string) => trees.get(name) ?? '';
+
+for (const guest of ['host', 'vm'] as const) {
+  test(`${guest}: its lists are right, and no file is another that the change does not concern`, async () => {
+    const tree = treeOf(guest);
+    await exec('md5sum', ['--check', '--strict', '--quiet', 'md5sum.txt'], { cwd: tree });
+    const { stdout } = await exec('diff', ['-rq', treeOf('base'), tree], { okExitCodes: [0, 1] });
+    const differing = [...stdout.matchAll(/^Files (\S+) and /gm)].map(([, path = '']) =>
+      path.slice(treeOf('base').length + 1),
+    );
+    const boot = ['boot/grub/i386-pc/eltorito.img', 'boot.catalog'];
+    assert.equal(
+      differing.filter((path) => !boot.includes(path)).sort(),
+      [layerPath, 'live/filesystem.packages', 'live/filesystem.size', 'md5sum.txt'].sort(),
+    );
+    const [before, after] = await Promise.all(
+      [treeOf('base'), tree].map(async (each) =>
+        (await readFile(join(each, 'live/filesystem.packages'), 'utf8')).split('\n'),
+      ),
+    );
+    const added = after?.filter((line) => !before?.includes(line)) ?? [];
+    assert.is(added.length, 1);
+    assert.match(added[0] ?? '', /^cd-sample\t/);
+    assert.is(after?.length, (before?.length ?? 0) + 1);
+  });
+}
+
+test('both layers hold the package alike, and what it has taken away is gone', async () => {
+  const list = async (guest: string) => {
+    const { stdout } = await exec('unsquashfs', ['-lln', join(treeOf(guest), layerPath)]);
+    // Times differ, and the sizes of dpkg's own files and of logs do.
+    return stdout.split('\n').map((line) => line.replace(/ +\d+ \d{4}-\d\d-\d\d \d\d:\d\d /, ' '));
+  };
+  const [host, vm] = [await list('host'), await list('vm')];
+  assert.equal(host, vm);
+  const has = (pattern: RegExp) =>
+    assert.ok(
+      host.some((line) => pattern.test(line)),
+      String(pattern),
+    );
+  has(/^-rwsr-xr-x 0\/0 squashfs-root\/usr\/bin\/cd-sample$/);
+  has(/^-rw-r--r-- 123\/456 squashfs-root\/etc\/cd-sample\.conf$/);
+  has(/^drwxrws--- 0\/0 squashfs-root\/var\/lib\/cd-sample$/);
+  assert.not(host.some((line) => line.includes('given-up') || line.startsWith('c--------- 0/0')));
+});
+
+test.after(() => cleanup.disposeAsync());
+
+test.run();
