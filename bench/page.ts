@@ -29,7 +29,7 @@ export async function measurePage(options: PageOptions): Promise<PageMeasurement
   for (const count of options.numbersOfBuilds) {
     options.signal.throwIfAborted();
     options.onProgress(`${count} builds`);
-    await using service = await startPageService([]);
+    await using service = await startPageService();
     await using many = await writeManyBuilds(service, count);
     await using browser = await startChromium();
     const page = await browser.newPage();

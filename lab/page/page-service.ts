@@ -14,10 +14,7 @@ import { freePorts } from '../servers/ports.ts';
 import { startRabbitMq } from '../servers/rabbitmq.ts';
 import { startServeProcess } from '../servers/serve-process.ts';
 
-/**
- * `imagebuilder serve` with tokens and a small base image, for whoever looks at its page. `ppa:project/ppaname` has
- * `libfoo`, and `slow`, which prints `scriptOutput` and waits at the gate while it is installed.
- */
+/** `imagebuilder serve` with tokens, a small base image and a PPA, for those who look at its page. */
 export interface PageService extends AsyncDisposable {
   readonly url: string;
   readonly amqpUrl: string;
@@ -40,8 +37,17 @@ export interface PageService extends AsyncDisposable {
 const exchange = 'lander.progress';
 const root = join(import.meta.dirname, '..', '..');
 
-/** `scriptOutput`: lines that the package `slow` prints. */
-export async function startPageService(scriptOutput: readonly string[]): Promise<PageService> {
+export interface PageServiceOptions {
+  /** Package that waits at the gate while it is installed, beside `libfoo` in the PPA. Default `slow`. */
+  readonly held?: string;
+  /** Lines that it prints before. */
+  readonly scriptOutput?: readonly string[];
+}
+
+export async function startPageService({
+  held = 'slow',
+  scriptOutput = [],
+}: PageServiceOptions = {}): Promise<PageService> {
   await using services = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-page-'));
   services.defer(() => rm(directory, { recursive: true, force: true }));
@@ -56,7 +62,7 @@ export async function startPageService(scriptOutput: readonly string[]): Promise
       ppas: [
         {
           ...{ owner: 'project', name: 'ppaname', series: [base.codename], key: 'ed25519' },
-          packages: [{ name: 'libfoo' }, { name: 'slow', scripts: { postinst: `${print}\n${gate.script}` } }],
+          packages: [{ name: 'libfoo' }, { name: held, scripts: { postinst: `${print}\n${gate.script}` } }],
         },
       ],
     }),
@@ -87,6 +93,7 @@ export async function startPageService(scriptOutput: readonly string[]): Promise
         IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
         IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
         IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
+        IMAGEBUILDER_WORKER_NAME: 'builder-1',
         WORKER_PARALLEL_BUILDS: '2',
       },
     });

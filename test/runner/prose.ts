@@ -9,7 +9,7 @@ export interface Passage {
 
 /** The passages of a file, without the names that stand in backticks. */
 export function proseOf(path: string, text: string): Passage[] {
-  if (path.endsWith('.md')) return [{ line: 1, text: withoutCode(text) }];
+  if (path.endsWith('.md')) return [{ line: 1, text: withoutCode(text).replace(/<source [^>]*>/g, '') }];
   if (!/\.m?ts$|\.mjs$/.test(path)) return hashComments(text);
   return [...tokensOf(text)].flatMap(({ kind, text: token, start }) => {
     const read = isComment(kind) ? withoutCode(token) : isString(kind) ? stringProse(token) : '';

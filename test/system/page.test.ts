@@ -11,7 +11,7 @@ import { startNginx } from '../../lab/servers/nginx.ts';
 /** The live page in a real browser, against a running service. */
 
 const markup = '<img src="x" onerror="document.title=1">';
-const service = await startPageService([markup, 'a needle in the log']);
+const service = await startPageService({ scriptOutput: [markup, 'a needle in the log'] });
 const browser = await startChromium();
 test.after(async () => {
   await browser.close();
