@@ -8,9 +8,11 @@ import { openDisk } from '#lib/image/open-disk.ts';
 import { readPartitions } from '#lib/image/partition-table.ts';
 import { planGrowth } from '#lib/image/resize/plan-growth.ts';
 import { failure } from '../../failure.ts';
+import { testWith } from '../with-programs.ts';
 import { craftGpt, memoryDisk } from './craft-table.ts';
 import { temporaryFolder } from './temporary.ts';
 
+const testDisk = testWith('mke2fs', 'sfdisk');
 const MiB = 2 ** 20;
 const linux = '0FC63DAF-8483-4772-8E79-3D69D8477DE4';
 
@@ -46,7 +48,7 @@ async function plan(path: string, inspection: ImageInspection, sizeBytes: number
 }
 
 for (const [what, { table, sectorBytes = 512 }] of Object.entries(layouts)) {
-  test(`${what} grows with the disk: sfdisk finds no fault, and both tables say the same`, async () => {
+  testDisk(`${what} grows with the disk: sfdisk finds no fault, and both tables say the same`, async () => {
     await using folder = await temporaryFolder();
     const path = folder.file('disk');
     const inspection = await makeDisk(path, table);
@@ -76,7 +78,7 @@ for (const [what, { table, sectorBytes = 512 }] of Object.entries(layouts)) {
   });
 }
 
-test('a disk that cannot grow is refused with the reason', async () => {
+testDisk('a disk that cannot grow is refused with the reason', async () => {
   await using folder = await temporaryFolder();
   const make = (name: string, table: string) => makeDisk(folder.file(name), table);
   const last = await make('last', `label: gpt\n1 : start=2048, type=${linux}\n`);

@@ -7,6 +7,7 @@ import { exec } from '#lib/exec.ts';
 import { unwrapImage } from '#lib/image/unwrap/unwrap.ts';
 import { failure } from '../../failure.ts';
 import { temporaryFolder, testIds } from '../fetch/with-server.ts';
+import { testWith } from '../with-programs.ts';
 
 /** Disk images as vendors publish them: compressed, in archives, in formats of other virtual machines. */
 
@@ -65,7 +66,12 @@ with zipfile.ZipFile("far.zip", "w") as archive:
     archive.write("disk.raw", compress_type=zipfile.ZIP_DEFLATED)
 `;
 
-test('every compression and archive gives the disk back, with its holes', async () => {
+testWith(
+  'bzip2',
+  'xz',
+  'zip',
+  'zstd',
+)('every compression and archive gives the disk back, with its holes', async () => {
   await using shop = await workshop();
   const forms: readonly [string, string, string[]][] = [
     ['a.gz', 'gzip -k -c disk.raw > a.gz', ['a gzip file']],
@@ -100,7 +106,7 @@ test('every compression and archive gives the disk back, with its holes', async 
   assert.is(await shop.unwrap('disk.raw'), shop.path('disk.raw'), 'an image that is not wrapped stays');
 });
 
-test('images of other virtual machines are converted', async () => {
+testWith('qemu-img')('images of other virtual machines are converted', async () => {
   await using shop = await workshop();
   const forms: readonly [string, string][] = [
     ['a.vmdk', 'qemu-img convert -O vmdk disk.raw a.vmdk'],
@@ -121,7 +127,7 @@ test('images of other virtual machines are converted', async () => {
   assert.equal(await readdir(shop.path('work')), ['unwrapped-2']);
 });
 
-test('an image that names other files is refused, and they are not read', async () => {
+testWith('qemu-img')('an image that names other files is refused, and they are not read', async () => {
   await using shop = await workshop();
   const secret = shop.path('secret');
   await writeFile(secret, Buffer.alloc(MiB, 'secret'));
@@ -150,7 +156,13 @@ test('an image that names other files is refused, and they are not read', async 
   assert.is(await shop.unwrap('text.vmdk'), shop.path('text.vmdk'), 'a description alone is no image');
 });
 
-test('results are bounded by the limit and by the size of the file', async () => {
+testWith(
+  'bzip2',
+  'qemu-img',
+  'xz',
+  'zip',
+  'zstd',
+)('results are bounded by the limit and by the size of the file', async () => {
   await using shop = await workshop();
   await shop.shell('gzip -k disk.raw; xz -k disk.raw; bzip2 -k disk.raw; zstd -q disk.raw; zip -q disk.zip disk.raw');
   await shop.shell('tar -cf disk.tar disk.raw; qemu-img convert -O vmdk disk.raw disk.vmdk');
@@ -163,7 +175,12 @@ test('results are bounded by the limit and by the size of the file', async () =>
   assert.is((await failure(shop.unwrap('zeros.zst', 2 ** 40))).code, 'image.too_large');
 });
 
-test('damaged and cut files are named as that', async () => {
+testWith(
+  'bzip2',
+  'xz',
+  'zip',
+  'zstd',
+)('damaged and cut files are named as that', async () => {
   await using shop = await workshop();
   await shop.shell('gzip -k disk.raw; xz -k disk.raw; bzip2 -k disk.raw; zstd -q disk.raw; zip -q disk.zip disk.raw');
   await shop.shell('tar -cf disk.tar disk.raw');
@@ -183,7 +200,7 @@ test('damaged and cut files are named as that', async () => {
   }
 });
 
-test('archives with no image, several, or without an end are refused', async () => {
+testWith('zip')('archives with no image, several, or without an end are refused', async () => {
   await using shop = await workshop();
   await shop.shell('cp disk.raw other.raw; zip -q two.zip disk.raw other.raw; tar -cf two.tar disk.raw other.raw');
   await shop.shell('echo text > readme.txt; zip -q none.zip readme.txt; tar -cf none.tar readme.txt');

@@ -7,6 +7,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { allSettings, loadConfig } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
+import { findGuestHindrances } from '#lib/doctor/guest-hindrances.ts';
 import { errorTable } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { assemble, linkProductionDependencies, readStackFile } from '../../../lab/servers/assemble.ts';
@@ -196,8 +197,11 @@ test('a function that faas-cli new makes from the template type-checks and runs,
   assert.equal(Object.keys(lock.packages), [''], 'npm ci works before there is a dependency');
 });
 
+// Without the programs and the kernel of a guest, which `npm run test:unit` does not install, a worker ends at once.
+const hindrances = await findGuestHindrances(loadConfig({}).guest);
 for (const name of names) {
-  test(`${name} runs from the assembled tree as it does in the repository`, async () => {
+  const testStart = name === 'build-worker' && hindrances.length > 0 ? test.skip : test;
+  testStart(`${name} runs from the assembled tree as it does in the repository`, async () => {
     const context = await assemble(name, directory);
     await linkProductionDependencies(context);
     assert.ok((await readdir(join(context, 'function'))).includes('lib'));
