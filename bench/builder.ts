@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { loadConfig } from '#lib/config/load.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
@@ -10,13 +10,15 @@ import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import type { FromBuilder, ToBuilder } from './image-builder.ts';
 import { benchRequest } from './job.ts';
-import { Stopwatch } from './measure.ts';
+import { openLogging, silent } from './logging.ts';
+import { processorSeconds, Stopwatch } from './measure.ts';
 
 /** The process that builds as the worker does, once per message. Its settings are in the environment, as everywhere. */
 
 process.on('disconnect', () => process.exit());
 
-const { egress, folders, guest, http, image, limits, packages, provenance, tools, verification } = loadConfig();
+const config = loadConfig();
+const { egress, folders, guest, http, image, limits, packages, provenance, tools, verification } = config;
 const log = createLog({ level: 'warn' });
 try {
   const build = await compose();
@@ -30,9 +32,13 @@ try {
 /** Chooses the guest, reports it to the bench, and returns the function that makes one build. */
 async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
   for (const folder of [folders.workDirectory, folders.cacheDirectory]) await mkdir(folder, { recursive: true });
+  const store = createFileStore(folders.storeDirectory);
+  const isLogged = process.env.IMAGEBUILDER_AMQP_URL !== undefined;
+  const logging = isLogged ? await openLogging({ config, store, log }) : null;
   const buildTools = await openBuildTools({
     settings: { egress, folders, guest, http, image, limits, packages, provenance, tools, verification },
-    storeFor: () => createFileStore(folders.storeDirectory),
+    storeFor: () => store,
+    ...(logging === null ? {} : { observer: logging.observer }),
     userAgent: 'imagebuilder-bench',
     log,
   });
@@ -40,12 +46,18 @@ async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> 
   tell({ type: 'ready', accelerator });
   return async ({ imageUrl, series }) => {
     const build = { buildId: randomUUID(), caller: null, request: benchRequest(imageUrl, series) };
+    const usedBefore = processorSeconds();
     const watch = new Stopwatch();
-    const context = { signal: new AbortController().signal, log, reporter: stepTimer(watch) };
-    const { image } = await runBuild(build, buildTools, context);
+    await using logged = await logging?.open(build);
+    const reporter = stepTimer(watch, logged?.reporter ?? silent);
+    const onStepEnd = logging?.stepEnded;
+    const context = { signal: new AbortController().signal, log, reporter, ...(onStepEnd && { onStepEnd }) };
+    await runBuild(build, buildTools, context);
+    watch.begin('log');
+    await logged?.keep();
     const times = watch.end();
-    await rm(fileURLToPath(image.location));
-    return { type: 'built', ...times };
+    await rm(join(folders.storeDirectory, build.buildId), { recursive: true });
+    return { type: 'built', ...times, processorSeconds: processorSeconds() - usedBefore };
   };
 }
 
@@ -58,7 +70,13 @@ function fail(error: unknown): void {
   tell({ type: 'failed', code, message, logTail });
 }
 
-/** A reporter that only times the steps. */
-function stepTimer(watch: Stopwatch): BuildReporter {
-  return { begin: (step) => watch.begin(step), progress() {}, notice() {}, log() {}, guest() {} };
+/** Times the steps on their way to another reporter. */
+function stepTimer(watch: Stopwatch, reporter: BuildReporter): BuildReporter {
+  return {
+    ...reporter,
+    begin(step, message) {
+      watch.begin(step);
+      reporter.begin(step, message);
+    },
+  };
 }

@@ -1,4 +1,3 @@
-import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { FolderSettings } from '#lib/config/folders.ts';
@@ -13,24 +12,18 @@ import { probeVm } from '#lib/guest/vm/probe.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
-import { baseImageCache } from '../lab/images/cache.ts';
-import { makeBaseImageAsAnyUser } from '../lab/images/rootless.ts';
-import { startImageServer } from '../lab/servers/image-server.ts';
-import { type Launchpad, startLaunchpad } from '../lab/servers/launchpad.ts';
+import type { Launchpad } from '../lab/servers/launchpad.ts';
 import { type Builder, type GuestKind, startBuilder } from './image-builder.ts';
-import { benchPpa, packages, ppaName } from './job.ts';
+import { packages, ppaName } from './job.ts';
 import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
 import type { Measurement } from './measure.ts';
 import { measureRepack, type RepackMeasurement } from './repack.ts';
+import { openSite, type SiteOptions } from './site.ts';
 
-export interface BuildsOptions {
-  /** The checkout. */
-  readonly root: string;
+export interface BuildsOptions extends SiteOptions {
   /** Null for all guests that can run here. */
   readonly guests: readonly GuestKind[] | null;
   readonly rounds: number;
-  readonly signal: AbortSignal;
-  readonly onLine: (line: string) => void;
 }
 
 export interface BuildsResult {
@@ -49,39 +42,17 @@ export interface BuildsResult {
  * image. The caches of packages are filled by then, as far as the mirror allows caching.
  */
 export async function measureBuilds({ root, guests, rounds, signal, onLine }: BuildsOptions): Promise<BuildsResult> {
-  const cacheDirectory = join(root, '.cache/bench');
-  await mkdir(cacheDirectory, { recursive: true });
   await using cleanup = new AsyncDisposableStack();
-  const directory = await mkdtemp(join(cacheDirectory, 'run-'));
-  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
-  // The builder of the vm guest runs as nobody.
-  await chmod(directory, 0o755);
-
-  const image = await makeBaseImageAsAnyUser({ cacheDirectory: baseImageCache, onLine, signal });
-  const series = image.codename;
-  const site = cleanup.use(await startImageServer(image.path));
-  const launchpad = cleanup.use(await startLaunchpad({ ppas: [benchPpa(series)], directory: join(directory, 'ppa') }));
-  const builders: Builder[] = [];
-  for (const guest of guests ?? (['host', 'vm'] as const)) {
-    const starting = startBuilder({
-      guest,
+  const site = cleanup.use(await openSite({ root, signal, onLine }));
+  const { image, launchpad, job, cacheDirectory, directory, environment } = site;
+  const builders = await startBuilders(guests, onLine, (guest) =>
+    startBuilder({
+      ...{ guest, environment, signal },
       cacheDirectory: join(cacheDirectory, guest),
       directory: join(directory, guest),
-      environment: {
-        IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
-        IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
-        IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
-      },
-      signal,
-    });
-    const builder = await starting.catch((error: unknown) => {
-      if (guests !== null || !(error instanceof ImageBuilderError) || error.code !== 'guest.unavailable') throw error;
-      onLine(`Left out: ${error.message}`);
-      return null;
-    });
-    if (builder !== null) builders.push(cleanup.use(builder));
-  }
-  if (builders.length === 0) throw new ImageBuilderError('guest.unavailable', 'no guest can run here');
+    }),
+  );
+  for (const builder of builders) cleanup.use(builder);
   const { folders, guest, http, limits, tools } = loadConfig({
     IMAGEBUILDER_CACHE_DIRECTORY: join(cacheDirectory, 'virt-customize'),
   });
@@ -91,14 +62,14 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
     await prepareLibguestfs({ directory: join(directory, 'libguestfs'), kvm: accelerator === 'kvm', signal }),
   );
   const { proxy, key } = cleanup.use(await startServices({ ...folders, ...http }, launchpad, signal));
-  const build = (builder: Builder) => builder.build({ imageUrl: site.url, series });
+  const build = (builder: Builder) => builder.build(job);
   const customize = () =>
     measureVirtCustomize(guestfs, {
       basePath: image.path,
       packages,
       ppaUrl: `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`,
       key,
-      series,
+      series: job.series,
       proxyUrl: proxy.url,
       directory,
       bystanders: new Set(builders.map(({ processId }) => processId)),
@@ -129,6 +100,25 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
     repacks.push(...(await measureRepack({ basePath: image.path, base, overlayPath, directory, signal })));
   }
   return { ours, theirs, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
+}
+
+/** Starts a builder for each guest, by `start`; with `guests` null, for those that can run here. */
+export async function startBuilders(
+  guests: readonly GuestKind[] | null,
+  onLine: (line: string) => void,
+  start: (guest: GuestKind) => Promise<Builder>,
+): Promise<Builder[]> {
+  const builders: Builder[] = [];
+  for (const guest of guests ?? (['host', 'vm'] as const)) {
+    const builder = await start(guest).catch((error: unknown) => {
+      if (guests !== null || !(error instanceof ImageBuilderError) || error.code !== 'guest.unavailable') throw error;
+      onLine(`Left out: ${error.message}`);
+      return null;
+    });
+    if (builder !== null) builders.push(builder);
+  }
+  if (builders.length === 0) throw new ImageBuilderError('guest.unavailable', 'no guest can run here');
+  return builders;
 }
 
 /** The accelerator of vms here, also where no vm takes part. */

@@ -6,20 +6,23 @@ import { orAborted } from '#lib/async.ts';
 import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { reach, whyUnreadable } from '../lab/reach.ts';
-import type { Measurement, Times } from './measure.ts';
+import type { BuildTimes, Measurement } from './measure.ts';
 import { withPeakMemory } from './memory.ts';
+import type { Part } from './parts.ts';
 
 export type ToBuilder = { readonly imageUrl: string; readonly series: string };
 
 export type FromBuilder =
   | { readonly type: 'ready'; readonly accelerator: Accelerator | null }
-  | ({ readonly type: 'built' } & Times)
+  | ({ readonly type: 'built' } & BuildTimes)
   | {
       readonly type: 'failed';
       readonly code: ErrorCode;
       readonly message: string;
       readonly logTail: readonly string[];
     };
+
+export type BuildMeasurement = Measurement & BuildTimes;
 
 export type GuestKind = 'host' | 'vm';
 
@@ -30,7 +33,7 @@ export interface Builder extends AsyncDisposable {
   readonly accelerator: Accelerator | null;
   readonly processId: number;
   /** One build, from the fetch to the store. The image is removed again. */
-  build(job: ToBuilder): Promise<Measurement>;
+  build(job: ToBuilder): Promise<BuildMeasurement>;
 }
 
 export interface BuilderOptions {
@@ -39,8 +42,10 @@ export interface BuilderOptions {
   readonly cacheDirectory: string;
   /** An empty folder, for all other files. */
   readonly directory: string;
-  /** Settings, by their environment variables. */
+  /** Settings, by their environment variables. With IMAGEBUILDER_AMQP_URL, builds have a log and are counted. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Parts that its builds go without. */
+  readonly without?: readonly Part[];
   readonly signal: AbortSignal;
 }
 
@@ -60,13 +65,15 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
   }
   const [program = '', ...words] = [
     ...(user === null ? [] : asUser(user)),
-    ...[process.execPath, join(import.meta.dirname, 'builder.ts')],
+    ...[process.execPath, '--import', join(import.meta.dirname, 'without.ts')],
+    join(import.meta.dirname, 'builder.ts'),
   ];
   const child = spawn(program, words, {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: {
       ...options.environment,
       PATH: process.env.PATH ?? '',
+      BENCH_WITHOUT: (options.without ?? []).join(' '),
       IMAGEBUILDER_GUEST: guest,
       IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
       IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
@@ -102,7 +109,8 @@ export async function startBuilder(options: BuilderOptions): Promise<Builder> {
           return answer();
         });
         if (value.type !== 'built') throw new ImageBuilderError('internal', `a builder answered with ${value.type}`);
-        return { steps: value.steps, totalSeconds: value.totalSeconds, peakBytes };
+        const { steps, totalSeconds, processorSeconds } = value;
+        return { steps, totalSeconds, processorSeconds, peakBytes };
       },
       [Symbol.asyncDispose]: end,
     };

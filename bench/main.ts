@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { formatBytes, table } from '#lib/text.ts';
 import { measureBuilds } from './builds.ts';
+import { measureParts, reportParts } from './described.ts';
 import type { GuestKind } from './image-builder.ts';
 import { measurePage } from './page.ts';
 import { reportBuilds } from './report.ts';
@@ -23,17 +24,22 @@ const {
   upload = false,
   status = false,
   page = false,
+  documents = false,
 } = new Command('npm run bench --')
   .description('Times builds, step by step, against virt-customize and qemu-img doing the same.')
   .option('--rounds <n>', 'how often each is timed', wholeNumber, 3)
   .addOption(
     new Option('--guest <guest...>', 'which guests to time (default: those that can run here)').choices(['host', 'vm']),
   )
-  .option('--status', 'time answers of the function `status` at 500 calls a second, with up to 10,000 builds')
+  .option('--documents', 'time builds with and without documents, logs, metrics and the list of changed files instead')
+  .option(
+    '--status',
+    'time answers of the function `status` at 500 calls a second, with up to 10,000 builds and 200 open streams',
+  )
   .option('--page', 'time the live page in Chromium with up to 1,000 builds')
   .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
-  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true; page?: true }>();
+  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true; page?: true; documents?: true }>();
 
 // The builder of the vm guest is another user, who reads what this one makes, also where the shell's umask is 077.
 process.umask(0o022);
@@ -50,8 +56,9 @@ try {
   else if (status) await timeStatus();
   else if (page) await timePage();
   else {
-    const guests = guest === undefined ? null : [...new Set(guest)];
-    console.log(await reportBuilds(await measureBuilds({ root, guests, rounds, signal, onLine })));
+    const options = { root, guests: guest === undefined ? null : [...new Set(guest)], rounds, signal, onLine };
+    if (documents) console.log(table(reportParts(await measureParts(options))).join('\n'));
+    else console.log(await reportBuilds(await measureBuilds(options)));
   }
 } catch (error) {
   const { message, logTail } = toImageBuilderError(error);
@@ -60,7 +67,8 @@ try {
 }
 
 async function timeStatus(): Promise<void> {
-  const options = { numbersOfBuilds: [10, 200, 10_000], callsPerSecond: 500, seconds: 10, signal, onProgress: onLine };
+  const numbers = { numbersOfBuilds: [10, 200, 10_000], numbersOfStreams: [0, 200] };
+  const options = { ...numbers, callsPerSecond: 500, seconds: 10, signal, onProgress: onLine };
   console.log(table(reportStatus(await measureStatus(options))).join('\n'));
 }
 

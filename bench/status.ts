@@ -12,11 +12,18 @@ import { formatBytes } from '#lib/text.ts';
 import { call as callFunction, type FunctionProcess, startFunction } from '../lab/servers/function.ts';
 import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
 import { withPeakMemory } from './memory.ts';
+import { startReaders } from './stream-readers.ts';
 
-/** Times answers of the function `status` to a steady stream of calls, with few and with many builds. */
+/** Times answers of the function `status` to a steady stream of calls, with few and with many builds, and open streams. */
 
 export interface StatusMeasurement {
   readonly builds: number;
+  /** Streams that are read meanwhile. */
+  readonly streams: number;
+  /** Documents that a stream gets in a second; NaN without streams. */
+  readonly documentsPerSecond: number;
+  /** Streams that were refused or cut off. */
+  readonly failedStreams: number;
   readonly answerBytes: number;
   /** From the moment at which a call was due, so that a late call counts as slow. */
   readonly p50Ms: number;
@@ -27,11 +34,15 @@ export interface StatusMeasurement {
   readonly due: number;
   /** Time of the processor for each call. */
   readonly processorMs: number;
+  /** Of one processor. */
+  readonly processorShare: number;
   readonly peakBytes: number;
 }
 
 export interface StatusOptions {
   readonly numbersOfBuilds: readonly number[];
+  /** Each number of builds is measured with each of these. */
+  readonly numbersOfStreams: readonly number[];
   readonly callsPerSecond: number;
   readonly seconds: number;
   readonly signal: AbortSignal;
@@ -55,9 +66,11 @@ export async function measureStatus(options: StatusOptions): Promise<StatusMeasu
   await bind(process.pid, others);
   try {
     for (const builds of options.numbersOfBuilds) {
-      options.signal.throwIfAborted();
-      options.onProgress(`${builds} builds`);
-      measurements.push(await measure(builds, options));
+      for (const streams of options.numbersOfStreams) {
+        options.signal.throwIfAborted();
+        options.onProgress(`${builds} builds, ${streams} open streams`);
+        measurements.push(await measure(builds, streams, options));
+      }
     }
   } finally {
     await bind(process.pid, `0-${processors - 1}`);
@@ -70,7 +83,7 @@ async function bind(id: number, processors: string): Promise<void> {
   await exec('taskset', ['--all-tasks', '--cpu-list', '--pid', processors, String(id)]);
 }
 
-async function measure(builds: number, options: StatusOptions): Promise<StatusMeasurement> {
+async function measure(builds: number, streams: number, options: StatusOptions): Promise<StatusMeasurement> {
   await using rabbitmq = await startRabbitMq();
   const env = { IMAGEBUILDER_AMQP_URL: rabbitmq.url, IMAGEBUILDER_LOG_LEVEL: 'error' };
   const handler = `${import.meta.dirname}/../functions/status/handler.ts`;
@@ -81,15 +94,24 @@ async function measure(builds: number, options: StatusOptions): Promise<StatusMe
   await fill(rabbitmq.url, builds);
   await untilKnown(served, builds, options.signal);
   await using _events = await trickle(rabbitmq.url);
+  await using readers = await startReaders(served.address, streams);
   // Each look at the memory stops the process for some 20 ms: the times are taken without one.
   const { peakBytes } = await withPeakMemory({ root: served.child.pid ?? 0 }, () =>
     load(served, { ...options, seconds: warmUpSeconds }),
   );
   const before = await processorMs(served);
+  const { documents } = readers;
+  const startedMs = performance.now();
   setPriority(-10);
   const loaded = await load(served, options).finally(() => setPriority(0));
-  const value = { ...loaded, processorMs: ((await processorMs(served)) - before) / loaded.answered };
-  return { builds, ...value, peakBytes };
+  const seconds = (performance.now() - startedMs) / 1000;
+  const usedMs = (await processorMs(served)) - before;
+  return {
+    ...{ builds, streams, ...loaded, peakBytes },
+    ...{ processorMs: usedMs / loaded.answered, processorShare: usedMs / 1000 / seconds },
+    documentsPerSecond: (readers.documents - documents) / seconds / streams,
+    failedStreams: readers.failed,
+  };
 }
 
 /** Waits until the function has read the records of all builds, which takes some 150 µs for each record. */
@@ -221,17 +243,22 @@ function append(channel: ConfirmChannel, build_id: string, index: number, values
 
 /** The rows of a table. */
 export function reportStatus(measurements: readonly StatusMeasurement[]): string[][] {
+  const columns: readonly (readonly [string, (measurement: StatusMeasurement) => string])[] = [
+    ['builds', ({ builds }) => String(builds)],
+    ['streams', ({ streams }) => String(streams)],
+    ['answer', ({ answerBytes }) => formatBytes(answerBytes)],
+    ['p50 (ms)', ({ p50Ms }) => p50Ms.toFixed(1)],
+    ['p99 (ms)', ({ p99Ms }) => p99Ms.toFixed(1)],
+    ['p99 sent late (ms)', ({ lateP99Ms }) => lateP99Ms.toFixed(1)],
+    ['processor (ms)', ({ processorMs }) => processorMs.toFixed(2)],
+    ['processor', ({ processorShare }) => `${(100 * processorShare).toFixed(0)} %`],
+    ['answered', ({ answered, due }) => `${answered} of ${due}`],
+    ['documents/s', ({ documentsPerSecond: rate }) => (Number.isNaN(rate) ? '' : rate.toFixed(2))],
+    ['streams failed', ({ failedStreams }) => String(failedStreams)],
+    ['peak memory', ({ peakBytes }) => formatBytes(peakBytes)],
+  ];
   return [
-    ['builds', 'answer', 'p50 (ms)', 'p99 (ms)', 'p99 sent late (ms)', 'processor (ms)', 'answered', 'peak memory'],
-    ...measurements.map(({ builds, answerBytes, p50Ms, p99Ms, lateP99Ms, processorMs, answered, due, peakBytes }) => [
-      String(builds),
-      formatBytes(answerBytes),
-      p50Ms.toFixed(1),
-      p99Ms.toFixed(1),
-      lateP99Ms.toFixed(1),
-      processorMs.toFixed(2),
-      `${answered} of ${due}`,
-      formatBytes(peakBytes),
-    ]),
+    columns.map(([title]) => title),
+    ...measurements.map((measurement) => columns.map(([, text]) => text(measurement))),
   ];
 }
