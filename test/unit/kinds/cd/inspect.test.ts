@@ -1,0 +1,54 @@
+import { dirname } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config/load.ts';
+import type { BaseImage } from '#lib/fetch/base-image.ts';
+import { cd } from '#lib/kinds/cd/cd.ts';
+import { failure } from '../../../failure.ts';
+import { fixture } from '../../../squashfs/fixtures.ts';
+import { withFile } from '../../image/temporary.ts';
+import { craftIso } from '../../iso9660/craft-iso.ts';
+
+const layer = fixture('xz');
+
+/** Inspects a file as the base image of a request, with the disk's size as it asks for it. */
+async function inspect(content: Buffer, diskBytes: number | null = null) {
+  return await withFile(content, async (path) => {
+    const base = { path, sizeBytes: content.length } as BaseImage;
+    return await cd.inspect(base, {
+      ...{ maximumVirtualBytes: 2 ** 30, outputFormat: 'qcow2', diskBytes, workDirectory: dirname(path) },
+      ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal: new AbortController().signal },
+      ...{ onNotice: () => undefined, onProgress: () => undefined },
+    });
+  });
+}
+
+const medium = (folder: string, name: string, content = layer) => craftIso(folder, { name, content }).bytes;
+
+test('a medium with one SquashFS of live-boot or casper is one, whatever format is asked for', async () => {
+  for (const folder of ['live', 'casper']) {
+    const { format, size, boot } = await inspect(medium(folder, 'filesystem.squashfs'));
+    assert.is(format, 'iso');
+    assert.is(boot, null);
+    assert.is(size.diskBytes, 2 ** 30);
+  }
+});
+
+test('others are refused, each with its reason', async () => {
+  const cut = layer.subarray(0, layer.length - 100);
+  const cases: [() => Promise<unknown>, string, RegExp][] = [
+    [() => inspect(medium('pool', 'main.deb')), 'image.unsupported', /installs from packages/],
+    [() => inspect(medium('casper', 'minimal.txt')), 'image.unsupported', /no layers/],
+    [() => inspect(medium('live', 'filesystem.squashfs', cut)), 'image.truncated', /SquashFS|squashfs/],
+    [() => inspect(medium('live', 'filesystem.squashfs', Buffer.alloc(500))), 'image.unsupported', /SquashFS|squashfs/],
+    [() => inspect(Buffer.from('a text')), 'image.unsupported', /the image is a text file/],
+    [() => inspect(medium('live', 'filesystem.squashfs'), 2 ** 30), 'image.unsupported', /disk_size/],
+  ];
+  for (const [inspecting, code, message] of cases) {
+    const error = await failure(inspecting());
+    assert.is(error.code, code, error.message);
+    assert.match(error.message, message);
+  }
+});
+
+test.run();
