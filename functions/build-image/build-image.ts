@@ -7,14 +7,16 @@ import { parseBuildRequest } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import type { Accepted, BuildStatus } from '#lib/api/status.ts';
 import { type Caller, type Callers, maySee } from '#lib/callers.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
+import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import { pageOf } from '#lib/queue/page.ts';
 import { placesOf, toBuildStatus } from '#lib/queue/status.ts';
 import { readyPatienceMs, type SubmitOptions, submit as submitBuild } from '#lib/queue/submit.ts';
-import { parseTraceContext, startOperation, traceFields, traceHeadersOf } from '#lib/trace-context.ts';
+import type { Span, Tracer } from '#lib/trace/span.ts';
+import { silentTracer } from '#lib/trace/tracer.ts';
+import { parseTraceContext, traceFields, traceHeadersOf } from '#lib/trace-context.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { find, notFound, requireChange } from './access.ts';
 import { callbackOf, headerFaults } from './callback.ts';
@@ -32,6 +34,8 @@ export interface BuildImageDependencies {
   readonly storeDirectory: string;
   /** Wakes a worker. Must neither throw nor take long. */
   readonly wake: () => void;
+  /** Records submissions. Default: nowhere. */
+  readonly tracer?: Tracer;
 }
 
 /** The function: submits a build with POST, lists builds or shows one or its log with GET, cancels one, and repeats one. */
@@ -111,17 +115,41 @@ async function retry(
   return await accept(dependencies, admission, { ...submission, caller }, event, call);
 }
 
-/** Submits a build for a caller, and answers with it. */
+interface CallersSubmission extends Pick<SubmitOptions, 'request' | 'callback' | 'retryOf'> {
+  readonly caller: Caller;
+}
+
+/** Submits a build for a caller, as an operation of its own in the trace of the call, and answers with it. */
 async function accept(
-  { broker, publicUrl, wake }: BuildImageDependencies,
+  dependencies: BuildImageDependencies,
   admission: Admission,
-  submission: Pick<SubmitOptions, 'request' | 'callback' | 'retryOf'> & { readonly caller: Caller },
+  submission: CallersSubmission,
   event: FunctionEvent,
   call: Call,
 ): Promise<Accepted> {
+  const { tracer = silentTracer } = dependencies;
+  const span = tracer.start('submit build', 'server', parseTraceContext(event.headers), {
+    'imagebuilder.ticket.id': String(submission.request.ticket_id),
+  });
+  call.note(traceFields(span.context));
+  try {
+    const accepted = await enqueue(dependencies, admission, submission, span, call);
+    span.end(null, { 'imagebuilder.build.id': accepted.build_id });
+    return accepted;
+  } catch (error) {
+    span.end(toImageBuilderError(error));
+    throw error;
+  }
+}
+
+async function enqueue(
+  { broker, publicUrl, wake }: BuildImageDependencies,
+  admission: Admission,
+  submission: CallersSubmission,
+  { context: trace }: Span,
+  call: Call,
+): Promise<Accepted> {
   const { caller, request } = submission;
-  const trace = startOperation(parseTraceContext(event.headers));
-  call.note(traceFields(trace));
   const { buildId, isNew, hindrance } = await submitBuild(broker, {
     ...submission,
     caller: caller.name,

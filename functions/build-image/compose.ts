@@ -2,6 +2,7 @@ import { createCallers } from '#lib/callers.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { openBroker, reviveEveryMs } from '#lib/queue/broker.ts';
+import { openTracer } from '#lib/trace/tracer.ts';
 import { createWake } from '#lib/worker/wake.ts';
 import type { BuildImageDependencies } from './build-image.ts';
 
@@ -9,6 +10,8 @@ import type { BuildImageDependencies } from './build-image.ts';
 export async function compose(): Promise<BuildImageDependencies & AsyncDisposable> {
   const config = loadConfig(process.env, 'build-image');
   const log = createLog({ ...config.log, fields: { function: 'build-image' } });
+  const { secrets } = config.log;
+  const tracer = await openTracer({ ...config.tracing, service: 'imagebuilder-build-image', secrets, log });
   const broker = await openBroker({ ...config.broker, reviveEveryMs, name: 'imagebuilder build-image', log });
   const wake = createWake({ ...config.wake, log });
   return {
@@ -18,9 +21,11 @@ export async function compose(): Promise<BuildImageDependencies & AsyncDisposabl
     publicUrl: config.api.publicUrl,
     storeDirectory: config.folders.storeDirectory,
     wake: wake.send,
+    tracer,
     async [Symbol.asyncDispose]() {
       await wake[Symbol.asyncDispose]();
       await broker[Symbol.asyncDispose]();
+      await tracer[Symbol.asyncDispose]();
     },
   };
 }

@@ -18,6 +18,7 @@ import { runBuild } from '#lib/pipeline/run-build.ts';
 import { openBroker, reviveEveryMs } from '#lib/queue/broker.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { openTracer } from '#lib/trace/tracer.ts';
 import { whyToolsStayRoot } from '#lib/unprivileged.ts';
 import { version } from '#lib/version.ts';
 import { openAbility } from '#lib/worker/ability.ts';
@@ -49,6 +50,10 @@ export async function compose(): Promise<
   const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
   const secrets = [...config.log.secrets, ...(openStack?.secrets ?? [])];
   const log = createLog({ ...config.log, fields: { function: 'build-worker', worker: name }, secrets });
+  // Closed last: attempts record their ends until then.
+  const tracer = opened.use(
+    await openTracer({ ...config.tracing, service: 'imagebuilder-build-worker', secrets, log }),
+  );
   const reason = await whyToolsStayRoot(tools.unprivilegedIds, folders.workDirectory);
   if (reason !== null) log.warn('tools that read what strangers have made run as root', { reason });
   const userAgent = `imagebuilder/${version}`;
@@ -105,10 +110,21 @@ export async function compose(): Promise<
     runBuild: async (build, context) => {
       // Sweeps leftovers of a worker that has died beside this one, maybe in this very build.
       await reclaim.sweep();
-      return await runBuild(build, { ...buildTools, chooseGuest }, { ...context, onStepEnd: measures.stepEnded });
+      return await runBuild(
+        build,
+        { ...buildTools, chooseGuest },
+        {
+          ...context,
+          onStepEnd(ended) {
+            measures.stepEnded(ended);
+            context.onStepEnd?.(ended);
+          },
+        },
+      );
     },
     getJson: (url, { signal }) => client.getJson(url, { signal, maximumBytes: cancelAnswerBytes, attempts: 1 }),
     deliveries,
+    tracer,
     onEnd(...end) {
       measures.buildEnded(...end);
       retention.apply();

@@ -21,6 +21,7 @@ import type { Declarations, Setting, SettingsOf } from './setting.ts';
 import { type StoreSettings, storeSettings } from './store.ts';
 import { readTokensFile } from './tokens-file.ts';
 import { type ToolSettings, toolSettings } from './tools.ts';
+import { readTracing, secretsOfTracing, type TracingSettings, tracingSettings } from './tracing.ts';
 import { unknownSecrets, unknownVariables } from './unknown.ts';
 import { type VerificationSettings, verificationSettings } from './verification.ts';
 import { type WakeSettings, wakeSettings } from './wake.ts';
@@ -45,6 +46,7 @@ export interface Config {
   readonly limits: LimitSettings;
   readonly http: HttpSettings;
   readonly egress: EgressSettings;
+  readonly tracing: TracingSettings;
   /** With every secret value, for redaction. */
   readonly log: LogSettings & { readonly secrets: readonly string[] };
 }
@@ -81,6 +83,7 @@ const groups = {
   certificates: certificateSettings,
   egress: egressSettings,
   log: logSettings,
+  tracing: tracingSettings,
 } as const satisfies Partial<Record<keyof Config | 'proxy' | 'certificates', Declarations>>;
 
 /** Every setting, in the order of the table in README.md. */
@@ -110,7 +113,7 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
   const secrets = readSecrets(directory, reader);
   faults.push(...unknownSecrets(directory, secretNames, environment));
   const callers = callersOf(secrets, faults);
-  const { proxy, certificates, ...rest } = settings;
+  const { proxy, certificates, tracing, ...rest } = settings;
   const proxies = readProxies(proxy, environment, secrets.proxyCredentials || null, faults);
   const trust = readTrust(certificates, faults);
   const broker = {
@@ -141,10 +144,16 @@ export function loadConfig(environment: Environment = process.env, reader: Funct
       applicationCredentialSecret: secrets.openstackApplicationCredentialSecret || null,
     },
     provenance,
+    tracing: readTracing(tracing),
     worker: { ...settings.worker, callbackSigningKey: secrets.callbackSigningKey || null },
     log: {
       ...settings.log,
-      secrets: [...passwordsOf(broker.amqpUrl), ...secretsOfProxies(proxies), ...hiddenIn(secrets)],
+      secrets: [
+        ...passwordsOf(broker.amqpUrl),
+        ...secretsOfProxies(proxies),
+        ...secretsOfTracing(environment),
+        ...hiddenIn(secrets),
+      ],
     },
   };
 }

@@ -3,7 +3,7 @@ import type { Metrics } from './metrics.ts';
 
 /** The numbers that a worker counts. */
 export interface WorkerMetrics {
-  stepEnded(step: BuildStep, failed: boolean, seconds: number): void;
+  stepEnded(ended: { readonly step: BuildStep; readonly seconds: number; readonly error: unknown }): void;
   /** A build has ended by an event of this worker that counted. */
   buildEnded(imageType: string, state: BuildState, error: BuildErrorReport | undefined): void;
   /** An attempt ended with its worker, or with its guest. */
@@ -60,8 +60,8 @@ export function createWorkerMetrics(metrics: Metrics): WorkerMetrics {
   // A rate needs the value before the first loss.
   for (const cause of lossCauses) losses({ cause }, 0);
   return {
-    stepEnded(step, failed, seconds) {
-      steps({ step, result: failed ? 'failed' : 'done' }, seconds);
+    stepEnded({ step, seconds, error }) {
+      steps({ step, result: error === null ? 'done' : 'failed' }, seconds);
     },
     buildEnded(imageType, state, error) {
       builds({ image_type: imageType, state, fault: error?.fault ?? 'none', code: error?.code ?? 'none' });

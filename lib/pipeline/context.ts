@@ -7,6 +7,7 @@ import type { PackageSettings } from '../config/packages.ts';
 import type { ProvenanceSettings } from '../config/provenance.ts';
 import type { ToolSettings } from '../config/tools.ts';
 import type { VerificationSettings } from '../config/verification.ts';
+import type { ImageBuilderError } from '../errors.ts';
 import type { AptCache } from '../fetch/apt-cache.ts';
 import type { FetchObserver } from '../fetch/observer.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
@@ -45,9 +46,19 @@ export interface BuildContext {
   readonly reporter: BuildReporter;
   readonly log: Log;
   /** Called when a step has ended; must not throw. Missing where nobody counts. */
-  readonly onStepEnd?: (step: BuildStep, failed: boolean, seconds: number) => void;
+  readonly onStepEnd?: (ended: EndedStep) => void;
   /** A person that looks into this build; missing for builds of a worker. */
   readonly visitor?: Visitor;
+}
+
+/** A step of an attempt that has ended. */
+export interface EndedStep {
+  readonly step: BuildStep;
+  readonly startedAt: Date;
+  readonly endedAt: Date;
+  readonly seconds: number;
+  /** The reason of its failure; null where it has not failed. */
+  readonly error: ImageBuilderError | null;
 }
 
 /** A person's looks into a build while it runs. */

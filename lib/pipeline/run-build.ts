@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { BuildStep } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
-import { type ErrorCode, ImageBuilderError } from '../errors.ts';
+import { type ErrorCode, ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
@@ -42,7 +42,11 @@ export interface Build {
 export async function runBuild(build: Build, tools: BuildTools, context: BuildContext): Promise<BuildResult> {
   const hidden = hideAnswers(build.request.debconf_selections, context.reporter);
   try {
-    return await runAttempt(build, tools, { ...context, reporter: hidden.reporter });
+    return await runAttempt(build, tools, {
+      ...{ ...context, reporter: hidden.reporter },
+      onStepEnd: (ended) =>
+        context.onStepEnd?.({ ...ended, error: ended.error && toImageBuilderError(hidden.error(ended.error)) }),
+    });
   } catch (error) {
     throw hidden.error(error);
   }
@@ -119,10 +123,15 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   let content: BaseContent | null = null;
   const step = async <Value>(name: BuildStep, message: string, work: () => Promise<Value>): Promise<Value> => {
     const visit = async (failed: boolean) => await context.visitor?.visit({ step: name, inside, failed });
-    const value = await runStep(context, name, message, work).catch(async (thrown: unknown) => {
-      if (signal.aborted) throw thrown;
-      const error = await space.explain((await content?.explain(thrown)) ?? thrown);
-      await visit(true);
+    const explained = async () => {
+      try {
+        return await work();
+      } catch (thrown) {
+        throw signal.aborted ? thrown : await space.explain((await content?.explain(thrown)) ?? thrown);
+      }
+    };
+    const value = await runStep(context, name, message, explained).catch(async (error: unknown) => {
+      if (!signal.aborted) await visit(true);
       throw error;
     });
     await visit(false);

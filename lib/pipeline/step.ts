@@ -1,4 +1,5 @@
 import type { BuildStep } from '../api/event.ts';
+import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { BuildContext } from './context.ts';
 
 /**
@@ -6,24 +7,27 @@ import type { BuildContext } from './context.ts';
  * failed. Resolves, and throws, as `work` does.
  */
 export async function runStep<Value>(
-  { reporter, log, onStepEnd }: Pick<BuildContext, 'reporter' | 'log' | 'onStepEnd'>,
+  { reporter, log, onStepEnd, signal }: Pick<BuildContext, 'reporter' | 'log' | 'onStepEnd' | 'signal'>,
   step: BuildStep,
   message: string,
   work: () => Promise<Value>,
 ): Promise<Value> {
   reporter.begin(step, message);
+  const startedAt = new Date();
   const startedMs = performance.now();
-  const end = (failed: boolean) => {
+  const end = (error: ImageBuilderError | null) => {
     const seconds = Math.round(performance.now() - startedMs) / 1000;
-    log.info('step ended', { step, failed, duration_seconds: seconds });
-    onStepEnd?.(step, failed, seconds);
+    log.info('step ended', { step, failed: error !== null, duration_seconds: seconds });
+    const endedAt = new Date(startedAt.getTime() + seconds * 1000);
+    onStepEnd?.({ step, startedAt, endedAt, seconds, error });
   };
   try {
     const value = await work();
-    end(false);
+    end(null);
     return value;
   } catch (error) {
-    end(true);
+    // An error while a build is being ended is a consequence; the reason of the end is the cause.
+    end(toImageBuilderError(signal.aborted ? signal.reason : error));
     throw error;
   }
 }

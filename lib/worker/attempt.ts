@@ -4,11 +4,13 @@ import { sleep } from '../async.ts';
 import { type ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { AttemptLog } from '../pipeline/attempt-log.ts';
-import type { BuildContext } from '../pipeline/context.ts';
+import type { BuildContext, EndedStep } from '../pipeline/context.ts';
 import type { BuildResult } from '../pipeline/result.ts';
 import type { Broker } from '../queue/broker.ts';
 import type { BuildJob } from '../queue/job.ts';
-import { parseTraceContext, startOperation, type TraceContext, traceFields } from '../trace-context.ts';
+import type { Span, SpanError, Tracer } from '../trace/span.ts';
+import { silentTracer } from '../trace/tracer.ts';
+import { parseTraceContext, type TraceContext, traceFields } from '../trace-context.ts';
 import type { CancelUrlOptions } from './cancellation.ts';
 import { type AttemptDecision, exhaustion, type JobDecision, outcomeOf } from './decide.ts';
 import type { Deliveries } from './deliveries.ts';
@@ -26,6 +28,8 @@ export interface AttemptOptions extends WholeLogOptions {
     context: BuildContext,
   ) => Promise<BuildResult>;
   readonly getJson: CancelUrlOptions['getJson'];
+  /** Records attempts and their steps. Default: nowhere. */
+  readonly tracer?: Tracer;
   /** Delivers callbacks while the worker goes on. */
   readonly deliveries: Pick<Deliveries, 'add'>;
   /** Removes leftovers of attempts at a failed build from the store. */
@@ -51,8 +55,7 @@ interface Claimed {
   readonly reporter: Reporter;
   /** Null where it cannot be opened. */
   readonly wholeLog: AttemptLog | null;
-  /** The operation of the attempt. */
-  readonly trace: TraceContext;
+  readonly span: Span;
   readonly stopping: AbortSignal;
 }
 
@@ -69,7 +72,8 @@ export async function runAttempt(
   stopping: AbortSignal,
   workerOptions: AttemptOptions,
 ): Promise<BuildEvent['state'] | null> {
-  const trace = startOperation(parseTraceContext(job.trace ?? {}));
+  const span = startSpan(job, claim.attempt, workerOptions);
+  const trace = span.context;
   const log = workerOptions.log.with(traceFields(trace));
   const options = { ...workerOptions, log };
   const { broker, name, settings } = options;
@@ -85,6 +89,8 @@ export async function runAttempt(
   let isHandedBack = false;
   // Last of all: the wake may come back to this worker, which would refuse it while the attempt still ends.
   using _wake = { [Symbol.dispose]: () => isHandedBack && options.wake() };
+  let end: { readonly state: string; readonly error: SpanError | null } = { state: 'running', error: null };
+  using _span = { [Symbol.dispose]: () => span.end(end.error, { 'imagebuilder.build.state': end.state }) };
   await using wholeLog = await openWholeLog(job, attempt, stopping, options);
   await using reporter = startReporter({
     identity: {
@@ -100,7 +106,7 @@ export async function runAttempt(
     onLine: (line, step) => wholeLog?.add(line, step),
     heartbeatMs: settings.heartbeatMs,
   });
-  const claimed = { job, attempt, reporter, wholeLog, trace, stopping };
+  const claimed = { job, attempt, reporter, wholeLog, span, stopping };
   const exhausted = exhaustion(losses, settings.maximumAttempts);
   const decision: AttemptDecision =
     exhausted === null
@@ -110,17 +116,35 @@ export async function runAttempt(
     case 'forget':
       return 'running';
     case 'hand back':
+      end = { state: 'queued', error: decision.error ?? null };
       isHandedBack = await handBack(claimed, decision.message, decision.error, options);
       return 'queued';
     case 'finish':
+      end = { state: decision.outcome.state, error: errorOf(decision.outcome) };
       if (decision.bury) await broker.jobs.bury(job);
       return await finish(claimed, decision.outcome, options);
   }
 }
 
+function startSpan(job: BuildJob, attempt: number, { name, tracer = silentTracer }: AttemptOptions): Span {
+  const { image_type, series } = job.request.base_image;
+  return tracer.start('build attempt', 'consumer', parseTraceContext(job.trace ?? {}), {
+    'imagebuilder.build.id': job.build_id,
+    'imagebuilder.build.attempt': attempt,
+    'imagebuilder.ticket.id': String(job.request.ticket_id),
+    'imagebuilder.worker': name,
+    'imagebuilder.image.type': image_type,
+    'imagebuilder.image.series': series,
+  });
+}
+
+function errorOf(outcome: Outcome): SpanError | null {
+  return outcome.state === 'completed' ? null : outcome.error;
+}
+
 /** Runs the build under all signals that may end it early. */
 async function build(claimed: Claimed, losses: number, options: AttemptOptions): Promise<AttemptDecision> {
-  const { job, attempt, reporter, stopping } = claimed;
+  const { job, attempt, reporter, span, stopping } = claimed;
   const { broker, name, settings, log } = options;
   await using interruption = watchInterruptions({
     buildId: job.build_id,
@@ -139,7 +163,8 @@ async function build(claimed: Claimed, losses: number, options: AttemptOptions):
     signal.throwIfAborted();
     const request = parseBuildRequest(job.request);
     const build = { buildId: job.build_id, request, caller: job.submission?.caller ?? null };
-    const result = await options.runBuild(build, { signal, reporter, log });
+    const onStepEnd = ({ step, startedAt, endedAt, error }: EndedStep) => span.part(step, startedAt, endedAt, error);
+    const result = await options.runBuild(build, { signal, reporter, log, onStepEnd });
     return { do: 'finish', outcome: { state: 'completed', ...result }, bury: false };
   } catch (thrown) {
     // An error while a build is being ended is a consequence; the reason of the end is the cause.
@@ -177,7 +202,7 @@ async function handBack(
 }
 
 async function finish(
-  { job, attempt, reporter, wholeLog, trace }: Claimed,
+  { job, attempt, reporter, wholeLog, span }: Claimed,
   outcome: Outcome,
   { broker, name, deliveries, discard, onEnd, log }: AttemptOptions,
 ): Promise<BuildEvent['state']> {
@@ -194,7 +219,7 @@ async function finish(
   const durationSeconds = (Date.now() - Date.parse(job.submitted_at)) / 1000;
   log.info('build ended', { state: event.state, code: event.error?.code, duration_seconds: durationSeconds });
   onEnd?.(job.request.base_image.image_type, event.state, event.error);
-  deliverCallback(job, event, trace, deliveries);
+  deliverCallback(job, event, span.context, deliveries);
   return event.state;
 }
 
@@ -206,7 +231,7 @@ async function finish(
 async function publish(
   { submission }: BuildJob,
   event: BuildEvent,
-  { trace, stopping }: Pick<Claimed, 'trace' | 'stopping'>,
+  { trace, stopping }: { readonly trace: TraceContext; readonly stopping: AbortSignal },
   { broker, log }: AttemptOptions,
 ): Promise<boolean> {
   for (;;) {

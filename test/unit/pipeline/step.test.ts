@@ -1,10 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
+import type { EndedStep } from '#lib/pipeline/context.ts';
 import { runStep } from '#lib/pipeline/step.ts';
 
 /** Runs one step; resolves with its outcome, the reports that it made and the lines that it has logged, without times. */
-async function stepOf(work: () => Promise<string>): Promise<unknown> {
+async function stepOf(work: () => Promise<string>, signal = new AbortController().signal): Promise<unknown[]> {
   const reports: unknown[] = [];
   const lines: Record<string, unknown>[] = [];
   const none = () => assert.unreachable('a step reports nothing but its beginning');
@@ -13,8 +15,13 @@ async function stepOf(work: () => Promise<string>): Promise<unknown> {
   };
   const log = createLog({ level: 'info', write: (line) => lines.push(JSON.parse(line)) });
   const counted: unknown[] = [];
-  const onStepEnd = (step: string, failed: boolean, seconds: number) => counted.push([step, failed, typeof seconds]);
-  const outcome = await runStep({ reporter, log, onStepEnd }, 'seal', 'cleaning up', work).catch(
+  const errors: unknown[] = [];
+  const onStepEnd = ({ step, startedAt, endedAt, seconds, error }: EndedStep) => {
+    assert.is(Math.round(seconds * 1000), endedAt.getTime() - startedAt.getTime());
+    errors.push(error?.message);
+    counted.push([step, error !== null, typeof seconds]);
+  };
+  const outcome = await runStep({ reporter, log, onStepEnd, signal }, 'seal', 'cleaning up', work).catch(
     (error: unknown) => error,
   );
   const ends = lines.map(({ message, step, failed, duration_seconds: seconds }) => [
@@ -27,7 +34,7 @@ async function stepOf(work: () => Promise<string>): Promise<unknown> {
     counted,
     ends.map(([, ...counts]) => counts),
   );
-  return [outcome, reports, ends];
+  return [outcome, reports, ends, errors];
 }
 
 test('a step reports its beginning, resolves as its work does, and the log says that it has not failed', async () => {
@@ -35,6 +42,7 @@ test('a step reports its beginning, resolves as its work does, and the log says 
     'value',
     [['seal', 'cleaning up']],
     [['step ended', 'seal', false, 'number']],
+    [undefined],
   ]);
 });
 
@@ -44,7 +52,14 @@ test('a step throws what its work has thrown, and the log says that it has faile
     error,
     [['seal', 'cleaning up']],
     [['step ended', 'seal', true, 'number']],
+    ['it does not work'],
   ]);
+});
+
+test('the reason why a build is ended is the error of the step that it ends', async () => {
+  const reason = new ImageBuilderError('build.cancelled', 'cancelled by request');
+  const [, , , errors] = await stepOf(() => Promise.reject(new Error('a consequence')), AbortSignal.abort(reason));
+  assert.equal(errors, ['cancelled by request']);
 });
 
 test.run();

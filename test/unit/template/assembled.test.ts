@@ -62,7 +62,7 @@ test('a worker is woken every minute, and may run for as long as IMAGEBUILDER_EX
 test('all variables of stack.yml are settings, and a worker can be given every one of them', async () => {
   const { functions } = await readStackFile();
   const known = allSettings.map(({ variable }) => variable);
-  const given = (environment: object) => Object.keys(environment).filter((name) => name.startsWith('IMAGEBUILDER_'));
+  const given = (environment: object) => Object.keys(environment).filter((name) => /^(IMAGEBUILDER|OTEL)_/.test(name));
   for (const { environment } of Object.values(functions)) {
     assert.equal(
       given(environment).filter((name) => !known.includes(name)),
