@@ -14,6 +14,7 @@ import { bootImage } from '../../lab/images/boot.ts';
 import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
 import { markerPackage } from '../../lab/servers/launchpad.ts';
 import { listen } from '../../lab/servers/listen.ts';
+import { type SpanReceiver, startSpanReceiver } from '../unit/trace/span-receiver.ts';
 import { admitToFolder, attackFolders } from './other-user.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
 
@@ -21,10 +22,13 @@ import { leftInWorkDirectory, type Service, startService } from './service.ts';
 
 const marker = 'baz-utils-was-here';
 let service: Service;
+let tracing: SpanReceiver;
 let before: Observation;
 
 test.before(async () => {
+  tracing = await startSpanReceiver();
   service = await startService({
+    settings: { OTEL_EXPORTER_OTLP_ENDPOINT: tracing.url },
     ppas: (series) => [
       {
         owner: 'project',
@@ -44,6 +48,7 @@ test.before(async () => {
 
 test.after(async () => {
   await service[Symbol.asyncDispose]();
+  await tracing[Symbol.asyncDispose]();
 });
 
 test.after.each(async () => {
@@ -67,6 +72,23 @@ async function assertSameLog(buildId: string, live: readonly string[]): Promise<
   const command = join(import.meta.dirname, '../../bin/imagebuilder.ts');
   const { stdout } = await exec(process.execPath, [command, 'log', buildId, '--url', service.url]);
   assert.is(stdout.trimEnd(), text.trimEnd());
+}
+
+/** One span for the submission, one for the attempt, and one for each step, all in the trace that the callback names. */
+async function assertTraced(steps: readonly string[], traceparent: unknown): Promise<void> {
+  const [, traceId, spanId] = String(traceparent).split('-');
+  const find = () => tracing.spans.filter((span) => span.traceId === traceId);
+  while (find().length < steps.length + 2) await sleep(50);
+  const [submission, attempt] = ['submit build', 'build attempt'].map((name) =>
+    find().find((span) => span.name === name),
+  );
+  assert.equal([submission?.parentSpanId, attempt?.parentSpanId], [undefined, submission?.spanId]);
+  assert.equal([attempt?.spanId, attempt?.attributes['imagebuilder.build.state']], [spanId, 'completed']);
+  const parts = find().filter((span) => span.parentSpanId === spanId);
+  assert.equal(
+    parts.map(({ name, status }) => [name, status.code]),
+    steps.map((step) => [step, 0]),
+  );
 }
 
 test('a cloud image gets its PPA and packages, and the new image boots', async () => {
@@ -116,6 +138,7 @@ test('a cloud image gets its PPA and packages, and the new image boots', async (
   while (callbacks.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(callbacks[0]?.event.image, image);
   assert.is(callbacks[0]?.headers['x-function-status'], '200');
+  await assertTraced(steps, callbacks[0]?.headers.traceparent);
 
   const check = [
     'uname -r',

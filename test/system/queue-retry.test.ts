@@ -6,12 +6,14 @@ import { exampleRequest } from '#lib/api/examples.ts';
 import { Problem } from '#lib/api/problem.ts';
 import type { BuildRequestInput } from '#lib/api/request.ts';
 import { Accepted, BuildStatus, Status } from '#lib/api/status.ts';
+import { waitFor } from '#lib/async.ts';
 import { type Caller, createCallers, digestToken } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
 import { type Broker, openBroker } from '#lib/queue/broker.ts';
 import type { TakenJob } from '#lib/queue/jobs.ts';
 import { queues } from '#lib/queue/topology.ts';
+import { openTracer } from '#lib/trace/tracer.ts';
 import type { AttemptOptions } from '#lib/worker/attempt.ts';
 import { createDeliveries } from '#lib/worker/deliveries.ts';
 import { createWorker } from '#lib/worker/worker.ts';
@@ -20,6 +22,7 @@ import { status } from '../../functions/status/status.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import type { FunctionContext, FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { startServer } from '../unit/fetch/with-server.ts';
+import { startSpanReceiver } from '../unit/trace/span-receiver.ts';
 
 /** A build's request, steps and attempts in its status, and retries: the functions on a real RabbitMQ, without images. */
 
@@ -119,7 +122,7 @@ async function work(
   broker: Broker,
   name: string,
   runBuild: AttemptOptions['runBuild'],
-  more: Partial<Pick<AttemptOptions, 'deliveries' | 'log'>> = {},
+  more: Partial<Pick<AttemptOptions, 'deliveries' | 'log' | 'onLoss' | 'tracer'>> = {},
 ): Promise<void> {
   const worker = createWorker({
     ...{ name, broker, runBuild, getJson: async () => ({}), deliveries: { add() {} }, wake() {}, log, ...more },
@@ -453,6 +456,7 @@ test('a build stays in the trace of its submission: job, events, callback, log l
   const job = await channel.get(queues.builds);
   assert.ok(job !== false);
   channel.nack(job);
+  assert.ok(await waitFor(async () => (await broker.jobs.depth()) > 0, 30_000), 'the job is back in the queue');
   const { headers } = job.properties;
   assert.equal([spanOf(headers?.traceparent), headers?.tracestate], [call, trace.tracestate]);
 
@@ -463,13 +467,20 @@ test('a build stays in the trace of its submission: job, events, callback, log l
     ...{ signingKey: null, timeoutMs: 10_000, log: workerLog },
     settled: (id) => broker.recordNotified(id, 'callback'),
   });
+  await using tracing = await startSpanReceiver();
+  const endpoint = { endpoint: `${tracing.url}/v1/traces`, timeoutMs: 10_000 };
+  const tracer = await openTracer({ ...endpoint, service: 'imagebuilder-build-worker', secrets: [], log: workerLog });
   let tries = 0;
   const build: AttemptOptions['runBuild'] = async (given, context) => {
     tries += 1;
     if (tries > 1) return await failing(given, context);
     throw new ImageBuilderError('guest.failed', 'the guest is gone');
   };
-  await work(broker, 'w-trace', build, { deliveries, log: workerLog });
+  const losses: string[] = [];
+  const onLoss = (cause: string) => losses.push(cause);
+  await work(broker, 'w-trace', build, { deliveries, log: workerLog, onLoss, tracer });
+  assert.equal(losses, ['guest'], 'an attempt whose guest is gone is a loss, and one that fails is none');
+  await tracer[Symbol.asyncDispose]();
   await broker.ledger.when(build_id, ({ notified }) => notified.includes('callback'), 10_000);
 
   const spans = new Map<number, Set<unknown>>();
@@ -486,6 +497,13 @@ test('a build stays in the trace of its submission: job, events, callback, log l
     logged.map((line) => [line.trace_id, line.span_id]),
     [ids[1], ids[2], ids[2]].map((id) => [traceId, id]),
   );
+  const told = tracing.spans.map(({ spanId, parentSpanId, attributes, status }) => [
+    ...[spanId, parentSpanId, attributes['imagebuilder.build.state'], status.message],
+  ]);
+  assert.equal(told, [
+    [ids[1], call, 'queued', 'guest.failed: the guest is gone'],
+    [ids[2], call, 'failed', 'upstream.unreachable: no route'],
+  ]);
   const [sent] = receiver.headers;
   assert.equal([spanOf(sent?.traceparent), sent?.tracestate], [ids[2], trace.tracestate]);
   await client.close();

@@ -1,48 +1,14 @@
 import { createRequire } from 'node:module';
-import { json } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { z } from 'zod';
 import { loadConfig } from '#lib/config/load.ts';
 import { createLog } from '#lib/log.ts';
 import { openTracer, silentTracer } from '#lib/trace/tracer.ts';
 import { parseTraceContext } from '#lib/trace-context.ts';
 import { startServer } from '../fetch/with-server.ts';
+import { startSpanReceiver } from './span-receiver.ts';
 
 /** Spans on their way to a real receiver of OTLP over HTTP. */
-
-const Value = z.union([
-  z.object({ stringValue: z.string() }).transform(({ stringValue }) => stringValue),
-  z.object({ intValue: z.number() }).transform(({ intValue }) => intValue),
-]);
-const Attributes = z
-  .array(z.object({ key: z.string(), value: Value }))
-  .transform((list) => Object.fromEntries(list.map(({ key, value }) => [key, value])));
-const Export = z.object({
-  resourceSpans: z.array(
-    z.object({
-      resource: z.object({ attributes: Attributes }),
-      scopeSpans: z.array(
-        z.object({
-          spans: z.array(
-            z.object({
-              traceId: z.string(),
-              spanId: z.string(),
-              parentSpanId: z.string().optional(),
-              traceState: z.string().optional(),
-              name: z.string(),
-              kind: z.number(),
-              startTimeUnixNano: z.string(),
-              endTimeUnixNano: z.string(),
-              attributes: Attributes,
-              status: z.object({ code: z.number(), message: z.string().optional() }),
-            }),
-          ),
-        }),
-      ),
-    }),
-  ),
-});
 
 const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 const parent = parseTraceContext({ traceparent, tracestate: 'vendor=t61rcWkgMzE' });
@@ -79,11 +45,7 @@ test('without an endpoint, and where it is disabled, no span is recorded and the
 });
 
 test('attempts and their steps arrive as spans of the trace, with errors, and without secrets', async () => {
-  const exports: unknown[] = [];
-  await using receiver = await startServer(async (request, response) => {
-    exports.push(await json(request));
-    response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
-  });
+  await using receiver = await startSpanReceiver();
   const OTEL_EXPORTER_OTLP_HEADERS = 'authorization=Bearer%20canary-token,x-scope=builds';
   const OTEL_RESOURCE_ATTRIBUTES = 'deployment.environment.name=test';
   await withVariables({ OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES }, async () => {
@@ -102,11 +64,10 @@ test('attempts and their steps arrive as spans of the trace, with errors, and wi
     const [headers = {}] = receiver.headers;
     assert.equal([headers.authorization, headers['x-scope']], ['Bearer canary-token', 'builds']);
     assert.not.match(JSON.stringify(lines), /canary/);
-    const [resourceSpans] = Export.parse(exports[0]).resourceSpans;
-    const { 'service.version': version, ...resource } = resourceSpans?.resource.attributes ?? {};
+    const { 'service.version': version, ...resource } = receiver.resources[0] ?? {};
     assert.equal(resource, { 'service.name': 'imagebuilder-test', 'deployment.environment.name': 'test' });
     assert.type(version, 'string');
-    const spans = resourceSpans?.scopeSpans[0]?.spans ?? [];
+    const { spans } = receiver;
     assert.equal(
       spans.map(({ name, traceId, parentSpanId }) => [name, traceId === parent?.traceId, parentSpanId]),
       [
