@@ -40,6 +40,12 @@ const packages = [{ name: 'libfoo' }, failingPackage('broken', 'nothing works')]
 const ppa = { owner: 'project', name: 'ppaname', series: [base.codename], packages };
 const launchpad = services.use(await startLaunchpad({ ppas: [ppa] }));
 
+const secrets = join(directory, 'secrets');
+await mkdir(secrets);
+const keys = await makeKeys('ed25519', directory);
+await copyFile(keys.path, join(secrets, 'provenance-signing-key'));
+const signing = { IMAGEBUILDER_SECRETS_DIRECTORY: secrets };
+
 interface Ended {
   readonly exitCode: number;
   readonly stdout: string;
@@ -81,11 +87,6 @@ async function buildHere(
 }
 
 test('a build runs from the fetch to the store, without RabbitMQ', async () => {
-  const secrets = join(directory, 'secrets');
-  await mkdir(secrets);
-  const keys = await makeKeys('ed25519', directory);
-  await copyFile(keys.path, join(secrets, 'provenance-signing-key'));
-  const signing = { IMAGEBUILDER_SECRETS_DIRECTORY: secrets };
   const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo'], '', images.url, signing);
   assert.is(exitCode, 0, stderr);
   const image = JSON.parse(stdout) as { readonly location: string; readonly packages: { readonly name: string }[] };
@@ -160,11 +161,14 @@ test('an image of another virtual machine in an archive is built on, and the res
 });
 
 test('in a vm with a network, apt inside the image reaches the PPA through the build’s proxy, and so do scripts', async () => {
-  const network = { IMAGEBUILDER_GUEST: 'vm', IMAGEBUILDER_VM_NETWORK: 'true' };
+  const network = { IMAGEBUILDER_GUEST: 'vm', IMAGEBUILDER_VM_NETWORK: 'true', ...signing };
   const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo'], '', images.url, network);
   assert.is(exitCode, 0, stderr);
-  const image = JSON.parse(stdout) as { readonly packages: { readonly name: string }[] };
+  const image = JSON.parse(stdout) as { readonly location: string; readonly packages: { readonly name: string }[] };
   assert.ok(image.packages.some(({ name }) => name === 'libfoo'));
+  const provenance = fileURLToPath(image.location).replace(/\.qcow2$/, '.provenance.json');
+  const { resolvedDependencies } = buildDefinitionOf(await readFile(provenance, 'utf8'));
+  assert.is((await assertRepositories(resolvedDependencies, launchpad.ppaUrl)).length, 1);
 });
 
 test('it ends after the step that --until names, and leaves the work directory where --keep says', async () => {

@@ -172,8 +172,14 @@ test('both guests know the same repositories by their signers, and how many pack
   const materialsOf = (guest: 'host' | 'vm') =>
     buildDefinitionOf(imageOf(guest).documents.get('provenance') ?? '').resolvedDependencies;
   const repositories = await assertRepositories(materialsOf('host'), builds.ppaUrl);
-  const lines = (value: unknown) => JSON.stringify(value, null, 2);
-  assert.is(lines(await assertRepositories(materialsOf('vm'), builds.ppaUrl)), lines(repositories));
+  // Between the two builds the distribution may publish anew, or a mirror may send Release in place of InRelease.
+  const steady = (found: typeof repositories) =>
+    found.map((each) => {
+      const { repository, release, signers, packages } = each.annotations;
+      const whole = each.uri.startsWith(builds.ppaUrl) ? each : null;
+      return { repository, codename: release.codename, signers, packages, whole };
+    });
+  assert.equal(steady(await assertRepositories(materialsOf('vm'), builds.ppaUrl)), steady(repositories));
   assert.ok(repositories.length > 1, 'the distribution has none');
   const [own] = repositories.filter(({ uri }) => uri.startsWith(builds.ppaUrl));
   assert.is(own?.annotations.packages, 1);

@@ -1,4 +1,3 @@
-import { ExecError } from '../../exec.ts';
 import { type GoodSignature, type GpgvOptions, goodSignatures, runGpgv } from '../../gpgv.ts';
 import { removeArmor } from '../../openpgp-armor.ts';
 import { someOf } from '../../text.ts';
@@ -37,10 +36,8 @@ export async function findSigners(
   if (keyrings.length > maximumKeyrings || sum(keyrings) > maximumKeyringBytes) {
     return unproven('the key that has signed: the image trusts more keys than are read');
   }
-  const result = await runGpgv(content, isMessage ? null : signature, keyrings, options).catch((error: unknown) => {
-    if (error instanceof ExecError) return null;
-    throw error;
-  });
+  const result = await runGpgv(content, isMessage ? null : signature, keyrings, options).catch(() => null);
+  options.signal.throwIfAborted();
   if (result === null) return unproven('the key that has signed: gpgv has failed');
   const { verdicts, signed } = result;
   const text = isMessage ? signed : content;

@@ -196,6 +196,10 @@ test('a signature that proves nothing is called so: none, of an unknown or expir
     [{ [list('InRelease')]: old }, /has expired/],
     [{ [list('InRelease')]: signed.replace('Suite: stable', 'Suite: other') }, /does not match the file/],
     [{ [list('InRelease')]: release }, /the key that has signed: /],
+    [
+      { [list('InRelease')]: await gpg([...signers(['one']), '--armor', '--sign'], release.repeat(100)) },
+      /gpgv has failed/,
+    ],
     [{ [list('Release')]: release, [list('Release.gpg')]: 'noise' }, /the key that has signed: /],
     [{}, /^a Release file: /],
   ] as const) {
