@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { describeRepositories } from '#lib/apt/repositories/describe.ts';
+import { readReleaseFiles } from '#lib/apt/repositories/read-lists.ts';
 import type { Repository, RepositoryFiles } from '#lib/apt/repositories/repository.ts';
 import { exec } from '#lib/exec.ts';
 import { failure } from '../../failure.ts';
@@ -284,6 +285,19 @@ test('more keys than an image can need are not read, and neither is a keybox, as
   assert.match((await describeOne({ trusted, releases })).notKnown.join(), /trusts more keys than are read/);
   const box = `\0\0\0 \x01\x01\0\0KBXf${key('one')}`;
   assert.match((await describeOne({ trusted: [box], releases })).notKnown.join(), /the image has none for this source/);
+});
+
+test('of the lists on the worker only regular files of a sound size are read, and no link is followed', async () => {
+  await using folder = await temporaryFolder();
+  const place = (name: string) => join(folder.path, name);
+  await writeFile(place('a_InRelease'), 'one');
+  await writeFile(place('b_Release.gpg'), 'two');
+  await writeFile(place('c_Packages'), 'three');
+  await writeFile(place('d_Release'), Buffer.alloc(4 * 2 ** 20 + 1));
+  await symlink('/etc/passwd', place('e_InRelease'));
+  await mkdir(place('f_Release'));
+  await exec('mkfifo', [place('g_InRelease')]);
+  assert.equal([...(await readReleaseFiles(folder.path))].map(String), ['a_InRelease,one', 'b_Release.gpg,two']);
 });
 
 test.run();
