@@ -28,6 +28,7 @@ export async function compose(): Promise<ImagesDependencies & { readonly broker:
     log,
     callers: createCallers(config.callers),
     stored: openStoredBuilds(stores),
+    storeDirectory: config.folders.storeDirectory,
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };
 }

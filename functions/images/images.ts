@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import { isBuildId } from '#lib/api/build-id.ts';
 import { Cursor } from '#lib/api/build-list.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
@@ -13,12 +14,15 @@ import { readyPatienceMs } from '#lib/queue/submit.ts';
 import type { StoredBuild } from '#lib/store/artifact.ts';
 import type { StoredBuilds } from '#lib/store/stored-builds.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
+import { openStoredFile } from './stored-file.ts';
 
 export interface ImagesDependencies {
   readonly ledger: Pick<LiveLedger, 'get' | 'ready'>;
   readonly log: Log;
   readonly callers: Callers;
   readonly stored: StoredBuilds;
+  /** Folder of the file store, which may be on another machine. */
+  readonly storeDirectory: string;
 }
 
 /** Time limit of the work in the store, within that of the function. */
@@ -27,17 +31,21 @@ const storeTimeoutMs = 20_000;
 const maximumPages = 5;
 const pagesTimeoutMs = 10_000;
 
-/** The function: lists what the store has, shows what it has of one build, and deletes that. */
+/** The function: lists what the store has, shows what it has of one build, hands out files beside images, and deletes. */
 export function images(dependencies: ImagesDependencies): Handler {
   const { log, callers } = dependencies;
   return (event, context) => {
-    const { buildId, path } = readPath(event.path);
+    const { buildId, file, path } = readPath(event.path);
     const about = buildId === undefined || !isBuildId(buildId) ? {} : { build_id: buildId };
     return answerCall({ callers, log, event, context, path, about }, async (call) => {
       if (path === 'other') throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
       if (buildId === undefined) {
         if (event.method !== 'GET') refuseMethod(call, event.method, ['GET']);
         return await list(dependencies, event, call);
+      }
+      if (file !== undefined) {
+        if (event.method !== 'GET') refuseMethod(call, event.method, ['GET']);
+        return await sendFile(dependencies, buildId, file, call);
       }
       if (event.method === 'GET') return await show(dependencies, buildId, call);
       if (event.method === 'DELETE') return await remove(dependencies, buildId, call);
@@ -47,8 +55,11 @@ export function images(dependencies: ImagesDependencies): Handler {
 }
 
 function readPath(written: string) {
-  const [buildId, ...more] = written.split('/').filter((part) => part !== '');
-  return { buildId, path: buildId === undefined ? '/' : more.length === 0 ? '/{build_id}' : 'other' };
+  const [buildId, below, file, ...more] = written.split('/').filter((part) => part !== '');
+  if (buildId === undefined) return { buildId, file: undefined, path: '/' };
+  if (below === undefined) return { buildId, file: undefined, path: '/{build_id}' };
+  const isFile = below === 'files' && file !== undefined && more.length === 0;
+  return { buildId, file, path: isFile ? '/{build_id}/files/{name}' : 'other' };
 }
 
 export function pathOf(written: string): string {
@@ -72,12 +83,47 @@ async function list({ stored }: ImagesDependencies, event: FunctionEvent, call: 
   };
 }
 
-async function show({ stored, ledger }: ImagesDependencies, id: string, call: Call): Promise<StoredBuildReport> {
+async function show(dependencies: ImagesDependencies, id: string, call: Call): Promise<StoredBuildReport> {
+  return report(await findStored(dependencies, id, call));
+}
+
+/** Throws `build.not_found` where the store has nothing of the build, or its caller may not see it. */
+async function findStored({ stored, ledger }: ImagesDependencies, id: string, call: Call): Promise<StoredBuild> {
   const buildId = requireId(id);
   const build = await inTime((signal) => stored.describe(buildId, { signal }));
   if (build === null || !maySeeOf(call, build.caller ?? ownerIn(ledger, buildId))) throw notFound(id);
   call.note({ ticket_id: build.ticketId ?? undefined });
-  return report(build);
+  return build;
+}
+
+/** A file beside an image: its bytes where the store is a folder of this machine, else a redirect to it. */
+async function sendFile(
+  dependencies: ImagesDependencies,
+  id: string,
+  name: string,
+  call: Call,
+): Promise<Readable | undefined> {
+  const { buildId, artifacts } = await findStored(dependencies, id, call);
+  const artifact = artifacts.find((one) => one.name === name);
+  if (artifact === undefined) throw new ImageBuilderError('request.not_found', 'the build has no such file');
+  const file = await openStoredFile(dependencies.storeDirectory, buildId, artifact);
+  if (file === null) {
+    const elsewhere = artifact.download_url ?? artifact.location;
+    if (!/^https?:/.test(elsewhere)) {
+      throw new ImageBuilderError('request.not_found', 'the file is in a folder of another machine');
+    }
+    call.status(307);
+    call.headers({ location: elsewhere, 'cache-control': 'no-store' });
+    return undefined;
+  }
+  call.headers({
+    'content-type': artifact.media_type,
+    'content-length': String(file.size),
+    'content-disposition': 'attachment',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
+  return file.bytes;
 }
 
 async function remove({ stored, ledger }: ImagesDependencies, id: string, call: Call): Promise<undefined> {

@@ -62,7 +62,10 @@ export async function startPageService({
       ppas: [
         {
           ...{ owner: 'project', name: 'ppaname', series: [base.codename], key: 'ed25519' },
-          packages: [{ name: 'libfoo' }, { name: held, scripts: { postinst: `${print}\n${gate.script}` } }],
+          packages: [
+            { name: 'libfoo' },
+            { name: held, scripts: { postinst: `echo made > /etc/made-by-${held}\n${print}\n${gate.script}` } },
+          ],
         },
       ],
     }),

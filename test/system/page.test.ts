@@ -184,8 +184,13 @@ test('a build is followed from the form to its result, by the keyboard alone', a
   const packages = panel(page, 'Packages');
   await packages.getByText('libfoo').waitFor();
   await packages.getByText('slow').waitFor();
+  await panel(page, 'Changed files').getByText('/etc/made-by-slow').waitFor();
   await panel(page, 'Image').getByText('SHA-256').waitFor();
-  await panel(page, 'Artifacts').getByText('manifest', { exact: true }).waitFor();
+  const manifest = page.waitForEvent('download');
+  await panel(page, 'Artifacts')
+    .getByRole('button', { name: /\.manifest$/ })
+    .click();
+  assert.match(await readFile(await (await manifest).path(), 'utf8'), /^libfoo\t/m);
   assert.equal(await accessibilityFaults(page), [], 'a build that is completed');
 });
 

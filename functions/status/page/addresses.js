@@ -6,6 +6,7 @@
  * @property {string} status The status document; with `/events` or `events` behind it, its stream.
  * @property {string} events
  * @property {string} builds Without `/` at its end: builds are below it.
+ * @property {string} images As `builds`, of what the store has.
  */
 
 /**
@@ -23,12 +24,15 @@ export function findAddresses(pageUrl, publicUrl) {
     const [, prefix = '', namespace = ''] = ofFunction;
     const functions = `${origin}${prefix}/function`;
     const status = `${functions}/status${namespace}/`;
-    return { status, events: `${status}events`, builds: `${functions}/build-image${namespace}` };
+    return {
+      ...{ status, events: `${status}events` },
+      ...{ builds: `${functions}/build-image${namespace}`, images: `${functions}/images${namespace}` },
+    };
   }
   const ofApi = /^(.*)\/api\/v1\/imagebuilder\/(?:status\/page\/?)?$/.exec(pathname);
   const api = `${origin}${ofApi?.[1] ?? prefixOf(origin, pathname, publicUrl)}/api/v1`;
   const status = `${api}/imagebuilder/status`;
-  return { status, events: `${status}/events`, builds: `${api}/build_image` };
+  return { status, events: `${status}/events`, builds: `${api}/build_image`, images: `${api}/images` };
 }
 
 /**

@@ -5,10 +5,12 @@ import { element, fill, setAttribute, setText } from './dom.js';
 import { buildFragment } from './fragment.js';
 import { followLog } from './live-log.js';
 import { createLog } from './log.js';
-import { artifactTable, imageFacts, packageChanges, requestFacts } from './result.js';
+import { panel } from './panel.js';
+import { imageFacts, requestFacts } from './result.js';
 import { elapsedOf, stateText } from './row.js';
 import { save } from './save.js';
 import { attemptTable, stepRow } from './steps.js';
+import { createStored } from './stored.js';
 import { formatMoment, formatSeconds, webAddress } from './text.js';
 
 /** The view of one build. */
@@ -24,7 +26,6 @@ const logTexts = {
  * @import { BuildStatus, Status } from '#lib/api/status.ts'
  * @import { Addresses } from './addresses.js'
  * @import { Known } from './builds.js'
- * @import { Child } from './dom.js'
  * @import { LogState } from './live-log.js'
  */
 
@@ -56,11 +57,10 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
     error: panel('Error', 'error-panel'),
     steps: panel('Steps'),
     image: panel('Image'),
-    packages: panel('Packages'),
-    artifacts: panel('Artifacts'),
     attempts: panel('Attempts'),
     request: panel('Request'),
   };
+  const stored = createStored(`${addresses.images}/${id}/files`, onError);
   const log = createLog(() => void saveLog());
   const logPanel = panel('Log');
   logPanel.show('log', () => [log.node]);
@@ -83,7 +83,7 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
       'div',
       { class: 'columns' },
       element('div', {}, logPanel.node, panels.attempts.node),
-      element('div', {}, panels.image.node, panels.packages.node, panels.artifacts.node, panels.request.node),
+      element('div', {}, panels.image.node, ...stored.nodes, panels.request.node),
     ),
   );
 
@@ -114,8 +114,8 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
   async function saveLog() {
     try {
       const { ticket_id: ticket = 'build', artifacts = [] } = shown?.build ?? {};
-      const stored = artifacts.find(({ role }) => role === 'log');
-      const elsewhere = webAddress(stored?.download_url ?? stored?.location ?? '');
+      const kept = artifacts.find(({ role }) => role === 'log');
+      const elsewhere = webAddress(kept?.download_url ?? kept?.location ?? '');
       await save(`${url}/log`, `${String(ticket).replaceAll(/[^\w.-]/g, '_')}-${id.slice(0, 8)}.log`, elsewhere);
     } catch (error) {
       onError(error);
@@ -205,14 +205,13 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
       const aboutKey = JSON.stringify([build.worker, build.attempt, build.finished_at, build.retry_of]);
       if (aboutKey !== aboutShown) showAbout(build);
       aboutShown = aboutKey;
-      const { error, image, artifacts, attempts, request } = build;
+      const { error, image, attempts, request } = build;
       panels.error.show(error !== undefined && { error, state: build.state }, () => errorParts(build));
       panels.steps.show({ steps: build.steps, step: build.step, state: build.state, at: error?.step }, () => [
         stepRow(build),
       ]);
       panels.image.show(image, () => (image === undefined ? [] : [imageFacts(image)]));
-      panels.packages.show(image, () => (image === undefined ? [] : [packageChanges(image)]));
-      panels.artifacts.show(artifacts, () => (artifacts === undefined ? [] : [artifactTable(artifacts)]));
+      stored.update(build);
       panels.attempts.show(attempts?.length ? attempts : null, () => [attemptTable(attempts ?? [])]);
       panels.request.show(request ?? build.caller, () => [requestFacts(build)]);
       showLogState();
@@ -243,36 +242,4 @@ function errorParts({ error, state }) {
       error.step === null ? '' : ` in step ${error.step}`,
     ),
   ];
-}
-
-/**
- * A part of the view, which is drawn again only when its data has changed, and hidden while it has none.
- *
- * @param {string} title
- * @param {string} [kind]
- */
-function panel(title, kind = '') {
-  const content = element('div', { class: 'panel-content' });
-  const node = element(
-    'section',
-    { class: `card panel ${kind}`, 'aria-label': title },
-    element('h2', {}, title),
-    content,
-  );
-  let key = '';
-  node.hidden = true;
-  return {
-    node,
-    /**
-     * @param {unknown} data
-     * @param {() => Child[]} make
-     */
-    show(data, make) {
-      const next = JSON.stringify(data ?? null);
-      if (next === key) return;
-      key = next;
-      node.hidden = data === undefined || data === null || data === false;
-      if (!node.hidden) fill(content, ...make());
-    },
-  };
 }

@@ -5,10 +5,12 @@ import { formatBytes, webAddress } from './text.js';
 
 /**
  * @import { BuildStatus } from '#lib/api/status.ts'
+ * @import { ChangesDocument } from '#lib/manifest/changes.ts'
  * @import { Child } from './dom.js'
  */
 
 const packagesAtOnce = 200;
+const filesAtOnce = 500;
 
 /**
  * Names and values; rows without a value are left out.
@@ -61,7 +63,7 @@ export function imageFacts(image) {
 /**
  * The packages that were added, changed and removed; null where nothing is known of them.
  *
- * @param {NonNullable<BuildStatus['image']>} image
+ * @param {Pick<NonNullable<BuildStatus['image']>, 'packages' | 'removed' | 'packages_omitted' | 'removed_omitted'>} image
  */
 export function packageChanges({ packages = [], removed = [], packages_omitted = 0, removed_omitted = 0 }) {
   const added = packages.filter((one) => one.previous_version === undefined);
@@ -113,8 +115,45 @@ function packageGroup(title, entries) {
   );
 }
 
-/** @param {NonNullable<BuildStatus['artifacts']>} artifacts */
-export function artifactTable(artifacts) {
+/**
+ * The files that the build has touched outside dpkg's knowledge.
+ *
+ * @param {ChangesDocument} changes
+ */
+export function changedFiles({ files, files_unknown: unknown = '' }) {
+  if (files === null) return element('p', { class: 'muted' }, unknown);
+  const { touched, complete } = files;
+  if (touched.length === 0) return element('p', { class: 'muted' }, 'The build has changed no file outside packages.');
+  const rest = touched.length - filesAtOnce;
+  return element(
+    'div',
+    { class: 'packages', tabindex: '0', role: 'group', 'aria-label': 'Paths' },
+    element(
+      'ul',
+      { class: 'package-group' },
+      ...touched
+        .slice(0, filesAtOnce)
+        .map(({ path, type, size }) =>
+          element(
+            'li',
+            {},
+            element('span', { class: 'address' }, path),
+            element('span', {}, size === undefined ? type : formatBytes(size)),
+          ),
+        ),
+    ),
+    (rest > 0 || !complete) &&
+      element('p', { class: 'muted' }, rest > 0 ? `and ${rest} more, in the artifact “changes”` : 'and more'),
+  );
+}
+
+/**
+ * The files beside the image: links where they are on the web, else buttons that save them.
+ *
+ * @param {NonNullable<BuildStatus['artifacts']>} artifacts
+ * @param {(name: string) => void} onSave
+ */
+export function artifactTable(artifacts, onSave) {
   return element(
     'table',
     {},
@@ -134,7 +173,9 @@ export function artifactTable(artifacts) {
           element(
             'td',
             { title: location },
-            webAddress(url ?? location) === null ? name : maybeLink(url ?? location, name),
+            webAddress(url ?? location) === null
+              ? element('button', { type: 'button', class: 'link', click: () => onSave(name) }, name)
+              : maybeLink(url ?? location, name),
           ),
           element('td', { class: 'numeric' }, formatBytes(size)),
         ),

@@ -1,3 +1,4 @@
+import { exampleArtifacts } from '../artifact-report.ts';
 import { Cursor } from '../build-list.ts';
 import { exampleImagePage } from '../examples.ts';
 import { defaultImagePage, exampleStoredBuild, largestImagePage } from '../image-list.ts';
@@ -8,6 +9,7 @@ import { buildId, commonErrors, json, problem, queryParameter } from './parts.ts
 export function imagePaths(root: string, suffix: string): Json {
   const common = { ...commonErrors, '502': problem('The store fails, or refuses the request.') };
   const notFound = problem('The store has nothing of such a build, or the build is another caller’s.');
+  const [file = { name: '', media_type: '' }] = exampleArtifacts;
   const cursor = Cursor.encode([exampleStoredBuild.stored_at, exampleStoredBuild.build_id]);
   const limit = { type: 'integer', minimum: 1, maximum: largestImagePage, default: defaultImagePage };
   return {
@@ -45,6 +47,28 @@ export function imagePaths(root: string, suffix: string): Json {
           '403': problem('The token is for reading only.'),
           '404': notFound,
           '409': problem('The build has not ended yet.'),
+          ...common,
+        },
+      },
+    },
+    [`${root}{build_id}/files/{name}`]: {
+      parameters: [
+        buildId,
+        {
+          ...{ name: 'name', in: 'path', required: true },
+          ...{ description: '`name` of one of the `artifacts`.', example: file.name, schema: { type: 'string' } },
+        },
+      ],
+      get: {
+        operationId: `getImageFile${suffix}`,
+        summary: 'A file beside the image of a build.',
+        responses: {
+          '200': {
+            description: 'The file, where the store is a folder of this machine.',
+            content: { [file.media_type]: { schema: { type: 'string' } } },
+          },
+          '307': { description: 'The file is elsewhere: `Location` says where.' },
+          '404': notFound,
           ...common,
         },
       },

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ImagePage, StoredBuildReport } from '#lib/api/image-list.ts';
@@ -43,19 +45,22 @@ async function open() {
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
     callers,
     stored: openStoredBuilds([store]),
+    storeDirectory: folder,
   });
   const call = async (method: string, path: string, caller: string, query: Record<string, string> = {}) => {
     let status = 200;
+    const answered: Record<string, string> = {};
     const context = {
       status: (code: number) => {
         status = code;
       },
-      headers: () => {},
+      headers: (values: Readonly<Record<string, string>>) => Object.assign(answered, values),
     };
     const headers = { authorization: `Bearer ${caller}` };
     const event = { method, path, query, headers, body: undefined, rawBody: Buffer.alloc(0) };
     const body = await handler(event, context as never);
-    return { status, body: body as ImagePage & StoredBuildReport & { code?: string } };
+    const content = body instanceof Readable ? await text(body) : '';
+    return { status, headers: answered, content, body: body as ImagePage & StoredBuildReport & { code?: string } };
   };
   const put = async (others = {}) => {
     const build = await finishedBuild(root, { bytes: 100, others });
@@ -107,6 +112,34 @@ test('callers see their own images, operators and readers all; those whose calle
     assert.equal([answer.status, answer.body.code], [404, 'build.not_found']);
   }
   assert.is((await call('GET', '/', 'nobody')).status, 401);
+});
+
+test('a file beside an image is for those who may see the build, by the name that the build has for it', async () => {
+  const { call, put, folder } = await open();
+  const own = await put({ manifest: 'hello\t2.10-3\n', changes: '' });
+  const { artifacts } = (await call('GET', `/${own}`, 'lander')).body;
+  for (const { name, role } of artifacts) {
+    const { status, headers, content } = await call('GET', `/${own}/files/${name}`, 'lander');
+    const wanted = role === 'manifest' ? 'hello\t2.10-3\n' : '';
+    assert.equal([status, content, headers['content-length']], [200, wanted, String(wanted.length)]);
+    assert.equal([headers['content-type'], headers['content-disposition']], ['text/plain', 'attachment']);
+  }
+  const name = artifacts.find(({ role }) => role === 'manifest')?.name ?? '';
+  const refused: [string, string, string, number, string][] = [
+    ['GET', `/${own}/files/${name}`, 'other', 404, 'build.not_found'],
+    ['GET', `/${own}/files/${name}`, 'nobody', 401, 'request.unauthorized'],
+    ['GET', `/${own}/files/image.json`, 'lander', 404, 'request.not_found'],
+    ['GET', `/${own}/files/..%2f${own}%2fimage.json`, 'lander', 404, 'request.not_found'],
+    ['GET', `/${own}/files`, 'lander', 404, 'request.not_found'],
+    ['GET', `/${own}/files/${name}/x`, 'lander', 404, 'request.not_found'],
+    ['DELETE', `/${own}/files/${name}`, 'lander', 405, 'request.method'],
+  ];
+  for (const [method, path, caller, status, code] of refused) {
+    const answer = await call(method, path, caller);
+    assert.equal([answer.status, answer.body.code], [status, code], `${method} ${path} ${caller}`);
+  }
+  await rm(join(folder, own, name));
+  assert.is((await call('GET', `/${own}/files/${name}`, 'lander')).status, 404, 'in a folder of another machine');
 });
 
 test('the owner of an image that an older version has stored is known as long as its events are', async () => {

@@ -9,6 +9,7 @@ const underApi = (prefix: string) => ({
   status: `${server}${prefix}/api/v1/imagebuilder/status`,
   events: `${server}${prefix}/api/v1/imagebuilder/status/events`,
   builds: `${server}${prefix}/api/v1/build_image`,
+  images: `${server}${prefix}/api/v1/images`,
 });
 
 test('the page finds the API beside its own path, behind any prefix', () => {
@@ -30,6 +31,7 @@ test('the page finds the other function of OpenFaaS, behind any prefix and with 
         status: `${functions}/status${namespace}/`,
         events: `${functions}/status${namespace}/events`,
         builds: `${functions}/build-image${namespace}`,
+        images: `${functions}/images${namespace}`,
       });
     }
   }
