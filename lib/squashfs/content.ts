@@ -9,13 +9,56 @@ import type { ToolLimits } from './xz.ts';
 
 const fragmentBytes = 16;
 
+/** Part of a file that one block of the file system holds. */
+export interface ContentPart {
+  /** Place of the block in the file system, and its size with the bit of blocks that are stored; 0 for a hole. */
+  readonly start: number;
+  readonly size: number;
+  /** Place and length in the file. */
+  readonly at: number;
+  readonly length: number;
+  /** Place in the unpacked block. */
+  readonly from: number;
+}
+
+/** The parts of an inspected file, in their order. */
+export function* contentParts({ superblock, tables }: Tree, file: FileInode): Generator<ContentPart> {
+  const { blockSizeBytes } = superblock;
+  let start = file.start;
+  for (let index = 0; index < file.blockCount; index++) {
+    const size = tables.inodes.bytes.readUInt32LE(file.blockList + 4 * index);
+    const at = index * blockSizeBytes;
+    yield { start, size, at, length: Math.min(blockSizeBytes, file.sizeBytes - at), from: 0 };
+    start += size % storedBlock;
+  }
+  const length = file.sizeBytes % blockSizeBytes;
+  if (file.fragment === null || length === 0) return;
+  const record = file.fragment * fragmentBytes;
+  yield {
+    start: readLittle(tables.fragments, record),
+    size: tables.fragments.readUInt32LE(record + 8),
+    ...{ at: file.sizeBytes - length, length, from: file.fragmentOffset },
+  };
+}
+
+/** The block of a part, as it lies in the file system. */
+export async function readPacked(region: Region, { start, size }: ContentPart): Promise<PackedBlock> {
+  return { bytes: await readRegion(region, start, size % storedBlock), stored: size >= storedBlock };
+}
+
+/** The bytes of a part in its unpacked block. Throws `image.corrupt` where the block is too short. */
+export function cutPart(block: Buffer | undefined, { from, length }: ContentPart): Buffer {
+  if (block === undefined || block.length < from + length) throw corrupt('a block of a file is cut off');
+  return block.subarray(from, from + length);
+}
+
 /**
  * Reads one file whole. Throws `image.too_large` where it has more than `maximumBytes`, `image.corrupt` where a block
  * cannot be unpacked to its length, or the reason of the signal.
  */
 export async function readContent(
   region: Region,
-  { superblock, tables }: Tree,
+  tree: Tree,
   file: FileInode,
   maximumBytes: number,
   limits: ToolLimits,
@@ -23,37 +66,16 @@ export async function readContent(
   if (file.sizeBytes > maximumBytes) {
     throw tooLarge(`file ${file.number} has ${file.sizeBytes} bytes, more than ${maximumBytes}`);
   }
-  const { blockSizeBytes, compressor } = superblock;
+  const { blockSizeBytes, compressor } = tree.superblock;
+  const parts = [...contentParts(tree, file)].filter(({ size }) => size > 0);
   const packed: PackedBlock[] = [];
-  /** Place of each packed block in the file, and of its content in the block. */
-  const places: { readonly at: number; readonly from: number; readonly length: number }[] = [];
-  const add = async (start: number, size: number, at: number, from: number, length: number) => {
-    packed.push({ bytes: await readRegion(region, start, size % storedBlock), stored: size >= storedBlock });
-    places.push({ at, from, length });
-  };
-  let start = file.start;
-  for (let index = 0; index < file.blockCount; index++) {
+  for (const part of parts) {
     limits.signal.throwIfAborted();
-    const size = tables.inodes.bytes.readUInt32LE(file.blockList + 4 * index);
-    if (size === 0) continue;
-    const at = index * blockSizeBytes;
-    await add(start, size, at, 0, Math.min(blockSizeBytes, file.sizeBytes - at));
-    start += size % storedBlock;
-  }
-  const tailBytes = file.sizeBytes % blockSizeBytes;
-  if (file.fragment !== null && tailBytes > 0) {
-    const record = file.fragment * fragmentBytes;
-    const size = tables.fragments.readUInt32LE(record + 8);
-    const place = readLittle(tables.fragments, record);
-    await add(place, size, file.sizeBytes - tailBytes, file.fragmentOffset, tailBytes);
+    packed.push(await readPacked(region, part));
   }
   // Holes stay zero.
   const content = Buffer.alloc(file.sizeBytes);
   const blocks = await unpackBlocks(packed, compressor, blockSizeBytes, limits);
-  for (const [index, { at, from, length }] of places.entries()) {
-    const block = blocks[index];
-    if (block === undefined || block.length < from + length) throw corrupt(`a block of file ${file.number} is cut off`);
-    block.copy(content, at, from, from + length);
-  }
+  for (const [index, part] of parts.entries()) cutPart(blocks[index], part).copy(content, part.at);
   return content;
 }

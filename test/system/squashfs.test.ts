@@ -104,6 +104,26 @@ test('a layer is read where it lies in a larger file', async () => {
   assert.is(link?.type === 'symlink' && link.target, 'usr/bin');
 });
 
+test('directories that are too deep, and paths that are too long, are refused', async () => {
+  await using folder = await temporaryFolder();
+  const chain = (name: string, depth: number): Files =>
+    new Map(
+      Array.from({ length: depth }, (_, index) => [
+        Array(index + 1)
+          .fill(name)
+          .join('/'),
+        spec('directory'),
+      ]),
+    );
+  await makeSquashfs(folder.file('sound'), chain('a', 255));
+  await using opened = await openFile(folder.file('sound'));
+  assert.is(opened.squashfs.nameCount, 255);
+  await makeSquashfs(folder.file('deep'), chain('a', 256));
+  assert.match((await failure(openFile(folder.file('deep')))).message, 'more than 256 deep');
+  await makeSquashfs(folder.file('long'), chain('a'.repeat(250), 17));
+  assert.match((await failure(openFile(folder.file('long')))).message, 'more than 4096 bytes');
+});
+
 test('lzma and lzo are refused by their names', async () => {
   await using folder = await temporaryFolder();
   for (const compressor of ['lzma', 'lzo']) {

@@ -93,6 +93,7 @@ import { parseCompressorOptions } from '#lib/squashfs/compressor.ts';
 import { type DirectoryInode, parseInode } from '#lib/squashfs/inode.ts';
 import { parseListing } from '#lib/squashfs/listing.ts';
 import { parseSuperblock } from '#lib/squashfs/superblock.ts';
+import { parsePaxRecords } from '#lib/squashfs/thin/pax.ts';
 import { parseXzSize } from '#lib/squashfs/xz.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
 import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
@@ -170,6 +171,7 @@ function squashfsOf(bytes: Buffer): void {
   for (const read of [
     () => parseSuperblock(header, bytes.length),
     () => parseXzSize(bytes, 2 ** 20),
+    () => parsePaxRecords(bytes),
     () => parseInode(tables, 0, measures),
     () => [...parseListing(tables, { ...listing, type: 'directory' } as DirectoryInode)],
     () => checkAttributes(tables),
@@ -358,7 +360,11 @@ const parsers: readonly Growing[] = [
     frames: [['070701', '']],
     units: ['\0'],
   },
-  { name: 'tables of SquashFS', run: (text) => squashfsOf(Buffer.from(text, 'latin1')), units: ['\0', '\x01\0', 'YZ'] },
+  {
+    name: 'tables of SquashFS',
+    run: (text) => squashfsOf(Buffer.from(text, 'latin1')),
+    units: ['\0', '\x01\0', 'YZ', '6 a=b\n'],
+  },
   { name: 'messages of assemble.sh', run: (text) => assemblyError(failed(text)), frames: [['unsupported: ', '']] },
   { name: 'messages of borrow.sh', run: (text) => borrowError(failed(text)), frames: [['corrupt: ', '']] },
   { name: 'counts of errors', run: readErrorCount, frames: [['errors ', '']] },

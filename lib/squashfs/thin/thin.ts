@@ -1,0 +1,138 @@
+import type { FileHandle } from 'node:fs/promises';
+import { writeAll } from '../../write-all.ts';
+import { tooLarge, unsupported } from '../refusals.ts';
+import { type Region, readRegion } from '../region.ts';
+import type { ToolLimits } from '../xz.ts';
+import { type Candidate, findDifferent, overlayMarkOf, sameInode } from './compare.ts';
+import { type Member, readMembers, tarBlockBytes } from './member.ts';
+import { corruptArchive } from './pax.ts';
+import { renderHeaders } from './render.ts';
+import type { LayerView } from './view.ts';
+
+export interface ThinLimits extends ToolLimits {
+  readonly maximumEntries: number;
+}
+
+export interface Thinned {
+  /** Entries of the archive, and how many of them the result has. */
+  readonly entries: number;
+  readonly kept: number;
+  readonly sizeBytes: number;
+}
+
+const copyBytes = 2 ** 20;
+
+/**
+ * Copies those entries of the archive of an upper directory that show something else than `view`, which are the layers
+ * that the directory was laid over. Times alone do not count. The result is an archive for mksquashfs; directories
+ * above kept entries stay, and marks of overlayfs that layers do not need go. Throws as `readMembers` does,
+ * `image.too_large`, or `disk.full`.
+ */
+export async function thinArchive(
+  archive: Region,
+  view: LayerView,
+  output: FileHandle,
+  limits: ThinLimits,
+): Promise<Thinned> {
+  const plan = await planThinning(archive, view, limits);
+  let index = 0;
+  let sizeBytes = 0;
+  const put = async (bytes: Buffer) => {
+    await writeAll(output, bytes, sizeBytes);
+    sizeBytes += bytes.length;
+  };
+  for await (const member of readMembers(archive, limits.signal)) {
+    if (plan.kept.has(index)) {
+      await put(renderHeaders(member));
+      const padded = Math.ceil(member.sizeBytes / tarBlockBytes) * tarBlockBytes;
+      for (let done = 0; done < padded; done += copyBytes) {
+        await put(await readRegion(archive, member.contentAt + done, Math.min(copyBytes, padded - done)));
+      }
+    }
+    index += 1;
+  }
+  // Two blocks of zeros end an archive.
+  await put(Buffer.alloc(2 * tarBlockBytes));
+  return { entries: plan.entries, kept: plan.kept.size, sizeBytes };
+}
+
+/** Everything that is known of the entries after their headers have been read. */
+interface Survey {
+  readonly paths: Map<string, number>;
+  /** Numbers of entries that differ for sure. */
+  readonly kept: Set<number>;
+  readonly candidates: Candidate[];
+  /** Numbers of hard links, with those of the entries that they are links to. */
+  readonly links: [number, number][];
+  /** Directories that hide everything below. */
+  readonly opaque: Set<string>;
+}
+
+async function planThinning(archive: Region, view: LayerView, limits: ThinLimits) {
+  const survey: Survey = { paths: new Map(), kept: new Set(), candidates: [], links: [], opaque: new Set() };
+  for await (const member of readMembers(archive, limits.signal)) {
+    const index = survey.paths.size;
+    if (index === limits.maximumEntries) throw tooLarge(`its change has more than ${index} entries`);
+    if (survey.paths.has(member.path)) throw corruptArchive(`${JSON.stringify(member.path)} is there twice`);
+    survey.paths.set(member.path, index);
+    look(survey, view, member, index);
+  }
+  const { kept, paths } = survey;
+  for (const index of await findDifferent(archive, survey.candidates, limits)) kept.add(index);
+  keepLinks(survey);
+  const names = [...paths.keys()];
+  for (const index of [...kept]) {
+    for (let path = parentOf(names[index] ?? ''); path !== ''; path = parentOf(path)) {
+      const parent = paths.get(path);
+      if (parent === undefined || kept.has(parent)) break;
+      kept.add(parent);
+    }
+  }
+  return { kept, entries: paths.size };
+}
+
+function look(survey: Survey, view: LayerView, member: Member, index: number): void {
+  const { path } = member;
+  if (path === '') return;
+  if ([...member.records.keys()].some((keyword) => keyword.startsWith('GNU.sparse.'))) {
+    throw unsupported(`its change has ${JSON.stringify(path)} in the form of a sparse file`);
+  }
+  const isMarked = member.type === 'directory' && overlayMarkOf(member, 'opaque') === 'y';
+  const isNew = survey.opaque.has(parentOf(path));
+  if (member.type === 'directory' && (isNew || isMarked)) survey.opaque.add(path);
+  const shown = view.find(path);
+  if (member.type === 'link') {
+    const target = survey.paths.get(member.target);
+    if (target === undefined) throw corruptArchive(`${JSON.stringify(path)} is a link to nothing`);
+    survey.links.push([index, target]);
+    const other = view.find(member.target);
+    const isSame = shown !== null && shown.layer === other?.layer && shown.inode.number === other.inode.number;
+    if (isNew || !isSame) survey.kept.add(index);
+    return;
+  }
+  const isWhiteout = member.type === 'character' && member.major === 0 && member.minor === 0;
+  if (isWhiteout && shown === null) return;
+  if (isNew || isMarked || isWhiteout || shown === null || !sameInode(member, shown)) {
+    survey.kept.add(index);
+    return;
+  }
+  if (shown.inode.type !== 'file') return;
+  survey.candidates.push({ index, contentAt: member.contentAt, layer: shown.layer, file: shown.inode });
+}
+
+/** One name of a file that is kept keeps all of them. */
+function keepLinks({ kept, links }: Survey): void {
+  const groups = new Map<number, number[]>();
+  for (const [index, target] of links) {
+    const group = groups.get(target);
+    if (group === undefined) groups.set(target, [target, index]);
+    else group.push(index);
+  }
+  for (const group of groups.values()) {
+    if (group.some((index) => kept.has(index))) for (const index of group) kept.add(index);
+  }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
+}
