@@ -1,6 +1,7 @@
 import { anonymous, type Caller, type Callers } from '../callers.ts';
 import { toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { parseTraceContext, traceFields } from '../trace-context.ts';
 import { type Answer, refuse, requireCaller } from './respond.ts';
 
 /** A call of the API by a caller that is known. */
@@ -31,7 +32,8 @@ export interface CallOptions {
 
 /**
  * Does the work of a call for the caller whose token it carries, as `respond` does, and writes one audit line when it
- * is answered, with caller, purpose and answer; never with a token or a query. Never throws.
+ * is answered, with caller, purpose, answer and the caller's place in a trace; never with a token or a query. Never
+ * throws.
  */
 export async function answerCall(
   { callers, ...options }: CallOptions,
@@ -55,9 +57,10 @@ export async function answerOpenCall(
 type Noted = About & { readonly caller?: string };
 
 async function audited(
-  { log, event, context, path, about }: Omit<CallOptions, 'callers'>,
+  { event, context, path, about, ...options }: Omit<CallOptions, 'callers'>,
   work: (answer: Answer, note: (more: Noted) => void) => Promise<unknown>,
 ): Promise<unknown> {
+  const log = options.log.with(traceFields(parseTraceContext(event.headers)));
   let noted: Noted = { caller: anonymous.name, ...about };
   let status = 200;
   let code: string | undefined;

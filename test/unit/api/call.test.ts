@@ -62,6 +62,29 @@ test('an open call is answered without a token, and audited as anybody’s', asy
   }
 });
 
+test('the lines of a call with a place in a trace name it, unless the call begins an operation of its own', async () => {
+  const lines: string[] = [];
+  const log = createLog({ level: 'info', write: (line) => lines.push(line) });
+  const context = { status: () => undefined, headers: () => undefined };
+  const [traceId, spanId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
+  const headers = { authorization: 'Bearer sesame', traceparent: `00-${traceId}-${spanId}-01` };
+  const options = { callers, log, event: { method: 'GET', headers }, context, path: '/' };
+  const spans = () =>
+    lines
+      .splice(0)
+      .map((line) => JSON.parse(line))
+      .map(({ trace_id, span_id }) => [trace_id, span_id]);
+  await answerCall(options, async () => {
+    throw new ImageBuilderError('request.not_found', 'nothing is there');
+  });
+  assert.equal(spans(), [
+    [traceId, spanId],
+    [traceId, spanId],
+  ]);
+  await answerCall(options, async (call) => call.note({ trace_id: traceId, span_id: 'f'.repeat(16) }));
+  assert.equal(spans(), [[traceId, 'f'.repeat(16)]]);
+});
+
 test('a call without its token is refused, audited, and its token stands nowhere', async () => {
   for (const header of [undefined, 'Bearer wrong-token', 'Basic wrong-token']) {
     const { body, audit, status, headers, lines } = await audited(header, async () => assert.unreachable());
