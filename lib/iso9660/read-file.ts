@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
 import { readAt } from '../image/read-at.ts';
 import type { IsoEntry, IsoTree } from './tree.ts';
-import { corrupt, type Extent, unsupported } from './volume.ts';
+import { corrupt, type Extent, shown, unsupported } from './volume.ts';
 
 /** Ways to the content of files in an inspected medium. */
 
@@ -21,7 +21,7 @@ export async function readIsoFile(
   if (entry.sizeBytes > maximumBytes) {
     throw new ImageBuilderError(
       'image.too_large',
-      `/${path} of the medium has ${entry.sizeBytes} bytes; at most ${maximumBytes} bytes are read`,
+      shown(`/${path} of the medium has ${entry.sizeBytes} bytes; at most ${maximumBytes} bytes are read`),
     );
   }
   refuseEncoded(path, entry);

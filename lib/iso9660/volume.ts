@@ -1,5 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { Disk } from '../image/disk.ts';
+import { plain } from '../text.ts';
+import { truncate } from '../width.ts';
 
 /** The units and numbers of ISO 9660 (ECMA-119, 4th edition), and its two errors. */
 
@@ -34,13 +36,18 @@ function agreed(little: number, big: number, what: string): number {
 }
 
 export function corrupt(message: string): ImageBuilderError {
-  return new ImageBuilderError('image.corrupt', `the ISO 9660 image is damaged: ${message}`);
+  return new ImageBuilderError('image.corrupt', `the ISO 9660 image is damaged: ${shown(message)}`);
 }
 
 export function unsupported(message: string): ImageBuilderError {
-  return new ImageBuilderError('image.unsupported', `the ISO 9660 image cannot be changed here: ${message}`);
+  return new ImageBuilderError('image.unsupported', `the ISO 9660 image cannot be changed here: ${shown(message)}`);
 }
 
 export function unsafe(message: string): ImageBuilderError {
-  return new ImageBuilderError('image.unsafe', `the ISO 9660 image is refused: ${message}`);
+  return new ImageBuilderError('image.unsafe', `the ISO 9660 image is refused: ${shown(message)}`);
+}
+
+/** Messages about a medium carry names that strangers have chosen. */
+export function shown(message: string): string {
+  return truncate(plain(message), 300);
 }

@@ -18,6 +18,7 @@ import { writeNewLayer } from './new-layer.ts';
 import { writeNewLists } from './new-lists.ts';
 import { replayMedium } from './replay.ts';
 import { planSpace } from './space.ts';
+import { verifyMedium } from './verify.ts';
 
 /** Live media: an ISO 9660 image with a SquashFS. The finished image is one too, which boots in the same ways. */
 export const cd = {
@@ -102,6 +103,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
   const { maximumVirtualBytes, unprivilegedIds } = options;
   const { fileSizeBytes } = base.medium;
   const scratchBytes = Math.min(maximumVirtualBytes, largestScratchBytes);
+  let changed: ReadonlySet<string> = new Set();
   return {
     size: { fileBytes: fileSizeBytes, packedBytes: fileSizeBytes, diskBytes: scratchBytes },
     format: 'iso',
@@ -132,6 +134,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
         onLog('a new kernel is in the layer; the medium goes on booting the one that it has');
       }
       const files = await writeNewLists(base.path, base.medium.files, base.layerPath, layer, directory);
+      changed = new Set(files.keys());
       await replayMedium({
         ...{ mediumPath: base.path, medium: base.medium, files, outputPath: path },
         ...{ maximumBytes, unprivilegedIds, signal },
@@ -142,7 +145,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
     async check(path, name, { signal, onProgress }) {
       const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
         hashFile(path, { signal: both, onProgress }),
-        verify(path, base, { ...options, signal: both }),
+        verifyMedium(path, { ...base, changed }, limitsOf(options, both)),
       ]);
       return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...digests, format: 'iso' }];
     },
@@ -159,30 +162,4 @@ async function assertTools(): Promise<void> {
 function changesOf(disk: GuestDisk): string {
   if ('layers' in disk) return disk.changes.path;
   throw new ImageBuilderError('internal', 'a medium was opened as a disk with partitions');
-}
-
-/** Throws `image.output` unless the new medium is as sound as the base, boots in the same ways and has the same files. */
-async function verify(path: string, { medium, layerPath }: Base, options: InspectOptions): Promise<void> {
-  const { maximumVirtualBytes, signal } = options;
-  await using handle = await open(path, 'r');
-  const refuse = (reason: string, cause?: unknown) =>
-    new ImageBuilderError('image.output', `the new medium ${reason}`, { cause });
-  try {
-    const result = await inspectIso(handle, { maximumBytes: 2 * maximumVirtualBytes, signal });
-    const facts = ({ uuid, volumeId, boot, trees }: IsoInspection) =>
-      JSON.stringify([
-        uuid,
-        volumeId,
-        boot.entries.map(({ platform }) => platform),
-        [trees.primary, trees.joliet].map((tree) => tree?.size ?? null),
-      ]);
-    if (facts(result) !== facts(medium)) throw refuse(`differs from its base in more than its content`);
-    for (const name of medium.files.keys()) if (!result.files.has(name)) throw refuse(`lacks /${name}`);
-    const { offsetBytes: offset, sizeBytes: length } = runOf(result.files, layerPath);
-    await openSquashfs({ handle, offset, length }, limitsOf(options, signal));
-  } catch (error) {
-    signal.throwIfAborted();
-    if (error instanceof ImageBuilderError && error.code === 'image.output') throw error;
-    throw refuse(`is damaged: ${error instanceof Error ? error.message : String(error)}`, error);
-  }
 }

@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path';
 import { ImageBuilderError, saysNoSpace } from '../../errors.ts';
 import { ExecError, exec } from '../../exec.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
+import type { Owner } from '../../iso9660/rock-ridge.ts';
+import type { IsoTree } from '../../iso9660/tree.ts';
 import type { IdRange } from '../../privileges.ts';
 import { endProcesses, giveTo, openForeignFile, openToolHome } from '../../unprivileged.ts';
 import type { NewFiles } from './new-lists.ts';
@@ -19,6 +21,8 @@ export interface ReplayOptions {
   readonly signal: AbortSignal;
 }
 
+/** Of files that the base has not: that of most files on media. */
+const usualOwner: Owner = { mode: 0o444, uid: 0, gid: 0 };
 /** The current folder, by a path that its user can follow although it may not search the folders above. */
 const here = '/proc/self/cwd';
 
@@ -37,13 +41,18 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
   await using base = await open(mediumPath, 'r');
   const words = [
     ...['-no_rc', '-abort_on', 'FAILURE', '-return_with', 'FAILURE', '32'],
+    // Names on the medium are names, whatever characters they have.
+    ...['-iso_rr_pattern', 'off', '-disk_pattern', 'off'],
     ...['-indev', 'stdio:/proc/self/fd/3', '-outdev', `stdio:${here}/output`, '-volid', medium.volumeId],
     // Without being asked for, the tree of Joliet names is left out.
     ...['-joliet', medium.trees.joliet === null ? 'off' : 'on', '-boot_image', 'any', 'replay'],
     ...['-compliance', 'no_emul_toc:joliet_long_names', '-padding', 'included'],
     ...changed.flatMap(({ path, name }) => ['-map', `${here}/${name}`, `/${path}`]),
-    ...changed.flatMap(({ path }) => ['-chown', '0', `/${path}`, '--', '-chgrp', '0', `/${path}`, '--']),
-    ...changed.flatMap(({ path }) => ['-chmod', '0444', `/${path}`, '--']),
+    ...changed.flatMap(({ path }) => ownerWords(path, medium.files.get(path)?.owner ?? usualOwner)),
+    // xorriso gives folders that it makes to its own user.
+    ...newFolders(options.files.keys(), medium.files).flatMap((path) =>
+      ownerWords(path, { ...usualOwner, mode: 0o555 }),
+    ),
   ];
   const limits = [`--cpu=${120 + Math.ceil(maximumBytes / 2 ** 22)}`, `--fsize=${maximumBytes}`, '--core=0', '--'];
   const run = { user: home.user, signal, inherited: [base.fd], cwd: home.path };
@@ -56,6 +65,21 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
   await written.chown(process.getuid?.() ?? 0, process.getgid?.() ?? 0);
   await written.chmod(0o600);
   await rename(output, outputPath);
+}
+
+function ownerWords(path: string, { mode, uid, gid }: Owner): string[] {
+  const place = [`/${path}`, '--'];
+  const permissions = `0${(mode & 0o7777).toString(8)}`;
+  return ['-chmod', permissions, ...place, '-chown', String(uid), ...place, '-chgrp', String(gid), ...place];
+}
+
+/** The folders above the files that the base has not. */
+function newFolders(paths: Iterable<string>, files: IsoTree): string[] {
+  const folders = new Set<string>();
+  for (const path of paths) {
+    for (let at = path.indexOf('/'); at > 0; at = path.indexOf('/', at + 1)) folders.add(path.slice(0, at));
+  }
+  return [...folders].filter((path) => !files.has(path));
 }
 
 function explain(error: unknown): unknown {

@@ -338,6 +338,15 @@ test('files that share bytes claim no more than the image holds', async () => {
   assert.match(await verdict(bytes), /^image\.unsafe: .*claim/);
 });
 
+test('names of strangers cannot control the terminal of those who read a refusal', async () => {
+  const iso = craftIso('\x1b[2J\nx');
+  both32(blocks.end).copy(iso.bytes, recordAt(iso, 'sub') + 2);
+  assert.match(
+    await verdict(iso.bytes),
+    /^image\.corrupt: [ -~]*: the folder \/ x\/ lies beyond the end of the volume$/,
+  );
+});
+
 test('a record that crosses the end of its block is refused', () => {
   const record = renderRecord({ name: Buffer.from('NAME'), block: 20, sizeBytes: 5 });
   assert.is(parseRecord(Buffer.concat([Buffer.alloc(10), record]), 10).extent.offsetBytes, 20 * blockBytes);

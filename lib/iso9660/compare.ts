@@ -1,0 +1,211 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { ImageBuilderError } from '../errors.ts';
+import { isEsp, type TableEntry } from '../image/partition.ts';
+import { readAt } from '../image/read-at.ts';
+import { type IsoInspection, inspectIso } from './inspect.ts';
+import type { IsoEntry } from './tree.ts';
+import { type Extent, shown } from './volume.ts';
+
+export interface CompareOptions {
+  readonly basePath: string;
+  readonly base: IsoInspection;
+  readonly newPath: string;
+  /** Paths of the files whose content is another, and of those that the base has not. */
+  readonly changed: ReadonlySet<string>;
+  readonly maximumBytes: number;
+  readonly signal: AbortSignal;
+}
+
+interface Side {
+  readonly handle: FileHandle;
+  readonly iso: IsoInspection;
+}
+
+const chunkBytes = 4 * 2 ** 20;
+/** Less than the 64 of Joliet: a shortened name has a number at its end, and keeps its suffix. */
+const shortenedCharacters = 56;
+/** Code of the MBR before the block address that GRUB and isolinux keep there. */
+const bootCodeBytes = 432;
+/** Block addresses in boot images: the boot information table, and that of GRUB 2 (grub-core/boot/i386/pc/cdboot.S). */
+const patched: readonly Extent[] = [
+  { offsetBytes: 8, sizeBytes: 56 },
+  { offsetBytes: 2548, sizeBytes: 8 },
+];
+
+/**
+ * Inspects a new medium as strictly as a base, and compares it with the base byte by byte: all but the changed files, and
+ * the boot equipment, are the same, but for the places of blocks. Reads both media once. Returns the inspection of the new
+ * one. Throws `image.output` with the first difference, the errors of `inspectIso`, or the reason of the signal.
+ */
+export async function compareIso(options: CompareOptions): Promise<IsoInspection> {
+  const { basePath, base, newPath, changed, maximumBytes, signal } = options;
+  await using baseHandle = await open(basePath, 'r');
+  await using newHandle = await open(newPath, 'r');
+  const made = await inspectIso(newHandle, { maximumBytes, signal });
+  const before: Side = { handle: baseHandle, iso: base };
+  const after: Side = { handle: newHandle, iso: made };
+  checkFacts(base, made);
+  checkNames(base, made, changed);
+  checkJoliet(base, made);
+  for (const [path, entry] of made.files) {
+    signal.throwIfAborted();
+    if (entry.type === 'file' && !changed.has(path)) await checkContent(path, entry, before, after, signal);
+  }
+  await checkBoot(before, after, signal);
+  return made;
+}
+
+/** Throws where a fact of the volume differs. */
+function checkFacts(base: IsoInspection, made: IsoInspection): void {
+  for (const fact of ['volumeId', 'uuid', 'names'] as const) {
+    if (base[fact] !== made[fact]) throw differs(`its ${fact} is ${made[fact]}, not ${base[fact]}`);
+  }
+  for (const tree of ['joliet', 'enhanced'] as const) {
+    if ((base.trees[tree] === null) !== (made.trees[tree] === null)) throw differs(`it has another ${tree} tree`);
+  }
+}
+
+/** Throws where a file is missing or was added, or where its type, owner or target differ. */
+function checkNames(base: IsoInspection, made: IsoInspection, changed: ReadonlySet<string>): void {
+  for (const [path, entry] of base.files) {
+    const other = made.files.get(path);
+    if (other === undefined) throw differs(`/${path} is missing`);
+    if (entry.type !== other.type || entry.target !== other.target || entry.encoding !== other.encoding) {
+      throw differs(`/${path} is of another type`);
+    }
+    if (JSON.stringify(entry.owner) !== JSON.stringify(other.owner))
+      throw differs(`/${path} has another owner or mode`);
+  }
+  for (const path of changed) {
+    if (made.files.get(path)?.type !== 'file') throw differs(`/${path} is missing`);
+  }
+  const added = (path: string) => changed.has(path) || [...changed].some((file) => file.startsWith(`${path}/`));
+  for (const [path, { owner }] of made.files) {
+    if (base.files.has(path)) continue;
+    if (!added(path)) throw differs(`/${path} was added`);
+    if (owner?.uid !== 0 || owner.gid !== 0) throw differs(`/${path} does not belong to root`);
+  }
+}
+
+/** Throws where the Joliet tree has other files than the base's, or than that of Rock Ridge. */
+function checkJoliet(base: IsoInspection, made: IsoInspection): void {
+  const joliet = made.trees.joliet;
+  for (const [path, { type }] of base.trees.joliet ?? []) {
+    if (!isShortened(path) && joliet?.get(path)?.type !== type) throw differs(`/${path} of the Joliet tree is missing`);
+  }
+  for (const [path, entry] of joliet ?? []) {
+    const other = made.files.get(path);
+    const isKnown = base.trees.joliet?.has(path) === true || other !== undefined || isShortened(path);
+    if (!isKnown) throw differs(`/${path} was added to the Joliet tree`);
+    if (entry.type === 'file' && other?.type === 'file' && !samePlace(entry, other)) {
+      throw differs(`/${path} of the Joliet tree is another file`);
+    }
+  }
+}
+
+/** Each program that makes media shortens long names for Joliet in its own way. */
+function isShortened(path: string): boolean {
+  return path.split('/').some((name) => name.length >= shortenedCharacters);
+}
+
+function samePlace(one: IsoEntry, other: IsoEntry): boolean {
+  return JSON.stringify(one.extents) === JSON.stringify(other.extents);
+}
+
+async function checkContent(
+  path: string,
+  entry: IsoEntry,
+  before: Side,
+  after: Side,
+  signal: AbortSignal,
+): Promise<void> {
+  const content = { handle: after.handle, extents: entry.extents };
+  const old = before.iso.files.get(path);
+  const [place] = old?.extents ?? [];
+  if (old === undefined || place?.offsetBytes === before.iso.boot.catalogueOffsetBytes) return;
+  const isBootImage = before.iso.boot.entries.some(
+    ({ platform, offsetBytes }) => platform !== 'uefi' && offsetBytes === place?.offsetBytes,
+  );
+  const wanted = { handle: before.handle, extents: old.extents };
+  if (!(await isSame(wanted, content, isBootImage ? patched : [], signal))) throw differs(`/${path} has other content`);
+}
+
+/** Throws where the machine would start from anything else. */
+async function checkBoot(before: Side, after: Side, signal: AbortSignal): Promise<void> {
+  const shown = ({ iso }: Side) => ({
+    entries: iso.boot.entries.map(({ offsetBytes: _, ...entry }) => entry),
+    mbr: iso.boot.mbr?.map(describe) ?? null,
+    gpt: iso.boot.gpt?.map(describe) ?? null,
+  });
+  if (JSON.stringify(shown(before)) !== JSON.stringify(shown(after))) throw differs('it has other boot equipment');
+  const codes = [before, after].map(({ handle }) => readAt(handle, 0, bootCodeBytes));
+  const [code, otherCode] = await Promise.all(codes);
+  if (code === undefined || otherCode?.equals(code) !== true) throw differs('its MBR has other code');
+  const pairs = [...bootRuns(before.iso)].map((run, index) => [run, bootRuns(after.iso)[index]] as const);
+  for (const [run, other] of pairs) {
+    const extents = other === undefined ? [] : [other];
+    const wanted = { handle: before.handle, extents: [run] };
+    if (!(await isSame(wanted, { handle: after.handle, extents }, [], signal))) {
+      throw differs('its EFI system partition has other content');
+    }
+  }
+}
+
+/** Types and names stay; sizes stay where the partition is not the medium itself. */
+function describe(entry: TableEntry): unknown {
+  return { number: entry.number, type: entry.type, name: entry.name, size: isEsp(entry) ? entry.sizeBytes : null };
+}
+
+/** Images of UEFI, in files or appended, as far as their sizes are known, in the same order for each medium. */
+function bootRuns({ boot }: IsoInspection): Extent[] {
+  const images = boot.entries.filter(({ platform, loadedBytes }) => platform === 'uefi' && loadedBytes > 0);
+  return [
+    ...images.map(({ offsetBytes, loadedBytes }) => ({ offsetBytes, sizeBytes: loadedBytes })),
+    ...[...(boot.mbr ?? []), ...(boot.gpt ?? [])].filter(isEsp),
+  ];
+}
+
+interface Content {
+  readonly handle: FileHandle;
+  readonly extents: readonly Extent[];
+}
+
+/** Whether two contents are the same but for the bytes of `except`, which lie in the first chunk. */
+async function isSame(one: Content, other: Content, except: readonly Extent[], signal: AbortSignal): Promise<boolean> {
+  const size = sizeOf(one);
+  if (sizeOf(other) !== size) return false;
+  for (let offset = 0; offset < size; offset += chunkBytes) {
+    signal.throwIfAborted();
+    const length = Math.min(chunkBytes, size - offset);
+    const chunk = await readContent(one, offset, length);
+    const otherChunk = await readContent(other, offset, length);
+    if (offset === 0) {
+      for (const { offsetBytes, sizeBytes } of except) {
+        chunk.fill(0, offsetBytes, offsetBytes + sizeBytes);
+        otherChunk.fill(0, offsetBytes, offsetBytes + sizeBytes);
+      }
+    }
+    if (!chunk.equals(otherChunk)) return false;
+  }
+  return true;
+}
+
+function sizeOf({ extents }: Content): number {
+  return extents.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+async function readContent({ handle, extents }: Content, offset: number, length: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let start = 0;
+  for (const { offsetBytes, sizeBytes } of extents) {
+    const from = Math.max(offset, start);
+    const to = Math.min(offset + length, start + sizeBytes);
+    if (from < to) parts.push(await readAt(handle, offsetBytes + from - start, to - from));
+    start += sizeBytes;
+  }
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}
+
+function differs(what: string): ImageBuilderError {
+  return new ImageBuilderError('image.output', `the new medium differs from its base: ${shown(what)}`);
+}

@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto';
+import { chmod, copyFile, mkdir, open, readdir, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { compareIso } from '#lib/iso9660/compare.ts';
+import { type IsoInspection, inspectIso } from '#lib/iso9660/inspect.ts';
+import { readIsoFile } from '#lib/iso9660/read-file.ts';
+import { replayMedium } from '#lib/kinds/cd/replay.ts';
+import { verifyMedium } from '#lib/kinds/cd/verify.ts';
+import { failure } from '../failure.ts';
+import { temporaryFolder } from '../unit/image/temporary.ts';
+import { makeHybridMedium } from './hybrid-medium.ts';
+
+/** New media out of base media, by xorriso, and the check that nothing but the wanted files has changed. */
+
+const unprivilegedIds = { first: 1_879_048_192, last: 1_895_825_407 };
+
+async function inspect(path: string): Promise<IsoInspection> {
+  await using handle = await open(path, 'r');
+  return await inspectIso(handle, { maximumBytes: 2 ** 40 });
+}
+
+/** A folder of one build with its base medium and the files that change. */
+async function workshop(makeBase: (folder: string) => Promise<string>, changes: Readonly<Record<string, string>>) {
+  const folder = await temporaryFolder();
+  await chmod(folder.path, 0o711);
+  const workDirectory = folder.file('work');
+  await mkdir(workDirectory, { mode: 0o700 });
+  const basePath = await makeBase(folder.path);
+  const outputPath = join(workDirectory, 'new.iso');
+  const files = new Map<string, string>();
+  for (const [path, content] of Object.entries(changes)) {
+    const file = join(workDirectory, `changed-${files.size}`);
+    await writeFile(file, content, { mode: 0o600 });
+    files.set(path, file);
+  }
+  const base = await inspect(basePath);
+  const { signal } = new AbortController();
+  const maximumBytes = 2 ** 30;
+  return {
+    ...{ basePath, base, outputPath, workDirectory, files },
+    replay: (more: Partial<Parameters<typeof replayMedium>[0]> = {}) =>
+      replayMedium({
+        ...{ mediumPath: basePath, medium: base, files, outputPath, maximumBytes, unprivilegedIds, signal },
+        ...more,
+      }),
+    compare: (more: Partial<Parameters<typeof compareIso>[0]> = {}) => {
+      const changed = new Set(files.keys());
+      return compareIso({ basePath, base, newPath: outputPath, changed, maximumBytes, signal, ...more });
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+const upstream = (path: string) => async (folder: string) => {
+  await copyFile(path, join(folder, 'base.iso'));
+  return join(folder, 'base.iso');
+};
+
+const bases: Readonly<Record<string, readonly [make: (folder: string) => Promise<string>, changed: string]>> = {
+  'GRUB for BIOS and UEFI, hybrid': [makeHybridMedium, 'casper/minimal.squashfs'],
+  'isolinux and UEFI, hybrid of a network loader': [upstream('/usr/lib/ipxe/ipxe.iso'), 'isolinux.cfg'],
+  'GRUB for BIOS (grub-rescue-pc)': [upstream('/usr/lib/grub-rescue/grub-rescue-cdrom.iso'), 'boot/grub/grub.cfg'],
+};
+
+for (const [what, [make, changed]] of Object.entries(bases)) {
+  test(`a medium with ${what} gets new content, and all else stays as it is byte for byte`, async () => {
+    const content = 'new content '.repeat(400_000);
+    await using shop = await workshop(make, { [changed]: content, 'added/file': 'added' });
+    await shop.replay();
+    const made = await shop.compare();
+    assert.equal([...made.files.keys()].sort(), [...shop.base.files.keys(), 'added', 'added/file'].sort());
+    assert.equal(made.files.get(changed)?.owner, shop.base.files.get(changed)?.owner);
+    await using handle = await open(shop.outputPath, 'r');
+    assert.is(String(await readIsoFile(handle, made.files, changed, 10_000_000)), content);
+    assert.equal(await readdir(shop.workDirectory), ['new.iso']);
+  });
+}
+
+test('a new medium with any other difference is not let through, and the difference is named', async () => {
+  await using shop = await workshop(makeHybridMedium, { 'casper/minimal.size': '54321\n' });
+  await shop.replay();
+  const made = await shop.compare();
+  const at = (path: string) => made.files.get(path)?.extents[0]?.offsetBytes ?? assert.unreachable(path) ?? 0;
+  const esp = made.boot.gpt?.find(({ name }) => name === 'Appended2')?.offsetBytes ?? 0;
+  const flips: readonly (readonly [offset: number, expected: RegExp])[] = [
+    [at('casper/vmlinuz'), /\/casper\/vmlinuz has other content/],
+    [at('casper/minimal.squashfs') + 2_999_999, /\/casper\/minimal\.squashfs has other content/],
+    [at('boot/grub/i386-pc/eltorito.img') + 100, /eltorito\.img has other content/],
+    [esp + 1_000_000, /EFI system partition/],
+    [10, /MBR has other code/],
+    [16 * 2048 + 41, /its volumeId is/],
+  ];
+  for (const [offset, expected] of flips) {
+    await using handle = await open(shop.outputPath, 'r+');
+    const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, offset);
+    await handle.write(Buffer.from([(buffer[0] ?? 0) ^ 1]), 0, 1, offset);
+    const error = await failure(shop.compare());
+    assert.is(error.code, 'image.output', String(expected));
+    assert.match(error.message, expected);
+    await handle.write(buffer, 0, 1, offset);
+  }
+  await shop.compare();
+  const changed = new Set([...shop.files.keys(), 'casper/other']);
+  assert.match((await failure(shop.compare({ changed }))).message, /\/casper\/other is missing/);
+  const less = await failure(shop.compare({ changed: new Set() }));
+  assert.match(less.message, /\/casper\/minimal\.size has other content/);
+  const reason = new Error('cancelled');
+  const stopped = shop.compare({ signal: AbortSignal.abort(reason) });
+  assert.is(await stopped.catch((thrown: unknown) => thrown), reason);
+  await truncate(shop.outputPath, 100_000);
+  assert.is((await failure(shop.compare())).code, 'image.truncated');
+});
+
+test('a finished medium whose lists have a wrong digest of a new file is refused, and so is one without a sound layer', async () => {
+  const layer = 'no SquashFS';
+  for (const [digest, expected] of [
+    ['0'.repeat(32), /^\/md5sum\.txt of the new medium has a wrong digest of \/casper\/minimal\.squashfs$/],
+    [createHash('md5').update(layer).digest('hex'), /^the new medium is damaged: .*SquashFS/i],
+  ] as const) {
+    const layerPath = 'casper/minimal.squashfs';
+    const list = `${digest}  ./${layerPath}\n`;
+    await using shop = await workshop(makeHybridMedium, { [layerPath]: layer, 'md5sum.txt': list });
+    await shop.replay();
+    const { signal } = new AbortController();
+    const refused = verifyMedium(
+      shop.outputPath,
+      {
+        path: shop.basePath,
+        medium: shop.base,
+        layerPath,
+
+        changed: new Set(shop.files.keys()),
+      },
+      { maximumContentBytes: 2 ** 30, maximumInodes: 1000, maximumTableBytes: 2 ** 20, unprivilegedIds, signal },
+    );
+    const { code, message } = await failure(refused);
+    assert.is(code, 'image.output');
+    assert.match(message, expected);
+  }
+});
+
+test.run();
