@@ -1,3 +1,5 @@
+import { readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readPackages } from '#lib/apt/packages.ts';
@@ -60,4 +62,32 @@ export function plansAreTrue(test: Test<AptHouse>): void {
       });
     });
   }
+
+  test('the image’s apt: without a cache of the lists, as images made from containers have none, it plans the same', async (house) => {
+    await using chroot = await house.newChroot();
+    await house.setSource(await house.resolve('c++'), { chroot });
+    await using opened = await house.open('the image’s apt', { chroot });
+    const { apt } = opened;
+    await apt.updateLists(quiet);
+    const root = join(chroot.directory, 'root');
+    const plan = () => apt.planInstallation(['hello-extra', 'wants-new-one'], quiet);
+    const cached = await plan();
+    assert.ok(cached.download.packages > 1);
+    await writeFile(
+      join(root, 'etc/apt/apt.conf.d/docker-clean'),
+      'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n',
+    );
+    for (const name of ['pkgcache.bin', 'srcpkgcache.bin'])
+      await rm(join(root, 'var/cache/apt', name), { force: true });
+    assert.equal(await plan(), cached);
+    const { downloads } = (await apt.installPackages(['hello-extra'], quiet)).plan;
+    assert.ok(downloads.length > 0);
+    for (const { places } of downloads) assert.is(places.length, 1);
+    const left = await readdir(join(root, 'var/cache/apt'));
+    assert.equal(
+      left.filter((name) => name.endsWith('.bin')),
+      [],
+    );
+    assert.equal(await readdir(join(root, 'tmp')), []);
+  });
 }
