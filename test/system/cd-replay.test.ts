@@ -43,6 +43,7 @@ async function workshop(makeBase: (folder: string) => Promise<string>, changes: 
     replay: (more: Partial<Parameters<typeof replayMedium>[0]> = {}) =>
       replayMedium({
         ...{ mediumPath: basePath, medium: base, files, outputPath, maximumBytes, unprivilegedIds, signal },
+        onProgress: () => {},
         ...more,
       }),
     compare: (more: Partial<Parameters<typeof compareIso>[0]> = {}) => {

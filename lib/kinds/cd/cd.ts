@@ -138,6 +138,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
       await replayMedium({
         ...{ mediumPath: base.path, medium: base.medium, files, outputPath: path },
         ...{ maximumBytes, unprivilegedIds, signal },
+        onProgress: (fraction) => onProgress(0.7 + 0.3 * fraction),
       });
       onLog(`packed by splice: ${files.size} files of the medium are new`);
       onProgress(1);

@@ -19,6 +19,8 @@ export interface ReplayOptions {
   readonly maximumBytes: number;
   readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
+  /** Called with the finished part, 0 to 1. */
+  readonly onProgress: (fraction: number) => void;
 }
 
 /** Of files that the base has not: that of most files on media. */
@@ -55,7 +57,8 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
     ),
   ];
   const limits = [`--cpu=${120 + Math.ceil(maximumBytes / 2 ** 22)}`, `--fsize=${maximumBytes}`, '--core=0', '--'];
-  const run = { user: home.user, signal, inherited: [base.fd], cwd: home.path };
+  const onLine = replayProgress(options.onProgress);
+  const run = { user: home.user, signal, inherited: [base.fd], cwd: home.path, onLine };
   await exec('prlimit', [...limits, 'xorriso', ...words], run).catch((error: unknown) =>
     Promise.reject(explain(error)),
   );
@@ -65,6 +68,15 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
   await written.chown(process.getuid?.() ?? 0, process.getgid?.() ?? 0);
   await written.chmod(0o600);
   await rename(output, outputPath);
+}
+
+/** Turns lines such as `xorriso : UPDATE : Writing:     135168s   55.7%   fifo  91%` into fractions. */
+export function replayProgress(onProgress: (fraction: number) => void): (line: string) => void {
+  return (line) => {
+    if (!line.startsWith('xorriso : UPDATE : Writing:')) return;
+    const percent = / ([0-9]{1,3}(?:\.[0-9]{1,3})?)% /.exec(line.slice(0, 100))?.[1];
+    if (percent !== undefined) onProgress(Math.min(1, Number(percent) / 100));
+  };
 }
 
 function ownerWords(path: string, { mode, uid, gid }: Owner): string[] {
