@@ -32,7 +32,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
     `page-build-${colorScheme}`,
     { colorScheme, fragment: `#build/${shown}`, height: 760 },
     async (page) => {
-      await page.locator('.lines li', { hasText: output.at(-1) ?? '' }).waitFor();
+      await page
+        .getByRole('listitem')
+        .filter({ hasText: output.at(-1) ?? '' })
+        .waitFor();
     },
   );
   await shoot(browser, `page-form-${colorScheme}`, { colorScheme, fragment: '#new', height: 760 }, async (page) => {

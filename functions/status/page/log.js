@@ -5,12 +5,13 @@ import { counted, logLine } from './text.js';
 
 /** Older lines make room. A browser draws that many without effort. */
 const maximumLines = 20_000;
-/** Lines are drawn together: thousands may come at once. */
+/** Lines are drawn together, since thousands may come at once, and less often where that takes long. */
 const drawAfterMs = 80;
 
 /** @param {() => void} onSave Saves the whole log. */
 export function createLog(onSave) {
-  const lines = element('ol', { class: 'lines' });
+  // Without the numbers of an `ol`, which nobody sees.
+  const lines = element('div', { class: 'lines', role: 'list' });
   const box = element(
     'div',
     { class: 'log-box', tabindex: '0', role: 'region', 'aria-label': 'Lines of the log' },
@@ -29,6 +30,8 @@ export function createLog(onSave) {
   let waiting = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+  /** Time that the last drawing took. */
+  let drawnMs = 0;
   let dropped = 0;
   let trouble = '';
 
@@ -112,7 +115,8 @@ export function createLog(onSave) {
 
   function draw() {
     timer = undefined;
-    const made = waiting.map((text) => element('li', {}, text === '' ? ' ' : logLine(text)));
+    const beganMs = performance.now();
+    const made = waiting.map((text) => element('div', { role: 'listitem' }, text === '' ? ' ' : logLine(text)));
     waiting = [];
     if (search.value !== '') hits.push(...made.filter((line) => marks(line)));
     lines.append(...made);
@@ -127,6 +131,7 @@ export function createLog(onSave) {
     tellHits();
     tellNote();
     toEnd();
+    drawnMs = performance.now() - beganMs;
   }
 
   return {
@@ -137,7 +142,7 @@ export function createLog(onSave) {
       const all = waiting.concat(more);
       waiting = all.slice(-maximumLines);
       dropped += all.length - waiting.length;
-      timer ??= setTimeout(draw, drawAfterMs);
+      timer ??= setTimeout(draw, drawAfterMs + 4 * drawnMs);
     },
     clear() {
       lines.replaceChildren();
