@@ -11,12 +11,15 @@ import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
 /** A live medium with one layer, built by both guests. */
 
+/** Longer than the 100 bytes that a header of tar has for it. */
+const longTarget = `../../lib/${'cd-sample/'.repeat(12)}end`;
+
 const sample: PackageRecipe = {
   name: 'cd-sample',
   fields: {},
   files: { '/usr/bin/cd-sample': '#!/bin/sh\necho sample\n', '/etc/cd-sample.conf': 'colour = none\n' },
   conffiles: ['/etc/cd-sample.conf'],
-  links: { '/usr/share/cd-sample/link': '../../bin/cd-sample' },
+  links: { '/usr/share/cd-sample/link': '../../bin/cd-sample', '/usr/share/cd-sample/long': longTarget },
   scripts: {
     postinst: `
 chown 123:456 /etc/cd-sample.conf
@@ -118,6 +121,7 @@ test('both layers hold the package alike, and what it has taken away is gone', a
   has(/^-rwsr-xr-x 0\/0 squashfs-root\/usr\/bin\/cd-sample$/);
   has(/^-rw-r--r-- 123\/456 squashfs-root\/etc\/cd-sample\.conf$/);
   has(/^drwxrws--- 0\/0 squashfs-root\/var\/lib\/cd-sample$/);
+  assert.ok(host.some((line) => line.endsWith(`squashfs-root/usr/share/cd-sample/long -> ${longTarget}`)));
   assert.not(host.some((line) => line.includes('given-up') || line.startsWith('c--------- 0/0')));
 });
 

@@ -4,6 +4,8 @@ import { ImageBuilderError } from '../../errors.ts';
 import type { Region as Place } from '../../guest/guest.ts';
 import { openSquashfs, type Squashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { spliceSquashfs } from '../../squashfs/splice/splice.ts';
+import { thinArchive } from '../../squashfs/thin/thin.ts';
+import { createView } from '../../squashfs/thin/view.ts';
 import { packChanges } from './pack-changes.ts';
 import { type InstalledPackages, parsePackageStatus } from './package-status.ts';
 
@@ -43,9 +45,12 @@ export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer>
   const path = join(directory, 'layer.squashfs');
   await using medium = await open(mediumPath, 'r');
   const base = await openSquashfs({ handle: medium, offset: layer.offsetBytes, length: layer.sizeBytes }, limits);
-  await packChanges({ changesPath, deltaPath, base, maximumBytes, unprivilegedIds, signal });
-  await rm(changesPath);
   try {
+    const thinnedPath = join(directory, 'thinned.tar');
+    await thinChanges(changesPath, thinnedPath, base, limits);
+    await rm(changesPath);
+    await packChanges({ changesPath: thinnedPath, deltaPath, base, maximumBytes, unprivilegedIds, signal });
+    await rm(thinnedPath);
     await using file = await open(deltaPath, 'r');
     const delta = await openWhole(file, limits);
     await spliceSquashfs(base, delta, path, { bottom: true, signal });
@@ -60,6 +65,20 @@ export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer>
   const packages = { before: await readPackages(base), after: await readPackages(result) };
   const { size: sizeBytes } = await stat(path);
   return { path, sizeBytes, grownBytes: result.contentBytes - base.contentBytes, packages };
+}
+
+/**
+ * Leaves out what the layer has already, which would only take room, and writes the rest so that mksquashfs reads it
+ * right: from the headers that GNU tar writes, it takes long targets of links without their leading `../`.
+ */
+async function thinChanges(from: string, to: string, base: Squashfs, limits: SquashfsLimits): Promise<void> {
+  await using handle = await open(from, 'r');
+  await using output = await open(to, 'wx');
+  const { size: length } = await handle.stat();
+  const { maximumInodes: maximumEntries, unprivilegedIds, signal } = limits;
+  await thinArchive({ handle, offset: 0, length }, createView([base]), output, {
+    ...{ maximumEntries, unprivilegedIds, signal },
+  });
 }
 
 async function openWhole(handle: FileHandle, limits: SquashfsLimits): Promise<Squashfs> {
