@@ -1,5 +1,5 @@
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { isNodeError } from '../errors.ts';
 import { lock, tryLockFolder } from '../lock.ts';
@@ -38,8 +38,8 @@ export async function readOtherClaims(root: string, ownWorkDirectory: string): P
   const outstanding = new Map<number, number>();
   const { device: workDevice } = await readRoom(root);
   for (const name of await readdir(root)) {
+    if (name === basename(ownWorkDirectory)) continue;
     const path = join(root, name);
-    if (path === ownWorkDirectory) continue;
     const claim = await readClaim(path);
     if (claim === null || (await isDead(path))) continue;
     const writtenBytes = Math.max(0, (await usedBytes(path)) - claim.usedBytes);

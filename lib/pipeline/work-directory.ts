@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isNodeError } from '../errors.ts';
 import { tryLockFolder } from '../lock.ts';
@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 
 /** A folder of one build alone; disposing removes it with everything in it. */
 export interface WorkDirectory extends AsyncDisposable {
+  /** Without symbolic links, as the kernel's tables of mounts name what lies below it. */
   readonly path: string;
 }
 
@@ -20,8 +21,9 @@ export async function openWorkDirectory(
   { keep = false }: { readonly keep?: boolean } = {},
 ): Promise<WorkDirectory> {
   await mkdir(root, { recursive: true, mode: 0o711 });
+  const realRoot = await realpath(root);
   for (;;) {
-    const path = await mkdtemp(join(root, `${buildId}.`));
+    const path = await mkdtemp(join(realRoot, `${buildId}.`));
     const held = await tryLockFolder(path);
     // A sweep between the two steps has taken the folder for one of a dead worker.
     if (held !== null && (await isFolder(path))) {
@@ -46,8 +48,11 @@ export async function sweepWorkDirectories(
   root: string,
   options: { readonly beforeRemoval: (path: string) => Promise<void>; readonly log: Log },
 ): Promise<void> {
-  for (const name of await folderNames(root)) {
-    const path = join(root, name);
+  const names = await folderNames(root);
+  if (names.length === 0) return;
+  const realRoot = await realpath(root);
+  for (const name of names) {
+    const path = join(realRoot, name);
     const held = await tryLockFolder(path);
     if (held === null) continue;
     try {

@@ -1,4 +1,4 @@
-import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -28,6 +28,13 @@ test('this machine is found able to open images, by trying', async () => {
   const before = await observe(directory);
   assert.equal(await probeHost(directory, unprivilegedIds), { hindrances: [], unmapped: null });
   await assertNothingLeft(before);
+});
+
+test('a work directory behind a symbolic link does as well', async () => {
+  const link = join(directory, 'link');
+  await symlink(directory, link);
+  assert.equal((await probeHost(link, unprivilegedIds)).hindrances, []);
+  await rm(link);
 });
 
 /** The result of the probe with a file in place of crun. */

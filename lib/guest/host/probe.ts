@@ -1,4 +1,4 @@
-import { access, constants, mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, mkdtemp, realpath, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
@@ -51,7 +51,7 @@ function unusable(...hindrances: readonly string[]): HostProbe {
 
 async function tryOut(parent: string, ids: IdRange): Promise<HostProbe> {
   await mkdir(parent, { recursive: true });
-  const directory = await mkdtemp(join(parent, 'probe-'));
+  const directory = await mkdtemp(join(await realpath(parent), 'probe-'));
   // The lock keeps the sweep of another worker from removing the folder as a dead worker's.
   await using _held = await lock(directory);
   try {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,6 +25,19 @@ test('a work directory is empty, this attempt’s alone, and gone afterwards', a
     assert.equal((await readdir(root)).length, 2);
   }
   assert.equal(await readdir(root), []);
+});
+
+test('below a symbolic link, a build and the sweep after it have the same path, without the link', async () => {
+  const link = join(root, 'link');
+  await mkdir(join(root, 'real'));
+  await symlink(join(root, 'real'), link);
+  const work = await openWorkDirectory(link, 'build-1', { keep: true });
+  assert.is(work.path, await realpath(work.path));
+  await work[Symbol.asyncDispose]();
+  const swept: string[] = [];
+  const beforeRemoval = async (path: string) => void swept.push(path);
+  await sweepWorkDirectories(link, { beforeRemoval, log: createLog({ write: () => {} }) });
+  assert.equal(swept, [work.path]);
 });
 
 test('a sweep between the making of a work directory and its lock does no harm', async () => {
