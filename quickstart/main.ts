@@ -11,6 +11,7 @@ import { tryLock } from '#lib/lock.ts';
 import { formatSeconds } from '#lib/text.ts';
 import { bootImage } from '../lab/images/boot.ts';
 import { baseImageCache } from '../lab/images/cache.ts';
+import { makeLiveMedia } from '../lab/images/live-media.ts';
 import { makeBaseImageAsAnyUser } from '../lab/images/rootless.ts';
 import { startCaller } from '../lab/servers/caller.ts';
 import { startImageServer } from '../lab/servers/image-server.ts';
@@ -76,9 +77,7 @@ async function run(): Promise<void> {
 
   const base = await step('The base image', async () => {
     if (options.baseImage !== undefined) return { url: options.baseImage, series: options.series ?? '', path: null };
-    const image = await makeBaseImageAsAnyUser({ cacheDirectory: baseImageCache, onLine: detail, signal });
-    detail(image.made ? `made ${shown(image.path)}` : `${shown(image.path)}, made earlier this week`);
-    return { url: null, series: image.codename, path: image.path };
+    return options.cd ? await makeMedium() : await makeDisk(signal);
   });
 
   await using services = new AsyncDisposableStack();
@@ -122,7 +121,7 @@ async function run(): Promise<void> {
     const request: BuildRequestInput = {
       ticket_id: 'testbuild-1',
       cancel_url: null,
-      base_image: { image_type: 'cloud', url_list: [imageUrl], series: base.series },
+      base_image: { image_type: options.cd ? 'cd' : 'cloud', url_list: [imageUrl], series: base.series },
       ppa_list: ['ppa:project/ppaname'],
       package_list: ['libfoo', 'baz-utils'],
       progress_trigger: progressTrigger,
@@ -145,7 +144,8 @@ async function run(): Promise<void> {
   if (options.boot) {
     await step('The boot', async () => {
       detail('starting the image in an emulated machine (one to three minutes)');
-      await bootImage({ path: imagePath, until: new RegExp(bootMarker), signal });
+      const format = options.cd ? 'raw' : 'qcow2';
+      await bootImage({ path: imagePath, format, until: new RegExp(bootMarker), signal });
       detail(`it is up, and baz-utils printed "${bootMarker}" on its console`);
     });
   }
@@ -155,6 +155,28 @@ async function run(): Promise<void> {
   const places = base.path === null ? [directory] : [directory, baseImageCache];
   say(`\nEverything that was started has been stopped. What stays, to be used again, can be removed with`);
   say(`  rm -r ${places.map(shown).join(' ')}`);
+}
+
+interface MadeBase {
+  readonly url: null;
+  readonly series: string;
+  readonly path: string;
+}
+
+async function makeDisk(signal: AbortSignal): Promise<MadeBase> {
+  const image = await makeBaseImageAsAnyUser({ cacheDirectory: baseImageCache, onLine: detail, signal });
+  detail(image.made ? `made ${shown(image.path)}` : `${shown(image.path)}, made earlier this week`);
+  return { url: null, series: image.codename, path: image.path };
+}
+
+async function makeMedium(): Promise<MadeBase> {
+  if (!isRoot) {
+    const message = 'only root can make a live medium here; others name one with --base-image and --series';
+    throw new ImageBuilderError('internal', message);
+  }
+  const { single, codename } = await makeLiveMedia(baseImageCache, detail);
+  detail(`${shown(single)}, made this week`);
+  return { url: null, series: codename, path: single };
 }
 
 /** Settings that point `serve` at the private OpenStack. Its password is a secret, in a file, like everywhere. */
@@ -208,7 +230,9 @@ async function takeTurn(): Promise<AsyncDisposable> {
 function sayPlan(): void {
   const base =
     options.baseImage === undefined
-      ? "make a cloud image of this machine's own release from its own mirror (a minute and a half; once a week)"
+      ? options.cd
+        ? "make a live medium of this machine's own release from its own mirror (three minutes; once a week)"
+        : "make a cloud image of this machine's own release from its own mirror (a minute and a half; once a week)"
       : `download ${options.baseImage} (once)`;
   const duration = guest === 'vm' ? 'half a minute with KVM, some minutes without' : 'half a minute';
   say(`Image Builder's quickstart will

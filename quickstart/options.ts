@@ -7,6 +7,8 @@ export interface QuickstartOptions {
   /** A base image to take instead of making one; `series` is given with it. */
   readonly baseImage?: string;
   readonly series?: string;
+  /** Whether the image is a CD image of a live system instead of a disk of a cloud. */
+  readonly cd?: true;
   /** Whether the finished image is booted as well. */
   readonly boot?: true;
   /** Whether the image goes to a private Glance, with Keystone, instead of a folder. */
@@ -19,8 +21,9 @@ export function readOptions(argv: readonly string[]): QuickstartOptions {
     .description(
       'Makes a cloud image, serves a PPA, has Image Builder put the PPA and its packages into the image, and shows the result. Everything runs on this machine and is stopped at the end.',
     )
-    .option('--base-image <url>', 'take this cloud image (qcow2) instead of making one', parse(HttpUrl))
+    .option('--base-image <url>', 'take this image (qcow2; ISO 9660 with --cd) instead of making one', parse(HttpUrl))
     .option('--series <name>', 'series of that image, such as noble', parse(Series))
+    .option('--cd', 'rebuild a CD image of a live system (to make one needs root and three minutes, once a week)')
     .option('--boot', 'boot the finished image in an emulated machine (two minutes more)')
     .option('--openstack', 'put the image into a private Glance behind Keystone (two minutes more the first time)')
     .addHelpText(
@@ -30,6 +33,7 @@ Examples:
   $ npm run quickstart
   $ npm run quickstart -- --boot
   $ npm run quickstart -- --openstack
+  $ npm run quickstart -- --cd --boot
   $ npm run quickstart -- --base-image https://cloud-images.ubuntu.com/noble/current/noble-server-cloudimg-amd64.img --series noble`,
     )
     .showHelpAfterError('(see `npm run quickstart -- --help`)')
@@ -38,6 +42,7 @@ Examples:
   if ((options.baseImage === undefined) !== (options.series === undefined)) {
     command.error('--base-image and --series go together: the series is that of the image');
   }
+  if (options.cd && options.openstack) command.error('--cd and --openstack exclude each other: Glance is for disks');
   return options;
 }
 

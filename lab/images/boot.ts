@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec, lastLines } from '#lib/exec.ts';
 
-/** Boots an image in an emulated machine, as a cloud would: with a NoCloud seed and a serial console. */
+/** Boots an image as the disk of an emulated machine, as a cloud would: with a NoCloud seed and a serial console. */
 
 export interface BootOptions {
-  /** A qcow2 image; it is not changed. */
+  /** The image; it is not changed. */
   readonly path: string;
+  /** Its format, default `qcow2`; `raw` for a CD image that boots from disks as well. */
+  readonly format?: 'qcow2' | 'raw';
   /** Default `bios`. The others need the package `ovmf`. */
   readonly firmware?: keyof typeof firmwares;
   /** The awaited text on the serial console, matched line by line. */
@@ -35,13 +37,13 @@ const firmwares = {
  * the end of the console, when the machine stops or the time is up before; the reason of the signal when it aborts.
  */
 export async function bootImage(options: BootOptions): Promise<string> {
-  const { path, until, onLine, signal, timeoutMs = 600_000 } = options;
+  const { path, format = 'qcow2', until, onLine, signal, timeoutMs = 600_000 } = options;
   signal?.throwIfAborted();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-boot-'));
   try {
     const overlay = join(directory, 'overlay.qcow2');
     const seed = join(directory, 'seed.img');
-    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', path, overlay]);
+    await exec('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', format, '-b', path, overlay]);
     await makeSeed(directory, seed, options.command ?? 'true');
     const firmware = firmwares[options.firmware ?? 'bios'];
     const variables = join(directory, 'variables.fd');

@@ -22,7 +22,7 @@ export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
   const quickstart = ['run', 'quickstart'];
   const rootless = isRoot ? [] : ['vm', 'rootless'];
   if (entry === 'quickstart/main.ts') {
-    return [...quickstart, ...rootless, ...['boot', 'openstack'].filter((group) => args.includes(`--${group}`))];
+    return [...quickstart, ...rootless, ...['boot', 'cd', 'openstack'].filter((group) => args.includes(`--${group}`))];
   }
   if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;

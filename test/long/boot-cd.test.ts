@@ -1,0 +1,22 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { bootImage } from '../../lab/images/boot.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { makeLiveMedia } from '../../lab/images/live-media.ts';
+import { markerPackage } from '../../lab/servers/launchpad.ts';
+import { openGuestBuilds } from '../system/guest-builds.ts';
+
+/** A rebuilt live medium as the disk of a machine, with each firmware. */
+
+test('a live medium that was rebuilt boots by BIOS and by UEFI with Secure Boot, and runs the service of a new package', async () => {
+  const media = await makeLiveMedia(baseImageCache, () => {});
+  const base = { imageType: 'cd', path: media.single, codename: media.codename } as const;
+  await using builds = await openGuestBuilds(base, [markerPackage('cd-marker', 'cd-marker-was-here')]);
+  const { path } = await builds.build('vm', ['cd-marker']);
+  const boot = async (firmware: 'bios' | 'secure-boot') =>
+    await bootImage({ path, format: 'raw', firmware, until: /cd-marker-was-here/ });
+  assert.not.match(await boot('bios'), /Secure boot enabled/);
+  assert.match(await boot('secure-boot'), /Secure boot enabled/);
+});
+
+test.run();
