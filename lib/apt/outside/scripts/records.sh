@@ -15,6 +15,14 @@ record() {
   paths="$paths$3$newline"
 }
 
+# The files of a folder: $1 kind, $2 path of the folder.
+records() {
+  for path in "$2"/*; do
+    case ${path##*/} in *[!A-Za-z0-9._:-]*) continue ;; esac
+    record "$1" "${path##*/}" "$path"
+  done
+}
+
 send() {
   set -f
   IFS=$newline

@@ -5,13 +5,6 @@ export LC_ALL=C
 # shellcheck source=records.sh
 . "$JOB/records"
 
-records() {
-  for path in "$2"/*; do
-    case ${path##*/} in *[!A-Za-z0-9._:-]*) continue ;; esac
-    record "$1" "${path##*/}" "$path"
-  done
-}
-
 list='' parts='' trusted='' trusted_parts='' lists=''
 eval "$(apt-config shell list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d \
   trusted Dir::Etc::trusted/f trusted_parts Dir::Etc::trustedparts/d lists Dir::State::lists/d)"

@@ -5,13 +5,6 @@ export LC_ALL=C
 # shellcheck source=records.sh
 . "$JOB/records"
 
-records() {
-  for path in "$2"/*; do
-    case ${path##*/} in *[!A-Za-z0-9._:-]*) continue ;; esac
-    record "$1" "${path##*/}" "$path"
-  done
-}
-
 status='' extended='' list='' parts='' preferences='' preferences_parts='' trusted='' trusted_parts='' netrc='' netrc_parts=''
 eval "$(apt-config shell status Dir::State::status/f extended Dir::State::extended_states/f \
   list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d \
