@@ -45,7 +45,7 @@ async function extract(path: string, name: string): Promise<string> {
   return tree;
 }
 
-/** What xorriso says of a medium's volume and of its ways to boot, without places. */
+/** The words of xorriso about a medium's volume and its ways to boot, without places. */
 async function equipment(path: string): Promise<string> {
   const { stdout } = await exec('xorriso', [
     '-indev',

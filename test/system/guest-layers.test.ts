@@ -29,7 +29,7 @@ type BegunDisk = Begun<LayeredDisk> & { end(): Promise<void> };
 const begin = async (guest: 'host' | 'vm', base = image, maximumBytes = 64 * MiB): Promise<BegunDisk> =>
   await guests[guest].beginDisk((place) => layeredDisk(base, place, maximumBytes));
 
-/** What a package leaves: of every sort of file, and changes of those below. */
+/** The traces of a package: every sort of file, and changes of those below. */
 const change = `
 cd /opt/things
 printf changed >>kept

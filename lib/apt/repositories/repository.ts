@@ -21,7 +21,7 @@ export interface ReleaseFile extends ReleaseFields {
   readonly sha256: string;
 }
 
-/** What a Release file says of itself; null where it does not. Times are ISO 8601. */
+/** The facts of a Release file about itself; null for those that it lacks. Times are ISO 8601. */
 export interface ReleaseFields {
   readonly origin: string | null;
   readonly suite: string | null;

@@ -107,7 +107,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
   return {
     size: { fileBytes: fileSizeBytes, packedBytes: fileSizeBytes, diskBytes: scratchBytes },
     format: 'iso',
-    // What is not unpacked is copied; what is unpacked is checked by the kernel that reads it.
+    // Packed blocks are copied as they are; the kernel checks those that the build reads.
     readContent: async () => undefined,
     async open(place, { signal }): Promise<LayeredDisk> {
       await assertTools();
