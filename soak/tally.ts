@@ -176,6 +176,8 @@ function describe({ sequence, attempt, state, worker, time }: BuildEvent): strin
 async function foldersWithMore(storeDirectory: string): Promise<string[]> {
   const names: string[] = [];
   for (const name of await readdir(storeDirectory)) {
+    // By this file workers try now and then, for a moment, whether they may write.
+    if (name.startsWith('.imagebuilder-doctor-')) continue;
     const files = await readdir(join(storeDirectory, name));
     if (!files.includes('log.json') || files.includes('image.json')) names.push(name);
   }
