@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
+import { isZero, numberAt, numberOf, sumOf, tarBlockBytes } from '../../tar/header.ts';
 import { readAt, readText } from '../read-at.ts';
 import { assertMemberCount, type Member } from './member.ts';
 
@@ -17,7 +18,6 @@ export interface Extent {
   readonly sizeBytes: number;
 }
 
-const blockBytes = 512;
 const mostHeaders = 10_000;
 /** A map of this length describes 64 GiB in the smallest holes that file systems make. */
 const mostExtents = 2 ** 20;
@@ -31,16 +31,16 @@ export async function readTarMembers(handle: FileHandle, fileBytes: number, sign
   const members: TarMember[] = [];
   let longName: string | null = null;
   let headers = 0;
-  for (let offset = 0; offset + blockBytes <= fileBytes; ) {
+  for (let offset = 0; offset + tarBlockBytes <= fileBytes; ) {
     signal.throwIfAborted();
     headers += 1;
     if (headers > mostHeaders) throw tooMany();
-    const header = await readAt(handle, offset, blockBytes);
-    if (header.every((byte) => byte === 0)) break;
-    if (!hasChecksum(header)) throw corrupt(offset);
-    const sizeBytes = readSize(header, 124);
+    const header = await readAt(handle, offset, tarBlockBytes);
+    if (isZero(header)) break;
+    if (numberOf(header, 'sum') !== sumOf(header)) throw corrupt(offset);
+    const sizeBytes = numberOf(header, 'size');
     const type = header.toString('latin1', 156, 157);
-    let dataOffset = offset + blockBytes;
+    let dataOffset = offset + tarBlockBytes;
     if (sizeBytes > fileBytes - dataOffset) {
       throw new ImageBuilderError('image.truncated', `the tar archive ends within a file of ${sizeBytes} bytes`);
     }
@@ -65,7 +65,7 @@ export async function readTarMembers(handle: FileHandle, fileBytes: number, sign
       assertMemberCount(members, 'tar archive');
       longName = null;
     }
-    offset = dataOffset + Math.ceil(sizeBytes / blockBytes) * blockBytes;
+    offset = dataOffset + Math.ceil(sizeBytes / tarBlockBytes) * tarBlockBytes;
   }
   return members;
 }
@@ -77,13 +77,13 @@ export async function readTarMembers(handle: FileHandle, fileBytes: number, sign
 async function readSparseMap(handle: FileHandle, header: Buffer, dataOffset: number, sizeBytes: number) {
   const extents = readExtents(header, 386, 4);
   let place = dataOffset;
-  for (let more = header.readUInt8(482) !== 0; more; place += blockBytes) {
-    const block = await readAt(handle, place, blockBytes);
+  for (let more = header.readUInt8(482) !== 0; more; place += tarBlockBytes) {
+    const block = await readAt(handle, place, tarBlockBytes);
     extents.push(...readExtents(block, 0, 21));
     if (extents.length > mostExtents) throw tooMany();
     more = block.readUInt8(504) !== 0;
   }
-  const contentBytes = readSize(header, 483);
+  const contentBytes = numberAt(header, 483, 12, 'size');
   const stored = extents.reduce((sum, extent) => sum + extent.sizeBytes, 0);
   const ordered = extents.every(({ contentOffset, sizeBytes: length }, index) => {
     const next = extents[index + 1]?.contentOffset ?? contentBytes;
@@ -96,7 +96,10 @@ async function readSparseMap(handle: FileHandle, header: Buffer, dataOffset: num
 function readExtents(bytes: Buffer, start: number, count: number): Extent[] {
   const extents: Extent[] = [];
   for (let offset = start; offset < start + count * 24 && bytes.readUInt8(offset) !== 0; offset += 24) {
-    extents.push({ contentOffset: readSize(bytes, offset), sizeBytes: readSize(bytes, offset + 12) });
+    extents.push({
+      contentOffset: numberAt(bytes, offset, 12, 'offset'),
+      sizeBytes: numberAt(bytes, offset + 12, 12, 'size'),
+    });
   }
   return extents;
 }
@@ -105,24 +108,6 @@ function nameOf(header: Buffer): string {
   const name = readText(header, 0, 100) ?? '';
   const prefix = header.toString('latin1', 257, 263) === 'ustar\0' ? readText(header, 345, 155) : null;
   return prefix === null ? name : `${prefix}/${name}`;
-}
-
-/** The size: octal digits, or GNU tar's binary form for large files, whose first bit is set. */
-function readSize(header: Buffer, offset: number): number {
-  const field = header.subarray(offset, offset + 12);
-  const size =
-    (field.readUInt8(0) & 0x80) === 0
-      ? Number.parseInt(field.toString('latin1').replace(/[ \0]/g, '') || '0', 8)
-      : field.subarray(4).readUIntBE(2, 6);
-  if (!Number.isSafeInteger(size) || size < 0) throw corrupt(offset);
-  return size;
-}
-
-/** The sum of all bytes, with blanks in the field of the sum itself. */
-function hasChecksum(header: Buffer): boolean {
-  const wanted = Number.parseInt(header.toString('latin1', 148, 156).replace(/[ \0]/g, ''), 8);
-  const sum = header.reduce((total, byte, index) => total + (index >= 148 && index < 156 ? 0x20 : byte), 0);
-  return sum === wanted;
 }
 
 function tooMany(): ImageBuilderError {

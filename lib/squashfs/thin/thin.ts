@@ -1,11 +1,13 @@
 import type { FileHandle } from 'node:fs/promises';
+import { tarBlockBytes } from '../../tar/header.ts';
+import { padded } from '../../tar/members.ts';
+import { corrupt } from '../../tar/refusals.ts';
 import { writeAll } from '../../write-all.ts';
-import { tooLarge, unsupported } from '../refusals.ts';
+import { tooLarge } from '../refusals.ts';
 import { type Region, readRegion } from '../region.ts';
 import type { ToolLimits } from '../xz.ts';
 import { type Candidate, findDifferent, overlayMarkOf, sameInode } from './compare.ts';
-import { type Member, readMembers, tarBlockBytes } from './member.ts';
-import { corruptArchive } from './pax.ts';
+import { type Member, readMembers } from './member.ts';
 import { renderHeaders } from './render.ts';
 import type { LayerView } from './view.ts';
 
@@ -44,9 +46,9 @@ export async function thinArchive(
   for await (const member of readMembers(archive, limits.signal)) {
     if (plan.kept.has(index)) {
       await put(renderHeaders(member));
-      const padded = Math.ceil(member.sizeBytes / tarBlockBytes) * tarBlockBytes;
-      for (let done = 0; done < padded; done += copyBytes) {
-        await put(await readRegion(archive, member.contentAt + done, Math.min(copyBytes, padded - done)));
+      const contentBytes = padded(member.sizeBytes);
+      for (let done = 0; done < contentBytes; done += copyBytes) {
+        await put(await readRegion(archive, member.contentAt + done, Math.min(copyBytes, contentBytes - done)));
       }
     }
     index += 1;
@@ -73,7 +75,7 @@ async function planThinning(archive: Region, view: LayerView, limits: ThinLimits
   for await (const member of readMembers(archive, limits.signal)) {
     const index = survey.paths.size;
     if (index === limits.maximumEntries) throw tooLarge(`its change has more than ${index} entries`);
-    if (survey.paths.has(member.path)) throw corruptArchive(`${JSON.stringify(member.path)} is there twice`);
+    if (survey.paths.has(member.path)) throw corrupt(`${JSON.stringify(member.path)} is there twice`);
     survey.paths.set(member.path, index);
     look(survey, view, member, index);
   }
@@ -94,16 +96,13 @@ async function planThinning(archive: Region, view: LayerView, limits: ThinLimits
 function look(survey: Survey, view: LayerView, member: Member, index: number): void {
   const { path } = member;
   if (path === '') return;
-  if ([...member.records.keys()].some((keyword) => keyword.startsWith('GNU.sparse.'))) {
-    throw unsupported(`its change has ${JSON.stringify(path)} in the form of a sparse file`);
-  }
   const isMarked = member.type === 'directory' && overlayMarkOf(member, 'opaque') === 'y';
   const isNew = survey.opaque.has(parentOf(path));
   if (member.type === 'directory' && (isNew || isMarked)) survey.opaque.add(path);
   const shown = view.find(path);
   if (member.type === 'link') {
     const target = survey.paths.get(member.target);
-    if (target === undefined) throw corruptArchive(`${JSON.stringify(path)} is a link to nothing`);
+    if (target === undefined) throw corrupt(`${JSON.stringify(path)} is a link to nothing`);
     survey.links.push([index, target]);
     const other = view.find(member.target);
     const isSame = shown !== null && shown.layer === other?.layer && shown.inode.number === other.inode.number;

@@ -93,15 +93,17 @@ import { parseCompressorOptions } from '#lib/squashfs/compressor.ts';
 import { type DirectoryInode, parseInode } from '#lib/squashfs/inode.ts';
 import { parseListing } from '#lib/squashfs/listing.ts';
 import { parseSuperblock } from '#lib/squashfs/superblock.ts';
-import { parsePaxRecords } from '#lib/squashfs/thin/pax.ts';
 import { parseXzSize } from '#lib/squashfs/xz.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
+import { parsePaxRecords } from '#lib/tar/pax.ts';
 import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
 import { parseTraceContext } from '#lib/trace-context.ts';
 import { columnsOf, truncate } from '#lib/width.ts';
 import { boundLines, boundText, toErrorReport } from '#lib/worker/event-limits.ts';
 import { parseBody } from '../../../template/node24-ts/body.ts';
 import { parseGoDuration } from '../../../template/node24-ts/duration.ts';
+import { craftTar } from '../../tar/craft.ts';
+import { readRoot } from '../../tar/read.ts';
 import { renderRecord } from '../iso9660/craft-iso.ts';
 import { findGrowth, type Growing } from './growth.ts';
 
@@ -707,6 +709,19 @@ const parsers: readonly Growing[] = [
     run: parseEnvelope,
     frames: [['{"payload":"', '"}']],
     units: ['{"sig":""},'],
+  },
+  {
+    name: 'archives of root file systems',
+    run: async (text) => {
+      for (const name of [text, text.slice(0, 4000), `./${text.slice(0, 4000)}`]) {
+        await readRoot(craftTar({ name: 'x', records: { path: name, linkpath: name } })).catch(() => null);
+      }
+      await readRoot(craftTar({ name: 'x', records: { comment: text, 'SCHILY.xattr.user.a': text } })).catch(
+        () => null,
+      );
+      const names = Array.from({ length: text.length / 64 }, (_, index) => ({ name: `${index}` }));
+      await readRoot(craftTar({ name: 'x', flag: '2', longTarget: text }, ...names));
+    },
   },
   { name: 'digest of a request', run: parseDigest, frames: [['sha256:', '']] },
   { name: 'checksums', run: parseChecksums, frames: [[`${'0'.repeat(64)}  `, '']] },

@@ -151,16 +151,16 @@ test('archives that lead out of them, or are damaged, are refused', async () => 
     return `${error.code}: ${error.message}`;
   };
   const one = (path: string, file = spec('fifo')) => writeTar(new Map([[path, file]]));
-  assert.match(await refused(one('/etc')), /^image\.unsafe: .*path "\/etc"/);
-  assert.match(await refused(one('a/../b')), /^image\.unsafe: .*path "a\/\.\.\/b"/);
-  assert.match(await refused(one('a/'.repeat(3000))), /^image\.unsafe: /);
+  assert.match(await refused(one('/etc')), /^image\.unsafe: .*"\/etc" is absolute/);
+  assert.match(await refused(one('a/../b')), /^image\.unsafe: .*"a\/\.\.\/b" leads out/);
+  assert.match(await refused(one('a/'.repeat(3000))), /^image\.corrupt: .*6000 bytes/);
   const archive = one('a', spec('file', { content: Buffer.alloc(600, 1) }));
-  assert.match(await refused(archive.subarray(0, 2048)), /^image\.truncated: .*within an entry/);
-  assert.match(await refused(archive.subarray(0, 100)), /^image\.truncated: .*within a header/);
+  assert.match(await refused(archive.subarray(0, 2048)), /^image\.truncated: .*"a" has 600 bytes/);
+  assert.match(await refused(archive.subarray(0, 100)), /^image\.truncated: .*no blocks of zeros/);
   assert.match(await refused(Buffer.concat([archive.subarray(0, 2560), archive])), /^image\.corrupt: .*twice/);
   const wrong = Buffer.from(archive);
   wrong[1024] = 0x20;
-  assert.match(await refused(wrong), /^image\.corrupt: .*wrong sum/);
+  assert.match(await refused(wrong), /^image\.corrupt: .*checksum is wrong/);
 });
 
 test('changed bytes of an archive end in an error of ours or in a result', async () => {

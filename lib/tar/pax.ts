@@ -1,4 +1,4 @@
-import { corrupt } from '../refusals.ts';
+import { corrupt, shown } from './refusals.ts';
 
 /** Extended headers of tar: `LENGTH KEYWORD=VALUE\n` (POSIX.1-2001, pax). Keywords have one byte in each character. */
 export type PaxRecords = ReadonlyMap<string, Buffer>;
@@ -7,7 +7,7 @@ const digitZero = 0x30;
 const blank = 0x20;
 const newline = 0x0a;
 
-/** Throws `image.corrupt` for records that are none. */
+/** Throws `image.corrupt` for records that are none, or for a keyword that is there twice. */
 export function parsePaxRecords(bytes: Buffer): PaxRecords {
   const records = new Map<string, Buffer>();
   for (let at = 0; at < bytes.length; ) {
@@ -15,17 +15,19 @@ export function parsePaxRecords(bytes: Buffer): PaxRecords {
     let place = at;
     for (; place < bytes.length && place < at + 10 && bytes[place] !== blank; place++) {
       const digit = (bytes[place] ?? 0) - digitZero;
-      if (digit < 0 || digit > 9) throw corruptArchive('an extended header has no length');
+      if (digit < 0 || digit > 9) throw corrupt('an extended header has no length');
       length = 10 * length + digit;
     }
     const end = at + length;
     if (bytes[place] !== blank || end > bytes.length || end <= place + 2 || bytes[end - 1] !== newline) {
-      throw corruptArchive('an extended header is cut off');
+      throw corrupt('an extended header is cut off');
     }
     const record = bytes.subarray(place + 1, end - 1);
     const equals = record.indexOf('=');
-    if (equals < 1) throw corruptArchive('an extended header has no keyword');
-    records.set(record.toString('latin1', 0, equals), record.subarray(equals + 1));
+    if (equals < 1) throw corrupt('an extended header has no keyword');
+    const keyword = record.toString('latin1', 0, equals);
+    if (records.has(keyword)) throw corrupt(`an extended header has ${shown(keyword)} twice`);
+    records.set(keyword, record.subarray(equals + 1));
     at = end;
   }
   return records;
@@ -41,8 +43,4 @@ function renderRecord(keyword: string, value: Buffer): Buffer {
   let length = body.length + 1;
   while (String(length).length + body.length !== length) length = String(length).length + body.length;
   return Buffer.concat([Buffer.from(String(length)), body]);
-}
-
-export function corruptArchive(message: string): Error {
-  return corrupt(`of its change, ${message}`);
 }

@@ -1,0 +1,109 @@
+import { corrupt } from './refusals.ts';
+
+/** Fields of the headers of tar archives: POSIX.1-1988 (ustar), GNU tar's manual ("Basic Tar Format"), and version 7. */
+
+export const tarBlockBytes = 512;
+
+/** Length of the fields of names in a header. */
+export const nameFieldBytes = 100;
+
+/** The form of a header: by its mark, and by what stands around it. `pax` is ustar with extended headers. */
+export type HeaderForm = 'ustar' | 'gnu' | 'v7';
+
+/** Places and lengths of the fields of numbers. */
+const numberFields = {
+  mode: [100, 8],
+  uid: [108, 8],
+  gid: [116, 8],
+  size: [124, 12],
+  modified: [136, 12],
+  sum: [148, 8],
+  major: [329, 8],
+  minor: [337, 8],
+} as const;
+
+const prefixAt = 345;
+const prefixBytes = 155;
+const blank = 0x20;
+const digitZero = 0x30;
+const digitSeven = 0x37;
+
+export function isZero(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0);
+}
+
+/** The sum of all bytes of a header, with blanks in the field of the sum itself. */
+export function sumOf(header: Buffer): number {
+  let sum = 8 * blank;
+  for (let index = 0; index < header.length; index += 1) {
+    if (index < 148 || index >= 156) sum += header[index] ?? 0;
+  }
+  return sum;
+}
+
+/**
+ * A number of a header: octal digits between blanks and zero bytes, or GNU's binary form. Throws `image.corrupt` for
+ * anything else: programs read other characters in different ways.
+ */
+export function numberOf(header: Buffer, name: keyof typeof numberFields): number {
+  const [start, length] = numberFields[name];
+  return numberAt(header, start, length, name);
+}
+
+/** The same of any field; `name` is for messages. */
+export function numberAt(header: Buffer, start: number, length: number, name: string): number {
+  const field = header.subarray(start, start + length);
+  const [first = 0] = field;
+  if (first >= 0x80) return binaryNumber(field, name);
+  let at = 0;
+  while (at < length && field[at] === blank) at += 1;
+  let value = 0;
+  for (; at < length; at += 1) {
+    const byte = field[at] ?? 0;
+    if (byte < digitZero || byte > digitSeven) break;
+    value = 8 * value + byte - digitZero;
+  }
+  for (; at < length; at += 1) {
+    if (field[at] !== blank && field[at] !== 0) throw corrupt(`the field ${name} of a header is no number`);
+  }
+  return value;
+}
+
+/** First byte 80 and zeros before the number; FF begins a negative one. */
+function binaryNumber(field: Buffer, name: string): number {
+  if (field[0] === 0xff) throw corrupt(`the field ${name} of a header is a negative number`);
+  const places = field.length - 6;
+  if (field[0] !== 0x80) throw corrupt(`the field ${name} of a header is no number`);
+  if (!isZero(field.subarray(1, places))) throw corrupt(`the field ${name} of a header is too large a number`);
+  return field.readUIntBE(places, 6);
+}
+
+/** The bytes of a field up to the first zero byte; each character is one byte. */
+export function textAt(bytes: Buffer, start: number, length: number): string {
+  const field = bytes.subarray(start, start + length);
+  const end = field.indexOf(0);
+  return field.toString('latin1', 0, end < 0 ? field.length : end);
+}
+
+/** Throws `image.corrupt` for a mark that is of none of the forms, or for bytes that only some programs read. */
+export function formOf(header: Buffer): HeaderForm {
+  const mark = header.toString('latin1', 257, 265);
+  if (mark === 'ustar\x0000') {
+    if (!isZero(header.subarray(500))) throw corrupt('a header has bytes behind its last field');
+    return 'ustar';
+  }
+  if (mark === 'ustar  \0') {
+    // Times, places in other volumes and maps of holes: programs that do not know them take them for part of a name.
+    if (!isZero(header.subarray(prefixAt))) throw corrupt("a header has fields of GNU tar's incremental archives");
+    return 'gnu';
+  }
+  if (!isZero(header.subarray(257))) throw corrupt('a header has the mark of an unknown format');
+  return 'v7';
+}
+
+/** The name in the header itself; ustar has a field for its first part. */
+export function shortName(header: Buffer, form: HeaderForm): string {
+  const name = textAt(header, 0, nameFieldBytes);
+  const prefix = form === 'ustar' ? textAt(header, prefixAt, prefixBytes) : '';
+  return prefix === '' ? name : `${prefix}/${name}`;
+}

@@ -1,0 +1,161 @@
+import { attributesOf } from './attributes.ts';
+import type { HeaderForm } from './header.ts';
+import { type Member, readMembers } from './members.ts';
+import { checkText, type NameStyle, parentOf, plainName } from './names.ts';
+import type { PaxRecords } from './pax.ts';
+import { corrupt, shown, tooLarge, unsafe } from './refusals.ts';
+import type { Region } from './region.ts';
+
+/** A file of a root file system, as its archive has it. Each character of its paths is one byte. */
+export interface RootEntry extends Omit<Member, 'name' | 'records' | 'header' | 'form'> {
+  /** Of a symbolic link; of a hard link, the path of the file. */
+  readonly target: string;
+  /** Its attributes and ACLs, by the keywords of extended headers. */
+  readonly attributes: PaxRecords;
+}
+
+/** The form of a whole archive; `pax` is ustar with extended headers. */
+export type ArchiveForm = HeaderForm | 'pax';
+
+/** An archive of a root file system that may be unpacked and changed. */
+export interface RootArchive {
+  /** What stands before the path in each name: nothing, `./`, `system/` or `system/./`. */
+  readonly prefix: string;
+  readonly form: ArchiveForm;
+  /** By their paths, which are without the prefix and without a slash at the end, in the order of the archive. */
+  readonly entries: ReadonlyMap<string, RootEntry>;
+  /** Bytes of all files. */
+  readonly contentBytes: number;
+}
+
+export interface RootLimits {
+  readonly maximumEntries: number;
+  /** Limit of all names, targets and attributes together, which stay in memory. */
+  readonly maximumNameBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** Linux reserves the id 2^32 - 1. */
+const maximumId = 2 ** 32 - 2;
+/** The kernel has 12 bits for major numbers and 20 for minor ones. */
+const [maximumMajor, maximumMinor] = [2 ** 12 - 1, 2 ** 20 - 1];
+/** Times of ext4 end in 2446. */
+const latestSeconds = 2 ** 34 - 1;
+
+/**
+ * Reads the headers of an untrusted archive of a root file system, in one pass. What it lets pass means the same to all
+ * programs: each file has one name, its folder comes before it, and nothing leads out. Throws `image.unsafe`,
+ * `image.corrupt`, `image.unsupported`, `image.too_large`, `image.truncated`, or the reason of the signal.
+ */
+export async function readRootArchive(archive: Region, limits: RootLimits): Promise<RootArchive> {
+  const survey = new Survey(limits);
+  for await (const member of readMembers(archive, limits.signal)) survey.add(member);
+  return survey.end();
+}
+
+class Survey {
+  readonly #limits: RootLimits;
+  readonly #entries = new Map<string, RootEntry>();
+  readonly #forms = new Set<ArchiveForm>();
+  #style: NameStyle | null = null;
+  #nameBytes = 0;
+  #contentBytes = 0;
+
+  constructor(limits: RootLimits) {
+    this.#limits = limits;
+  }
+
+  add(member: Member): void {
+    const { maximumEntries, maximumNameBytes } = this.#limits;
+    if (this.#entries.size === maximumEntries) throw tooLarge(`it has more than ${maximumEntries} members`);
+    const path = this.#place(member);
+    const { name: _, records, header: __, form, ...rest } = member;
+    const target = this.#targetOf(member);
+    const attributes = attributesOf(member);
+    checkNumbers(member);
+    this.#nameBytes += path.length + target.length;
+    for (const [keyword, value] of attributes) this.#nameBytes += keyword.length + value.length;
+    if (this.#nameBytes > maximumNameBytes) throw tooLarge(`its names have more than ${maximumNameBytes} bytes`);
+    this.#contentBytes += member.sizeBytes;
+    this.#forms.add(records.size > 0 ? 'pax' : form);
+    this.#entries.set(path, { ...rest, target, attributes });
+  }
+
+  /** The path of a new member, which lies in a folder that is there already. */
+  #place({ name, type }: Member): string {
+    const { path, style, hasSlash } = plainName(name);
+    if (hasSlash && type !== 'directory') throw corrupt(`${shown(name)} is no folder, and has the name of one`);
+    if (path !== 'system') this.#style ??= style;
+    if (path !== 'system' && style !== this.#style) throw corrupt('it names its members with and without a dot');
+    if (this.#entries.has(path)) throw corrupt(`${shown(name)} is there twice`);
+    if (path === '' && type !== 'directory') throw corrupt('its root is no folder');
+    const parent = parentOf(path);
+    const above = this.#entries.get(parent);
+    if (above !== undefined && above.type !== 'directory') {
+      throw unsafe(`${shown(name)} lies below ${shown(parent)}, which is no folder`);
+    }
+    // The folder of a whole system has no member of its own where its archive was made from names below it.
+    const needsNone = parent === '' || (parent === 'system' && !this.#hasOther(parent));
+    if (above === undefined && !needsNone) throw corrupt(`${shown(name)} comes before its folder`);
+    return path;
+  }
+
+  #hasOther(folder: string): boolean {
+    const first = this.#entries.keys().next();
+    return first.done !== true && first.value !== '' && !isWithin(first.value, folder);
+  }
+
+  #targetOf({ name, type, target }: Member): string {
+    if (type !== 'symlink' && type !== 'link') {
+      if (target !== '') throw corrupt(`${shown(name)} is no link, and has a target`);
+      return '';
+    }
+    if (type === 'symlink') {
+      checkText(target);
+      if (target === '') throw corrupt(`the link ${shown(name)} has no target`);
+      return target;
+    }
+    const { path } = plainName(target);
+    if (this.#entries.get(path)?.type === 'file') return path;
+    throw unsafe(`${shown(name)} is a hard link to ${shown(target)}, which is no file before it`);
+  }
+
+  end(): RootArchive {
+    const isInside = this.#entries.size > 0 && this.#entries.keys().every((path) => isWithin(path, 'system'));
+    const entries = isInside ? withoutFolder(this.#entries, 'system') : this.#entries;
+    for (const [path, { type }] of entries) {
+      if ((type === 'block' || type === 'character') && !path.startsWith('dev/')) {
+        throw unsafe(`the device ${shown(path)} lies outside of dev`);
+      }
+    }
+    return {
+      prefix: this.#style || (isInside ? 'system/' : ''),
+      form: (['pax', 'ustar', 'gnu', 'v7'] as const).find((form) => this.#forms.has(form)) ?? 'pax',
+      entries,
+      contentBytes: this.#contentBytes,
+    };
+  }
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(`${folder}/`);
+}
+
+/** The same entries with paths below this folder, which becomes the root. */
+function withoutFolder(entries: ReadonlyMap<string, RootEntry>, folder: string): Map<string, RootEntry> {
+  const inside = (path: string) => path.slice(folder.length + 1);
+  const result = new Map<string, RootEntry>();
+  for (const [path, entry] of entries) {
+    result.set(inside(path), entry.type === 'link' ? { ...entry, target: inside(entry.target) } : entry);
+  }
+  return result;
+}
+
+function checkNumbers({ name, type, uid, gid, major, minor, modified }: Member): void {
+  if (uid > maximumId || gid > maximumId) throw corrupt(`${shown(name)} has an owner of more than 32 bits`);
+  const isDevice = type === 'block' || type === 'character';
+  if (isDevice && (major > maximumMajor || minor > maximumMinor)) {
+    throw corrupt(`${shown(name)} has a device number that is none`);
+  }
+  if (modified > latestSeconds) throw corrupt(`${shown(name)} was changed after the year 2446`);
+}

@@ -1,0 +1,244 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { RootLimits } from '#lib/tar/root-archive.ts';
+import { failure } from '../../failure.ts';
+import {
+  type CraftedMember,
+  craftHeader,
+  craftMember,
+  craftTar,
+  end,
+  extra,
+  marks,
+  paxRecord,
+} from '../../tar/craft.ts';
+import { readRoot } from '../../tar/read.ts';
+
+/** Archives that do what no root file system does: each is refused, by a message of its own. */
+
+const file = (name: string, given: Partial<CraftedMember> = {}): CraftedMember => ({ name, content: 'x', ...given });
+const folder = (name: string): CraftedMember => ({ name, flag: '5' });
+const symlink = (name: string, target: string): CraftedMember => ({ name, flag: '2', target });
+const hardLink = (name: string, target: string): CraftedMember => ({ name, flag: '1', target });
+const good = craftMember(file('x'));
+const capability = Buffer.concat([Buffer.from([1, 0, 0, 2]), Buffer.alloc(16)]);
+
+const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly CraftedMember[], error: RegExp]>> = {
+  'a name above the archive': [[file('../escaped')], /unsafe.*"\.\.\/escaped" leads out/],
+  'a name that goes up inside': [[folder('a'), file('a/../../escaped')], /unsafe.*leads out/],
+  'a name that goes up and stays inside': [[folder('a'), file('a/../b')], /unsafe.*leads out/],
+  'an absolute name': [[file('/tmp/escaped')], /unsafe.*"\/tmp\/escaped" is absolute/],
+  'a file below a link': [[symlink('out', '/tmp'), file('out/x')], /unsafe.*"out\/x" lies below "out", which is no f/],
+  'a file below a link that leads up': [[symlink('out', '../..'), file('out/x')], /unsafe.*lies below "out"/],
+  'a file below a chain of links': [[symlink('a', 'b'), symlink('b', '/'), file('a/x')], /unsafe.*lies below "a"/],
+  'a file in the place of a link': [[symlink('f', '/tmp/x'), file('f')], /corrupt.*"f" is there twice/],
+  'a hard link to an absolute name': [[hardLink('h', '/tmp/x')], /unsafe.*"\/tmp\/x" is absolute/],
+  'a hard link above the archive': [[hardLink('h', '../x')], /unsafe.*leads out/],
+  'a hard link to a link': [[symlink('s', '/x'), hardLink('h', 's')], /unsafe.*hard link to "s", which is no file/],
+  'a hard link to a later file': [[hardLink('h', 'x'), file('x')], /unsafe.*hard link to "x", which is no file/],
+  'a hard link to a folder': [[folder('d'), hardLink('h', 'd')], /unsafe.*which is no file before it/],
+  'a hard link to itself': [[hardLink('h', 'h')], /unsafe.*which is no file before it/],
+  'a hard link with a content': [
+    [file('x'), file('h', { flag: '1', target: 'x' })],
+    /corrupt.*no file, and has a cont/,
+  ],
+  'a folder made a link, made a folder': [[folder('d'), symlink('d', '/'), folder('d')], /corrupt.*"d" is there twice/],
+  'an escape by an extended name': [[file('x', { records: { path: '../x' } })], /unsafe.*leads out/],
+  'an escape by an extended target': [
+    [{ ...hardLink('h', 'x'), records: { linkpath: '/tmp/x' } }],
+    /unsafe.*"\/tmp\/x" is absolute/,
+  ],
+  "an escape by GNU's long name": [[file('x', { longName: '../x', mark: marks.gnu })], /unsafe.*leads out/],
+  'a device outside of dev': [
+    [{ name: 'disk', flag: '4', device: [254, 0] }],
+    /unsafe.*the device "disk" lies outside of dev/,
+  ],
+  'a device with impossible numbers': [
+    [folder('dev'), { name: 'dev/x', flag: '3', device: [4096, 0] }],
+    /corrupt.*dev/,
+  ],
+  'a line break in a name': [[file('a\nb')], /unsafe.*"a b" has a control character/],
+  'an escape sequence in a name': [[file('esc\x1b[2J')], /unsafe.*has a control character/],
+  'a delete character in a name': [[file('a\x7f')], /unsafe.*has a control character/],
+  'a control character in a target': [[symlink('a', 'b\tc')], /unsafe.*has a control character/],
+  'a mark of overlayfs': [
+    [file('x', { records: { 'SCHILY.xattr.trusted.overlay.redirect': '/etc' } })],
+    /unsafe.*"x" has the attribute "trusted.overlay.redirect"/,
+  ],
+  "a user's mark of overlayfs": [
+    [file('x', { records: { 'SCHILY.xattr.user.overlay.whiteout': 'y' } })],
+    /unsafe.*has the attribute "user.overlay.whiteout"/,
+  ],
+  'an attribute of a security module': [
+    [file('x', { records: { 'SCHILY.xattr.security.ima': 'x' } })],
+    /unsafe.*has the attribute "security.ima"/,
+  ],
+  'a large attribute': [
+    [file('x', { records: { 'SCHILY.xattr.user.a': 'b'.repeat(70_000) } })],
+    /corrupt.*an attribute of "x" has 70000 bytes/,
+  ],
+  'capabilities of a folder': [
+    [{ ...folder('d'), records: { 'SCHILY.xattr.security.capability': capability } }],
+    /unsafe.*"d" is no file, and has capabilities/,
+  ],
+  'damaged capabilities': [
+    [file('x', { records: { 'SCHILY.xattr.security.capability': 'x' } })],
+    /corrupt.*the capabilities of "x" are damaged/,
+  ],
+  'one attribute with two values': [
+    [file('x', { records: { 'SCHILY.xattr.user.a': 'b', 'LIBARCHIVE.xattr.user.a': 'Yw' } })],
+    /corrupt.*an attribute of "x" is there twice/,
+  ],
+  'a keyword that is not known': [
+    [file('x', { records: { 'SCHILY.fflags': 'schg' } })],
+    /unsupported.*the keyword "SCHILY.fflags", which is not known/,
+  ],
+  'another character set': [
+    [file('x', { records: { hdrcharset: 'ISO-IR 8859 1 1998' } })],
+    /unsupported.*another character set/,
+  ],
+  'an owner of 33 bits': [
+    [file('x', { bytes: [[108, Buffer.from([0x80, 0, 0, 2, 0, 0, 0, 0])]] })],
+    /corrupt.*"x" has an owner of more than 32 bits/,
+  ],
+  'the owner that Linux reserves': [[file('x', { records: { uid: '4294967295' } })], /corrupt.*more than 32 bits/],
+  'an owner that is no number': [[file('x', { records: { uid: '-1' } })], /corrupt.*has no number as uid/],
+  'a name twice': [[file('x'), file('x')], /corrupt.*"x" is there twice/],
+  'a name twice, by its long form': [[file('x'), file('y', { records: { path: 'x' } })], /corrupt.*"x" is there twice/],
+  'a folder twice, with and without a slash': [[folder('d/'), folder('d')], /corrupt.*"d" is there twice/],
+  'a name with and without a dot': [[file('x'), file('./y')], /corrupt.*names its members with and without a dot/],
+  'a doubled slash': [[folder('a'), file('a//b')], /corrupt.*"a\/\/b" is not in its plain form/],
+  'a dot inside of a name': [[folder('a'), file('a/./b')], /corrupt.*not in its plain form/],
+  'two dots before a name': [[file('././b')], /corrupt.*not in its plain form/],
+  'a name of no bytes': [[file('')], /corrupt.*not in its plain form/],
+  'a file below a file': [[file('x'), file('x/y')], /unsafe.*"x\/y" lies below "x", which is no folder/],
+  'a file before its folder': [[file('d/x'), folder('d')], /corrupt.*"d\/x" comes before its folder/],
+  'a file that is named as a folder': [[file('x/')], /corrupt.*"x\/" is no folder, and has the name of one/],
+  'a root that is no folder': [[symlink('./', '/')], /corrupt.*no folder/],
+  'a long name': [[file('x', { records: { path: 'd/'.repeat(3000) } })], /corrupt.*has 6000 bytes/],
+  'a long part of a name': [
+    [file('x', { records: { path: 'd'.repeat(256) } })],
+    /corrupt.*part of more than 255 bytes/,
+  ],
+  'a size of 4 EiB': [
+    Buffer.concat([craftHeader({ name: 'big', bytes: [[124, Buffer.from('804000000000000000', 'hex')]] }, 0), end]),
+    /corrupt.*the field size of a header is too large/,
+  ],
+  'a size beyond the end': [Buffer.concat([craftHeader({ name: 'big' }, 2 ** 32), end]), /truncated.*"big" has 42949/],
+  'a negative size': [
+    Buffer.concat([craftHeader({ name: 'x', bytes: [[124, Buffer.alloc(12, 0xff)]] }, 0), end]),
+    /corrupt.*the field size of a header is a negative number/,
+  ],
+  'a size with a sign': [[file('x', { bytes: [[124, '-0000000001\0']] })], /corrupt.*size of a header is no number/],
+  'a size with a letter behind it': [[file('x', { bytes: [[124, '00000000001x']] })], /corrupt.*size.*is no number/],
+  'a size behind a zero byte': [[file('x', { bytes: [[124, '00000\x0000001\0']] })], /corrupt.*size.*is no number/],
+  'a size in decimal digits': [[file('x', { bytes: [[124, '00000000008\0']] })], /corrupt.*size.*is no number/],
+  'a negative time': [[file('x', { bytes: [[136, Buffer.alloc(12, 0xff)]] })], /corrupt.*modified.*negative number/],
+  'a negative extended time': [[file('x', { records: { mtime: '-1.5' } })], /corrupt.*has no time as mtime/],
+  'a time after that of ext4': [[file('x', { records: { mtime: '99999999999' } })], /corrupt.*after the year 2446/],
+  'two sizes, the second 0': [[file('x', { records: { size: '0' } })], /corrupt.*"x" has two sizes/],
+  'two sizes, the second larger': [[file('x', { records: { size: '512' } })], /corrupt.*"x" has two sizes/],
+  'a folder with a content': [[{ ...folder('d'), content: 'x' }], /corrupt.*"d" is no file, and has a content/],
+  'a link without a target': [[{ name: 'l', flag: '2' }], /corrupt.*the link "l" has no target/],
+  'a file with a target': [[file('x', { target: 'y' })], /corrupt.*"x" is no link, and has a target/],
+  'an extended header of 2 MiB': [
+    Buffer.concat([extra('x', Buffer.alloc(2 ** 21, '1')), good, end]),
+    /corrupt.*a header of a member has 2097152 bytes/,
+  ],
+  'a long name of 2 MiB': [
+    Buffer.concat([extra('L', Buffer.alloc(2 ** 21, 'a')), good, end]),
+    /corrupt.*a header of a member has 2097152 bytes/,
+  ],
+  'two extended headers': [
+    Buffer.concat([extra('x', paxRecord('path', 'a')), extra('x', paxRecord('path', 'b')), good, end]),
+    /corrupt.*two headers of the same kind/,
+  ],
+  'two long names': [
+    Buffer.concat([extra('L', Buffer.from('a\0')), extra('L', Buffer.from('b\0')), good, end]),
+    /corrupt.*two headers of the same kind/,
+  ],
+  'a long name and an extended one': [
+    [file('x', { longName: 'a', records: { path: 'b' } })],
+    /corrupt.*two long names/,
+  ],
+  'one keyword twice': [
+    Buffer.concat([extra('x', Buffer.concat([paxRecord('path', 'a'), paxRecord('path', 'b')])), good, end]),
+    /corrupt.*an extended header has "path" twice/,
+  ],
+  'an extended name of no bytes': [[file('x', { records: { path: '' } })], /corrupt.*a name that is none/],
+  'a zero byte in an extended name': [[file('x', { records: { path: 'a\0b' } })], /corrupt.*a name that is none/],
+  'a zero byte in a long name': [[file('x', { longName: 'a\0b' })], /corrupt.*a long name has a zero byte/],
+  'a damaged extended header': [Buffer.concat([extra('x', Buffer.from('99 a=b\n')), good, end]), /corrupt.*is cut off/],
+  'an extended header of no member': [
+    Buffer.concat([good, extra('x', paxRecord('path', 'a')), end]),
+    /corrupt.*its last header belongs to no member/,
+  ],
+  'a global extended header': [
+    Buffer.concat([extra('g', paxRecord('comment', 'x')), good, end]),
+    /unsupported.*is a global extended header/,
+  ],
+  "a sparse file in GNU's old form": [[file('x', { flag: 'S', mark: marks.gnu })], /unsupported.*"x" is a sparse file/],
+  'a sparse file of pax 0.0': [
+    [file('x', { records: { 'GNU.sparse.size': '9', 'GNU.sparse.numblocks': '0' } })],
+    /unsupported.*"x" is a sparse file/,
+  ],
+  'a sparse file of pax 0.1': [
+    [file('x', { records: { 'GNU.sparse.map': '0,1', 'GNU.sparse.name': '../x' } })],
+    /unsupported.*"x" is a sparse file/,
+  ],
+  'a sparse file of pax 1.0': [
+    [file('GNUSparseFile.1/x', { records: { 'GNU.sparse.major': '1', 'GNU.sparse.name': '../x' } })],
+    /unsupported.*is a sparse file/,
+  ],
+  'a contiguous file': [[file('x', { flag: '7' })], /unsupported.*"x" is a contiguous file/],
+  'the rest of a file': [[file('x', { flag: 'M', mark: marks.gnu })], /unsupported.*another volume begins/],
+  'the label of a volume': [[{ name: 'x', flag: 'V', mark: marks.gnu }], /unsupported.*"x" is the label of a volume/],
+  "a list of a folder's content": [[file('d/', { flag: 'D', mark: marks.gnu })], /unsupported.*incremental archives/],
+  'a type that is not known': [[file('x', { flag: 'Z' })], /unsupported.*"x" is of the unknown type "Z"/],
+  'the prefix of ustar in a GNU header': [
+    [file('x', { mark: marks.gnu, bytes: [[345, 'etc']] })],
+    /corrupt.*GNU tar's incremental archives/,
+  ],
+  'the prefix of ustar in a header of version 7': [
+    [file('x', { mark: marks.v7, bytes: [[345, 'etc']] })],
+    /corrupt.*the mark of an unknown format/,
+  ],
+  'the prefix of ustar that leads out': [[file('x', { bytes: [[345, '..']] })], /unsafe.*"\.\.\/x" leads out/],
+  'a mark that is not known': [[file('x', { mark: 'ustar\x0099' })], /corrupt.*the mark of an unknown format/],
+  'a wrong checksum': [Buffer.concat([Buffer.from('y'), good.subarray(1), end]), /corrupt.*checksum is wrong/],
+  'an archive without an end': [good, /truncated.*no blocks of zeros at its end/],
+  'an archive with half an end': [Buffer.concat([good, end.subarray(512)]), /truncated.*no blocks of zeros/],
+  'a block of zeros in the middle': [
+    Buffer.concat([good, end.subarray(512), craftMember(file('y')), end]),
+    /corrupt.*a block of zeros stands alone/,
+  ],
+  'a second archive behind the end': [Buffer.concat([good, end, good, end]), /corrupt.*something follows its end/],
+  'an archive that is cut off within a file': [good.subarray(0, 700), /truncated/],
+  'an archive that is cut off within a header': [good.subarray(0, 100), /truncated/],
+  'no bytes': [Buffer.alloc(0), /truncated/],
+};
+
+for (const [name, [archive, error]] of Object.entries(hostile)) {
+  test(`${name} is refused`, async () => {
+    const bytes = Buffer.isBuffer(archive) ? archive : craftTar(...(archive as readonly CraftedMember[]));
+    const { code, message } = await failure(readRoot(bytes));
+    assert.match(`${code}: ${message}`, error);
+  });
+}
+
+test('limits of members and of the bytes of their names hold', async () => {
+  const archive = craftTar(file('abc'), file('def'));
+  const refused = async (limits: Partial<RootLimits>) => (await failure(readRoot(archive, limits))).message;
+  assert.match(await refused({ maximumEntries: 1 }), /it has more than 1 members/);
+  assert.match(await refused({ maximumNameBytes: 5 }), /its names have more than 5 bytes/);
+  const { entries } = await readRoot(archive, { maximumEntries: 2, maximumNameBytes: 6 });
+  assert.is(entries.size, 2);
+});
+
+test('reading ends with the signal', async () => {
+  const cancelled = new Error('cancelled');
+  const thrown = await readRoot(craftTar(file('x')), { signal: AbortSignal.abort(cancelled) }).catch((error) => error);
+  assert.is(thrown, cancelled);
+});
+
+test.run();
