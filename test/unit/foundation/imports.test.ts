@@ -38,6 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   fetch: ['api', 'folders', 'http'],
   folders: ['config'],
   image: ['api', 'tar'],
+  ext4: ['image'],
   iso9660: ['image'],
   medium: ['image', 'iso9660'],
   squashfs: ['image', 'tar'],
@@ -52,7 +53,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   limits: ['guest'],
   manifest: ['api', 'apt', 'config', 'guest', 'fetch'],
   provenance: ['api'],
-  kinds: ['api', 'boot', 'fetch', 'guest', 'image', 'iso9660', 'limits', 'medium', 'squashfs', 'store', 'tar'],
+  kinds: ['api', 'boot', 'ext4', 'fetch', 'guest', 'image', 'iso9660', 'limits', 'medium', 'squashfs', 'store', 'tar'],
   pipeline: [
     'api',
     'apt',
