@@ -12,17 +12,30 @@ export interface CpioReader {
 }
 
 const headerBytes = 110;
+/** The files whose content is wanted, by their names. Larger ones than `maximumBytes` are passed over. */
+export interface WantedFiles {
+  readonly maximumBytes: number;
+  isWanted(name: string): boolean;
+  /** Called for each such file, in the order of the archives: the last one of a name counts. */
+  onFile(name: string, content: Buffer): void;
+}
+
 /** Longer names are refused by the kernel, too (PATH_MAX). */
 const maximumNameBytes = 4096;
 const lastName = 'TRAILER!!!';
 
-/** `onName` is called with the name of each file and folder. Work and memory do not depend on the files' sizes. */
-export function createCpioReader(onName: (name: string) => void): CpioReader {
+/**
+ * `onName` is called with the name of each file and folder. Work and memory do not depend on the files' sizes, but for
+ * those that are wanted.
+ */
+export function createCpioReader(onName: (name: string) => void, wanted: WantedFiles | null = null): CpioReader {
   let held: Buffer = Buffer.alloc(0);
   /** Place of the first byte of `held`. */
   let place = 0;
   /** Bytes of content that are still to be passed over. */
   let toSkip = 0;
+  /** The wanted file that these bytes begin with, as far as it was read; null where they are passed over. */
+  let file: { readonly name: string; readonly parts: Buffer[]; left: number } | null = null;
   let inArchive = false;
   let archives = 0;
   let foreignAt: number | null = null;
@@ -31,10 +44,20 @@ export function createCpioReader(onName: (name: string) => void): CpioReader {
     held = held.subarray(bytes);
     place += bytes;
   };
+  const keep = (bytes: number) => {
+    if (file === null) return;
+    const part = Buffer.from(held.subarray(0, Math.min(bytes, file.left)));
+    file.parts.push(part);
+    file.left -= part.length;
+    if (file.left > 0) return;
+    wanted?.onFile(file.name, Buffer.concat(file.parts));
+    file = null;
+  };
   /** False where more bytes are needed. */
   const step = (): boolean => {
     if (toSkip > 0) {
       const bytes = Math.min(toSkip, held.length);
+      keep(bytes);
       drop(bytes);
       toSkip -= bytes;
       return toSkip === 0;
@@ -65,6 +88,10 @@ export function createCpioReader(onName: (name: string) => void): CpioReader {
     if (inArchive) onName(name);
     else archives += 1;
     toSkip = aligned(sizeBytes);
+    if (inArchive && wanted?.isWanted(name) && sizeBytes <= wanted.maximumBytes) {
+      file = { name, parts: [], left: sizeBytes };
+      if (sizeBytes === 0) keep(0);
+    }
     return true;
   };
 

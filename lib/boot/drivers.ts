@@ -73,3 +73,17 @@ export function lostDrivers(
     (name) => known.has(name) && before.has(name) && !builtIn.has(name) && !initrd.has(name),
   );
 }
+
+/** Those by which a live system opens its medium and the layers on it. */
+const live = ['squashfs', 'overlay', 'loop', 'isofs', 'sr_mod', 'vfat'];
+
+/** As `lostDrivers`, with those that only a live system needs. */
+export function lostLiveDrivers(
+  modules: KernelModules,
+  initrd: ReadonlySet<string>,
+  before: ReadonlySet<string>,
+): string[] {
+  const { builtIn, known } = modules;
+  const lost = live.filter((name) => known.has(name) && before.has(name) && !builtIn.has(name) && !initrd.has(name));
+  return [...lost, ...lostDrivers(modules, initrd, before)];
+}

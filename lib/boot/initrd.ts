@@ -3,16 +3,28 @@ import { pipeline } from 'node:stream/promises';
 import { ImageBuilderError } from '../errors.ts';
 import { decompressByTool, type Range, type UnpackLimits, unpack } from '../image/unwrap/decompress.ts';
 import { createLz4Reader } from '../lz4.ts';
-import { type CpioReader, createCpioReader } from './cpio.ts';
+import { type CpioReader, createCpioReader, type WantedFiles } from './cpio.ts';
 
-/** An initial ramdisk, as far as the boot check looks into it. */
-export interface Initrd {
-  /** Names of kernel modules, with `_` for `-` and without their endings. */
-  readonly modules: ReadonlySet<string>;
+/** How far an initial ramdisk could be read. */
+export interface InitrdState {
   /** The reason why it cannot be whole; null where it is. */
   readonly damage: string | null;
   /** The reason why it was not looked into, or not to its end; null where it was. */
   readonly unknown: string | null;
+}
+
+/** An initial ramdisk, as far as the boot check looks into it. */
+export interface Initrd extends InitrdState {
+  /** Names of kernel modules, with `_` for `-` and without their endings. */
+  readonly modules: ReadonlySet<string>;
+}
+
+/** The part of an initial ramdisk that a caller is interested in. */
+export interface InitrdVisitor {
+  /** Called with the name of each file and folder. */
+  onName(name: string): void;
+  /** Null where no content is wanted. */
+  readonly files: WantedFiles | null;
 }
 
 export interface InitrdOptions extends Pick<UnpackLimits, 'unprivilegedIds' | 'signal'> {
@@ -46,8 +58,18 @@ export async function readInitrd(file: FileHandle, range: Range, options: Initrd
     const module = moduleOf(name);
     if (module !== null && modules.size < maximumModules) modules.add(module);
   };
-  const result = (damage: string | null, unknown: string | null): Initrd => ({ modules, damage, unknown });
-  const plain = createCpioReader(onName);
+  return { modules, ...(await visitInitrd(file, range, { onName, files: null }, options)) };
+}
+
+/** Shows the visitor all that lies in an initial ramdisk. Throws as `readInitrd` does. */
+export async function visitInitrd(
+  file: FileHandle,
+  range: Range,
+  visitor: InitrdVisitor,
+  options: InitrdOptions,
+): Promise<InitrdState> {
+  const result = (damage: string | null, unknown: string | null): InitrdState => ({ damage, unknown });
+  const plain = createReader(visitor);
   for await (const chunk of unpack(file, range, 'stored', { signal: options.signal, onProgress: () => undefined })) {
     plain.push(chunk);
     if (plain.foreignAt !== null) break;
@@ -68,7 +90,7 @@ export async function readInitrd(file: FileHandle, range: Range, options: Initrd
   }
   if (!isCompression(method)) return result(null, `it is compressed by ${method}`);
   try {
-    const inner = await unpackInto(file, rest, method, onName, options);
+    const inner = await unpackInto(file, rest, method, visitor, options);
     if (inner.foreignAt !== null && !inner.whole) return result(null, 'it goes on with data of an unknown form');
     return result(inner.whole ? null : 'it ends in the middle', null);
   } catch (error) {
@@ -84,14 +106,18 @@ export async function readInitrd(file: FileHandle, range: Range, options: Initrd
   }
 }
 
+function createReader(visitor: InitrdVisitor): CpioReader {
+  return createCpioReader((name) => visitor.onName(name), visitor.files);
+}
+
 async function unpackInto(
   file: FileHandle,
   rest: Range,
   method: Compression,
-  onName: (name: string) => void,
+  visitor: InitrdVisitor,
   options: InitrdOptions,
 ): Promise<CpioReader> {
-  const reader = createCpioReader(onName);
+  const reader = createReader(visitor);
   const { signal } = options;
   const quiet = { signal, onProgress: () => undefined };
   let unpackedBytes = 0;

@@ -50,7 +50,9 @@ export function parseExtlinux(text: string, folder: string): LoaderEntry[] {
         break;
       case 'append':
         entry?.arguments.push(...rest);
-        for (const word of rest) if (word.startsWith('initrd=')) entry?.initrds.push(full(word.slice(7)));
+        for (const word of rest) {
+          if (word.startsWith('initrd=')) entry?.initrds.push(...word.slice(7).split(',').map(full));
+        }
         break;
     }
   }

@@ -95,4 +95,6 @@ export interface PackOptions {
   readonly onProgress: (fraction: number) => void;
   /** Called with a line for the build's log. */
   readonly onLog: (line: string) => void;
+  /** Called with news that people should know of the finished image. */
+  readonly onWarning: (message: string) => void;
 }

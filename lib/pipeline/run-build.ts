@@ -203,6 +203,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
         signal,
         onProgress: onFraction,
         onLog: (line) => reporter.log(line),
+        onWarning: (message) => image.warn(message),
       });
     });
 

@@ -131,8 +131,9 @@ test('a finished medium whose lists have a wrong digest of a new file is refused
         path: shop.basePath,
         medium: shop.base,
         layerPath,
-
         changed: new Set(shop.files.keys()),
+        booted: [],
+        workDirectory: shop.workDirectory,
       },
       { maximumContentBytes: 2 ** 30, maximumInodes: 1000, maximumTableBytes: 2 ** 20, unprivilegedIds, signal },
     );

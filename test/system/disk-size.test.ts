@@ -55,7 +55,13 @@ for (const kind of ['host', 'vm'] as const) {
     const output = join(workDirectory, 'output.qcow2');
     const lines: string[] = [];
     const onLog = (line: string) => lines.push(line);
-    await inspected.pack(disk, output, { compression: 'zlib', signal, onProgress: onNotice, onLog });
+    await inspected.pack(disk, output, {
+      compression: 'zlib',
+      signal,
+      onProgress: onNotice,
+      onLog,
+      onWarning: onNotice,
+    });
     assert.equal(lines, ['packed by delta-append']);
     await inspected.check(output, 'output.qcow2', { signal, onProgress: onNotice });
     await exec('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', place.overlayPath, output]);

@@ -14,6 +14,7 @@ import { chooseLayers, recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
+import type { BootedKernel } from './new-kernel.ts';
 import { writeNewLayer } from './new-layer.ts';
 import { writeNewLists } from './new-lists.ts';
 import { replayMedium } from './replay.ts';
@@ -104,6 +105,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
   const { fileSizeBytes } = base.medium;
   const scratchBytes = Math.min(maximumVirtualBytes, largestScratchBytes);
   let changed: ReadonlySet<string> = new Set();
+  let booted: readonly BootedKernel[] = [];
   return {
     size: { fileBytes: fileSizeBytes, packedBytes: fileSizeBytes, diskBytes: scratchBytes },
     format: 'iso',
@@ -121,18 +123,23 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
     },
     boot: null,
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
-    async pack(disk, path, { signal, onProgress, onLog }) {
+    async pack(disk, path, { signal, onProgress, onLog, onWarning }) {
       const directory = dirname(path);
       const maximumBytes = fileSizeBytes + scratchBytes;
       const layer = await writeNewLayer({
-        ...{ mediumPath: base.path, layer: base.layer, changesPath: changesOf(disk), directory },
+        ...{
+          mediumPath: base.path,
+          layer: base.layer,
+          files: base.medium.files,
+          changesPath: changesOf(disk),
+          directory,
+        },
         ...{ limits: limitsOf(options, signal), maximumBytes },
       });
       onProgress(0.7);
-      const { before, after } = layer.packages;
-      if ([...after.keys()].some((name) => name.startsWith('linux-image-') && !before.has(name))) {
-        onLog('a new kernel is in the layer; the medium goes on booting the one that it has');
-      }
+      for (const line of layer.kernels.lines) onLog(line);
+      for (const warning of layer.kernels.warnings) onWarning(warning);
+      booted = layer.kernels.booted;
       const files = await writeNewLists(base.path, base.medium.files, base.layerPath, layer, directory);
       changed = new Set(files.keys());
       await replayMedium({
@@ -146,7 +153,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
     async check(path, name, { signal, onProgress }) {
       const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
         hashFile(path, { signal: both, onProgress }),
-        verifyMedium(path, { ...base, changed }, limitsOf(options, both)),
+        verifyMedium(path, { ...base, changed, booted, workDirectory: dirname(path) }, limitsOf(options, both)),
       ]);
       return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...digests, format: 'iso' }];
     },

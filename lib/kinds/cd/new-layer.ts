@@ -2,10 +2,12 @@ import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import type { Region as Place } from '../../guest/guest.ts';
+import type { IsoTree } from '../../iso9660/tree.ts';
 import { openSquashfs, type Squashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { spliceSquashfs } from '../../squashfs/splice/splice.ts';
 import { thinArchive } from '../../squashfs/thin/thin.ts';
 import { createView } from '../../squashfs/thin/view.ts';
+import { type NewKernels, writeNewKernels } from './new-kernel.ts';
 import { packChanges } from './pack-changes.ts';
 import { type InstalledPackages, parsePackageStatus } from './package-status.ts';
 
@@ -16,12 +18,15 @@ export interface NewLayer {
   /** Bytes that its files have grown by; fewer than 0 where they have shrunk. */
   readonly grownBytes: number;
   readonly packages: { readonly before: InstalledPackages; readonly after: InstalledPackages };
+  readonly kernels: NewKernels;
 }
 
 export interface NewLayerOptions {
   /** The medium, and the place of the layer in it. */
   readonly mediumPath: string;
   readonly layer: Place;
+  /** The files of the medium. */
+  readonly files: IsoTree;
   readonly changesPath: string;
   /** An existing folder that only this build uses. */
   readonly directory: string;
@@ -39,7 +44,7 @@ const statusPath = 'var/lib/dpkg/status';
  * is not a sound SquashFS, and as `packChanges` and `spliceSquashfs` do.
  */
 export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer> {
-  const { mediumPath, layer, changesPath, directory, limits, maximumBytes } = options;
+  const { mediumPath, layer, files, changesPath, directory, limits, maximumBytes } = options;
   const { unprivilegedIds, signal } = limits;
   const deltaPath = join(directory, 'changes.squashfs');
   const path = join(directory, 'layer.squashfs');
@@ -63,8 +68,9 @@ export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer>
     throw new ImageBuilderError('image.output', `the new layer is damaged: ${messageOf(error)}`, { cause: error });
   });
   const packages = { before: await readPackages(base), after: await readPackages(result) };
+  const kernels = await writeNewKernels({ mediumPath, files, before: [base], after: [result], directory, limits });
   const { size: sizeBytes } = await stat(path);
-  return { path, sizeBytes, grownBytes: result.contentBytes - base.contentBytes, packages };
+  return { path, sizeBytes, grownBytes: result.contentBytes - base.contentBytes, packages, kernels };
 }
 
 /**

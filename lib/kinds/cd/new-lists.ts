@@ -36,7 +36,7 @@ export async function writeNewLists(
   directory: string,
 ): Promise<NewFiles> {
   await using medium = await open(mediumPath, 'r');
-  const changed = new Map([[layerPath, layer.path]]);
+  const changed = new Map([[layerPath, layer.path], ...layer.kernels.files]);
   const write = async (path: string, text: string) => {
     const file = join(directory, `list-${changed.size}`);
     await writeFile(file, text);

@@ -5,15 +5,16 @@ const MiB = 1024 * 1024;
 const usualChangeBytes = 512 * MiB;
 
 /**
- * A plan for folders on these devices. Changes are written four times: in the overlay, as a tar, packed, and in the new
- * layer; the new layer and the new medium are a copy of the base image each, at most. `scratchBytes` is the room that the
+ * A plan for folders on these devices. Changes are written six times at most: in the overlay, as a tar, packed, and in the
+ * new layer; a kernel and its initial ramdisk among them as files, and on the new medium. The new layer and the new medium
+ * are a copy of the base image each, at most. `scratchBytes` is the room that the
  * guest may take beside.
  */
 export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePlan {
   const isCopied = devices.work !== devices.cache;
   const isStored = devices.store !== null && devices.store !== devices.work;
   const needs = (work: number, cache: number, image: number): Needs => ({ work, cache, store: isStored ? image : 0 });
-  const packing = (packedBytes: number, changedBytes: number) => 2 * packedBytes + 4 * changedBytes;
+  const packing = (packedBytes: number, changedBytes: number) => 2 * packedBytes + 6 * changedBytes;
   return {
     beforeDownload(downloadBytes) {
       const base = downloadBytes ?? 0;

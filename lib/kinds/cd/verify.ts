@@ -9,6 +9,8 @@ import { readIsoFile, runOf } from '../../iso9660/read-file.ts';
 import type { IsoEntry } from '../../iso9660/tree.ts';
 import { checksumAlgorithm, type FileChange, updateChecksums } from '../../medium/lists.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+import type { BootedKernel } from './new-kernel.ts';
+import { checkBootedKernels } from './verify-kernels.ts';
 
 /** A medium before the change, and the names of what was changed. */
 export interface ChangedMedium {
@@ -17,6 +19,9 @@ export interface ChangedMedium {
   readonly layerPath: string;
   /** Paths of all files with new content, the layer among them. */
   readonly changed: ReadonlySet<string>;
+  readonly booted: readonly BootedKernel[];
+  /** An existing folder that only this build uses. */
+  readonly workDirectory: string;
 }
 
 const maximumListBytes = 16 * 2 ** 20;
@@ -37,6 +42,7 @@ export async function verifyMedium(path: string, base: ChangedMedium, limits: Sq
     await checkDigests(handle, made, base.changed, signal);
     const { offsetBytes: offset, sizeBytes: length } = runOf(made.files, base.layerPath);
     await openSquashfs({ handle, offset, length }, limits);
+    await checkBootedKernels(handle, made.files, base.booted, { ...limits, workDirectory: base.workDirectory });
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ImageBuilderError && error.code === 'image.output') throw error;

@@ -13,6 +13,8 @@ export interface Shown {
 export interface LayerView {
   /** Null where the view shows nothing at this path. Symbolic links are not followed; each character is one byte. */
   find(path: string): Shown | null;
+  /** The names in a directory, in no order; empty where there is none. */
+  names(path: string): readonly string[];
 }
 
 interface Directory extends Shown {
@@ -48,7 +50,14 @@ export function createView(layers: readonly Squashfs[]): LayerView {
       return childOf(directories, path.slice(slash + 1), namesOf);
     });
   };
-  return { find: (path) => look(path).shown };
+  return {
+    find: (path) => look(path).shown,
+    names(path) {
+      const { directories } = look(path);
+      const all = new Set(directories.flatMap((directory) => [...namesOf(directory).keys()]));
+      return [...all].filter((name) => childOf(directories, name, namesOf).shown !== null);
+    },
+  };
 }
 
 function remembered<Value>(cache: Map<string, Value>, key: string, make: () => Value): Value {

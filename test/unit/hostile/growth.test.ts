@@ -189,7 +189,8 @@ function squashfsOf(bytes: Buffer): void {
 }
 
 function ramdiskOf(bytes: Buffer): void {
-  const reader = createCpioReader(() => undefined);
+  const wanted = { maximumBytes: 2 ** 20, isWanted: () => true, onFile: () => undefined };
+  const reader = createCpioReader(() => undefined, wanted);
   for (let at = 0; at < bytes.length; at += 16) reader.push(bytes.subarray(at, at + 16));
   for (const read of [() => decompressLz4Block(bytes, 2 ** 20), () => createLz4Reader(() => undefined).push(bytes)]) {
     try {

@@ -1,0 +1,77 @@
+import type { FileHandle } from 'node:fs/promises';
+import type { Range } from '../image/unwrap/decompress.ts';
+import { type InitrdOptions, type InitrdState, moduleOf, visitInitrd } from './initrd.ts';
+
+/** The initial ramdisk of a live system: it finds the medium, and lays its layers one above the other. */
+export interface LiveInitrd extends InitrdState {
+  /** The program that does so; null in one that boots an installed system. */
+  readonly program: LiveProgram | null;
+  /** The id that the medium must have, too (`conf/uuid.conf`); null where any medium will do. */
+  readonly uuid: string | null;
+  /** The uppermost layer, as casper takes it from `LAYERFS_PATH`; null where it does not say. */
+  readonly topLayer: string | null;
+  /** Versions of the kernels that it has modules for. */
+  readonly kernels: ReadonlySet<string>;
+  /** Names of its kernel modules, as `Initrd` has them. */
+  readonly modules: ReadonlySet<string>;
+}
+
+export type LiveProgram = 'casper' | 'live-boot';
+
+/** By the script that the `init` of initramfs-tools runs for `boot=casper` and `boot=live`. */
+const programs: Readonly<Record<string, LiveProgram>> = { 'scripts/casper': 'casper', 'scripts/live': 'live-boot' };
+const uuidFile = 'conf/uuid.conf';
+const settingsFolder = 'conf/conf.d/';
+const maximumSettingsBytes = 64 * 1024;
+const maximumSettings = 100;
+const maximumModules = 20_000;
+const maximumKernels = 20;
+
+/** Reads the initial ramdisk that lies in part of a file. Throws as `readInitrd` does. */
+export async function readLiveInitrd(file: FileHandle, range: Range, options: InitrdOptions): Promise<LiveInitrd> {
+  const modules = new Set<string>();
+  const kernels = new Set<string>();
+  const texts = new Map<string, string>();
+  let program: LiveProgram | null = null;
+  const onName = (written: string) => {
+    const name = plainName(written);
+    program = programs[name] ?? program;
+    const module = moduleOf(name);
+    if (module !== null && modules.size < maximumModules) modules.add(module);
+    const kernel = /^(?:usr\/)?lib\/modules\/([^/]+)\//.exec(name)?.[1];
+    if (kernel !== undefined && kernels.size < maximumKernels) kernels.add(kernel);
+  };
+  const state = await visitInitrd(
+    file,
+    range,
+    {
+      onName,
+      files: {
+        maximumBytes: maximumSettingsBytes,
+        isWanted: (name) => plainName(name) === uuidFile || plainName(name).startsWith(settingsFolder),
+        onFile(name, content) {
+          if (texts.size < maximumSettings) texts.set(plainName(name), content.toString('utf8'));
+        },
+      },
+    },
+    options,
+  );
+  const settings = [...texts].filter(([name]) => name !== uuidFile).sort(([one], [other]) => (one < other ? -1 : 1));
+  const topLayer = settings.map(([, text]) => layerIn(text)).findLast((value) => value !== null) || null;
+  return { program, uuid: texts.get(uuidFile)?.trim() ?? null, topLayer, kernels, modules, ...state };
+}
+
+/** Names are those of `find .` in some archives. */
+function plainName(name: string): string {
+  return name.startsWith('./') ? name.slice(2) : name;
+}
+
+/** The value that a shell would give to `LAYERFS_PATH` by these lines; null where they give it none. */
+function layerIn(text: string): string | null {
+  let value: string | null = null;
+  for (const line of text.split('\n')) {
+    const words = line.trim().replace(/^export /, '');
+    if (words.startsWith('LAYERFS_PATH=')) value = words.slice('LAYERFS_PATH='.length).replace(/^(['"])(.*)\1$/, '$2');
+  }
+  return value;
+}
