@@ -8,8 +8,8 @@ import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
-import type { FromBuilder, ToBuilder } from './image-builder.ts';
-import { benchRequest } from './job.ts';
+import type { FromBuilder } from './image-builder.ts';
+import { benchRequest, type Job } from './job.ts';
 import { openLogging, silent } from './logging.ts';
 import { processorSeconds, Stopwatch } from './measure.ts';
 
@@ -22,7 +22,7 @@ const { egress, folders, guest, http, image, limits, packages, provenance, tools
 const log = createLog({ level: 'warn' });
 try {
   const build = await compose();
-  process.on('message', (message: ToBuilder) => {
+  process.on('message', (message: Job) => {
     build(message).then(tell, fail);
   });
 } catch (error) {
@@ -30,7 +30,7 @@ try {
 }
 
 /** Chooses the guest, reports it to the bench, and returns the function that makes one build. */
-async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> {
+async function compose(): Promise<(message: Job) => Promise<FromBuilder>> {
   for (const folder of [folders.workDirectory, folders.cacheDirectory]) await mkdir(folder, { recursive: true });
   const store = createFileStore(folders.storeDirectory);
   const isLogged = process.env.IMAGEBUILDER_AMQP_URL !== undefined;
@@ -44,8 +44,8 @@ async function compose(): Promise<(message: ToBuilder) => Promise<FromBuilder>> 
   });
   const { accelerator } = await buildTools.chooseGuest();
   tell({ type: 'ready', accelerator });
-  return async ({ imageUrl, series }) => {
-    const build = { buildId: randomUUID(), caller: null, request: benchRequest(imageUrl, series) };
+  return async (job) => {
+    const build = { buildId: randomUUID(), caller: null, request: benchRequest(job) };
     const usedBefore = processorSeconds();
     const watch = new Stopwatch();
     await using logged = await logging?.open(build);

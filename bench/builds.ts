@@ -66,7 +66,7 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   const customize = () =>
     measureVirtCustomize(guestfs, {
       basePath: image.path,
-      packages,
+      packages: packages.cloud,
       ppaUrl: `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`,
       key,
       series: job.series,
@@ -129,8 +129,8 @@ async function acceleratorOf(builders: readonly Builder[], settings: VmSettings)
   return probe.usable ? probe.accelerator : 'tcg';
 }
 
-/** Starts the proxy with its cache of packages, and reads the key of the PPA, for virt-customize. */
-async function startServices(
+/** Starts the proxy with its cache of packages, and reads the key of the PPA, for other tools. */
+export async function startServices(
   { connectTimeoutMs, stallTimeoutMs, cacheDirectory, aptCacheBytes }: FolderSettings & HttpSettings,
   launchpad: Launchpad,
   signal: AbortSignal,

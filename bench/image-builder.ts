@@ -6,11 +6,10 @@ import { orAborted } from '#lib/async.ts';
 import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { reach, whyUnreadable } from '../lab/reach.ts';
+import type { Job } from './job.ts';
 import type { BuildTimes, Measurement } from './measure.ts';
 import { withPeakMemory } from './memory.ts';
 import type { Part } from './parts.ts';
-
-export type ToBuilder = { readonly imageUrl: string; readonly series: string };
 
 export type FromBuilder =
   | { readonly type: 'ready'; readonly accelerator: Accelerator | null }
@@ -33,7 +32,7 @@ export interface Builder extends AsyncDisposable {
   readonly accelerator: Accelerator | null;
   readonly processId: number;
   /** One build, from the fetch to the store. The image is removed again. */
-  build(job: ToBuilder): Promise<BuildMeasurement>;
+  build(job: Job): Promise<BuildMeasurement>;
 }
 
 export interface BuilderOptions {

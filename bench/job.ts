@@ -1,12 +1,19 @@
 import { parseBuildRequest } from '#lib/api/request.ts';
 import type { PpaRecipe } from '../lab/servers/launchpad.ts';
 
-/**
- * The job for both tools: one PPA with a package of its own, and three packages of the archive that bring a dozen more.
- */
+/** The jobs for all tools: one PPA with a package of its own, and packages of the archive with what they depend on. */
 
 export const ppaName = { owner: 'bench', name: 'ppa' } as const;
-export const packages = ['hello-ppa', 'nginx', 'jq', 'git'] as const;
+export const packages = {
+  cloud: ['hello-ppa', 'nginx', 'jq', 'git'],
+  cd: ['hello-ppa', 'nginx', 'tcpdump'],
+} as const;
+
+export interface Job {
+  readonly kind: keyof typeof packages;
+  readonly imageUrl: string;
+  readonly series: string;
+}
 
 export function benchPpa(series: string): PpaRecipe {
   return {
@@ -16,12 +23,12 @@ export function benchPpa(series: string): PpaRecipe {
   };
 }
 
-export function benchRequest(imageUrl: string, series: string) {
+export function benchRequest({ kind, imageUrl, series }: Job) {
   return parseBuildRequest({
     ticket_id: 'bench',
-    base_image: { image_type: 'cloud', url_list: [imageUrl], series },
+    base_image: { image_type: kind, url_list: [imageUrl], series },
     ppa_list: [`ppa:${ppaName.owner}/${ppaName.name}`],
-    package_list: [...packages],
+    package_list: [...packages[kind]],
     progress_trigger: 'bench',
   });
 }

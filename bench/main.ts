@@ -4,6 +4,8 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { formatBytes, table } from '#lib/text.ts';
 import { measureBuilds } from './builds.ts';
+import { measureCd } from './cd/measure.ts';
+import { reportCd } from './cd/report.ts';
 import { measureParts, reportParts } from './described.ts';
 import type { GuestKind } from './image-builder.ts';
 import { measurePage } from './page.ts';
@@ -19,6 +21,7 @@ import { measureUpload } from './upload.ts';
 const root = dirname(import.meta.dirname);
 
 const {
+  kind,
   rounds,
   guest,
   upload = false,
@@ -26,7 +29,15 @@ const {
   page = false,
   documents = false,
 } = new Command('npm run bench --')
-  .description('Times builds, step by step, against virt-customize and qemu-img doing the same.')
+  .description('Times builds, step by step, against other tools doing the same.')
+  .addOption(
+    new Option(
+      '--kind <kind>',
+      'images of clouds (against virt-customize and qemu-img), or CD images (by hand, as root)',
+    )
+      .choices(['cloud', 'cd'])
+      .default('cloud'),
+  )
   .option('--rounds <n>', 'how often each is timed', wholeNumber, 3)
   .addOption(
     new Option('--guest <guest...>', 'which guests to time (default: those that can run here)').choices(['host', 'vm']),
@@ -39,7 +50,15 @@ const {
   .option('--page', 'time the live page in Chromium with up to 1,000 builds')
   .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
-  .opts<{ rounds: number; guest?: GuestKind[]; upload?: true; status?: true; page?: true; documents?: true }>();
+  .opts<{
+    kind: 'cloud' | 'cd';
+    rounds: number;
+    guest?: GuestKind[];
+    upload?: true;
+    status?: true;
+    page?: true;
+    documents?: true;
+  }>();
 
 // The builder of the vm guest is another user, who reads what this one makes, also where the shell's umask is 077.
 process.umask(0o022);
@@ -57,7 +76,8 @@ try {
   else if (page) await timePage();
   else {
     const options = { root, guests: guest === undefined ? null : [...new Set(guest)], rounds, signal, onLine };
-    if (documents) console.log(table(reportParts(await measureParts(options))).join('\n'));
+    if (kind === 'cd') console.log(await reportCd(await measureCd(options)));
+    else if (documents) console.log(table(reportParts(await measureParts(options))).join('\n'));
     else console.log(await reportBuilds(await measureBuilds(options)));
   }
 } catch (error) {

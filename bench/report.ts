@@ -1,5 +1,6 @@
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 import { exec } from '#lib/exec.ts';
+import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { formatBytes, table } from '#lib/text.ts';
 import type { BuildsResult } from './builds.ts';
 import { packages } from './job.ts';
@@ -17,7 +18,7 @@ const overheadOf = ({ steps, totalSeconds }: Measurement) =>
 export async function reportBuilds(results: BuildsResult): Promise<string> {
   const { theirs, baseBytes, applianceSeconds } = results;
   return [
-    `Medians of ${theirs.length} rounds in turns; base image ${formatBytes(baseBytes)}; ${packages.join(' ')}`,
+    `Medians of ${theirs.length} rounds in turns; base image ${formatBytes(baseBytes)}; ${packages.cloud.join(' ')}`,
     '',
     ...table(compare(results)),
     `(Shares are medians of those of each round. The appliance of virt-customize was made beforehand, in ${applianceSeconds.toFixed(0)} s.)`,
@@ -26,7 +27,7 @@ export async function reportBuilds(results: BuildsResult): Promise<string> {
     '',
     ...table(repacking(results)),
     '',
-    ...(await machine(results)),
+    ...(await describeMachine(results.accelerator, ['qemu-img', 'virt-customize'])),
   ].join('\n');
 }
 
@@ -86,10 +87,15 @@ function repacking({ repacks }: BuildsResult): string[][] {
   ];
 }
 
-async function machine({ accelerator }: BuildsResult): Promise<string[]> {
-  const first = async (file: string) => (await exec(file, ['--version'])).stdout.split('\n')[0] ?? '';
+/** The machine, the versions of these tools, and how vms run. */
+export async function describeMachine(accelerator: Accelerator | null, tools: readonly string[]): Promise<string[]> {
+  const first = async (file: string) => {
+    const { stdout } = await exec(file, [file === 'mksquashfs' ? '-version' : '--version'], { okExitCodes: [0, 1] });
+    return stdout.split('\n')[0] ?? '';
+  };
+  const how = accelerator === null ? [] : [accelerator.toUpperCase()];
   return [
-    `${new Date().toISOString().slice(0, 10)}: ${cpus().length} processors (${cpus()[0]?.model ?? 'unknown'}), ${formatBytes(totalmem())}, Linux ${release()}`,
-    `Node ${process.version}; ${await first('qemu-img')}; ${await first('virt-customize')}; ${accelerator.toUpperCase()}`,
+    `${new Date().toISOString().slice(0, 10)}: ${cpus().length} processors (${cpus()[0]?.model ?? 'unknown'}), ${formatBytes(totalmem())}, Linux ${release()}, load ${loadavg()[0]?.toFixed(1)}`,
+    [`Node ${process.version}`, ...(await Promise.all(tools.map(first))), ...how].join('; '),
   ];
 }

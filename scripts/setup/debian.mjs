@@ -26,7 +26,9 @@ export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
   }
   if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;
-  if (entry === 'bench/main.ts') return [...quickstart, ...rootless, 'vm', 'openstack', 'bench'];
+  if (entry === 'bench/main.ts') {
+    return [...quickstart, ...rootless, 'vm', 'openstack', 'bench', ...(args.includes('cd') ? ['cd'] : [])];
+  }
   if (entry === 'test/run.ts') {
     const chosen = args.filter((arg) => ['check', 'unit', 'system', 'long'].includes(arg));
     const uses = (kind) => chosen.length === 0 || chosen.includes(kind);

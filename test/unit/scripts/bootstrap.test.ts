@@ -38,6 +38,7 @@ test('system tests, the quickstart and the benchmark ask for what they use', () 
   for (const group of ['vm', 'rootless']) assert.ok(packageGroups('quickstart/main.ts', [], false).includes(group));
   assert.ok(packageGroups('quickstart/main.ts', ['--boot']).includes('boot'));
   assert.ok(packageGroups('bench/main.ts', []).includes('bench'));
+  assert.ok(packageGroups('bench/main.ts', ['--kind', 'cd']).includes('cd'));
   assert.ok(packageGroups('bin/imagebuilder.ts', ['serve']).includes('vm'));
 });
 
