@@ -75,7 +75,7 @@ export async function measureByHand(job: HandJob): Promise<HandMeasurement> {
     await writeFile(join(root, 'etc/apt/keyrings/bench.asc'), job.key);
     await writeFile(join(root, 'etc/apt/sources.list.d/bench.list'), `${job.source}\n`);
     await writeFile(join(root, 'etc/apt/apt.conf.d/99bench'), `Acquire::http::Proxy "${job.proxyUrl}";\n`);
-    const install = `DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ${packages.join(' ')}`;
+    const install = `DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends ${packages.join(' ')}`;
     const inside = `apt-get update -q; ${install}; apt-get clean; rm -rf /var/lib/apt/lists/*`;
     const chroot = ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-euc', inChroot, 'sh', root, inside];
     await exec('unshare', chroot, { signal });
