@@ -31,6 +31,24 @@ export function createReader({ handle, offset, length: regionBytes }: Region): R
   };
 }
 
+const chunkBytes = 2 ** 20;
+
+/** The bytes of a region between two places, in pieces. Throws `image.truncated`, or the reason of the signal. */
+export async function* readPieces(
+  { handle, offset }: Region,
+  start: number,
+  end: number,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
+  for (let at = start; at < end; ) {
+    signal.throwIfAborted();
+    const bytes = await readAll(handle, offset + at, Math.min(chunkBytes, end - at));
+    if (bytes.length === 0) throw truncated('its file has shrunk');
+    yield bytes;
+    at += bytes.length;
+  }
+}
+
 /** As many bytes as there are, `length` at most. */
 async function readAll(handle: FileHandle, position: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafeSlow(length);

@@ -32,6 +32,8 @@ export interface RootLimits {
   readonly maximumEntries: number;
   /** Limit of all names, targets and attributes together, which stay in memory. */
   readonly maximumNameBytes: number;
+  /** True for an archive of changes: the folders above its members may be missing. Default: false. */
+  readonly isPartial?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -95,7 +97,8 @@ class Survey {
       throw unsafe(`${shown(name)} lies below ${shown(parent)}, which is no folder`);
     }
     // The folder of a whole system has no member of its own where its archive was made from names below it.
-    const needsNone = parent === '' || (parent === 'system' && !this.#hasOther(parent));
+    const needsNone =
+      this.#limits.isPartial === true || parent === '' || (parent === 'system' && !this.#hasOther(parent));
     if (above === undefined && !needsNone) throw corrupt(`${shown(name)} comes before its folder`);
     return path;
   }
