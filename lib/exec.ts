@@ -1,4 +1,4 @@
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { type Options as ExecaOptions, execa } from 'execa';
 import { onAbort } from './async.ts';
 import { ImageBuilderError } from './errors.ts';
@@ -14,7 +14,7 @@ export interface ExecOptions {
   /** Added to the clean environment (PATH, LC_ALL=C.UTF-8, HOME=/nonexistent, LANG). */
   readonly env?: Readonly<Record<string, string>>;
   /** Standard input of the child; empty by default. */
-  readonly input?: string | Uint8Array;
+  readonly input?: string | Uint8Array | Readable;
   /** Kills the whole process group when aborted; `exec` then throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Kills the whole process group after this time; default none. */

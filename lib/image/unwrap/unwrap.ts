@@ -5,7 +5,8 @@ import { ImageBuilderError } from '../../errors.ts';
 import type { FileFormat, Wrapping } from '../../file-format.ts';
 import { plain } from '../../text.ts';
 import { recogniseFile } from '../recognise-file.ts';
-import { decompressByTool, type UnpackLimits, unpack } from './decompress.ts';
+import { type UnpackLimits, unpack } from './decompress.ts';
+import { decompressFile, mostUnpacked } from './decompress-file.ts';
 import { convertForeign } from './foreign.ts';
 import { theImage } from './member.ts';
 import { writeUnpacked } from './sparse-file.ts';
@@ -27,10 +28,6 @@ export const wrappings: readonly Wrapping[] = [
 
 /** An image in an archive in a compressed file in another format: nobody publishes more. */
 const mostLayers = 4;
-/** Deflate's own limit is 1,032; other methods shrink zeros further, and an image is not only zeros. */
-const mostRatio = 1000;
-const freeBytes = 2 ** 30;
-
 /**
  * The disk image in an untrusted file: the path of the file itself where it is not wrapped, otherwise of a new file in
  * the work directory. The result may be anything; its inspection follows. Throws the errors of `unpack`,
@@ -60,25 +57,24 @@ async function formatOf(path: string): Promise<FileFormat> {
 }
 
 async function unwrap(path: string, wrapping: Wrapping, outputPath: string, options: UnwrapOptions): Promise<void> {
-  await using input = await open(path, 'r');
-  const { size } = await input.stat();
-  const maximumBytes = Math.min(options.maximumBytes, freeBytes + mostRatio * size);
-  const limits = { ...options, maximumBytes };
   switch (wrapping) {
+    case 'gzip':
+    case 'zstd':
     case 'xz':
     case 'bzip2':
-      return await decompressByTool(path, wrapping, outputPath, limits);
+      return await decompressFile(path, wrapping, outputPath, options);
     case 'vmdk':
     case 'vdi':
     case 'vhd':
     case 'vhdx':
       return await convertForeign(path, wrapping, outputPath, options);
     default: {
+      await using input = await open(path, 'r');
+      const { size } = await input.stat();
+      const limits = { ...options, maximumBytes: mostUnpacked(options.maximumBytes, size) };
       await using output = await open(outputPath, 'wx', 0o600);
       if (wrapping === 'zip') return await extractFromZip(input, size, output, limits);
-      if (wrapping === 'tar') return await extractFromTar(input, size, output, limits);
-      const content = unpack(input, { offset: 0, sizeBytes: size }, wrapping, limits);
-      await writeUnpacked(output, content, maximumBytes);
+      return await extractFromTar(input, size, output, limits);
     }
   }
 }

@@ -263,8 +263,7 @@ for (const [name, [program = '', ...args]] of Object.entries(unpackers)) {
           await mkdir(path);
           await writeFile(`${path}.tar`, bytes);
           await exec(program, [...args, `${path}.tar`, '-C', path]);
-          const listing =
-            "find . -printf '%P %y %m %U %s %n %l\\n' | sed '/ d /s/ [0-9]* [0-9]* $//' | sort";
+          const listing = "find . -printf '%P %y %m %U %s %n %l\\n' | sed '/ d /s/ [0-9]* [0-9]* $//' | sort";
           const contents = 'find . -type f -exec cat {} +';
           return (await exec('sh', ['-c', `cd "$1" && ${listing} && ${contents} | sha256sum`, 'sh', path])).stdout;
         }),
