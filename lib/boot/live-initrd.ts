@@ -8,6 +8,8 @@ export interface LiveInitrd extends InitrdState {
   readonly program: LiveProgram | null;
   /** The id that the medium must have, too (`conf/uuid.conf`); null where any medium will do. */
   readonly uuid: string | null;
+  /** True where it starts the live system without being asked to by `boot=` on the kernel's command line. */
+  readonly isDefault: boolean;
   /** The uppermost layer, as casper takes it from `LAYERFS_PATH`; null where it does not say. */
   readonly topLayer: string | null;
   /** Versions of the kernels that it has modules for. */
@@ -18,7 +20,9 @@ export interface LiveInitrd extends InitrdState {
 
 export type LiveProgram = 'casper' | 'live-boot';
 
-/** By the script that the `init` of initramfs-tools runs for `boot=casper` and `boot=live`. */
+/** The values of `boot=` for which the `init` of initramfs-tools runs their scripts. */
+const bootNames: Readonly<Record<LiveProgram, string>> = { casper: 'casper', 'live-boot': 'live' };
+/** By those scripts. */
 const programs: Readonly<Record<string, LiveProgram>> = { 'scripts/casper': 'casper', 'scripts/live': 'live-boot' };
 const uuidFile = 'conf/uuid.conf';
 const settingsFolder = 'conf/conf.d/';
@@ -57,8 +61,12 @@ export async function readLiveInitrd(file: FileHandle, range: Range, options: In
     options,
   );
   const settings = [...texts].filter(([name]) => name !== uuidFile).sort(([one], [other]) => (one < other ? -1 : 1));
-  const topLayer = settings.map(([, text]) => layerIn(text)).findLast((value) => value !== null) || null;
-  return { program, uuid: texts.get(uuidFile)?.trim() ?? null, topLayer, kernels, modules, ...state };
+  const lastOf = (variable: string) =>
+    settings.map(([, text]) => valueIn(text, variable)).findLast((value) => value !== null) || null;
+  return {
+    ...{ program, uuid: texts.get(uuidFile)?.trim() || null, topLayer: lastOf('LAYERFS_PATH') },
+    ...{ isDefault: program !== null && lastOf('BOOT') === bootNames[program], kernels, modules, ...state },
+  };
 }
 
 /** Names are those of `find .` in some archives. */
@@ -66,12 +74,13 @@ function plainName(name: string): string {
   return name.startsWith('./') ? name.slice(2) : name;
 }
 
-/** The value that a shell would give to `LAYERFS_PATH` by these lines; null where they give it none. */
-function layerIn(text: string): string | null {
+/** The value that a shell would give to a variable by these lines, whatever their conditions; null where they give none. */
+function valueIn(text: string, variable: string): string | null {
   let value: string | null = null;
   for (const line of text.split('\n')) {
     const words = line.trim().replace(/^export /, '');
-    if (words.startsWith('LAYERFS_PATH=')) value = words.slice('LAYERFS_PATH='.length).replace(/^(['"])(.*)\1$/, '$2');
+    if (!words.startsWith(`${variable}=`)) continue;
+    value = words.slice(variable.length + 1).replace(/^(['"])(.*)\1$/, '$2');
   }
   return value;
 }

@@ -1,10 +1,13 @@
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { newestKernel } from '../../lab/images/another-kernel.ts';
 import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import { markerPackage } from '../../lab/servers/launchpad.ts';
 import { openGuestBuilds } from '../system/guest-builds.ts';
+import { temporaryFolder } from '../unit/image/temporary.ts';
 
 /** A rebuilt live medium as the disk of a machine, with each firmware. */
 
@@ -17,6 +20,18 @@ test('a live medium that was rebuilt boots by BIOS and by UEFI with Secure Boot,
     await bootImage({ path, format: 'raw', firmware, until: /cd-marker-was-here/ });
   assert.not.match(await boot('bios'), /Secure boot enabled/);
   assert.match(await boot('secure-boot'), /Secure boot enabled/);
+});
+
+test('a live medium whose live system got a newer kernel boots that one', async () => {
+  const media = await makeLiveMedia(baseImageCache, () => {});
+  const base = { imageType: 'cd', path: media.single, codename: media.codename } as const;
+  await using folder = await temporaryFolder();
+  const kernel = await newestKernel('6.1.0', join(folder.path, 'kernel'));
+  const marker = markerPackage('cd-marker', 'cd-marker-was-here');
+  await using builds = await openGuestBuilds(base, [kernel.recipe, marker]);
+  const { path } = await builds.build('host', [kernel.recipe.name, 'cd-marker']);
+  const log = await bootImage({ path, format: 'raw', firmware: 'bios', until: /cd-marker-was-here/ });
+  assert.ok(log.includes(`Linux version ${kernel.version} `));
 });
 
 test.run();

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -28,13 +28,16 @@ function kernel(version: string, isSigned = false): Buffer {
   return bytes;
 }
 
+const standard = 'minimal.standard.live.squashfs';
+
 /** casper's, as Ubuntu's media have it. */
 function initrd(version: string, id: string, more: Readonly<Record<string, string>> = {}): Buffer {
   return gzipSync(
     cpioFiles({
       'scripts/casper': '#!/bin/sh\n',
       'conf/uuid.conf': `${id}\n`,
-      'conf/conf.d/default-layer.conf': 'LAYERFS_PATH=minimal.standard.live.squashfs\n',
+      'conf/conf.d/default-boot-to-casper.conf': 'if [ -z "$BOOT" ]; then\n    export BOOT=casper\nfi\n',
+      'conf/conf.d/default-layer.conf': `LAYERFS_PATH=${standard}\n`,
       [`usr/lib/modules/${version}/kernel/fs/overlayfs/overlay.ko`]: 'x',
       [`usr/lib/modules/${version}/kernel/fs/squashfs/squashfs.ko`]: 'x',
       ...more,
@@ -58,11 +61,16 @@ function layer(contents: Contents): ReadonlyMap<string, FileSpec> {
   return files;
 }
 
-interface Change {
-  readonly medium: Contents;
-  /** The lowest first. */
+/** The layers of a live system, the lowest first. */
+interface System {
+  readonly topLayer?: string;
   readonly before: readonly Contents[];
   readonly after: readonly Contents[];
+}
+
+interface Change {
+  readonly medium: Contents;
+  readonly systems: readonly System[];
 }
 
 interface Outcome extends Pick<NewKernels, 'warnings' | 'lines' | 'booted'> {
@@ -71,7 +79,7 @@ interface Outcome extends Pick<NewKernels, 'warnings' | 'lines' | 'booted'> {
 }
 
 /** Changes a medium; the new one is checked as a finished one is. */
-async function change({ medium, before, after }: Change): Promise<Outcome> {
+async function change({ medium, systems }: Change): Promise<Outcome> {
   await using folder = await temporaryFolder();
   await using stack = new AsyncDisposableStack();
   const openAll = async (name: string, layers: readonly Contents[]) => {
@@ -87,8 +95,14 @@ async function change({ medium, before, after }: Change): Promise<Outcome> {
   const directory = folder.file('work');
   await mkdir(directory);
   const files = await writeMedium(mediumPath, medium);
-  const [old, now] = [await openAll('before', before), await openAll('after', after)];
-  const made = await writeNewKernels({ mediumPath, files, before: old, after: now, directory, limits });
+  const opened = [];
+  for (const [index, { topLayer = standard, before, after }] of systems.entries()) {
+    const old = await openAll(`before-${index}`, before);
+    opened.push({ topLayer, before: old, after: await openAll(`after-${index}`, after) });
+  }
+  const made = await writeNewKernels({ mediumPath, files, systems: opened, directory, limits });
+  // Nothing that was given up takes room.
+  assert.is((await readdir(directory)).length, made.files.size);
   const contents = new Map<string, Buffer>();
   for (const [path, file] of made.files) contents.set(path, await readFile(file));
   const newPath = folder.file('new');
@@ -140,7 +154,10 @@ const upgrade = (id = 'two', more = {}) => ({
 test('the kernel that the uppermost layer shows is taken, with the id of its initial ramdisk', async () => {
   // The change made another initial ramdisk in the layer below, which knows nothing of the live system.
   const below = { ...base, [`boot/vmlinuz-${v2}`]: kernel(v2), [`boot/initrd.img-${v2}`]: 'not this one' };
-  const { files, booted, warnings } = await change({ medium, before: [base, live], after: [below, upgrade()] });
+  const { files, booted, warnings } = await change({
+    medium,
+    systems: [{ before: [base, live], after: [below, upgrade()] }],
+  });
   assert.equal(warnings, []);
   assert.equal([...files.keys()].sort(), ['.disk/casper-uuid-generic', 'casper/initrd', 'casper/vmlinuz']);
   assert.ok(files.get('casper/vmlinuz')?.equals(kernel(v2)));
@@ -152,14 +169,14 @@ test('the kernel that the uppermost layer shows is taken, with the id of its ini
 test('a change without kernels alters nothing, whatever the medium boots', async () => {
   const other = { ...medium, 'casper/vmlinuz': kernel(hwe) };
   const { files, warnings } = await change({
-    ...{ medium: other, before: [base, live], after: [{ ...base, new: 'x'.repeat(10_000) }, live] },
+    ...{ medium: other, systems: [{ before: [base, live], after: [{ ...base, new: 'x'.repeat(10_000) }, live] }] },
   });
   assert.equal([files.size, warnings], [0, []]);
 });
 
 test('an initial ramdisk that is made again for the same kernel replaces the old one', async () => {
   const after = [base, { ...live, [`boot/initrd.img-${v1}`]: initrd(v1, 'two') }];
-  const { files } = await change({ medium, before: [base, live], after });
+  const { files } = await change({ medium, systems: [{ before: [base, live], after }] });
   assert.ok(files.get('casper/vmlinuz')?.equals(kernel(v1)));
   assert.is(files.get('.disk/casper-uuid-generic')?.toString(), 'two\n');
 });
@@ -172,9 +189,49 @@ test('each kernel of a medium with two series is replaced by its own, with its o
     'casper/hwe-initrd': initrd(hwe, 'three'),
     '.disk/casper-uuid-hwe': 'three\n',
   };
-  const { files, warnings } = await change({ medium: both, before: [base, live], after: [base, upgrade()] });
+  const { files, warnings } = await change({
+    medium: both,
+    systems: [{ before: [base, live], after: [base, upgrade()] }],
+  });
   assert.equal(warnings, []);
   assert.equal([...files.keys()].sort(), ['.disk/casper-uuid-generic', 'casper/initrd', 'casper/vmlinuz']);
+});
+
+test("a medium with a live system for each series, as Ubuntu's for servers, takes each kernel from its own", async () => {
+  const [generic, newer] = ['minimal.server.generic.squashfs', 'minimal.server.generic-hwe.squashfs'] as const;
+  const names = (layer: string) => ({ 'conf/conf.d/default-layer.conf': `LAYERFS_PATH=${layer}\n` });
+  const hwe2 = '6.11.0-29-generic';
+  const kernels = (version: string, id: string, layer: string) => ({
+    [`boot/vmlinuz-${version}`]: kernel(version),
+    [`boot/initrd.img-${version}`]: initrd(version, id, names(layer)),
+  });
+  const { files, warnings } = await change({
+    medium: {
+      ...medium,
+      'boot/grub/grub.cfg': entry('') + entry('', 'hwe-'),
+      'casper/initrd': initrd(v1, 'one', names(generic)),
+      'casper/hwe-vmlinuz': kernel(hwe),
+      'casper/hwe-initrd': initrd(hwe, 'three', names(newer)),
+      '.disk/casper-uuid-hwe': 'three\n',
+    },
+    systems: [
+      {
+        topLayer: generic,
+        before: [base, kernels(v1, 'one', generic)],
+        after: [base, { ...kernels(v1, 'one', generic), ...kernels(v2, 'two', generic), ...lists(v2) }],
+      },
+      {
+        topLayer: newer,
+        before: [base, kernels(hwe, 'three', newer)],
+        after: [base, { ...kernels(hwe, 'three', newer), ...kernels(hwe2, 'four', newer) }],
+      },
+    ],
+  });
+  assert.equal(warnings, []);
+  const read = (path: string) => files.get(path) ?? Buffer.alloc(0);
+  assert.ok(read('casper/vmlinuz').equals(kernel(v2)));
+  assert.ok(read('casper/hwe-vmlinuz').equals(kernel(hwe2)));
+  assert.equal([`${read('.disk/casper-uuid-generic')}`, `${read('.disk/casper-uuid-hwe')}`], ['two\n', 'four\n']);
 });
 
 test('a kernel that the medium has twice, for BIOS and for UEFI, is replaced twice', async () => {
@@ -183,7 +240,10 @@ test('a kernel that the medium has twice, for BIOS and for UEFI, is replaced twi
     'boot/grub/grub.cfg': entry('') + entry('.efi'),
     'casper/vmlinuz.efi': kernel(v1, true),
   };
-  const { files, warnings } = await change({ medium: twice, before: [base, live], after: [base, upgrade()] });
+  const { files, warnings } = await change({
+    medium: twice,
+    systems: [{ before: [base, live], after: [base, upgrade()] }],
+  });
   assert.ok(files.get('casper/vmlinuz.efi')?.equals(kernel(v2)));
   assert.ok(files.get('casper/vmlinuz')?.equals(kernel(v2)));
   assert.equal(warnings, [
@@ -193,7 +253,7 @@ test('a kernel that the medium has twice, for BIOS and for UEFI, is replaced twi
 
 test('a medium that its initial ramdisk does not know by a file gets one', async () => {
   const { '.disk/casper-uuid-generic': _, ...without } = medium;
-  const { files } = await change({ medium: without, before: [base, live], after: [base, upgrade()] });
+  const { files } = await change({ medium: without, systems: [{ before: [base, live], after: [base, upgrade()] }] });
   assert.is(files.get(`.disk/casper-uuid-${v2}`)?.toString(), 'two\n');
 });
 
@@ -201,10 +261,14 @@ test('a kernel without a version in its file is recognised by the file in the la
   const plain = Buffer.alloc(20_000, 'an image for s390x');
   const { files } = await change({
     medium: { ...medium, 'casper/vmlinuz': plain },
-    before: [base, { ...live, [`boot/vmlinuz-${v1}`]: plain }],
-    after: [
-      base,
-      { ...upgrade(), [`boot/vmlinuz-${v1}`]: plain, [`boot/vmlinuz-${v2}`]: Buffer.alloc(20_000, 'newer') },
+    systems: [
+      {
+        before: [base, { ...live, [`boot/vmlinuz-${v1}`]: plain }],
+        after: [
+          base,
+          { ...upgrade(), [`boot/vmlinuz-${v1}`]: plain, [`boot/vmlinuz-${v2}`]: Buffer.alloc(20_000, 'newer') },
+        ],
+      },
     ],
   });
   assert.is(files.get('casper/vmlinuz')?.toString('latin1', 0, 5), 'newer');
@@ -232,6 +296,10 @@ const faults: Readonly<Record<string, readonly [after: Contents, expected: RegEx
     upgrade('two', { 'conf/conf.d/default-layer.conf': '' }),
     /starts with all layers instead of \/minimal\.standard\.live\.squashfs/,
   ],
+  'an initial ramdisk that starts the live system only where it is asked to': [
+    upgrade('', { 'conf/conf.d/default-boot-to-casper.conf': '' }),
+    /starts the live system only where the boot menus ask for it, and they do not/,
+  ],
   'a kernel that is another': [
     { ...upgrade(), [`boot/vmlinuz-${v2}`]: kernel(hwe) },
     /\/boot\/vmlinuz-6\.8\.0-60-generic is the kernel 6\.11\.0-17-generic/,
@@ -239,7 +307,10 @@ const faults: Readonly<Record<string, readonly [after: Contents, expected: RegEx
 };
 for (const [name, [after, expected]] of Object.entries(faults)) {
   test(`${name}: the medium keeps its kernel, and the warning says why`, async () => {
-    const { files, booted, warnings } = await change({ medium, before: [base, live], after: [base, after] });
+    const { files, booted, warnings } = await change({
+      medium,
+      systems: [{ before: [base, live], after: [base, after] }],
+    });
     assert.equal([[...files], booted], [[], []]);
     assert.is(warnings.length, 1);
     assert.match(warnings[0] ?? '', `the medium goes on booting the kernel that it has, ${v1}: `);
@@ -247,23 +318,48 @@ for (const [name, [after, expected]] of Object.entries(faults)) {
   });
 }
 
+test('an initial ramdisk without an id serves a medium whose menus ask for the live system', async () => {
+  const asking = { ...medium, 'boot/grub/grub.cfg': entry('').replace('---', 'boot=casper ---') };
+  const plain = upgrade('', { 'conf/conf.d/default-boot-to-casper.conf': '' });
+  const { files, warnings } = await change({
+    medium: asking,
+    systems: [{ before: [base, live], after: [base, plain] }],
+  });
+  assert.equal([[...files.keys()], warnings], [['casper/vmlinuz', 'casper/initrd'], []]);
+});
+
+test('two kernels that both have to stay are both named', async () => {
+  const both = {
+    ...medium,
+    'boot/grub/grub.cfg': entry('') + entry('', 'hwe-'),
+    'casper/hwe-vmlinuz': kernel(hwe),
+    'casper/hwe-initrd': initrd(hwe, 'three'),
+  };
+  const hwe2 = '6.11.0-29-generic';
+  const after = { ...live, [`boot/vmlinuz-${v2}`]: kernel(v2), [`boot/vmlinuz-${hwe2}`]: kernel(hwe2) };
+  const cut = { [`boot/initrd.img-${v2}`]: 'x', [`boot/initrd.img-${hwe2}`]: 'x' };
+  const systems = [{ before: [base, live], after: [base, { ...after, ...cut }] }];
+  const { files, warnings } = await change({ medium: both, systems });
+  assert.equal([files.size, warnings.length], [0, 2]);
+});
+
 test('drivers that only the old initial ramdisk has keep it', async () => {
   const had = { ...medium, 'casper/initrd': initrd(v1, 'one', { [`lib/modules/${v1}/kernel/isofs.ko`]: 'x' }) };
   const known = { [`lib/modules/${v2}/modules.dep`]: 'kernel/fs/isofs/isofs.ko:\nkernel/drivers/ahci.ko:\n' };
   const after = [base, { ...upgrade(), ...known }];
-  const { files, warnings } = await change({ medium: had, before: [base, live], after });
+  const { files, warnings } = await change({ medium: had, systems: [{ before: [base, live], after }] });
   assert.is(files.size, 0);
   assert.match(warnings[0] ?? '', /lacks drivers that the one on the medium has: isofs$/);
 });
 
 test('a kernel that the packages have removed, and one that no menu starts, are warned of', async () => {
-  const removed = await change({ medium, before: [base, live], after: [base, {}] });
+  const removed = await change({ medium, systems: [{ before: [base, live], after: [base, {}] }] });
   assert.equal(removed.warnings, [
     `the medium boots the kernel ${v1}, which the packages have removed from its live system`,
   ]);
   const { warnings, files } = await change({
     ...{ medium: { ...medium, 'boot/grub/grub.cfg': 'menuentry x {\n linux /casper/vmlinuz\n}\n' } },
-    ...{ before: [base, live], after: [base, upgrade()] },
+    ...{ systems: [{ before: [base, live], after: [base, upgrade()] }] },
   });
   assert.is(files.size, 0);
   assert.match(warnings[0] ?? '', /is none that the medium boots: its boot menus start no kernel of a live system/);

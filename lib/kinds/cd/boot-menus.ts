@@ -8,6 +8,8 @@ import type { IsoTree } from '../../iso9660/tree.ts';
 export interface MenuKernel {
   readonly kernel: string;
   readonly initrds: readonly string[];
+  /** True where each entry says `boot=` on the kernel's command line, and so which system starts. */
+  readonly saysSystem: boolean;
 }
 
 /** Menus have some KB; the files of a package pool are none. */
@@ -21,34 +23,40 @@ const maximumLinks = 8;
  * another. Kernels and initial ramdisks that are not on the medium are left out.
  */
 export async function readMenuKernels(handle: FileHandle, files: IsoTree): Promise<MenuKernel[]> {
-  const found = new Map<string, Set<string>>();
+  const found = new Map<string, { readonly initrds: Set<string>; saysSystem: boolean }>();
   const menus = [...files].filter(([path, { type, sizeBytes }]) => {
     return type === 'file' && sizeBytes <= maximumMenuBytes && menuName.test(path);
   });
   for (const [path] of menus.slice(0, maximumMenus)) {
     const text = (await readIsoFile(handle, files, path, maximumMenuBytes))?.toString('utf8') ?? '';
-    for (const { kernel, initrds } of kernelsIn(text, path)) {
+    for (const { kernel, initrds, saysSystem } of kernelsIn(text, path)) {
       const kernelPath = resolve(files, kernel);
       if (kernelPath === null) continue;
-      const paths = found.get(kernelPath) ?? new Set();
+      const known = found.get(kernelPath) ?? { initrds: new Set(), saysSystem: true };
       for (const initrd of initrds) {
         const initrdPath = resolve(files, initrd);
-        if (initrdPath !== null) paths.add(initrdPath);
+        if (initrdPath !== null) known.initrds.add(initrdPath);
       }
-      found.set(kernelPath, paths);
+      known.saysSystem &&= saysSystem;
+      found.set(kernelPath, known);
     }
   }
-  return [...found].map(([kernel, initrds]) => ({ kernel, initrds: [...initrds] }));
+  return [...found].map(([kernel, { initrds, saysSystem }]) => ({ kernel, initrds: [...initrds], saysSystem }));
 }
 
 /** Neither of the two finds entries in a menu of the other. */
 function kernelsIn(text: string, path: string): MenuKernel[] {
   const folder = path.includes('/') ? `/${path.slice(0, path.lastIndexOf('/'))}` : '';
-  const { entries } = parseGrubConfig(text);
-  return [
-    ...entries.map(({ kernel, initrds }) => ({ kernel: kernel.path, initrds: initrds.map((each) => each.path) })),
-    ...parseExtlinux(text, folder).flatMap(({ kernel, initrds }) => (kernel === null ? [] : [{ kernel, initrds }])),
-  ];
+  const grub = parseGrubConfig(text).entries.map(({ kernel, initrds, ...rest }) => {
+    return { kernel: kernel.path, initrds: initrds.map((each) => each.path), words: rest.arguments };
+  });
+  const others = parseExtlinux(text, folder).map(({ kernel, initrds, ...rest }) => {
+    return { kernel, initrds, words: rest.arguments };
+  });
+  return [...grub, ...others].flatMap(({ kernel, initrds, words }) => {
+    const saysSystem = words.some((word) => word.startsWith('boot='));
+    return kernel === null ? [] : [{ kernel, initrds, saysSystem }];
+  });
 }
 
 /** The file that a path means, behind symbolic links of Rock Ridge; null where there is none. */

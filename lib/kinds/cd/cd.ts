@@ -129,6 +129,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
       const layer = await writeNewLayer({
         ...{
           mediumPath: base.path,
+          layerPath: base.layerPath,
           layer: base.layer,
           files: base.medium.files,
           changesPath: changesOf(disk),

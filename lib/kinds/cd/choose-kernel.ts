@@ -15,7 +15,7 @@ export interface SystemKernel {
  * medium, null for one that is not known. `linked` is the kernel that the system itself calls its own (/vmlinuz), null
  * where it names none.
  *
- * A medium with one kernel gets the system's own kernel where that is new, else the newest changed one, unless it is
+ * A medium with one kernel gets the system's own kernel where that is new, else the newest changed one; none that is
  * older. Where a medium has several, as Ubuntu's with a newer series of kernels beside the usual one, each changed kernel
  * replaces the closest older one of its flavour.
  */
@@ -27,12 +27,12 @@ export function chooseKernels(
   const changed = system
     .filter(({ isChanged }) => isChanged)
     .map(({ version }) => version)
-    .sort(compareVersions);
+    .sort((one, other) => compareNumbers(one, other) || compareVersions(one, other));
   const [only, ...others] = onMedium;
   if (only !== undefined && others.length === 0) {
+    const newer = changed.filter((version) => only === null || compareNumbers(version, only) >= 0);
     const own = system.find(({ version, isNew }) => isNew && version === linked)?.version;
-    const newest = changed.findLast((version) => only === null || compareVersions(version, only) >= 0);
-    const chosen = own ?? newest;
+    const chosen = newer.find((version) => version === own) ?? newer.at(-1);
     return new Map(chosen === undefined ? [] : [[only, chosen]]);
   }
   const found = new Map<string | null, string>();
@@ -45,6 +45,14 @@ export function chooseKernels(
     if (replaced !== undefined) found.set(replaced, version);
   }
   return found;
+}
+
+/** As `compareVersions`, without the flavours, none of which is newer than another. */
+function compareNumbers(one: string, other: string): number {
+  const [left = '', right = ''] = [one, other].map((version) =>
+    version.slice(0, version.length - flavourOf(version).length),
+  );
+  return compareVersions(left, right);
 }
 
 /** `cloud-amd64` of `6.1.0-56-cloud-amd64`, `generic` of `6.8.0-31-generic`. */

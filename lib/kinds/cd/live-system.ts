@@ -8,6 +8,8 @@ import type { SystemKernel } from './choose-kernel.ts';
 
 /** Names of kernels, as Debian's packages and those of others give them. */
 const kernelNames = ['vmlinuz', 'vmlinux', 'kernel'];
+/** Those of Debian, Ubuntu and the kernel's own packages; the version becomes part of messages and names. */
+const versionForm = /^\d[A-Za-z0-9.+~_-]{0,63}$/;
 /** Leftovers of dpkg and of hands. */
 const notKernel = /\.(?:dpkg-[a-z]+|old|bak|new)$/;
 /** A list of modules has some hundred KB. */
@@ -26,7 +28,8 @@ export function kernelsIn(view: LayerView): Map<string, KernelFiles> {
   for (const name of view.names('boot')) {
     const dash = name.indexOf('-');
     const version = name.slice(dash + 1);
-    if (dash < 0 || !kernelNames.includes(name.slice(0, dash)) || notKernel.test(version)) continue;
+    if (dash < 0 || !kernelNames.includes(name.slice(0, dash))) continue;
+    if (!versionForm.test(version) || notKernel.test(version)) continue;
     const kernel = followToFile(view, `boot/${name}`);
     if (kernel === null || kernel.inode.sizeBytes === 0) continue;
     const initrd = [`initrd.img-${version}`, `initrd-${version}.img`, `initramfs-${version}.img`]

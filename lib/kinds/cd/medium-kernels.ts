@@ -1,10 +1,12 @@
 import type { FileHandle } from 'node:fs/promises';
 import { type KernelFile, readKernelFile } from '../../boot/kernel-file.ts';
 import { type LiveInitrd, type LiveProgram, readLiveInitrd } from '../../boot/live-initrd.ts';
+import { readAt } from '../../image/read-at.ts';
 import type { Range } from '../../image/unwrap/decompress.ts';
 import { readIsoFile } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
+import { contentOf, type ShownFile } from '../../squashfs/view-files.ts';
 import { readMenuKernels } from './boot-menus.ts';
 
 /** A kernel by which a medium starts its live system. */
@@ -18,14 +20,16 @@ export interface MediumKernel {
   /** The first of these. */
   readonly initrd: LiveInitrd;
   readonly isSigned: boolean;
+  /** True where each entry of the menus that starts it says by `boot=` that the live system is to start. */
+  readonly saysSystem: boolean;
 }
 
 export interface MediumKernelOptions {
   readonly limits: SquashfsLimits;
   /** An existing folder that only this build uses. */
   readonly directory: string;
-  /** Names the version of a kernel whose file does not show it; null where nothing does. */
-  readonly recognise: (place: Range) => Promise<string | null>;
+  /** Kernels of the live system by their versions, for those whose file does not show it. */
+  readonly known: ReadonlyMap<string, ShownFile>;
 }
 
 /**
@@ -35,7 +39,7 @@ export interface MediumKernelOptions {
 export async function readMediumKernels(
   handle: FileHandle,
   files: IsoTree,
-  { limits, directory, recognise }: MediumKernelOptions,
+  { limits, directory, known: inSystem }: MediumKernelOptions,
 ): Promise<MediumKernel[]> {
   const { signal } = limits;
   const initrds = new Map<string, LiveInitrd>();
@@ -55,7 +59,7 @@ export async function readMediumKernels(
     const [first] = live.flatMap((path) => initrds.get(path) ?? []);
     if (place === null || first === undefined) continue;
     const file: KernelFile = await readKernelFile(handle, place, signal);
-    const version = file.version ?? (await recognise(place));
+    const version = file.version ?? (await recognise(handle, place, inSystem, limits));
     const key = version ?? `/${menu.kernel}`;
     const known = found.get(key);
     found.set(key, {
@@ -64,9 +68,31 @@ export async function readMediumKernels(
       initrds: [...new Set([...(known?.initrds ?? []), ...live])],
       initrd: known?.initrd ?? first,
       isSigned: known?.isSigned === true || file.isSigned,
+      saysSystem: known?.saysSystem !== false && menu.saysSystem,
     });
   }
   return [...found.values()];
+}
+
+/** The version of the kernel that has the same bytes; null for none. */
+async function recognise(
+  handle: FileHandle,
+  { offset, sizeBytes }: Range,
+  inSystem: ReadonlyMap<string, ShownFile>,
+  limits: SquashfsLimits,
+): Promise<string | null> {
+  for (const [version, kernel] of inSystem) {
+    if (kernel.inode.sizeBytes !== sizeBytes) continue;
+    let at = offset;
+    let isSame = true;
+    for await (const piece of contentOf(kernel, limits)) {
+      isSame = piece.equals(await readAt(handle, at, piece.length));
+      if (!isSame) break;
+      at += piece.length;
+    }
+    if (isSame) return version;
+  }
+  return null;
 }
 
 /** Where a file lies in a medium; null where it does not lie there in one piece, as it is. */

@@ -1,5 +1,5 @@
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import type { Region as Place } from '../../guest/guest.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
@@ -22,8 +22,9 @@ export interface NewLayer {
 }
 
 export interface NewLayerOptions {
-  /** The medium, and the place of the layer in it. */
+  /** The medium, and the path and place of the layer in it. */
   readonly mediumPath: string;
+  readonly layerPath: string;
   readonly layer: Place;
   /** The files of the medium. */
   readonly files: IsoTree;
@@ -44,7 +45,7 @@ const statusPath = 'var/lib/dpkg/status';
  * is not a sound SquashFS, and as `packChanges` and `spliceSquashfs` do.
  */
 export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer> {
-  const { mediumPath, layer, files, changesPath, directory, limits, maximumBytes } = options;
+  const { mediumPath, layerPath, layer, files, changesPath, directory, limits, maximumBytes } = options;
   const { unprivilegedIds, signal } = limits;
   const deltaPath = join(directory, 'changes.squashfs');
   const path = join(directory, 'layer.squashfs');
@@ -68,7 +69,10 @@ export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer>
     throw new ImageBuilderError('image.output', `the new layer is damaged: ${messageOf(error)}`, { cause: error });
   });
   const packages = { before: await readPackages(base), after: await readPackages(result) };
-  const kernels = await writeNewKernels({ mediumPath, files, before: [base], after: [result], directory, limits });
+  const kernels = await writeNewKernels({
+    ...{ mediumPath, files, directory, limits },
+    systems: [{ topLayer: basename(layerPath), before: [base], after: [result] }],
+  });
   const { size: sizeBytes } = await stat(path);
   return { path, sizeBytes, grownBytes: result.contentBytes - base.contentBytes, packages, kernels };
 }

@@ -25,6 +25,7 @@ const casper = {
   'scripts/casper': '#!/bin/sh\n',
   'conf/uuid.conf': '50c98eb4-4c0f-4c1a-82d2-4234cf187d50\n',
   'conf/conf.d/casperize.conf': 'export CASPER_GENERATE_UUID=1\n',
+  'conf/conf.d/default-boot-to-casper.conf': 'if [ -z "$BOOT" ]; then\n    export BOOT=casper\nfi\n',
   'conf/conf.d/default-layer.conf': 'LAYERFS_PATH=minimal.standard.live.squashfs\n',
   ...modules,
 };
@@ -41,16 +42,18 @@ test("the initial ramdisk of Ubuntu's media names its program, its medium and it
         uuid: '50c98eb4-4c0f-4c1a-82d2-4234cf187d50',
         topLayer: 'minimal.standard.live.squashfs',
       },
+      isDefault: true,
       ...{ kernels: new Set(['6.8.0-31-generic']), modules: new Set(['overlay']), damage: null, unknown: null },
     });
   }
 });
 
 test("the initial ramdisk of Debian's live media accepts any medium, and takes all layers", async () => {
-  const { program, uuid, topLayer, kernels } = await read(
+  const { program, uuid, topLayer, isDefault, kernels } = await read(
     gzipSync(cpioFiles({ './scripts/live': 'x', './lib/modules/6.1.0-18-amd64/kernel/fs/isofs/isofs.ko': 'x' })),
   );
-  assert.equal([program, uuid, topLayer, [...kernels]], ['live-boot', null, null, ['6.1.0-18-amd64']]);
+  assert.equal([program, uuid, topLayer, isDefault], ['live-boot', null, null, false]);
+  assert.equal([...kernels], ['6.1.0-18-amd64']);
 });
 
 test('an initial ramdisk of an installed system has no program that starts a live one', async () => {

@@ -51,8 +51,8 @@ fi
       'menuentry x {\n linux (loop)/casper/vmlinuz iso-scan/filename=$iso_path\n initrd (loop)/casper/initrd\n}',
   });
   assert.equal(found, [
-    { kernel: 'casper/vmlinuz', initrds: ['casper/initrd'] },
-    { kernel: 'casper/hwe-vmlinuz', initrds: ['casper/hwe-initrd'] },
+    { kernel: 'casper/vmlinuz', initrds: ['casper/initrd'], saysSystem: false },
+    { kernel: 'casper/hwe-vmlinuz', initrds: ['casper/hwe-initrd'], saysSystem: false },
   ]);
 });
 
@@ -80,16 +80,16 @@ label memtest
 	linux memtest.bin
 label old
 	kernel /live/vmlinuz-6.1.0-18-amd64
-	append initrd=/live/initrd.img-6.1.0-18-amd64,/live/more.img
+	append initrd=/live/initrd.img-6.1.0-18-amd64,/live/more.img boot=live
 `,
     'live/more.img': 'i',
     'isolinux/memtest.bin': 'm',
   });
   const live = ['live/initrd.img-6.1.0-18-amd64', 'live/more.img'];
   assert.equal(found, [
-    { kernel: 'live/vmlinuz-6.1.0-18-amd64', initrds: live },
-    { kernel: 'd-i/vmlinuz', initrds: ['d-i/initrd.gz'] },
-    { kernel: 'isolinux/memtest.bin', initrds: [] },
+    { kernel: 'live/vmlinuz-6.1.0-18-amd64', initrds: live, saysSystem: true },
+    { kernel: 'd-i/vmlinuz', initrds: ['d-i/initrd.gz'], saysSystem: false },
+    { kernel: 'isolinux/memtest.bin', initrds: [], saysSystem: false },
   ]);
 });
 

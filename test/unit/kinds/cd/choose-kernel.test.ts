@@ -17,8 +17,10 @@ test('a medium with one kernel gets the newest one that the build has brought', 
 });
 
 test('a medium gets the kernel that its system calls its own, where that is new', () => {
-  const system = [had(v1), added('6.1.0-18-rt-amd64'), added('6.1.0-9-amd64')];
-  assert.equal(choose([v1], system, '6.1.0-9-amd64'), { [v1]: '6.1.0-9-amd64' });
+  const system = [had(v1), added('6.1.0-18-rt-amd64'), added('6.1.0-56-amd64'), added('6.1.0-9-amd64')];
+  assert.equal(choose([v1], system, '6.1.0-18-rt-amd64'), { [v1]: '6.1.0-18-rt-amd64' });
+  assert.equal(choose(['6.1.0-18-cloud-amd64'], [added(v1)], v1), { '6.1.0-18-cloud-amd64': v1 });
+  assert.equal(choose([v1], system, '6.1.0-9-amd64'), { [v1]: '6.1.0-56-amd64' });
   assert.equal(choose([v1], [had(v1), added('6.1.0-56-amd64')], v1), { [v1]: '6.1.0-56-amd64' });
 });
 
