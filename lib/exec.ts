@@ -13,7 +13,7 @@ export interface ExecOptions {
   readonly cwd?: string;
   /** Added to the clean environment (PATH, LC_ALL=C.UTF-8, HOME=/nonexistent, LANG). */
   readonly env?: Readonly<Record<string, string>>;
-  /** Standard input of the child; empty by default. */
+  /** Standard input of the child; empty by default. A stream that fails looks as if it had ended. */
   readonly input?: string | Uint8Array | Readable;
   /** Kills the whole process group when aborted; `exec` then throws the signal's reason. */
   readonly signal?: AbortSignal;

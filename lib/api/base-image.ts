@@ -45,6 +45,20 @@ export function baseImage<const Type extends string, Own extends z.ZodRawShape>(
   });
 }
 
+/** The members of a CD image. */
+export const CdChoice = z.strictObject(
+  {
+    compact: field(
+      z.boolean({ error: 'must be true or false' }),
+      'True: the changed layer is compressed anew, which takes minutes and leaves nothing in it that no file uses. By default what is compressed is copied.',
+      true,
+    ).optional(),
+  },
+  { error: 'must be an object such as {"compact": true}' },
+);
+
+export type CdChoice = z.infer<typeof CdChoice>;
+
 type KindSchema = ReturnType<typeof baseImage<string, z.ZodRawShape>>;
 
 /**
@@ -55,9 +69,13 @@ export function anyBaseImage<const Kinds extends readonly [KindSchema, ...KindSc
   return z.discriminatedUnion('image_type', kinds, { unionFallback: true, error: 'must be an object' });
 }
 
+const cdBaseImage = baseImage('cd', {
+  cd: field(CdChoice, 'How the medium is changed.', { compact: true }).optional(),
+});
+
 /** Every kind that can be built; `lib/kinds/index.ts` has the code of each. */
 export const BaseImage = field(
-  anyBaseImage([baseImage('cloud', {}), baseImage('cd', {})]),
+  anyBaseImage([baseImage('cloud', {}), cdBaseImage]),
   'The image to begin with; its members depend on `image_type`.',
   {
     image_type: 'cloud',

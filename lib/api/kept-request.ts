@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { CdChoice } from './base-image.ts';
 import { field } from './field.ts';
 import { formatPpa } from './ppa.ts';
 import type { BuildRequest } from './request.ts';
@@ -24,6 +25,7 @@ const KeptBaseImage = z.object({
   url_list: entries('Its URLs, without user, password and query.', ['http://images.example.org/trusty.img']),
   series: field(z.string(), 'Series of the image.', 'trusty'),
   checksum: field(z.string(), 'Digest that the file must have.', `sha256:${'0'.repeat(64)}`).optional(),
+  cd: field(CdChoice, 'How the medium of a CD image is changed.', { compact: true }).optional(),
 });
 
 const KeptQuestion = z.object({
@@ -89,7 +91,8 @@ export function keepRequest(request: BuildRequest, callbackUrl: string | null): 
   const { ticket_id, cancel_url, base_image, ppa_list, package_list, debconf_selections, ...more } = request;
   const { foreign_architectures, hold_packages, disk_size, allow_downgrades, output_format, boot_check, ...rest } =
     more;
-  const { image_type, url_list, series, checksum, ...ofKind } = base_image;
+  const { image_type, url_list, series, checksum, ...ofAllKinds } = base_image;
+  const { cd, ...ofKind } = { cd: undefined, ...ofAllKinds };
   // A new field of a request has to be dealt with here: until then, this does not compile.
   const { progress_trigger: _trigger, callback_url: _callback, ...unknown } = rest;
   unknown satisfies Record<string, never>;
@@ -130,8 +133,9 @@ export function keepRequest(request: BuildRequest, callbackUrl: string | null): 
   const callback = keepOneUrl(callbackUrl, '$.callback_url');
   if (debconf_selections.length > 0) note('$.debconf_selections', 'secret');
   const questions = debconf_selections.map(({ owner, question, type }) => ({ owner, question, type }));
+  const optional = { ...(checksum === undefined ? {} : { checksum }), ...(cd === undefined ? {} : { cd }) };
   return {
-    base_image: { image_type, url_list: urls, series, ...(checksum === undefined ? {} : { checksum }) },
+    base_image: { image_type, url_list: urls, series, ...optional },
     ppa_list: keepList(ppa_list.map(formatPpa), '$.ppa_list'),
     package_list: keepList(package_list, '$.package_list'),
     foreign_architectures: keepList(foreign_architectures, '$.foreign_architectures'),

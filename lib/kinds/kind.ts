@@ -1,6 +1,6 @@
 import type { BuildStep } from '../api/event.ts';
 import type { ImageResult } from '../api/image-result.ts';
-import type { OutputFormat } from '../api/request.ts';
+import type { BuildRequest, OutputFormat } from '../api/request.ts';
 import type { BootDisk } from '../boot/view.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { WantedFile } from '../fetch/choose-image.ts';
@@ -40,6 +40,8 @@ export interface StepPlan {
 export interface InspectOptions {
   /** Largest disk that the image may hold. */
   readonly maximumVirtualBytes: number;
+  /** The base image as the request describes it. */
+  readonly baseImage: BuildRequest['base_image'];
   /** The format that the request wants. */
   readonly outputFormat: OutputFormat;
   /** Size that the disk grows to; null for that of the base. */

@@ -152,7 +152,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     const inspected = await step('inspect', 'looking into the base image', () =>
       kind.inspect(base, {
         ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: request.output_format },
-        diskBytes,
+        ...{ diskBytes, baseImage: request.base_image },
         onNotice: (notice) => reporter.notice(notice),
         onProgress: onFraction,
       }),

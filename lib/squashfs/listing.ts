@@ -1,6 +1,7 @@
 import type { DirectoryInode, FileType } from './inode.ts';
 import { fileTypes } from './inode.ts';
 import { corrupt, unsafe } from './refusals.ts';
+import type { Reference } from './superblock.ts';
 import type { Tables } from './tables.ts';
 
 /** One line of a directory. */
@@ -9,6 +10,7 @@ export interface ListedName {
   readonly name: string;
   readonly type: FileType;
   readonly inodeNumber: number;
+  readonly reference: Reference;
   /** Place of the inode in its unpacked table. */
   readonly inodePosition: number;
 }
@@ -46,12 +48,9 @@ export function* parseListing(tables: Tables, directory: DirectoryInode): Genera
       const name = bytes.toString('latin1', at + entryBytes, at + entryBytes + nameBytes);
       checkName(name, previous, directory.number);
       previous = name;
-      yield {
-        name,
-        type,
-        inodeNumber: firstNumber + bytes.readInt16LE(at + 2),
-        inodePosition: tables.inodes.position({ block, offset: bytes.readUInt16LE(at) }),
-      };
+      const reference = { block, offset: bytes.readUInt16LE(at) };
+      const inodePosition = tables.inodes.position(reference);
+      yield { name, type, inodeNumber: firstNumber + bytes.readInt16LE(at + 2), reference, inodePosition };
       at += entryBytes + nameBytes;
     }
   }

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -105,12 +105,13 @@ for (const guest of ['host', 'vm'] as const) {
   });
 }
 
+/** The files of a layer, without times and sizes: times differ, and the sizes of dpkg's own files and of logs do. */
+async function list(name: string): Promise<string[]> {
+  const { stdout } = await exec('unsquashfs', ['-lln', join(treeOf(name), layerPath)]);
+  return stdout.split('\n').map((line) => line.replace(/ +\d+ \d{4}-\d\d-\d\d \d\d:\d\d /, ' '));
+}
+
 test('both layers hold the package alike, and what it has taken away is gone', async () => {
-  const list = async (guest: string) => {
-    const { stdout } = await exec('unsquashfs', ['-lln', join(treeOf(guest), layerPath)]);
-    // Times differ, and the sizes of dpkg's own files and of logs do.
-    return stdout.split('\n').map((line) => line.replace(/ +\d+ \d{4}-\d\d-\d\d \d\d:\d\d /, ' '));
-  };
   const [host, vm] = [await list('host'), await list('vm')];
   assert.equal(host, vm);
   const has = (pattern: RegExp) =>
@@ -123,6 +124,23 @@ test('both layers hold the package alike, and what it has taken away is gone', a
   has(/^drwxrws--- 0\/0 squashfs-root\/var\/lib\/cd-sample$/);
   assert.ok(host.some((line) => line.endsWith(`squashfs-root/usr/share/cd-sample/long -> ${longTarget}`)));
   assert.not(host.some((line) => line.includes('given-up') || line.startsWith('c--------- 0/0')));
+});
+
+test('a compact layer has the same files in fewer bytes', async () => {
+  const lines: string[] = [];
+  const { path } = await builds.build('host', ['cd-sample'], {
+    cd: { compact: true },
+    onLine: (line) => lines.push(line),
+  });
+  assert.ok(
+    lines.some((line) => line.startsWith('the layer was made compact: ')),
+    lines.join('\n'),
+  );
+  trees.set('compact', await extract(path, 'compact'));
+  const [spliced, compact] = [join(treeOf('host'), layerPath), join(treeOf('compact'), layerPath)];
+  assert.equal(await list('compact'), await list('host'));
+  assert.ok((await stat(compact)).size < (await stat(spliced)).size);
+  await exec('md5sum', ['--check', '--strict', '--quiet', 'md5sum.txt'], { cwd: treeOf('compact') });
 });
 
 test.after(() => cleanup.disposeAsync());

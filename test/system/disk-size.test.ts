@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exampleRequest } from '#lib/api/examples.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
@@ -38,7 +39,7 @@ for (const kind of ['host', 'vm'] as const) {
       },
       {
         ...{ workDirectory, maximumVirtualBytes, unprivilegedIds, outputFormat: 'qcow2', diskBytes: wantedBytes },
-        ...{ signal, onNotice, onProgress: onNotice },
+        ...{ baseImage: exampleRequest.base_image, signal, onNotice, onProgress: onNotice },
       },
     );
     assert.is(inspected.size.diskBytes, wantedBytes);

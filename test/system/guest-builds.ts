@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ArtifactReport } from '#lib/api/artifact-report.ts';
+import type { CdChoice } from '#lib/api/base-image.ts';
 import type { BuildEvent } from '#lib/api/event.ts';
 import type { ImageResult } from '#lib/api/image-result.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
@@ -21,7 +22,7 @@ import { type BaseImageVariant, makeBaseImage } from '../../lab/images/base-imag
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
-import { type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import { type LoggedRequest, type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
 
 /** Whole builds of a real base image by either guest, without RabbitMQ and functions. */
 export interface GuestBuilds extends AsyncDisposable {
@@ -29,8 +30,18 @@ export interface GuestBuilds extends AsyncDisposable {
   readonly directory: string;
   /** Where the PPA is. */
   readonly ppaUrl: string;
-  /** Builds an image with packages of the PPA and of the distribution. */
-  build(guest: 'host' | 'vm', packages: readonly string[]): Promise<BuiltImage>;
+  /** Paths that the server of the PPA was asked for. */
+  readonly requests: readonly LoggedRequest[];
+  /** Builds an image with packages of the PPA and of the distribution. Nothing may be left, whether that fails or not. */
+  build(guest: 'host' | 'vm', packages: readonly string[], options?: GuestBuildOptions): Promise<BuiltImage>;
+}
+
+export interface GuestBuildOptions {
+  /** For CD images. */
+  readonly cd?: CdChoice;
+  readonly signal?: AbortSignal;
+  /** Called with each line of the log. */
+  readonly onLine?: (line: string) => void;
 }
 
 export interface BuiltImage {
@@ -59,7 +70,7 @@ export async function openGuestBuilds(
   await chmod(directory, 0o711);
   stack.defer(() => rm(directory, { recursive: true, force: true }));
   const log = createLog({ level: 'error' });
-  const signal = new AbortController().signal;
+  const unstopped = new AbortController().signal;
   const base = typeof variant === 'string' ? await makeBaseImage({ cacheDirectory: baseImageCache, variant }) : variant;
   const imageType = 'imageType' in base ? base.imageType : 'cloud';
   const series = base.codename;
@@ -83,10 +94,11 @@ export async function openGuestBuilds(
   return {
     directory,
     ppaUrl: launchpad.ppaUrl,
-    async build(guest, wanted) {
+    requests: launchpad.requests,
+    async build(guest, wanted, { cd, signal = unstopped, onLine } = {}) {
       const request = parseBuildRequest({
         ticket_id: 'alike',
-        base_image: { image_type: imageType, url_list: [images.url], series },
+        base_image: { image_type: imageType, url_list: [images.url], series, ...(cd === undefined ? {} : { cd }) },
         ppa_list: ['ppa:project/odd'],
         package_list: wanted,
         progress_trigger: 'alike',
@@ -127,14 +139,17 @@ export async function openGuestBuilds(
           return true;
         },
         heartbeatMs: 600_000,
+        ...(onLine === undefined ? {} : { onLine }),
       });
       const tools = {
         ...{ client, aptCache, settings },
         chooseGuest: async () => chosen,
         storeFor: () => createFileStore(settings.storeDirectory),
       };
-      const { image, artifacts } = await runBuild({ caller: null, buildId, request }, tools, { signal, reporter, log });
+      const running = runBuild({ caller: null, buildId, request }, tools, { signal, reporter, log });
+      await running.catch(() => undefined);
       await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
+      const { image, artifacts } = await running;
       return { path: fileURLToPath(image.location), image, artifacts, events };
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),

@@ -14,6 +14,7 @@ import { chooseLayers, recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
+import { compactLayer } from './compact-layer.ts';
 import type { BootedKernel } from './new-kernel.ts';
 import { writeNewLayer } from './new-layer.ts';
 import { writeNewLists } from './new-lists.ts';
@@ -126,6 +127,8 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
     async pack(disk, path, { signal, onProgress, onLog, onWarning }) {
       const directory = dirname(path);
       const maximumBytes = fileSizeBytes + scratchBytes;
+      const isCompact = options.baseImage.image_type === 'cd' && options.baseImage.cd?.compact === true;
+      const [splicedPart, layerPart] = isCompact ? [0.1, 0.9] : [0.7, 0.7];
       const layer = await writeNewLayer({
         ...{
           mediumPath: base.path,
@@ -137,7 +140,11 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
         },
         ...{ limits: limitsOf(options, signal), maximumBytes },
       });
-      onProgress(0.7);
+      onProgress(splicedPart);
+      if (isCompact) {
+        const compacting = (fraction: number) => onProgress(splicedPart + (layerPart - splicedPart) * fraction);
+        onLog(await compactLayer({ path: layer.path, limits: limitsOf(options, signal), onProgress: compacting }));
+      }
       for (const line of layer.kernels.lines) onLog(line);
       for (const warning of layer.kernels.warnings) onWarning(warning);
       booted = layer.kernels.booted;
@@ -146,7 +153,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
       await replayMedium({
         ...{ mediumPath: base.path, medium: base.medium, files, outputPath: path },
         ...{ maximumBytes, unprivilegedIds, signal },
-        onProgress: (fraction) => onProgress(0.7 + 0.3 * fraction),
+        onProgress: (fraction) => onProgress(layerPart + (1 - layerPart) * fraction),
       });
       onLog(`packed by splice: ${files.size} files of the medium are new`);
       onProgress(1);

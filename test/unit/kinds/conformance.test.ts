@@ -39,7 +39,7 @@ const samples: Readonly<Record<ImageType, Samples>> = {
   },
   cd: {
     files: [craftIso('live', { name: 'filesystem.squashfs', content: fixture('gzip') }).bytes],
-    baseImage: { ...exampleRequest.base_image, image_type: 'cd' },
+    baseImage: { ...exampleRequest.base_image, image_type: 'cd', cd: { compact: true } },
   },
 };
 
@@ -50,6 +50,7 @@ const options = {
   unprivilegedIds,
   outputFormat,
   diskBytes: null,
+  baseImage: exampleRequest.base_image,
   signal: new AbortController().signal,
 } as const;
 const foreign = [
@@ -121,18 +122,22 @@ for (const [type, kind] of Object.entries<ImageKind>(imageKinds)) {
     assert.ok(plan.beforeUpload(100 * MiB).store >= 100 * MiB);
   });
 
-  test(`${type}: every member of its base image is required or has a fault of its own`, () => {
+  test(`${type}: every member of its base image is required or has a fault of its own, or inside it`, () => {
     const faultsOf = (base: unknown) =>
-      check(BuildRequest, { ...exampleRequest, base_image: base }).faults?.map(({ path }) => path) ?? [];
+      check(BuildRequest, { ...exampleRequest, base_image: base }).faults?.map(({ path }) =>
+        path.split('.').slice(0, 3).join('.'),
+      ) ?? [];
     assert.equal(faultsOf(baseImage), []);
     assert.equal(faultsOf({ ...baseImage, unheard: 1 }), ['$.base_image.unheard']);
     const wrong = Object.fromEntries(Object.keys(baseImage).map((name) => [name, { wrong: true }]));
     const places = Object.keys(baseImage).map((name) => `$.base_image.${name}`);
-    assert.equal(faultsOf(wrong).sort(), places.sort());
+    // Without a known kind, only the members of every kind are looked at.
+    const common = Object.keys(samples.cloud.baseImage).map((name) => `$.base_image.${name}`);
+    assert.equal(faultsOf(wrong).sort(), places.filter((place) => common.includes(place)).sort());
     const { image_type } = baseImage;
     assert.equal(
       faultsOf({ ...wrong, image_type }).sort(),
-      places.filter((place) => place !== '$.base_image.image_type'),
+      places.filter((place) => place !== '$.base_image.image_type').sort(),
     );
   });
 

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exampleRequest } from '#lib/api/examples.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import type { BaseImage } from '#lib/fetch/base-image.ts';
 import { cd } from '#lib/kinds/cd/cd.ts';
@@ -18,6 +19,7 @@ async function inspect(content: Buffer, diskBytes: number | null = null) {
     return await cd.inspect(base, {
       ...{ maximumVirtualBytes: 2 ** 30, outputFormat: 'qcow2', diskBytes, workDirectory: dirname(path) },
       ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal: new AbortController().signal },
+      baseImage: { ...exampleRequest.base_image, image_type: 'cd' },
       ...{ onNotice: () => undefined, onProgress: () => undefined },
     });
   });

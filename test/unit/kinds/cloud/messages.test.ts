@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exampleRequest } from '#lib/api/examples.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import { cloud } from '#lib/kinds/cloud/cloud.ts';
@@ -46,6 +47,7 @@ testWith('qemu-img')(
             diskBytes: null,
             signal,
           },
+          baseImage: exampleRequest.base_image,
           ...{ onNotice: () => undefined, onProgress: () => undefined },
         },
       );
