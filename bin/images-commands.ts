@@ -1,3 +1,4 @@
+import type { StoredState } from '#lib/api/image-list.ts';
 import { requireBuildId } from '#lib/client/build-id.ts';
 import { download } from '#lib/client/download.ts';
 import { describeImage, describeImages } from '#lib/client/image-report.ts';
@@ -44,6 +45,11 @@ export async function deleteImage(text: string, options: GatewayOptions): Promis
   return 0;
 }
 
+const missingNotes: Readonly<Partial<Record<StoredState, string>>> = {
+  image_missing: 'The image is missing from the store: these are the files that were beside it.',
+  files_missing: 'Some of the files beside the image are missing from the store, or in a folder of another machine.',
+};
+
 /** Writes the path of each file that is there, one a line. */
 export async function downloadImage(
   text: string,
@@ -55,10 +61,15 @@ export async function downloadImage(
   const onInterrupt = () => leave.abort();
   process.on('SIGINT', onInterrupt);
   try {
-    const { image, artifacts } = await (await openClient(options, signal)).image(buildId);
+    const { image, state, artifacts } = await (await openClient(options, signal)).image(buildId);
     if (image === null && options.imageOnly === true) {
-      throw new ImageBuilderError('build.not_found', `the build ${buildId} has no image`);
+      throw new ImageBuilderError(
+        'build.not_found',
+        `the build ${buildId} has no image${state === 'image_missing' ? ' any more' : ''}`,
+      );
     }
+    const missing = options.imageOnly ? undefined : missingNotes[state];
+    if (missing !== undefined) process.stderr.write(`${missing}\n`);
     const files = [...(image === null ? [] : [image]), ...(options.imageOnly ? [] : artifacts)];
     const open = openRemoteFiles(signal);
     for (const file of files) {

@@ -1,10 +1,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import type { ArtifactReport } from '#lib/api/artifact-report.ts';
 import type { ByteRange } from '#lib/api/byte-range.ts';
 import { isNodeError } from '#lib/errors.ts';
+import { filePathOf } from '#lib/store/file/file-path.ts';
 
 /** The log of a build that has ended, in the file store of this machine. */
 export interface StoredLog {
@@ -13,14 +13,14 @@ export interface StoredLog {
   read(range: ByteRange): AsyncGenerator<Buffer, void>;
 }
 
-/** The log in the folder of the build; null where it is not on this machine, or this user may not read it. */
+/** The log of the build; null where it is not on this machine, or this user may not read it. */
 export async function openStoredLog(
   storeDirectory: string,
   buildId: string,
-  { store, name }: Pick<ArtifactReport, 'store' | 'name'>,
+  artifact: Pick<ArtifactReport, 'store' | 'id' | 'name'>,
 ): Promise<StoredLog | null> {
-  if (store !== 'file') return null;
-  const path = join(storeDirectory, buildId, basename(name));
+  const path = filePathOf(storeDirectory, buildId, artifact);
+  if (path === null) return null;
   try {
     let size = 0;
     for await (const chunk of await unpack(path)) size += chunk.length;

@@ -60,7 +60,7 @@ export async function compose(): Promise<
   const storeSettings = { ...folders, ...config.store, ...http };
   const metrics = createMetrics('build-worker');
   const measures = createWorkerMetrics(metrics);
-  const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
+  const { stores, for: storeFor, isGone } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
   const fileStore = stores.some(({ directory }) => directory !== null);
   const reclaim = reclaimIn(folders, log);
   const look = () => findHindrances({ ...folders, ...limits }, { fileStore, ...reclaim });
@@ -103,7 +103,7 @@ export async function compose(): Promise<
       log,
     }),
   );
-  const retention = opened.use(openFileRetention({ ...storeSettings, ledger: broker.ledger, log }));
+  const retention = opened.use(openFileRetention({ ...storeSettings, isGone, ledger: broker.ledger, log }));
   const worker = createWorker({
     name,
     broker,

@@ -161,10 +161,10 @@ function ownerIn(ledger: ImagesDependencies['ledger'], buildId: string): string 
 }
 
 function report(build: StoredBuild): StoredBuildReport {
-  const { buildId, ticketId, series, caller, storedAt, image, artifacts } = build;
+  const { buildId, ticketId, series, caller, storedAt, state, image, artifacts } = build;
   return {
     ...{ build_id: buildId, ticket_id: ticketId, series, caller, stored_at: storedAt },
-    ...{ image, artifacts: [...artifacts] },
+    ...{ state, image, artifacts: [...artifacts] },
   };
 }
 

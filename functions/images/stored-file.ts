@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { ArtifactReport } from '#lib/api/artifact-report.ts';
 import { isNodeError } from '#lib/errors.ts';
+import { filePathOf } from '#lib/store/file/file-path.ts';
 
 /** A file beside an image, in the file store of this machine. */
 export interface StoredFile {
@@ -11,15 +11,16 @@ export interface StoredFile {
   readonly bytes: Readable;
 }
 
-/** The file in the folder of the build; null where it is not on this machine, or this user may not read it. */
+/** A file of the build; null where it is not on this machine, or this user may not read it. */
 export async function openStoredFile(
   storeDirectory: string,
   buildId: string,
-  { store, name }: Pick<ArtifactReport, 'store' | 'name'>,
+  artifact: Pick<ArtifactReport, 'store' | 'id' | 'name'>,
 ): Promise<StoredFile | null> {
-  if (store !== 'file') return null;
+  const path = filePathOf(storeDirectory, buildId, artifact);
+  if (path === null) return null;
   try {
-    const file = await open(join(storeDirectory, buildId, basename(name)), constants.O_RDONLY | constants.O_NOFOLLOW);
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     const { size } = await file.stat();
     // No more than its Content-Length, also where somebody writes to the file.
     return { size, bytes: file.createReadStream(size === 0 ? {} : { end: size - 1 }) };

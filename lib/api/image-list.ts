@@ -34,6 +34,9 @@ const StoredImageReport = z.object({
 
 const exampleStoredImage = StoredImageReport.parse(exampleImage);
 
+const StoredState = z.enum(['whole', 'files_missing', 'image_missing', 'log_only']);
+export type StoredState = z.infer<typeof StoredState>;
+
 /** A build in the store. */
 export const StoredBuildReport = z.object({
   build_id: field(z.uuid(), 'The build.', exampleImage.id),
@@ -49,11 +52,12 @@ export const StoredBuildReport = z.object({
     'The moment when the image was stored; without an image, that of the newest file.',
     '2026-01-01T12:04:09.000Z',
   ),
-  image: field(
-    StoredImageReport.nullable(),
-    'The image; null where there are only other files, such as the log of a build that failed.',
-    exampleStoredImage,
+  state: field(
+    StoredState,
+    '`whole`: the image and all files that were put beside it; `files_missing`: some of these are gone, or in a folder of another machine; `image_missing`: the image is gone, such as by a deletion in Glance itself, and the files beside it are there; `log_only`: the log of a build without an image.',
+    'whole',
   ),
+  image: field(StoredImageReport.nullable(), 'The image; null for `image_missing` and `log_only`.', exampleStoredImage),
   artifacts: field(z.array(ArtifactReport), 'The files beside the image, and the log.', exampleArtifacts),
 });
 export type StoredBuildReport = z.infer<typeof StoredBuildReport>;
@@ -64,6 +68,7 @@ export const exampleStoredBuild: StoredBuildReport = {
   series: 'bookworm',
   caller: 'lander',
   stored_at: '2026-01-01T12:04:09.000Z',
+  state: 'whole',
   image: exampleStoredImage,
   artifacts: exampleArtifacts,
 };

@@ -12,10 +12,10 @@ const columns: readonly ImageColumn[] = [
   { title: 'BUILD', cell: (one) => one.build_id },
   { title: 'TICKET', cell: (one) => plain(one.ticket_id ?? ''), least: 10, leaveOut: 4 },
   { title: 'STORED', cell: (one) => minuteOf(one.stored_at), leaveOut: 3 },
-  { title: 'SIZE', cell: (one) => (one.image === null ? '' : formatBytes(one.image.size)), leaveOut: 5 },
+  { title: 'SIZE', cell: sizeOf, leaveOut: 5 },
   { title: 'STORE', cell: (one) => one.image?.store ?? one.artifacts[0]?.store ?? '', leaveOut: 2 },
   { title: 'IMAGE', cell: nameOf, least: 16, leaveOut: 6 },
-  { title: 'BESIDE', cell: (one) => one.artifacts.map(({ role }) => role).join(' '), least: 8, leaveOut: 1 },
+  { title: 'BESIDE', cell: besideOf, least: 8, leaveOut: 1 },
 ];
 /** For terminals that no id fits into. */
 const smallest: readonly ImageColumn[] = [
@@ -45,7 +45,14 @@ export function describeImage(one: StoredBuildReport): string {
     ['caller', plain(one.caller ?? unknown)],
     ['stored', one.stored_at],
   ];
-  if (one.image === null) rows.push(['image', 'none']);
+  const { state } = one;
+  if (state === 'log_only') rows.push(['image', 'none']);
+  if (state === 'image_missing') {
+    rows.push(['image', 'missing: it was deleted, and the files beside it were not; images delete deletes them']);
+  }
+  if (state === 'files_missing') {
+    rows.push(['files', 'some of those beside the image are missing, or in a folder of another machine']);
+  }
   const files = [...(one.image === null ? [] : [{ role: 'image', ...one.image }]), ...one.artifacts];
   for (const { role, name, size, location, checksums } of files) {
     rows.push(
@@ -57,8 +64,20 @@ export function describeImage(one: StoredBuildReport): string {
   return table(rows).join('\n');
 }
 
-function nameOf({ image }: StoredBuildReport): string {
-  return image === null ? '(none)' : plain(image.name);
+function nameOf({ image, state }: StoredBuildReport): string {
+  if (image !== null) return plain(image.name);
+  return state === 'image_missing' ? '(missing)' : '(none)';
+}
+
+/** The size of the image; where it is missing, that of the files which are left. */
+function sizeOf({ image, state, artifacts }: StoredBuildReport): string {
+  if (image !== null) return formatBytes(image.size);
+  return state === 'image_missing' ? formatBytes(artifacts.reduce((sum, { size }) => sum + size, 0)) : '';
+}
+
+function besideOf({ state, artifacts }: StoredBuildReport): string {
+  const roles = artifacts.map(({ role }) => role);
+  return [...roles, ...(state === 'files_missing' ? ['(some missing)'] : [])].join(' ');
 }
 
 /** `2026-01-01 12:04` of an ISO 8601 time, in UTC like that. */

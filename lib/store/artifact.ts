@@ -1,4 +1,5 @@
 import type { ArtifactReport, ArtifactRole } from '../api/artifact-report.ts';
+import type { StoredState } from '../api/image-list.ts';
 import type { Checksums, ImageResult } from '../api/image-result.ts';
 
 /** A file that a build has made and checked for its store. */
@@ -69,7 +70,8 @@ export interface StoredBuild {
   readonly caller: string | null;
   /** The moment (ISO 8601) from which the image was there; without an image, that of the newest file. */
   readonly storedAt: string;
-  /** Null for a build without an image: it has failed, or its deletion was interrupted. */
+  readonly state: StoredState;
+  /** Null for `image_missing` and `log_only`. */
   readonly image: StoredImage | null;
   /** In the order of their names; the log of the build is among them. */
   readonly artifacts: readonly StoredOther[];

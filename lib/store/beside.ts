@@ -1,5 +1,4 @@
 import type { Artifact, LogOrigin, Origin, StoredBuild, StoredImage, StoredOther } from './artifact.ts';
-import type { Position } from './listing.ts';
 import type { StorePutOptions } from './store.ts';
 
 /** A place of artifacts beside an image that is somewhere else, and of logs. */
@@ -24,10 +23,17 @@ export interface Beside {
   /** The whole objects of the folder, whether or not all are there, in the order of their names. */
   look(folder: string, options: BesideOptions): Promise<FoundObject[]>;
   /**
-   * The folders that are named after builds, below `parent` (empty, or with a slash at its end), in the order of their
-   * names in Swift, each with the moment when its newest object was put.
+   * The folders whose names begin with `prefix` (which may have slashes) and go on with an id, without those below
+   * these. In the order of their names in Swift.
    */
-  folders(parent: string, options: BesideOptions): AsyncGenerator<Position, void>;
+  folders(prefix: string, options: BesideOptions): AsyncGenerator<Folder, void>;
+}
+
+export interface Folder {
+  /** The whole name, as the other calls take it. */
+  readonly name: string;
+  /** The moment (ISO 8601) when its newest object was put. */
+  readonly storedAt: string;
 }
 
 export interface BesideOptions {
@@ -39,6 +45,8 @@ export type StoredObject = StoredOther | (StoredImage & { readonly role: 'image'
 /** An object, the build that it is of, and when it was put (ISO 8601). */
 export interface FoundObject {
   readonly object: StoredObject;
+  /** Number of objects that were put into its folder with it, itself included. */
+  readonly ofSet: number;
   readonly origin: Pick<StoredBuild, 'buildId' | 'ticketId' | 'series' | 'caller'>;
   readonly storedAt: string;
 }

@@ -7,6 +7,7 @@ import type { Log } from '../log.ts';
 import type { Trust } from '../trust.ts';
 import { openFileObjects } from './file/file-objects.ts';
 import { createFileStore } from './file/file-store.ts';
+import { createGlance } from './glance/api.ts';
 import { createGlanceStore } from './glance/glance-store.ts';
 import type { OpenStackConfiguration } from './openstack/configuration.ts';
 import { createSession, type Session } from './openstack/session.ts';
@@ -47,6 +48,8 @@ export interface ChosenStores {
   readonly checks: readonly StoreCheck[];
   /** The store for images of a kind (`image_type`). */
   for(imageType: string): Store;
+  /** Whether an image is in Glance no more; null where Glance is not in use. Throws `store.failed`. */
+  readonly isGone: ((imageId: string, options: { readonly signal: AbortSignal }) => Promise<boolean>) | null;
 }
 
 /**
@@ -59,7 +62,7 @@ export function chooseStores(inputs: StoreInputs): ChosenStores {
     const store = createFileStore(settings.storeDirectory, settings.storeReaders);
     const why = settings.store === 'file' ? '' : ', as no OpenStack is configured';
     const description = `images go to the file store ${settings.storeDirectory}${why}`;
-    return { description, stores: [store], checks: [], for: () => store };
+    return { description, stores: [store], checks: [], for: () => store, isGone: null };
   }
   if (openStack === null) {
     throw new ImageBuilderError(
@@ -67,16 +70,19 @@ export function chooseStores(inputs: StoreInputs): ChosenStores {
       `IMAGEBUILDER_STORE is ${settings.store}, but nothing says where OpenStack is: set OS_CLOUD or OS_AUTH_URL, or the secret openstack-clouds`,
     );
   }
-  const { session, glance, swift } = createOpenStackStores({ ...inputs, openStack });
+  const { session, glance, swift, isGone } = createOpenStackStores({ ...inputs, openStack });
   const checks = [keystoneCheck(session)];
   const describe = (where: string) => `${openStack.source}; ${where}`;
   if (settings.store === 'auto') {
     const description = describe('cloud images go to Glance, all others to Swift');
     const forType = (imageType: string) => (imageType === 'cloud' ? glance : swift);
-    return { description, stores: [glance, swift], checks, for: forType };
+    return { description, stores: [glance, swift], checks, for: forType, isGone };
   }
   const [store, name] = settings.store === 'glance' ? [glance, 'Glance'] : [swift, 'Swift'];
-  return { description: describe(`images go to ${name}`), stores: [store], checks, for: () => store };
+  return {
+    ...{ description: describe(`images go to ${name}`), stores: [store], checks, for: () => store },
+    isGone: store === glance ? isGone : null,
+  };
 }
 
 function keystoneCheck(session: Session): StoreCheck {
@@ -103,7 +109,12 @@ export function createOpenStackStores({
   userAgent,
   log,
   retry = defaultRetry,
-}: StoreInputs & { readonly openStack: OpenStackConfiguration }): { session: Session; glance: Store; swift: Store } {
+}: StoreInputs & { readonly openStack: OpenStackConfiguration }): {
+  session: Session;
+  glance: Store;
+  swift: Store;
+  isGone: NonNullable<ChosenStores['isGone']>;
+} {
   const transport = createTransport({
     proxies: settings.proxies,
     trust: trustOf(openStack, settings),
@@ -140,5 +151,6 @@ export function createOpenStackStores({
       log,
     }),
     swift: createSwiftStore(objects, session),
+    isGone: async (imageId, options) => (await createGlance(session).get(imageId, options)) === null,
   };
 }

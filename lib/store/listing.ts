@@ -31,22 +31,25 @@ export function comparePositions(one: Position, other: Position): number {
 }
 
 /** The newest positions after that of the options, and whether more follow. */
-export interface Selected {
-  readonly positions: readonly Position[];
+export interface Selected<Item> {
+  readonly positions: readonly Item[];
   readonly more: boolean;
 }
 
-export interface Selection {
-  add(position: Position): void;
+export interface Selection<Item> {
+  add(position: Item): void;
   /** True where a position of this time, and older ones, would not be among the selected any more. */
   isFull(storedAt: string): boolean;
-  selected(): Selected;
+  selected(): Selected<Item>;
 }
 
 /** Selects the newest of any number of positions, in any order, and keeps no more than some pages of them. */
-export function selectNewest({ after, limit }: Omit<ListOptions, 'signal'>): Selection {
+export function selectNewest<Item extends Position = Position>({
+  after,
+  limit,
+}: Omit<ListOptions, 'signal'>): Selection<Item> {
   const most = limit + 1;
-  let kept: Position[] = [];
+  let kept: Item[] = [];
   const prune = () => {
     kept = kept.sort(comparePositions).slice(0, most);
   };
@@ -85,14 +88,14 @@ export function mergeNewest<Item extends Position>(
 }
 
 /** `selected` as a list for `mergeNewest`. */
-export function listOf({ positions, more }: Selected) {
+export function listOf<Item extends Position>({ positions, more }: Selected<Item>) {
   return { items: positions, next: more ? (positions.at(-1) ?? null) : null };
 }
 
 /** Describes the builds at these positions. Those that are gone, or not of this store, are left out. */
-export async function describeAll(
-  positions: readonly Position[],
-  describe: (position: Position, signal: AbortSignal) => Promise<StoredBuild | null>,
+export async function describeAll<Item extends Position>(
+  positions: readonly Item[],
+  describe: (position: Item, signal: AbortSignal) => Promise<StoredBuild | null>,
   signal: AbortSignal,
 ): Promise<StoredBuild[]> {
   const found: (StoredBuild | null)[] = positions.map(() => null);
@@ -103,9 +106,20 @@ export async function describeAll(
   return found.filter((build) => build !== null);
 }
 
+/** The builds of the folders that have the name of a build after `prefix`. */
+export async function* positionsOf(
+  folders: AsyncIterable<{ readonly name: string; readonly storedAt: string }>,
+  prefix = '',
+): AsyncGenerator<Position, void> {
+  for await (const { name, storedAt } of folders) {
+    const buildId = name.slice(prefix.length);
+    if (isBuildId(buildId)) yield { buildId, storedAt };
+  }
+}
+
 const lowerUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** True for a name that a build may have: others put other names into the same place. */
+/** True for a name that a build, or an image in Glance, may have: others put other names into the same place. */
 export function isBuildId(name: string): boolean {
   return lowerUuid.test(name);
 }

@@ -1,6 +1,6 @@
 import type { LogOrigin, OtherArtifact, StoredOther } from './artifact.ts';
 import type { Beside, BesideOptions, FoundObject, StoredObject } from './beside.ts';
-import type { Position } from './listing.ts';
+import { type Position, positionsOf } from './listing.ts';
 
 /**
  * The logs of builds, in Swift or in the folder of the file store: each in a folder of its own, so that it belongs to no
@@ -34,7 +34,7 @@ export function openLogs(objects: Beside): StoredLogs {
       return onlyLog((await objects.find(folderOf(buildId), options)) ?? []);
     },
     look: (buildId, options) => objects.look(folderOf(buildId), options),
-    positions: (options) => objects.folders(parent, options),
+    positions: (options) => positionsOf(objects.folders(parent, options), parent),
     discard: (buildId, options) => objects.discard(folderOf(buildId), options),
     remove: (buildId, options) => objects.remove(folderOf(buildId), options),
   };

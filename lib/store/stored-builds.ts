@@ -10,6 +10,9 @@ export interface StoredBuilds {
   remove(buildId: string, options: { readonly signal: AbortSignal }): Promise<void>;
 }
 
+/** Whether there is more of the build than its log. */
+const isMore = ({ state }: StoredBuild) => state !== 'log_only';
+
 type Source = Pick<Store, 'isThere' | 'list' | 'describe' | 'remove'>;
 
 export function openStoredBuilds(all: readonly Source[]): StoredBuilds {
@@ -26,8 +29,8 @@ export function openStoredBuilds(all: readonly Source[]): StoredBuilds {
     const stores = await storesOf(options);
     const described = await Promise.all(stores.map((store) => store.describe(buildId, options)));
     const found = described.filter((build) => build !== null);
-    // Stores may share the place of logs: each then has the log of a build whose image only one has.
-    return found.find(({ image }) => image !== null) ?? found[0] ?? null;
+    // Stores may share the place of logs: each then has the log of a build whose files only one has.
+    return found.find(({ image }) => image !== null) ?? found.find(isMore) ?? found[0] ?? null;
   };
   return {
     describe,
@@ -37,20 +40,20 @@ export function openStoredBuilds(all: readonly Source[]): StoredBuilds {
       const seen = new Set<string>();
       const unique = (builds: readonly StoredBuild[]) =>
         builds.filter(({ buildId }) => !seen.has(buildId) && seen.add(buildId));
-      // Images first: a log that lies in the place of another store belongs to them.
-      const images = pages.map(({ builds }) => unique(builds.filter(({ image }) => image !== null)));
-      const logs = pages.map(({ builds }) => unique(builds.filter(({ image }) => image === null)));
+      // Images and files first: a log that lies in the place of another store belongs to them.
+      const more = pages.map(({ builds }) => unique(builds.filter(isMore)));
+      const logs = pages.map(({ builds }) => unique(builds.filter((build) => !isMore(build))));
       const lists = pages.map(({ next }, index) => ({
-        items: [...(images[index] ?? []), ...(logs[index] ?? [])],
+        items: [...(more[index] ?? []), ...(logs[index] ?? [])],
         next,
       }));
       const { items, next } = mergeNewest(lists, options.limit);
       if (stores.length === 1) return { builds: items, next };
       const builds = await Promise.all(
         items.map(async (build) => {
-          if (build.image !== null) return build;
-          // The image of this log is on another page.
-          return (await describe(build.buildId, options))?.image === null ? build : null;
+          if (isMore(build)) return build;
+          // The image of this log, or the files beside it, are on another page.
+          return (await describe(build.buildId, options))?.state === build.state ? build : null;
         }),
       );
       return { builds: builds.filter((build) => build !== null), next };

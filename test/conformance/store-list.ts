@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { StoredBuild, StoredOther } from '#lib/store/artifact.ts';
+import type { StoredBuild, StoredImage, StoredOther } from '#lib/store/artifact.ts';
 import { comparePositions, type Position } from '#lib/store/listing.ts';
 import type { Store } from '#lib/store/store.ts';
 import { finishedBuild, finishedLog, never, quiet } from './finished-build.ts';
@@ -12,6 +12,7 @@ import { finishedBuild, finishedLog, never, quiet } from './finished-build.ts';
 interface Subject {
   everything(): Promise<string[]>;
   lose(stored: StoredOther): Promise<void>;
+  loseImage(stored: StoredImage): Promise<void>;
   /** Puts things of others in the store's place, under the names of builds too, this one among them. */
   putForeign(buildId: string): Promise<void>;
 }
@@ -68,11 +69,12 @@ export function listConformance(subject: () => Subject, connect: () => Promise<S
     const entry = (buildId: string) => listed.find((build) => build.buildId === buildId);
     assert.equal(entry(finished.buildId), {
       ...{ buildId: finished.buildId, ticketId: 'T-77', series: 'noble', caller: 'lander' },
-      ...{ storedAt: entry(finished.buildId)?.storedAt, image },
+      ...{ storedAt: entry(finished.buildId)?.storedAt, state: 'whole', image },
       artifacts: [...others, log].sort((one, other) => ((one?.name ?? '') < (other?.name ?? '') ? -1 : 1)),
     });
     assert.equal([entry(failed)?.image, entry(failed)?.caller, entry(failed)?.artifacts], [null, 'lander', [onlyLog]]);
-    assert.equal(entry(plain.buildId)?.artifacts, []);
+    assert.equal([entry(plain.buildId)?.state, entry(plain.buildId)?.artifacts], ['whole', []]);
+    assert.is(entry(failed)?.state, 'log_only');
     for (const build of listed) assert.equal(await store.describe(build.buildId, quiet), build);
 
     assert.is(await store.describe(foreign, quiet), null);
@@ -89,10 +91,42 @@ export function listConformance(subject: () => Subject, connect: () => Promise<S
     assert.ok(lost && left);
     await subject().lose(lost);
     const rest = await store.describe(finished.buildId, quiet);
-    assert.equal([rest?.caller, rest?.artifacts], ['lander', [left]]);
+    assert.equal([rest?.caller, rest?.state, rest?.artifacts], ['lander', 'files_missing', [left]]);
     assert.ok((await listAll(store, 50)).some(({ buildId }) => buildId === finished.buildId));
     await store.remove(finished.buildId, quiet);
     await store.remove(finished.buildId, quiet);
+    assert.equal(await subject().everything(), before);
+  });
+
+  test('the files of an image that somebody has deleted behind our back are listed once, as what they are, and can be deleted', async () => {
+    const before = await subject().everything();
+    const store = await connect();
+    const put = async (withLog: boolean) => {
+      const finished = await finishedBuild(directory, { others: { manifest: 'a', changes: '{}' } });
+      const [image, ...others] = await store.put(...finished.given, quiet);
+      const log = withLog ? await keepLog(store, finished.buildId) : null;
+      return { buildId: finished.buildId, image, names: [...others, ...(log ? [log] : [])].map(({ name }) => name) };
+    };
+    const builds = [await put(true), await put(false), await put(true)];
+    const [kept, ...lost] = builds;
+    for (const { image } of lost) await subject().loseImage(image);
+    const listed = await listAll(store, 50);
+    for (const limit of [1, 2]) assert.equal(await listAll(store, limit), listed);
+    for (const { buildId, names } of lost) {
+      const entries = listed.filter((build) => build.buildId === buildId);
+      assert.equal(
+        entries.map(({ state, image, caller, series }) => [state, image, caller, series]),
+        [['image_missing', null, 'lander', 'noble']],
+      );
+      assert.equal(entries[0]?.artifacts.map(({ name }) => name).sort(), names.sort());
+      assert.equal(await store.describe(buildId, quiet), entries[0]);
+      assert.is(await store.find(buildId, quiet), null);
+    }
+    assert.equal(
+      listed.filter(({ buildId }) => buildId === kept?.buildId).map(({ state }) => state),
+      ['whole'],
+    );
+    for (const { buildId } of builds) await store.remove(buildId, quiet);
     assert.equal(await subject().everything(), before);
   });
 }

@@ -32,6 +32,8 @@ export interface StoreUnderTest {
   read(stored: StoredImage | StoredOther): Promise<Buffer>;
   /** Removes one file behind the store's back. */
   lose(stored: StoredOther): Promise<void>;
+  /** As `lose`, of the image. */
+  loseImage(stored: StoredImage): Promise<void>;
   /** Puts things of others in the store's place, under the names of builds too, this one among them. */
   putForeign(buildId: string): Promise<void>;
 }

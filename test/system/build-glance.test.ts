@@ -59,8 +59,19 @@ test('a whole build ends active in Glance, which hands out what was built', asyn
     const paths = (await images('download', build.build_id, '--to', to)).trimEnd().split('\n');
     assert.is(paths.length, 1 + (build.artifacts?.length ?? 0));
     assert.equal((await hashFile(join(to, image.name))).checksums, image.checksums);
+    // Somebody deletes the image in Glance itself.
+    await cloud.command(['image', 'delete', image.id]);
+    const shownBuild = JSON.parse(await images('show', build.build_id, '--json'));
+    const { state, image: missing, artifacts } = shownBuild;
+    assert.equal([state, missing, artifacts.length], ['image_missing', null, build.artifacts?.length]);
+    assert.equal(JSON.parse(await images('--json')).images, [shownBuild]);
+    assert.match(await images(), /\(missing\)/);
+    for (const { name, size } of artifacts) {
+      const response = await fetch(`${service.url}/api/v1/images/${build.build_id}/files/${name}`);
+      assert.equal([response.status, (await response.arrayBuffer()).byteLength], [200, size], name);
+    }
     await images('delete', build.build_id);
-    assert.equal(await readdir(join(service.directory, 'store'), { recursive: true }), ['logs']);
+    assert.equal((await readdir(join(service.directory, 'store'), { recursive: true })).sort(), ['glance', 'logs']);
     assert.equal(JSON.parse(await images('--json')).images, []);
     assert.is((await cloud.command(['image', 'list', '--format', 'value'])).stdout, '');
     assert.not.match(await service.log(), password);

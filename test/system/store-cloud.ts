@@ -56,6 +56,7 @@ export function storeInCloud(cloud: OpenStack, client: Client) {
       .map(({ password }): string => password)
       .concat('gAAAA'),
     lose: ({ id }) => client.container.remove(id, { signal: never }),
+    loseImage: ({ id }) => client.container.remove(id, { signal: never }),
     async putForeign(buildId) {
       const names = [`${buildId}/notes`, `logs/${buildId}/notes`, 'notes', '0-notes'];
       const body = { path: import.meta.filename, startByte: 0, bytes: 100 };

@@ -6,7 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkStores } from '#lib/store/check.ts';
+import { createLog } from '#lib/log.ts';
+import { checkStores, glanceAtStores } from '#lib/store/check.ts';
+import { chooseStores } from '#lib/store/choose.ts';
+import { applyRetention } from '#lib/store/file/retention.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
 import { afterBytes, allText, finishedBuild, finishedLog, MiB, never, quiet } from '../conformance/finished-build.ts';
@@ -51,6 +54,7 @@ storeConformance(() => {
   const { environment, ...rest } = storeInCloud(cloud, client);
   return {
     ...{ ...rest, environment: { ...environment, IMAGEBUILDER_STORE: 'glance' }, everything },
+    loseImage: ({ id }) => client.glance.remove(id, quiet),
     async putForeign(buildId) {
       await rest.putForeign(buildId);
       const sha256 = 'ab'.repeat(32);
@@ -164,6 +168,28 @@ test('where the catalogue has no Swift, files beside an image and logs go to the
   // A worker on another machine has the image all the same, and does not put it again.
   assert.equal(await (await withFolder(join(directory, 'elsewhere'))).glanceStore.find(buildId, quiet), [image]);
 
+  // Deleted in Glance itself: what is in the folder is shown, and goes by the limits of the file store.
+  await client.glance.remove(image.id, quiet);
+  const page = await store.list({ after: null, limit: 50, signal: never });
+  const missing = page.builds.find((each) => each.buildId === buildId);
+  assert.equal(missing, await store.describe(buildId, quiet));
+  assert.equal([missing?.state, missing?.image, missing?.artifacts.length], ['image_missing', null, 3]);
+  const environment = { ...cloud.environment, OS_OBJECT_STORE_SERVICE_TYPE: 'nothing', IMAGEBUILDER_STORE: 'glance' };
+  const inputs = await storeInputs({ ...environment, IMAGEBUILDER_STORE_DIRECTORY: folder });
+  const findings = await Array.fromAsync(glanceAtStores(inputs, never));
+  assert.match(findings.at(-1)?.detail ?? '', /; there are files of one image that is in Glance no more/);
+  const { isGone } = chooseStores(inputs);
+  const other = await finishedBuild(directory, { others });
+  const there = await store.put(...other.given, quiet);
+  await applyRetention({
+    ...{ directory: folder, isGone, isUnfinished: () => false, log: createLog({ level: 'error' }) },
+    ...{ maximumBytes: 1, maximumAgeMs: null, now: () => Date.now() + 7_200_000 },
+  });
+  assert.is(await store.describe(buildId, quiet), null);
+  assert.equal(await store.find(other.buildId, quiet), there);
+  await store.remove(other.buildId, quiet);
+  await rm(join(folder, '.retention.lock'));
+
   const before = await readdir(folder, { recursive: true });
   const cancelled = new AbortController();
   const onProgress = afterBytes(middle, () => cancelled.abort(new Error('cancelled')));
@@ -174,7 +200,7 @@ test('where the catalogue has no Swift, files beside an image and logs go to the
   );
   assert.equal(await readdir(folder, { recursive: true }), before);
   for (const id of [buildId, failed]) await store.remove(id, quiet);
-  assert.equal(await readdir(folder, { recursive: true }), ['logs']);
+  assert.equal((await readdir(folder, { recursive: true })).sort(), ['glance', 'logs']);
 
   // Where the folder cannot be used, the image is kept alone.
   const without = await withFolder(join(build.image.path, 'no-folder'));
@@ -269,6 +295,41 @@ test('an image deleted by somebody else in the middle of its upload is uploaded 
   await removed;
   assert.ok(stored.id);
   assert.equal(await statuses(build.buildId), ['active']);
+});
+
+test('while an image is on its way, nobody takes the files beside it for those of a deleted one', async () => {
+  const finished = await finishedBuild(directory, { ...large, others: { manifest: 'm', provenance: '{}' } });
+  const { buildId } = finished;
+  const paused = Promise.withResolvers<void>();
+  const onProgress = afterBytes(middle, () => {
+    cloud.glance.pause();
+    paused.resolve();
+  });
+  const put = client.glanceStore.put(...finished.given, { signal: never, onProgress });
+  await paused.promise;
+  const names = (await client.container.list('glance/', quiet)).filter(({ name }) => name.includes(buildId));
+  assert.is(names.length, 2, 'the files are there');
+  // Glance answers nobody while it is paused, this call neither.
+  const described = client.glanceStore.describe(buildId, quiet);
+  cloud.glance.resume();
+  const seen = await described;
+  assert.ok(seen === null || seen.state === 'whole', seen?.state);
+  for (let state: string | undefined; state !== 'whole'; ) {
+    const { builds } = await client.glanceStore.list({ after: null, limit: 100, signal: never });
+    state = builds.find((build) => build.buildId === buildId)?.state;
+    assert.ok(state === undefined || state === 'whole', state);
+  }
+  await put;
+  await client.glanceStore.remove(buildId, quiet);
+});
+
+test('an image whose files are gone from Swift is listed with what is left, and says so', async () => {
+  const finished = await finishedBuild(directory, { others: { manifest: 'm', provenance: '{}' } });
+  const [image, ...others] = await client.glanceStore.put(...finished.given, quiet);
+  for (const { id } of others) await client.container.remove(id, quiet);
+  const found = await client.glanceStore.describe(finished.buildId, quiet);
+  assert.equal([found?.state, found?.image?.id, found?.artifacts], ['files_missing', image.id, []]);
+  await client.glanceStore.remove(finished.buildId, quiet);
 });
 
 test('an image beyond a limit is refused, tried only once, and leaves nothing', async () => {

@@ -8,7 +8,6 @@ import type { storeModes } from '../../folders/settings.ts';
 import type { Log } from '../../log.ts';
 import type { OtherArtifact } from '../artifact.ts';
 import type { Beside, FoundObject } from '../beside.ts';
-import { isBuildId } from '../listing.ts';
 import { openPlace, removeFolder, syncFolder } from './place.ts';
 import {
   incomingPrefix,
@@ -37,7 +36,7 @@ export interface FileObjectsOptions {
 
 export function openFileObjects({ directory, readers, log }: FileObjectsOptions): FileObjects {
   const { modes, admit, discard, failed } = openPlace(directory, readers);
-  const idOf = (folder: string) => folder.split('/').at(-1) ?? folder;
+  const idOf = (folder: string) => folder.split(/[/.]/).at(-1) ?? folder;
 
   const look: Beside['look'] = async (folder) => {
     const path = join(directory, folder);
@@ -51,7 +50,7 @@ export function openFileObjects({ directory, readers, log }: FileObjectsOptions)
         if (!(await isWhole(path, file))) continue;
         const location = pathToFileURL(join(path, file.name)).href;
         const object = { ...file, id: `${folder}/${file.name}`, location, store: 'file' as const };
-        found.push({ object, origin: { ...about, buildId }, storedAt });
+        found.push({ object, ofSet: files.length, origin: { ...about, buildId }, storedAt });
       }
       return found;
     } catch (error) {
@@ -121,16 +120,17 @@ export function openFileObjects({ directory, readers, log }: FileObjectsOptions)
       }
       return (await look(folder, { signal })).map(({ object }) => object);
     },
-    async *folders(parent) {
+    async *folders(prefix) {
+      const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
       try {
-        for await (const { name } of await opendir(join(directory, parent))) {
-          const storedAt = isBuildId(name)
-            ? await storedAtIn(join(directory, parent, name), [recordNames.others])
-            : null;
-          if (storedAt !== null) yield { buildId: name, storedAt };
+        for await (const entry of await opendir(join(directory, parent))) {
+          const name = parent + entry.name;
+          if (!name.startsWith(prefix)) continue;
+          const storedAt = await storedAtIn(join(directory, name), [recordNames.others]).catch(nothingOfOurs);
+          if (storedAt !== null) yield { name, storedAt };
         }
       } catch (error) {
-        if (!isNodeError(error) || (error.code !== 'ENOENT' && error.code !== 'EACCES')) throw failed(error);
+        if (!isNodeError(error) || !['ENOENT', 'EACCES', 'ENOTDIR'].includes(error.code ?? '')) throw failed(error);
       }
     },
   };

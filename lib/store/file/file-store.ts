@@ -6,6 +6,7 @@ import type { storeModes } from '../../folders/settings.ts';
 import { type Artifacts, type Origin, type StoredArtifacts, type StoredOther, sumProgress } from '../artifact.ts';
 import { describeAll, isBuildId, listOf, mergeNewest, selectNewest } from '../listing.ts';
 import type { Store, StorePutOptions } from '../store.ts';
+import { stateOf } from '../stored-build.ts';
 import { tryStore } from '../trial.ts';
 import { move, openPlace, removeFolder, syncFolder } from './place.ts';
 import {
@@ -133,10 +134,12 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       for (const other of others) if (await isWhole(from, other)) present.push(placed(buildId, other));
       const log = await findLog(buildId);
       const artifacts = [...present, ...(log === null ? [] : [log])];
-      const hasImage = 'name' in image && (await isWhole(from, image));
+      const isThere = 'name' in image && (await isWhole(from, image));
+      const found = isThere ? { ...image, id: buildId, ...at(buildId, image.name) } : null;
       return {
         ...{ buildId, ...origin },
-        image: hasImage ? { ...image, id: buildId, ...at(buildId, image.name) } : null,
+        state: stateOf(found, present.length, 'name' in image ? others.length : null),
+        image: found,
         artifacts: artifacts.sort((one, other) => (one.name < other.name ? -1 : 1)),
       };
     } catch (error) {

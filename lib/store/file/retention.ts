@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { isNodeError } from '../../errors.ts';
 import { tryLock } from '../../lock.ts';
 import type { Log } from '../../log.ts';
+import { imageFilesPrefix, readImageFolder } from '../glance/image-files.ts';
 import { comparePositions, isBuildId, type Position } from '../listing.ts';
 import { logsFolder } from '../logs.ts';
 import { removeFolder } from './place.ts';
@@ -18,6 +19,8 @@ export interface RetentionOptions {
   readonly maximumAgeMs: number | null;
   /** True for a build that has not ended: nothing of it is removed. */
   readonly isUnfinished: (buildId: string) => boolean;
+  /** Whether an image is in Glance no more; null where that cannot be asked: no files beside images go then. */
+  readonly isGone: ((imageId: string, options: { readonly signal: AbortSignal }) => Promise<boolean>) | null;
   readonly log: Log;
   readonly now?: () => number;
 }
@@ -26,9 +29,13 @@ export interface RetentionOptions {
 const graceMs = 3_600_000;
 /** Age of what an attempt or a deletion has left unfinished, after which nobody works on it any more. */
 const leftoverAgeMs = 86_400_000;
+/** Time limit of a question to Glance. */
+const askMs = 30_000;
 
 interface Entry extends Position {
   readonly path: string;
+  /** The image in Glance that these files are beside; null for all other entries. */
+  readonly imageId: string | null;
   /** That it takes on the disk. */
   readonly bytes: number;
 }
@@ -54,6 +61,7 @@ export async function applyRetention(options: RetentionOptions): Promise<void> {
     const reason = reasonFor(entry, bytes);
     // All that follow are younger.
     if (reason === null) break;
+    if (entry.imageId !== null && !(await isGone(entry.imageId, options))) continue;
     if (await remove(entry, reason, options)) bytes -= entry.bytes;
   }
   if (maximumBytes !== null && bytes > maximumBytes) {
@@ -63,6 +71,18 @@ export async function applyRetention(options: RetentionOptions): Promise<void> {
   function reasonFor({ storedAt }: Entry, allBytes: number): string | null {
     if (maximumAgeMs !== null && Date.parse(storedAt) < now() - maximumAgeMs) return 'age';
     return maximumBytes !== null && allBytes > maximumBytes ? 'size' : null;
+  }
+}
+
+/** False where it cannot be asked. */
+async function isGone(imageId: string, options: RetentionOptions): Promise<boolean> {
+  try {
+    return (await options.isGone?.(imageId, { signal: AbortSignal.timeout(askMs) })) ?? false;
+  } catch (error) {
+    options.log.warn('Glance does not say whether an image is there, so the files beside it are kept', {
+      ...{ image_id: imageId, error },
+    });
+    return false;
   }
 }
 
@@ -79,18 +99,17 @@ async function remove(entry: Entry, reason: string, { directory, log }: Retentio
 }
 
 /**
- * The builds of the store, and the logs of builds whose images are in Glance. Removes what dead workers have left of
- * others on the way.
+ * The builds of the store, and the logs of builds whose images are in Glance, and the files beside these. Removes what
+ * dead workers have left of others on the way.
  */
 async function readEntries(options: RetentionOptions): Promise<Entry[]> {
   const { directory, isUnfinished, now = Date.now } = options;
   const entries: Entry[] = [];
-  const add = async (buildId: string, path: string, storedAt: string | null) => {
-    if (storedAt !== null) entries.push({ buildId, path, storedAt, bytes: await bytesIn(path) });
+  const add = async (buildId: string, path: string, storedAt: string | null, imageId: string | null = null) => {
+    if (storedAt !== null) entries.push({ buildId, path, storedAt, imageId, bytes: await bytesIn(path) });
   };
   for await (const { name } of await opendir(directory)) {
     const path = join(directory, name);
-    // Files beside an image in Glance go with that image.
     if (isBuildId(name)) {
       await add(name, path, await storedAtIn(path, [recordNames.image, recordNames.log]));
       continue;
@@ -104,6 +123,12 @@ async function readEntries(options: RetentionOptions): Promise<Entry[]> {
   for (const name of (await readdir(logs).catch(() => [])).filter(isBuildId)) {
     const path = join(logs, name);
     await add(name, path, await storedAtIn(path, [recordNames.others]));
+  }
+  const beside = join(directory, imageFilesPrefix);
+  for (const name of await readdir(beside).catch(() => [])) {
+    const path = join(beside, name);
+    const { buildId, imageId } = readImageFolder(name) ?? {};
+    if (buildId !== undefined) await add(buildId, path, await storedAtIn(path, [recordNames.others]), imageId);
   }
   return entries;
 }

@@ -20,6 +20,8 @@ export interface Glance {
   list(buildId: string, options: CallOptions): Promise<GlanceImage[]>;
   /** All active ones of Image Builder, page by page, the newest first; `until`: only those as old as that (ISO 8601). */
   newest(until: string | null, options: CallOptions): AsyncGenerator<readonly GlanceImage[], void>;
+  /** The ids of all of Image Builder, whatever their state. */
+  ids(options: CallOptions): Promise<ReadonlySet<string>>;
   /**
    * Bytes that the project's quota leaves; null where there is none, or Glance does not report it (before API 2.16).
    */
@@ -81,6 +83,13 @@ export function createGlance(session: Session): Glance {
       // Glance compares with fractions of a second, and shows and takes none.
       const before = until === null ? {} : { created_at: `lte:${wholeSecondAfter(until)}` };
       return pages({ ...before, status: 'active', sort: 'created_at:desc,id:desc', limit: '100' }, options);
+    },
+    async ids(options) {
+      const ids = new Set<string>();
+      for await (const page of pages({ sort: 'created_at:desc,id:desc', limit: '1000' }, options)) {
+        for (const { id } of page) ids.add(id);
+      }
+      return ids;
     },
     async room({ signal }) {
       const answer = await call('GET', '/info/usage', { okStatuses: [403, 404], signal });

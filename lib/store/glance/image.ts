@@ -30,8 +30,10 @@ export const GlanceImage = z.object({
   ticket_id: z.string().optional().catch(undefined),
   imagebuilder_series: z.string().optional().catch(undefined),
   imagebuilder_caller: z.string().optional().catch(undefined),
-  /** Number of artifacts beside the image; missing where there are none. */
+  /** Number of artifacts beside the image in Swift; missing where there are none. */
   imagebuilder_others: z.coerce.number().int().positive().optional().catch(undefined),
+  /** The place of the artifacts beside the image. */
+  imagebuilder_artifacts: z.string().optional().catch(undefined),
 });
 export type GlanceImage = z.infer<typeof GlanceImage>;
 
@@ -162,6 +164,18 @@ export function toStored(image: GlanceImage, endpoint: { readonly url: string; r
     checksums: { sha256: image.imagebuilder_sha256 ?? '', sha512: image.imagebuilder_sha512 ?? '' },
     format: formats[image.disk_format ?? ''] ?? ('raw' as const),
   };
+}
+
+/** Whether the image has the size and digests that were recorded on it before it was uploaded. */
+export function isWhole(image: GlanceImage): boolean {
+  const { imagebuilder_size: size, imagebuilder_sha256: sha256, imagebuilder_sha512: sha512 } = image;
+  return sha256 !== undefined && sha512 !== undefined && faultOf(image, { size, sha256, sha512 }) === null;
+}
+
+/** Least number of files beside the image; null where the image does not say whether there are any. */
+export function numberBeside(image: GlanceImage): number | null {
+  // Files in a folder of a machine are not counted in the image, since it is whole without them.
+  return image.imagebuilder_others ?? (image.imagebuilder_artifacts === undefined ? null : 1);
 }
 
 /** The catalogue's URL has no version in most clouds, and one in some. */

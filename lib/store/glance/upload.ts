@@ -19,6 +19,7 @@ import {
   isOmissible,
   newImage,
 } from './image.ts';
+import { imageFilesOf } from './image-files.ts';
 
 export interface GlanceStoreOptions {
   readonly session: Session;
@@ -54,7 +55,7 @@ export async function upload(
   try {
     if (others.length > 0) {
       const onProgress = (bytes: number) => report('others', bytes);
-      await place.put(created.id, others, origin, { signal, onProgress });
+      await place.put(imageFilesOf(origin.buildId, created.id), others, origin, { signal, onProgress });
     }
     const onProgress = (bytes: number) => report('image', bytes);
     const body = { path: image.path, startByte: 0, bytes: image.sizeBytes, onProgress };
@@ -68,7 +69,7 @@ export async function upload(
     await expectWhole(created.id, image, glance, signal);
   } catch (error) {
     try {
-      await removeImage(created, glance, options, AbortSignal.timeout(removalMs));
+      await removeImage(created, origin.buildId, glance, options, AbortSignal.timeout(removalMs));
     } catch (removalError) {
       // A leftover is found by its build id when the build is tried again.
       log.warn('an unfinished image could not be removed from Glance', { image_id: created.id, error: removalError });
@@ -80,12 +81,14 @@ export async function upload(
 /** Removes an image, a protected one too, after everything beside it, which no other record leads to. */
 export async function removeImage(
   { id, imagebuilder_others: others, protected: isProtected }: GlanceImage,
+  buildId: string,
   glance: Glance,
   { beside, files }: Pick<GlanceStoreOptions, 'beside' | 'files'>,
   signal: AbortSignal,
 ): Promise<void> {
-  if (others !== undefined) await beside.remove(id, { signal });
-  await files.remove(id, { signal });
+  const folder = imageFilesOf(buildId, id);
+  if (others !== undefined) await beside.remove(folder, { signal });
+  await files.remove(folder, { signal });
   if (isProtected === true) await glance.unprotect(id, { signal });
   await glance.remove(id, { signal });
 }

@@ -6,10 +6,7 @@ import type { Artifact, LogOrigin, Origin } from '../artifact.ts';
 
 /** The names of artifacts' objects in their container, and their metadata. */
 
-/**
- * The names of all objects of a folder have one of these two beginnings. A folder has the name of its build, or of the
- * image in Glance that its artifacts belong to.
- */
+/** The names of all objects of a folder have one of these two beginnings. */
 export const objectPrefix = (folder: string) => `${folder}/`;
 /** Segments lie in the same container, since a TempURL by the container's key opens no other one. */
 export const segmentPrefix = (folder: string) => `.segments/${folder}/`;

@@ -4,7 +4,6 @@ import type { Log } from '../../log.ts';
 import type { Artifact, LogOrigin, Origin } from '../artifact.ts';
 import type { Beside, FoundObject, StoredObject } from '../beside.ts';
 import { inParallel, parallelCalls } from '../in-parallel.ts';
-import { isBuildId } from '../listing.ts';
 import { storeError } from '../openstack/error.ts';
 import type { CallOptions, Session } from '../openstack/session.ts';
 import type { StorePutOptions } from '../store.ts';
@@ -65,12 +64,12 @@ export function openObjects(options: ObjectsOptions): Objects {
     const limits = options.temporaryUrl === null ? null : await readLimits(session, { signal });
     const digest = limits && chooseDigest(limits.temporaryUrlDigests);
     return await Promise.all(
-      objects.map(async ({ name, file, origin, storedAt }) => ({
+      objects.map(async ({ name, file, artifacts, origin, storedAt }) => ({
         object: {
           ...{ ...file, id: name, store: 'swift' as const },
           ...(await place(name, file.name, digest, signal)),
         },
-        ...{ origin, storedAt },
+        ...{ ofSet: artifacts, origin, storedAt },
       })),
     );
   }
@@ -150,22 +149,23 @@ export function openObjects(options: ObjectsOptions): Objects {
       const set = await readAll(await namesIn(objectPrefix(folder), signal), container, signal);
       return set.length === 0 ? [] : await placed(set, signal);
     },
-    async *folders(parent, { signal }) {
-      // Names of builds begin with a hexadecimal digit.
-      const range = { prefix: parent, after: `${parent}/`, before: `${parent}g` };
+    async *folders(prefix, { signal }) {
+      // Ids begin with a hexadecimal digit.
+      const range = { prefix, after: `${prefix}/`, before: `${prefix}g` };
       let folder = '';
       let newest = '';
       for await (const page of container.walk(range, { signal })) {
-        for (const { name, last_modified } of page) {
-          const buildId = name.slice(parent.length).split('/', 1)[0] ?? '';
-          if (!isBuildId(buildId)) continue;
-          const storedAt = new Date(`${last_modified}Z`).toISOString();
-          if (folder !== buildId && folder !== '') yield { buildId: folder, storedAt: newest };
-          if (folder !== buildId || newest < storedAt) newest = storedAt;
-          folder = buildId;
+        for (const object of page) {
+          const end = object.name.indexOf('/', prefix.length);
+          if (end < 0) continue;
+          const name = object.name.slice(0, end);
+          const storedAt = new Date(`${object.last_modified}Z`).toISOString();
+          if (folder !== name && folder !== '') yield { name: folder, storedAt: newest };
+          if (folder !== name || newest < storedAt) newest = storedAt;
+          folder = name;
         }
       }
-      if (folder !== '') yield { buildId: folder, storedAt: newest };
+      if (folder !== '') yield { name: folder, storedAt: newest };
     },
     async room({ signal }) {
       await ensure({ signal });

@@ -1,6 +1,6 @@
 import type { StoredArtifacts } from '../artifact.ts';
 import type { StoredObject } from '../beside.ts';
-import { describeAll, listOf, mergeNewest, type Position, selectNewest } from '../listing.ts';
+import { describeAll, listOf, mergeNewest, type Position, positionsOf, selectNewest } from '../listing.ts';
 import { openLogs } from '../logs.ts';
 import { whyNotInCatalogue } from '../openstack/catalogued.ts';
 import { storeError } from '../openstack/error.ts';
@@ -23,10 +23,7 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
   };
 
   const describe: Store['describe'] = async (buildId, options) => {
-    const found = await objects.look(buildId, options);
-    // A folder with the id of an image in Glance has what belongs to that image.
-    const own = found.filter(({ origin }) => origin.buildId === buildId);
-    return storedBuild(buildId, null, own, await logs.look(buildId, options));
+    return storedBuild(buildId, null, await objects.look(buildId, options), await logs.look(buildId, options));
   };
 
   return {
@@ -42,7 +39,7 @@ export function createSwiftStore(objects: Objects, session: Session): Store {
     findLog: logs.find,
     async list(options) {
       const selection = selectNewest(options);
-      const images = objects.folders('', options);
+      const images = positionsOf(objects.folders('', options));
       for await (const position of joined(images, logs.positions(options))) selection.add(position);
       const { items, next } = mergeNewest([listOf(selection.selected())], options.limit);
       const builds = await describeAll(items, ({ buildId }, signal) => describe(buildId, { signal }), options.signal);

@@ -32,6 +32,7 @@ storeConformance(() => ({
   everything: async () => (await readdir(store, { recursive: true })).sort(),
   read: ({ location }) => readFile(fileURLToPath(location)),
   lose: ({ location }) => rm(fileURLToPath(location)),
+  loseImage: ({ location }) => rm(fileURLToPath(location)),
   async putForeign(buildId) {
     for (const folder of [buildId, 'notes']) {
       await mkdir(join(store, folder));

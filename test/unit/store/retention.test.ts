@@ -8,7 +8,8 @@ import { createLog } from '#lib/log.ts';
 import { openFileObjects } from '#lib/store/file/file-objects.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { openRetention } from '#lib/store/file/open-retention.ts';
-import { applyRetention } from '#lib/store/file/retention.ts';
+import { applyRetention, type RetentionOptions } from '#lib/store/file/retention.ts';
+import { imageFilesOf } from '#lib/store/glance/image-files.ts';
 import { openLogs } from '#lib/store/logs.ts';
 import { finishedBuild, finishedLog, MiB, quiet } from '../../conformance/finished-build.ts';
 
@@ -27,6 +28,7 @@ async function open() {
   const options = {
     ...{ directory, maximumBytes: null as number | null, maximumAgeMs: null as number | null },
     isUnfinished: (buildId: string) => unfinished.has(buildId),
+    isGone: null as RetentionOptions['isGone'],
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
   };
   const age = async (path: string, hours: number) => {
@@ -82,21 +84,41 @@ test('what is too old is removed, the oldest first, logs too; what runs, what is
   ]);
 });
 
-test('logs beside images in Glance count too, and the files that belong to such an image go with that image alone', async () => {
-  const { options, directory, names, removed, age } = await open();
+test('logs beside images in Glance count too, and the files beside such an image go once it is gone, unless its build runs', async () => {
+  const { options, directory, removed, unfinished, lines, age } = await open();
   const objects = openFileObjects({ directory, readers: 'owner', log: options.log });
   const logs = openLogs(objects);
   const { log, origin } = await finishedLog(root, randomUUID(), 'the log\n');
   await logs.keep(log, origin, quiet);
-  const [[, manifest], about] = (await finishedBuild(root, { bytes: 9, others: { manifest: 'a' } })).given;
-  const imageId = randomUUID();
-  assert.ok(manifest);
-  await objects.put(imageId, [manifest], about, quiet);
-  for (const folder of [join('logs', origin.buildId), imageId]) await age(join(directory, folder, 'others.json'), 300);
-  await applyRetention({ ...options, maximumAgeMs: 100 * hourMs });
+  const putBeside = async (imageId: string) => {
+    const [[, manifest], about] = (await finishedBuild(root, { bytes: 9, others: { manifest: 'a' } })).given;
+    assert.ok(manifest);
+    await objects.put(imageFilesOf(about.buildId, imageId), [manifest], about, quiet);
+    return { buildId: about.buildId, folder: imageFilesOf(about.buildId, imageId) };
+  };
+  const [there, gone, goneRecently, goneRunning] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()];
+  const [kept, lost, recent, running] = await Promise.all([there, gone, goneRecently, goneRunning].map(putBeside));
+  assert.ok(kept && lost && recent && running);
+  unfinished.add(running.buildId);
+  for (const folder of [`logs/${origin.buildId}`, kept.folder, lost.folder, running.folder]) {
+    await age(join(directory, folder, 'others.json'), 300);
+  }
+  const limits = { ...options, maximumAgeMs: 100 * hourMs };
+  await applyRetention({ ...limits, isGone: () => Promise.reject(new Error('Glance is away')) });
+  await applyRetention(limits);
   assert.equal(removed(), [[origin.buildId, 'age']]);
-  assert.equal(await names(), [imageId, 'logs'].sort());
-  assert.is((await objects.look(imageId, quiet)).length, 1);
+  assert.match(lines.join('\n'), 'Glance does not say whether an image is there');
+
+  const asked: string[] = [];
+  const isGone = async (imageId: string) => {
+    asked.push(imageId);
+    return imageId !== there;
+  };
+  await applyRetention({ ...limits, isGone });
+  assert.equal(removed().slice(1), [[lost.buildId, 'age']]);
+  assert.equal(asked.sort(), [there, gone].sort());
+  for (const { folder } of [kept, recent, running]) assert.is((await objects.look(folder, quiet)).length, 1);
+  assert.equal(await objects.look(lost.folder, quiet), []);
 });
 
 test('what is too much is removed, the oldest first, until the rest is small enough', async () => {
