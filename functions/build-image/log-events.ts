@@ -1,10 +1,11 @@
 import { isTerminal } from '#lib/api/event.ts';
+import { firstLogWords, logEndEvent, logEventsOf } from '#lib/api/log-stream.ts';
 import { toImageBuilderError } from '#lib/errors.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import type { LogCopy } from '#lib/queue/log-copy.ts';
 
-/** Logs as server-sent events (HTML Living Standard, 9.2): one for each line, whose id is the place where the next begins. */
+/** The log of a build as server-sent events, while the build runs and as long as RabbitMQ has its lines. */
 
 /** Time without an event after which a comment shows that the stream lives. */
 const heartbeatMs = 15_000;
@@ -12,8 +13,6 @@ const heartbeatMs = 15_000;
 const lastLinesMs = 3_000;
 
 const heartbeat = ': still here\n\n';
-/** Milliseconds after which a caller whose stream has ended connects again. */
-const firstWords = 'retry: 1000\n\n';
 
 export interface FollowedBuild {
   readonly buildId: string;
@@ -28,7 +27,7 @@ export async function* liveEvents(
   { ledger, logs }: Pick<Broker, 'ledger' | 'logs'>,
   { buildId, at: first, gone }: FollowedBuild,
 ): AsyncGenerator<string, void> {
-  yield firstWords;
+  yield firstLogWords;
   let at = first;
   let copy: (LogCopy & Disposable) | undefined;
   let endedAtMs: number | undefined;
@@ -45,14 +44,14 @@ export async function* liveEvents(
       }
       if (copy !== undefined) at = Math.min(at, copy.size);
       for (let part = await copy?.read(at); part; part = await copy?.read(at)) {
-        yield eventsOf(part.text, part.from);
+        yield logEventsOf(part.text, part.from);
         at = part.from + part.text.length;
       }
       if (copy?.isCut) return;
       if (isTerminal(build.state)) {
         endedAtMs ??= Date.now();
         const isWhole = attempt === 0 || (copy?.endedAttempt ?? 0) >= attempt;
-        if (isWhole || Date.now() - endedAtMs > lastLinesMs) return yield endEvent(build, at);
+        if (isWhole || Date.now() - endedAtMs > lastLinesMs) return yield logEndEvent(build, at);
       }
       const patienceMs = endedAtMs === undefined ? heartbeatMs : lastLinesMs;
       if (!(await change(ledger, buildId, copy, at, gone, patienceMs))) yield heartbeat;
@@ -64,41 +63,6 @@ export async function* liveEvents(
 
 async function openCopy(logs: Broker['logs'], { buildId, startedAt, finishedAt }: BuildView) {
   return startedAt === null ? undefined : await logs.open({ buildId, startedAt, finishedAt });
-}
-
-/** Events of a log that is whole. */
-export async function* storedEvents(
-  text: AsyncIterable<Buffer>,
-  build: BuildView,
-  first: number,
-): AsyncGenerator<string, void> {
-  yield firstWords;
-  let at = first;
-  let rest = Buffer.alloc(0);
-  for await (const chunk of text) {
-    const known = Buffer.concat([rest, chunk]);
-    const end = known.lastIndexOf(0x0a) + 1;
-    if (end > 0) yield eventsOf(known.subarray(0, end), at);
-    at += end;
-    rest = known.subarray(end);
-  }
-  yield endEvent(build, at);
-}
-
-/** Events of a text of whole lines that begins at `from`. */
-function eventsOf(text: Buffer, from: number): string {
-  const events: string[] = [];
-  for (let start = 0; start < text.length; ) {
-    const found = text.indexOf(0x0a, start);
-    const end = found < 0 ? text.length : found;
-    events.push(`id: ${from + Math.min(end + 1, text.length)}\ndata: ${text.toString('utf8', start, end)}\n\n`);
-    start = end + 1;
-  }
-  return events.join('');
-}
-
-function endEvent({ buildId, state }: BuildView, at: number): string {
-  return `id: ${at}\nevent: end\ndata: ${JSON.stringify({ build_id: buildId, state })}\n\n`;
 }
 
 /** Waits until the build or its log has changed: true. False: `patienceMs` was over, or the caller has gone. */

@@ -1,16 +1,16 @@
 import { Readable } from 'node:stream';
-import { z } from 'zod';
 import { type ByteRange, parseByteRange } from '#lib/api/byte-range.ts';
 import type { Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
 import { createEventStreams } from '#lib/api/event-streams.ts';
-import { parseQuery } from '#lib/api/query.ts';
+import { followsLog, lastEventId } from '#lib/api/log-query.ts';
+import { storedLogEvents } from '#lib/api/log-stream.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import type { LogCopy } from '#lib/queue/log-copy.ts';
 import type { FunctionContext, FunctionEvent } from '../../template/node24-ts/function.ts';
-import { liveEvents, storedEvents } from './log-events.ts';
+import { liveEvents } from './log-events.ts';
 import { openStoredLog } from './stored-log.ts';
 
 /** `GET /{build_id}/log`: the log of a build, while it runs and afterwards, as text or as server-sent events. */
@@ -32,9 +32,8 @@ export type AnswerLog = (
 /** A template has 1000 connections for all calls. */
 const maximumStreams = 500;
 
-const yes = z.enum(['', '1', 'true']).transform(() => true);
-const no = z.enum(['0', 'false']).transform(() => false);
-const LogQuery = z.strictObject({ follow: z.union([yes, no]).optional() });
+/** Time after the end of a build for which RabbitMQ surely has its lines: it keeps them for a day. */
+const surelyThereMs = 3_600_000;
 
 export function createAnswerLog({ broker, storeDirectory }: LogDependencies): AnswerLog {
   const streams = createEventStreams({
@@ -48,18 +47,26 @@ export function createAnswerLog({ broker, storeDirectory }: LogDependencies): An
   };
 
   return async (build, event, { disconnected }, call) => {
-    const { follow = event.headers.accept?.includes('text/event-stream') ?? false } = parseQuery(LogQuery, event.query);
+    const follow = followsLog(event);
     const { buildId, startedAt, finishedAt } = build;
     const artifact = isTerminal(build.state) ? build.event.artifacts?.find(({ role }) => role === 'log') : undefined;
     const stored = artifact === undefined ? null : await openStoredLog(storeDirectory, buildId, artifact);
     if (follow) {
       const at = lastEventId(event);
       // A reader who has followed it goes on at the same place: the log in the store begins with the last attempt.
-      if (stored === null || (at > 0 && build.attempt > 1)) {
-        return stream(call, liveEvents(broker, { buildId, at, gone: disconnected }));
+      const goesOn = at > 0 && build.attempt > 1;
+      if (stored !== null && !goesOn) {
+        const from = Math.min(at, stored.size);
+        return stream(call, storedLogEvents(stored.read({ from, to: stored.size }), build, from));
       }
-      const from = Math.min(at, stored.size);
-      return stream(call, storedEvents(stored.read({ from, to: stored.size }), build, from));
+      const ended = finishedAt === null ? Number.NaN : Date.parse(finishedAt);
+      if (artifact?.store === 'swift' && Date.now() - ended > surelyThereMs) {
+        // The function that may read the store, below the same path as this one.
+        call.status(307);
+        call.headers({ location: `../../images/${buildId}/log?follow`, 'cache-control': 'no-store' });
+        return undefined;
+      }
+      return stream(call, liveEvents(broker, { buildId, at, gone: disconnected }));
     }
     if (stored !== null) return sendText(event, call, stored.size, true, (range) => Readable.from(stored.read(range)));
     const elsewhere = artifact?.download_url ?? artifact?.location ?? '';
@@ -122,9 +129,4 @@ async function* partsOf(copy: LogCopy, { from, to }: ByteRange): AsyncGenerator<
     yield text;
     at = part.from + text.length;
   }
-}
-
-function lastEventId({ headers }: FunctionEvent): number {
-  const id = headers['last-event-id'] ?? '';
-  return /^[0-9]{1,15}$/.test(id) ? Number(id) : 0;
 }

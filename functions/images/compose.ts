@@ -15,7 +15,7 @@ export async function compose(): Promise<ImagesDependencies & { readonly broker:
   const secrets = [...config.log.secrets, ...(openStack?.secrets ?? [])];
   const log = createLog({ ...config.log, fields: { function: 'images' }, secrets });
   const settings = { ...config.folders, ...config.store, ...config.http };
-  const { stores } = chooseStores({
+  const { stores, session } = chooseStores({
     settings,
     openStack,
     userAgent: `imagebuilder/${version}`,
@@ -28,6 +28,7 @@ export async function compose(): Promise<ImagesDependencies & { readonly broker:
     log,
     callers: createCallers(config.callers),
     stored: openStoredBuilds(stores),
+    session,
     storeDirectory: config.folders.storeDirectory,
     [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
   };

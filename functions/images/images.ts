@@ -3,7 +3,10 @@ import { isBuildId } from '#lib/api/build-id.ts';
 import { Cursor } from '#lib/api/build-list.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
+import { createEventStreams, type EventStreams } from '#lib/api/event-streams.ts';
 import { ImageListQuery, type ImagePage, type StoredBuildReport } from '#lib/api/image-list.ts';
+import { followsLog, lastEventId } from '#lib/api/log-query.ts';
+import { storedLogEvents } from '#lib/api/log-stream.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import { type Callers, mayChange, maySee, seesAll } from '#lib/callers.ts';
@@ -15,6 +18,7 @@ import type { StoredBuild } from '#lib/store/artifact.ts';
 import type { StoredBuilds } from '#lib/store/stored-builds.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { openStoredFile } from './stored-file.ts';
+import { after, openStoredLog, type StoredLogOptions } from './stored-log.ts';
 
 export interface ImagesDependencies {
   readonly ledger: Pick<LiveLedger, 'get' | 'ready'>;
@@ -23,7 +27,12 @@ export interface ImagesDependencies {
   readonly stored: StoredBuilds;
   /** Folder of the file store, which may be on another machine. */
   readonly storeDirectory: string;
+  /** Null where no cloud is configured. */
+  readonly session: StoredLogOptions['session'];
 }
+
+/** Logs that are sent at a time. */
+const maximumStreams = 100;
 
 /** Time limit of the work in the store, within that of the function. */
 const storeTimeoutMs = 20_000;
@@ -34,30 +43,34 @@ const pagesTimeoutMs = 10_000;
 /** The function: lists what the store has, shows what it has of one build, hands out files beside images, and deletes. */
 export function images(dependencies: ImagesDependencies): Handler {
   const { log, callers } = dependencies;
+  const streams = createEventStreams({
+    maximum: maximumStreams,
+    busy: 'logs are being read, as many as this function takes at a time',
+  });
   return (event, context) => {
     const { buildId, file, path } = readPath(event.path);
     const about = buildId === undefined || !isBuildId(buildId) ? {} : { build_id: buildId };
     return answerCall({ callers, log, event, context, path, about }, async (call) => {
       if (path === 'other') throw new ImageBuilderError('request.not_found', `there is nothing at ${event.path}`);
-      if (buildId === undefined) {
-        if (event.method !== 'GET') refuseMethod(call, event.method, ['GET']);
-        return await list(dependencies, event, call);
-      }
-      if (file !== undefined) {
-        if (event.method !== 'GET') refuseMethod(call, event.method, ['GET']);
-        return await sendFile(dependencies, buildId, file, call);
-      }
-      if (event.method === 'GET') return await show(dependencies, buildId, call);
-      if (event.method === 'DELETE') return await remove(dependencies, buildId, call);
-      return refuseMethod(call, event.method, ['GET', 'DELETE']);
+      if (buildId !== undefined && path === buildPath && event.method === 'DELETE')
+        return await remove(dependencies, buildId, call);
+      if (event.method !== 'GET') refuseMethod(call, event.method, path === buildPath ? ['GET', 'DELETE'] : ['GET']);
+      if (buildId === undefined) return await list(dependencies, event, call);
+      if (file !== undefined) return await sendFile(dependencies, buildId, file, call);
+      if (path === logPath) return await sendLog(dependencies, streams, event, buildId, call, context.disconnected);
+      return await show(dependencies, buildId, call);
     });
   };
 }
 
+const buildPath = '/{build_id}';
+const logPath = '/{build_id}/log';
+
 function readPath(written: string) {
   const [buildId, below, file, ...more] = written.split('/').filter((part) => part !== '');
   if (buildId === undefined) return { buildId, file: undefined, path: '/' };
-  if (below === undefined) return { buildId, file: undefined, path: '/{build_id}' };
+  if (below === undefined) return { buildId, file: undefined, path: buildPath };
+  if (below === 'log' && file === undefined) return { buildId, file, path: logPath };
   const isFile = below === 'files' && file !== undefined && more.length === 0;
   return { buildId, file, path: isFile ? '/{build_id}/files/{name}' : 'other' };
 }
@@ -124,6 +137,35 @@ async function sendFile(
     'x-content-type-options': 'nosniff',
   });
   return file.bytes;
+}
+
+/** The log in the store, as text or as server-sent events. */
+async function sendLog(
+  dependencies: ImagesDependencies,
+  streams: EventStreams,
+  event: FunctionEvent,
+  id: string,
+  call: Call,
+  signal: AbortSignal,
+): Promise<Readable> {
+  const follow = followsLog(event);
+  const { buildId, artifacts } = await findStored(dependencies, id, call);
+  const log = artifacts.find(({ role }) => role === 'log');
+  if (log === undefined) throw new ImageBuilderError('request.not_found', 'the store has no log of the build');
+  const from = follow ? lastEventId(event) : 0;
+  const text = await openStoredLog(buildId, log, { ...dependencies, signal });
+  const state = dependencies.ledger.get(buildId)?.state ?? null;
+  try {
+    const sent = streams.open(follow ? storedLogEvents(after(text, from), { buildId, state }, from) : text);
+    call.headers({
+      'content-type': follow ? 'text/event-stream' : 'text/plain; charset=utf-8',
+      ...{ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
+    });
+    return sent;
+  } catch (error) {
+    text.destroy();
+    throw error;
+  }
 }
 
 async function remove({ stored, ledger }: ImagesDependencies, id: string, call: Call): Promise<undefined> {

@@ -98,14 +98,17 @@ export function createClient(options: ClientOptions): Client {
     }
   }
 
-  /** The answer to a call whose body is still to be read; a redirect is followed, without the token. */
+  /** The answer to a call whose body is still to be read; a redirect is followed, elsewhere without the token. */
   async function open(path: string, headers: Readonly<Record<string, string>>): Promise<HttpResponse> {
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token.text}` };
-    let response = await connections.send(`${base}${path}`, { headers: { ...headers, ...authorization }, signal });
+    const asked = new URL(`${base}${path}`);
+    let response = await connections.send(asked, { headers: { ...headers, ...authorization }, signal });
     const { location } = response.headers;
     if (response.status === 307 && location !== undefined) {
       response[Symbol.dispose]();
-      response = await connections.send(new URL(location, base), { headers, signal });
+      const next = new URL(location, asked);
+      const ours = next.origin === asked.origin ? authorization : {};
+      response = await connections.send(next, { headers: { ...headers, ...ours }, signal });
     }
     if (response.status < 300) return response;
     using refused = response;

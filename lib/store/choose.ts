@@ -48,6 +48,8 @@ export interface ChosenStores {
   readonly checks: readonly StoreCheck[];
   /** The store for images of a kind (`image_type`). */
   for(imageType: string): Store;
+  /** Of the cloud; null without one. */
+  readonly session: Session | null;
   /** Whether an image is in Glance no more; null where Glance is not in use. Throws `store.failed`. */
   readonly isGone: ((imageId: string, options: { readonly signal: AbortSignal }) => Promise<boolean>) | null;
 }
@@ -62,7 +64,7 @@ export function chooseStores(inputs: StoreInputs): ChosenStores {
     const store = createFileStore(settings.storeDirectory, settings.storeReaders);
     const why = settings.store === 'file' ? '' : ', as no OpenStack is configured';
     const description = `images go to the file store ${settings.storeDirectory}${why}`;
-    return { description, stores: [store], checks: [], for: () => store, isGone: null };
+    return { description, stores: [store], checks: [], for: () => store, session: null, isGone: null };
   }
   if (openStack === null) {
     throw new ImageBuilderError(
@@ -76,12 +78,12 @@ export function chooseStores(inputs: StoreInputs): ChosenStores {
   if (settings.store === 'auto') {
     const description = describe('cloud images go to Glance, all others to Swift');
     const forType = (imageType: string) => (imageType === 'cloud' ? glance : swift);
-    return { description, stores: [glance, swift], checks, for: forType, isGone };
+    return { description, stores: [glance, swift], checks, for: forType, session, isGone };
   }
   const [store, name] = settings.store === 'glance' ? [glance, 'Glance'] : [swift, 'Swift'];
   return {
     ...{ description: describe(`images go to ${name}`), stores: [store], checks, for: () => store },
-    isGone: store === glance ? isGone : null,
+    ...{ session, isGone: store === glance ? isGone : null },
   };
 }
 

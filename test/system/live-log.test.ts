@@ -54,9 +54,13 @@ test.after(async ({ rabbitmq, broker, pod, directory }) => {
 });
 
 /** A pod of the function, when it answers. */
-async function startPod({ rabbitmq, directory }: Context, env: Readonly<Record<string, string>> = {}) {
+async function startPod(
+  { rabbitmq, directory }: Pick<Context, 'rabbitmq' | 'directory'>,
+  env: Readonly<Record<string, string | undefined>> = {},
+  name = 'build-image',
+) {
   const pod = await startWatched({
-    handler: join(import.meta.dirname, '../../functions/build-image/handler.ts'),
+    handler: join(import.meta.dirname, `../../functions/${name}/handler.ts`),
     env: {
       IMAGEBUILDER_AMQP_URL: rabbitmq.url,
       IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
@@ -275,7 +279,7 @@ test('the log goes on with the next attempt, and after RabbitMQ was away', async
   assert.equal(await follow(url, id, isEnd, seen.at(-1)?.id), all.slice(seen.length), 'also after the end');
 });
 
-test('the log that lies in Swift is a redirect to a URL that gives it without a token', async (context) => {
+test('the log that lies in Swift is a redirect to a URL that gives it without a token, and is followed from there', async (context) => {
   const { url } = context;
   await using cloud = await startOpenStack({ services: ['swift'] });
   const { swiftStore } = await connect(cloud, { settings: { swiftTemporaryUrlKey: 'a key for downloads' } });
@@ -294,6 +298,16 @@ test('the log that lies in Swift is a redirect to a URL that gives it without a 
   assert.match(stored, /^\S+Z fetch into Swift\n/);
   const followed = await follow(url, id, isEnd);
   assert.is(text(followed), stored, 'following it, as long as RabbitMQ has the lines');
+
+  // Afterwards it is the function that may read Swift.
+  await using images = await startPod(context, { ...cloud.environment, IMAGEBUILDER_STORE: 'swift' }, 'images');
+  assert.equal(await follow(urlOf(images), id, isEnd), followed);
+  const [, second] = followed;
+  assert.equal(await follow(urlOf(images), id, isEnd, followed[0]?.id), [second, ...followed.slice(2)]);
+  const plain = await fetch(`${urlOf(images)}/${id}/log`);
+  assert.equal([plain.status, await plain.text()], [200, stored]);
+  await swiftStore.remove(id, { signal: new AbortController().signal });
+  assert.is((await fetch(`${urlOf(images)}/${id}/log?follow`)).status, 404);
 });
 
 test('a build that is not there has no log, and a query that is not known is refused', async ({ url }) => {

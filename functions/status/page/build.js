@@ -93,6 +93,7 @@ export function createBuildView(place, { addresses, id, onError, onNews }) {
   let logState = 'live';
   const logFeed = followLog({
     url: `${url}/log`,
+    storedUrl: `${addresses.images}/${id}/log`,
     hasEnded: () => shown !== undefined && isEnded(shown.build.state),
     onLines: log.append,
     onRestart: log.clear,

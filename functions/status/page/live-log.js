@@ -9,6 +9,7 @@ import { pause, untilVisible } from './wait.js';
  *
  * @typedef {object} LogFeedOptions
  * @property {string} url Of the log.
+ * @property {string} storedUrl Of the log in the store, once RabbitMQ has its lines no more.
  * @property {() => boolean} hasEnded True once the page knows that the build has ended.
  * @property {(lines: readonly string[]) => void} onLines
  * @property {() => void} onRestart All lines come again.
@@ -80,7 +81,7 @@ async function follow(options, closed) {
  * @param {AbortSignal} closed
  * @returns {Promise<'ended' | 'cut' | 'held back'>}
  */
-async function readStream({ url, onLines, onState }, place, closed) {
+async function readStream({ url, storedUrl, onLines, onState }, place, closed) {
   const silent = new AbortController();
   const onVisibility = () => document.hidden && silent.abort();
   document.addEventListener('visibilitychange', onVisibility);
@@ -91,7 +92,9 @@ async function readStream({ url, onLines, onState }, place, closed) {
       accept: 'text/event-stream',
       ...(place.at > 0 ? { 'last-event-id': String(place.at) } : {}),
     };
-    const response = await send(`${url}?follow`, { headers, signal: AbortSignal.any([closed, silent.signal]) });
+    const signal = AbortSignal.any([closed, silent.signal]);
+    let response = await send(`${url}?follow`, { headers, redirect: 'manual', signal });
+    if (response.type === 'opaqueredirect') response = await send(`${storedUrl}?follow`, { headers, signal });
     for await (const events of readEvents(response)) {
       clearTimeout(timer);
       timer = setTimeout(() => silent.abort(), silenceMs);

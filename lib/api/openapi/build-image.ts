@@ -165,7 +165,8 @@ export function logPath(suffix: string): Json {
         },
         '206': { description: 'The part of the text that the header `Range` asks for.', content: text },
         '307': {
-          description: 'The log, as gzip, of a build that has ended.',
+          description:
+            'The log, as gzip, of a build that has ended; with `follow`, where the store sends it as events.',
           headers: {
             Location: {
               description: 'Its place in the store.',

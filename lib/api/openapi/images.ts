@@ -3,7 +3,7 @@ import { Cursor } from '../build-list.ts';
 import { exampleImagePage } from '../examples.ts';
 import { defaultImagePage, exampleStoredBuild, largestImagePage } from '../image-list.ts';
 import type { Json } from '../json-schemas.ts';
-import { buildId, commonErrors, json, problem, queryParameter } from './parts.ts';
+import { buildId, commonErrors, json, problem, queryParameter, retryAfter } from './parts.ts';
 
 /** The paths of what the store has; their function asks RabbitMQ only before it deletes. */
 export function imagePaths(root: string, suffix: string): Json {
@@ -69,6 +69,29 @@ export function imagePaths(root: string, suffix: string): Json {
           },
           '307': { description: 'The file is elsewhere: `Location` says where.' },
           '404': notFound,
+          ...common,
+        },
+      },
+    },
+    [`${root}{build_id}/log`]: {
+      parameters: [buildId],
+      get: {
+        operationId: `getStoredLog${suffix}`,
+        summary: 'The log of a build in the store, as text, or as server-sent events that end.',
+        parameters: [
+          queryParameter('follow', 'Sends events, as `Accept: text/event-stream` does.', '1', { type: 'string' }),
+        ],
+        responses: {
+          '200': {
+            description: 'The whole text, or its lines as events.',
+            content: {
+              'text/plain': { schema: { type: 'string' } },
+              'text/event-stream': { schema: { type: 'string' } },
+            },
+          },
+          '400': problem('The query has faults.'),
+          '404': notFound,
+          '429': problem('As many logs are being read as this function takes at a time.', retryAfter),
           ...common,
         },
       },

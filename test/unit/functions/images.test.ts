@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ImagePage, StoredBuildReport } from '#lib/api/image-list.ts';
@@ -46,17 +47,25 @@ async function open() {
     callers,
     stored: openStoredBuilds([store]),
     storeDirectory: folder,
+    session: null,
   });
-  const call = async (method: string, path: string, caller: string, query: Record<string, string> = {}) => {
+  const call = async (
+    method: string,
+    path: string,
+    caller: string,
+    query: Record<string, string> = {},
+    more: Record<string, string> = {},
+  ) => {
     let status = 200;
     const answered: Record<string, string> = {};
     const context = {
+      disconnected: new AbortController().signal,
       status: (code: number) => {
         status = code;
       },
       headers: (values: Readonly<Record<string, string>>) => Object.assign(answered, values),
     };
-    const headers = { authorization: `Bearer ${caller}` };
+    const headers = { authorization: `Bearer ${caller}`, ...more };
     const event = { method, path, query, headers, body: undefined, rawBody: Buffer.alloc(0) };
     const body = await handler(event, context as never);
     const content = body instanceof Readable ? await text(body) : '';
@@ -140,6 +149,47 @@ test('a file beside an image is for those who may see the build, by the name tha
   }
   await rm(join(folder, own, name));
   assert.is((await call('GET', `/${own}/files/${name}`, 'lander')).status, 404, 'in a folder of another machine');
+});
+
+test('the log in the store is text, or events that end: whole, or from where a reader was', async () => {
+  const { call, put, store, record, folder } = await open();
+  const own = await put();
+  const packed = gzipSync('the first\nthe second\nwithout an end');
+  const name = `${own}.log.gz`;
+  const path = join(root, name);
+  await writeFile(path, packed);
+  const checksums = { sha256: 'a'.repeat(64), sha512: 'a'.repeat(128) };
+  const { origin } = await finishedLog(root, own, '');
+  const log = { role: 'log', name, path, sizeBytes: packed.length, checksums, mediaType: 'application/gzip' } as const;
+  await store.keepLog(log, origin, quiet);
+
+  const plain = await call('GET', `/${own}/log`, 'lander');
+  assert.equal([plain.status, plain.headers['content-type']], [200, 'text/plain; charset=utf-8']);
+  assert.is(plain.content, 'the first\nthe second\nwithout an end');
+  const followed = await call('GET', `/${own}/log`, 'lander', { follow: '' });
+  assert.is(followed.headers['content-type'], 'text/event-stream');
+  const events =
+    'retry: 1000\n\nid: 10\ndata: the first\n\nid: 21\ndata: the second\n\nid: 35\ndata: without an end\n\n';
+  const end = (state: string | null) => `id: 35\nevent: end\ndata: ${JSON.stringify({ build_id: own, state })}\n\n`;
+  assert.is(followed.content, events + end(null), 'the state is in RabbitMQ no more');
+  record(own, 'running', 1);
+  record(own, 'completed', 2);
+  assert.is((await call('GET', `/${own}/log`, 'lander', { follow: '1' })).content, events + end('completed'));
+  const rest = await call('GET', `/${own}/log`, 'lander', { follow: '' }, { 'last-event-id': '10' });
+  assert.is(rest.content, (events + end('completed')).replace('id: 10\ndata: the first\n\n', ''));
+
+  const refused: [string, string, string, number][] = [
+    ['GET', `/${own}/log`, 'other', 404],
+    ['GET', `/${own}/log/x`, 'lander', 404],
+    ['GET', `/${randomUUID()}/log`, 'admin', 404],
+    ['GET', `/${await put()}/log`, 'lander', 404],
+    ['DELETE', `/${own}/log`, 'lander', 405],
+  ];
+  for (const [method, below, caller, status] of refused)
+    assert.is((await call(method, below, caller)).status, status, `${method} ${below}`);
+  assert.is((await call('GET', `/${own}/log`, 'lander', { follows: '' })).status, 400);
+  await rm(join(folder, own, name));
+  assert.is((await call('GET', `/${own}/log`, 'lander')).status, 404);
 });
 
 test('the owner of an image that an older version has stored is known as long as its events are', async () => {
