@@ -131,7 +131,7 @@ export const ImageResult = z.object({
   ).optional(),
   warnings: field(
     z.array(z.string()),
-    'News for people about the image: a mount point that could not be opened, and that nothing has written below; a package that is not installed under the name that it was asked for by.',
+    'News for people about the image: a mount point that could not be opened, and that nothing has written below; a package that is not installed under the name that it was asked for by; a new kernel that a CD image does not boot.',
     ['editor is not installed under this name: nano provides it'],
   ).optional(),
   base_image_sha256: field(z.string(), 'The same as `base_image.sha256`.', exampleBaseImage.sha256).optional(),

@@ -29,7 +29,7 @@ function setupVersion(head: Buffer): string | null {
   if (head.length < 0x210 || head.toString('latin1', 0x202, 0x206) !== 'HdrS') return null;
   const offset = head.readUInt16LE(0x20e);
   if (offset === 0) return null;
-  return /^[^\s\0]+/.exec(head.toString('latin1', 0x200 + offset, 0x200 + offset + 128))?.[0] ?? null;
+  return /^(\d[\w.+~-]{0,99})[\s\0]/.exec(head.toString('latin1', 0x200 + offset, 0x200 + offset + 128))?.[1] ?? null;
 }
 
 /**
@@ -59,7 +59,7 @@ async function findBanner(file: FileHandle, range: Range, head: Buffer, signal: 
   try {
     for await (const chunk of unpack(file, payload, method, { signal, onProgress: () => undefined })) {
       const text = rest + chunk.toString('latin1');
-      const version = /Linux version (\d[^\s\0]{0,100}) \(/.exec(text)?.[1];
+      const version = /Linux version (\d[\w.+~-]{0,99}) \(/.exec(text)?.[1];
       if (version !== undefined) return version;
       rest = text.slice(-overlapBytes);
       seenBytes += chunk.length;

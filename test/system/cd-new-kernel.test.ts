@@ -288,13 +288,14 @@ const faults: Readonly<Record<string, readonly [after: Contents, expected: RegEx
     { ...upgrade(), [`boot/initrd.img-${v2}`]: initrd(v1, 'two') },
     /has no modules of that kernel/,
   ],
+  'an initial ramdisk with a long id': [upgrade('x'.repeat(5000)), /has an id that is longer than ids are/],
   'an initial ramdisk that takes other layers': [
     upgrade('two', { 'conf/conf.d/default-layer.conf': 'LAYERFS_PATH=minimal.squashfs\n' }),
-    /starts with \/minimal\.squashfs instead of \/minimal\.standard\.live\.squashfs/,
+    /starts with "minimal\.squashfs" instead of "minimal\.standard\.live\.squashfs"/,
   ],
   'an initial ramdisk that takes all layers': [
     upgrade('two', { 'conf/conf.d/default-layer.conf': '' }),
-    /starts with all layers instead of \/minimal\.standard\.live\.squashfs/,
+    /starts with all layers instead of "minimal\.standard\.live\.squashfs"/,
   ],
   'an initial ramdisk that starts the live system only where it is asked to': [
     upgrade('', { 'conf/conf.d/default-boot-to-casper.conf': '' }),
@@ -341,6 +342,22 @@ test('two kernels that both have to stay are both named', async () => {
   const systems = [{ before: [base, live], after: [base, { ...after, ...cut }] }];
   const { files, warnings } = await change({ medium: both, systems });
   assert.equal([files.size, warnings.length], [0, 2]);
+});
+
+test('names that are no versions, and more kernels than systems have, are passed over', async () => {
+  const strange = {
+    'boot/vmlinuz-old': kernel(v2),
+    'boot/vmlinuz-6 x': kernel(v2),
+    'boot/vmlinuz-6.9.dpkg-new': kernel(v2),
+  };
+  const many = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`boot/vmlinuz-6.7.${index}-generic`, 'x']));
+  const { files, warnings } = await change({
+    medium,
+    systems: [{ before: [base, live], after: [base, { ...upgrade(), ...strange, ...many }] }],
+  });
+  assert.ok(files.get('casper/vmlinuz')?.equals(kernel(v2)));
+  // The newest 32, of which one is that of the base and one is taken.
+  assert.is(warnings.length, 30);
 });
 
 test('drivers that only the old initial ramdisk has keep it', async () => {

@@ -1,3 +1,4 @@
+import { compareVersions } from '../../apt/version.ts';
 import { type KernelModules, parseKernelModules } from '../../boot/drivers.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
 import type { LayerView } from '../../squashfs/thin/view.ts';
@@ -12,6 +13,11 @@ const kernelNames = ['vmlinuz', 'vmlinux', 'kernel'];
 const versionForm = /^\d[A-Za-z0-9.+~_-]{0,63}$/;
 /** Leftovers of dpkg and of hands. */
 const notKernel = /\.(?:dpkg-[a-z]+|old|bak|new)$/;
+/** The largest kernels have some tens of MB, initial ramdisks with firmware some hundreds. */
+export const maximumKernelBytes = 256 * 2 ** 20;
+export const maximumInitrdBytes = 2 ** 30;
+/** More than any system has. Of a system with more, the newest are looked at: each may have to be read. */
+const mostKernels = 32;
 /** A list of modules has some hundred KB. */
 const maximumListBytes = 16 * 2 ** 20;
 
@@ -22,16 +28,19 @@ export interface KernelFiles {
   readonly initrd: ShownFile | null;
 }
 
-/** The kernels in /boot that have content, by their versions. */
+/** The kernels in /boot that have content and no more than kernels have, by their versions. */
 export function kernelsIn(view: LayerView): Map<string, KernelFiles> {
   const found = new Map<string, KernelFiles>();
-  for (const name of view.names('boot')) {
+  const names = view.names('boot').flatMap((name) => {
     const dash = name.indexOf('-');
     const version = name.slice(dash + 1);
-    if (dash < 0 || !kernelNames.includes(name.slice(0, dash))) continue;
-    if (!versionForm.test(version) || notKernel.test(version)) continue;
+    const isKernel = dash > 0 && kernelNames.includes(name.slice(0, dash));
+    return isKernel && versionForm.test(version) && !notKernel.test(version) ? [{ name, version }] : [];
+  });
+  const newest = names.sort((one, other) => compareVersions(other.version, one.version)).slice(0, mostKernels);
+  for (const { name, version } of newest) {
     const kernel = followToFile(view, `boot/${name}`);
-    if (kernel === null || kernel.inode.sizeBytes === 0) continue;
+    if (kernel === null || kernel.inode.sizeBytes === 0 || kernel.inode.sizeBytes > maximumKernelBytes) continue;
     const initrd = [`initrd.img-${version}`, `initrd-${version}.img`, `initramfs-${version}.img`]
       .map((other) => followToFile(view, `boot/${other}`))
       .find((file) => file !== null && file.inode.sizeBytes > 0);
@@ -57,7 +66,7 @@ export async function compareKernels(
 ): Promise<SystemKernel[]> {
   const same = async (one: ShownFile | null, other: ShownFile | null | undefined) => {
     if (one === null || !other) return one === (other ?? null);
-    return await haveSameContent(one, other, limits);
+    return one.inode.sizeBytes <= maximumInitrdBytes && (await haveSameContent(one, other, limits));
   };
   const kernels: SystemKernel[] = [];
   for (const [version, { kernel, initrd }] of after) {

@@ -24,6 +24,10 @@ export interface MediumKernel {
   readonly saysSystem: boolean;
 }
 
+/** More than media have: each initial ramdisk is unpacked to be looked into. */
+const mostKernels = 16;
+const mostInitrds = 16;
+
 export interface MediumKernelOptions {
   readonly limits: SquashfsLimits;
   /** An existing folder that only this build uses. */
@@ -44,12 +48,12 @@ export async function readMediumKernels(
   const { signal } = limits;
   const initrds = new Map<string, LiveInitrd>();
   const found = new Map<string, MediumKernel>();
-  for (const menu of await readMenuKernels(handle, files)) {
+  for (const menu of (await readMenuKernels(handle, files)).slice(0, mostKernels)) {
     signal.throwIfAborted();
     const live: string[] = [];
     for (const path of menu.initrds) {
       const place = placeOn(files, path);
-      if (place === null) continue;
+      if (place === null || (initrds.size >= mostInitrds && !initrds.has(path))) continue;
       const initrd =
         initrds.get(path) ?? (await readLiveInitrd(handle, place, { ...limits, workDirectory: directory }));
       initrds.set(path, initrd);

@@ -6,7 +6,8 @@ import type { IsoTree } from '../../iso9660/tree.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
 import type { LayerView } from '../../squashfs/thin/view.ts';
 import { copyFromView } from '../../squashfs/view-files.ts';
-import { type KernelFiles, modulesOf } from './live-system.ts';
+import { quoted } from '../../text.ts';
+import { type KernelFiles, maximumInitrdBytes, maximumKernelBytes, modulesOf } from './live-system.ts';
 import { type MediumKernel, readMediumIds } from './medium-kernels.ts';
 
 export interface ReplaceOptions {
@@ -23,9 +24,8 @@ export interface ReplaceOptions {
   readonly view: LayerView;
 }
 
-/** The largest kernels have some tens of MB, initial ramdisks with firmware some hundreds. */
-const maximumKernelBytes = 256 * 2 ** 20;
-const maximumInitrdBytes = 2 ** 30;
+/** A UUID has 36. */
+const maximumIdCharacters = 100;
 
 export interface Replacement {
   /** Files of the worker by the paths that they get on the medium. */
@@ -45,8 +45,8 @@ export async function replaceKernel(
 ): Promise<Replacement | string> {
   const { place, directory, limits } = options;
   if (initrd === null) return `the kernel ${version} of the live system has no initial ramdisk`;
-  if (kernel.inode.sizeBytes > maximumKernelBytes || initrd.inode.sizeBytes > maximumInitrdBytes) {
-    return `the kernel ${version} of the live system is larger than kernels are`;
+  if (initrd.inode.sizeBytes > maximumInitrdBytes) {
+    return `the initial ramdisk of the kernel ${version} has ${initrd.inode.sizeBytes} bytes, more than ${maximumInitrdBytes}`;
   }
   const [kernelPath, initrdPath] = [`${place}-kernel`, `${place}-initrd`];
   await using kernelFile = await open(kernelPath, 'wx+');
@@ -85,11 +85,12 @@ function unfitness(live: LiveInitrd, version: string, { initrd: old, saysSystem 
     return `has no ${old.program}, which starts the live system: is the package in the layer that got the change?`;
   }
   if (!live.kernels.has(version)) return 'has no modules of that kernel';
+  if ((live.uuid?.length ?? 0) > maximumIdCharacters) return 'has an id that is longer than ids are';
   if (old.isDefault && !live.isDefault && !saysSystem) {
     return 'starts the live system only where the boot menus ask for it, and they do not: CASPER_GENERATE_UUID was not set';
   }
   if (live.topLayer === old.topLayer) return null;
-  const [layers, wanted] = [live, old].map(({ topLayer }) => (topLayer === null ? 'all layers' : `/${topLayer}`));
+  const [layers, wanted] = [live, old].map(({ topLayer }) => (topLayer === null ? 'all layers' : quoted(topLayer)));
   return `starts with ${layers} instead of ${wanted}`;
 }
 

@@ -94,6 +94,7 @@ test('files that are no kernels, or that lie, have neither version nor signature
   ]) {
     assert.equal(await read(bytes), { version: null, isSigned: false });
   }
+  assert.is((await read(x86('6.1.0\x1b[2J'))).version, null);
   assert.is((await read(zboot('lzo', Buffer.alloc(100)))).version, null);
 });
 
