@@ -6,6 +6,8 @@ import type { BaseImage } from '../fetch/base-image.ts';
 import type { WantedFile } from '../fetch/choose-image.ts';
 import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
 import type { SealPart } from '../guest/seal.ts';
+import type { TrialWay } from '../guest/vm/trial.ts';
+import type { Firmware } from '../guest/vm/trial-machine.ts';
 import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
 import type { IdRange } from '../privileges.ts';
 import type { Artifacts, OnProgress } from '../store/artifact.ts';
@@ -69,8 +71,10 @@ export interface InspectedImage {
   readContent(signal: AbortSignal): Promise<void>;
   /** Makes the disk that the guest opens: it reads as the base image and takes the changes. */
   open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
-  /** For the boot check; null for images of which no machine boots by itself. */
+  /** For the boot check by files; null for images that it does not know. */
   readonly boot: BootDisk | null;
+  /** For the boot check by machines. */
+  readonly waysToBoot: WaysToBoot;
   /** Bytes that the changes take so far. */
   changedBytes(disk: GuestDisk): Promise<number>;
   /**
@@ -84,6 +88,15 @@ export interface InspectedImage {
    */
   check(path: string, name: string, options: CheckOptions): Promise<Artifacts>;
 }
+
+/**
+ * The ways in which machines boot the finished image, which lies at `path`: with `firmwares`, where the boot check by files
+ * has found them, else by its own boot loaders. Throws the reason of the signal.
+ */
+export type WaysToBoot = (
+  path: string,
+  options: { readonly firmwares: readonly Firmware[]; readonly signal: AbortSignal },
+) => Promise<readonly TrialWay[]>;
 
 export interface CheckOptions {
   readonly signal: AbortSignal;

@@ -7,7 +7,7 @@ import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { assertTrials } from '../guest/vm/trial.ts';
 import { imageKinds } from '../kinds/index.ts';
-import type { ImageKind, InspectedImage } from '../kinds/kind.ts';
+import type { ImageKind } from '../kinds/kind.ts';
 import { openDiskSpace } from '../limits/disk-space.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Artifacts } from '../store/artifact.ts';
@@ -158,7 +158,6 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       }),
     );
 
-    const isTried = wantsTrial && canBeTried(inspected, request);
     await using reading = readBaseContent(base, inspected, settings, signal);
     content = reading;
 
@@ -189,7 +188,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
     const { boots, touched, licences } = await step('seal', 'cleaning up inside the image', async () => {
       inside = null;
-      const { bootFiles, ...found } = await image.seal(isTried);
+      const { bootFiles, ...found } = await image.seal(wantsTrial && inspected.boot !== null);
       if (bootFiles === null) return { boots: noFindings, ...found };
       const boots = await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
       return { boots, ...found };
@@ -211,7 +210,11 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     const artifacts = await step('check', 'checking the new image', async (): Promise<Artifacts> => {
       await reading.whole();
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
-      if (isTried) await tryBoot(path, boots, { accelerator: chosen.accelerator, workDirectory }, tools, context);
+      if (wantsTrial) {
+        const { waysToBoot } = inspected;
+        const { accelerator } = chosen;
+        await tryBoot(path, { ...boots, waysToBoot }, { accelerator, workDirectory }, tools, context);
+      }
       const origin = { build, base, chosen, startedAt, finishedAt: new Date() };
       const found = { wanted, installed, repositories, touched, licences };
       const described = { ...origin, ...found, name, image: checked, before: image.facts };
@@ -236,14 +239,6 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       artifacts: beside,
     };
   });
-}
-
-/** Whether a machine can boot the image by itself. Throws `image.unsupported` where only the request asks for that. */
-function canBeTried({ boot }: InspectedImage, { boot_check: isAsked }: BuildRequest): boolean {
-  if (boot === null && isAsked) {
-    throw new ImageBuilderError('image.unsupported', 'boot_check is for images of disks: leave it out');
-  }
-  return boot !== null;
 }
 
 /** Makes the next build download a damaged base image again. */

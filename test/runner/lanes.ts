@@ -28,6 +28,7 @@ export const longest: readonly string[] = [
   'test/system/store-glance.test.ts',
   'test/system/build-limits.test.ts',
   'test/system/hostile-guest.test.ts',
+  'test/system/build-cd.test.ts',
   'test/system/boot-trial.test.ts',
   'test/system/survive-store.test.ts',
 ];

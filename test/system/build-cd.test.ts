@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
+import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
@@ -34,6 +35,8 @@ rm -rf /opt/samples/given-up
 const cleanup = new AsyncDisposableStack();
 let builds: GuestBuilds;
 const trees = new Map<string, string>();
+const media = new Map<string, string>();
+const bootLines: string[] = [];
 const layerPath = 'live/filesystem.squashfs';
 
 /** The files of a medium. */
@@ -64,16 +67,20 @@ async function equipment(path: string): Promise<string> {
 }
 
 test('a live medium gets a package of a PPA by both guests', async () => {
-  const media = await makeLiveMedia(baseImageCache, () => {});
-  const base = { imageType: 'cd', path: media.single, codename: media.codename } as const;
+  const { single, codename } = await makeLiveMedia(baseImageCache, () => {});
+  const base = { imageType: 'cd', path: single, codename } as const;
   builds = cleanup.use(await openGuestBuilds(base, [sample]));
-  trees.set('base', await extract(media.single, 'base'));
+  trees.set('base', await extract(single, 'base'));
   for (const guest of ['host', 'vm'] as const) {
-    const { path, image } = await builds.build(guest, ['cd-sample']);
+    // Both make the same medium.
+    const bootCheck = guest === 'host';
+    const onLine = (line: string) => bootLines.push(line);
+    const { path, image } = await builds.build(guest, ['cd-sample'], bootCheck ? { bootCheck, onLine } : {});
+    media.set(guest, path);
     assert.is(image.format, 'iso');
     assert.equal((await hashFile(path)).checksums, image.checksums);
     assert.ok(image.packages?.some(({ name }) => name === 'cd-sample'));
-    assert.is(await equipment(path), await equipment(media.single));
+    assert.is(await equipment(path), await equipment(single));
     trees.set(guest, await extract(path, guest));
   }
 });
@@ -141,6 +148,19 @@ test('a compact layer has the same files in fewer bytes', async () => {
   assert.equal(await list('compact'), await list('host'));
   assert.ok((await stat(compact)).size < (await stat(spliced)).size);
   await exec('md5sum', ['--check', '--strict', '--quiet', 'md5sum.txt'], { cwd: treeOf('compact') });
+});
+
+test('the boot check has booted it by both firmwares, from a CD and from a disk', () => {
+  const lines = bootLines.join('\n');
+  for (const firmware of ['BIOS', 'UEFI']) {
+    assert.match(lines, new RegExp(`by ${firmware} from a CD the system is up, with the kernel \\d`));
+    assert.match(lines, `by ${firmware} from a disk the boot loader has loaded the kernel and the initial ramdisk`);
+  }
+});
+
+test('firmware with Secure Boot on starts it', async () => {
+  const path = media.get('vm') ?? '';
+  await bootImage({ path, format: 'raw', firmware: 'secure-boot', until: /Secure boot enabled/ });
 });
 
 test.after(() => cleanup.disposeAsync());

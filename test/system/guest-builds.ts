@@ -39,6 +39,8 @@ export interface GuestBuilds extends AsyncDisposable {
 export interface GuestBuildOptions {
   /** For CD images. */
   readonly cd?: CdChoice;
+  /** `boot_check` of the request; default false. */
+  readonly bootCheck?: boolean;
   readonly signal?: AbortSignal;
   /** Called with each line of the log. */
   readonly onLine?: (line: string) => void;
@@ -95,12 +97,13 @@ export async function openGuestBuilds(
     directory,
     ppaUrl: launchpad.ppaUrl,
     requests: launchpad.requests,
-    async build(guest, wanted, { cd, signal = unstopped, onLine } = {}) {
+    async build(guest, wanted, { cd, bootCheck = false, signal = unstopped, onLine } = {}) {
       const request = parseBuildRequest({
         ticket_id: 'alike',
         base_image: { image_type: imageType, url_list: [images.url], series, ...(cd === undefined ? {} : { cd }) },
         ppa_list: ['ppa:project/odd'],
         package_list: wanted,
+        boot_check: bootCheck,
         progress_trigger: 'alike',
       });
       const config = loadConfig({

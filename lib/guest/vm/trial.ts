@@ -1,28 +1,58 @@
 import { copyFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { stripVTControlCharacters } from 'node:util';
 import { execa } from 'execa';
-import { z } from 'zod';
 import { onAbort } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
-import { cleanEnvironment, collectLines, lastLines } from '../../exec.ts';
+import { cleanEnvironment, collectLines } from '../../exec.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
 import { createOverlay } from '../../image/overlay.ts';
 import { type IdRange, privilegeArguments } from '../../privileges.ts';
 import { guestDirectory, guestVariable } from '../identity.ts';
 import { openFiles } from './handed-files.ts';
 import { type Accelerator, findMachine } from './machine.ts';
-import { assertFirmware, type Firmware, kernelMark, trialCommand, uefiVariables } from './trial-machine.ts';
+import { readConsole } from './trial-console.ts';
+import {
+  assertFirmware,
+  type Firmware,
+  isTraced,
+  type TrialDrive,
+  tracedRead,
+  trialCommand,
+  uefiVariables,
+} from './trial-machine.ts';
+import { followMonitor } from './trial-monitor.ts';
+import { processorSeconds, type Sample, watchForStall } from './trial-stall.ts';
 import { vmUser } from './vm-user.ts';
 
 /** Boots an image for a trial, in a machine that is thrown away. */
 
+/** One way to boot an image. */
+export interface TrialWay {
+  readonly firmware: Firmware;
+  readonly drive: TrialDrive;
+  readonly image: Pick<ImageInspection, 'format' | 'virtualSizeBytes' | 'qcow2'>;
+  /** Follows the boot by what the machine reads; null for an image of which only the end is awaited. */
+  readonly follow: (() => TrialFollower) | null;
+}
+
+/** Knows how far a machine is by the parts of the image that it has read. */
+export interface TrialFollower {
+  onRead(offsetBytes: number, sizeBytes: number): void;
+  /** True where a menu may wait for a key. */
+  readonly isBeforeKernel: boolean;
+  /** True once all has been read that this trial is for. */
+  readonly isEnough: boolean;
+  /** True once the system itself, and not only its initial ramdisk, has been read. */
+  readonly hasSystem: boolean;
+  /** A clause about the last stage that was reached. */
+  describe(): string;
+}
+
 export interface TrialOptions {
+  readonly way: TrialWay;
   /** The image, which is only read. */
   readonly path: string;
-  readonly inspection: ImageInspection;
-  readonly firmware: Firmware;
   readonly accelerator: Accelerator;
   /** The build's folder, in which no guest is open. */
   readonly workDirectory: string;
@@ -33,24 +63,18 @@ export interface TrialOptions {
 export interface Booted {
   /** Version of the kernel that came up; null where the system did not say. */
   readonly kernel: string | null;
+  /** `enough`: the trial has ended by its follower, before the system was up. */
+  readonly until: 'up' | 'enough';
 }
 
 /** An emulated machine is up within a minute; beside other builds it takes several times as long. */
-const limitMs = 10 * 60_000;
-/** The power button is pressed for systems that take no orders from the machine; logind obeys it once it is there. */
-const buttonFromMs = 20_000;
-const buttonEveryMs = 3_000;
-/** The loader of removable disks may restart the machine once. */
-const maximumResets = 4;
-const consoleLines = 60;
-const maximumLineCharacters = 400;
+const limitMinutes = 10;
+/** Initial ramdisks of media have all drivers, and look for the medium. */
+const mediumLimitMinutes = 15;
+const sampleEveryMs = 5_000;
+/** Parts of an image, to tell new reads from repeated ones. */
+const partBytes = 2 ** 20;
 const [consolePort, monitorPort] = [3, 4];
-
-/** Last words on the console of a system that does not come up. */
-const dead =
-  /grub rescue>|^(?:grub|Shell)>|ALERT! |Kernel panic - |You are in emergency mode|No bootable device|BdsDxe: No bootable option|\(initramfs\)/;
-
-const monitorEvent = z.object({ event: z.string(), data: z.object({ reason: z.string().optional() }).optional() });
 
 /** Throws `guest.unavailable` where no machine can be had for `bootTrial`. */
 export async function assertTrials(): Promise<void> {
@@ -61,25 +85,36 @@ export async function assertTrials(): Promise<void> {
 }
 
 /**
- * Boots the image until its system is up. Throws `image.unbootable` with the console's last lines, `guest.unavailable`
- * where the machine cannot be had, `guest.failed` where it ends by itself, or the reason of the signal.
+ * Boots the image until its system is up, or its follower has enough. Throws `image.unbootable` with the stage that was
+ * reached and the console's last lines, `guest.unavailable` where the machine cannot be had, `guest.failed` where it ends
+ * by itself, or the reason of the signal.
  */
 export async function bootTrial(options: TrialOptions): Promise<Booted> {
-  const { signal, firmware } = options;
+  const { signal, way } = options;
   signal.throwIfAborted();
-  await assertFirmware(firmware);
+  await assertFirmware(way.firmware);
   const directory = guestDirectory(options.workDirectory);
   await mkdir(directory, { mode: 0o700 });
   try {
-    const overlayPath = join(directory, 'trial.qcow2');
-    const variablesPath = join(directory, 'variables.fd');
-    const { path, inspection, unprivilegedIds } = options;
-    await createOverlay({ basePath: path, base: inspection, overlayPath, unprivilegedIds, signal });
-    if (firmware === 'uefi') await copyFile(uefiVariables, variablesPath);
-    return await watch(options, { directory, overlayPath, variablesPath });
+    const place = {
+      directory,
+      overlayPath: join(directory, 'trial.qcow2'),
+      variablesPath: join(directory, 'variables.fd'),
+    };
+    const { path, unprivilegedIds } = options;
+    if (way.drive !== 'cd') {
+      const { overlayPath } = place;
+      await createOverlay({ basePath: path, base: way.image, overlayPath, unprivilegedIds, signal });
+    }
+    if (way.firmware === 'uefi') await copyFile(uefiVariables, place.variablesPath);
+    return (await watch(options, place, true)) ?? (await watch(options, place, false)) ?? fail(options);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+function fail({ way }: TrialOptions): never {
+  throw unbootable(way, 'its initial ramdisk switches the machine off', []);
 }
 
 interface Place {
@@ -88,11 +123,18 @@ interface Place {
   readonly variablesPath: string;
 }
 
-async function watch(options: TrialOptions, place: Place): Promise<Booted> {
-  const { accelerator, firmware, signal } = options;
+/**
+ * Resolves with null where the machine was switched off before its system was read: initial ramdisks with systemd obey the
+ * orders that are meant for the system.
+ */
+async function watch(options: TrialOptions, place: Place, givesOrders: boolean): Promise<Booted | null> {
+  const { accelerator, way, signal } = options;
   const { emulator } = await findMachine();
-  const image = { path: options.path, format: options.inspection.format };
-  const machine = { emulator, accelerator, firmware, image, ...place, consolePort, monitorPort };
+  const { firmware, drive } = way;
+  const image = { path: options.path, format: way.image.format };
+  const follower = way.follow?.() ?? null;
+  const reporting = { reportsReads: follower !== null, givesOrders };
+  const machine = { emulator, accelerator, firmware, drive, image, ...place, consolePort, monitorPort, ...reporting };
   const { arguments: words, files } = trialCommand(machine);
   const user = vmUser(options.unprivilegedIds, accelerator);
   const privileges = ['--pdeathsig', 'KILL', ...privilegeArguments(user), '--', 'prlimit', '--core=0', '--'];
@@ -108,104 +150,89 @@ async function watch(options: TrialOptions, place: Place): Promise<Booted> {
     cleanup: true,
   });
   const [console, monitor] = [child.stdio[consolePort], child.stdio[monitorPort]] as unknown as [Duplex, Duplex];
-  const messages = collectLines(child.stderr, () => undefined);
-  const verdict = Promise.withResolvers<string | null>();
-  const said = listen(console, verdict.resolve);
-  follow(monitor, verdict.resolve);
+  const verdict = Promise.withResolvers<Verdict>();
+  const onDead = (reason: string) => verdict.resolve({ reason });
+  const parts = new Set<number>();
+  const last = readMessages(child.stderr, ({ offsetBytes, sizeBytes }) => {
+    // Systems may ask for what lies behind the end.
+    if (offsetBytes + sizeBytes > way.image.virtualSizeBytes) return;
+    for (let at = offsetBytes; at < offsetBytes + sizeBytes; at += partBytes) parts.add(Math.floor(at / partBytes));
+    follower?.onRead(offsetBytes, sizeBytes);
+    if (follower?.isEnough === true) verdict.resolve({ until: 'enough' });
+  });
+  const said = readConsole(console, onDead);
+  followMonitor(monitor, {
+    // Live systems ask for it before they switch the machine off.
+    wantsEnter: () => follower !== null && (follower.isBeforeKernel || follower.hasSystem),
+    onEnd: (reason) => (reason === null ? verdict.resolve({ until: 'up' }) : onDead(reason)),
+  });
   const ended = child.then(() => {
-    const last = lastLines(messages(), 1)[0];
-    verdict.reject(
-      new ImageBuilderError('guest.failed', `the machine has ended by itself: ${last ?? 'it gave no reason'}`),
-    );
+    const reason = last() ?? 'it gave no reason';
+    verdict.reject(new ImageBuilderError('guest.failed', `the machine has ended by itself: ${reason}`));
   });
   using _aborted = onAbort(signal, () => verdict.reject(signal.reason));
-  const timer = setTimeout(() => verdict.resolve(`it is not up after ${limitMs / 60_000} minutes`), limitMs);
+  const minutes = follower === null ? limitMinutes : mediumLimitMinutes;
+  const timer = setTimeout(() => onDead(`it is not up after ${minutes} minutes`), minutes * 60_000);
+  const sampler =
+    follower === null
+      ? undefined
+      : sample(child.pid, () => ({ parts: parts.size, hasKernel: !follower.isBeforeKernel }), onDead);
   try {
-    const reason = await verdict.promise;
-    const { kernel } = said;
-    if (reason === null) return { kernel };
-    throw new ImageBuilderError(
-      'image.unbootable',
-      `by ${firmwareNames[firmware]} the image does not boot: ${reason}`,
-      {
-        logTail: said.lines(),
-      },
-    );
+    const found = await verdict.promise;
+    if ('reason' in found) {
+      const { reason } = found;
+      const why = follower === null || parts.size === 0 ? reason : `${follower.describe()}; ${reason}`;
+      throw unbootable(way, why, said.lines());
+    }
+    const isEarly = found.until === 'up' && follower?.hasSystem === false && parts.size > 0;
+    return isEarly ? null : { kernel: said.kernel, until: found.until };
   } finally {
     clearTimeout(timer);
+    clearInterval(sampler);
     child.kill('SIGKILL');
     await ended;
     said.stop();
   }
 }
 
-export const firmwareNames: Readonly<Record<Firmware, string>> = { bios: 'BIOS', uefi: 'UEFI' };
+type Verdict = { readonly until: Booted['until'] } | { readonly reason: string };
 
-/** Reads the console, which the image writes. `onDead` is called with a reason, once the system cannot come up any more. */
-function listen(console: Duplex, onDead: (reason: string) => void) {
-  const lines: string[] = [];
-  let kernel: string | null = null;
-  const text = collectLines(console, (raw) => {
-    const line = clean(raw);
-    if (line === '') return;
-    lines.push(line);
-    if (lines.length > consoleLines) lines.shift();
-    const mark = line.indexOf(kernelMark);
-    const banner = / ?Linux version (\S{1,100}) /.exec(line);
-    if (mark >= 0) kernel = line.slice(mark + kernelMark.length).trim();
-    else if (banner !== null) kernel = banner[1] ?? null;
+/** Reads what QEMU says. Returns a function for its last message. */
+function readMessages(
+  stream: NodeJS.ReadableStream | null,
+  onRead: (read: NonNullable<ReturnType<typeof tracedRead>>) => void,
+): () => string | undefined {
+  let last: string | undefined;
+  collectLines(stream, (line) => {
+    const read = tracedRead(line);
+    if (read !== null) onRead(read);
+    else if (!isTraced(line) && line.trim() !== '') last = line;
   });
-  // Prompts do not end in a line break.
-  const prompt = () => clean(text().slice(-maximumLineCharacters).split('\n').at(-1) ?? '');
-  const timer = setInterval(() => {
-    const word = [...lines, prompt()].find((line) => dead.test(line));
-    if (word !== undefined) onDead(`its console says "${word.trim()}"`);
-  }, 1_000);
-  return {
-    lines: () => [...lines, prompt()].filter((line) => line !== ''),
-    get kernel() {
-      return kernel;
-    },
-    stop: () => clearInterval(timer),
+  return () => last;
+}
+
+function sample(
+  pid: number | undefined,
+  state: () => Pick<Sample, 'parts' | 'hasKernel'>,
+  onStall: (reason: string) => void,
+): NodeJS.Timeout {
+  const judge = watchForStall();
+  const take = async () => {
+    const processor = pid === undefined ? null : await processorSeconds(pid);
+    const reason = processor === null ? null : judge({ at: performance.now() / 1000, processor, ...state() });
+    if (reason !== null) onStall(reason);
   };
+  return setInterval(() => void take(), sampleEveryMs);
 }
 
-function clean(text: string): string {
-  return stripVTControlCharacters(text.slice(0, 4 * maximumLineCharacters))
-    .replaceAll(/\p{Cc}/gu, '')
-    .slice(0, maximumLineCharacters);
+function unbootable(way: TrialWay, why: string, logTail: readonly string[]): ImageBuilderError {
+  return new ImageBuilderError('image.unbootable', `${describeWay(way)} the image does not boot: ${why}`, { logTail });
 }
 
-/** Presses the power button from time to time, and calls `onEnd` with null when the system has switched the machine off. */
-function follow(monitor: Duplex, onEnd: (reason: string | null) => void): void {
-  let resets = 0;
-  const send = (command: string) => {
-    if (monitor.writable) monitor.write(`${JSON.stringify({ execute: command })}\n`);
-  };
-  send('qmp_capabilities');
-  let button: NodeJS.Timeout | undefined;
-  const first = setTimeout(() => {
-    button = setInterval(() => send('system_powerdown'), buttonEveryMs);
-  }, buttonFromMs);
-  monitor.on('error', () => undefined);
-  monitor.once('close', () => {
-    clearTimeout(first);
-    clearInterval(button);
-  });
-  collectLines(monitor, (line) => {
-    const parsed = monitorEvent.safeParse(parseJson(line));
-    if (!parsed.success) return;
-    const { event, data } = parsed.data;
-    if (event === 'RESET') resets += 1;
-    if (resets >= maximumResets) onEnd('it restarts again and again');
-    if (event === 'SHUTDOWN' && data?.reason === 'guest-shutdown') onEnd(null);
-  });
-}
+const firmwareNames: Readonly<Record<Firmware, string>> = { bios: 'BIOS', uefi: 'UEFI' };
+const driveNames: Readonly<Record<TrialDrive, string>> = { 'cloud-disk': '', disk: ' from a disk', cd: ' from a CD' };
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
+/** `by UEFI`, `by BIOS from a CD`. */
+export function describeWay({ firmware, drive }: Pick<TrialWay, 'firmware' | 'drive'>): string {
+  return `by ${firmwareNames[firmware]}${driveNames[drive]}`;
 }

@@ -15,6 +15,7 @@ import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
 import { compactLayer } from './compact-layer.ts';
+import { mediumWays } from './medium-ways.ts';
 import type { BootedKernel } from './new-kernel.ts';
 import { writeNewLayer } from './new-layer.ts';
 import { writeNewLists } from './new-lists.ts';
@@ -123,6 +124,8 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
       return { ...place, base: { path: base.path, format: 'raw' }, layers: [base.layer], scratch, changes };
     },
     boot: null,
+    waysToBoot: async (path, { signal }) =>
+      await mediumWays(path, { maximumBytes: fileSizeBytes + scratchBytes, signal }),
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack(disk, path, { signal, onProgress, onLog, onWarning }) {
       const directory = dirname(path);

@@ -123,6 +123,10 @@ function inspected(
         return await readDiskLoaders(disk, inspection.partitions);
       },
     },
+    async waysToBoot(path, { firmwares, signal }) {
+      const image = await inspectImage(path, { maximumVirtualBytes, signal });
+      return firmwares.map((firmware) => ({ firmware, drive: 'cloud-disk', image, follow: null }));
+    },
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack({ overlayPath }, path, { onLog, ...options }) {
       const files = { basePath: base.path, base: inspection, overlayPath, outputPath: path };
