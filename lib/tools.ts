@@ -7,8 +7,8 @@ import { cleanEnvironment } from './exec.ts';
  * ones.
  */
 
-/** The builds that call a program: every build, or only those whose guest is of this kind, or those of CD images. */
-export type ToolUser = 'build' | 'host' | 'vm' | 'cd';
+/** The builds that call a program: every build, or only those with this guest, or with an image of this kind. */
+export type ToolUser = 'build' | 'host' | 'vm' | 'cd' | 'touch';
 
 export interface Tool {
   readonly name: string;
@@ -48,6 +48,10 @@ export const tools: readonly Tool[] = [
   // Essential on Debian and Ubuntu.
   tool('perl', 'perl-base', 'host'),
   tool('apt-get', 'apt', 'vm'),
+  // For images of another architecture.
+  tool('depmod', 'kmod', 'touch'),
+  tool('dpkg-deb', 'dpkg', 'touch'),
+  tool('qemu-arm-static', 'qemu-user-static', 'touch'),
   tool('mke2fs', 'e2fsprogs', 'cd'),
   tool('mksquashfs', 'squashfs-tools', 'cd'),
   tool('xorriso', 'xorriso', 'cd'),

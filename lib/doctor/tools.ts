@@ -19,7 +19,8 @@ const busybox: Tool = { name: 'busybox', package: 'busybox-static', users: ['vm'
 export function toolsFor(architecture: string): readonly Tool[] {
   const emulator = emulators[architecture];
   const ofVm: Tool[] = emulator === undefined ? [] : [{ ...emulator, users: ['vm'] }];
-  return [...tools, ...ofVm, busybox];
+  const others = Object.values(emulators).filter(({ name }) => name !== emulator?.name);
+  return [...tools, ...ofVm, ...others.map((other): Tool => ({ ...other, users: ['touch'] })), busybox];
 }
 
 /** Looks for each program, in `searchPath` or where builds do, and asks it for its version. */
@@ -68,8 +69,8 @@ export function toolFindings(states: readonly ToolState[], guests: ReadonlySet<'
       const always = users.includes('build');
       const ofGuests = users.filter((user) => user === 'host' || user === 'vm');
       const matters = always || ofGuests.some((user) => guests.has(user));
-      const ofGuest =
-        ofGuests.length === 0 ? 'builds of CD images need it' : `the ${ofGuests.join(' and ')} guest needs it`;
+      const ofKind = users.includes('cd') ? 'builds of CD images need it' : 'images of another architecture need it';
+      const ofGuest = ofGuests.length === 0 ? ofKind : `the ${ofGuests.join(' and ')} guest needs it`;
       const who = always ? 'every build needs it' : ofGuest;
       const detail = `is not installed (package ${packageName}); ${who}`;
       return { what: `tool ${name}`, ok: !always, detail, ...(matters ? { packages: [packageName] } : {}) };

@@ -1,4 +1,4 @@
-import { architectureOf, foreignImage, runsOn, workerArchitecture } from '../architecture.ts';
+import { architectureOf, foreignImage, runsOn } from '../architecture.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import type { FileSystemType, Partition } from '../image/partition.ts';
@@ -85,12 +85,12 @@ function field(value: string | null | undefined): string {
 
 /**
  * Throws `image.unsupported` where the image's programs, of which assemble.sh printed the first bytes of one, do not run
- * on this worker.
+ * on the machine of the guest.
  */
-export function assertRunsHere(output: string): void {
+export function assertRuns(output: string, machineArchitecture: string): void {
   const head = Buffer.from(lineAfter(output, 'program: ')?.replaceAll(' ', '') ?? '', 'hex');
   const architecture = architectureOf(head);
-  if (architecture !== null && !runsOn(workerArchitecture, architecture)) throw foreignImage(architecture);
+  if (architecture !== null && !runsOn(machineArchitecture, architecture)) throw foreignImage(architecture);
 }
 
 /** `image.unsupported` where assemble.sh has failed because of that; any other error as it is. */

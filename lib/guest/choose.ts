@@ -2,6 +2,7 @@ import { release } from 'node:os';
 import { ImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { IdRange } from '../privileges.ts';
+import { withVmForForeign } from './foreign.ts';
 import type { Guest } from './guest.ts';
 import type { GuestLimits } from './host/cgroup.ts';
 import { createHostGuest } from './host/host-guest.ts';
@@ -60,13 +61,15 @@ export async function requireGuestNeeds(settings: {
   if (lacks.length > 0) throw settings.guest === 'host' ? noHost(lacks) : noVm(lacks, settings.guest);
 }
 
-async function chooseHost({ probes, directory, host, log }: ChooseGuestOptions): Promise<ChosenGuest> {
+async function chooseHost({ probes, directory, host, vm, log }: ChooseGuestOptions): Promise<ChosenGuest> {
   const { hindrances, unmapped } = await (probes?.host() ?? probeHost(directory, host.unprivilegedIds));
   if (hindrances.length > 0) throw noHost(hindrances);
   const reason = 'the setting says so; base images and packages are trusted, as root on this machine';
   if (unmapped !== null) log.warn('root in images is root on the worker: no user namespace', { reason: unmapped });
   const settings = { limits: host, ids: host.unprivilegedIds, userNamespace: unmapped === null, log };
-  return { guest: createHostGuest(settings), accelerator: null, kernel: release(), emulator: null, reason };
+  // Room for memory is not planned where the host guest is named.
+  const guest = withVmForForeign(createHostGuest(settings), createVmGuest({ ...vm, vmSwapBytes: 0, log }));
+  return { guest, accelerator: null, kernel: release(), emulator: null, reason };
 }
 
 async function chooseVm({ probes, setting, vm: settings, log }: ChooseGuestOptions): Promise<ChosenGuest> {

@@ -40,6 +40,25 @@ export interface PartitionedDisk extends OverlayDisk {
   readonly partitions: readonly Partition[];
   /** Number of the partition that has become larger; it must be the root's, whose file system is to grow. */
   readonly grown?: number | null;
+  /** `close` writes the changes of the root to files; missing where nobody asks for them. */
+  readonly changes?: TreeChanges;
+}
+
+/** The changes of a root file system, every inode of which had the same time of its last change before. */
+export interface TreeChanges {
+  /** That time, in seconds since 1970. */
+  readonly untouchedSeconds: number;
+  /** The paths that there were, in the order that the changes are to have; one character for each byte. */
+  readonly members: readonly string[];
+  /**
+   * New file of the worker: a tar (pax) of the files that are new or changed by anything that the kernel counts as a change
+   * of them, with names such as `./etc/passwd`. Those in /dev, /proc, /run, /sys and /tmp are left out, and those below a
+   * folder of the worker. More bytes are `guest.limit`. The image chooses the content: read it as a stranger's.
+   */
+  readonly path: string;
+  readonly maximumBytes: number;
+  /** New file of the worker: the paths that are no more, with a zero byte behind each. */
+  readonly gonePath: string;
 }
 
 /** Read-only file systems one above the other, as live media have them. Scripts inside see one file tree, and change it. */
@@ -64,6 +83,8 @@ export interface Region {
 
 interface OverlayDisk extends GuestPlace {
   readonly base: BaseFile;
+  /** Architecture of its programs, by Debian's name; missing where it is one that the worker runs. */
+  readonly architecture?: string;
   /** Further variables of scripts inside. */
   readonly environment?: Readonly<Record<string, string>>;
   /**

@@ -11,6 +11,8 @@ export const guestScripts = readShellScripts(join(import.meta.dirname, 'scripts'
   'first-boot',
   'give-back',
   'identities',
+  'list-changes',
+  'pack-changes',
   'grow-unmounted',
   'look',
   'runner',

@@ -22,7 +22,11 @@ export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
   const quickstart = ['run', 'quickstart'];
   const rootless = isRoot ? [] : ['vm', 'rootless'];
   if (entry === 'quickstart/main.ts') {
-    return [...quickstart, ...rootless, ...['boot', 'cd', 'openstack'].filter((group) => args.includes(`--${group}`))];
+    return [
+      ...quickstart,
+      ...rootless,
+      ...['boot', 'cd', 'openstack', 'touch'].filter((group) => args.includes(`--${group}`)),
+    ];
   }
   if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;
@@ -33,7 +37,7 @@ export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
     const chosen = args.filter((arg) => ['check', 'unit', 'system', 'long'].includes(arg));
     const uses = (kind) => chosen.length === 0 || chosen.includes(kind);
     return [
-      ...(uses('system') || chosen.includes('long') ? [...quickstart, 'vm', 'boot', 'openstack', 'test'] : []),
+      ...(uses('system') || chosen.includes('long') ? [...quickstart, 'vm', 'boot', 'openstack', 'test', 'touch'] : []),
       ...(uses('check') ? ['lint'] : []),
     ];
   }

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import { prepareInitramfs } from '#lib/guest/vm/initramfs.ts';
+import { prepareInitramfs, readBusybox } from '#lib/guest/vm/initramfs.ts';
 import { findKernel, type GuestKernel, modulesToLoad } from '#lib/guest/vm/kernel.ts';
 import { deviceModules, findMachine } from '#lib/guest/vm/machine.ts';
 import { openPayload } from '#lib/guest/vm/payload.ts';
@@ -52,7 +52,7 @@ test('a vm starts with modules that are stored compressed', async () => {
   assert.equal([...new Set(endings)].sort(), Object.keys(compressors).sort());
   const directory = join(vm.directory, 'guest');
   const initramfsPath = await prepareInitramfs({
-    kernel,
+    ...{ kernel, busybox: await readBusybox() },
     modules: names,
     optionalModules: [],
     program: null,

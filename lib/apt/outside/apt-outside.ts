@@ -5,6 +5,7 @@ import { exec } from '../../exec.ts';
 import type { GuestBind, ScriptRunner } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
 import { giveTo, readForeignFile } from '../../unprivileged.ts';
+import { openWorkerPlace, type WorkerPlace } from '../../worker-place.ts';
 import type { Apt, Installation } from '../apt.ts';
 import type { ImageFacts } from '../facts.ts';
 import { type InstallOptions, installPackages } from '../install.ts';
@@ -20,7 +21,6 @@ import { readFiles } from './records.ts';
 import { readOutsideSources } from './sources.ts';
 import { type AptState, readAptState } from './state.ts';
 import { writeWorkerFiles } from './worker-files.ts';
-import { openWorkerPlace, type WorkerPlace } from './worker-place.ts';
 import { createWorkerRunner } from './worker-runner.ts';
 
 export interface AptOutsideOptions {

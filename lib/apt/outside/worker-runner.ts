@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
-import type { WorkerPlace } from './worker-place.ts';
+import type { WorkerPlace } from '../../worker-place.ts';
 
 /**
  * Runs the scripts of lib/apt on the worker itself, so that its apt stands in for an image's. They are ours, and the

@@ -1,6 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
+import { workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import { unescapeOctal } from '../../image/octal.ts';
@@ -9,7 +10,7 @@ import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';
 import {
   assemblyError,
-  assertRunsHere,
+  assertRuns,
   closedByAssembly,
   renderAssembly,
   renderStack,
@@ -66,6 +67,8 @@ export interface AttachPlace {
   readonly binds: readonly GuestBind[];
   /** The worker's id for root inside, which others follow; null for root. */
   readonly firstId: number | null;
+  /** Architecture of the image's programs, where an emulator is to run them; null where the worker does. */
+  readonly emulated: string | null;
 }
 
 const kernel: MountingKernel = { guest: 'host', release: release() };
@@ -162,13 +165,13 @@ async function assembleFor(
  */
 export async function assemble(
   processId: number,
-  { directory, firstId }: Pick<AttachPlace, 'directory' | 'firstId'>,
+  { directory, firstId, emulated }: Pick<AttachPlace, 'directory' | 'emulated' | 'firstId'>,
   input: string,
 ): Promise<Pick<Attachment, 'hostname' | 'unmapped'> & { readonly closed: readonly ClosedMount[] }> {
   const map = firstId === null ? [] : [String(firstId), idMapProgram];
   const command = ['sh', '-c', guestScripts.assemble, 'assemble', directory, 'own', ...map];
   const { stdout } = await execInside(processId, command, { input });
-  assertRunsHere(stdout);
+  assertRuns(stdout, emulated ?? workerArchitecture);
   return {
     hostname: lineAfter(stdout, 'hostname: ') ?? 'localhost',
     unmapped: lineAfter(stdout, 'unmapped: ') ?? null,

@@ -21,6 +21,8 @@ export interface Container {
   readonly dataBytes: number | null;
   /** The worker's id for root inside, which further ids follow; null without a user namespace, where root is root. */
   readonly firstId: number | null;
+  /** Process whose user namespace it joins; missing: it makes one of its own. */
+  readonly holderId?: number;
 }
 
 /** Folder, in the namespaces that containers start in, where assemble.sh puts the parts of containers. */
@@ -75,7 +77,9 @@ const bind = (destination: string, source: string, ...options: readonly string[]
  * (sudo).
  */
 export function renderContainer(container: Container): string {
-  const { command, environment, devices, folders = {}, hostname, dataBytes, firstId } = container;
+  const { command, environment, devices, folders = {}, hostname, dataBytes, firstId, holderId } = container;
+  const joins = holderId === undefined ? {} : { path: `/proc/${holderId}/ns/user` };
+  const user = firstId === null ? [] : [{ type: 'user', ...joins }];
   const mappings = [{ containerID: 0, hostID: firstId, size: mappedIds }];
   return JSON.stringify({
     ociVersion: '1.0.2',
@@ -105,8 +109,8 @@ export function renderContainer(container: Container): string {
       ...Object.entries(folders).map(([destination, source]) => bind(destination, source)),
     ],
     linux: {
-      namespaces: ['pid', 'mount', 'ipc', 'uts', ...(firstId === null ? [] : ['user'])].map((type) => ({ type })),
-      ...(firstId === null ? {} : { uidMappings: mappings, gidMappings: mappings }),
+      namespaces: [...['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type })), ...user],
+      ...(firstId === null || holderId !== undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       devices: devices.map(({ name, major, minor }) => ({
         ...{ path: `/dev/${name}`, type: 'b', major, minor, fileMode: 0o660, uid: 0, gid: 0 },
       })),

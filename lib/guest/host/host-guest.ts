@@ -1,5 +1,6 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { runsOn, workerArchitecture } from '../../architecture.ts';
 import { onAbort } from '../../async.ts';
 import type { Log } from '../../log.ts';
 import type { IdRange } from '../../privileges.ts';
@@ -8,6 +9,7 @@ import { guestDirectory } from '../identity.ts';
 import { stackOf } from '../stack.ts';
 import { attach, attachStack } from './attach.ts';
 import { type Cgroup, type GuestLimits, openCgroup } from './cgroup.ts';
+import { notEmulated, startEmulation } from './emulation.ts';
 import { createHostSession, type HostSessionParts } from './host-session.ts';
 import { newFirstId } from './id-map.ts';
 import { lendDisk } from './lent-disk.ts';
@@ -111,7 +113,10 @@ async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promi
   const lent = begun.lent.use(await lendDisk(disk, ids));
   const supervision = await begun.supervisor.begin(lent.disk, signal);
   const firstId = begun.userNamespace ? newFirstId(ids) : null;
-  const place = { directory, exportPath, binds, firstId };
+  const { architecture = workerArchitecture } = disk;
+  const emulated = runsOn(workerArchitecture, architecture) ? null : architecture;
+  const holderId = emulated === null ? null : await startEmulation(supervision.processId, firstId, emulated);
+  const place = { directory, exportPath, binds, firstId, emulated };
   const attaching =
     'layers' in disk
       ? attachStack(supervision, stackOf(disk), place)
@@ -120,12 +125,13 @@ async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promi
     Promise.reject(await explainLoss(error, { supervision, exportPath, signal })),
   );
   if (attachment.unmapped !== null) {
+    if (emulated !== null) throw notEmulated(emulated, attachment.unmapped);
     log.warn('root in this image is root on the worker: no user namespace', { reason: attachment.unmapped });
   }
   if (options.proxy === undefined) supervision.listener.close();
   else options.proxy.serve(supervision.listener);
   const proxyUrl = options.proxy === undefined ? null : `http://127.0.0.1:${proxyPort}`;
-  const session = createHostSession({ ...begun, supervision, attachment, disk, signal, proxyUrl });
+  const session = createHostSession({ ...begun, supervision, attachment, holderId, disk, signal, proxyUrl });
   await session.borrow();
   return session;
 }

@@ -22,6 +22,7 @@ import {
   tooManyProcesses,
 } from '../script-run.ts';
 import { changesArguments } from '../stack.ts';
+import { saveTreeChanges } from '../tree-changes.ts';
 import type { Attachment } from './attach.ts';
 import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
 import { containerRoot } from './container.ts';
@@ -33,6 +34,8 @@ import type { Supervision } from './supervision.ts';
 export interface HostSessionParts {
   readonly supervision: Supervision;
   readonly attachment: Attachment;
+  /** The process that holds the user namespace of containers with foreign programs; null for a new one for each. */
+  readonly holderId: number | null;
   readonly directory: string;
   readonly exportPath: string;
   readonly disk: GuestDisk;
@@ -95,6 +98,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
           environment: { ...environment, ...script.env },
           devices: attachment.devices,
           ...{ hostname, dataBytes, firstId },
+          ...(parts.holderId === null ? {} : { holderId: parts.holderId }),
         },
         {
           ...(script.onLine === undefined ? {} : { onLine: script.onLine }),
@@ -134,6 +138,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 
   const close = async (): Promise<void> => {
     await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
+    if ('partitions' in disk && disk.changes !== undefined) await saveTreeChanges(run, disk.changes, ownLimitMs);
     await settle().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
     if ('layers' in disk) await saveChanges(disk);
     await unmount().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));

@@ -42,7 +42,7 @@ export async function prepareProbe(processId: number, directory: string, firstId
     if (found?.isSymbolicLink() === true) await symlink(await readlink(`/${name}`), join(root, name));
     else if (found !== null) await mkdir(join(root, name));
   }
-  return (await assemble(processId, { directory, firstId }, '')).unmapped;
+  return (await assemble(processId, { directory, firstId, emulated: null }, '')).unmapped;
 }
 
 /** Runs the programs. Throws with the reason where crun cannot start a container, or does not confine it. */

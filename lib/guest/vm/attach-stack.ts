@@ -16,7 +16,7 @@ import { vmScripts } from './script.ts';
 /** Mounts the layers of a live medium in the vm, one above the other, as the root of what runs inside. */
 export async function attachStack(
   stack: Stack,
-  options: Pick<AttachOptions, 'kernel' | 'binds' | 'processes' | 'run'>,
+  options: Pick<AttachOptions, 'architecture' | 'kernel' | 'binds' | 'processes' | 'run'>,
 ): Promise<Attachment> {
   const { kernel, processes, run } = options;
   const mounting: MountingKernel = { guest: 'vm', release: kernel.release };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Partition } from '../../image/partition.ts';
-import { assemblyError, assertRunsHere, closedByAssembly, renderAssembly, withSubvolume } from '../assembly.ts';
+import { assemblyError, assertRuns, closedByAssembly, renderAssembly, withSubvolume } from '../assembly.ts';
 import { findRoot, type Stage } from '../find-root.ts';
 import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
 import { parseLook, subvolumeOption } from '../look.ts';
@@ -33,6 +33,8 @@ export interface AttachOptions {
   /** Most processes that may run in the vm. */
   readonly processes: number;
   readonly onNotice: (message: string) => void;
+  /** Architecture of the vm. */
+  readonly architecture: string;
   /** Runs one of our scripts around the image. */
   readonly run: (script: GuestScript) => Promise<GuestOutput>;
 }
@@ -89,12 +91,12 @@ export async function attach(options: AttachOptions): Promise<Attachment & { rea
 
 /**
  * Mounts partitions, given as `NUMBER TYPE OPTIONS`, and runs assemble.sh with the input for the folders that it is to
- * lay into the image. Resolves with its output. Throws `image.unsupported` for an image of another processor.
+ * lay into the image. Resolves with its output. Throws `image.unsupported` for an image of another processor than the vm's.
  */
 export async function assemble(
   partitions: readonly string[],
   input: (binds: readonly GuestBind[]) => string,
-  { binds, run }: Pick<AttachOptions, 'binds' | 'run'>,
+  { architecture, binds, run }: Pick<AttachOptions, 'architecture' | 'binds' | 'run'>,
 ): Promise<string> {
   const folders: string[] = [];
   for (const [index, { source }] of binds.entries()) folders.push(...(await listFolders(source, String(index))));
@@ -108,7 +110,7 @@ export async function assemble(
       plan: input(binds.map(({ target }, index) => ({ source: `/guest/binds/${index}`, target }))),
     },
   });
-  assertRunsHere(stdout);
+  assertRuns(stdout, architecture);
   return stdout;
 }
 

@@ -20,6 +20,7 @@ import { vmScripts } from './script.ts';
 const applets = [
   ...['[', 'blockdev', 'cat', 'chmod', 'chroot', 'date', 'echo', 'env', 'fstrim', 'head', 'hostname', 'insmod', 'ip'],
   ...[
+    'linux32',
     'ln',
     'ls',
     'mkdir',
@@ -40,11 +41,13 @@ const applets = [
   ...['stat', 'swapon', 'sync', 'test', 'umount', 'unshare', 'wc'],
 ];
 
-const busyboxPaths = ['/bin/busybox', '/usr/bin/busybox'];
+const busyboxPaths = ['bin/busybox', 'usr/bin/busybox'];
 const unusedMs = 30 * 24 * 60 * 60 * 1000;
 
 export interface InitramfsOptions {
   readonly kernel: GuestKernel;
+  /** The content of the program. */
+  readonly busybox: Buffer;
   readonly modules: readonly string[];
   readonly optionalModules: readonly string[];
   /** A program that it carries besides; null for none. */
@@ -57,9 +60,8 @@ export interface InitramfsOptions {
  * Path of the initramfs, which is made where it is missing. Throws `guest.unavailable` where a part of it is missing.
  */
 export async function prepareInitramfs(options: InitramfsOptions): Promise<string> {
-  const { kernel, directory } = options;
+  const { kernel, busybox, directory } = options;
   const modulePaths = modulesToLoad(kernel, options.modules, options.optionalModules);
-  const busybox = await readBusybox();
   const files = modulePaths.map((path) => join(kernel.modules.directory, path));
   const key = createHash('sha256').update(busybox).update(vmScripts.init).update(applets.join(' '));
   for (const path of [...files, ...(options.program?.paths.values() ?? [])]) {
@@ -104,10 +106,10 @@ function archive(busybox: Buffer, modules: readonly Buffer[], tools: ReadonlyMap
   ]);
 }
 
-/** Throws `guest.unavailable` where there is no busybox, or one that needs libraries. */
-export async function readBusybox(): Promise<Buffer> {
+/** The busybox below `root`. Throws `guest.unavailable` where there is none, or one that needs libraries. */
+export async function readBusybox(root = '/'): Promise<Buffer> {
   for (const path of busyboxPaths) {
-    const content = await readFile(path).catch(() => null);
+    const content = await readFile(join(root, path)).catch(() => null);
     if (content !== null && isStatic(content)) return content;
   }
   throw new ImageBuilderError('guest.unavailable', 'the vm needs a static busybox: apt-get install busybox-static');

@@ -28,6 +28,8 @@ export interface VmSettings extends VmLimits {
 export interface VmParts extends AcceleratorChoice {
   readonly machine: Machine;
   readonly kernel: GuestKernel;
+  /** The content of the program. */
+  readonly busybox: Buffer;
   readonly directory: string;
 }
 
@@ -36,9 +38,10 @@ export async function prepareVm(settings: VmSettings): Promise<VmParts> {
   const directory = join(settings.cacheDirectory, 'vm');
   const found = await Promise.allSettled([findMachine(), findKernel(settings.vmKernelPath), readBusybox()]);
   const failed = found.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
-  const [machine, kernel] = found;
-  if (machine.status === 'rejected' || kernel.status === 'rejected' || failed.length > 0) throw allOf(failed);
-  const parts = { machine: machine.value, kernel: kernel.value, directory };
+  const [machine, kernel, busybox] = found;
+  if (machine.status === 'rejected' || kernel.status === 'rejected' || busybox.status === 'rejected')
+    throw allOf(failed);
+  const parts = { machine: machine.value, kernel: kernel.value, busybox: busybox.value, directory };
   await makeOwnFolder(directory);
   const initramfsPath = await initramfsFor(parts, []);
   const choice = await chooseAccelerator({
@@ -68,7 +71,7 @@ export interface InitramfsAdditions {
 
 /** The initramfs with the modules for the file systems of these partitions. */
 export async function initramfsFor(
-  { machine, kernel, directory }: Pick<VmParts, 'machine' | 'kernel' | 'directory'>,
+  { machine, kernel, busybox, directory }: Omit<VmParts, keyof AcceleratorChoice>,
   partitions: readonly Partition[],
   additions: InitramfsAdditions = { modules: [], program: null },
 ): Promise<string> {
@@ -77,7 +80,7 @@ export async function initramfsFor(
     return modules === undefined ? [] : [modules];
   });
   return await prepareInitramfs({
-    kernel,
+    ...{ kernel, busybox },
     modules: [...machine.modules, ...deviceModules, ...additions.modules, ...fileSystems.flatMap(({ names }) => names)],
     optionalModules: [...fileSystems.flatMap(({ optional }) => optional), ...featureModules(partitions)],
     program: additions.program,

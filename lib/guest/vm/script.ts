@@ -8,4 +8,5 @@ export const vmScripts = readShellScripts(join(import.meta.dirname, 'scripts'), 
   'mount',
   'attach',
   'detach',
+  'fetch-kernel',
 ]);

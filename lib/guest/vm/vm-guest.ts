@@ -1,5 +1,6 @@
 import { mkdir, open as openFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { workerArchitecture } from '../../architecture.ts';
 import type { Partition } from '../../image/partition.ts';
 import type { Log } from '../../log.ts';
 import { assertGrows, growError, growScript } from '../grow.ts';
@@ -8,6 +9,7 @@ import { guestDirectory } from '../identity.ts';
 import { stackModules, stackOf } from '../stack.ts';
 import { type Attachment, type AttachOptions, attach, partitionsToOpen } from './attach.ts';
 import { attachStack } from './attach-stack.ts';
+import { prepareForeignVm, vmArchitecture } from './foreign.ts';
 import type { GuestKernel } from './kernel.ts';
 import { findLinkedProgram, type LinkedProgram } from './linked-program.ts';
 import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
@@ -40,7 +42,11 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const { signal, binds, onNotice } = options;
   const log = settings.log.with({ build_id: disk.buildId });
   signal.throwIfAborted();
-  const parts = await prepareVm(settings);
+  const architecture = vmArchitecture(disk.architecture ?? workerArchitecture);
+  const parts =
+    architecture === workerArchitecture
+      ? await prepareVm(settings)
+      : await prepareForeignVm(architecture, settings, { ...options, workDirectory: disk.workDirectory });
   const { kernel } = parts;
   const proxy = settings.vmNetwork && options.proxy !== undefined ? new URL(options.proxy.url) : null;
   const form = 'layers' in disk ? await layered(disk, kernel) : partitioned(disk, kernel);
@@ -91,7 +97,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
 
   const proxyUrl = proxy === null ? null : guestProxyUrl(proxy);
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
-  const attachment = await form.attach(runner, { processes: settings.guestProcesses, binds, onNotice });
+  const attachment = await form.attach(runner, { architecture, processes: settings.guestProcesses, binds, onNotice });
   const ending = opened.move();
   const session = createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end: () => ending.disposeAsync() });
   try {
@@ -110,7 +116,10 @@ interface DiskForm {
   readonly readOnly: readonly number[];
   readonly modules: readonly string[];
   readonly program: LinkedProgram | null;
-  attach(runner: ScriptRunner, options: Pick<AttachOptions, 'processes' | 'binds' | 'onNotice'>): Promise<Attachment>;
+  attach(
+    runner: ScriptRunner,
+    options: Pick<AttachOptions, 'architecture' | 'processes' | 'binds' | 'onNotice'>,
+  ): Promise<Attachment>;
 }
 
 function partitioned({ partitions, grown = null }: PartitionedDisk, kernel: GuestKernel): DiskForm {

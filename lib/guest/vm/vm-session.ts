@@ -12,6 +12,7 @@ import {
   scriptError,
 } from '../script-run.ts';
 import { changesArguments, stackOf } from '../stack.ts';
+import { saveTreeChanges } from '../tree-changes.ts';
 import { type Attachment, readErrorCount } from './attach.ts';
 import { linkedCommand } from './linked-program.ts';
 import type { Payload } from './payload.ts';
@@ -83,10 +84,12 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
     inside: async (script) => {
       const variables = Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`);
       const command = [
+        ...(disk.architecture === 'armhf' ? ['linux32'] : []),
         ...['env', '-i', ...variables, 'chroot', '/guest/root'],
         ...['/bin/sh', '-c', guestScripts.runner, script.name, '/run/imagebuilder/job/files'],
         ...(script.arguments ?? []),
       ];
+      // An arm64 kernel would name its own processor to 32-bit programs, and packages build for that.
       // The vm's own `env`, and the shell's `read`: a program of the image takes twice as long to start.
       const enter = 'read -r process </guest/process; exec nsenter -t "$process" -p -i -u';
       return await run(`${enter} ${quoted(command)}\n`, script);
@@ -127,6 +130,9 @@ export function createVmSession({ runner, vm, disk, attachment, log, proxyUrl, e
 
   const close = async (): Promise<void> => {
     await runner.inside({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
+    if ('partitions' in disk && disk.changes !== undefined) {
+      await saveTreeChanges(runner.inside, disk.changes, ownLimitMs);
+    }
     const detach = { name: 'detach', text: vmScripts.detach, arguments: [...mounted] };
     const { stdout } = await runner.around(detach);
     for (const line of stdout.split('\n')) {

@@ -10,8 +10,9 @@ const repository = join(import.meta.dirname, '../../..');
 const read = (path: string) => readFileSync(join(repository, path), 'utf8');
 
 /** In every Debian system and container image. */
-const essential = ['apt', 'coreutils', 'libc-bin', 'tar'];
-const needed = [...new Set([...toolsFor('amd64').map((tool) => tool.package), kernelPackages.amd64 ?? ''])].filter(
+const essential = ['apt', 'coreutils', 'dpkg', 'libc-bin', 'tar'];
+const always = toolsFor('amd64').filter(({ users }) => users.some((user) => user !== 'touch'));
+const needed = [...new Set([...always.map((tool) => tool.package), kernelPackages.amd64 ?? ''])].filter(
   (name) => !essential.includes(name),
 );
 
@@ -19,6 +20,13 @@ test('the set-up installs the package of every tool that a worker calls', () => 
   const { run, vm } = JSON.parse(read('scripts/debian-packages.json')) as Record<'run' | 'vm', string[]>;
   const installed = [...run, ...vm].flatMap((entry) => entry.split(' | '));
   for (const name of needed) assert.ok(installed.includes(name), `${name} is missing in the groups run and vm`);
+});
+
+test('tests install what images of another architecture need, which is an operator’s choice', () => {
+  const { touch } = JSON.parse(read('scripts/debian-packages.json')) as Record<'touch', string[]>;
+  const wanted = toolsFor('amd64').filter(({ users }) => users.includes('touch'));
+  for (const { package: name } of wanted) assert.ok(touch.includes(name) || essential.includes(name), name);
+  assert.ok(wanted.length > 2);
 });
 
 test('so does the image of the worker', () => {

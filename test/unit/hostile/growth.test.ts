@@ -63,6 +63,7 @@ import { parseLook } from '#lib/guest/look.ts';
 import { planMounts } from '#lib/guest/plan-mounts.ts';
 import { borrowError } from '#lib/guest/script-run.ts';
 import { parseTouched } from '#lib/guest/touched-files.ts';
+import { compareTree, parseTreeListing } from '#lib/guest/tree-changes.ts';
 import { readErrorCount } from '#lib/guest/vm/attach.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { parseRetryAfter } from '#lib/http/failure.ts';
@@ -403,6 +404,16 @@ const parsers: readonly Growing[] = [
       ['\nf 644 1 /', '\0'],
     ],
     units: ['f 644 1 /\u202e\n', 'f 644 1 /\n\0'],
+  },
+  {
+    name: 'changes of a file tree',
+    run: (text) => {
+      const bytes = Buffer.from(text);
+      const members = [text, ...text.split('\0').map((line) => line.slice(4))];
+      return compareTree(parseTreeListing(bytes), members);
+    },
+    frames: [['c ./', '\0']],
+    units: ['c ./a\0', 'u ./a/b/c\0', 'm /a/b\0'],
   },
   {
     name: 'copyright files',

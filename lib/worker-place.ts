@@ -1,6 +1,6 @@
 import { chmod, chown } from 'node:fs/promises';
-import { type IdRange, newUnprivilegedUser, type UnprivilegedUser } from '../../privileges.ts';
-import { closedFolder, endProcesses } from '../../unprivileged.ts';
+import { type IdRange, newUnprivilegedUser, type UnprivilegedUser } from './privileges.ts';
+import { closedFolder, endProcesses } from './unprivileged.ts';
 
 /** The user that the worker's own apt runs as, in the work directory of a build. */
 export interface WorkerPlace extends AsyncDisposable {
