@@ -60,6 +60,7 @@ test('the command works in an installation without development packages', async 
 test('what runs in production asks for no development packages, and tests do', () => {
   assert.not.ok(needsDevelopmentPackages('bin/imagebuilder.ts'));
   assert.not.ok(needsDevelopmentPackages('quickstart/main.ts'));
+  assert.not.ok(needsDevelopmentPackages('packaging/main.ts'));
   assert.ok(needsDevelopmentPackages('test/run.ts'));
 });
 

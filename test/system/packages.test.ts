@@ -1,0 +1,66 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
+import { makeDebianPackage } from '../../packaging/deb.ts';
+import { makeTarball } from '../../packaging/tarball.ts';
+
+/** The packages of a release: that they are made anew alike, that they run, and what Debian's own checker says. */
+
+const root = join(import.meta.dirname, '../..');
+const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
+const release = { root, version, seconds: 1_700_000_000 };
+let directory: string;
+
+test.before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'imagebuilder-packages-'));
+});
+test.after(() => rm(directory, { recursive: true }));
+
+/** Makes the archive in a folder of its own; resolves with its path. */
+async function tarball(name: string): Promise<string> {
+  const to = join(directory, name);
+  await mkdir(to);
+  return await makeTarball({ ...release, to });
+}
+
+test('the same files give the same archive, whatever the umask', async () => {
+  const first = await readFile(await tarball('first'));
+  const umask = process.umask(0o077);
+  const second = await readFile(await tarball('second'));
+  process.umask(umask);
+  assert.is(first.compare(second), 0);
+});
+
+test('the archive unpacks below a prefix, where the command runs with the Node of the machine', async () => {
+  const archive = join(directory, 'first', `imagebuilder-${version}.tar.gz`);
+  const prefix = join(directory, 'prefix');
+  await mkdir(prefix);
+  await exec('tar', ['--extract', '--file', archive, '--directory', prefix, '--strip-components=1']);
+  const env = { PATH: `${dirname(process.execPath)}:/usr/bin:/bin` };
+  const { stdout } = await exec(join(prefix, 'bin/imagebuilder'), ['serve', '--help'], { env });
+  assert.match(stdout, 'Usage: imagebuilder serve');
+  const manual = await exec('man', ['--local-file', join(prefix, 'share/man/man1/imagebuilder.1.gz')], {
+    env: { MANPAGER: 'cat' },
+  });
+  assert.match(manual.stdout, 'imagebuilder');
+});
+
+test('lintian finds no error in the Debian package', async () => {
+  const maintainer = 'Image Builder <maintainers@imagebuilder.org>';
+  const compression = ['gzip', 1] as const;
+  const details = { ...release, maintainer, architecture: 'amd64', compression, to: directory };
+  const path = await makeDebianPackage(details);
+  const { stdout } = await exec('lintian', ['--fail-on', 'error', ...asRoot(), path], { okExitCodes: [0, 2] });
+  assert.equal(
+    stdout.split('\n').filter((line) => line.startsWith('E:')),
+    [],
+  );
+});
+
+/** lintian asks root to mean it. */
+const asRoot = () => (process.getuid?.() === 0 ? ['--allow-root'] : []);
+
+test.run();
