@@ -31,6 +31,7 @@ export const longest: readonly string[] = [
   'test/system/build-cd.test.ts',
   'test/system/boot-trial.test.ts',
   'test/system/survive-store.test.ts',
+  'test/system/installed-service.test.ts',
 ];
 
 export interface Plan {
