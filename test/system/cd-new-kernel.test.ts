@@ -205,6 +205,8 @@ test("a medium with a live system for each series, as Ubuntu's for servers, take
     [`boot/vmlinuz-${version}`]: kernel(version),
     [`boot/initrd.img-${version}`]: initrd(version, id, names(layer)),
   });
+  // The usual kernel comes to the layer below both, the other to its own.
+  const below = { ...base, [`boot/vmlinuz-${v2}`]: kernel(v2), [`boot/initrd.img-${v2}`]: 'not this one' };
   const { files, warnings } = await change({
     medium: {
       ...medium,
@@ -218,12 +220,12 @@ test("a medium with a live system for each series, as Ubuntu's for servers, take
       {
         topLayer: generic,
         before: [base, kernels(v1, 'one', generic)],
-        after: [base, { ...kernels(v1, 'one', generic), ...kernels(v2, 'two', generic), ...lists(v2) }],
+        after: [below, { ...kernels(v1, 'one', generic), ...kernels(v2, 'two', generic), ...lists(v2) }],
       },
       {
         topLayer: newer,
         before: [base, kernels(hwe, 'three', newer)],
-        after: [base, { ...kernels(hwe, 'three', newer), ...kernels(hwe2, 'four', newer) }],
+        after: [below, { ...kernels(hwe, 'three', newer), ...kernels(hwe2, 'four', newer) }],
       },
     ],
   });
@@ -232,6 +234,37 @@ test("a medium with a live system for each series, as Ubuntu's for servers, take
   assert.ok(read('casper/vmlinuz').equals(kernel(v2)));
   assert.ok(read('casper/hwe-vmlinuz').equals(kernel(hwe2)));
   assert.equal([`${read('.disk/casper-uuid-generic')}`, `${read('.disk/casper-uuid-hwe')}`], ['two\n', 'four\n']);
+});
+
+test('a kernel whose live system has not changed stays, without a word', async () => {
+  const both = {
+    ...medium,
+    'boot/grub/grub.cfg': entry('') + entry('', 'hwe-'),
+    'casper/hwe-vmlinuz': kernel(v1),
+    'casper/hwe-initrd': initrd(v1, 'three', {
+      'conf/conf.d/default-layer.conf': 'LAYERFS_PATH=/cdrom/casper/a.squashfs\n',
+    }),
+  };
+  const { files, warnings } = await change({
+    medium: both,
+    systems: [{ before: [base, live], after: [base, upgrade()] }],
+  });
+  assert.equal(warnings, []);
+  assert.equal([...files.keys()].sort(), ['.disk/casper-uuid-generic', 'casper/initrd', 'casper/vmlinuz']);
+});
+
+test('a kernel that starts two live systems stays with both', async () => {
+  const both = {
+    ...medium,
+    'boot/grub/grub.cfg': `${entry('')}menuentry y {\n linux /casper/vmlinuz\n initrd /casper/other\n}\n`,
+    'casper/other': initrd(v1, 'three', { 'conf/conf.d/default-layer.conf': 'LAYERFS_PATH=other.squashfs\n' }),
+  };
+  const { files, warnings } = await change({
+    medium: both,
+    systems: [{ before: [base, live], after: [base, upgrade()] }],
+  });
+  assert.is(files.size, 0);
+  assert.match(warnings[0] ?? '', /its initial ramdisks start different live systems$/);
 });
 
 test('a kernel that the medium has twice, for BIOS and for UEFI, is replaced twice', async () => {

@@ -19,6 +19,8 @@ export interface MediumKernel {
   readonly initrds: readonly string[];
   /** The first of these. */
   readonly initrd: LiveInitrd;
+  /** True where these start different live systems, so that no new one serves in place of all. */
+  readonly isMixed: boolean;
   readonly isSigned: boolean;
   /** True where each entry of the menus that starts it says by `boot=` that the live system is to start. */
   readonly saysSystem: boolean;
@@ -60,17 +62,19 @@ export async function readMediumKernels(
       if (initrd.program !== null) live.push(path);
     }
     const place = placeOn(files, menu.kernel);
-    const [first] = live.flatMap((path) => initrds.get(path) ?? []);
+    const [first, ...others] = live.flatMap((path) => initrds.get(path) ?? []);
     if (place === null || first === undefined) continue;
+    const isMixed = others.some(({ program, topLayer }) => program !== first.program || topLayer !== first.topLayer);
     const file: KernelFile = await readKernelFile(handle, place, signal);
     const version = file.version ?? (await recognise(handle, place, inSystem, limits));
-    const key = version ?? `/${menu.kernel}`;
+    const key = `${version ?? menu.kernel} ${first.topLayer}`;
     const known = found.get(key);
     found.set(key, {
       version,
       kernels: [...(known?.kernels ?? []), menu.kernel],
       initrds: [...new Set([...(known?.initrds ?? []), ...live])],
       initrd: known?.initrd ?? first,
+      isMixed: known?.isMixed === true || isMixed,
       isSigned: known?.isSigned === true || file.isSigned,
       saysSystem: known?.saysSystem !== false && menu.saysSystem,
     });

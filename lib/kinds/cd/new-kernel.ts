@@ -1,5 +1,5 @@
 import { open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import type { Squashfs, SquashfsLimits } from '../../squashfs/open.ts';
 import { createView, type LayerView } from '../../squashfs/thin/view.ts';
@@ -73,12 +73,19 @@ export async function writeNewKernels(options: NewKernelOptions): Promise<NewKer
   );
   const result: Outcome = { files: new Map(), booted: [], lines: [], warnings: new Set() };
   if (!isUnchanged) {
+    const used = new Set<string>();
     await using medium = await open(mediumPath, 'r');
     const known = new Map(systems.flatMap(({ before }) => [...before].map(([name, { kernel }]) => [name, kernel])));
     const onMedium = await readMediumKernels(medium, files, { limits, directory, known });
     for (const system of systems) {
       const own = onMedium.filter(({ initrd }) => systemOf(initrd.topLayer, systems) === system);
-      await replaceKernels(own, system, { medium, files, directory, limits }, result);
+      const chosen = await replaceKernels(own, system, { medium, files, directory, limits }, result);
+      for (const version of chosen) used.add(version);
+    }
+    const why = onMedium.length === 0 ? ': its boot menus start no kernel of a live system that is known here' : '';
+    for (const { isNew, version } of systems.flatMap(({ kernels }) => kernels)) {
+      if (!isNew || used.has(version)) continue;
+      result.warnings.add(`the new kernel ${version} is none that the medium boots${why}`);
     }
   }
   return { ...result, warnings: [...result.warnings] };
@@ -92,13 +99,16 @@ interface Outcome {
   readonly warnings: Set<string>;
 }
 
-/** Adds to the outcome what becomes of the kernels by which a medium boots one of its systems. */
+/**
+ * Adds to the outcome what becomes of the kernels by which a medium boots one of its systems. Resolves with the versions
+ * that are, or would have been, put in their place.
+ */
 async function replaceKernels(
   onMedium: readonly MediumKernel[],
   system: Changed,
   options: Pick<ReplaceOptions, 'medium' | 'files' | 'directory' | 'limits'>,
   { files, booted, lines, warnings }: Outcome,
-): Promise<void> {
+): Promise<Iterable<string>> {
   const { views, after, kernels, gone } = system;
   const chosen = chooseKernels(
     onMedium.map(({ version }) => version),
@@ -125,14 +135,7 @@ async function replaceKernels(
       warnings.add(`the medium boots the kernel ${nameOf(old)}, which the packages have removed from its live system`);
     }
   }
-  for (const warning of unusedKernels(kernels, [...chosen.values()], onMedium.length === 0)) warnings.add(warning);
-}
-
-function unusedKernels(kernels: readonly SystemKernel[], chosen: readonly string[], isLiveUnknown: boolean): string[] {
-  const why = isLiveUnknown ? ': its boot menus start no kernel of a live system that is known here' : '';
-  return kernels
-    .filter(({ isNew, version }) => isNew && !chosen.includes(version))
-    .map(({ version }) => `the new kernel ${version} is none that the medium boots${why}`);
+  return chosen.values();
 }
 
 async function findChanges(system: LiveSystem, limits: SquashfsLimits): Promise<Changed> {
@@ -143,8 +146,9 @@ async function findChanges(system: LiveSystem, limits: SquashfsLimits): Promise<
   return { topLayer: system.topLayer, views, before, after, kernels, gone };
 }
 
+/** casper takes the path of a layer, too. */
 function systemOf(topLayer: string | null, systems: readonly Changed[]): Changed | undefined {
-  return systems.find((system) => system.topLayer === topLayer) ?? systems.at(-1);
+  return topLayer === null ? systems.at(-1) : systems.find((system) => system.topLayer === basename(topLayer));
 }
 
 function nameOf({ version, kernels }: MediumKernel): string {

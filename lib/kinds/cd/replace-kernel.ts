@@ -44,6 +44,7 @@ export async function replaceKernel(
   options: ReplaceOptions,
 ): Promise<Replacement | string> {
   const { place, directory, limits } = options;
+  if (old.isMixed) return 'its initial ramdisks start different live systems';
   if (initrd === null) return `the kernel ${version} of the live system has no initial ramdisk`;
   if (initrd.inode.sizeBytes > maximumInitrdBytes) {
     return `the initial ramdisk of the kernel ${version} has ${initrd.inode.sizeBytes} bytes, more than ${maximumInitrdBytes}`;
