@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type BuildStep, buildSteps } from '#lib/api/event.ts';
-import { parseBuildRequest } from '#lib/api/request.ts';
+import { type BuildRequest, parseBuildRequest } from '#lib/api/request.ts';
 import { describeImage } from '#lib/client/report.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { type Fault, ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
@@ -12,13 +12,16 @@ import { type FolderOfBuilds, foldersOfBuilds } from '#lib/folders/settings.ts';
 import type { ScriptRunner } from '#lib/guest/guest.ts';
 import { readRoom } from '#lib/limits/space-usage.ts';
 import { createLog } from '#lib/log.ts';
-import type { Stop, Visitor } from '#lib/pipeline/context.ts';
+import type { EndedStep, Stop, Visitor } from '#lib/pipeline/context.ts';
 import { openBuildTools } from '#lib/pipeline/open-tools.ts';
 import type { BuildReporter } from '#lib/pipeline/reporter.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import { formatBytes, plain, quoted } from '#lib/text.ts';
+import type { Span, Tracer } from '#lib/trace/span.ts';
+import { openTracer } from '#lib/trace/tracer.ts';
+import { parseTraceContext, traceFields } from '#lib/trace-context.ts';
 import { version } from '#lib/version.ts';
 import { describePlan } from './describe-plan.ts';
 import { interrupted } from './interrupted.ts';
@@ -57,7 +60,8 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
     ...(options.keep === undefined ? {} : { workDirectory: resolve(options.keep) }),
   };
   const openStack = await readOpenStackConfiguration({ environment: process.env, ...config.openStack });
-  const log = createLog({ level: 'warn', secrets: [...config.log.secrets, ...(openStack?.secrets ?? [])] });
+  const secrets = [...config.log.secrets, ...(openStack?.secrets ?? [])];
+  const log = createLog({ level: 'warn', secrets });
   const userAgent = `imagebuilder/${version}`;
   const storeSettings = { ...folders, ...config.store, ...http };
   const { stores, for: storeFor } = chooseStores({ settings: storeSettings, openStack, userAgent, log });
@@ -65,20 +69,34 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
     await openPrivateFolder(folder, { log });
   const settings = { egress, folders, guest, http, image, limits, packages, provenance, tools, verification };
   await using buildTools = await openBuildTools({ settings, storeFor, userAgent, log });
+  await using tracer = await openTracer({ ...config.tracing, service: 'imagebuilder-build-here', secrets, log });
   const interrupt = new AbortController();
   process.once('SIGINT', () => interrupt.abort(new ImageBuilderError('build.cancelled', 'interrupted')));
   const visitor = createVisitor(until, options);
-  const context = { signal: interrupt.signal, reporter: consoleReporter(), log, visitor };
+  const buildId = randomUUID();
+  const span = startSpan(tracer, buildId, request);
+  const onStepEnd = ({ step, startedAt, endedAt, error }: EndedStep) =>
+    span.part(step, startedAt, endedAt, error?.cause instanceof EnoughSteps ? null : error);
+  const context = {
+    ...{ signal: interrupt.signal, reporter: consoleReporter(), visitor, onStepEnd },
+    log: log.with(traceFields(span.context)),
+  };
   try {
-    const { image } = await runBuild({ buildId: randomUUID(), request, caller: null }, buildTools, context);
+    const { image } = await runBuild({ buildId, request, caller: null }, buildTools, context);
+    span.end(null);
     process.stdout.write(
       options.json ? `${JSON.stringify(image)}\n` : `${['The image is built', ...describeImage(image)].join('\n')}\n`,
     );
     return 0;
   } catch (error) {
-    if (error instanceof EnoughSteps) return 0;
+    if (error instanceof EnoughSteps) {
+      span.end(null);
+      return 0;
+    }
+    const reason = toImageBuilderError(interrupt.signal.aborted ? interrupt.signal.reason : error);
+    span.end(reason);
     if (interrupt.signal.aborted) return interrupted;
-    const { code, message, fault } = toImageBuilderError(error);
+    const { code, message, fault } = reason;
     const rooms =
       code === 'disk.full' || code === 'disk.small'
         ? await describeRooms(foldersOfBuilds(folders, { fileStore: true }))
@@ -89,6 +107,19 @@ export async function buildHere(body: unknown, options: BuildHereOptions): Promi
   } finally {
     if (options.keep !== undefined) process.stderr.write(`The work directory is in ${folders.workDirectory}\n`);
   }
+}
+
+/** The build as a span, in the trace of the variables `TRACEPARENT` and `TRACESTATE`. */
+function startSpan(tracer: Tracer, buildId: string, request: BuildRequest): Span {
+  const { TRACEPARENT: traceparent, TRACESTATE: tracestate } = process.env;
+  const parent = parseTraceContext({ ...(traceparent && { traceparent }), ...(tracestate && { tracestate }) });
+  const { image_type, series } = request.base_image;
+  return tracer.start('build', 'internal', parent, {
+    'imagebuilder.build.id': buildId,
+    'imagebuilder.ticket.id': String(request.ticket_id),
+    'imagebuilder.image.type': image_type,
+    'imagebuilder.image.series': series,
+  });
 }
 
 async function describeRooms(folders: readonly FolderOfBuilds[]): Promise<string[]> {

@@ -148,9 +148,12 @@ export function toImageBuilderError(thrown: unknown): ImageBuilderError {
     const where = path === undefined ? 'on the device that the worker works on' : `for ${path}`;
     return new ImageBuilderError('disk.full', `no space is left ${where}`, { cause: thrown });
   }
-  return new ImageBuilderError('internal', thrown instanceof Error ? thrown.message : String(thrown), {
-    cause: thrown,
-  });
+  return new ImageBuilderError('internal', messageOf(thrown), { cause: thrown });
+}
+
+/** The message of any thrown value. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
 /** True where an error, or one of its causes, says that a disk or a quota of the worker is full. */

@@ -4,7 +4,7 @@ import { isTerminal } from '#lib/api/event.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { type Answer, refuseMethod } from '#lib/api/respond.ts';
 import { type Caller, type Callers, maySee } from '#lib/callers.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
+import { ImageBuilderError, messageOf } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildRow, BuildView } from '#lib/queue/build.ts';
@@ -166,12 +166,12 @@ async function brokerProblem(broker: Broker): Promise<string | null> {
     await broker.ledger.ready(awayPatienceMs);
     return null;
   } catch (error) {
-    if (!broker.reachable().reachable) return error instanceof Error ? error.message : String(error);
+    if (!broker.reachable().reachable) return messageOf(error);
   }
   try {
     await broker.ledger.ready(readyPatienceMs);
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }

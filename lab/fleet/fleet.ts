@@ -12,6 +12,7 @@ import type { BuildView } from '#lib/queue/build.ts';
 import { queues } from '#lib/queue/topology.ts';
 import { type BaseImage, makeBaseImage } from '../images/base-image.ts';
 import { baseImageCache } from '../images/cache.ts';
+import { requestsFor } from '../request.ts';
 import { call, type FunctionProcess, startFunction } from '../servers/function.ts';
 import { type ImageServer, startImageServer } from '../servers/image-server.ts';
 import { type Launchpad, type PackageRecipe, startLaunchpad } from '../servers/launchpad.ts';
@@ -198,7 +199,6 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   );
   await broker.ledger.ready();
   const started = services.move();
-  let tickets = 0;
 
   const when: Fleet['when'] = async (buildId, wanted) => {
     for (const end = Date.now() + patienceMs; Date.now() < end; await sleep(5)) {
@@ -227,15 +227,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       settings,
       functions,
     },
-    request: (changes = {}) => ({
-      ticket_id: `T-${++tickets}`,
-      cancel_url: null,
-      base_image: { image_type: 'cloud', url_list: [images.url], series: base.codename },
-      ppa_list: ['ppa:project/ppaname'],
-      package_list: ['libfoo'],
-      progress_trigger: exchange,
-      ...changes,
-    }),
+    request: requestsFor({ baseUrl: images.url, series: base.codename, exchange }),
     async submit(request, more = {}) {
       const { status, body, headers } = await call(buildImage.address, '/', {
         method: 'POST',

@@ -7,6 +7,7 @@ import { type Client, createClient } from '#lib/client/client.ts';
 import { type Gate, startGate } from '../fleet/gate.ts';
 import { baseImageCache } from '../images/cache.ts';
 import { makeSmallImage } from '../images/small-image.ts';
+import { requestsFor } from '../request.ts';
 import { startCaller } from '../servers/caller.ts';
 import { startImageServer } from '../servers/image-server.ts';
 import { startLaunchpad } from '../servers/launchpad.ts';
@@ -103,7 +104,6 @@ export async function startPageService({
   let serve = await startServe();
   services.defer(() => serve[Symbol.asyncDispose]());
   const started = services.move();
-  let tickets = 0;
   return {
     ...{ url: serve.url, amqpUrl: rabbitMq.url, gate, tokens, baseUrl: images.url, series: base.codename, exchange },
     client: createClient({
@@ -111,15 +111,7 @@ export async function startPageService({
       token: { text: tokens.operator, file: 'imagebuilder-tokens' },
       signal: new AbortController().signal,
     }),
-    request: (changes = {}) => ({
-      ticket_id: `T-${++tickets}`,
-      cancel_url: null,
-      base_image: { image_type: 'cloud', url_list: [images.url], series: base.codename },
-      ppa_list: ['ppa:project/ppaname'],
-      package_list: ['libfoo'],
-      progress_trigger: exchange,
-      ...changes,
-    }),
+    request: requestsFor({ baseUrl: images.url, series: base.codename, exchange }),
     async stop() {
       await serve[Symbol.asyncDispose]();
     },

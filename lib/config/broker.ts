@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseBrokerUrls } from '../broker-address.ts';
+import { messageOf } from '../errors.ts';
 import { bytes, seconds, url, wholeNumber } from './formats.ts';
 import { type Declarations, type SettingsOf, setting } from './setting.ts';
 
@@ -7,7 +8,7 @@ const amqpUrls = z.string().superRefine((text, context) => {
   try {
     parseBrokerUrls(text);
   } catch (error) {
-    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+    context.addIssue({ code: 'custom', message: messageOf(error) });
   }
 });
 

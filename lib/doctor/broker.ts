@@ -1,5 +1,6 @@
 import type { BrokerCertificates } from '../broker-address.ts';
 import { parseBrokerUrls } from '../broker-address.ts';
+import { messageOf } from '../errors.ts';
 import { createLog } from '../log.ts';
 import { type BrokerConnection, closeQuietly, openConnection } from '../queue/connection.ts';
 import { decodeJob } from '../queue/job.ts';
@@ -45,7 +46,7 @@ export async function lookAtBroker(
   try {
     state = await lookAtQueues(connection, forgetAfterSeconds);
   } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = messageOf(error);
     return { what, ok: false, detail, todo: brokerAdvice };
   }
   const found = `${version} at ${where}`;

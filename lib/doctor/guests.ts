@@ -5,7 +5,7 @@ import type { GuestReport } from '../api/event.ts';
 import { workerArchitecture } from '../architecture.ts';
 import type { GuestSettings } from '../config/guest.ts';
 import type { ToolSettings } from '../config/tools.ts';
-import { ImageBuilderError, isNodeError } from '../errors.ts';
+import { ImageBuilderError, isNodeError, messageOf } from '../errors.ts';
 import { chooseGuest } from '../guest/choose.ts';
 import { type HostProbe, probeHost } from '../guest/host/probe.ts';
 import { findKernel, kernelPackages } from '../guest/vm/kernel.ts';
@@ -128,8 +128,4 @@ function kvmFinding({ kvmDevice, vm }: GuestState, matters: boolean): Finding {
 function asUnusable(error: unknown): VmProbe {
   if (!(error instanceof ImageBuilderError) && !isNodeError(error)) throw error;
   return { usable: false, missing: [messageOf(error)] };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isNodeError } from '../errors.ts';
+import { isNodeError, messageOf } from '../errors.ts';
 import type { Trust } from './trust.ts';
 
 /** A way in which another user of this machine could take or change a folder of ours. */
@@ -48,7 +48,7 @@ export async function inspectFolder(path: string, mode: number | 'shared', trust
       stats = await lstat(next);
     } catch (error) {
       if (isNodeError(error) && error.code === 'ENOENT') return { faults, ...missing };
-      const problem = `${next} cannot be looked at: ${error instanceof Error ? error.message : String(error)}`;
+      const problem = `${next} cannot be looked at: ${messageOf(error)}`;
       return { faults: [...faults, { problem, remedy: null }], ...missing };
     }
     if (stats.isSymbolicLink()) {

@@ -1,5 +1,5 @@
 import { TimeoutError } from 'got';
-import { isNodeError } from '../errors.ts';
+import { isNodeError, messageOf } from '../errors.ts';
 
 /** Describes how a request failed, and whether the same one may succeed a moment later. */
 
@@ -65,6 +65,6 @@ export function describeFailure(error: unknown): HttpFailure | null {
 
 /** The first line of the message of an error, at most 200 characters. */
 export function firstLine(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return (message.split('\n', 1)[0] ?? '').slice(0, 200);
 }

@@ -1,5 +1,6 @@
 import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
 import { onAbort, pause, within } from '../async.ts';
+import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly } from './connection.ts';
 import { decodeRecord, type StreamRecord } from './record.ts';
@@ -110,7 +111,7 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
         await readOnce(channel);
       } catch (error) {
         log.debug('the events stream cannot be read', {
-          reason: error instanceof Error ? error.message : String(error),
+          reason: messageOf(error),
         });
         // The stream was deleted while the connection was open.
         if (amqpCode(error) === 404) await connection.setUpAgain(channelPatienceMs).catch(() => {});

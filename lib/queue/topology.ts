@@ -1,5 +1,5 @@
 import type { ChannelModel, Options } from 'amqplib';
-import { ImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 
 /** The queues of Image Builder. docs/deploying.md says which rights on them each function needs. */
@@ -165,7 +165,7 @@ export function amqpCode(error: unknown): number | undefined {
 
 /** The broker's own words in an AMQP error, without amqplib's around them. */
 export function brokerText(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const mark = 'with message "';
   const start = message.indexOf(mark);
   return start >= 0 && message.endsWith('"') ? message.slice(start + mark.length, -1) : message;

@@ -1,4 +1,4 @@
-import { safeUrl } from '../errors.ts';
+import { messageOf, safeUrl } from '../errors.ts';
 import type { HttpClient } from '../http/client.ts';
 import type { Log } from '../log.ts';
 import { endToEnd, gatewayHeaders, pairs, type RawHeaders, seconds } from './headers.ts';
@@ -57,7 +57,7 @@ export async function sendCallback(
       signal,
     });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     log.warn('callback failed', { call_id: callId, url: safeUrl(url), reason });
   }
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ImageBuilderError } from '../errors.ts';
+import { ImageBuilderError, messageOf } from '../errors.ts';
 import { accepts } from './socket.ts';
 
 const prefix = 'imagebuilder-serve-';
@@ -24,7 +24,7 @@ export async function createRuntimeDirectory(parent: string = tmpdir()): Promise
   try {
     return await create(parent);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new ImageBuilderError('config.invalid', `the folder for temporary files cannot be used: ${reason}`, {
       cause: error,
     });

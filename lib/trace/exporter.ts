@@ -26,7 +26,10 @@ const defaultFlushMs = 3_000;
 const maximumMessageCharacters = 1_000;
 /** A shorter secret is a part of too many words. */
 const leastSecretCharacters = 4;
-const kinds = { server: Kind.SERVER, consumer: Kind.CONSUMER } as const satisfies Record<SpanKind, Kind>;
+const kinds = { server: Kind.SERVER, consumer: Kind.CONSUMER, internal: Kind.INTERNAL } as const satisfies Record<
+  SpanKind,
+  Kind
+>;
 
 /** Sends spans to the endpoint in the background, some seconds after their end. */
 export function openExporter({

@@ -8,8 +8,8 @@ export interface Tracer extends AsyncDisposable {
   start(name: string, kind: SpanKind, parent: TraceContext | null, attributes: SpanAttributes): Span;
 }
 
-/** The part in a conversation: the answer to a call, or the work on a message. */
-export type SpanKind = 'server' | 'consumer';
+/** The part in a conversation: the answer to a call, or the work on a message; `internal` is none. */
+export type SpanKind = 'server' | 'consumer' | 'internal';
 export type SpanAttributes = Readonly<Record<string, string | number>>;
 
 /** An operation that goes on. One that is not ended is not recorded. */

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { BuildEvent } from '../api/event.ts';
+import { messageOf } from '../errors.ts';
 import { isTransientStatus } from '../http/failure.ts';
 import { type TraceContext, traceHeadersOf } from '../trace-context.ts';
 
@@ -70,6 +71,6 @@ export async function sendCallback(
     const transient = isTransientStatus(status) || status >= 500;
     return { outcome: transient ? 'failed' : 'refused', reason: `it answered ${status}` };
   } catch (error) {
-    return { outcome: 'failed', reason: error instanceof Error ? error.message : String(error) };
+    return { outcome: 'failed', reason: messageOf(error) };
   }
 }

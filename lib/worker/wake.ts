@@ -1,4 +1,4 @@
-import { safeUrl } from '../errors.ts';
+import { messageOf, safeUrl } from '../errors.ts';
 import { createConnections } from '../http/connections.ts';
 import { statusError } from '../http/upstream-error.ts';
 import type { Log } from '../log.ts';
@@ -52,7 +52,7 @@ export function createWake({ gatewayUrl, wakeSocket, wakeAnswer, log, passOnMs =
       using response = await connections.send(url, { method: 'POST', headers, totalTimeoutMs: timeoutMs });
       if (response.status >= 300) throw statusError(response, 'upstream.status');
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       log.warn('no worker could be woken; the next timer does it', { gateway: safeUrl(gatewayUrl), reason });
     }
   };

@@ -14,6 +14,7 @@ import { failingPackage, startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { readCyclonedx } from '../bills/cyclonedx.ts';
 import { readSpdx } from '../bills/spdx.ts';
 import { makeKeys } from '../unit/provenance/keys.ts';
+import { startSpanReceiver } from '../unit/trace/span-receiver.ts';
 import { assertPackages, assertRepositories, buildDefinitionOf } from './provenance.ts';
 
 /** `imagebuilder build --here`: one build in the command's own process, and looks into it. */
@@ -87,7 +88,14 @@ async function buildHere(
 }
 
 test('a build runs from the fetch to the store, without RabbitMQ', async () => {
-  const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo'], '', images.url, signing);
+  await using receiver = await startSpanReceiver();
+  const traceId = 'ab'.repeat(16);
+  const tracing = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    TRACEPARENT: `00-${traceId}-${'cd'.repeat(8)}-01`,
+  };
+  const settings = { ...signing, ...tracing };
+  const { exitCode, stdout, stderr } = await buildHere(['--json', 'libfoo'], '', images.url, settings);
   assert.is(exitCode, 0, stderr);
   const image = JSON.parse(stdout) as { readonly location: string; readonly packages: { readonly name: string }[] };
   assert.match(image.location, /^file:/);
@@ -101,6 +109,10 @@ test('a build runs from the fetch to the store, without RabbitMQ', async () => {
   const inSpdx = packages.find(({ name }) => name === 'libfoo');
   for (const step of ['fetch', 'install', 'upload']) assert.match(stderr, new RegExp(`^${step}: `, 'm'));
   assert.equal(await readdir(join(directory, 'work')), []);
+  const whole = receiver.spans.find(({ name }) => name === 'build');
+  assert.equal([whole?.traceId, whole?.parentSpanId], [traceId, 'cd'.repeat(8)]);
+  const steps = receiver.spans.filter(({ parentSpanId }) => parentSpanId === whole?.spanId).map(({ name }) => name);
+  for (const step of ['fetch', 'install', 'upload']) assert.ok(steps.includes(step), steps.join(' '));
 
   // The provenance beside it vouches for it and for the manifest.
   const path = fileURLToPath(image.location);
@@ -182,8 +194,13 @@ test('it ends after the step that --until names, and leaves the work directory w
 
 test('a dry run says what would be changed and downloaded, and builds nothing', async () => {
   const stored = await readdir(join(directory, 'store'));
-  const { exitCode, stdout, stderr } = await buildHere(['--dry-run', 'libfoo']);
+  await using receiver = await startSpanReceiver();
+  const tracing = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url };
+  const { exitCode, stdout, stderr } = await buildHere(['--dry-run', 'libfoo'], '', images.url, tracing);
   assert.is(exitCode, 0, stderr);
+  // That nothing is built is no error of a span; 2 says so.
+  assert.ok(receiver.spans.some(({ name }) => name === 'build'));
+  assert.ok(receiver.spans.every(({ status }) => status.code !== 2));
   assert.match(
     stdout,
     /^1 package would be installed:\n {2}libfoo 1\.0-1 \(all\)\n1 package would be downloaded: [\d.]+ \w+\n$/,

@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { isNodeError } from '../../errors.ts';
+import { isNodeError, messageOf } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import { lineAfter } from '../../text.ts';
 import { type Controller, controllers, findHierarchies, type Hierarchy } from './hierarchies.ts';
@@ -60,7 +60,7 @@ export async function openCgroup(directory: string, limits: GuestLimits): Promis
         folders.set(controller, { folder, version: hierarchy.version });
         delete missing[controller];
       } catch (error) {
-        missing[controller] = error instanceof Error ? error.message : String(error);
+        missing[controller] = messageOf(error);
       }
     }
   }

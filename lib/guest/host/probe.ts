@@ -1,5 +1,6 @@
 import { access, constants, mkdir, mkdtemp, realpath, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import { lock } from '../../lock.ts';
 import { type IdRange, mayMount } from '../../privileges.ts';
@@ -89,10 +90,6 @@ async function tryContainers(processId: number, directory: string, ids: IdRange)
   if (failure === null) return { hindrances: [], unmapped };
   const remedy = 'apt-get install crun, 1.8 or later, and run containers with --privileged';
   return unusable(`crun does not hold what it is to run (${failure}): ${remedy}`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 async function isUsable(device: string): Promise<boolean> {

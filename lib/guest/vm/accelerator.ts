@@ -2,6 +2,7 @@ import { access, constants, mkdir, mkdtemp, readFile, rename, rm, writeFile } fr
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { messageOf } from '../../errors.ts';
 import { type IdRange, newUnprivilegedUser } from '../../privileges.ts';
 import type { Accelerator, Machine } from './machine.ts';
 import { openPayload } from './payload.ts';
@@ -99,7 +100,7 @@ async function tryKvm(probe: AcceleratorProbe): Promise<AcceleratorChoice> {
   } catch (error) {
     return {
       accelerator: 'tcg',
-      reason: `${kvmDevice} is there, but no guest starts with it: ${error instanceof Error ? error.message : String(error)}`,
+      reason: `${kvmDevice} is there, but no guest starts with it: ${messageOf(error)}`,
     };
   } finally {
     await rm(directory, { recursive: true, force: true });

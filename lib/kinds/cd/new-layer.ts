@@ -1,6 +1,6 @@
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ImageBuilderError } from '../../errors.ts';
+import { ImageBuilderError, messageOf } from '../../errors.ts';
 import type { Region as Place } from '../../guest/guest.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import { openSquashfs, type Squashfs, type SquashfsLimits } from '../../squashfs/open.ts';
@@ -100,8 +100,4 @@ async function readPackages(squashfs: Squashfs): Promise<InstalledPackages> {
   const status = squashfs.find(statusPath);
   if (status?.type !== 'file') return new Map();
   return parsePackageStatus((await squashfs.read(status, maximumStatusBytes)).toString('utf8'));
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

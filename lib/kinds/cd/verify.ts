@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { isChecksumName } from '../../checksums.ts';
-import { ImageBuilderError } from '../../errors.ts';
+import { ImageBuilderError, messageOf } from '../../errors.ts';
 import { readAt } from '../../image/read-at.ts';
 import { compareIso } from '../../iso9660/compare.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
@@ -46,7 +46,7 @@ export async function verifyMedium(path: string, base: ChangedMedium, limits: Sq
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ImageBuilderError && error.code === 'image.output') throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new ImageBuilderError('image.output', `the new medium is damaged: ${reason}`, { cause: error });
   }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, chown, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImageBuilderError, isNodeError, isNoSpace } from '../../errors.ts';
+import { ImageBuilderError, isNodeError, isNoSpace, messageOf } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
 import { writeSparse } from '../../write-sparse.ts';
 import type { StorePutOptions } from '../store.ts';
@@ -40,7 +40,7 @@ export function openPlace(directory: string, readers: keyof typeof storeModes): 
           cause: error,
         });
       }
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       return new ImageBuilderError('store.failed', `the file store at ${directory} failed: ${reason}`, {
         cause: error,
       });
