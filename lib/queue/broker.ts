@@ -5,11 +5,16 @@ import { parseBuildRequest } from '../api/request.ts';
 import { pause } from '../async.ts';
 import type { BrokerCertificates } from '../broker-address.ts';
 import type { Log } from '../log.ts';
-import { parseTraceContext, type TraceContext } from '../trace-context.ts';
-import type { Background } from './background.ts';
-import { backgroundOf, type NotificationWay, type Verdict } from './build.ts';
+import type { TraceContext } from '../trace-context.ts';
+import type { NotificationWay, Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
 import { eventOf } from './event.ts';
+import {
+  createEventPublisher,
+  eventPatienceMs,
+  type PublishEventOptions,
+  queuedPatienceMs,
+} from './event-publisher.ts';
 import { followEvents } from './follower.ts';
 import type { BuildJob } from './job.ts';
 import { type Jobs, openJobs } from './jobs.ts';
@@ -18,7 +23,6 @@ import { messageOf } from './log-chunk.ts';
 import { createLogReader, type LogReader } from './log-reader.ts';
 import { createLogWriter, type LogWriter, type LogWriterOptions } from './log-writer.ts';
 import { openProgress } from './progress.ts';
-import type { Submission } from './submission.ts';
 import { declareTopology } from './topology.ts';
 
 /** All of Image Builder's use of RabbitMQ, on one connection that recovers by itself. */
@@ -67,16 +71,6 @@ export interface ShownWorker {
   readonly stopped?: boolean;
 }
 
-export interface PublishEventOptions {
-  /** The submission of the build's job. */
-  readonly submission?: Submission | undefined;
-  /** Beside the first event of a build and of an attempt. The last event of a build gets it from the ledger. */
-  readonly background?: Background | undefined;
-  /** The operation that the event comes from. Default: the one that has submitted the build. */
-  readonly trace?: TraceContext | undefined;
-  readonly patienceMs?: number | undefined;
-}
-
 export interface ClaimedBy {
   readonly worker: string;
   readonly attempt: number;
@@ -113,10 +107,6 @@ export interface BrokerOptions {
 
 /** Limit for everything that an HTTP call waits for: it is answered with 503 rather than late. */
 const callPatienceMs = 6_000;
-/** Limit for publishing progress. A lost event is superseded by the next one. */
-const eventPatienceMs = 10_000;
-/** How long a worker's first event waits for the `queued` event, whose process may have died. */
-const queuedPatienceMs = 2_000;
 const withdrawalPatienceMs = 10_000;
 /**
  * Interval for functions that change jobs. A message-ttl on every queue drops a job for good where it is shorter: any
@@ -155,55 +145,9 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   });
   const jobs = openJobs(connection, { leaseMs: options.leaseMs, patienceMs: callPatienceMs, log });
   const logs = createLogReader(connection, log);
-  /** The newest event under way of each build: the next one waits for it. */
-  const underWay = new Map<string, Promise<unknown>>();
+  const events = createEventPublisher(follower, progress, log);
   const stopping = new AbortController();
   let closing = false;
-
-  const publishEvent = async (event: BuildEvent, options: PublishEventOptions = {}): Promise<Verdict> => {
-    const { submission, trace, patienceMs = eventPatienceMs } = options;
-    const known = isTerminal(event.state) ? follower.ledger.get(event.build_id) : undefined;
-    const background = known === undefined ? options.background : backgroundOf(known, event.attempt);
-    const before = underWay.get(event.build_id);
-    const work = (async () => {
-      await before?.catch(() => {});
-      const beside = { ...(submission && { submission }), ...(background && { background }) };
-      const record = { kind: 'event', id: randomUUID(), event, ...beside } as const;
-      const first = await follower.append(record, patienceMs);
-      // The event was sent again because its arrival was uncertain. It had arrived, and may not have gone further.
-      const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
-      if (verdict === 'applied') await notify(event, trace);
-      else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
-      return verdict;
-    })();
-    underWay.set(event.build_id, work);
-    try {
-      return await work;
-    } finally {
-      if (underWay.get(event.build_id) === work) underWay.delete(event.build_id);
-    }
-  };
-
-  const recordNotified = async (buildId: string, way: NotificationWay) => {
-    try {
-      await follower.append({ kind: 'told', id: randomUUID(), build_id: buildId, way }, callPatienceMs);
-    } catch (error) {
-      log.warn('notification of the caller not recorded', { build_id: buildId, way, error });
-    }
-  };
-
-  const notify = async (event: BuildEvent, trace?: TraceContext) => {
-    if (event.state === 'running' && event.sequence === 1) await queuedDelivered(event.build_id);
-    const submitted = follower.ledger.get(event.build_id)?.trace;
-    const sent = await progress.send(event, trace ?? parseTraceContext(submitted ?? {}));
-    // Delivered or given up: no `queued` event follows.
-    if (event.state === 'queued' && event.attempt === 0) void recordNotified(event.build_id, 'queued');
-    if (sent && isTerminal(event.state)) await recordNotified(event.build_id, 'progress_trigger');
-  };
-
-  /** `queued` is published concurrently with the worker's first event: hold the latter back until it is delivered. */
-  const queuedDelivered = (buildId: string) =>
-    follower.ledger.when(buildId, ({ notified }) => notified.includes('queued'), queuedPatienceMs);
 
   const withdraw = async (buildId: string) => {
     const record = { kind: 'withdrawn', id: randomUUID(), build_id: buildId } as const;
@@ -229,16 +173,16 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
   return {
     jobs,
     ledger: follower.ledger,
-    publishEvent,
-    notifyEnd: (event) => notify(event),
-    recordNotified,
+    publishEvent: events.publish,
+    notifyEnd: events.notify,
+    recordNotified: events.recordNotified,
     withdraw: (buildId) => void withdraw(buildId),
     async claim(job, { worker, attempt, sequence, trace }) {
       const message = attempt === 1 ? 'started' : `started again, attempt ${attempt}`;
       const event = eventOf(job, { sequence, attempt, worker, state: 'running', message });
       const request = keepRequest(parseBuildRequest(job.request), job.callback?.url ?? null);
       const background = { request, trace: job.trace };
-      const verdict = await publishEvent(event, { submission: job.submission, background, trace });
+      const verdict = await events.publish(event, { submission: job.submission, background, trace });
       if (verdict === 'applied') return 'won';
       return verdict === 'finished' || verdict === 'superseded' ? verdict : 'lost';
     },
@@ -263,7 +207,7 @@ export async function openBroker(options: BrokerOptions): Promise<Broker> {
       closing = true;
       stopping.abort();
       await reviving;
-      await Promise.allSettled(underWay.values());
+      await events.settled();
       await progress[Symbol.asyncDispose]();
       await logs[Symbol.asyncDispose]();
       await jobs[Symbol.asyncDispose]();
