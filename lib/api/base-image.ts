@@ -75,7 +75,7 @@ const cdBaseImage = baseImage('cd', {
 
 /** Every kind that can be built; `lib/kinds/index.ts` has the code of each. */
 export const BaseImage = field(
-  anyBaseImage([baseImage('cloud', {}), cdBaseImage]),
+  anyBaseImage([baseImage('cloud', {}), cdBaseImage, baseImage('touch', {})]),
   'The image to begin with; its members depend on `image_type`.',
   {
     image_type: 'cloud',

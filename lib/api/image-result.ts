@@ -93,7 +93,11 @@ export const ImageResult = z.object({
   name: field(z.string(), 'Name of the image in the store.', '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55.qcow2'),
   size: field(z.int().nonnegative(), 'Size of the image’s file, in bytes.', 704_643_072),
   checksums: field(Checksums, 'Digests of the image’s file.', { sha256: exampleSha256, sha512: exampleSha512 }),
-  format: field(z.enum(['qcow2', 'raw', 'tar.gz', 'tar.xz', 'iso']), 'Format of the image’s file.', 'qcow2'),
+  format: field(
+    z.enum(['qcow2', 'raw', 'tar', 'tar.gz', 'tar.xz', 'tar.zst', 'iso']),
+    'Format of the image’s file.',
+    'qcow2',
+  ),
   region: field(
     z.string(),
     'Region of OpenStack that has the image; missing where the store knows none.',

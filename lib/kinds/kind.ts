@@ -73,8 +73,8 @@ export interface InspectedImage {
   open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
   /** For the boot check by files; null for images that it does not know. */
   readonly boot: BootDisk | null;
-  /** For the boot check by machines. */
-  readonly waysToBoot: WaysToBoot;
+  /** For the boot check by machines; null for images that no machine boots by itself. */
+  readonly waysToBoot: WaysToBoot | null;
   /** Bytes that the changes take so far. */
   changedBytes(disk: GuestDisk): Promise<number>;
   /**
@@ -105,6 +105,9 @@ export interface CheckOptions {
 
 export interface PackOptions {
   readonly compression: 'zlib' | 'zstd';
+  /** Preset of xz, 0 to 9, and its threads, for archives that are packed by it. */
+  readonly xzPreset: number;
+  readonly xzThreads: number;
   readonly signal: AbortSignal;
   /** Called with the finished part, 0 to 1. */
   readonly onProgress: (fraction: number) => void;

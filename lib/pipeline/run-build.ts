@@ -116,7 +116,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
   const { settings } = tools;
   const { signal, reporter, space } = context;
   const startedAt = new Date();
-  const { maximumVirtualBytes, unprivilegedIds, compression } = settings;
+  const { maximumVirtualBytes, unprivilegedIds } = settings;
+  const { compression, xzPreset, xzThreads } = settings;
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
   const onFraction = (fraction: number) => reporter.progress(Math.round(fraction * 100), 100);
   let inside: ScriptRunner | null = null;
@@ -158,6 +159,9 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       }),
     );
 
+    if (inspected.waysToBoot === null && request.boot_check) {
+      throw new ImageBuilderError('image.unsupported', 'no machine boots an image of this kind: leave boot_check out');
+    }
     await using reading = readBaseContent(base, inspected, settings, signal);
     content = reading;
 
@@ -198,8 +202,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     await step('repack', 'packing the image again', async () => {
       await space.claim(space.plan.beforeRepack(inspected.size.packedBytes, await inspected.changedBytes(disk)));
       await inspected.pack(disk, path, {
-        compression,
-        signal,
+        ...{ compression, xzPreset, xzThreads, signal },
         onProgress: onFraction,
         onLog: (line) => reporter.log(line),
         onWarning: (message) => image.warn(message),
@@ -210,8 +213,8 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     const artifacts = await step('check', 'checking the new image', async (): Promise<Artifacts> => {
       await reading.whole();
       const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
-      if (wantsTrial) {
-        const { waysToBoot } = inspected;
+      const { waysToBoot } = inspected;
+      if (wantsTrial && waysToBoot !== null) {
         const { accelerator } = chosen;
         await tryBoot(path, { ...boots, waysToBoot }, { accelerator, workDirectory }, tools, context);
       }

@@ -57,7 +57,7 @@ for (const kind of ['host', 'vm'] as const) {
     const lines: string[] = [];
     const onLog = (line: string) => lines.push(line);
     await inspected.pack(disk, output, {
-      compression: 'zlib',
+      ...{ compression: 'zlib', xzPreset: 6, xzThreads: 2 },
       signal,
       onProgress: onNotice,
       onLog,

@@ -55,7 +55,7 @@ export interface BuiltImage {
 
 /** A base image that is there already. */
 export interface GivenBase {
-  readonly imageType: 'cloud' | 'cd';
+  readonly imageType: 'cloud' | 'cd' | 'touch';
   readonly path: string;
   readonly codename: string;
 }

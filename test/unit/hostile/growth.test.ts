@@ -73,6 +73,7 @@ import type { Partition } from '#lib/image/partition.ts';
 import { parseRecord } from '#lib/iso9660/record.ts';
 import { readTree } from '#lib/iso9660/tree.ts';
 import { parsePackageStatus } from '#lib/kinds/cd/package-status.ts';
+import { parseAcl } from '#lib/kinds/touch/acl.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
@@ -721,6 +722,15 @@ const parsers: readonly Growing[] = [
     run: parseEnvelope,
     frames: [['{"payload":"', '"}']],
     units: ['{"sig":""},'],
+  },
+  {
+    name: 'access control lists',
+    run: parseAcl,
+    frames: [
+      ['user:', ':rwx'],
+      ['user::rwx,', ''],
+    ],
+    units: ['user:1:rwx,', 'user:a:rwx:1\n'],
   },
   {
     name: 'archives of root file systems',

@@ -17,6 +17,7 @@ import type { ImageKind } from '#lib/kinds/kind.ts';
 import { overallProgress } from '#lib/pipeline/progress.ts';
 import { failure } from '../../failure.ts';
 import { fixture } from '../../squashfs/fixtures.ts';
+import { craftTar } from '../../tar/craft.ts';
 import { craftQcow2 } from '../image/craft-qcow2.ts';
 import { craftGpt, linuxData } from '../image/craft-table.ts';
 import { foreignFiles } from '../image/foreign-files.ts';
@@ -40,6 +41,15 @@ const samples: Readonly<Record<ImageType, Samples>> = {
   cd: {
     files: [craftIso('live', { name: 'filesystem.squashfs', content: fixture('gzip') }).bytes],
     baseImage: { ...exampleRequest.base_image, image_type: 'cd', cd: { compact: true } },
+  },
+  touch: {
+    files: [
+      craftTar(...['etc/', 'var/', 'var/lib/', 'var/lib/dpkg/'].map((name) => ({ name, flag: '5' })), {
+        name: 'var/lib/dpkg/status',
+        content: 'Package: base',
+      }),
+    ],
+    baseImage: { ...exampleRequest.base_image, image_type: 'touch' },
   },
 };
 

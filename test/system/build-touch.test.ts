@@ -1,0 +1,83 @@
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
+import { hashFile } from '#lib/image/digest.ts';
+import type { RootEntry } from '#lib/tar/root-archive.ts';
+import { baseImageCache } from '../../lab/images/cache.ts';
+import { makeTouchBase } from '../../lab/images/touch-base.ts';
+import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { readFileAsRoot } from '../tar/read.ts';
+import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
+
+/** Whole builds of an archive of a root file system; guest-tree.test.ts has the guests and other architectures. */
+
+const sample: PackageRecipe = {
+  name: 'touch-sample',
+  fields: {},
+  files: { '/usr/bin/touch-sample': '#!/bin/sh\necho sample\n', '/etc/touch-sample.conf': 'colour = none\n' },
+  conffiles: ['/etc/touch-sample.conf'],
+  links: { '/usr/share/touch-sample/link': '../../bin/touch-sample' },
+  scripts: {
+    postinst: `
+chown 123:456 /etc/touch-sample.conf
+chmod 4755 /usr/bin/touch-sample
+ln -f /usr/bin/touch-sample /usr/bin/touch-sample-again
+rm -f /opt/things/removed
+printf more >> /opt/things/link-2
+`,
+  },
+};
+
+const cleanup = new AsyncDisposableStack();
+
+/** Builds of an archive that is packed by gzip. */
+async function openBuilds(): Promise<GuestBuilds & { readonly basePath: string }> {
+  const made = await makeTouchBase(baseImageCache, 'amd64', () => {});
+  const base = { imageType: 'touch', ...made } as const;
+  const pack = async (path: string, directory: string) => {
+    const packed = join(directory, 'base.tar.gz');
+    await exec('sh', ['-c', 'gzip -1 < "$1" > "$2"', 'sh', path, packed]);
+    return packed;
+  };
+  const builds = cleanup.use(await openGuestBuilds(base, [sample], pack));
+  return { ...builds, basePath: made.path };
+}
+
+/** The entries of a packed archive, and the bytes that it unpacks to. */
+async function unpack(path: string) {
+  await exec('sh', ['-c', 'gzip --decompress < "$1" > "$1.tar"', 'sh', path]);
+  return await readFileAsRoot(`${path}.tar`);
+}
+
+async function assertChanged(basePath: string, path: string): Promise<void> {
+  const [before, after] = [await readFileAsRoot(basePath), await unpack(path)];
+  assert.equal([after.prefix, after.form], [before.prefix, before.form]);
+  const gone = [...before.entries.keys()].filter((name) => !after.entries.has(name));
+  assert.equal(gone, ['opt/things/removed']);
+  const entry = (name: string) => after.entries.get(name) ?? assert.unreachable();
+  const { uid, gid } = entry('etc/touch-sample.conf') as RootEntry;
+  assert.equal([uid, gid], [123, 456]);
+  const names = ['usr/bin/touch-sample', 'usr/bin/touch-sample-again'].map(entry) as RootEntry[];
+  assert.equal(names.map(({ type }) => type).sort(), ['file', 'link']);
+  assert.is(names.find(({ type }) => type === 'file')?.mode, 0o4755);
+  // Both names of a file that has been written to, in the place that they had.
+  assert.is(entry('opt/things/link-1')?.sizeBytes, 'one filemore'.length);
+  assert.is(entry('opt/things/link-2')?.target, 'opt/things/link-1');
+  assert.ok(entry('opt/things/capable')?.attributes.has('SCHILY.xattr.security.capability'));
+  const kept = [...before.entries.keys()].filter((name) => after.entries.has(name));
+  assert.equal([...after.entries.keys()].slice(0, kept.length), kept);
+}
+
+test('an archive gets a package of a PPA, and all else of it stays', async () => {
+  const builds = await openBuilds();
+  const { path, image } = await builds.build('host', ['touch-sample']);
+  assert.is(image.format, 'tar.gz');
+  assert.equal((await hashFile(path)).checksums, image.checksums);
+  assert.ok(image.packages?.some(({ name }) => name === 'touch-sample'));
+  await assertChanged(builds.basePath, path);
+});
+
+test.after(() => cleanup.disposeAsync());
+
+test.run();

@@ -1,0 +1,179 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadConfig } from '#lib/config/load.ts';
+import type { BaseImage } from '#lib/fetch/base-image.ts';
+import type { GuestDisk } from '#lib/guest/guest.ts';
+import { type Compression, writeCompressed } from '#lib/image/compress.ts';
+import { decompressFile } from '#lib/image/unwrap/decompress-file.ts';
+import type { InspectedImage } from '#lib/kinds/kind.ts';
+import { touch } from '#lib/kinds/touch/touch.ts';
+import { failure } from '../../../failure.ts';
+import { type CraftedMember, craftTar, marks } from '../../../tar/craft.ts';
+import { readFileAsRoot } from '../../../tar/read.ts';
+import { temporaryFolder } from '../../image/temporary.ts';
+import { testWith } from '../../with-programs.ts';
+
+/** Archives of root file systems, with changes as a guest writes them: each keeps its form. */
+
+const { unprivilegedIds } = loadConfig({}).tools;
+const { signal } = new AbortController();
+const packing = { gzipLevel: 6, xzPreset: 0, xzThreads: 2, unprivilegedIds, signal } as const;
+
+/** The members of a small system, with this before their names. */
+function system(prefix: string, mark: string = marks.ustar): CraftedMember[] {
+  const folders = ['etc/', 'var/', 'var/lib/', 'var/lib/dpkg/'].map((name) => ({ name, flag: '5' }));
+  const files = [
+    { name: 'etc/hostname', content: 'phone\n' },
+    { name: 'etc/old', content: 'old\n' },
+    { name: 'var/lib/dpkg/status', content: 'Package: base\n' },
+  ];
+  const root = prefix === '' ? [] : [{ name: prefix, flag: '5', mark }];
+  return [...root, ...[...folders, ...files].map((member) => ({ ...member, name: prefix + member.name, mark }))];
+}
+
+interface Opened extends AsyncDisposable {
+  readonly image: InspectedImage;
+  readonly disk: GuestDisk;
+  readonly warnings: readonly string[];
+  file(name: string): string;
+  pack(): Promise<string>;
+}
+
+/** Inspects an archive, and puts changes there as a guest does. */
+async function openArchive(archive: Buffer, compression: Compression, delta: Buffer, gone = ''): Promise<Opened> {
+  const folder = await temporaryFolder();
+  const path = folder.file('base');
+  await writeCompressed(path, pieces(archive), { ...packing, compression });
+  const warnings: string[] = [];
+  const image = await inspect(path, folder.path);
+  await writeFile(folder.file('changes.tar'), delta);
+  await writeFile(folder.file('gone'), gone);
+  await writeFile(folder.file('root.ext4'), '');
+  const changes = { path: folder.file('changes.tar'), gonePath: folder.file('gone') };
+  const disk: GuestDisk = {
+    ...{ overlayPath: folder.file('overlay'), workDirectory: folder.path, buildId: 'x', partitions: [] },
+    base: { path: folder.file('root.ext4'), format: 'raw' },
+    changes: { ...changes, untouchedSeconds: 1, members: [], maximumBytes: 2 ** 30 },
+  };
+  const output = folder.file('image');
+  const onWarning = (warning: string) => void warnings.push(warning);
+  const quiet = { onProgress: () => undefined, onLog: () => undefined, onWarning };
+  return {
+    ...{ image, disk, warnings, file: folder.file },
+    async pack() {
+      await image.pack(disk, output, { ...packing, compression: 'zlib', ...quiet });
+      return output;
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+async function inspect(path: string, workDirectory: string): Promise<InspectedImage> {
+  const base: BaseImage = {
+    ...{ path, url: 'http://x/image', sizeBytes: (await readFile(path)).length, sha256: '0'.repeat(64) },
+    ...{ fromCache: false, verifiedBy: 'unverified', checksumsUrl: null, checksumAlgorithms: [], signedBy: null },
+    isSound: false,
+  };
+  return await touch.inspect(base, {
+    ...{ maximumVirtualBytes: 2 ** 30, unprivilegedIds, outputFormat: 'qcow2', diskBytes: null, workDirectory, signal },
+    baseImage: { image_type: 'touch', url_list: ['http://x/image'], series: 'noble' },
+    onNotice: () => undefined,
+    onProgress: () => undefined,
+  });
+}
+
+async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
+const delta = craftTar(
+  { name: './etc/hostname', content: 'tablet\n' },
+  { name: './usr/', flag: '5' },
+  { name: './usr/new', content: 'new\n', records: { 'SCHILY.xattr.user.a': 'b' } },
+);
+const checking = { signal, onProgress: () => undefined };
+
+for (const [compression, format, prefix] of [
+  ['gzip', 'tar.gz', './'],
+  ['xz', 'tar.xz', 'system/'],
+  ['zstd', 'tar.zst', ''],
+  ['none', 'tar', './'],
+] as const) {
+  testWith(...(compression === 'xz' ? ['xz'] : []))(
+    `an archive as ${format}, names as ${prefix}x: it stays one`,
+    async () => {
+      await using opened = await openArchive(craftTar(...system(prefix)), compression, delta, 'etc/old\0');
+      const { image } = opened;
+      assert.is(image.format, format);
+      const path = await opened.pack();
+      const [artifact] = await image.check(path, `x.${format}`, checking);
+      assert.equal([artifact.role, artifact.format], ['image', format]);
+      const plain = compression === 'none' ? path : opened.file('plain');
+      const limits = { maximumBytes: 2 ** 30, unprivilegedIds, ...checking };
+      if (compression !== 'none') await decompressFile(path, compression, plain, limits);
+      const result = await readFileAsRoot(plain);
+      assert.is(result.prefix, prefix);
+      assert.equal(
+        [...result.entries.keys()].filter((name) => name !== ''),
+        ['etc', 'var', 'var/lib', 'var/lib/dpkg', 'etc/hostname', 'var/lib/dpkg/status', 'usr', 'usr/new'],
+      );
+      assert.is(result.entries.get('etc/hostname')?.sizeBytes, 7);
+    },
+  );
+}
+
+test('a base in the format of GNU tar loses new attributes, and a warning says so', async () => {
+  await using opened = await openArchive(craftTar(...system('./', marks.gnu)), 'gzip', delta);
+  await opened.image.check(await opened.pack(), 'x', checking);
+  assert.match(opened.warnings.join('\n'), /GNU tar's format, which has no attributes: usr\/new lose/);
+});
+
+test('a finished archive that is not what was packed ends the build', async () => {
+  await using opened = await openArchive(craftTar(...system('./')), 'none', delta);
+  const path = await opened.pack();
+  const good = await readFile(path);
+  const at = good.indexOf('Package: base');
+  await writeFile(path, Buffer.concat([good.subarray(0, at), Buffer.from('Q'), good.subarray(at + 1)]));
+  const changed = await failure(opened.image.check(path, 'x', checking));
+  assert.is(changed.code, 'image.output');
+  assert.match(changed.message, /"var\/lib\/dpkg\/status" of the new archive has changed/);
+  await writeFile(path, good.subarray(0, good.length - 10_240));
+  const cut = await failure(opened.image.check(path, 'x', checking));
+  assert.match(`${cut.code}: ${cut.message}`, /^image\.output: the new archive cannot be read: .*ends too early/);
+});
+
+test('changes that lead out of the image are refused', async () => {
+  const hostile = craftTar({ name: './../escaped', content: 'x' });
+  await using opened = await openArchive(craftTar(...system('./')), 'none', hostile);
+  assert.is((await failure(opened.pack())).code, 'image.unsafe');
+});
+
+const withoutSystem: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
+  'an archive of something else': [
+    craftTar({ name: 'disk.img', content: 'x' }),
+    /unsupported: .*no root file system.*no etc/,
+  ],
+  "a device's archive of a system-image release": [
+    craftTar(...['partitions/', 'system/'].map((name) => ({ name, flag: '5' })), {
+      name: 'partitions/boot.img',
+      content: 'x',
+    }),
+    /unsupported: .*no root file system/,
+  ],
+  'a compressed file that is no archive': [gzipSync('text'), /truncated|corrupt/],
+  'a damaged compressed file': [gzipSync(craftTar(...system(''))).subarray(0, 60), /truncated/],
+};
+
+for (const [name, [content, error]] of Object.entries(withoutSystem)) {
+  test(`${name} is refused`, async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(join(folder.path, 'base'), content);
+    const { code, message } = await failure(inspect(join(folder.path, 'base'), folder.path));
+    assert.match(`${code}: ${message}`, error);
+  });
+}
+
+test.run();
