@@ -48,13 +48,26 @@ export function baseImage<const Type extends string, Own extends z.ZodRawShape>(
 /** The members of a CD image. */
 export const CdChoice = z.strictObject(
   {
+    source: field(
+      z
+        .string({ error: 'must be the id of a source, as install-sources.yaml of the medium has it' })
+        .min(1, { error: 'must not be empty' })
+        .max(200, { error: 'must have at most 200 characters' }),
+      'Id of the installation source that gets the change, as `install-sources.yaml` of the medium has it; the default is the default source.',
+      'ubuntu-server-minimal',
+    ).optional(),
+    live: field(
+      z.boolean({ error: 'must be true or false' }),
+      'True: the live session gets the change, even if it does not stand on the layer of the source. False: the build fails if the live session would get it. By default it gets the change if it stands on that layer.',
+      true,
+    ).optional(),
     compact: field(
       z.boolean({ error: 'must be true or false' }),
-      'True: the changed layer is compressed anew, which takes minutes and leaves nothing in it that no file uses. By default what is compressed is copied.',
+      'True: each changed layer is compressed anew, which takes minutes and leaves nothing in it that no file uses. By default what is compressed is copied.',
       true,
     ).optional(),
   },
-  { error: 'must be an object such as {"compact": true}' },
+  { error: 'must be an object such as {"source": "ubuntu-server"}' },
 );
 
 export type CdChoice = z.infer<typeof CdChoice>;

@@ -15,12 +15,16 @@ export const buildSteps = [
   'sources',
   'install',
   'seal',
+  'layers',
   'repack',
   'check',
   'upload',
 ] as const;
 export const BuildStep = z.enum(buildSteps);
 export type BuildStep = z.infer<typeof BuildStep>;
+
+/** The steps that every build has: only those of images with several layers have `layers`. */
+export const usualSteps = buildSteps.filter((step) => step !== 'layers');
 
 export const BuildState = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
 export type BuildState = z.infer<typeof BuildState>;

@@ -1,5 +1,5 @@
 import { exampleArtifacts } from './artifact-report.ts';
-import { type BuildEvent, type BuildState, buildSteps, type StepTimes } from './event.ts';
+import { type BuildEvent, type BuildState, type StepTimes, usualSteps } from './event.ts';
 import { exampleImage } from './image-result.ts';
 
 /** One event of each state, as builds send them, with paths, hosts and times of an example. docs/api.md shows them. */
@@ -15,7 +15,7 @@ function stepsFrom(start: string, durationsMs: readonly number[]): StepTimes[] {
   const ends = durationsMs.map((_, index) => durationsMs.slice(0, index + 1).reduce((sum, one) => sum + one));
   const at = (ms: number) => new Date(Date.parse(start) + ms).toISOString();
   return ends.map((end, index) => ({
-    ...{ step: buildSteps[index] ?? 'upload', started_at: at(ends[index - 1] ?? 0), ended_at: at(end) },
+    ...{ step: usualSteps[index] ?? 'upload', started_at: at(ends[index - 1] ?? 0), ended_at: at(end) },
   }));
 }
 

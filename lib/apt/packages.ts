@@ -102,7 +102,7 @@ export function comparePackages(
   architecture: string,
 ): PackageDifference {
   const versions = (packages: readonly InstalledPackage[]) =>
-    new Map(packages.map((entry) => [displayName(entry, architecture), entry.version]));
+    new Map(packages.map((entry) => [comparableName(entry, architecture), entry.version]));
   const old = versions(before);
   const now = versions(after);
   const changed = [...now].flatMap(([name, version]): PackageChange[] => {
@@ -111,14 +111,15 @@ export function comparePackages(
     return [previous === undefined ? { name, version } : { name, version, previous_version: previous }];
   });
   const removed = before.flatMap((entry): RemovedPackage[] => {
-    const name = displayName(entry, architecture);
+    const name = comparableName(entry, architecture);
     return now.has(name) ? [] : [{ name, version: entry.version, architecture: entry.architecture }];
   });
   const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
   return { changed: changed.sort(byName), removed: removed.sort(byName) };
 }
 
-function displayName(entry: InstalledPackage, architecture: string): string {
+/** The bare name, or `name:architecture` where that is not the image's own, `architecture`. */
+export function comparableName(entry: InstalledPackage, architecture: string): string {
   const native = entry.architecture === 'all' || entry.architecture === architecture;
   return native ? entry.name : `${entry.name}:${entry.architecture}`;
 }

@@ -17,6 +17,7 @@ const names = [
   'install',
   'plan',
   'hold',
+  'automatic',
 ] as const;
 export type ScriptName = (typeof names)[number];
 

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { type BuildStep, buildSteps } from '../api/event.ts';
+import { type BuildStep, buildSteps, usualSteps } from '../api/event.ts';
 import type { BuildStatus } from '../api/status.ts';
 import { formatSeconds, plain } from '../text.ts';
 import { truncate } from '../width.ts';
@@ -46,10 +46,11 @@ export function renderView(view: View, screen: Screen, notice?: string): string 
   const log = (build.log_tail ?? []).slice(-logLines);
   const heading = headingOf(build, screen.columns, cutMark(screen));
   const room = screen.rows - 1 - tail.length - notices.length;
-  const whole = heading.full.length + buildSteps.length + Math.min(leastLogLines, log.length) <= room;
+  const all = stepsOf(view);
+  const whole = heading.full.length + all.length + Math.min(leastLogLines, log.length) <= room;
   const headingLines = (whole ? heading.full : [heading.short]).map((line) => style('bold', fit(line, screen)));
   const left = room - headingLines.length;
-  const steps = stepsAround(build.step, left - Math.min(leastLogLines, log.length));
+  const steps = stepsAround(all, build.step, left - Math.min(leastLogLines, log.length));
   const shownLog = log.slice(log.length - Math.max(0, Math.min(log.length, left - steps.length)));
   const lines = [
     ...headingLines,
@@ -62,13 +63,19 @@ export function renderView(view: View, screen: Screen, notice?: string): string 
   return lines.slice(-Math.max(1, screen.rows - 1)).join('\n');
 }
 
+/** The steps of the build, as far as they are known. */
+function stepsOf({ build, stepsSeenMs }: View): readonly BuildStep[] {
+  const hasLayers = build.step === 'layers' || stepsSeenMs.layers !== undefined;
+  return hasLayers ? buildSteps : usualSteps;
+}
+
 /** So many of the steps, but at least one, with the current one among them. */
-function stepsAround(current: BuildStep | null, count: number): readonly BuildStep[] {
-  const shown = Math.max(1, Math.min(buildSteps.length, count));
-  const at = current === null ? 0 : buildSteps.indexOf(current);
+function stepsAround(all: readonly BuildStep[], current: BuildStep | null, count: number): readonly BuildStep[] {
+  const shown = Math.max(1, Math.min(all.length, count));
+  const at = current === null ? 0 : all.indexOf(current);
   const before = Math.min(1, shown - 1);
-  const start = Math.max(0, Math.min(at - before, buildSteps.length - shown));
-  return buildSteps.slice(start, start + shown);
+  const start = Math.max(0, Math.min(at - before, all.length - shown));
+  return all.slice(start, start + shown);
 }
 
 function stepLine(view: View, step: BuildStep, screen: Screen): string {

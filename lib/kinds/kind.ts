@@ -75,6 +75,11 @@ export interface InspectedImage {
   readonly boot: BootDisk | null;
   /** For the boot check by machines; null for images that no machine boots by itself. */
   readonly waysToBoot: WaysToBoot | null;
+  /**
+   * The file trees of the image in which the same change is made after `disk` has been closed, in this order; none for
+   * images with one file tree.
+   */
+  repetitions(disk: GuestDisk): readonly Repetition[];
   /** Bytes that the changes take so far. */
   changedBytes(disk: GuestDisk): Promise<number>;
   /**
@@ -97,6 +102,16 @@ export type WaysToBoot = (
   path: string,
   options: { readonly firmwares: readonly Firmware[]; readonly signal: AbortSignal },
 ) => Promise<readonly TrialWay[]>;
+
+/** A further file tree of an image, which has the change only when it is made there too. */
+export interface Repetition {
+  /** The part of the image that takes the changes, for people: `/casper/minimal.standard.squashfs`. */
+  readonly name: string;
+  /** Makes the disk that the guest opens. It shows none of the changes made before. */
+  open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
+  /** Takes the changes out of the closed disk, whose files may go afterwards. Throws as `pack` does. */
+  take(disk: GuestDisk, options: { readonly signal: AbortSignal }): Promise<void>;
+}
 
 export interface CheckOptions {
   readonly signal: AbortSignal;

@@ -37,6 +37,21 @@ export function updateManifest(text: string, changes: readonly PackageChange[]):
   return render(merge(kept, added), text);
 }
 
+/**
+ * The differences of two manifests as `diff --unified=0` shows them, without its lines `@@`: a sign, a package and its
+ * version. A package whose version is null has no line with that sign.
+ */
+export function updateDifference(
+  text: string,
+  added: readonly PackageChange[],
+  removed: readonly PackageChange[],
+): string {
+  const header = /^(?:--- .*\n)?(?:\+\+\+ .*\n)?/.exec(text)?.[0] ?? '';
+  const signed = (sign: string, changes: readonly PackageChange[]) =>
+    changes.map(({ name, version }) => ({ name: sign + name, version }));
+  return header + updateManifest(text.slice(header.length), [...signed('-', removed), ...signed('+', added)]);
+}
+
 /** Puts new lines between the old ones, of which all stay in their order. */
 function merge(lines: readonly string[], added: readonly { readonly name: string; readonly line: string }[]): string[] {
   const merged: string[] = [];

@@ -4,6 +4,9 @@ import { casperMedium } from './casper.ts';
 import { liveBootMedium } from './live-boot.ts';
 import type { LayerChoice, Medium, MediumFiles } from './medium.ts';
 
+/** More than media have: the file trees that layers may make are compared with each other. */
+const mostLayers = 200;
+
 /**
  * Recognises a medium by its files. Throws `image.unsupported` with the reason for media without layers, such as those
  * that install from packages, and `image.corrupt` for catalogues and lists with faults.
@@ -14,6 +17,9 @@ export function recogniseMedium({ paths, readText }: MediumFiles): Medium {
   const inFolder = (folder: string) => layers.filter((path) => path.slice(0, path.lastIndexOf('/')) === folder).sort();
   const casper = inFolder('casper');
   const liveBoot = inFolder('live');
+  if (casper.length + liveBoot.length > mostLayers) {
+    throw new ImageBuilderError('image.too_large', `the medium has more than ${mostLayers} layers`);
+  }
   if (casper.length > 0 && liveBoot.length > 0) {
     throw unsupported('it has layers for casper (/casper) and for live-boot (/live), and nothing says which count');
   }
@@ -27,7 +33,8 @@ export function chooseLayers(medium: Medium, sourceId: string | null): LayerChoi
   const source = sourceId === null ? medium.defaultSource : medium.sources.find(({ id }) => id === sourceId);
   if (source === undefined) {
     const ids = someOf(medium.sources.map(({ id }) => quoted(id)));
-    throw new ImageBuilderError('request.invalid', `the medium has no source ${quoted(sourceId ?? '')}; it has ${ids}`);
+    const message = `the medium has no source ${quoted(sourceId ?? '')}; it has ${ids}`;
+    throw new ImageBuilderError('request.invalid', message, { faults: [{ path: '$.base_image.cd.source', message }] });
   }
   const { layer } = source;
   const above = new Map<string, readonly string[]>();

@@ -18,7 +18,7 @@ import type { AptProgress, UpdateOptions } from '../apt/update.ts';
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import type { AptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseSize } from '../limits/space-plan.ts';
-import type { BuildTools, LimitedContext } from './context.ts';
+import type { BuildTools, LimitedContext, Visitor } from './context.ts';
 import type { OpenImage } from './open-image.ts';
 
 /** An opened image and its changes to come. */
@@ -40,8 +40,19 @@ export interface UpdatedApt {
   readonly repositories: Repositories | null;
 }
 
+/** Adds the PPAs to the image and updates its package lists, as `openApt` does, and describes the repositories. */
+export async function addPpas(change: Change, tools: BuildTools, context: LimitedContext): Promise<UpdatedApt> {
+  const apt = await openApt(change, tools, context);
+  const { settings } = tools;
+  const repositories =
+    settings.provenanceKey === null
+      ? null
+      : await blameProxy(change.image.proxy, () => lookAtRepositories(apt, change, settings, context));
+  return { apt, repositories };
+}
+
 /** Adds the PPAs to the image and updates its package lists. Resolves with an apt that uses these lists. */
-export async function addPpas(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<UpdatedApt> {
+export async function openApt(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<Apt> {
   const { image, sources, request } = change;
   const { session, caches, proxy } = image;
   const { unprivilegedIds } = settings;
@@ -64,9 +75,7 @@ export async function addPpas(change: Change, { settings }: BuildTools, context:
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });
     });
-    const repositories =
-      settings.provenanceKey === null ? null : await lookAtRepositories(apt, change, settings, context);
-    return { apt, repositories };
+    return apt;
   });
 }
 
@@ -100,9 +109,30 @@ export async function install(
   packages: readonly string[],
   apt: Apt,
   change: Change,
-  { settings }: BuildTools,
+  tools: BuildTools,
   context: LimitedContext,
 ): Promise<InstallResult> {
+  const { facts } = change.image;
+  const installation = await runInstallation(packages, apt, change, tools, context, context.visitor?.onPlan);
+  const { changed, removed } = comparePackages(facts.packages, installation.packages, facts.architecture);
+  const { warnings, notices } = reportAsked(packages, { ...installation, changed });
+  for (const warning of warnings) change.image.warn(warning);
+  for (const notice of notices) context.reporter.notice(notice);
+  return { packages: [...changed], removed: [...removed], installed: installation };
+}
+
+/**
+ * Installs packages, and holds those that the request wants held. `onPlan` is called before the first change. Throws
+ * `image.full`, `guest.limit`, and as `Apt.installPackages` does.
+ */
+export async function runInstallation(
+  packages: readonly string[],
+  apt: Apt,
+  change: Change,
+  { settings }: BuildTools,
+  context: LimitedContext,
+  onPlan?: Visitor['onPlan'],
+): Promise<Installation> {
   const { facts, proxy, session } = change.image;
   const held = change.request.hold_packages;
   const { reporter, log, room } = context;
@@ -117,7 +147,6 @@ export async function install(
     },
   };
   room.begin(facts.rooms, new Set(facts.packages.map(({ name }) => name)));
-  const { onPlan } = context.visitor ?? {};
   if (onPlan !== undefined) onPlan(await blameProxy(proxy, () => apt.planInstallation(packages, options)));
   const installation = await blameProxy(proxy, () => apt.installPackages(packages, options)).catch(
     async (error: unknown) => {
@@ -132,11 +161,7 @@ export async function install(
   if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);
   const { hits, misses } = proxy.statistics;
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
-  const { changed, removed } = comparePackages(facts.packages, installation.packages, facts.architecture);
-  const { warnings, notices } = reportAsked(packages, { ...installation, changed });
-  for (const warning of warnings) change.image.warn(warning);
-  for (const notice of notices) reporter.notice(notice);
-  return { packages: [...changed], removed: [...removed], installed: installation };
+  return installation;
 }
 
 function aptOptions(

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import type { BuildStep } from '../api/event.ts';
 import type { BuildRequest } from '../api/request.ts';
-import { type ErrorCode, ImageBuilderError, toImageBuilderError } from '../errors.ts';
-import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
+import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { assertTrials } from '../guest/vm/trial.ts';
@@ -18,11 +17,13 @@ import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { wantedDiskBytes } from './disk-size.ts';
 import { writeDocuments } from './documents.ts';
 import { fetchInputs } from './fetch-inputs.ts';
+import { forgettingDamage } from './forget-damage.ts';
 import { hideAnswers } from './hide-answers.ts';
 import { watchImageRoom } from './image-room.ts';
 import { addPpas, install } from './install.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { openImage } from './open-image.ts';
+import { repeatChange } from './repeat.ts';
 import { type BuildResult, baseName, describeBase } from './result.ts';
 import { runStep } from './step.ts';
 import { tryBoot } from './try-boot.ts';
@@ -198,6 +199,18 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       return { boots, ...found };
     });
 
+    const repetitions = inspected.repetitions(disk);
+    const repeat = async () => {
+      const first = { wanted, changed: packages, removed, instead: installed.plan.instead };
+      const place = { base, kind, guest: chosen.guest, buildId, workDirectory, size: inspected.size };
+      const onSession = (session: ScriptRunner | null) => {
+        inside = session;
+      };
+      return await repeatChange(repetitions, { first, ...place, sources, request, onSession }, tools, context);
+    };
+    const repeated =
+      repetitions.length === 0 ? [] : await step('layers', 'repeating the change in the layers above', repeat);
+
     const path = join(workDirectory, `image.${inspected.format}`);
     await step('repack', 'packing the image again', async () => {
       await space.claim(space.plan.beforeRepack(inspected.size.packedBytes, await inspected.changedBytes(disk)));
@@ -235,7 +248,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
       tools.observer?.stored(store.kind, bytes);
       return places;
     });
-    const warnings = [...image.warnings, ...boots.warnings];
+    const warnings = [...new Set([...image.warnings, ...repeated, ...boots.warnings])];
     const optional = { ...(removed.length === 0 ? {} : { removed }), ...(warnings.length === 0 ? {} : { warnings }) };
     return {
       image: { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) },
@@ -243,21 +256,3 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     };
   });
 }
-
-/** Makes the next build download a damaged base image again. */
-async function forgettingDamage<Value>(
-  base: BaseImage,
-  { cacheDirectory, imageCacheBytes }: BuildTools['settings'],
-  work: () => Promise<Value>,
-): Promise<Value> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof ImageBuilderError && damageCodes.includes(error.code)) {
-      await forgetDamagedImage(base, { cacheDirectory, cacheBytes: imageCacheBytes });
-    }
-    throw error;
-  }
-}
-
-const damageCodes: readonly ErrorCode[] = ['image.corrupt', 'image.truncated'];

@@ -30,6 +30,7 @@ export interface Inspected {
   readonly nameCount: number;
   /** Bytes of all files. */
   readonly contentBytes: number;
+  readonly usedBytes: number;
 }
 
 /**
@@ -71,7 +72,7 @@ export async function inspectTree(
       if (inode?.type === 'directory') waiting.push({ directory: inode, depth: depth + 1, pathBytes: length });
     }
   }
-  return { root, nameCount, contentBytes: register.contentBytes };
+  return { root, nameCount, contentBytes: register.contentBytes, usedBytes: register.usedBytes };
 }
 
 /** The inodes met so far: no two have one number, and directories have one name. */
@@ -80,10 +81,12 @@ function createRegister(superblock: Superblock, tables: Tables, dataStart: numbe
   const places = new Uint32Array(superblock.inodeCount + 1);
   let inodeBytes = 0;
   let contentBytes = 0;
+  let usedBytes = 0;
   const add = (inode: Inode) => {
     places[inode.number] = inode.position + 1;
     inodeBytes += inode.lengthBytes;
     if (inodeBytes > tables.inodes.bytes.length) throw corrupt('its inodes overlap each other');
+    usedBytes += usedBytesOf(inode);
     if (inode.type !== 'file') return;
     contentBytes += inode.sizeBytes;
     if (contentBytes > maximumContentBytes) throw tooLarge(`its files claim more than ${maximumContentBytes} bytes`);
@@ -92,6 +95,9 @@ function createRegister(superblock: Superblock, tables: Tables, dataStart: numbe
   return {
     get contentBytes() {
       return contentBytes;
+    },
+    get usedBytes() {
+      return usedBytes;
     },
     add,
     /** Adds the inode of a name, unless it is one more name of a file; then it returns null. */
@@ -111,6 +117,17 @@ function createRegister(superblock: Superblock, tables: Tables, dataStart: numbe
       return inode;
     },
   };
+}
+
+const diskBlockBytes = 4096;
+/** The longest target of a symbolic link that takes no block. */
+const inlineTargetBytes = 59;
+
+/** As ext4 stores it, in whole blocks. */
+function usedBytesOf(inode: Inode): number {
+  if (inode.type === 'file') return Math.ceil((inode.sizeBytes - inode.sparseBytes) / diskBlockBytes) * diskBlockBytes;
+  if (inode.type === 'symlink') return inode.target.length > inlineTargetBytes ? diskBlockBytes : 0;
+  return inode.type === 'directory' ? diskBlockBytes : 0;
 }
 
 function checkFragments({ fragmentCount, blockSizeBytes, inodeTable }: Superblock, tables: Tables, dataStart: number) {

@@ -25,6 +25,8 @@ export interface Squashfs extends Tree {
   readonly nameCount: number;
   /** Bytes of all files, hard links counted once, holes counted whole. */
   readonly contentBytes: number;
+  /** Bytes that du(1) counts for all of it on ext4: whole blocks, a directory one, hard links once, no holes. */
+  readonly usedBytes: number;
   /** All entries but the root, each directory before its content. */
   entries(): Generator<Entry>;
   /** The inode of a path; null for none. Symbolic links are not followed. */

@@ -140,7 +140,7 @@ test('a compact layer has the same files in fewer bytes', async () => {
     onLine: (line) => lines.push(line),
   });
   assert.ok(
-    lines.some((line) => line.startsWith('the layer was made compact: ')),
+    lines.some((line) => line.startsWith('/live/filesystem.squashfs: the layer was made compact: ')),
     lines.join('\n'),
   );
   trees.set('compact', await extract(path, 'compact'));

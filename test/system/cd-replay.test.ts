@@ -128,9 +128,8 @@ test('a finished medium whose lists have a wrong digest of a new file is refused
     const refused = verifyMedium(
       shop.outputPath,
       {
-        path: shop.basePath,
-        medium: shop.base,
-        layerPath,
+        base: { path: shop.basePath, iso: shop.base },
+        deltas: [{ placed: { layer: layerPath, below: [] }, packages: { before: new Map(), after: new Map() } }],
         changed: new Set(shop.files.keys()),
         booted: [],
         workDirectory: shop.workDirectory,

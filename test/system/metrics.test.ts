@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { buildSteps } from '#lib/api/event.ts';
+import { usualSteps } from '#lib/api/event.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { finishedLog, quiet } from '../conformance/finished-build.ts';
@@ -64,7 +64,7 @@ test('a worker counts its builds, steps, caches and bytes', async () => {
   const ended = `image_type="cloud",state="completed",fault="none",code="none",${worker}`;
   assert.is(value(`imagebuilder_builds_ended_total{${ended}}`), 1);
   assert.is(value(`imagebuilder_builds{state="completed",function="status"}`), 1);
-  for (const step of buildSteps) {
+  for (const step of usualSteps) {
     assert.is(value(`imagebuilder_step_duration_seconds_count{${worker},step="${step}",result="done"}`), 1);
   }
   assert.is(value(`imagebuilder_cache_requests_total{cache="images",result="miss",${worker}}`), 1);

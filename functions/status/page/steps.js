@@ -5,7 +5,7 @@ import { formatMoment, formatSpan } from './text.js';
 
 /** @import { BuildStatus } from '#lib/api/status.ts' */
 
-const steps = ['fetch', 'inspect', 'open', 'sources', 'install', 'seal', 'repack', 'check', 'upload'];
+const steps = ['fetch', 'inspect', 'open', 'sources', 'install', 'seal', 'layers', 'repack', 'check', 'upload'];
 
 /**
  * The steps of the newest attempt. `lapsedMs`: since the status came.
@@ -17,17 +17,20 @@ export function stepRow(build) {
   return element(
     'ol',
     { class: 'steps', 'aria-label': 'Steps' },
-    ...steps.map((step) => {
-      const time = times.get(step);
-      const state = stateOf(build, step, time);
-      const span = time?.ended_at ? formatSpan(Date.parse(time.ended_at) - Date.parse(time.started_at)) : '';
-      return element(
-        'li',
-        { 'data-state': state, ...(state === 'active' ? { 'aria-current': 'step' } : {}) },
-        element('span', { class: 'step-name' }, step),
-        element('span', { class: 'step-time' }, span || (labels[state] ?? '')),
-      );
-    }),
+    // Only builds of images with several layers have this step.
+    ...steps
+      .filter((step) => step !== 'layers' || build.step === step || times.has(step))
+      .map((step) => {
+        const time = times.get(step);
+        const state = stateOf(build, step, time);
+        const span = time?.ended_at ? formatSpan(Date.parse(time.ended_at) - Date.parse(time.started_at)) : '';
+        return element(
+          'li',
+          { 'data-state': state, ...(state === 'active' ? { 'aria-current': 'step' } : {}) },
+          element('span', { class: 'step-name' }, step),
+          element('span', { class: 'step-time' }, span || (labels[state] ?? '')),
+        );
+      }),
   );
 }
 

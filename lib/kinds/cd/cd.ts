@@ -1,26 +1,26 @@
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
-import { headBytes, recognise } from '../../file-format.ts';
-import type { GuestDisk, LayeredDisk, Region } from '../../guest/guest.ts';
+import type { GuestDisk, GuestPlace, LayeredDisk } from '../../guest/guest.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { createScratchOverlay } from '../../image/scratch.ts';
-import { type IsoInspection, inspectIso } from '../../iso9660/inspect.ts';
-import { readIsoFile, runOf } from '../../iso9660/read-file.ts';
-import type { IsoTree } from '../../iso9660/tree.ts';
-import { chooseLayers, recogniseMedium } from '../../medium/recognise.ts';
-import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+import { runOf } from '../../iso9660/read-file.ts';
+import type { PlacedLayer } from '../../medium/plan-layers.ts';
+import type { SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
 import { compactLayer } from './compact-layer.ts';
+import { newKernels } from './live-kernels.ts';
 import { mediumWays } from './medium-ways.ts';
 import type { BootedKernel } from './new-kernel.ts';
-import { writeNewLayer } from './new-layer.ts';
+import { type NewLayer, writeNewLayer } from './new-layer.ts';
 import { writeNewLists } from './new-lists.ts';
+import { type BaseMedium, readMedium } from './read-medium.ts';
 import { replayMedium } from './replay.ts';
 import { planSpace } from './space.ts';
+import { type LayerDelta, takeChanges } from './take-changes.ts';
 import { verifyMedium } from './verify.ts';
 
 /** Live media: an ISO 9660 image with a SquashFS. The finished image is one too, which boots in the same ways. */
@@ -35,6 +35,7 @@ export const cd = {
     { name: 'sources', weight: 20 },
     { name: 'install', weight: 30 },
     { name: 'seal', weight: 3 },
+    { name: 'layers', weight: 30 },
     { name: 'repack', weight: 10 },
     { name: 'check', weight: 3 },
     { name: 'upload', weight: 10 },
@@ -45,52 +46,11 @@ export const cd = {
     if (options.diskBytes !== null) {
       throw new ImageBuilderError('image.unsupported', 'disk_size has no meaning for a CD image: leave it out');
     }
-    const { maximumVirtualBytes, signal } = options;
     await using handle = await open(base.path, 'r');
-    await assertIso(handle);
-    const medium = await inspectIso(handle, { maximumBytes: maximumVirtualBytes, signal });
-    const layerPath = await findLayer(handle, medium.files);
-    const layer = runOf(medium.files, layerPath);
-    // Only to be looked at: its tables would take memory until the changes are packed.
-    await openSquashfs({ handle, offset: layer.offsetBytes, length: layer.sizeBytes }, limitsOf(options, signal));
-    return inspected({ path: base.path, medium, layerPath, layer }, options);
+    const limits = limitsOf(options, options.signal);
+    return inspected(await readMedium(base.path, handle, options.baseImage, limits), options);
   },
 } as const satisfies ImageKind;
-
-/** The handle's file begins as an ISO 9660 image does; else throws `image.unsupported`, which names what it is. */
-async function assertIso(handle: FileHandle): Promise<void> {
-  const { buffer, bytesRead } = await handle.read({ buffer: Buffer.alloc(headBytes), position: 0 });
-  const { format, name } = recognise({ head: buffer.subarray(0, bytesRead) });
-  if (format !== 'iso') {
-    throw new ImageBuilderError('image.unsupported', `the image is ${name}, where an ISO 9660 image is wanted`);
-  }
-}
-
-interface Base {
-  readonly path: string;
-  readonly medium: IsoInspection;
-  readonly layerPath: string;
-  readonly layer: Region;
-}
-
-/** The catalogues and lists that say which layers there are have some KB. */
-const maximumTextBytes = 2 ** 20;
-
-async function findLayer(handle: FileHandle, files: IsoTree): Promise<string> {
-  const paths = [...files].filter(([, { type }]) => type === 'file').map(([path]) => path);
-  const texts = new Map<string, string>();
-  for (const path of paths.filter((name) => /^(casper\/install-sources\.yaml|live\/[^/]+\.module)$/.test(name))) {
-    texts.set(path, (await readIsoFile(handle, files, path, maximumTextBytes))?.toString('utf8') ?? '');
-  }
-  const medium = recogniseMedium({ paths, readText: (path) => texts.get(path) ?? '' });
-  const { layer, below, above } = chooseLayers(medium, null);
-  if (below.length === 0 && above.length === 0) return layer;
-  const count = below.length + 1 + above.length;
-  throw new ImageBuilderError(
-    'image.unsupported',
-    `the medium has ${count} layers, one above the other; so far, only media with one can be changed`,
-  );
-}
 
 /** More files than any medium has, and the memory for their tables. */
 const maximumInodes = 5_000_000;
@@ -102,61 +62,93 @@ function limitsOf({ maximumVirtualBytes, unprivilegedIds }: InspectOptions, sign
   return { maximumContentBytes: maximumVirtualBytes, maximumInodes, maximumTableBytes, unprivilegedIds, signal };
 }
 
-function inspected(base: Base, options: InspectOptions): InspectedImage {
+function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
   const { maximumVirtualBytes, unprivilegedIds } = options;
-  const { fileSizeBytes } = base.medium;
+  const { fileSizeBytes } = base.iso;
   const scratchBytes = Math.min(maximumVirtualBytes, largestScratchBytes);
+  const maximumBytes = fileSizeBytes + scratchBytes;
+  const [first, ...above] = base.plan;
+  /** The changes taken so far. */
+  const deltas: LayerDelta[] = [];
   let changed: ReadonlySet<string> = new Set();
   let booted: readonly BootedKernel[] = [];
+
+  /** Without the changes to layers below: each file tree gets the change from the state that its packages know. */
+  async function openLayer(
+    { layer, below }: PlacedLayer,
+    place: GuestPlace,
+    signal: AbortSignal,
+  ): Promise<LayeredDisk> {
+    const { overlayPath, workDirectory } = place;
+    const scratch = await createScratchOverlay({
+      ...{ basePath: base.path, baseBytes: fileSizeBytes, overlayPath, scratchBytes },
+      ...{ workDirectory, unprivilegedIds, signal },
+    });
+    const layers = [...below, layer].map((path) => runOf(base.iso.files, path));
+    const changes = { path: join(workDirectory, 'changes.tar'), maximumBytes: scratchBytes };
+    return { ...place, base: { path: base.path, format: 'raw' }, layers, scratch, changes };
+  }
+
+  async function take(placed: PlacedLayer, disk: GuestDisk, signal: AbortSignal): Promise<void> {
+    const changesPath = changesOf(disk);
+    const limits = limitsOf(options, signal);
+    const places = { changesPath, directory: options.workDirectory };
+    deltas.push(await takeChanges({ base, placed, deltas, ...places, limits, maximumBytes }));
+  }
+
+  async function takeFirst(disk: GuestDisk, signal: AbortSignal): Promise<void> {
+    if (deltas.length === 0) await take(first, disk, signal);
+  }
+
   return {
     size: { fileBytes: fileSizeBytes, packedBytes: fileSizeBytes, diskBytes: scratchBytes },
     format: 'iso',
     // Packed blocks are copied as they are; the kernel checks those that the build reads.
     readContent: async () => undefined,
-    async open(place, { signal }): Promise<LayeredDisk> {
+    async open(place, { signal }) {
       await assertTools();
-      const { overlayPath, workDirectory } = place;
-      const scratch = await createScratchOverlay({
-        ...{ basePath: base.path, baseBytes: fileSizeBytes, overlayPath, scratchBytes },
-        ...{ workDirectory, unprivilegedIds, signal },
-      });
-      const changes = { path: join(workDirectory, 'changes.tar'), maximumBytes: scratchBytes };
-      return { ...place, base: { path: base.path, format: 'raw' }, layers: [base.layer], scratch, changes };
+      return await openLayer(first, place, signal);
     },
+    repetitions: (disk) =>
+      above.map((placed) => ({
+        name: `/${placed.layer}`,
+        open: (place, { signal }) => openLayer(placed, place, signal),
+        async take(own, { signal }) {
+          await takeFirst(disk, signal);
+          await take(placed, own, signal);
+        },
+      })),
     boot: null,
     waysToBoot: async (path, { signal }) =>
       await mediumWays(path, { maximumBytes: fileSizeBytes + scratchBytes, signal }),
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack(disk, path, { signal, onProgress, onLog, onWarning }) {
+      await takeFirst(disk, signal);
       const directory = dirname(path);
-      const maximumBytes = fileSizeBytes + scratchBytes;
+      const limits = limitsOf(options, signal);
       const isCompact = options.baseImage.image_type === 'cd' && options.baseImage.cd?.compact === true;
-      const [splicedPart, layerPart] = isCompact ? [0.1, 0.9] : [0.7, 0.7];
-      const layer = await writeNewLayer({
-        ...{
-          mediumPath: base.path,
-          layerPath: base.layerPath,
-          layer: base.layer,
-          files: base.medium.files,
-          changesPath: changesOf(disk),
-          directory,
-        },
-        ...{ limits: limitsOf(options, signal), maximumBytes },
-      });
-      onProgress(splicedPart);
-      if (isCompact) {
-        const compacting = (fraction: number) => onProgress(splicedPart + (layerPart - splicedPart) * fraction);
-        onLog(await compactLayer({ path: layer.path, limits: limitsOf(options, signal), onProgress: compacting }));
+      const layersPart = isCompact ? 0.9 : 0.7;
+      const layers: NewLayer[] = [];
+      for (const delta of deltas) {
+        const onPart = (fraction: number) => onProgress((layersPart * (layers.length + fraction)) / deltas.length);
+        const layer = await writeNewLayer(base, delta, directory, limits);
+        onPart(isCompact ? 0.1 : 1);
+        if (isCompact) {
+          const onFraction = (fraction: number) => onPart(0.1 + 0.9 * fraction);
+          onLog(`/${layer.placed.layer}: ${await compactLayer({ path: layer.path, limits, onProgress: onFraction })}`);
+        }
+        layers.push(layer);
       }
-      for (const line of layer.kernels.lines) onLog(line);
-      for (const warning of layer.kernels.warnings) onWarning(warning);
-      booted = layer.kernels.booted;
-      const files = await writeNewLists(base.path, base.medium.files, base.layerPath, layer, directory);
+      const kernels = await newKernels(base, layers, directory, limits);
+      for (const line of kernels.lines) onLog(line);
+      for (const warning of kernels.warnings) onWarning(warning);
+      booted = kernels.booted;
+      const files = await writeNewLists(base, layers, kernels.files, directory, signal);
       changed = new Set(files.keys());
       await replayMedium({
-        ...{ mediumPath: base.path, medium: base.medium, files, outputPath: path },
+        ...{ mediumPath: base.path, medium: base.iso, files, outputPath: path },
         ...{ maximumBytes, unprivilegedIds, signal },
-        onProgress: (fraction) => onProgress(layerPart + (1 - layerPart) * fraction),
+        onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * fraction),
       });
       onLog(`packed by splice: ${files.size} files of the medium are new`);
       onProgress(1);
@@ -164,7 +156,7 @@ function inspected(base: Base, options: InspectOptions): InspectedImage {
     async check(path, name, { signal, onProgress }) {
       const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
         hashFile(path, { signal: both, onProgress }),
-        verifyMedium(path, { ...base, changed, booted, workDirectory: dirname(path) }, limitsOf(options, both)),
+        verifyMedium(path, { base, changed, deltas, booted, workDirectory: dirname(path) }, limitsOf(options, both)),
       ]);
       return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...digests, format: 'iso' }];
     },

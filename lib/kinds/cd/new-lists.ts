@@ -1,111 +1,123 @@
-import { createHash } from 'node:crypto';
-import { type FileHandle, open, writeFile } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { isChecksumName } from '../../checksums.ts';
-import { readIsoFile } from '../../iso9660/read-file.ts';
-import type { IsoTree } from '../../iso9660/tree.ts';
-import {
-  type ChecksumAlgorithm,
-  checksumAlgorithm,
-  type FileChange,
-  type PackageChange,
-  updateChecksums,
-  updateManifest,
-  updateSize,
-} from '../../medium/lists.ts';
+import { updateSourceSizes } from '../../medium/install-sources.ts';
+import { type FileChange, updateChecksums, updateSize } from '../../medium/lists.ts';
+import { hashExtents, readChecksumLists, readList } from './checksum-lists.ts';
 import type { NewLayer } from './new-layer.ts';
-import type { InstalledPackages } from './package-status.ts';
+import { describes, updateDeltaManifest, updateFullManifest } from './new-manifests.ts';
+import type { BaseMedium } from './read-medium.ts';
 
 /** Files of the worker by the paths that they get on the medium. */
 export type NewFiles = ReadonlyMap<string, string>;
 
-/** Lists of checksums of desktop media have some hundred KB. */
-const maximumListBytes = 16 * 2 ** 20;
 /** Files that writing the medium changes: no list may have their digests. */
 const rewritten = /(^|\/)(eltorito\.img|isolinux\.bin|boot\.cat|boot\.catalog)$/;
 
+/** Reads a list of the medium; null where there is none. */
+type Read = (path: string) => Promise<string | null>;
+/** Notes the new content of a file of the medium. Null and the old content mean no change. */
+type Write = (path: string, before: string, after: string | null) => Promise<void>;
+
 /**
- * Writes the new layer and, beside it in `directory`, all lists of the medium that speak of it: of packages, of sizes, of
- * checksums. Lines that the change does not concern stay as they are.
+ * Writes, beside the new layers in `directory`, all lists of the medium that speak of them: of packages, of sizes, of
+ * checksums, of the kernels among them too, and the catalogue of sources. Lines that the change does not concern stay as they are. Resolves with these
+ * and the layers.
  */
 export async function writeNewLists(
-  mediumPath: string,
-  files: IsoTree,
-  layerPath: string,
-  layer: NewLayer,
+  base: BaseMedium,
+  layers: readonly NewLayer[],
+  kernels: NewFiles,
   directory: string,
+  signal: AbortSignal,
 ): Promise<NewFiles> {
-  await using medium = await open(mediumPath, 'r');
-  const changed = new Map([[layerPath, layer.path], ...layer.kernels.files]);
-  const write = async (path: string, text: string) => {
+  const { files } = base.iso;
+  await using medium = await open(base.path, 'r');
+  const changed = new Map([...layers.map(({ placed, path }) => [placed.layer, path] as const), ...kernels]);
+  const read: Read = (path) => readList(medium, files, path);
+  const write: Write = async (path, before, after) => {
+    if (after === null || after === before) return;
     const file = join(directory, `list-${changed.size}`);
-    await writeFile(file, text);
+    await writeFile(file, after, 'latin1');
     changed.set(path, file);
   };
-  const changes = packageChanges(layer.packages);
-  for (const path of listsOf(layerPath)) {
-    const text = await readText(medium, files, path);
-    if (text === null) continue;
-    const updated = path.endsWith('.size')
-      ? updateSize(text, layer.grownBytes)
-      : updateManifest(text, inWordsOf(text, changes));
-    if (updated !== null && updated !== text) await write(path, updated);
+  for (const layer of layers) await writeListsOf(layer, read, write);
+  await writeListsOfAll(base, layers, read, write);
+  const lists = await readChecksumLists(medium, files);
+  const algorithms = new Set(lists.map(({ algorithm }) => algorithm));
+  const left: FileChange[] = [...files.keys()]
+    .filter((name) => rewritten.test(name))
+    .map((path) => ({ path, hex: null, isNew: false }));
+  const digests = new Map<string, Awaited<ReturnType<typeof hashExtents>>>();
+  for (const [path, file] of changed) {
+    await using handle = await open(file, 'r');
+    const { size: sizeBytes } = await handle.stat();
+    digests.set(path, await hashExtents(handle, [{ offsetBytes: 0, sizeBytes }], algorithms, signal));
   }
-  for (const path of [...files.keys()].filter((name) => !name.includes('/') && isChecksumName(name))) {
-    const text = await readText(medium, files, path);
-    const algorithm = text === null ? null : checksumAlgorithm(text);
-    if (text === null || algorithm === null) continue;
-    const digests: FileChange[] = [...files.keys()]
-      .filter((name) => rewritten.test(name))
-      .map((name) => ({ path: name, hex: null, isNew: false }));
-    for (const [name, file] of changed) {
-      digests.push({ path: name, hex: await digest(file, algorithm), isNew: false });
-    }
-    await write(path, updateChecksums(text, digests));
+  for (const { path: list, text, algorithm } of lists) {
+    const changes = [...digests].map(([path, hex]) => ({ path, hex: hex.get(algorithm) ?? null, isNew: false }));
+    await write(list, text, updateChecksums(text, [...left, ...changes]));
   }
   return changed;
 }
 
-/** The lists that may stand beside a layer. */
-function listsOf(layerPath: string): string[] {
-  const stem = layerPath.slice(0, -'.squashfs'.length);
-  const folder = layerPath.slice(0, -basename(layerPath).length);
-  const names = ['.manifest', '.packages', '.size'];
-  return [...new Set([stem, `${folder}filesystem`].flatMap((start) => names.map((name) => start + name)))];
+/**
+ * The lists beside one layer, as livecd-rootfs writes them: `.manifest.full` has the packages of the file tree that ends
+ * with it, `.manifest` beside that its differences from the one below; `.size` is that of its own files.
+ */
+async function writeListsOf({ placed, packages, packagesBelow, grownBytes }: NewLayer, read: Read, write: Write) {
+  const stem = stemOf(placed.layer);
+  const full = await read(`${stem}.manifest.full`);
+  if (full !== null) await write(`${stem}.manifest.full`, full, updateFullManifest(full, packages));
+  for (const end of ['.manifest', '.packages']) {
+    const text = await read(stem + end);
+    if (text === null) continue;
+    const isDelta = end === '.manifest' && full !== null;
+    const updated = isDelta ? updateDeltaManifest(text, packages, packagesBelow) : updateFullManifest(text, packages);
+    await write(stem + end, text, updated);
+  }
+  const size = await read(`${stem}.size`);
+  if (size !== null) await write(`${stem}.size`, size, updateSize(size, grownBytes));
 }
 
-async function readText(medium: FileHandle, files: IsoTree, path: string): Promise<string | null> {
-  const bytes = await readIsoFile(medium, files, path, maximumListBytes);
-  return bytes?.toString('latin1') ?? null;
+/** The lists of whole file trees: those called `filesystem`, where no layer is, and the catalogue of sources. */
+async function writeListsOfAll(base: BaseMedium, layers: readonly NewLayer[], read: Read, write: Write): Promise<void> {
+  const { medium } = base;
+  const grownBytes = (tree: readonly string[]) =>
+    layers.filter(({ placed }) => tree.includes(placed.layer)).reduce((sum, layer) => sum + layer.grownBytes, 0);
+  const treeOf = ({ placed }: NewLayer) => [...placed.below, placed.layer];
+  const stem = `${medium.folder}/filesystem`;
+  if (!base.iso.files.has(`${stem}.squashfs`)) {
+    const manifest = await read(`${stem}.manifest`);
+    // livecd-rootfs takes those of the first live session; other media, those of what gets installed.
+    const isLive = ({ placed }: NewLayer) =>
+      medium.views.some((view) => view.live && view.layers.at(-1) === placed.layer);
+    const described =
+      layers.find(({ packages }) => manifest !== null && describes(manifest, packages.before)) ?? layers.find(isLive);
+    if (described !== undefined) {
+      if (manifest !== null) {
+        await write(`${stem}.manifest`, manifest, updateFullManifest(manifest, described.packages));
+      }
+      const size = await read(`${stem}.size`);
+      if (size !== null) await write(`${stem}.size`, size, updateSize(size, grownBytes(treeOf(described))));
+    }
+  }
+  const catalogue = `${medium.folder}/install-sources.yaml`;
+  const text = medium.family === 'casper' ? await read(catalogue) : null;
+  if (text === null) return;
+  const sizes = new Map(layers.map((layer) => [basename(layer.placed.layer), grownBytes(treeOf(layer))]));
+  const sizeOf = (path: string, sizeBytes: number) => Math.max(0, sizeBytes + (sizes.get(path) ?? 0));
+  await write(
+    catalogue,
+    text,
+    inCharacters(text, (characters) => updateSourceSizes(characters, sizeOf)),
+  );
 }
 
-interface Change extends PackageChange {
-  readonly architecture: string;
+function stemOf(layer: string): string {
+  return layer.slice(0, -'.squashfs'.length);
 }
 
-function packageChanges({ before, after }: NewLayer['packages']): Change[] {
-  const changed = (older: InstalledPackages, newer: InstalledPackages) =>
-    [...newer].filter(([name, { version }]) => older.get(name)?.version !== version);
-  const gone = [...before].filter(([name]) => !after.has(name));
-  return [
-    ...changed(before, after).map(([name, { version, architecture }]) => ({ name, version, architecture })),
-    ...gone.map(([name, { architecture }]) => ({ name, version: null, architecture })),
-  ];
-}
-
-/** Lists name packages of several architectures with theirs, as dpkg-query does, or without. */
-function inWordsOf(text: string, changes: readonly Change[]): PackageChange[] {
-  const names = new Set(text.split('\n').map((line) => line.split(/[\t ]/, 1)[0]));
-  return changes.map(({ name, version, architecture }) => {
-    const qualified = `${name}:${architecture}`;
-    return { name: names.has(qualified) ? qualified : name, version };
-  });
-}
-
-async function digest(path: string, algorithm: ChecksumAlgorithm): Promise<string> {
-  const hash = createHash(algorithm);
-  await using file = await open(path, 'r');
-  for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 2 ** 20 }))
-    hash.update(chunk as Buffer);
-  return hash.digest('hex');
+/** Changes a text whose characters are bytes as UTF-8. */
+function inCharacters(bytes: string, change: (text: string) => string): string {
+  return Buffer.from(change(Buffer.from(bytes, 'latin1').toString('utf8')), 'utf8').toString('latin1');
 }

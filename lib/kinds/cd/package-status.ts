@@ -1,3 +1,6 @@
+import type { Squashfs } from '../../squashfs/open.ts';
+import { createView } from '../../squashfs/thin/view.ts';
+
 /** The packages of a file tree, by its /var/lib/dpkg/status (deb822, as dpkg(1) writes it). */
 export type InstalledPackages = ReadonlyMap<string, { readonly architecture: string; readonly version: string }>;
 
@@ -27,3 +30,13 @@ export function parsePackageStatus(text: string): InstalledPackages {
 }
 
 const wanted: readonly string[] = ['Package', 'Status', 'Architecture', 'Version'];
+
+/** A status of dpkg with some thousand packages has 4 MB. */
+const maximumStatusBytes = 64 * 2 ** 20;
+
+/** The packages of the file tree that these layers show, the lowest first; none where it has no dpkg. */
+export async function readPackages(layers: readonly Squashfs[]): Promise<InstalledPackages> {
+  const status = createView(layers).find('var/lib/dpkg/status');
+  if (status?.inode.type !== 'file') return new Map();
+  return parsePackageStatus((await status.layer.read(status.inode, maximumStatusBytes)).toString('utf8'));
+}

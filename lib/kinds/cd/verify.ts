@@ -1,53 +1,51 @@
-import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
-import { isChecksumName } from '../../checksums.ts';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
-import { readAt } from '../../image/read-at.ts';
 import { compareIso } from '../../iso9660/compare.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
-import { readIsoFile, runOf } from '../../iso9660/read-file.ts';
-import type { IsoEntry } from '../../iso9660/tree.ts';
-import { checksumAlgorithm, type FileChange, updateChecksums } from '../../medium/lists.ts';
-import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+import { runOf } from '../../iso9660/read-file.ts';
+import { updateChecksums } from '../../medium/lists.ts';
+import type { SquashfsLimits } from '../../squashfs/open.ts';
+import { hashExtents, readChecksumLists } from './checksum-lists.ts';
 import type { BootedKernel } from './new-kernel.ts';
+import { openLayers } from './open-layers.ts';
+import { type InstalledPackages, readPackages } from './package-status.ts';
+import type { BaseMedium } from './read-medium.ts';
+import type { LayerDelta } from './take-changes.ts';
 import { checkBootedKernels } from './verify-kernels.ts';
 
-/** A medium before the change, and the names of what was changed. */
+/** A medium before the change, and what was changed. */
 export interface ChangedMedium {
-  readonly path: string;
-  readonly medium: IsoInspection;
-  readonly layerPath: string;
-  /** Paths of all files with new content, the layer among them. */
+  readonly base: Pick<BaseMedium, 'path' | 'iso'>;
+  /** Paths of all files with new content, the layers among them. */
   readonly changed: ReadonlySet<string>;
+  /** The changes of all layers, the first that of the source. */
+  readonly deltas: readonly Pick<LayerDelta, 'placed' | 'packages'>[];
   readonly booted: readonly BootedKernel[];
   /** An existing folder that only this build uses. */
   readonly workDirectory: string;
 }
 
-const maximumListBytes = 16 * 2 ** 20;
-const chunkBytes = 4 * 2 ** 20;
-
 /**
  * Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
- * the same ways, and lists the right digests of the changed files; or the reason of the signal.
+ * the same ways, lists the right digests of the changed files, and has the packages of the change in every file tree
+ * that gets them; or the reason of the signal.
  */
-export async function verifyMedium(path: string, base: ChangedMedium, limits: SquashfsLimits): Promise<void> {
+export async function verifyMedium(path: string, change: ChangedMedium, limits: SquashfsLimits): Promise<void> {
+  const { base, changed } = change;
   const { signal } = limits;
   try {
     const made = await compareIso({
-      ...{ basePath: base.path, base: base.medium, newPath: path, changed: base.changed, signal },
+      ...{ basePath: base.path, base: base.iso, newPath: path, changed, signal },
       maximumBytes: Number.MAX_SAFE_INTEGER,
     });
     await using handle = await open(path, 'r');
-    await checkDigests(handle, made, base.changed, signal);
-    const { offsetBytes: offset, sizeBytes: length } = runOf(made.files, base.layerPath);
-    await openSquashfs({ handle, offset, length }, limits);
-    await checkBootedKernels(handle, made.files, base.booted, { ...limits, workDirectory: base.workDirectory });
+    await checkDigests(handle, made, changed, signal);
+    await checkLayers(path, made, change, limits);
+    await checkBootedKernels(handle, made.files, change.booted, { ...limits, workDirectory: change.workDirectory });
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ImageBuilderError && error.code === 'image.output') throw error;
-    const reason = messageOf(error);
-    throw new ImageBuilderError('image.output', `the new medium is damaged: ${reason}`, { cause: error });
+    throw new ImageBuilderError('image.output', `the new medium is damaged: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -58,33 +56,56 @@ async function checkDigests(
   changed: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const list of files.keys()) {
-    if (list.includes('/') || !isChecksumName(list)) continue;
-    const text = (await readIsoFile(handle, files, list, maximumListBytes))?.toString('latin1') ?? '';
-    const algorithm = checksumAlgorithm(text);
-    if (algorithm === null) continue;
-    for (const path of changed) {
-      const entry = files.get(path);
-      if (entry === undefined || path === list) continue;
-      const change: FileChange = { path, hex: await digest(handle, entry, algorithm, signal), isNew: false };
-      if (updateChecksums(text, [change]) === text) continue;
+  const lists = await readChecksumLists(handle, files);
+  const algorithms = new Set(lists.map(({ algorithm }) => algorithm));
+  for (const path of changed) {
+    const entry = files.get(path);
+    if (entry === undefined) continue;
+    const digests = await hashExtents(handle, entry.extents, algorithms, signal);
+    for (const { path: list, text, algorithm } of lists) {
+      const hex = digests.get(algorithm) ?? null;
+      if (path === list || updateChecksums(text, [{ path, hex, isNew: false }]) === text) continue;
       throw new ImageBuilderError('image.output', `/${list} of the new medium has a wrong digest of /${path}`);
     }
   }
 }
 
-async function digest(
-  handle: FileHandle,
-  { extents }: IsoEntry,
-  algorithm: string,
-  signal: AbortSignal,
-): Promise<string> {
-  const hash = createHash(algorithm);
-  for (const { offsetBytes, sizeBytes } of extents) {
-    for (let at = 0; at < sizeBytes; at += chunkBytes) {
-      signal.throwIfAborted();
-      hash.update(await readAt(handle, offsetBytes + at, Math.min(chunkBytes, sizeBytes - at)));
-    }
+/** Every changed layer is sound, and dpkg's list of packages is right in the file tree that ends with it. */
+async function checkLayers(
+  path: string,
+  { files }: IsoInspection,
+  { deltas }: ChangedMedium,
+  limits: SquashfsLimits,
+): Promise<void> {
+  const [first] = deltas;
+  for (const { placed, packages } of deltas) {
+    const tree = [...placed.below, placed.layer].map((layer) => ({ path, ...runOf(files, layer) }));
+    await using opened = await openLayers(tree, limits);
+    const found = await readPackages(opened.layers);
+    const wrong =
+      firstDifference(found, packages.after) ?? (first === undefined ? null : strange(first.packages, packages));
+    if (wrong === null) continue;
+    throw new ImageBuilderError(
+      'image.output',
+      `dpkg's list in /${placed.layer} of the new medium is not as the change has left it: ${wrong}`,
+    );
   }
-  return hash.digest('hex');
+}
+
+function firstDifference(one: InstalledPackages, other: InstalledPackages): string | null {
+  const differs = (name: string) => one.get(name)?.version !== other.get(name)?.version;
+  return [...one.keys(), ...other.keys()].find(differs) ?? null;
+}
+
+/**
+ * A package that the change has brought to another version in the layer of the source, and not in this one; null where
+ * there is none. One that stayed as it was is newer here, as the installation has made sure.
+ */
+function strange(source: LayerDelta['packages'], here: LayerDelta['packages']): string | null {
+  for (const [name, { version }] of source.after) {
+    if (source.before.get(name)?.version === version) continue;
+    const now = here.after.get(name)?.version;
+    if (now !== version && (now === undefined || now !== here.before.get(name)?.version)) return name;
+  }
+  return null;
 }

@@ -127,6 +127,7 @@ function inspected(
       const image = await inspectImage(path, { maximumVirtualBytes, signal });
       return firmwares.map((firmware) => ({ firmware, drive: 'cloud-disk', image, follow: null }));
     },
+    repetitions: () => [],
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack({ overlayPath }, path, { onLog, ...options }) {
       const files = { basePath: base.path, base: inspection, overlayPath, outputPath: path };

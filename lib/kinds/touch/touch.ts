@@ -97,6 +97,7 @@ function inspected(fileBytes: number, base: BaseArchive, options: InspectOptions
     },
     boot: null,
     waysToBoot: null,
+    repetitions: () => [],
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack(disk, path, { xzPreset, xzThreads, signal, onProgress, onLog, onWarning }) {
       // Only the changes are needed from here on.

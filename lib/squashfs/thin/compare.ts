@@ -53,6 +53,14 @@ export function isBookkeeping(keyword: string): boolean {
   return overlayMark.test(name) && !name.endsWith('.opaque');
 }
 
+/** True for the keyword of the mark by which a directory hides what layers below have there. */
+export function isOpaqueMark(keyword: string): boolean {
+  return (
+    keyword.startsWith(attributeKeyword) &&
+    /^(?:trusted|user)\.overlay\.opaque$/.test(keyword.slice(attributeKeyword.length))
+  );
+}
+
 /** A file of an archive that may be the same as one of a layer, by everything but its content. */
 export interface Candidate {
   /** Number of the entry in the archive. */

@@ -25,8 +25,8 @@ export interface Thinned {
 const copyBytes = 2 ** 20;
 
 /**
- * Copies those entries of the archive of an upper directory that show something else than `view`, which are the layers
- * that the directory was laid over. Times alone do not count. The result is an archive for mksquashfs; directories
+ * Copies those entries of the archive of an upper directory that show something else than `view`: the layers that it is to
+ * be laid over, which may hold more than those that it was made over. Times alone do not count. The result is an archive for mksquashfs; directories
  * above kept entries stay, and marks of overlayfs that layers do not need go. Throws as `readMembers` does,
  * `image.too_large`, or `disk.full`.
  */
@@ -45,7 +45,7 @@ export async function thinArchive(
   };
   for await (const member of readMembers(archive, limits.signal)) {
     if (plan.kept.has(index)) {
-      await put(renderHeaders(member));
+      await put(renderHeaders(member, plan.hides(member.path)));
       const contentBytes = padded(member.sizeBytes);
       for (let done = 0; done < contentBytes; done += copyBytes) {
         await put(await readRegion(archive, member.contentAt + done, Math.min(copyBytes, contentBytes - done)));
@@ -68,18 +68,52 @@ interface Survey {
   readonly links: [number, number][];
   /** Directories that hide everything below. */
   readonly opaque: Set<string>;
+  readonly hides: (path: string) => boolean;
+}
+
+/**
+ * Overlayfs marks every directory that it makes, so that nothing below shows in it. The mark is needless where the view
+ * has nothing there but names that the archive has too; without it, these can be compared with each other. Resolves with
+ * the numbers of all paths, and whether a directory has a mark that it needs.
+ */
+async function outline(archive: Region, view: LayerView, limits: ThinLimits): Promise<Pick<Survey, 'paths' | 'hides'>> {
+  const paths = new Map<string, number>();
+  /** Directories that hide, with the uppermost that each is in. */
+  const hiding = new Map<string, string>();
+  for await (const member of readMembers(archive, limits.signal)) {
+    const { path } = member;
+    const index = paths.size;
+    if (index === limits.maximumEntries) throw tooLarge(`its change has more than ${index} entries`);
+    if (paths.has(path)) throw corrupt(`${JSON.stringify(path)} is there twice`);
+    paths.set(path, index);
+    if (member.type !== 'directory' || path === '') continue;
+    const top = hiding.get(parentOf(path));
+    if (top !== undefined || overlayMarkOf(member, 'opaque') === 'y') hiding.set(path, top ?? path);
+  }
+  const needed = new Set<string>();
+  for (const [path, top] of hiding) {
+    const isDirectory = view.find(path)?.inode.type === 'directory';
+    const isCovered = isDirectory ? view.names(path).every((name) => paths.has(`${path}/${name}`)) : path !== top;
+    if (!isCovered) needed.add(top);
+  }
+  return {
+    paths,
+    hides(path) {
+      const top = hiding.get(path);
+      return top !== undefined && needed.has(top);
+    },
+  };
 }
 
 async function planThinning(archive: Region, view: LayerView, limits: ThinLimits) {
-  const survey: Survey = { paths: new Map(), kept: new Set(), candidates: [], links: [], opaque: new Set() };
+  const outlined = await outline(archive, view, limits);
+  const survey: Survey = { ...outlined, kept: new Set(), candidates: [], links: [], opaque: new Set() };
+  let number = 0;
   for await (const member of readMembers(archive, limits.signal)) {
-    const index = survey.paths.size;
-    if (index === limits.maximumEntries) throw tooLarge(`its change has more than ${index} entries`);
-    if (survey.paths.has(member.path)) throw corrupt(`${JSON.stringify(member.path)} is there twice`);
-    survey.paths.set(member.path, index);
-    look(survey, view, member, index);
+    look(survey, view, member, number);
+    number += 1;
   }
-  const { kept, paths } = survey;
+  const { kept, paths, hides } = survey;
   for (const index of await findDifferent(archive, survey.candidates, limits)) kept.add(index);
   keepLinks(survey);
   const names = [...paths.keys()];
@@ -90,19 +124,19 @@ async function planThinning(archive: Region, view: LayerView, limits: ThinLimits
       kept.add(parent);
     }
   }
-  return { kept, entries: paths.size };
+  return { kept, hides, entries: paths.size };
 }
 
 function look(survey: Survey, view: LayerView, member: Member, index: number): void {
   const { path } = member;
   if (path === '') return;
-  const isMarked = member.type === 'directory' && overlayMarkOf(member, 'opaque') === 'y';
+  const isMarked = member.type === 'directory' && overlayMarkOf(member, 'opaque') === 'y' && survey.hides(path);
   const isNew = survey.opaque.has(parentOf(path));
   if (member.type === 'directory' && (isNew || isMarked)) survey.opaque.add(path);
   const shown = view.find(path);
   if (member.type === 'link') {
     const target = survey.paths.get(member.target);
-    if (target === undefined) throw corrupt(`${JSON.stringify(path)} is a link to nothing`);
+    if (target === undefined || target >= index) throw corrupt(`${JSON.stringify(path)} is a link to nothing`);
     survey.links.push([index, target]);
     const other = view.find(member.target);
     const isSame = shown !== null && shown.layer === other?.layer && shown.inode.number === other.inode.number;

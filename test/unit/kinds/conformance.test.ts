@@ -40,7 +40,11 @@ const samples: Readonly<Record<ImageType, Samples>> = {
   },
   cd: {
     files: [craftIso('live', { name: 'filesystem.squashfs', content: fixture('gzip') }).bytes],
-    baseImage: { ...exampleRequest.base_image, image_type: 'cd', cd: { compact: true } },
+    baseImage: {
+      ...exampleRequest.base_image,
+      image_type: 'cd',
+      cd: { source: 'ubuntu-server', live: true, compact: true },
+    },
   },
   touch: {
     files: [

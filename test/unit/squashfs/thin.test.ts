@@ -126,6 +126,31 @@ test('a deletion stays where it deletes something, and an opaque directory with 
   assert.equal(files.get('etc')?.attributes, opaque);
 });
 
+test('an opaque directory loses its mark where it hides nothing, and is compared like any other', async () => {
+  const marked = (change: (files: Map<string, FileSpec>) => void) => {
+    const files = unchanged().set('usr/bin', spec('directory', { uid: 12_345, attributes: opaque }));
+    change(files);
+    return writeTar(files);
+  };
+  const same = await thin(
+    marked(() => undefined),
+    [fixture('gzip')],
+  );
+  assert.equal([...same.files.keys()], []);
+  const more = await thin(
+    marked((files) => files.set('usr/bin/three', release)),
+    [fixture('gzip')],
+  );
+  assert.equal([...more.files.keys()], ['usr', 'usr/bin', 'usr/bin/three']);
+  assert.equal(more.files.get('usr/bin')?.attributes, {});
+  const less = await thin(
+    marked((files) => files.delete('usr/bin/two')),
+    [fixture('gzip')],
+  );
+  assert.equal([...less.files.keys()], ['usr', 'usr/bin', 'usr/bin/one']);
+  assert.equal(less.files.get('usr/bin')?.attributes, opaque);
+});
+
 test('the view is that of all layers', async () => {
   const layers = [fixture('gzip'), deltaFixture()];
   const archive = writeTar(

@@ -1,0 +1,66 @@
+import type { FileHandle } from 'node:fs/promises';
+import type { BuildRequest } from '../../api/request.ts';
+import { ImageBuilderError } from '../../errors.ts';
+import { headBytes, recognise } from '../../file-format.ts';
+import { type IsoInspection, inspectIso } from '../../iso9660/inspect.ts';
+import { readIsoFile, runOf } from '../../iso9660/read-file.ts';
+import type { IsoTree } from '../../iso9660/tree.ts';
+import type { Medium } from '../../medium/medium.ts';
+import { type LayerPlan, planLayers } from '../../medium/plan-layers.ts';
+import { recogniseMedium } from '../../medium/recognise.ts';
+import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+
+/** An inspected medium, and the layers of it that are to change. */
+export interface BaseMedium {
+  readonly path: string;
+  readonly iso: IsoInspection;
+  readonly medium: Medium;
+  readonly plan: LayerPlan;
+}
+
+/** The catalogues and lists that say which layers there are have some KB together. */
+const maximumTextBytes = 2 ** 20;
+
+/**
+ * Inspects the medium in a file, with every layer that a changed one stands on. Throws `request.invalid` for a source
+ * that it has not, and as `ImageKind.inspect` does.
+ */
+export async function readMedium(
+  path: string,
+  handle: FileHandle,
+  wanted: BuildRequest['base_image'],
+  limits: SquashfsLimits,
+): Promise<BaseMedium> {
+  await assertIso(handle);
+  const { maximumContentBytes: maximumBytes, signal } = limits;
+  const iso = await inspectIso(handle, { maximumBytes, signal });
+  const medium = await findLayers(handle, iso.files);
+  const plan = planLayers(medium, (wanted.image_type === 'cd' ? wanted.cd : undefined) ?? {});
+  for (const layer of new Set(plan.flatMap((placed) => [...placed.below, placed.layer]))) {
+    const { offsetBytes: offset, sizeBytes: length } = runOf(iso.files, layer);
+    // Only to be looked at: its tables would take memory until the changes are packed.
+    await openSquashfs({ handle, offset, length }, limits);
+  }
+  return { path, iso, medium, plan };
+}
+
+/** The handle's file begins as an ISO 9660 image does; else throws `image.unsupported`, which names what it is. */
+async function assertIso(handle: FileHandle): Promise<void> {
+  const { buffer, bytesRead } = await handle.read({ buffer: Buffer.alloc(headBytes), position: 0 });
+  const { format, name } = recognise({ head: buffer.subarray(0, bytesRead) });
+  if (format !== 'iso') {
+    throw new ImageBuilderError('image.unsupported', `the image is ${name}, where an ISO 9660 image is wanted`);
+  }
+}
+
+async function findLayers(handle: FileHandle, files: IsoTree): Promise<Medium> {
+  const paths = [...files].filter(([, { type }]) => type === 'file').map(([path]) => path);
+  const texts = new Map<string, string>();
+  let roomBytes = maximumTextBytes;
+  for (const path of paths.filter((name) => /^(casper\/install-sources\.yaml|live\/[^/]+\.module)$/.test(name))) {
+    const text = (await readIsoFile(handle, files, path, roomBytes)) ?? Buffer.alloc(0);
+    roomBytes -= text.length;
+    texts.set(path, text.toString('utf8'));
+  }
+  return recogniseMedium({ paths, readText: (path) => texts.get(path) ?? '' });
+}
