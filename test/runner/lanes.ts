@@ -30,6 +30,7 @@ export const longest: readonly string[] = [
   'test/system/hostile-guest.test.ts',
   'test/system/build-cd.test.ts',
   'test/system/boot-trial.test.ts',
+  'test/system/build-cd-layers.test.ts',
   'test/system/survive-store.test.ts',
   'test/system/installed-service.test.ts',
 ];
