@@ -42,6 +42,7 @@ export async function openBaseArchive(
   if (compression !== 'none') {
     await unpackArchive(base.path, compression, path, options);
     await chmod(path, 0o444);
+    await assertArchive(path);
   }
   const archive = await readArchive(path, options);
   for (const [wanted, type] of [
@@ -81,6 +82,16 @@ async function compressionOf(path: string): Promise<{ compression: Compression; 
   }
   if (format === 'tar') return { compression: 'none', gzipLevel: 6 };
   throw new ImageBuilderError('image.unsupported', `the image is ${name}, where an archive of a system is wanted`);
+}
+
+/** Throws `image.unsupported` for the content of a compressed file that is known to be something else. */
+async function assertArchive(path: string): Promise<void> {
+  await using handle = await open(path, 'r');
+  const { format, name } = await recogniseFile(handle, (await handle.stat()).size);
+  // Archives of version 7 have no mark.
+  if (format === 'tar' || format === 'unknown') return;
+  const message = `the compressed file holds ${name}, where an archive of a system is wanted`;
+  throw new ImageBuilderError('image.unsupported', message);
 }
 
 /** Decompresses one file into another. */

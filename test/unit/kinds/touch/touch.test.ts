@@ -13,6 +13,7 @@ import { touch } from '#lib/kinds/touch/touch.ts';
 import { failure } from '../../../failure.ts';
 import { type CraftedMember, craftTar, marks } from '../../../tar/craft.ts';
 import { readFileAsRoot } from '../../../tar/read.ts';
+import { craftQcow2 } from '../../image/craft-qcow2.ts';
 import { temporaryFolder } from '../../image/temporary.ts';
 import { testWith } from '../../with-programs.ts';
 
@@ -163,7 +164,8 @@ const withoutSystem: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
     }),
     /unsupported: .*no root file system/,
   ],
-  'a compressed file that is no archive': [gzipSync('text'), /truncated|corrupt/],
+  'a compressed file that is no archive': [gzipSync('text'), /unsupported: the compressed file holds a text file/],
+  'a compressed disk': [gzipSync(craftQcow2().bytes), /unsupported: the compressed file holds a qcow2 image/],
   'a damaged compressed file': [gzipSync(craftTar(...system(''))).subarray(0, 60), /truncated/],
 };
 
