@@ -23,7 +23,10 @@ export type LiveProgram = 'casper' | 'live-boot';
 /** The values of `boot=` for which the `init` of initramfs-tools runs their scripts. */
 const bootNames: Readonly<Record<LiveProgram, string>> = { casper: 'casper', 'live-boot': 'live' };
 /** By those scripts. */
-const programs: Readonly<Record<string, LiveProgram>> = { 'scripts/casper': 'casper', 'scripts/live': 'live-boot' };
+const programs: ReadonlyMap<string, LiveProgram> = new Map([
+  ['scripts/casper', 'casper'],
+  ['scripts/live', 'live-boot'],
+]);
 const uuidFile = 'conf/uuid.conf';
 const settingsFolder = 'conf/conf.d/';
 const maximumSettingsBytes = 64 * 1024;
@@ -39,7 +42,7 @@ export async function readLiveInitrd(file: FileHandle, range: Range, options: In
   let program: LiveProgram | null = null;
   const onName = (written: string) => {
     const name = plainName(written);
-    program = programs[name] ?? program;
+    program = programs.get(name) ?? program;
     const module = moduleOf(name);
     if (module !== null && modules.size < maximumModules) modules.add(module);
     const kernel = /^(?:usr\/)?lib\/modules\/([^/]+)\//.exec(name)?.[1];

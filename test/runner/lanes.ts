@@ -33,6 +33,7 @@ export const longest: readonly string[] = [
   'test/system/build-cd-layers.test.ts',
   'test/system/survive-store.test.ts',
   'test/system/installed-service.test.ts',
+  'test/system/build-cd-kernel.test.ts',
 ];
 
 export interface Plan {

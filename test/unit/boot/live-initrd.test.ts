@@ -58,7 +58,7 @@ test("the initial ramdisk of Debian's live media accepts any medium, and takes a
 
 test('an initial ramdisk of an installed system has no program that starts a live one', async () => {
   const { program, uuid } = await read(
-    cpioFiles({ 'scripts/local': 'x', 'scripts/casper-bottom/01': 'x', ...modules }),
+    cpioFiles({ 'scripts/local': 'x', 'scripts/casper-bottom/01': 'x', constructor: 'x', ...modules }),
   );
   assert.equal([program, uuid], [null, null]);
 });
