@@ -32,17 +32,20 @@ export interface Sample {
  * as it may.
  */
 export function watchForStall(): (sample: Sample) => string | null {
-  let last: Sample | null = null;
+  /** Those since the last new read. */
+  let samples: Sample[] = [];
   return (sample) => {
-    if (last === null || sample.parts > last.parts) last = sample;
-    const busy = sample.processor - last.processor;
-    const waited = sample.at - last.at;
-    const patience = sample.hasKernel ? withKernel : withoutKernel;
-    if (busy >= patience.busy) return `it has computed for ${Math.floor(busy)} seconds and read nothing new`;
-    if (waited >= patience.idle && busy <= waited * idleShare) {
-      return `it has done nothing for ${Math.floor(waited)} seconds`;
-    }
-    return null;
+    if (sample.parts > (samples.at(-1)?.parts ?? -1)) samples = [];
+    samples.push(sample);
+    const { busy, idle } = sample.hasKernel ? withKernel : withoutKernel;
+    const computed = sample.processor - (samples[0]?.processor ?? 0);
+    if (computed >= busy) return `it has computed for ${Math.floor(computed)} seconds and read nothing new`;
+    // It may have computed for a while before it began to wait.
+    const from = samples.findLast(({ at }) => sample.at - at >= idle);
+    if (from === undefined) return null;
+    const waited = sample.at - from.at;
+    const isIdle = sample.processor - from.processor <= waited * idleShare;
+    return isIdle ? `it has done nothing for ${Math.floor(waited)} seconds` : null;
   };
 }
 

@@ -66,6 +66,17 @@ test('a machine that waits has stalled after two minutes, however busy the worke
   }
 });
 
+test('a machine that waits after it has computed for a while has stalled as soon', () => {
+  const judge = watchForStall();
+  for (let at = 0; at < 180; at += 5) {
+    assert.is(judge({ at, processor: Math.min(at, 60), parts: 7, hasKernel: true }), null);
+  }
+  assert.match(
+    judge({ at: 180, processor: 60.5, parts: 7, hasKernel: true }) ?? '',
+    'has done nothing for 120 seconds',
+  );
+});
+
 test('a boot loader that waits or computes in circles has stalled sooner', () => {
   const judge = watchForStall();
   assert.is(judge({ at: 0, processor: 0, parts: 1, hasKernel: false }), null);
