@@ -21,9 +21,10 @@ export interface PlainName {
 /**
  * Takes the name of a member apart. Throws `image.unsafe` for one that leads out of the archive or has control characters,
  * and `image.corrupt` for one that no file has, or that is written in an unusual way: two such names may mean one file.
+ * `characters` are those that names may have: files in the layers of a medium may have any.
  */
-export function plainName(name: string): PlainName {
-  checkText(name);
+export function plainName(name: string, characters: 'plain' | 'any' = 'plain'): PlainName {
+  checkText(name, characters);
   if (name.startsWith('/')) throw unsafe(`the name ${shown(name)} is absolute`);
   const hasSlash = name.endsWith('/');
   const parts = (hasSlash ? name.slice(0, -1) : name).split('/');
@@ -38,11 +39,13 @@ export function plainName(name: string): PlainName {
 }
 
 /** Throws for text that cannot be a path: too long, or with control characters, which would change what logs show. */
-export function checkText(text: string): void {
+export function checkText(text: string, characters: 'plain' | 'any' = 'plain'): void {
   if (text.length > maximumNameBytes) throw corrupt(`the name ${shown(text)} has ${text.length} bytes`);
   for (let index = 0; index < text.length; index += 1) {
     const byte = text.charCodeAt(index);
-    if (byte < 0x20 || byte === 0x7f) throw unsafe(`the name ${shown(text)} has a control character`);
+    const isControl = byte < 0x20 || byte === 0x7f;
+    if (byte === 0 || (isControl && characters === 'plain'))
+      throw unsafe(`the name ${shown(text)} has a control character`);
   }
 }
 

@@ -14,7 +14,7 @@ export interface Member extends TarMember {
  */
 export async function* readMembers(archive: Region, signal: AbortSignal): AsyncGenerator<Member, void, undefined> {
   for await (const member of readTarMembers(archive, signal)) {
-    const target = member.type === 'link' ? plainName(member.target).path : member.target;
-    yield { ...member, target, path: plainName(member.name).path };
+    const target = member.type === 'link' ? plainName(member.target, 'any').path : member.target;
+    yield { ...member, target, path: plainName(member.name, 'any').path };
   }
 }
