@@ -34,4 +34,13 @@ test('a live medium whose live system got a newer kernel boots that one', async 
   assert.ok(log.includes(`Linux version ${kernel.version} `));
 });
 
+test('a medium with layers boots with the packages that the lowest of them has got', async () => {
+  const media = await makeLiveMedia(baseImageCache, () => {});
+  const base = { imageType: 'cd', path: media.layered, codename: media.codename } as const;
+  await using builds = await openGuestBuilds(base, [markerPackage('cd-marker', 'cd-marker-was-here')]);
+  const { path } = await builds.build('host', ['cd-marker'], { cd: { source: 'small-minimal' } });
+  const log = await bootImage({ path, format: 'raw', firmware: 'bios', until: /cd-marker-was-here/ });
+  assert.match(log, 'cd-marker-was-here');
+});
+
 test.run();

@@ -7,8 +7,8 @@ const usualChangeBytes = 512 * MiB;
 /**
  * A plan for folders on these devices. Changes are written six times at most: in the overlay, as a tar, packed, and in the
  * new layer; a kernel and its initial ramdisk among them as files, and on the new medium. The new layer and the new medium
- * are a copy of the base image each, at most. `scratchBytes` is the room that the
- * guest may take beside.
+ * are a copy of the base image each, at most. Of a change that is repeated in further layers, all but the part that differs
+ * from the layers below is removed before the next. `scratchBytes` is the room that the guest may take beside.
  */
 export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePlan {
   const isCopied = devices.work !== devices.cache;
