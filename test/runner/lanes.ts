@@ -25,6 +25,7 @@ export const longest: readonly string[] = [
   'test/system/guest-host.test.ts',
   'test/system/survive-broker.test.ts',
   'test/system/identities.test.ts',
+  'test/system/guest-tree.test.ts',
   'test/system/store-glance.test.ts',
   'test/system/build-limits.test.ts',
   'test/system/hostile-guest.test.ts',

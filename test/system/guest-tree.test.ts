@@ -1,13 +1,15 @@
-import { readFile, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
+import { prepareForeignVm } from '#lib/guest/vm/foreign.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
 import { assertCode, type Begun, busy, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
+import { programForArm } from './guest-image.ts';
 import { log, openVmTests } from './guest-vm-disk.ts';
 import { withKilledWorker } from './guest-worker.ts';
 import { makeTreeImage, type TreeDisk, treeDisk } from './tree-image.ts';
@@ -135,18 +137,55 @@ for (const [kind, architecture] of pairs.slice(0, 1)) {
   });
 }
 
-test('vm, armhf: nothing is left of a cancelled build, nor of a killed worker', async () => {
-  const cancelled = await begin('vm', 'armhf');
-  const stop = new AbortController();
-  const session = await cancelled.open({ signal: stop.signal });
-  const reason = new Error('cancelled');
-  assert.is(await failure(session.run(busy(() => stop.abort(reason)))), reason);
-  await session[Symbol.asyncDispose]();
-  await cancelled.end();
-  const killed = await begin('vm', 'armhf');
-  await withKilledWorker(killed, { vm: vm.settings });
-  await exec('rm', ['-r', join(killed.workDirectory, 'guest')]);
-  await killed.end();
+for (const kind of ['host', 'vm'] as const) {
+  test(`${kind}, armhf: nothing is left of a cancelled build, nor of a killed worker`, async () => {
+    const cancelled = await begin(kind, 'armhf');
+    const stop = new AbortController();
+    const session = await cancelled.open({ signal: stop.signal });
+    const reason = new Error('cancelled');
+    assert.is(await failure(session.run(busy(() => stop.abort(reason)))), reason);
+    await session[Symbol.asyncDispose]();
+    await cancelled.end();
+    const killed = await begin(kind, 'armhf');
+    await withKilledWorker(killed, kind === 'vm' ? { vm: vm.settings } : {});
+    await exec('rm', ['-r', join(killed.workDirectory, 'guest')]);
+    await killed.end();
+  });
+}
+
+test('a kernel of another architecture that cannot be fetched is missing, or stays the old one', async () => {
+  const signal = new AbortController().signal;
+  const { directory, settings } = vm;
+  // No server listens there.
+  const proxy = { url: 'http://user:secret@127.0.0.1:9' };
+  const notices: string[] = [];
+  const prepare = async (cacheDirectory: string) => {
+    const options = { workDirectory: directory, onNotice: (text: string) => notices.push(text), proxy, signal };
+    return await prepareForeignVm('arm64', { ...settings, cacheDirectory }, options);
+  };
+  await mkdir(join(directory, 'empty'));
+  const error = await failure(prepare(join(directory, 'empty')));
+  assertCode(error, 'guest.unavailable', /kernel and a busybox for arm64, which apt cannot fetch: .*127\.0\.0\.1/);
+  assert.not.match(String(error), 'secret');
+  const folder = join(settings.cacheDirectory, 'vm');
+  const [made = ''] = (await readdir(folder)).filter((name) => /^root-arm64-[0-9]+$/.test(name));
+  await rename(join(folder, made), join(folder, 'root-arm64-1000000000000'));
+  assert.match((await prepare(settings.cacheDirectory)).kernel.imagePath, 'root-arm64-1000000000000/boot/');
+  assert.match(notices.join(), /^the kernel of the vm for arm64 is an old one: /);
+});
+
+test('the emulator of a host guest is in its user namespace alone, and scripts do not see the process that holds that', async () => {
+  const program = join(guests.host.directory, 'program');
+  await writeFile(program, programForArm, { encoding: 'latin1', mode: 0o755 });
+  const disk = await begin('host', 'armhf');
+  const session = await disk.open();
+  const seen = await output(session, 'cat /proc/[0-9]*/comm | sort -u | tr "\\n" " "');
+  const refused = String(await failure(exec(program, [])));
+  await session.close();
+  await disk.end();
+  assert.match(seen, /^((cat|sh|sort|tr|qemu-arm-static) ?)+$/);
+  // By a shell, after the kernel has refused it.
+  assert.match(refused, /Syntax error|Exec format error/);
 });
 
 test.after(async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runsOn, workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
@@ -52,25 +52,38 @@ export async function prepareForeignVm(
   const machine = await findMachine(architecture);
   const directory = join(settings.cacheDirectory, 'vm');
   await makeOwnFolder(directory);
-  const root = join(directory, `root-${architecture}`);
-  await using _held = await lock(`${root}.lock`, { signal: options.signal });
-  const made = await stat(root).catch(() => null);
-  if (made === null || made.mtimeMs < Date.now() - weekMs) {
+  const prefix = join(directory, `root-${architecture}-`);
+  await using _held = await lock(`${prefix}lock`, { signal: options.signal });
+  const times = await timesOf(directory, architecture);
+  let newest = times.at(-1);
+  if (newest === undefined || newest < Date.now() - weekMs) {
     try {
-      await fetchRoot(architecture, root, settings, options);
+      const now = Date.now();
+      await fetchRoot(architecture, `${prefix}${now}`, settings, options);
+      newest = now;
+      // Another build may still read the one before.
+      for (const time of times.slice(0, -1)) await rm(`${prefix}${time}`, { recursive: true, force: true });
     } catch (error) {
       options.signal.throwIfAborted();
-      if (made === null) throw error;
-      options.onNotice(`the kernel for ${architecture} is an old one: ${String(error)}`);
+      if (newest === undefined || !(error instanceof ImageBuilderError)) throw error;
+      options.onNotice(`the kernel of the vm for ${architecture} is an old one: ${error.message}`);
     }
   }
+  const root = `${prefix}${newest}`;
   const kernel = await findKernel('', root);
   const busybox = await readBusybox(root);
-  const reason = `images for another processor are emulated`;
+  const reason = 'programs for another processor are emulated';
   return { machine, kernel, busybox, directory, accelerator: 'tcg', reason };
 }
 
-/** Fetches kernel and busybox into the folder `root`, in place of those that are there. */
+/** When the kernels of an architecture that are in the cache were fetched, in milliseconds since 1970, the newest last. */
+async function timesOf(directory: string, architecture: string): Promise<number[]> {
+  const pattern = new RegExp(`^root-${RegExp.escape(architecture)}-([0-9]{13})$`);
+  const times = (await readdir(directory)).flatMap((name) => pattern.exec(name)?.[1] ?? []);
+  return times.map(Number).sort((one, other) => one - other);
+}
+
+/** Fetches kernel and busybox into the new folder `root`. */
 async function fetchRoot(
   architecture: string,
   root: string,
@@ -97,10 +110,6 @@ async function fetchRoot(
   await place.end();
   const unpacked = join(home, 'root');
   await takeBack(unpacked);
-  // Not the time of a package's folder.
-  const now = new Date();
-  await utimes(unpacked, now, now);
-  await rm(root, { recursive: true, force: true });
   await rename(unpacked, root);
 }
 
@@ -124,7 +133,7 @@ function renderConfiguration(home: string, architecture: string, proxy: ForeignO
     ...(href === null
       ? []
       : [
-          ...['Dir::Etc::main "none";', 'Dir::Etc::parts "none.d";'],
+          ...['Dir::Etc::main "none";', `Dir::Etc::parts "${home}/none.d";`],
           ...[`Acquire::http::Proxy "${href}";`, `Acquire::https::Proxy "${href}";`],
         ]),
   ].join('\n')}\n`;

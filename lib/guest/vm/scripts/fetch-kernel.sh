@@ -5,10 +5,10 @@ set -eu
 mkdir -p state/lists/partial cache/archives/partial log none.d root
 : >state/status
 # Without the lists of one suite, those of the others do, perhaps.
-apt-get -qq update || :
+apt-get -qq update 2>update.log || :
 kernel=$(apt-cache depends "$1" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
 if [ -z "$kernel" ]; then
-  echo "the archives of this worker have no $1" >&2
+  grep -m 1 'Failed to fetch' update.log >&2 || echo "the archives of this worker have no $1" >&2
   exit 1
 fi
 apt-get -qq download "$kernel" busybox-static
@@ -19,4 +19,4 @@ if [ ! -d root/lib/modules ]; then
 fi
 for folder in root/lib/modules/*; do depmod --basedir root "${folder##*/}"; done
 chmod -R a+rX root
-rm -rf ./*.deb state cache root/usr/share
+rm -rf ./*.deb update.log state cache root/usr/share
