@@ -7,7 +7,8 @@ import { signalGroup, spawnGroup } from './process-group.ts';
 
 /**
  * A machine with a real systemd, without a vm: systemd-nspawn over an overlay of this machine's own files. It has the
- * network of this machine, and none of its services. Changes are in memory, and gone in the end.
+ * network of this machine, its loop devices and all capabilities, and none of its services. Changes are in memory, and
+ * gone in the end.
  */
 export interface SystemdMachine extends AsyncDisposable {
   /** Runs a command in it, as root. Throws ExecError. */
@@ -67,11 +68,18 @@ END
   mkdir "$group"
   echo 0 > "$group/cgroup.procs"
   code=0
-  systemd-nspawn --quiet --directory=/mnt/root --keep-unit --register=no --machine="$name" "$@" \\
+  systemd-nspawn --quiet --directory=/mnt/root --keep-unit --register=no --capability=all --machine="$name" "$@" \\
     --boot systemd.unit=machine.target || code=$?
   echo 0 > /sys/fs/cgroup/cgroup.procs
   find "$group" -depth -type d -exec rmdir {} \\;
   exit $code
+`;
+
+/** Devices that systemd-nspawn leaves out: numbers are those of Documentation/admin-guide/devices.txt of Linux. */
+const devicesScript = `
+  mknod -m 666 /dev/fuse c 10 229
+  mknod -m 600 /dev/loop-control c 10 237
+  for number in $(seq 0 63); do mknod -m 600 "/dev/loop$number" b 7 "$number"; done
 `;
 
 /** Starts the machine, and resolves when its systemd has: within half a minute. */
@@ -114,7 +122,10 @@ export async function startSystemdMachine({ directory, binds }: SystemdMachineOp
       () => true,
       () => false,
     );
-    if (started) return { run, [Symbol.asyncDispose]: dispose };
+    if (started) {
+      await run(['sh', '-c', devicesScript]);
+      return { run, [Symbol.asyncDispose]: dispose };
+    }
     if (ended || Date.now() > until) {
       await dispose();
       throw new Error(`the machine with systemd did not start:\n${output}`);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -58,9 +58,13 @@ async function write({ machine }: Place, path: string, text: string): Promise<vo
   await machine.run(['sh', '-c', 'mkdir -p "$(dirname "$1")" && printf %s "$2" > "$1"', 'write', path, text]);
 }
 
-/** All that is named after the package. Its folder of data is a mount point of the administrator's, which stays. */
+/**
+ * All that is named after the package, but for the cache of man itself. The package's folder of data is a mount point of the
+ * administrator's, which stays.
+ */
 async function filesOf({ machine }: Place): Promise<string[]> {
-  const { stdout } = await machine.run(['find', '/etc', '/usr', '/var', '/run', '-xdev', '-iname', '*imagebuilder*']);
+  const named = ['-path', '/var/cache/man', '-prune', '-o', '-iname', '*imagebuilder*', '-print'];
+  const { stdout } = await machine.run(['find', '/etc', '/usr', '/var', '/run', '-xdev', ...named]);
   return stdout.split('\n');
 }
 
@@ -82,7 +86,7 @@ interface BuildAnswer {
 }
 
 withMachine(
-  'the package starts, builds, is upgraded in the middle of a build, and leaves nothing when it is purged',
+  'the package starts, is upgraded in the middle of a build, builds in both guests, and leaves nothing when it is purged',
   async () => {
     const base = await smallImage();
     const images = services.use(await startImageServer(base.path));
@@ -131,47 +135,60 @@ withMachine(
     await machine.run(['systemctl', 'restart', 'imagebuilder']);
     await eventually('the service is ready', async () => ((await ask('/healthz')).status === 200 ? true : null));
 
-    images.hold();
-    const request = {
-      ticket_id: 'installed',
-      cancel_url: null,
-      base_image: { image_type: 'cloud', url_list: [images.url], series: base.codename },
-      ppa_list: ['ppa:project/ppaname'],
-      package_list: ['libfoo'],
-      progress_trigger: 'installed',
+    const submit = async (ticket: string) => {
+      const request = {
+        ticket_id: ticket,
+        cancel_url: null,
+        base_image: { image_type: 'cloud', url_list: [images.url], series: base.codename },
+        ppa_list: ['ppa:project/ppaname'],
+        package_list: ['libfoo'],
+        progress_trigger: ticket,
+      };
+      const answer = await ask('/api/v1/build_image/', 'POST', JSON.stringify(request));
+      assert.is(answer.status, 202, JSON.stringify(answer.body));
+      return answer.body.build_id as string;
     };
-    const submitted = await ask('/api/v1/build_image/', 'POST', JSON.stringify(request));
-    assert.is(submitted.status, 202, JSON.stringify(submitted.body));
-    const path = `/api/v1/build_image/${submitted.body.build_id}`;
-    const build = async () => (await ask(path)).body as BuildAnswer;
-    await eventually('the build runs', async () =>
-      (await build()).state === 'running' && images.starts.length > 0 ? true : null,
-    );
+    const build = async (id: string) => (await ask(`/api/v1/build_image/${id}`)).body as BuildAnswer;
+    const assertBuilt = async (id: string, attempt: number, owner: string) => {
+      const built = await eventually('the build ends', async () => {
+        const answer = await build(id);
+        return ['completed', 'failed'].includes(answer.state) ? answer : null;
+      });
+      assert.equal([built.state, built.attempt], ['completed', attempt], `${built.error?.message}\n${await journal()}`);
+      assert.ok((await readdir(join(data, 'store', id))).some((name) => name.endsWith('.qcow2')));
+      const user = await machine.run(['stat', '--format=%U', `/var/lib/imagebuilder/store/${id}`]);
+      assert.is(user.stdout.trim(), owner);
+    };
 
+    images.hold();
+    const inVm = await submit('vm');
+    await eventually('the build runs', async () =>
+      (await build(inVm)).state === 'running' && images.starts.length > 0 ? true : null,
+    );
     await apt(place, 'install', await makePackage(place, '1.0.1'));
     assert.match((await machine.run(['dpkg-query', '--show', 'imagebuilder'])).stdout, '1.0.1');
     assert.match((await machine.run(['cat', '/etc/imagebuilder/environment'])).stdout, launchpad.ppaUrl);
     images.release();
-    const built = await eventually('the build ends', async () => {
-      const answer = await build();
-      return ['completed', 'failed'].includes(answer.state) ? answer : null;
-    });
-    assert.equal([built.state, built.attempt], ['completed', 2], `${built.error?.message}\n${await journal()}`);
-    const stored = join(data, 'store', submitted.body.build_id);
-    assert.ok((await readdir(stored)).some((name) => name.endsWith('.qcow2')));
-    assert.is.not((await stat(stored)).uid, 0);
+    await assertBuilt(inVm, 2, 'imagebuilder');
+
+    const dropIns = '/etc/systemd/system/imagebuilder.service.d';
+    await machine.run(['ln', '-s', '/usr/lib/imagebuilder/host-guest.conf', dropIns]);
+    await machine.run(['systemctl', 'daemon-reload']);
+    await machine.run(['systemctl', 'restart', 'imagebuilder']);
+    await eventually('the service is ready again', async () => ((await ask('/healthz')).status === 200 ? true : null));
+    await assertBuilt(await submit('host'), 1, 'root');
 
     await apt(place, 'remove', 'imagebuilder');
     assert.is(
       (await machine.run(['systemctl', 'is-active', 'imagebuilder'], { okExitCodes: [3, 4] })).stdout.trim(),
       'inactive',
     );
-    assert.ok((await readdir(stored)).length > 0, 'images stay');
+    assert.is((await readdir(join(data, 'store'))).length, 2, 'images stay');
     assert.match((await machine.run(['cat', '/etc/imagebuilder/secrets/imagebuilder-amqp-url'])).stdout, rabbitMq.url);
     const modes = await machine.run(['sh', '-c', 'stat --format="%a %G" /boot/vmlinuz-* | sort -u']);
     assert.is(modes.stdout.trim(), '600 root');
 
-    await machine.run(['rm', '-r', '/etc/systemd/system/imagebuilder.service.d']);
+    await machine.run(['rm', `${dropIns}/port.conf`]);
     await apt(place, 'purge', 'imagebuilder');
     assert.equal(
       (await filesOf(place)).filter((path) => !before.includes(path)),
