@@ -23,14 +23,19 @@ interface Header {
 
 /**
  * The partitions of the GPT for sectors of `sectorBytes`, from the backup at the end of the disk where the primary
- * table is damaged; null where there is no GPT. Throws `image.corrupt` where there is one but both copies are damaged.
+ * table is damaged; null where there is no GPT. `firstSector` is the lowest at which a partition may begin. Throws
+ * `image.corrupt` where there is a GPT but both copies are damaged.
  */
-export async function readGpt(disk: Disk, sectorBytes: number): Promise<readonly TableEntry[] | null> {
+export async function readGpt(
+  disk: Disk,
+  sectorBytes: number,
+  firstSector: 0 | 1 = 1,
+): Promise<readonly TableEntry[] | null> {
   const sectors = Math.floor(disk.sizeBytes / sectorBytes);
   if (sectors < 3) return null;
-  const primary = await readCopy(disk, 1, sectorBytes);
+  const primary = await readCopy(disk, 1, sectorBytes, firstSector);
   if (Array.isArray(primary)) return primary;
-  const backup = await readCopy(disk, sectors - 1, sectorBytes);
+  const backup = await readCopy(disk, sectors - 1, sectorBytes, firstSector);
   if (Array.isArray(backup)) return backup;
   if (primary === null && backup === null) return null;
   throw new ImageBuilderError(
@@ -40,7 +45,12 @@ export async function readGpt(disk: Disk, sectorBytes: number): Promise<readonly
 }
 
 /** Reads one copy of the table: returns its partitions, or what is wrong with it, or null where none is there. */
-async function readCopy(disk: Disk, sector: number, sectorBytes: number): Promise<TableEntry[] | string | null> {
+async function readCopy(
+  disk: Disk,
+  sector: number,
+  sectorBytes: number,
+  firstSector: number,
+): Promise<TableEntry[] | string | null> {
   const block = await disk.read(sector * sectorBytes, sectorBytes);
   if (block.toString('latin1', 0, 8) !== signature) return null;
   const header = parseHeader(block, sector);
@@ -50,7 +60,7 @@ async function readCopy(disk: Disk, sector: number, sectorBytes: number): Promis
   if (offset + length > disk.sizeBytes) return 'its entries lie beyond the end of the disk';
   const table = await disk.read(offset, length);
   if (crc32(table) !== header.entriesCrc) return 'the checksum of its entries is wrong';
-  return parseEntries(table, header.entryBytes, sectorBytes);
+  return parseEntries(table, header.entryBytes, sectorBytes, firstSector);
 }
 
 function parseHeader(block: Buffer, sector: number): Header | string {
@@ -74,7 +84,12 @@ function parseHeader(block: Buffer, sector: number): Header | string {
   };
 }
 
-function parseEntries(table: Buffer, entryBytes: number, sectorBytes: number): TableEntry[] | string {
+function parseEntries(
+  table: Buffer,
+  entryBytes: number,
+  sectorBytes: number,
+  firstSector: number,
+): TableEntry[] | string {
   const partitions: TableEntry[] = [];
   for (let index = 0; (index + 1) * entryBytes <= table.length; index++) {
     const entry = table.subarray(index * entryBytes, (index + 1) * entryBytes);
@@ -83,7 +98,8 @@ function parseEntries(table: Buffer, entryBytes: number, sectorBytes: number): T
     const first = readLittle(entry, 32);
     const last = readLittle(entry, 40);
     if (!Number.isSafeInteger((last + 1) * sectorBytes)) return `partition ${index + 1} has no possible end`;
-    if (first < 1 || first > last) return `partition ${index + 1} ends before it begins`;
+    if (first < firstSector) return `partition ${index + 1} begins at the start of the disk`;
+    if (first > last) return `partition ${index + 1} ends before it begins`;
     const name = upTo(entry.toString('utf16le', 56, 128), '\0');
     partitions.push({
       number: index + 1,

@@ -9,6 +9,7 @@ import type { Medium } from '../../medium/medium.ts';
 import { type LayerPlan, planLayers } from '../../medium/plan-layers.ts';
 import { recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+import { assertReplayable } from './replayable.ts';
 
 /** An inspected medium, and the layers of it that are to change. */
 export interface BaseMedium {
@@ -34,6 +35,7 @@ export async function readMedium(
   await assertIso(handle);
   const { maximumContentBytes: maximumBytes, signal } = limits;
   const iso = await inspectIso(handle, { maximumBytes, signal });
+  assertReplayable(iso);
   const medium = await findLayers(handle, iso.files);
   const plan = planLayers(medium, (wanted.image_type === 'cd' ? wanted.cd : undefined) ?? {});
   for (const layer of new Set(plan.flatMap((placed) => [...placed.below, placed.layer]))) {

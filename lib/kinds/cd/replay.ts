@@ -45,10 +45,15 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
     ...['-no_rc', '-abort_on', 'FAILURE', '-return_with', 'FAILURE', '32'],
     // Names on the medium are names, whatever characters they have.
     ...['-iso_rr_pattern', 'off', '-disk_pattern', 'off'],
-    ...['-indev', 'stdio:/proc/self/fd/3', '-outdev', `stdio:${here}/output`, '-volid', medium.volumeId],
-    // Without being asked for, the tree of Joliet names is left out.
+    // The volume id stays while no argument names it, which could not have all of its bytes. xorriso makes up an absent one.
+    ...['-indev', 'stdio:/proc/self/fd/3', '-outdev', `stdio:${here}/output`],
+    ...(medium.volumeId === '' ? ['-volid', ''] : []),
+    // Without being asked for, the trees of Joliet and of ISO 9660:1999 names are left out.
     ...['-joliet', medium.trees.joliet === null ? 'off' : 'on', '-boot_image', 'any', 'replay'],
-    ...['-compliance', 'no_emul_toc:joliet_long_names', '-padding', 'included'],
+    ...['-compliance', `no_emul_toc:joliet_long_names${medium.trees.enhanced === null ? '' : ':iso_9660_1999'}`],
+    // A medium that boots nothing has the date of today otherwise, and with it another UUID.
+    ...(medium.uuid === null ? [] : ['-volume_date', 'uuid', medium.uuid.replaceAll('-', '')]),
+    ...['-padding', 'included'],
     ...changed.flatMap(({ path, name }) => ['-map', `${here}/${name}`, `/${path}`]),
     ...changed.flatMap(({ path }) => ownerWords(path, medium.files.get(path)?.owner ?? usualOwner)),
     // xorriso gives folders that it makes to its own user.
