@@ -23,7 +23,10 @@ import { type Mailbox, openMailbox } from './mailbox.ts';
 import { processesIn } from './processes.ts';
 
 /** The facts that a fleet needs about the base image of its requests. */
-export type FleetBase = Pick<BaseImage, 'path' | 'sizeBytes' | 'codename'>;
+export interface FleetBase extends Pick<BaseImage, 'path' | 'sizeBytes' | 'codename'> {
+  /** Default: cloud. */
+  readonly imageType?: 'cloud' | 'cd' | 'touch';
+}
 
 /**
  * The service as it runs in a cluster, for tests that take parts of it away: one RabbitMQ, the functions as processes
@@ -117,7 +120,7 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
   services.defer(() => rm(storeDirectory, { recursive: true, force: true }));
   const workDirectory = join(directory, 'work');
   await mkdir(workDirectory);
-  const base =
+  const base: FleetBase =
     options.base ??
     (await makeBaseImage({
       cacheDirectory: baseImageCache,
@@ -227,7 +230,12 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
       settings,
       functions,
     },
-    request: requestsFor({ baseUrl: images.url, series: base.codename, exchange }),
+    request: requestsFor({
+      baseUrl: images.url,
+      imageType: base.imageType ?? 'cloud',
+      series: base.codename,
+      exchange,
+    }),
     async submit(request, more = {}) {
       const { status, body, headers } = await call(buildImage.address, '/', {
         method: 'POST',

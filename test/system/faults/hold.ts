@@ -39,8 +39,9 @@ const { spawn } = childProcess;
 const stopped = process.env.STOPPED_PROGRAM;
 Object.assign(childProcess, {
   spawn: (program: string, args: readonly string[], options: childProcess.SpawnOptions) => {
-    const index = args.indexOf('--') + 1;
-    if (index === 0 || args[index] !== stopped) return spawn(program, args, options);
+    // Programs that set limits and users stand before it, each with an end of its own options.
+    const index = args.findIndex((word, at) => word === stopped && args[at - 1] === '--');
+    if (index < 0) return spawn(program, args, options);
     const stopping = ['sh', '-c', 'kill -STOP $$; exec "$@"', 'stopped'];
     return spawn(program, [...args.slice(0, index), ...stopping, ...args.slice(index)], options);
   },
