@@ -3,14 +3,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
-import type { RootEntry } from '#lib/tar/root-archive.ts';
+import type { RootArchive, RootEntry } from '#lib/tar/root-archive.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { readFileAsRoot } from '../tar/read.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
-/** Whole builds of an archive of a root file system; guest-tree.test.ts has the guests and other architectures. */
+/** Whole builds of archives of a root file system, of this machine's architecture and of another, by both guests. */
 
 const sample: PackageRecipe = {
   name: 'touch-sample',
@@ -29,18 +29,20 @@ printf more >> /opt/things/link-2
   },
 };
 
-const cleanup = new AsyncDisposableStack();
+interface TouchBuilds extends GuestBuilds {
+  readonly basePath: string;
+}
 
 /** Builds of an archive that is packed by gzip. */
-async function openBuilds(): Promise<GuestBuilds & { readonly basePath: string }> {
-  const made = await makeTouchBase(baseImageCache, 'amd64', () => {});
+async function openBuilds(architecture: 'amd64' | 'armhf'): Promise<TouchBuilds> {
+  const made = await makeTouchBase(baseImageCache, architecture, () => {});
   const base = { imageType: 'touch', ...made } as const;
   const pack = async (path: string, directory: string) => {
     const packed = join(directory, 'base.tar.gz');
     await exec('sh', ['-c', 'gzip -1 < "$1" > "$2"', 'sh', path, packed]);
     return packed;
   };
-  const builds = cleanup.use(await openGuestBuilds(base, [sample], pack));
+  const builds = await openGuestBuilds(base, [sample], pack);
   return { ...builds, basePath: made.path };
 }
 
@@ -50,7 +52,7 @@ async function unpack(path: string) {
   return await readFileAsRoot(`${path}.tar`);
 }
 
-async function assertChanged(basePath: string, path: string): Promise<void> {
+async function assertChanged(basePath: string, path: string): Promise<RootArchive> {
   const [before, after] = [await readFileAsRoot(basePath), await unpack(path)];
   assert.equal([after.prefix, after.form], [before.prefix, before.form]);
   const gone = [...before.entries.keys()].filter((name) => !after.entries.has(name));
@@ -67,17 +69,30 @@ async function assertChanged(basePath: string, path: string): Promise<void> {
   assert.ok(entry('opt/things/capable')?.attributes.has('SCHILY.xattr.security.capability'));
   const kept = [...before.entries.keys()].filter((name) => after.entries.has(name));
   assert.equal([...after.entries.keys()].slice(0, kept.length), kept);
+  return after;
 }
 
-test('an archive gets a package of a PPA, and all else of it stays', async () => {
-  const builds = await openBuilds();
-  const { path, image } = await builds.build('host', ['touch-sample']);
-  assert.is(image.format, 'tar.gz');
-  assert.equal((await hashFile(path)).checksums, image.checksums);
-  assert.ok(image.packages?.some(({ name }) => name === 'touch-sample'));
-  await assertChanged(builds.basePath, path);
-});
+/** The members of a result: all that is kept of them but times, and the sizes of dpkg's own files and of logs. */
+function listed({ entries }: RootArchive): string[] {
+  return [...entries].map(([path, { type, mode, uid, gid, target, attributes }]) =>
+    [path, type, mode.toString(8), uid, gid, target, [...attributes.keys()]].join(' '),
+  );
+}
 
-test.after(() => cleanup.disposeAsync());
+for (const architecture of ['amd64', 'armhf'] as const) {
+  test(`${architecture}: an archive gets a package of a PPA by both guests, and all else of it stays`, async () => {
+    await using builds = await openBuilds(architecture);
+    const results: RootArchive[] = [];
+    for (const guest of ['host', 'vm'] as const) {
+      const { path, image } = await builds.build(guest, ['touch-sample']);
+      assert.is(image.format, 'tar.gz');
+      assert.equal((await hashFile(path)).checksums, image.checksums);
+      assert.ok(image.packages?.some(({ name }) => name === 'touch-sample'));
+      results.push(await assertChanged(builds.basePath, path));
+    }
+    const [host, vm] = results as [RootArchive, RootArchive];
+    assert.equal(listed(vm), listed(host));
+  });
+}
 
 test.run();
