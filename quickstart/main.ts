@@ -11,15 +11,14 @@ import { tryLock } from '#lib/lock.ts';
 import { formatSeconds } from '#lib/text.ts';
 import { bootImage } from '../lab/images/boot.ts';
 import { baseImageCache } from '../lab/images/cache.ts';
-import { makeLiveMedia } from '../lab/images/live-media.ts';
-import { makeBaseImageAsAnyUser } from '../lab/images/rootless.ts';
 import { startCaller } from '../lab/servers/caller.ts';
 import { startImageServer } from '../lab/servers/image-server.ts';
 import { startLaunchpad } from '../lab/servers/launchpad.ts';
 import { type OpenStack, startOpenStack } from '../lab/servers/openstack/openstack.ts';
 import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
 import { startServeProcess } from '../lab/servers/serve-process.ts';
-import { readOptions } from './options.ts';
+import { makeBase } from './make-base.ts';
+import { imageTypeOf, readOptions } from './options.ts';
 import { bootMarker, examplePpa } from './packages.ts';
 import { describeResult } from './report.ts';
 
@@ -33,6 +32,7 @@ const progressTrigger = 'testbuild-1-imagebuilder';
 const appearsWithinMs = 60_000;
 
 const options = readOptions(process.argv.slice(2));
+const imageType = imageTypeOf(options);
 const isRoot = process.geteuid?.() === 0;
 /**
  * The host guest needs root. It is quicker, and base image and packages are trusted: they are the quickstart's own, or
@@ -77,7 +77,9 @@ async function run(): Promise<void> {
 
   const base = await step('The base image', async () => {
     if (options.baseImage !== undefined) return { url: options.baseImage, series: options.series ?? '', path: null };
-    return options.cd ? await makeMedium() : await makeDisk(signal);
+    const made = await makeBase(imageType, { cacheDirectory: baseImageCache, onLine: detail, signal });
+    detail(`${shown(made.path)}, ${made.origin}`);
+    return { ...made, url: null };
   });
 
   await using services = new AsyncDisposableStack();
@@ -121,7 +123,7 @@ async function run(): Promise<void> {
     const request: BuildRequestInput = {
       ticket_id: 'testbuild-1',
       cancel_url: null,
-      base_image: { image_type: options.cd ? 'cd' : 'cloud', url_list: [imageUrl], series: base.series },
+      base_image: { image_type: imageType, url_list: [imageUrl], series: base.series },
       ppa_list: ['ppa:project/ppaname'],
       package_list: ['libfoo', 'baz-utils'],
       progress_trigger: progressTrigger,
@@ -155,28 +157,6 @@ async function run(): Promise<void> {
   const places = base.path === null ? [directory] : [directory, baseImageCache];
   say(`\nEverything that was started has been stopped. What stays, to be used again, can be removed with`);
   say(`  rm -r ${places.map(shown).join(' ')}`);
-}
-
-interface MadeBase {
-  readonly url: null;
-  readonly series: string;
-  readonly path: string;
-}
-
-async function makeDisk(signal: AbortSignal): Promise<MadeBase> {
-  const image = await makeBaseImageAsAnyUser({ cacheDirectory: baseImageCache, onLine: detail, signal });
-  detail(image.made ? `made ${shown(image.path)}` : `${shown(image.path)}, made earlier this week`);
-  return { url: null, series: image.codename, path: image.path };
-}
-
-async function makeMedium(): Promise<MadeBase> {
-  if (!isRoot) {
-    const message = 'only root can make a live medium here; others name one with --base-image and --series';
-    throw new ImageBuilderError('internal', message);
-  }
-  const { single, codename } = await makeLiveMedia(baseImageCache, detail);
-  detail(`${shown(single)}, made this week`);
-  return { url: null, series: codename, path: single };
 }
 
 /** Settings that point `serve` at the private OpenStack. Its password is a secret, in a file, like everywhere. */
@@ -228,11 +208,14 @@ async function takeTurn(): Promise<AsyncDisposable> {
 }
 
 function sayPlan(): void {
+  const making = {
+    cloud: 'a cloud image (a minute and a half; once a week)',
+    cd: 'a live medium (three minutes; once a week)',
+    touch: 'an armhf root file system (a minute or two; once a week)',
+  } as const;
   const base =
     options.baseImage === undefined
-      ? options.cd
-        ? "make a live medium of this machine's own release from its own mirror (three minutes; once a week)"
-        : "make a cloud image of this machine's own release from its own mirror (a minute and a half; once a week)"
+      ? `make ${making[imageType]} of this machine's own release from its own mirror`
       : `download ${options.baseImage} (once)`;
   const duration = guest === 'vm' ? 'half a minute with KVM, some minutes without' : 'half a minute';
   say(`Image Builder's quickstart will

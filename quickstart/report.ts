@@ -50,8 +50,16 @@ export function describeResult({ image, imagePath, baseBytes, events }: Report):
     '',
     `The caller was told all of it on its exchange, in ${events.length} events.`,
     '',
-    'To boot it (a login prompt appears; leave with Ctrl-A X):',
-    `  qemu-system-x86_64 -m 1024 -nographic -snapshot -drive file=${imagePath},if=virtio${image.format === 'iso' ? ',format=raw' : ''}`,
-    ...(image.format === 'iso' ? ['or write it to a disc or a USB stick.'] : []),
+    ...usage(image, imagePath),
   ].join('\n');
+}
+
+function usage({ format }: ImageResult, path: string): string[] {
+  if (format.startsWith('tar')) return ['To see what is in it:', `  tar --list --verbose --file ${path}`];
+  const raw = format === 'iso' ? ',format=raw' : '';
+  return [
+    'To boot it (a login prompt appears; leave with Ctrl-A X):',
+    `  qemu-system-x86_64 -m 1024 -nographic -snapshot -drive file=${path},if=virtio${raw}`,
+    ...(format === 'iso' ? ['or write it to a disc or a USB stick.'] : []),
+  ];
 }
