@@ -83,7 +83,12 @@ function valueIn(text: string, variable: string): string | null {
   for (const line of text.split('\n')) {
     const words = line.trim().replace(/^export /, '');
     if (!words.startsWith(`${variable}=`)) continue;
-    value = words.slice(variable.length + 1).replace(/^(['"])(.*)\1$/, '$2');
+    value = unquoted(words.slice(variable.length + 1));
   }
   return value;
+}
+
+function unquoted(word: string): string {
+  const [first = ''] = word;
+  return word.length > 1 && (first === '"' || first === "'") && word.endsWith(first) ? word.slice(1, -1) : word;
 }

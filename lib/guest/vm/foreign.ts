@@ -78,9 +78,14 @@ export async function prepareForeignVm(
 
 /** When the kernels of an architecture that are in the cache were fetched, in milliseconds since 1970, the newest last. */
 async function timesOf(directory: string, architecture: string): Promise<number[]> {
-  const pattern = new RegExp(`^root-${RegExp.escape(architecture)}-([0-9]{13})$`);
-  const times = (await readdir(directory)).flatMap((name) => pattern.exec(name)?.[1] ?? []);
-  return times.map(Number).sort((one, other) => one - other);
+  const beginning = `root-${architecture}-`;
+  const times = (await readdir(directory)).flatMap((name) =>
+    name.startsWith(beginning) ? name.slice(beginning.length) : [],
+  );
+  return times
+    .filter((time) => /^[0-9]{13}$/.test(time))
+    .map(Number)
+    .sort((one, other) => one - other);
 }
 
 /** Fetches kernel and busybox into the new folder `root`. */
