@@ -1,5 +1,6 @@
 import { copyFile, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
@@ -206,12 +207,17 @@ async function guestProcesses(disk: GuestDisk): Promise<Map<string, number>> {
   return found;
 }
 
+/** Looks again for a while: a process that is just being changed shows no environment. */
 async function kill(disk: GuestDisk, ...names: string[]): Promise<void> {
-  const processes = await guestProcesses(disk);
-  for (const name of names) {
-    const id = processes.get(name);
-    if (id === undefined) throw new Error(`there is no ${name} among ${[...processes.keys()].join(', ')}`);
-    process.kill(id, 'SIGKILL');
+  for (let looks = 1; ; looks += 1) {
+    const processes = await guestProcesses(disk);
+    const ids = names.flatMap((name) => processes.get(name) ?? []);
+    if (ids.length === names.length) {
+      for (const id of ids) process.kill(id, 'SIGKILL');
+      return;
+    }
+    if (looks === 50) throw new Error(`not all of ${names.join(', ')} are among ${[...processes.keys()].join(', ')}`);
+    await sleep(100);
   }
 }
 
@@ -230,8 +236,11 @@ for (const name of ['supervisor.ts', 'qemu-storage-daemon', 'unshare', 'sleep'] 
 async function killUnheard(disk: GuestDisk): Promise<void> {
   const supervisor = (await guestProcesses(disk)).get('supervisor.ts') ?? 0;
   process.kill(supervisor, 'SIGSTOP');
-  await kill(disk, 'qemu-storage-daemon');
-  setTimeout(() => process.kill(supervisor, 'SIGCONT'), 1_000);
+  try {
+    await kill(disk, 'qemu-storage-daemon');
+  } finally {
+    setTimeout(() => process.kill(supervisor, 'SIGCONT'), 1_000);
+  }
 }
 
 test('work that fails because the disk is gone says so, also where it fails before the supervisor has spoken', async () => {
