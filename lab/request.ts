@@ -1,6 +1,6 @@
 import type { BuildRequestInput } from '#lib/api/request.ts';
 
-/** What a laboratory has for its builds. */
+/** The parts of a laboratory that its requests name. */
 export interface Surroundings {
   readonly baseUrl: string;
   /** Default: cloud. */

@@ -85,7 +85,7 @@ async function filesBelow(root: string, parts: readonly string[]): Promise<strin
   return stdout.split('\n').filter((path) => path !== '');
 }
 
-/** What the command writes with these words. */
+/** The output of the command with these words. */
 async function output(root: string, ...words: string[]): Promise<string> {
   return (await exec(process.execPath, [join(root, 'bin/imagebuilder.ts'), ...words])).stdout;
 }

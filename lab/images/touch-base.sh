@@ -3,7 +3,7 @@ set -eu
 cd "$1"
 mkdir -p var/lib/dpkg/info var/lib/dpkg/updates var/lib/dpkg/triggers
 for archive in var/cache/apt/archives/*.deb; do
-  # What dpkg notes about a package that is installed.
+  # The notes of dpkg about a package that is installed.
   dpkg-deb --field "$archive" | sed '1a Status: install ok installed'
   echo
   name=$(dpkg-deb --field "$archive" Package)
@@ -11,7 +11,7 @@ for archive in var/cache/apt/archives/*.deb; do
   dpkg-deb --fsys-tarfile "$archive" | tar -t | sed 's,^\./$,/.,; s,^\.,,; s,/$,,' >"var/lib/dpkg/info/$name.list"
 done >var/lib/dpkg/status
 : >var/lib/dpkg/available
-# What scripts of base-passwd, base-files and mawk would have done.
+# The work of the scripts of base-passwd, base-files and mawk, which have not run.
 cp usr/share/base-passwd/passwd.master etc/passwd
 cp usr/share/base-passwd/group.master etc/group
 ln -s mawk usr/bin/awk

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseQuery } from './query.ts';
 
-/** What a call for a log asks for. */
+/** The wishes of a call for a log. */
 
 const yes = z.enum(['', '1', 'true']).transform(() => true);
 const no = z.enum(['0', 'false']).transform(() => false);

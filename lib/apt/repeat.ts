@@ -15,7 +15,7 @@ export interface FirstInstallation {
   readonly instead: ReadonlyMap<string, string>;
 }
 
-/** What to ask apt for in the further file tree. */
+/** The packages to ask apt for in the further file tree. */
 export interface RepeatedInstallation {
   readonly specifications: readonly string[];
   /** Those of them that nobody has asked for by name: apt is to take none of them for asked for. */

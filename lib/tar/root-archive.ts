@@ -19,7 +19,7 @@ export type ArchiveForm = HeaderForm | 'pax';
 
 /** An archive of a root file system that may be unpacked and changed. */
 export interface RootArchive {
-  /** What stands before the path in each name: nothing, `./`, `system/` or `system/./`. */
+  /** The beginning of each name, before its path: nothing, `./`, `system/` or `system/./`. */
   readonly prefix: string;
   readonly form: ArchiveForm;
   /** By their paths, which are without the prefix and without a slash at the end, in the order of the archive. */

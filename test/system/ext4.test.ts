@@ -31,7 +31,7 @@ async function inside(folder: Folder, path: string, commands: string): Promise<s
   return (await exec('unshare', ['--mount', 'sh', '-ec', script, 'inside', folder.file('mount'), path])).stdout;
 }
 
-/** What the kernel finds in it, packed by mksquashfs. */
+/** The files that the kernel finds in it, packed by mksquashfs. */
 async function readExt4(folder: Folder, path: string): Promise<Files> {
   const packed = folder.file('packed');
   await rm(packed, { force: true });

@@ -76,7 +76,7 @@ function treeOf(files: readonly (TreeFile | null)[]): Map<string, TreeFile> {
   return tree;
 }
 
-/** What is to be seen of a file: hard links by all their names. */
+/** The visible part of a file: hard links by all their names. */
 export function describeFile(tree: Tree, path: string, withAttributes: boolean): string {
   const found = tree.files.get(path);
   if (found === undefined) return 'nothing';

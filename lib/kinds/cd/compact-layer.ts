@@ -83,7 +83,7 @@ async function openWhole(opened: AsyncDisposableStack, path: string, limits: Squ
   return await openSquashfs({ handle, offset: 0, length }, limits);
 }
 
-/** What an archive does not say: the form of the file system. */
+/** The form of the file system, of which an archive says nothing. */
 function argumentsFor({ superblock }: Squashfs): string[] {
   const { flags, exportTable, modifiedSeconds } = superblock;
   const has = (flag: number) => (flags & flag) !== 0;
