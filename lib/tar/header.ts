@@ -4,6 +4,27 @@ import { corrupt } from './refusals.ts';
 
 export const tarBlockBytes = 512;
 
+/** Two blocks of zeros end an archive. */
+export const endBytes = 2 * tarBlockBytes;
+
+/** Bytes that a content takes. */
+export function padded(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / tarBlockBytes) * tarBlockBytes;
+}
+
+export type MemberType = 'file' | 'link' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
+
+/** The letters of types that writers use. */
+export const typeFlags: Readonly<Record<MemberType, string>> = {
+  file: '0',
+  link: '1',
+  symlink: '2',
+  character: '3',
+  block: '4',
+  directory: '5',
+  fifo: '6',
+};
+
 /** Length of the fields of names in a header. */
 export const nameFieldBytes = 100;
 

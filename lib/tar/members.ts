@@ -1,19 +1,21 @@
 import {
+  endBytes,
   formOf,
   type HeaderForm,
   isZero,
+  type MemberType,
   nameFieldBytes,
   numberOf,
+  padded,
   shortName,
   sumOf,
   tarBlockBytes,
   textAt,
+  typeFlags,
 } from './header.ts';
 import { type PaxRecords, parsePaxRecords } from './pax.ts';
 import { corrupt, shown, truncated, unsupported } from './refusals.ts';
 import { createReader, type Region, type RegionReader } from './region.ts';
-
-export type MemberType = 'file' | 'link' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
 
 /** A member of an archive. Each character of its names is one byte. */
 export interface Member {
@@ -41,16 +43,10 @@ export interface Member {
   readonly endAt: number;
 }
 
-const types: Readonly<Record<string, MemberType>> = {
-  '0': 'file',
-  '\0': 'file',
-  '1': 'link',
-  '2': 'symlink',
-  '3': 'character',
-  '4': 'block',
-  '5': 'directory',
-  '6': 'fifo',
-};
+const types: ReadonlyMap<string, MemberType> = new Map([
+  ...(Object.keys(typeFlags) as MemberType[]).map((type) => [typeFlags[type], type] as const),
+  ['\0', 'file'],
+]);
 
 /** Types that are known and not taken, with what they are. */
 const refusedTypes: Readonly<Record<string, string>> = {
@@ -117,18 +113,13 @@ function noExtras(startAt: number): Extras {
   return { startAt, count: 0, records: null, path: null, target: null };
 }
 
-/** Bytes that a content takes. */
-export function padded(sizeBytes: number): number {
-  return Math.ceil(sizeBytes / tarBlockBytes) * tarBlockBytes;
-}
-
 async function readEnd(archive: Region, read: RegionReader, start: number, signal: AbortSignal): Promise<void> {
-  if (start + 2 * tarBlockBytes > archive.length) throw truncated('it has no blocks of zeros at its end');
+  if (start + endBytes > archive.length) throw truncated('it has no blocks of zeros at its end');
   for (let at = start; at < archive.length; ) {
     signal.throwIfAborted();
     const bytes = await read(at, Math.min(2 ** 16, archive.length - at));
     if (!isZero(bytes)) {
-      if (at === start && !isZero(bytes.subarray(0, 2 * tarBlockBytes))) throw corrupt('a block of zeros stands alone');
+      if (at === start && !isZero(bytes.subarray(0, endBytes))) throw corrupt('a block of zeros stands alone');
       throw corrupt('something follows its end');
     }
     at += bytes.length;
@@ -161,7 +152,7 @@ function memberOf(header: Buffer, extras: Extras, at: number): Member {
   const records = extras.records ?? noRecords;
   const form = flag in refusedTypes ? 'gnu' : formOf(header);
   const name = nameOf(records.get('path'), extras.path) ?? shortName(header, form);
-  const type = types[flag];
+  const type = types.get(flag);
   if (type === undefined) {
     const what = refusedTypes[flag] ?? `of the unknown type ${JSON.stringify(flag)}`;
     throw unsupported(`its member ${shown(name)} is ${what}`);

@@ -1,5 +1,4 @@
-import { nameFieldBytes, tarBlockBytes } from './header.ts';
-import type { MemberType } from './members.ts';
+import { type MemberType, nameFieldBytes, tarBlockBytes, typeFlags } from './header.ts';
 import { type PaxRecords, renderPaxRecords } from './pax.ts';
 import { tooLarge } from './refusals.ts';
 import { renderExtra, withSum } from './render.ts';
@@ -22,9 +21,6 @@ export interface NewMember {
   readonly attributes: PaxRecords;
 }
 
-const flags: Readonly<Record<MemberType, string>> = {
-  ...{ file: '0', link: '1', symlink: '2', character: '3', block: '4', directory: '5', fifo: '6' },
-};
 const prefixBytes = 155;
 const largestSmall = 8 ** 7 - 1;
 const largestSize = 8 ** 11 - 1;
@@ -89,7 +85,7 @@ function renderFields(member: NewMember, name: Buffer, target: Buffer, mark: str
   octal(member.gid > largestSmall ? 0 : member.gid, 116, 8);
   octal(member.sizeBytes, 124, 12);
   octal(Math.min(member.modified, largestSize), 136, 12);
-  header.write(flags[member.type], 156, 'latin1');
+  header.write(typeFlags[member.type], 156, 'latin1');
   target.copy(header, 157, 0, nameFieldBytes);
   header.write(mark, 257, 'latin1');
   const isDevice = member.type === 'character' || member.type === 'block';

@@ -1,4 +1,4 @@
-import { sumOf, tarBlockBytes } from './header.ts';
+import { padded, sumOf, tarBlockBytes } from './header.ts';
 
 /** A header before a member, with its content: `x` for extended ones, `L` and `K` for GNU's long names and targets. */
 export function renderExtra(flag: 'x' | 'L' | 'K', content: Buffer): Buffer {
@@ -9,7 +9,7 @@ export function renderExtra(flag: 'x' | 'L' | 'K', content: Buffer): Buffer {
   header.write('00000000000\0', 136, 'latin1');
   header.write(flag, 156);
   header.write('ustar\x0000', 257, 'latin1');
-  const padding = Buffer.alloc((tarBlockBytes - (content.length % tarBlockBytes)) % tarBlockBytes);
+  const padding = Buffer.alloc(padded(content.length) - content.length);
   return Buffer.concat([withSum(header), content, padding]);
 }
 

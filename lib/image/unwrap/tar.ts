@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import { isZero, numberAt, numberOf, sumOf, tarBlockBytes } from '../../tar/header.ts';
+import { isZero, numberAt, numberOf, padded, sumOf, tarBlockBytes } from '../../tar/header.ts';
 import { readAt, readText } from '../read-at.ts';
 import { assertMemberCount, type Member } from './member.ts';
 
@@ -65,7 +65,7 @@ export async function readTarMembers(handle: FileHandle, fileBytes: number, sign
       assertMemberCount(members, 'tar archive');
       longName = null;
     }
-    offset = dataOffset + Math.ceil(sizeBytes / tarBlockBytes) * tarBlockBytes;
+    offset = dataOffset + padded(sizeBytes);
   }
   return members;
 }

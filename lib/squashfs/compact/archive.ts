@@ -1,8 +1,6 @@
-import { nameFieldBytes, tarBlockBytes } from '../../tar/header.ts';
-import { renderPaxRecords } from '../../tar/pax.ts';
-import { renderExtra, withSum } from '../../tar/render.ts';
+import { endBytes, nameFieldBytes, padded, tarBlockBytes, typeFlags } from '../../tar/header.ts';
+import { finishHeaders } from '../archive-headers.ts';
 import { attributesOf, deviceNumbers, type Entry } from '../entry.ts';
-import type { FileType } from '../inode.ts';
 import type { Squashfs } from '../open.ts';
 import type { ToolLimits } from '../xz.ts';
 import { readContents } from './contents.ts';
@@ -13,15 +11,6 @@ export type OnContent = (number: number, bytes: Buffer | null) => void;
 
 /** mksquashfs takes no owner, time and attributes of a root out of an archive, so the root is a directory in it. */
 export const archivedRoot = 'root';
-
-const flags: Readonly<Partial<Record<FileType, string>>> = {
-  file: '0',
-  symlink: '2',
-  character: '3',
-  block: '4',
-  directory: '5',
-  fifo: '6',
-};
 
 /**
  * Writes a file system as a tar archive for mksquashfs, in a directory `archivedRoot`: ustar with pax headers, attributes
@@ -56,25 +45,23 @@ export async function* writeArchive(
     yield bytes;
     if (left > 0) continue;
     onContent(file.number, null);
-    yield Buffer.alloc((tarBlockBytes - (file.sizeBytes % tarBlockBytes)) % tarBlockBytes);
+    yield Buffer.alloc(padded(file.sizeBytes) - file.sizeBytes);
   }
   for (const { entry, target } of links) {
     limits.signal.throwIfAborted();
     yield renderEntry(squashfs, entry, target);
   }
-  // Two blocks of zeros end an archive.
-  yield Buffer.alloc(2 * tarBlockBytes);
+  yield Buffer.alloc(endBytes);
 }
 
 /** The headers of an entry, or of one more name of the entry `linkTo`. */
 function renderEntry(squashfs: Squashfs, { path, inode }: Entry, linkTo: string | null): Buffer {
-  const flag = linkTo === null ? flags[inode.type] : '1';
-  if (flag === undefined) throw new RangeError(`a tar archive has no ${inode.type}`);
+  if (inode.type === 'socket') throw new RangeError(`a tar archive has no ${inode.type}`);
+  const type = linkTo === null ? inode.type : 'link';
   const sizeBytes = linkTo === null && inode.type === 'file' ? inode.sizeBytes : 0;
   const link = inode.type === 'symlink' ? inode.target : '';
   const target = linkTo === null ? Buffer.from(link, 'latin1') : nameOf(linkTo);
   const name = nameOf(path);
-  const isLong = target.length > nameFieldBytes;
   const header = Buffer.alloc(tarBlockBytes);
   const records = new Map<string, Buffer>();
   const put = (value: number, at: number, length: number, keyword: string) => {
@@ -88,28 +75,19 @@ function renderEntry(squashfs: Squashfs, { path, inode }: Entry, linkTo: string 
   put(inode.gid, 116, 8, 'gid');
   put(sizeBytes, 124, 12, 'size');
   put(inode.modifiedSeconds, 136, 12, 'mtime');
-  header.write(flag, 156, 'latin1');
-  target.copy(header, 157, 0, nameFieldBytes);
+  header.write(typeFlags[type], 156, 'latin1');
   header.write('ustar\x0000', 257, 'latin1');
   if (inode.type === 'block' || inode.type === 'character') {
     const { major, minor } = deviceNumbers(inode.device);
     put(major, 329, 8, 'SCHILY.devmajor');
     put(minor, 337, 8, 'SCHILY.devminor');
   }
-  if (name.length > nameFieldBytes) records.set('path', name);
-  if (isLong && linkTo !== null) records.set('linkpath', target);
   if (linkTo === null) {
     for (const { name: attribute, value } of attributesOf(squashfs, inode)) {
       records.set(`SCHILY.xattr.${attribute}`, value);
     }
   }
-  const pax = renderPaxRecords(records);
-  return Buffer.concat([
-    // squashfs-tools 4.5.1 takes each leading `../` off targets in pax headers.
-    ...(isLong && linkTo === null ? [renderExtra('K', Buffer.concat([target, Buffer.alloc(1)]))] : []),
-    ...(pax.length > 0 ? [renderExtra('x', pax)] : []),
-    withSum(header),
-  ]);
+  return finishHeaders(header, { name, target, type }, records);
 }
 
 function nameOf(path: string): Buffer {

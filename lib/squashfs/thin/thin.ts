@@ -1,10 +1,11 @@
 import type { FileHandle } from 'node:fs/promises';
-import { tarBlockBytes } from '../../tar/header.ts';
-import { padded } from '../../tar/members.ts';
+import { endBytes, padded } from '../../tar/header.ts';
+import { parentOf } from '../../tar/names.ts';
 import { corrupt } from '../../tar/refusals.ts';
+import { readPieces } from '../../tar/region.ts';
 import { writeAll } from '../../write-all.ts';
 import { tooLarge } from '../refusals.ts';
-import { type Region, readRegion } from '../region.ts';
+import type { Region } from '../region.ts';
 import type { ToolLimits } from '../xz.ts';
 import { type Candidate, findDifferent, overlayMarkOf, sameInode } from './compare.ts';
 import { type Member, readMembers } from './member.ts';
@@ -21,8 +22,6 @@ export interface Thinned {
   readonly kept: number;
   readonly sizeBytes: number;
 }
-
-const copyBytes = 2 ** 20;
 
 /**
  * Copies those entries of the archive of an upper directory that show something else than `view`: the layers that it is to
@@ -46,15 +45,12 @@ export async function thinArchive(
   for await (const member of readMembers(archive, limits.signal)) {
     if (plan.kept.has(index)) {
       await put(renderHeaders(member, plan.hides(member.path)));
-      const contentBytes = padded(member.sizeBytes);
-      for (let done = 0; done < contentBytes; done += copyBytes) {
-        await put(await readRegion(archive, member.contentAt + done, Math.min(copyBytes, contentBytes - done)));
-      }
+      const contentEnd = member.contentAt + padded(member.sizeBytes);
+      for await (const bytes of readPieces(archive, member.contentAt, contentEnd, limits.signal)) await put(bytes);
     }
     index += 1;
   }
-  // Two blocks of zeros end an archive.
-  await put(Buffer.alloc(2 * tarBlockBytes));
+  await put(Buffer.alloc(endBytes));
   return { entries: plan.entries, kept: plan.kept.size, sizeBytes };
 }
 
@@ -164,8 +160,4 @@ function keepLinks({ kept, links }: Survey): void {
   for (const group of groups.values()) {
     if (group.some((index) => kept.has(index))) for (const index of group) kept.add(index);
   }
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }

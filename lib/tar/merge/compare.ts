@@ -1,6 +1,6 @@
 import { type Region, readPieces } from '../region.ts';
 import type { RootArchive, RootEntry } from '../root-archive.ts';
-import { findHardLinks, type HardLinks } from './hard-links.ts';
+import { findHardLinks, sameNames } from './hard-links.ts';
 
 /** An archive and the file that it lies in. */
 export interface OpenedArchive extends RootArchive {
@@ -47,10 +47,6 @@ export async function findSame(base: OpenedArchive, delta: OpenedArchive, signal
     if (await sameBytes(...places, signal)) for (const name of ours.names) same.add(name);
   }
   return same;
-}
-
-function sameNames(one: HardLinks, other: HardLinks): boolean {
-  return one.names.size === other.names.size && one.names.isSubsetOf(other.names);
 }
 
 /** Bytes of a file. */

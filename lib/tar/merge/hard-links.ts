@@ -8,6 +8,11 @@ export interface HardLinks {
   readonly names: ReadonlySet<string>;
 }
 
+/** Whether two files have the same names, each in its archive. */
+export function sameNames(one: HardLinks, other: HardLinks): boolean {
+  return one.names.size === other.names.size && one.names.isSubsetOf(other.names);
+}
+
 /** The files of an archive by each of their names. */
 export function findHardLinks(entries: ReadonlyMap<string, RootEntry>): Map<string, HardLinks> {
   const found = new Map<string, HardLinks & { readonly names: Set<string> }>();

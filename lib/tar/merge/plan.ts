@@ -1,6 +1,5 @@
 import { ImageBuilderError } from '../../errors.ts';
-import { tarBlockBytes } from '../header.ts';
-import { padded } from '../members.ts';
+import { endBytes, padded, tarBlockBytes } from '../header.ts';
 import { shown } from '../refusals.ts';
 import { type NewMember, renderMember } from '../render-member.ts';
 import type { RootArchive, RootEntry } from '../root-archive.ts';
@@ -112,7 +111,7 @@ class Plan {
   }
 
   end(): MergePlan {
-    const wholeBytes = Math.ceil((this.#sizeBytes + 2 * tarBlockBytes) / recordBytes) * recordBytes;
+    const wholeBytes = Math.ceil((this.#sizeBytes + endBytes) / recordBytes) * recordBytes;
     this.#push({ from: 'memory', bytes: Buffer.alloc(wholeBytes - this.#sizeBytes) });
     return {
       ...{ parts: this.#parts, sizeBytes: this.#sizeBytes, latestSeconds: this.#latestSeconds },

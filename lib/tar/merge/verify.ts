@@ -2,7 +2,7 @@ import { ImageBuilderError } from '../../errors.ts';
 import { shown } from '../refusals.ts';
 import type { RootEntry } from '../root-archive.ts';
 import { type OpenedArchive, place, sameBytes, sameProperties } from './compare.ts';
-import { findHardLinks, type HardLinks } from './hard-links.ts';
+import { findHardLinks, type HardLinks, sameNames } from './hard-links.ts';
 import type { MergePlan } from './plan.ts';
 
 export interface Merged {
@@ -64,7 +64,7 @@ export async function verifyMerge(result: OpenedArchive, merged: Merged, signal:
 
   function sameLinks(ours: HardLinks | undefined, theirs: HardLinks | undefined): boolean {
     if (ours === undefined || theirs === undefined) return ours === theirs;
-    return ours.names.size === theirs.names.size && ours.names.isSubsetOf(theirs.names);
+    return sameNames(ours, theirs);
   }
 }
 
