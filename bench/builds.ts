@@ -18,7 +18,7 @@ import { packages, ppaName } from './job.ts';
 import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
 import type { Measurement } from './measure.ts';
 import { measureRepack, type RepackMeasurement } from './repack.ts';
-import { openSite, type SiteOptions } from './site.ts';
+import { openSite, type Place, type SiteOptions } from './site.ts';
 
 export interface BuildsOptions extends SiteOptions {
   /** Null for all guests that can run here. */
@@ -44,14 +44,8 @@ export interface BuildsResult {
 export async function measureBuilds({ root, guests, rounds, signal, onLine }: BuildsOptions): Promise<BuildsResult> {
   await using cleanup = new AsyncDisposableStack();
   const site = cleanup.use(await openSite({ root, signal, onLine }));
-  const { image, launchpad, job, cacheDirectory, directory, environment } = site;
-  const builders = await startBuilders(guests, onLine, (guest) =>
-    startBuilder({
-      ...{ guest, environment, signal },
-      cacheDirectory: join(cacheDirectory, guest),
-      directory: join(directory, guest),
-    }),
-  );
+  const { image, launchpad, job, cacheDirectory, directory } = site;
+  const builders = await startPlainBuilders({ guests, signal, onLine }, site);
   for (const builder of builders) cleanup.use(builder);
   const { folders, guest, http, limits, tools } = loadConfig({
     IMAGEBUILDER_CACHE_DIRECTORY: join(cacheDirectory, 'virt-customize'),
@@ -100,6 +94,20 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
     repacks.push(...(await measureRepack({ basePath: image.path, base, overlayPath, directory, signal })));
   }
   return { ours, theirs, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
+}
+
+/** Starts a builder for each guest that `startBuilders` takes, with folders of its own. */
+export async function startPlainBuilders(
+  { guests, signal, onLine }: Pick<BuildsOptions, 'guests' | 'signal' | 'onLine'>,
+  { environment, cacheDirectory, directory }: Place,
+): Promise<Builder[]> {
+  return await startBuilders(guests, onLine, (guest) =>
+    startBuilder({
+      ...{ guest, environment, signal },
+      cacheDirectory: join(cacheDirectory, guest),
+      directory: join(directory, guest),
+    }),
+  );
 }
 
 /** Starts a builder for each guest, by `start`; with `guests` null, for those that can run here. */

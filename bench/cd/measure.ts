@@ -4,8 +4,8 @@ import { loadConfig } from '#lib/config/load.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
-import { type BuildsOptions, startBuilders, startServices } from '../builds.ts';
-import { type Builder, type BuildMeasurement, type GuestKind, startBuilder } from '../image-builder.ts';
+import { type BuildsOptions, startPlainBuilders, startServices } from '../builds.ts';
+import type { Builder, BuildMeasurement, GuestKind } from '../image-builder.ts';
 import { packages, ppaName } from '../job.ts';
 import { benchCache, openPlace } from '../site.ts';
 import { type HandMeasurement, measureByHand } from './by-hand.ts';
@@ -42,18 +42,12 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
   await using cleanup = new AsyncDisposableStack();
   const media = await makeCdMedia(await benchCache(root), onLine, signal);
   const place = cleanup.use(await openPlace({ root }, media.codename));
-  const { launchpad, cacheDirectory, directory, environment } = place;
+  const { launchpad, cacheDirectory, directory } = place;
   const urls = {
     small: cleanup.use(await startImageServer(media.small)).url,
     large: cleanup.use(await startImageServer(media.large)).url,
   };
-  const builders = await startBuilders(guests, onLine, (guest) =>
-    startBuilder({
-      ...{ guest, environment, signal },
-      cacheDirectory: join(cacheDirectory, guest),
-      directory: join(directory, guest),
-    }),
-  );
+  const builders = await startPlainBuilders({ guests, signal, onLine }, place);
   for (const builder of builders) cleanup.use(builder);
   const { folders, http } = loadConfig({ IMAGEBUILDER_CACHE_DIRECTORY: join(cacheDirectory, 'by-hand') });
   const { proxy, key } = cleanup.use(await startServices({ ...folders, ...http }, launchpad, signal));
