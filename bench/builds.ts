@@ -12,11 +12,13 @@ import { probeVm } from '#lib/guest/vm/probe.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
+import type { ImageInspection } from '#lib/image/inspection.ts';
+import type { Partition } from '#lib/image/partition.ts';
 import type { Launchpad } from '../lab/servers/launchpad.ts';
-import { type Builder, type GuestKind, startBuilder } from './image-builder.ts';
+import { measureBareScript } from './bare-script.ts';
+import { type Builder, type BuildMeasurement, type GuestKind, startBuilder } from './image-builder.ts';
 import { packages, ppaName } from './job.ts';
 import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
-import type { Measurement } from './measure.ts';
 import { measureRepack, type RepackMeasurement } from './repack.ts';
 import { openSite, type Place, type SiteOptions } from './site.ts';
 
@@ -26,10 +28,14 @@ export interface BuildsOptions extends SiteOptions {
   readonly rounds: number;
 }
 
+/** Tools that do the same job. */
+export type Rival = 'bare-script' | 'virt-customize';
+
 export interface BuildsResult {
   /** Measurements by guest, one per round. */
-  readonly ours: readonly { readonly guest: GuestKind; readonly runs: readonly Measurement[] }[];
-  readonly theirs: readonly Measurement[];
+  readonly ours: readonly { readonly guest: GuestKind; readonly runs: readonly BuildMeasurement[] }[];
+  /** Those of other tools, likewise. */
+  readonly theirs: readonly { readonly rival: Rival; readonly runs: readonly BuildMeasurement[] }[];
   readonly repacks: readonly RepackMeasurement[];
   /** The accelerator of the vm guest and of virt-customize. */
   readonly accelerator: Accelerator;
@@ -38,10 +44,13 @@ export interface BuildsResult {
 }
 
 /**
- * Does one job with each guest of Image Builder, and with virt-customize and qemu-img, in turns, on the same base
- * image. The caches of packages are filled by then, as far as the mirror allows caching.
+ * Does one job with each guest of Image Builder and with its rivals, in turns, on the same base image. The caches of
+ * packages are filled by then, as far as the mirror allows caching. The bare script is left out where this is not root.
  */
-export async function measureBuilds({ root, guests, rounds, signal, onLine }: BuildsOptions): Promise<BuildsResult> {
+export async function measureBuilds(
+  { root, guests, rounds, signal, onLine }: BuildsOptions,
+  wantedRivals: readonly Rival[] = ['bare-script', 'virt-customize'],
+): Promise<BuildsResult> {
   await using cleanup = new AsyncDisposableStack();
   const site = cleanup.use(await openSite({ root, signal, onLine }));
   const { image, launchpad, job, cacheDirectory, directory } = site;
@@ -52,48 +61,66 @@ export async function measureBuilds({ root, guests, rounds, signal, onLine }: Bu
   });
   const accelerator = await acceleratorOf(builders, { ...guest, ...tools, cacheDirectory: folders.cacheDirectory });
 
-  const guestfs = cleanup.use(
-    await prepareLibguestfs({ directory: join(directory, 'libguestfs'), kvm: accelerator === 'kvm', signal }),
-  );
   const { proxy, key } = cleanup.use(await startServices({ ...folders, ...http }, launchpad, signal));
-  const build = (builder: Builder) => builder.build(job);
-  const customize = () =>
-    measureVirtCustomize(guestfs, {
-      basePath: image.path,
-      packages: packages.cloud,
-      ppaUrl: `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`,
-      key,
-      series: job.series,
-      proxyUrl: proxy.url,
-      directory,
-      bystanders: new Set(builders.map(({ processId }) => processId)),
-      signal,
-    });
-
-  onLine('Warming up: each does the job once, which fills the caches; libguestfs makes its appliance …');
-  for (const builder of builders) await build(builder);
-  const applianceSeconds = await makeAppliance(guestfs, image.path, signal);
-  await customize();
-
   const base = await inspectImage(image.path, { ...limits, signal });
-  const ours = builders.map((builder) => ({ guest: builder.guest, builder, runs: [] as Measurement[] }));
-  const theirs: Measurement[] = [];
+  const ppaUrl = `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`;
+  const bystanders = new Set(builders.map(({ processId }) => processId));
+  const common = { basePath: image.path, packages: packages.cloud, key, proxyUrl: proxy.url, bystanders, signal };
+  const build = (builder: Builder) => builder.build(job);
+  const rivals: { rival: Rival; run: () => Promise<BuildMeasurement>; runs: BuildMeasurement[] }[] = [];
+  if (wantedRivals.includes('bare-script') && process.getuid?.() === 0) {
+    const source = `deb [signed-by=/etc/apt/keyrings/bench.asc] ${ppaUrl} ${job.series} main`;
+    const run = () => measureBareScript({ ...common, source, root: rootOf(base), directory });
+    rivals.push({ rival: 'bare-script', run, runs: [] });
+  }
+  let applianceSeconds = 0;
+  let overlayPath: string | null = null;
+  if (wantedRivals.includes('virt-customize')) {
+    const guestfs = cleanup.use(
+      await prepareLibguestfs({ directory: join(directory, 'libguestfs'), kvm: accelerator === 'kvm', signal }),
+    );
+    applianceSeconds = await makeAppliance(guestfs, image.path, signal);
+    const run = async () => {
+      const measured = await measureVirtCustomize(guestfs, { ...common, ppaUrl, series: job.series, directory });
+      overlayPath = measured.overlayPath;
+      return measured;
+    };
+    rivals.push({ rival: 'virt-customize', run, runs: [] });
+  }
+
+  onLine('Warming up: each does the job once, which fills the caches …');
+  for (const builder of builders) await build(builder);
+  for (const { run } of rivals) await run();
+
+  const ours = builders.map((builder) => ({ guest: builder.guest, builder, runs: [] as BuildMeasurement[] }));
   const repacks: RepackMeasurement[] = [];
   for (let round = 1; round <= rounds; round += 1) {
-    const tell = (who: string, { totalSeconds }: Measurement) =>
-      onLine(`Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s`);
+    const tell = (who: string, { totalSeconds, processorSeconds }: BuildMeasurement) =>
+      onLine(
+        `Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s, processor ${processorSeconds.toFixed(2)} s`,
+      );
     for (const { guest, builder, runs } of ours) {
       const built = await build(builder);
       runs.push(built);
       tell(`${guest} guest`, built);
     }
-    const customized = await customize();
-    theirs.push(customized);
-    tell('virt-customize', customized);
-    const { overlayPath } = customized;
-    repacks.push(...(await measureRepack({ basePath: image.path, base, overlayPath, directory, signal })));
+    for (const { rival, run, runs } of rivals) {
+      const measured = await run();
+      runs.push(measured);
+      tell(rival, measured);
+    }
+    if (overlayPath !== null) {
+      repacks.push(...(await measureRepack({ basePath: image.path, base, overlayPath, directory, signal })));
+    }
   }
-  return { ours, theirs, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
+  return { ours, theirs: rivals, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
+}
+
+/** The partition that holds the root file system: the largest one. */
+function rootOf({ partitions }: ImageInspection): Partition {
+  const [root] = [...partitions].sort((a, b) => b.sizeBytes - a.sizeBytes);
+  if (root === undefined) throw new ImageBuilderError('internal', 'the base image has no partition');
+  return root;
 }
 
 /** Starts a builder for each guest that `startBuilders` takes, with folders of its own. */

@@ -2,7 +2,8 @@ import { mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
-import { type Measurement, Stopwatch } from './measure.ts';
+import type { BuildMeasurement } from './image-builder.ts';
+import { processorSecondsOfChildren, Stopwatch } from './measure.ts';
 import { withPeakMemory } from './memory.ts';
 
 /** The same job by `virt-customize`, which boots a small machine with the image's disk, and `qemu-img convert -c`. */
@@ -90,7 +91,7 @@ const hostFromInside = '169.254.2.2';
 export async function measureVirtCustomize(
   guestfs: Libguestfs,
   job: VirtCustomizeJob,
-): Promise<Measurement & { readonly overlayPath: string }> {
+): Promise<BuildMeasurement & { readonly overlayPath: string }> {
   const { directory, bystanders, signal } = job;
   const overlayPath = join(directory, 'virt-customize.qcow2');
   const output = join(directory, 'virt-customize-output.qcow2');
@@ -99,6 +100,7 @@ export async function measureVirtCustomize(
   await writeFile(join(directory, 'proxy.conf'), `Acquire::http::Proxy "${proxy.href}";\n`);
   await writeFile(join(directory, 'key.asc'), job.key);
 
+  const usedBefore = processorSecondsOfChildren();
   const watch = new Stopwatch();
   const { peakBytes } = await withPeakMemory({ root: process.pid, except: bystanders }, async () => {
     watch.begin('customize');
@@ -123,5 +125,6 @@ export async function measureVirtCustomize(
     const convert = ['convert', '-c', '-f', 'qcow2', '-O', 'qcow2', overlayPath, output];
     await exec('qemu-img', convert, { signal });
   });
-  return { ...watch.end(), peakBytes, overlayPath };
+  const times = { ...watch.end(), processorSeconds: processorSecondsOfChildren() - usedBefore };
+  return { ...times, peakBytes, overlayPath };
 }

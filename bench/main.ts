@@ -28,12 +28,13 @@ const {
   status = false,
   page = false,
   documents = false,
+  floor = false,
 } = new Command('npm run bench --')
   .description('Times builds, step by step, against other tools doing the same.')
   .addOption(
     new Option(
       '--kind <kind>',
-      'images of clouds (against virt-customize and qemu-img), or CD images (by hand, as root)',
+      'images of clouds (against a bare script, as root, and virt-customize), or CD images (by hand, as root)',
     )
       .choices(['cloud', 'cd'])
       .default('cloud'),
@@ -42,6 +43,7 @@ const {
   .addOption(
     new Option('--guest <guest...>', 'which guests to time (default: those that can run here)').choices(['host', 'vm']),
   )
+  .option('--floor', 'compare with a bare shell script alone (as root)')
   .option('--documents', 'time builds with and without documents, logs, metrics and the list of changed files instead')
   .option(
     '--status',
@@ -58,6 +60,7 @@ const {
     status?: true;
     page?: true;
     documents?: true;
+    floor?: true;
   }>();
 
 // The builder of the vm guest is another user, who reads what this one makes, also where the shell's umask is 077.
@@ -78,6 +81,7 @@ try {
     const options = { root, guests: guest === undefined ? null : [...new Set(guest)], rounds, signal, onLine };
     if (kind === 'cd') console.log(await reportCd(await measureCd(options)));
     else if (documents) console.log(table(reportParts(await measureParts(options))).join('\n'));
+    else if (floor) console.log(await reportBuilds(await measureBuilds(options, ['bare-script'])));
     else console.log(await reportBuilds(await measureBuilds(options)));
   }
 } catch (error) {

@@ -2,51 +2,69 @@ import { cpus, loadavg, release, totalmem } from 'node:os';
 import { exec } from '#lib/exec.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { formatBytes, table } from '#lib/text.ts';
-import type { BuildsResult } from './builds.ts';
+import type { BuildsResult, Rival } from './builds.ts';
+import type { BuildMeasurement } from './image-builder.ts';
 import { packages } from './job.ts';
 import { type Measurement, median, medianRatio, medianSteps } from './measure.ts';
 
 /** Steps that any tool has to do. The time of all others is Image Builder's own: its overhead. */
 const work = ['sources', 'install', 'repack', 'upload'];
 
-const secondsOf = (runs: readonly Measurement[]) => runs.map(({ totalSeconds }) => totalSeconds);
-const bytesOf = (runs: readonly Measurement[]) => runs.map(({ peakBytes }) => peakBytes);
+type Runs = readonly BuildMeasurement[];
+
+const secondsOf = (runs: Runs) => runs.map(({ totalSeconds }) => totalSeconds);
+const processorOf = (runs: Runs) => runs.map(({ processorSeconds }) => processorSeconds);
 const overheadOf = ({ steps, totalSeconds }: Measurement) =>
   totalSeconds - work.reduce((sum, name) => sum + (steps[name] ?? 0), 0);
+const rivalNames: Readonly<Record<Rival, string>> = {
+  'bare-script': 'bare script, as root',
+  'virt-customize': 'virt-customize + qemu-img convert -c',
+};
 
-/** The results of `measureBuilds` as text. */
+/** The results of \`measureBuilds\` as text. */
 export async function reportBuilds(results: BuildsResult): Promise<string> {
-  const { theirs, baseBytes, applianceSeconds } = results;
+  const { ours, baseBytes, applianceSeconds, repacks } = results;
+  const rounds = ours[0]?.runs.length ?? 0;
   return [
-    `Medians of ${theirs.length} rounds in turns; base image ${formatBytes(baseBytes)}; ${packages.cloud.join(' ')}`,
+    `Medians of ${rounds} rounds in turns; base image ${formatBytes(baseBytes)}; ${packages.cloud.join(' ')}`,
     '',
     ...table(compare(results)),
-    `(Shares are medians of those of each round. The appliance of virt-customize was made beforehand, in ${applianceSeconds.toFixed(0)} s.)`,
+    '(Shares are medians of those of each round.)',
+    ...(applianceSeconds === 0
+      ? []
+      : [`(The appliance of virt-customize was made beforehand, in ${applianceSeconds.toFixed(0)} s.)`]),
     '',
     ...table(stepByStep(results)),
     '',
-    ...table(repacking(results)),
-    '',
-    ...(await describeMachine(results.accelerator, ['qemu-img', 'virt-customize'])),
+    ...(repacks.length === 0 ? [] : [...table(repacking(results)), '']),
+    ...(await describeMachine(
+      results.accelerator,
+      applianceSeconds === 0 ? ['qemu-img'] : ['qemu-img', 'virt-customize'],
+    )),
   ].join('\n');
 }
 
+/** Each build and rival, with its shares of each rival. */
 function compare({ ours, theirs, accelerator }: BuildsResult): string[][] {
-  const row = (name: string, runs: readonly Measurement[]) => [
+  const shares = (runs: Runs, of: (runs: Runs) => number[]) =>
+    theirs.map((rival) => medianRatio(of(runs), of(rival.runs)).toFixed(3));
+  const row = (name: string, runs: Runs) => [
     name,
-    median(secondsOf(runs)).toFixed(2),
-    medianRatio(secondsOf(runs), secondsOf(theirs)).toFixed(3),
-    formatBytes(median(bytesOf(runs))),
-    medianRatio(bytesOf(runs), bytesOf(theirs)).toFixed(2),
+    ...[median(secondsOf(runs)).toFixed(2), ...shares(runs, secondsOf)],
+    ...[median(processorOf(runs)).toFixed(2), ...shares(runs, processorOf)],
+    formatBytes(median(runs.map(({ peakBytes }) => peakBytes))),
   ];
   const how = accelerator.toUpperCase();
+  const names = theirs.map(({ rival }) => `of ${rival}`);
   return [
-    ['', 'seconds', 'of virt-customize’s', 'peak memory', 'of virt-customize’s'],
+    ['', 'seconds', ...names, 'processor (s)', ...names, 'peak memory'],
     ...ours.map(({ guest, runs }) =>
       row(`Image Builder, ${guest === 'vm' ? `vm guest (${how}), unprivileged` : 'host guest'}`, runs),
     ),
-    row(`virt-customize (${how}) + qemu-img convert -c`, theirs),
-    ...Object.entries(medianSteps(theirs)).map(([name, seconds]) => [`  ${name}`, seconds.toFixed(2)]),
+    ...theirs.flatMap(({ rival, runs }) => [
+      row(rivalNames[rival], runs),
+      ...Object.entries(medianSteps(runs)).map(([name, seconds]) => [`  ${name}`, seconds.toFixed(2)]),
+    ]),
   ];
 }
 
