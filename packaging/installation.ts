@@ -2,11 +2,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { exec } from '#lib/exec.ts';
+import { programPrefix as charmPrefix } from '../charm/src/places.ts';
 import { productionPackages } from './npm-packages.ts';
 import type { Entry, Tree } from './tree.ts';
 
-/** Where an installation goes: `/usr` is the package manager's, `/usr/local` the administrator's. */
-export type Prefix = '/usr' | '/usr/local';
+/** Where an installation goes: `/usr` is the package manager's, `/usr/local` the administrator's, the last the charm's. */
+export type Prefix = '/usr' | '/usr/local' | typeof charmPrefix;
 
 /** Folder of the program below the prefix. */
 export const programFolder = 'lib/imagebuilder';
@@ -51,6 +52,7 @@ export function below(folder: string, tree: Tree): Tree {
 const zshFolders: Readonly<Record<Prefix, string>> = {
   '/usr': 'share/zsh/vendor-completions',
   '/usr/local': 'share/zsh/site-functions',
+  [charmPrefix]: 'share/zsh/site-functions',
 };
 
 /** As `gzip --best --no-name`: without a time. */

@@ -5,11 +5,12 @@ import { allSettings } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import { errorTable } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
+import { charmOptions, charmTables } from './charm-files.ts';
 
 /**
  * Writes the parts of the documentation that are generated from the code: the tables of settings and secrets in
- * README.md, the table of errors in docs/errors.md, the events in docs/api.md, and the manual page. A test fails when they
- * differ from the code.
+ * README.md, the table of errors in docs/errors.md, the events in docs/api.md, and the manual page; and the charm's options
+ * and tables. A test fails when they differ from the code.
  */
 
 const root = join(import.meta.dirname, '..');
@@ -23,12 +24,17 @@ export async function generateDocs(): Promise<Map<string, { readonly before: str
     ['README.md', 'secrets', secretsTable()],
     ['docs/errors.md', 'errors', errorsTable()],
     ['docs/api.md', 'events', eventExamples()],
+    ['charm/charmcraft.yaml', 'options', charmOptions()],
   ] as const) {
     const page = pages.get(path) ?? (await readPage(path));
     pages.set(path, { before: page.before, after: replacePart(page.after, marker, text, path) });
   }
   const manual = await exec(process.execPath, [join(root, 'bin/imagebuilder.ts'), 'man']);
   pages.set(manualPath, { ...(await readPage(manualPath)), after: manual.stdout });
+  for (const [name, text] of await charmTables(root)) {
+    const path = `charm/src/${name}`;
+    pages.set(path, { ...(await readPage(path)), after: text });
+  }
   return pages;
 }
 
@@ -38,8 +44,9 @@ async function readPage(path: string): Promise<{ before: string; after: string }
 }
 
 function replacePart(page: string, marker: string, text: string, path: string): string {
-  const begin = `<!-- generated: ${marker} -->`;
-  const end = `<!-- end: ${marker} -->`;
+  const comment = (words: string) => (path.endsWith('.yaml') ? `    # ${words}` : `<!-- ${words} -->`);
+  const begin = comment(`generated: ${marker}`);
+  const end = comment(`end: ${marker}`);
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
   if (from < 0 || to < from) throw new Error(`${path} has no part between "${begin}" and "${end}"`);
