@@ -53,9 +53,7 @@ export function createAnswerLog({ broker, storeDirectory }: LogDependencies): An
     const stored = artifact === undefined ? null : await openStoredLog(storeDirectory, buildId, artifact);
     if (follow) {
       const at = lastEventId(event);
-      // A reader who has followed it goes on at the same place: the log in the store begins with the last attempt.
-      const goesOn = at > 0 && build.attempt > 1;
-      if (stored !== null && !goesOn) {
+      if (stored !== null && !(at > 0 && (await isPlaceWhileRunning(broker, build, at)))) {
         const from = Math.min(at, stored.size);
         return stream(call, storedLogEvents(stored.read({ from, to: stored.size }), build, from));
       }
@@ -86,6 +84,26 @@ export function createAnswerLog({ broker, storeDirectory }: LogDependencies): An
       throw error;
     }
   };
+}
+
+/**
+ * Whether a reader has followed the build while it ran, and so goes on in the text that RabbitMQ has. That in the store has
+ * other places: it begins with the last attempt, is cut elsewhere where it is too large, and has the lines that RabbitMQ did
+ * not take. `at` is the reader's place; where two texts have a line that ends there, that of RabbitMQ counts.
+ */
+async function isPlaceWhileRunning(
+  { logs }: LogDependencies['broker'],
+  { buildId, startedAt, finishedAt, attempt }: BuildView,
+  at: number,
+): Promise<boolean> {
+  if (startedAt === null) return false;
+  try {
+    using copy = await logs.open({ buildId, startedAt, finishedAt });
+    const part = await copy.read(at - 1);
+    return part?.from === at - 1 && part.text[0] === 0x0a;
+  } catch {
+    return attempt > 1;
+  }
 }
 
 /**

@@ -6,7 +6,9 @@ import { runScript } from './script.ts';
 /** A package in the image's dpkg database that is unpacked or more: removed ones are left out. */
 export interface InstalledPackage {
   readonly name: string;
+  /** Empty where the database has none. */
   readonly architecture: string;
+  /** Empty where the database has none, as it may be for a package that was never unpacked whole. */
   readonly version: string;
   /** dpkg's state: `installed`, or a state in which an interrupted or failed installation leaves a package. */
   readonly state: 'installed' | 'unfinished';
@@ -65,9 +67,12 @@ export function databaseError(error: unknown): unknown {
   );
 }
 
-/** Parses lines of scripts/packages.sh into the packages that are unpacked or more. */
+/**
+ * Parses lines of scripts/packages.sh into the packages that are unpacked or more. Each name has an architecture once, as in
+ * dpkg's database: of lines that repeat it, the last counts.
+ */
 export function parsePackages(lines: readonly string[]): InstalledPackage[] {
-  return lines.flatMap((line): InstalledPackage[] => {
+  const packages = lines.flatMap((line): InstalledPackage[] => {
     const [name = '', architecture = '', version = '', status = '', , sourceName = '', sourceVersion = ''] =
       line.split('\t');
     // The second letter is the state (dpkg-query(1)): n not installed, c only configuration files, i installed,
@@ -78,6 +83,7 @@ export function parsePackages(lines: readonly string[]): InstalledPackage[] {
     const source = sourceName === '' ? {} : { source: { name: sourceName, version: sourceVersion } };
     return [{ name, architecture, version, state: finished ? 'installed' : 'unfinished', ...source }];
   });
+  return [...new Map(packages.map((entry) => [`${entry.name}\t${entry.architecture}`, entry])).values()];
 }
 
 /** Parses lines of scripts/packages.sh into all packages that dpkg shows. */

@@ -65,7 +65,7 @@ function packageComponent(entry: InstalledPackage, { system, download, licences 
   const purl = debianPurl(entry, system);
   return new Models.Component(Enums.ComponentType.Library, entry.name, {
     bomRef: purl,
-    version: entry.version,
+    ...(entry.version === '' ? {} : { version: entry.version }),
     purl,
     licenses: new Models.LicenseRepository(licensesOf(licences)),
     properties: new Models.PropertyRepository([...sourceProperties(entry.source), ...originProperties(download)]),

@@ -8,13 +8,21 @@ import type { System } from './contents.ts';
  */
 export function debianPurl(entry: InstalledPackage, system: System): string {
   const { name, version, source } = entry;
-  const qualifiers = [`arch=${encode(entry.architecture)}`, `distro=${encode(distro(system))}`];
-  if (source !== undefined && (source.name !== name || source.version !== version)) {
-    const upstream = source.version === version ? source.name : `${source.name}@${source.version}`;
-    qualifiers.push(`upstream=${encode(upstream)}`);
-  }
+  const upstream = source === undefined ? '' : version === source.version ? source.name : sourceText(source, '@');
+  const qualifiers = [
+    ['arch', entry.architecture],
+    ['distro', distro(system)],
+    ['upstream', upstream === name ? '' : upstream],
+  ] as const;
+  // A part without a value is left out with its separator.
+  const given = qualifiers.filter(([, value]) => value !== '').map(([key, value]) => `${key}=${encode(value)}`);
   const namespace = encode(system.distribution.toLowerCase());
-  return `pkg:deb/${namespace}/${encode(name)}@${encode(version)}?${qualifiers.join('&')}`;
+  return `pkg:deb/${namespace}/${encode(name)}${version === '' ? '' : `@${encode(version)}`}?${given.join('&')}`;
+}
+
+/** Name and version of a source package, or the name alone where the version is not known. */
+export function sourceText({ name, version }: NonNullable<InstalledPackage['source']>, between: string): string {
+  return version === '' ? name : `${name}${between}${version}`;
 }
 
 /** The distribution and its release as scanners write them: `ubuntu-24.04`, or `debian` where no release is known. */

@@ -4,7 +4,7 @@ import { version } from '../version.ts';
 import type { ImageContents, System } from './contents.ts';
 import { findDownload, plainUrl, repositoryNames } from './fetched.ts';
 import { allOf, type Licence, type UnknownLicence } from './licences.ts';
-import { debianPurl } from './purl.ts';
+import { debianPurl, sourceText } from './purl.ts';
 
 /** The members that we write of a package in SPDX 2.3's JSON. */
 interface SpdxPackage {
@@ -109,9 +109,10 @@ function debianPackage(entry: InstalledPackage, system: System, download: Downlo
   const { name, architecture, source } = entry;
   return {
     SPDXID: `SPDXRef-Package-${idPart(architecture)}-${idPart(name)}`,
-    ...{ name, versionInfo: entry.version, ...unknown, ...(download === undefined ? {} : originOf(download)) },
+    ...{ name, ...(entry.version === '' ? {} : { versionInfo: entry.version }), ...unknown },
+    ...(download === undefined ? {} : originOf(download)),
     // Trivy looks for the source package in these words.
-    ...(source === undefined ? {} : { sourceInfo: `built package from: ${source.name} ${source.version}` }),
+    ...(source === undefined ? {} : { sourceInfo: `built package from: ${sourceText(source, ' ')}` }),
     externalRefs: [
       {
         referenceCategory: 'PACKAGE-MANAGER',

@@ -40,7 +40,7 @@ const Package = z.strictObject({
         referenceType: z.literal('purl'),
         referenceLocator: z
           .string()
-          .regex(/^pkg:[a-z]+\/[A-Za-z0-9.\-_~%:/]+@[A-Za-z0-9.\-_~%:]+\?[A-Za-z0-9.\-_~%:=&]+$/),
+          .regex(/^pkg:[a-z]+\/[A-Za-z0-9.\-_~%:/]+(?:@[A-Za-z0-9.\-_~%:]+)?\?[A-Za-z0-9.\-_~%:=&]+$/),
       }),
     )
     .optional(),

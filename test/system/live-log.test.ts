@@ -100,7 +100,10 @@ async function work(
   { broker, directory }: Context,
   runBuild: AttemptOptions['runBuild'],
   stopping = new AbortController().signal,
-  storeFor: AttemptLogOptions['storeFor'] = () => createFileStore(join(directory, 'store')),
+  {
+    storeFor = () => createFileStore(join(directory, 'store')),
+    maximumLogBytes = 1024 ** 2,
+  }: Partial<Pick<AttemptLogOptions, 'storeFor' | 'maximumLogBytes'>> = {},
 ) {
   const worker = createWorker({
     ...{
@@ -115,9 +118,9 @@ async function work(
     discard: async () => {},
     openLog: (build, stop) =>
       openAttemptLog(build, stop, {
-        ...{ workDirectory: join(directory, 'work'), maximumLogBytes: 1024 ** 2, secrets: ['canary-secret'], log },
+        ...{ workDirectory: join(directory, 'work'), maximumLogBytes, secrets: ['canary-secret'], log },
         storeFor,
-        live: broker.writeLog({ ...build, maximumBytes: 1024 ** 2 }),
+        live: broker.writeLog({ ...build, maximumBytes: maximumLogBytes }),
       }),
     settings: {
       ...{ heartbeatMs: 1_000, leaseMs: 90_000, maximumAttempts: 3, buildTimeoutMs: 60_000 },
@@ -128,7 +131,7 @@ async function work(
 }
 
 /** A build that this test drives: its reporter as soon as it runs, and its end. */
-function driven(context: Context, storeFor?: AttemptLogOptions['storeFor']) {
+function driven(context: Context, options?: Parameters<typeof work>[3]) {
   const begun = Promise.withResolvers<BuildReporter>();
   const end = Promise.withResolvers<never>();
   const stopping = new AbortController();
@@ -140,7 +143,7 @@ function driven(context: Context, storeFor?: AttemptLogOptions['storeFor']) {
       return await end.promise;
     },
     stopping.signal,
-    storeFor,
+    options,
   );
   return {
     reporter: begun.promise,
@@ -189,11 +192,47 @@ const text = (events: readonly Event[]) =>
     .join('');
 const isEnd = ({ event }: Event) => event === 'end';
 
+/** Asks for parts of a text. `total`: its size as `Content-Range` has it. */
+async function assertRanges(url: string, whole: string, total: string): Promise<void> {
+  const bytes = Buffer.from(whole);
+  const size = bytes.length;
+  const parts: [string, number, number][] = [
+    ['bytes=0-0', 0, 1],
+    ['bytes=0-', 0, size],
+    ['bytes=2-9', 2, 10],
+    [`bytes=0-${size - 1}`, 0, size],
+    [`bytes=${size - 1}-${size + 99}`, size - 1, size],
+    ['bytes=-5', size - 5, size],
+    [`bytes=-${size + 99}`, 0, size],
+  ];
+  for (const [range, from, to] of parts) {
+    const part = await fetch(url, { headers: { range } });
+    const head = [part.status, part.headers.get('content-range'), part.headers.get('content-length')];
+    assert.equal(head, [206, `bytes ${from}-${to - 1}/${total}`, String(to - from)], range);
+    assert.ok(bytes.subarray(from, to).equals(Buffer.from(await part.arrayBuffer())), range);
+  }
+  for (const range of [`bytes=${size}-`, `bytes=${size + 7}-${size + 9}`, 'bytes=-0', 'bytes=999999999999999-']) {
+    const none = await fetch(url, { headers: { range } });
+    assert.equal([none.status, none.headers.get('content-range')], [416, `bytes */${size}`], range);
+    assert.is(((await none.json()) as { code: string }).code, 'request.range');
+  }
+  // Several parts at once, other units and what is none: the whole text, as RFC 9110 allows.
+  for (const range of ['bytes=0-1,4-5', 'lines=0-1', 'bytes=5-2', 'bytes=-', 'bytes=x-y', 'bytes=1-2-3', '0-1']) {
+    const all = await fetch(url, { headers: { range } });
+    assert.equal([all.status, all.headers.get('content-range')], [200, null], range);
+    assert.is(await all.text(), whole);
+  }
+  const conditional = await fetch(url, { headers: { range: 'bytes=0-1', 'if-range': '"x"' } });
+  assert.equal([conditional.status, await conditional.text()], [200, whole]);
+}
+
 test('the log of a build that waits is empty, and of one that runs it is everything so far', async (context) => {
   const { url } = context;
   const id = await submit(url);
   const queued = await fetch(`${url}/${id}/log`);
   assert.equal([queued.status, await queued.text()], [200, '']);
+  const nothing = await fetch(`${url}/${id}/log`, { headers: { range: 'bytes=0-' } });
+  assert.equal([nothing.status, nothing.headers.get('content-range')], [416, 'bytes */0']);
   const follower = follow(url, id, isEnd);
   const build = driven(context);
   const reporter = await build.reporter;
@@ -207,18 +246,7 @@ test('the log of a build that waits is empty, and of one that runs it is everyth
   assert.is(text(first), soFar);
   const size = Buffer.byteLength(soFar);
   assert.is(first.at(-1)?.id, size);
-  const ranges: [string, number, string | null][] = [
-    [`bytes=0-${size - 1}`, 206, `bytes 0-${size - 1}/*`],
-    ['bytes=-5', 206, `bytes ${size - 5}-${size - 1}/*`],
-    [`bytes=${size}-`, 416, `bytes */${size}`],
-    ['bytes=0-1,4-5', 200, null],
-    ['lines=0-1', 200, null],
-  ];
-  for (const [range, status, contentRange] of ranges) {
-    const part = await fetch(`${url}/${id}/log`, { headers: { range } });
-    assert.equal([part.status, part.headers.get('content-range')], [status, contentRange], range);
-    await part.arrayBuffer();
-  }
+  await assertRanges(`${url}/${id}/log`, soFar, '*');
   reporter.log('second');
   await follow(url, id, ({ data }) => data.endsWith('second'));
   const more = await fetch(`${url}/${id}/log`, { headers: { range: `bytes=${size}-` } });
@@ -238,11 +266,7 @@ test('the log of a build that waits is empty, and of one that runs it is everyth
   const stored = await fetch(`${url}/${id}/log`);
   assert.is(await stored.text(), text(all));
   assert.is(Number(stored.headers.get('content-length')), all.at(-1)?.id);
-  const part = await fetch(`${url}/${id}/log`, { headers: { range: 'bytes=2-9' } });
-  assert.equal(
-    [part.status, part.headers.get('content-range'), await part.text()],
-    [206, `bytes 2-9/${all.at(-1)?.id}`, text(all).slice(2, 10)],
-  );
+  await assertRanges(`${url}/${id}/log`, text(all), String(all.at(-1)?.id));
   assert.equal(await follow(url, id, isEnd), all);
   assert.equal(await follow(url, id, isEnd, size), all.slice(2));
 });
@@ -279,12 +303,70 @@ test('the log goes on with the next attempt, and after RabbitMQ was away', async
   assert.equal(await follow(url, id, isEnd, seen.at(-1)?.id), all.slice(seen.length), 'also after the end');
 });
 
+test('a log that is too large has a plain mark where it was cut: while it runs, in the store, and for followers of either', async (context) => {
+  const { url } = context;
+  const id = await submit(url);
+  const maximumLogBytes = 256 * 1024;
+  const build = driven(context, { maximumLogBytes });
+  const reporter = await build.reporter;
+  reporter.begin('install', 'Installing');
+  reporter.log('m'.repeat(3 * 1024 ** 2));
+  const follower = follow(url, id, isEnd);
+  const count = 9_000;
+  for (let line = 0; line < count; line += 1) reporter.log(`tiny ${line}`);
+  const liveMark =
+    '(the log is larger than IMAGEBUILDER_MAXIMUM_LOG: the end of it is in the store when the build has ended)';
+  const running = await follow(url, id, ({ data }) => data === liveMark);
+  const live = await (await fetch(`${url}/${id}/log`)).text();
+  assert.is(text(running), live);
+  assert.ok(live.length <= maximumLogBytes + liveMark.length + 1, `${live.length}`);
+  const numbers = (whole: string) =>
+    [...whole.matchAll(/^\S+Z install tiny (\d+)$/gm)].map(([, number]) => Number(number));
+  const begun = numbers(live);
+  assert.equal(begun, [...begun.keys()], 'the beginning, without a gap');
+  assert.ok(begun.length > 1_000 && begun.length < count);
+  const [, long = ''] = live.split('\n');
+  assert.ok(Buffer.byteLength(long) <= 5 * 1024 && long.endsWith('…'), 'a line of 3 MiB is cut, and says so');
+  await assertRanges(`${url}/${id}/log`, live, '*');
+
+  build.fail('as asked for');
+  await build.working;
+  const followed = await follower;
+  assert.is(text(followed), live, 'the mark ends it');
+  const response = await fetch(`${url}/${id}/log`);
+  const stored = await response.text();
+  assert.ok(stored.length <= maximumLogBytes + 200, `${stored.length}`);
+  const [mark, leftOut] =
+    /^\((\d+) lines left out here: the log is larger than IMAGEBUILDER_MAXIMUM_LOG\)$/m.exec(stored) ?? [];
+  assert.ok(mark, stored.slice(0, 200));
+  const [head, tail] = stored.split(`${mark}\n`).map(numbers);
+  const wanted = Array.from({ length: count }, (_, number) => number);
+  const gap = Number(leftOut);
+  assert.equal(head, wanted.slice(0, head?.length));
+  assert.equal(tail, wanted.slice((head?.length ?? 0) + gap), 'and the end, with as many lines between as it says');
+  assert.match(stored, /failed: .*\n$/);
+  const again = await follow(url, id, isEnd);
+  assert.is(text(again), stored);
+  await assertRanges(`${url}/${id}/log`, stored, String(Buffer.byteLength(stored)));
+
+  // A reader who was cut off goes on in the text that it has read, whose places are others than those of the other one.
+  const endsOf = (events: readonly Event[]) => new Set(events.map(({ id: place }) => place));
+  for (const [events, others] of [
+    [followed, endsOf(again)],
+    [again, endsOf(followed)],
+  ] as const) {
+    const from = events.findLastIndex(({ id: place }, index) => index < events.length - 20 && !others.has(place));
+    assert.ok(from > events.length / 2, 'a place beyond the first half, which both texts have');
+    assert.equal(await follow(url, id, isEnd, events[from]?.id), events.slice(from + 1));
+  }
+});
+
 test('the log that lies in Swift is a redirect to a URL that gives it without a token, and is followed from there', async (context) => {
   const { url } = context;
   await using cloud = await startOpenStack({ services: ['swift'] });
   const { swiftStore } = await connect(cloud, { settings: { swiftTemporaryUrlKey: 'a key for downloads' } });
   const id = await submit(url);
-  const build = driven(context, () => swiftStore);
+  const build = driven(context, { storeFor: () => swiftStore });
   (await build.reporter).begin('fetch', 'into Swift');
   build.fail('as asked for');
   await build.working;

@@ -43,7 +43,7 @@ test('a distribution without releases stands alone', () => {
 
 test('every name and version can be read again from its package URL', () => {
   holds(
-    fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (name, version) => {
+    fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary', minLength: 1 }), (name, version) => {
       const purl = debianPurl(entry(name, version), noble);
       const [, read] = /^pkg:deb\/ubuntu\/([^?]*)\?/.exec(purl) ?? [];
       assert.match(purl, /^[A-Za-z0-9.\-_~%:/@?=&]*$/);
