@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { exec } from '#lib/exec.ts';
 import { programPrefix as charmPrefix } from '../charm/src/places.ts';
 import { productionPackages } from './npm-packages.ts';
+import { filesBelow, repositoryFiles } from './repository-files.ts';
 import type { Entry, Tree } from './tree.ts';
 
 /** Where an installation goes: `/usr` is the package manager's, `/usr/local` the administrator's, the last the charm's. */
@@ -58,9 +59,9 @@ const zshFolders: Readonly<Record<Prefix, string>> = {
 /** As `gzip --best --no-name`: without a time. */
 export const compress = (content: string | Uint8Array): Uint8Array => gzipSync(content, { level: 9 });
 
-/** The files of these parts of the repository, for `folder`. */
-async function copies(root: string, parts: readonly string[], folder: string): Promise<[string, Entry][]> {
-  const paths = await filesBelow(root, parts);
+/** The files of these parts of the repository, for `folder`, with their modes. */
+export async function copies(root: string, parts: readonly string[], folder: string): Promise<[string, Entry][]> {
+  const paths = await repositoryFiles(root, parts);
   return await Promise.all(
     paths.map(async (path): Promise<[string, Entry]> => {
       const source = join(root, path);
@@ -78,13 +79,6 @@ async function packageFiles(root: string): Promise<[string, Entry][]> {
   const folders = (await productionPackages(root)).map(({ folder }) => folder);
   const paths = (await filesBelow(root, folders)).filter((path) => !notForRunning.test(path));
   return paths.map((path): [string, Entry] => [`${programFolder}/${path}`, { source: join(root, path) }]);
-}
-
-/** The files of these parts, and below those that are folders, but for npm packages below one of them. */
-async function filesBelow(root: string, parts: readonly string[]): Promise<string[]> {
-  const nested = ['-name', 'node_modules', '-prune'];
-  const { stdout } = await exec('find', [...parts, ...nested, '-o', '-type', 'f', '-print'], { cwd: root });
-  return stdout.split('\n').filter((path) => path !== '');
 }
 
 /** The output of the command with these words. */

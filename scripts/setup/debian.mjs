@@ -30,6 +30,7 @@ export function packageGroups(entry, args, isRoot = process.getuid() === 0) {
   }
   if (entry === 'bin/imagebuilder.ts') return ['run', 'vm'];
   if (entry === 'soak/main.ts') return quickstart;
+  if (entry === 'packaging/charm/main.ts') return ['charm'];
   if (entry === 'bench/main.ts') {
     return [...quickstart, ...rootless, 'vm', 'openstack', 'bench', ...(args.includes('cd') ? ['cd'] : [])];
   }

@@ -45,9 +45,14 @@ export function isInstalled(root, { development = true } = {}) {
 
 /** Whether an entry file needs packages that only the work on the code needs, such as the linters. */
 export function needsDevelopmentPackages(entry) {
-  return !['bin/imagebuilder.ts', 'packaging/main.ts', 'quickstart/main.ts', 'bench/main.ts', 'soak/main.ts'].includes(
-    entry,
-  );
+  return ![
+    'bin/imagebuilder.ts',
+    'packaging/main.ts',
+    'packaging/charm/main.ts',
+    'quickstart/main.ts',
+    'bench/main.ts',
+    'soak/main.ts',
+  ].includes(entry);
 }
 
 /**

@@ -48,11 +48,21 @@ test('the archive unpacks below a prefix, where the command runs with the Node o
   assert.match(manual.stdout, 'imagebuilder');
 });
 
-test('lintian finds no error in the Debian package', async () => {
+/** Makes the Debian package in a folder of its own; resolves with its path. */
+async function debianPackage(name: string): Promise<string> {
+  const to = join(directory, name);
+  await mkdir(to);
   const maintainer = 'Image Builder <maintainers@imagebuilder.org>';
-  const compression = ['gzip', 1] as const;
-  const details = { ...release, maintainer, architecture: 'amd64', compression, to: directory };
-  const path = await makeDebianPackage(details);
+  return await makeDebianPackage({ ...release, maintainer, architecture: 'amd64', compression: ['gzip', 1], to });
+}
+
+test('the same files give the same Debian package', async () => {
+  const [first, second] = [await debianPackage('deb-1'), await debianPackage('deb-2')];
+  assert.is((await readFile(first)).compare(await readFile(second)), 0);
+});
+
+test('lintian finds no error in the Debian package', async () => {
+  const path = join(directory, 'deb-1', `imagebuilder_${version}_amd64.deb`);
   const { stdout } = await exec('lintian', ['--fail-on', 'error', ...asRoot(), path], { okExitCodes: [0, 2] });
   assert.equal(
     stdout.split('\n').filter((line) => line.startsWith('E:')),

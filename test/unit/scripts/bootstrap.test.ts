@@ -49,6 +49,7 @@ test('every group that is asked for is in the list of packages', async () => {
     ...packageGroups('test/run.ts', []),
     ...packageGroups('quickstart/main.ts', ['--boot', '--cd', '--touch'], false),
     ...packageGroups('bench/main.ts', []),
+    ...packageGroups('packaging/charm/main.ts', []),
   ];
   assert.equal([...new Set(asked)].sort(), groups.sort());
 });

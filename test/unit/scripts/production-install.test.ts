@@ -61,6 +61,7 @@ test('what runs in production asks for no development packages, and tests do', (
   assert.not.ok(needsDevelopmentPackages('bin/imagebuilder.ts'));
   assert.not.ok(needsDevelopmentPackages('quickstart/main.ts'));
   assert.not.ok(needsDevelopmentPackages('packaging/main.ts'));
+  assert.not.ok(needsDevelopmentPackages('packaging/charm/main.ts'));
   assert.ok(needsDevelopmentPackages('test/run.ts'));
 });
 
