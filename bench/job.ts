@@ -7,6 +7,7 @@ export const ppaName = { owner: 'bench', name: 'ppa' } as const;
 export const packages = {
   cloud: ['hello-ppa', 'nginx', 'jq', 'git'],
   cd: ['hello-ppa', 'nginx', 'tcpdump'],
+  touch: ['hello-ppa', 'jq', 'git'],
 } as const;
 
 export interface Job {

@@ -11,6 +11,8 @@ import type { GuestKind } from './image-builder.ts';
 import { measurePage } from './page.ts';
 import { reportBuilds } from './report.ts';
 import { measureStatus, reportStatus } from './status.ts';
+import { measureTouch } from './touch/measure.ts';
+import { reportTouch } from './touch/report.ts';
 import { measureUpload } from './upload.ts';
 
 /**
@@ -34,9 +36,9 @@ const {
   .addOption(
     new Option(
       '--kind <kind>',
-      'images of clouds (against a bare script, as root, and virt-customize), or CD images (by hand, as root)',
+      'images of clouds (against a bare script, as root, and virt-customize), or CD or touch images (by hand, as root)',
     )
-      .choices(['cloud', 'cd'])
+      .choices(['cloud', 'cd', 'touch'])
       .default('cloud'),
   )
   .option('--rounds <n>', 'how often each is timed', wholeNumber, 3)
@@ -53,7 +55,7 @@ const {
   .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
   .opts<{
-    kind: 'cloud' | 'cd';
+    kind: 'cloud' | 'cd' | 'touch';
     rounds: number;
     guest?: GuestKind[];
     upload?: true;
@@ -80,6 +82,7 @@ try {
   else {
     const options = { root, guests: guest === undefined ? null : [...new Set(guest)], rounds, signal, onLine };
     if (kind === 'cd') console.log(await reportCd(await measureCd(options)));
+    else if (kind === 'touch') console.log(await reportTouch(await measureTouch(options)));
     else if (documents) console.log(table(reportParts(await measureParts(options))).join('\n'));
     else if (floor) console.log(await reportBuilds(await measureBuilds(options, ['bare-script'])));
     else console.log(await reportBuilds(await measureBuilds(options)));

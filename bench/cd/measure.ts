@@ -5,10 +5,11 @@ import { ImageBuilderError } from '#lib/errors.ts';
 import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
 import { type BuildsOptions, startPlainBuilders, startServices } from '../builds.ts';
+import type { HandMeasurement } from '../by-hand.ts';
 import type { Builder, BuildMeasurement, GuestKind } from '../image-builder.ts';
 import { packages, ppaName } from '../job.ts';
 import { benchCache, openPlace } from '../site.ts';
-import { type HandMeasurement, measureByHand } from './by-hand.ts';
+import { rebuildMediumByHand } from './by-hand.ts';
 import { makeCdMedia } from './media.ts';
 
 /** The builds of one guest, one per round. */
@@ -53,8 +54,8 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
   const { proxy, key } = cleanup.use(await startServices({ ...folders, ...http }, launchpad, signal));
   const ppaUrl = `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`;
   const byHandOnce = (size: 'small' | 'large') =>
-    measureByHand({
-      ...{ mediumPath: media[size], packages: packages.cd, key, proxyUrl: proxy.url, directory, signal },
+    rebuildMediumByHand({
+      ...{ basePath: media[size], packages: packages.cd, key, proxyUrl: proxy.url, directory, signal },
       source: `deb [signed-by=/etc/apt/keyrings/bench.asc] ${ppaUrl} ${media.codename} main`,
       bystanders: new Set(builders.map(({ processId }) => processId)),
     });

@@ -1,41 +1,26 @@
 import { formatBytes, table } from '#lib/text.ts';
-import type { BuildMeasurement } from '../image-builder.ts';
+import { compareWithHand, processors, stepsWithHand, titleOf, walls } from '../hand-report.ts';
 import { packages } from '../job.ts';
-import { median, medianRatio, medianSteps } from '../measure.ts';
+import { median, medianSteps } from '../measure.ts';
 import { describeMachine } from '../report.ts';
-import type { HandMeasurement } from './by-hand.ts';
-import type { CdBuilds, CdResult } from './measure.ts';
-
-type Runs = readonly (BuildMeasurement | HandMeasurement)[];
-
-const walls = (runs: Runs) => runs.map(({ totalSeconds }) => totalSeconds);
-const processors = (runs: Runs) => runs.map(({ processorSeconds }) => processorSeconds);
-const peaks = (runs: Runs) => runs.map(({ peakBytes }) => peakBytes);
+import type { CdResult } from './measure.ts';
 
 /** The results of `measureCd` as text. */
 export async function reportCd(results: CdResult): Promise<string> {
-  const { byHand, byHandLarge, smallBytes, largeBytes, accelerator } = results;
+  const { ours, byHand, byHandLarge, smallBytes, largeBytes, accelerator } = results;
+  const small = ours.map(({ guest, small: runs }) => ({ guest, runs }));
+  const large = ours.map(({ guest, large: runs }) => ({ guest, runs: runs.slice(0, 1) }));
   return [
     `Medians of ${byHand.length} rounds in turns; live medium of ${formatBytes(smallBytes)} (xz); ${packages.cd.join(' ')}`,
     '',
-    ...table(
-      compare(
-        results.ours.map(({ guest, small }) => [guest, small]),
-        byHand,
-      ),
-    ),
+    ...table(compareWithHand(small, byHand)),
     '(Shares are medians of those of each round.)',
     '',
-    ...table(steps(results)),
+    ...table(stepsWithHand(small, byHand)),
     '',
     `The same on a medium of ${formatBytes(largeBytes)}, with more that cannot be compressed; by hand once`,
     '',
-    ...table(
-      compare(
-        results.ours.map(({ guest, large }) => [guest, large.slice(0, 1)]),
-        [byHandLarge],
-      ),
-    ),
+    ...table(compareWithHand(large, [byHandLarge])),
     '',
     ...table(growth(results)),
     '',
@@ -43,32 +28,6 @@ export async function reportCd(results: CdResult): Promise<string> {
     '',
     ...(await describeMachine(accelerator, ['xorriso', 'mksquashfs'])),
   ].join('\n');
-}
-
-const titleOf = (guest: CdBuilds['guest']) => (guest === 'vm' ? 'vm guest, unprivileged' : 'host guest');
-
-function compare(ours: readonly (readonly [guest: CdBuilds['guest'], runs: Runs])[], byHand: Runs): string[][] {
-  const row = (name: string, runs: Runs) => [
-    name,
-    median(walls(runs)).toFixed(2),
-    medianRatio(walls(runs), walls(byHand)).toFixed(3),
-    median(processors(runs)).toFixed(2),
-    medianRatio(processors(runs), processors(byHand)).toFixed(3),
-    formatBytes(median(peaks(runs))),
-  ];
-  return [
-    ['', 'seconds', 'of by hand', 'processor (s)', 'of by hand', 'peak memory'],
-    ...ours.map(([guest, runs]) => row(`Image Builder, ${titleOf(guest)}`, runs)),
-    row('by hand, as root', byHand),
-  ];
-}
-
-function steps({ ours, byHand }: CdResult): string[][] {
-  const rows = (name: string, runs: Runs) => [
-    [name, 'seconds'],
-    ...Object.entries(medianSteps(runs)).map(([step, seconds]) => [`  ${step}`, seconds.toFixed(2)]),
-  ];
-  return [...ours.flatMap(({ guest, small }) => rows(titleOf(guest), small)), ...rows('by hand', byHand)];
 }
 
 /** Seconds that each step takes longer for each GiB. */
