@@ -49,6 +49,11 @@ export function attributesOf(member: Member): PaxRecords {
   return attributes ?? noAttributes;
 }
 
+/** Whether two files have the same attributes and ACLs. */
+export function sameAttributes(one: PaxRecords, other: PaxRecords): boolean {
+  return one.size === other.size && [...one].every(([keyword, value]) => other.get(keyword)?.equals(value) === true);
+}
+
 function checkAttribute({ name, type }: Member, keyword: string, value: Buffer): void {
   const isUser =
     keyword.startsWith(`${attributeKeyword}user.`) && !keyword.startsWith(`${attributeKeyword}user.overlay.`);

@@ -71,6 +71,16 @@ export function numberOf(header: Buffer, name: keyof typeof numberFields): numbe
   return numberAt(header, start, length, name);
 }
 
+/**
+ * The sum that a header says it has. Throws `image.corrupt` where it has none in octal digits: GNU tar passes over a header
+ * whose sum is in the binary form.
+ */
+export function writtenSum(header: Buffer): number {
+  const [start] = numberFields.sum;
+  if ((header[start] ?? 0) >= 0x80) throw corrupt('the field sum of a header is no number');
+  return numberOf(header, 'sum');
+}
+
 /** The same of any field; `name` is for messages. */
 export function numberAt(header: Buffer, start: number, length: number, name: string): number {
   const field = header.subarray(start, start + length);
@@ -78,6 +88,8 @@ export function numberAt(header: Buffer, start: number, length: number, name: st
   if (first >= 0x80) return binaryNumber(field, name);
   let at = 0;
   while (at < length && field[at] === blank) at += 1;
+  // GNU tar passes over such a header, others read 0.
+  if (at === length) throw corrupt(`the field ${name} of a header is empty`);
   let value = 0;
   for (; at < length; at += 1) {
     const byte = field[at] ?? 0;

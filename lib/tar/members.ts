@@ -12,6 +12,7 @@ import {
   tarBlockBytes,
   textAt,
   typeFlags,
+  writtenSum,
 } from './header.ts';
 import { type PaxRecords, parsePaxRecords } from './pax.ts';
 import { corrupt, shown, truncated, unsupported } from './refusals.ts';
@@ -65,8 +66,6 @@ const refusedTypes: Readonly<Record<string, string>> = {
 
 /** Largest header before a member: Linux limits a name to 4 KiB, and the attributes of a file to some 64 KiB. */
 const maximumExtraBytes = 2 ** 20;
-/** Headers before a member: for its name, for its target, and for everything else. */
-const mostExtras = 3;
 
 /** Headers that stand before a member and belong to it. */
 interface Extras {
@@ -93,7 +92,7 @@ export async function* readMembers(archive: Region, signal: AbortSignal): AsyncG
       if (extras.count > 0) throw corrupt('its last header belongs to no member');
       return await readEnd(archive, read, at, signal);
     }
-    if (numberOf(header, 'sum') !== sumOf(header)) throw corrupt(`no header at byte ${at}: its checksum is wrong`);
+    if (writtenSum(header) !== sumOf(header)) throw corrupt(`no header at byte ${at}: its checksum is wrong`);
     const flag = header.toString('latin1', 156, 157);
     if (flag === 'x' || flag === 'L' || flag === 'K') {
       const sizeBytes = numberOf(header, 'size');
@@ -136,7 +135,7 @@ interface Extra {
 async function readExtra(read: RegionReader, extras: Extras, { flag, at, sizeBytes }: Extra): Promise<Extras> {
   if (sizeBytes > maximumExtraBytes) throw corrupt(`a header of a member has ${sizeBytes} bytes`);
   const given = { x: extras.records, L: extras.path, K: extras.target }[flag];
-  if (given !== null || extras.count === mostExtras) throw corrupt('a member has two headers of the same kind');
+  if (given !== null) throw corrupt('a member has two headers of the same kind');
   const content = await read(at, padded(sizeBytes)).then((bytes) => bytes.subarray(0, sizeBytes));
   const next = { ...extras, count: extras.count + 1 };
   if (flag === 'x') return { ...next, records: parsePaxRecords(Buffer.from(content)) };
@@ -163,8 +162,14 @@ function memberOf(header: Buffer, extras: Extras, at: number): Member {
   const sizeBytes = numberOf(header, 'size');
   // Programs that do not read extended headers would take the content for headers, or headers for content.
   if ((decimal(records, 'size') ?? sizeBytes) !== sizeBytes) throw corrupt(`${shown(name)} has two sizes`);
+  if (records.has('size') && (extras.path !== null || extras.target !== null)) {
+    // Some programs take it for the size of the header between.
+    throw corrupt(`${shown(name)} has an extended header with a size, and one of GNU tar's for a long name`);
+  }
   if (type !== 'file' && sizeBytes !== 0) throw corrupt(`${shown(name)} is no file, and has a content`);
   const contentAt = at + tarBlockBytes;
+  // Elsewhere, some programs leave these fields empty, and others do not read them.
+  const isDevice = form !== 'v7' && (type === 'character' || type === 'block');
   return {
     ...{ name, type, records, form, sizeBytes },
     header: Buffer.from(header),
@@ -173,8 +178,8 @@ function memberOf(header: Buffer, extras: Extras, at: number): Member {
     uid: decimal(records, 'uid') ?? numberOf(header, 'uid'),
     gid: decimal(records, 'gid') ?? numberOf(header, 'gid'),
     modified: seconds(records) ?? numberOf(header, 'modified'),
-    major: form === 'v7' ? 0 : numberOf(header, 'major'),
-    minor: form === 'v7' ? 0 : numberOf(header, 'minor'),
+    major: isDevice ? numberOf(header, 'major') : 0,
+    minor: isDevice ? numberOf(header, 'minor') : 0,
     ...{ startAt: extras.startAt, contentAt, endAt: contentAt + padded(sizeBytes) },
   };
 }

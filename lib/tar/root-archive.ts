@@ -1,4 +1,4 @@
-import { attributesOf } from './attributes.ts';
+import { attributesOf, sameAttributes } from './attributes.ts';
 import type { HeaderForm } from './header.ts';
 import { type Member, readMembers } from './members.ts';
 import { checkText, type NameStyle, parentOf, plainName } from './names.ts';
@@ -72,8 +72,8 @@ class Survey {
     if (this.#entries.size === maximumEntries) throw tooLarge(`it has more than ${maximumEntries} members`);
     const path = this.#place(member);
     const { name: _, records, header: __, form, ...rest } = member;
-    const target = this.#targetOf(member);
     const attributes = attributesOf(member);
+    const target = this.#targetOf(member, attributes);
     checkNumbers(member);
     this.#nameBytes += path.length + target.length;
     for (const [keyword, value] of attributes) this.#nameBytes += keyword.length + value.length;
@@ -108,7 +108,8 @@ class Survey {
     return first.done !== true && first.value !== '' && !isWithin(first.value, folder);
   }
 
-  #targetOf({ name, type, target }: Member): string {
+  #targetOf(member: Member, attributes: PaxRecords): string {
+    const { name, type, target } = member;
     if (type !== 'symlink' && type !== 'link') {
       if (target !== '') throw corrupt(`${shown(name)} is no link, and has a target`);
       return '';
@@ -118,9 +119,20 @@ class Survey {
       if (target === '') throw corrupt(`the link ${shown(name)} has no target`);
       return target;
     }
-    const { path } = plainName(target);
-    if (this.#entries.get(path)?.type === 'file') return path;
-    throw unsafe(`${shown(name)} is a hard link to ${shown(target)}, which is no file before it`);
+    const { path, style, hasSlash } = plainName(target);
+    const file = this.#entries.get(path);
+    if (file?.type !== 'file' || hasSlash) {
+      throw unsafe(`${shown(name)} is a hard link to ${shown(target)}, which is no file before it`);
+    }
+    if (style !== this.#style) throw corrupt('it names its members with and without a dot');
+    // Some programs take these from the file, others from the link.
+    if (member.mode !== file.mode || member.uid !== file.uid || member.gid !== file.gid) {
+      throw corrupt(`${shown(name)} is a hard link to ${shown(target)}, and has another mode or owner`);
+    }
+    if (attributes.size > 0 && !sameAttributes(attributes, file.attributes)) {
+      throw corrupt(`${shown(name)} is a hard link to ${shown(target)}, and has other attributes`);
+    }
+    return path;
   }
 
   end(): RootArchive {

@@ -122,12 +122,10 @@ export function archiveOf(tree: Tree, chosen: readonly string[], { prefix, form,
     if (found === undefined) return [];
     const name = `${prefix}${path}${found.type === 'directory' ? '/' : ''}`;
     const first = found.type === 'file' ? written.get(found.inode) : undefined;
-    if (first !== undefined) return [withLongNames({ name, flag: '1', target: `${prefix}${first}`, modified }, form)];
     if (found.type !== 'file') {
       const target = found.type === 'symlink' ? found.target : '';
       return [withLongNames({ name, flag: flags[found.type], target, modified, mode: 0o755 }, form)];
     }
-    written.set(found.inode, path);
     const { content, mode, uid, attribute } = inodeOf(tree, found);
     const isLarge = uid >= 2 ** 21;
     const records = {
@@ -135,7 +133,18 @@ export function archiveOf(tree: Tree, chosen: readonly string[], { prefix, form,
       ...(isLarge ? { uid: `${uid}` } : {}),
     };
     const owner = !isLarge ? { uid } : form === 'gnu' ? { bytes: [[108, binary(uid)]] as const } : {};
-    return [withLongNames({ name, content, mode, modified, ...owner, records }, form)];
+    const inodeFields = { name, mode, modified, ...owner };
+    if (first !== undefined) {
+      const link = {
+        ...inodeFields,
+        records: isLarge ? { uid: `${uid}` } : {},
+        flag: '1',
+        target: `${prefix}${first}`,
+      };
+      return [withLongNames(link, form)];
+    }
+    written.set(found.inode, path);
+    return [withLongNames({ ...inodeFields, content, records }, form)];
   });
   const root = withLongNames({ name: prefix, flag: '5' }, form);
   return craftTar(...(prefix === '' ? [] : [root]), ...members);

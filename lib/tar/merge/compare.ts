@@ -1,3 +1,4 @@
+import { sameAttributes } from '../attributes.ts';
 import { type Region, readPieces } from '../region.ts';
 import type { RootArchive, RootEntry } from '../root-archive.ts';
 import { findHardLinks, sameNames } from './hard-links.ts';
@@ -17,8 +18,7 @@ export function sameProperties(one: RootEntry, other: RootEntry): boolean {
     one.sizeBytes === other.sizeBytes &&
     one.target === other.target &&
     (!isDevice(one) || (one.major === other.major && one.minor === other.minor)) &&
-    one.attributes.size === other.attributes.size &&
-    [...one.attributes].every(([keyword, value]) => other.attributes.get(keyword)?.equals(value) === true)
+    sameAttributes(one.attributes, other.attributes)
   );
 }
 

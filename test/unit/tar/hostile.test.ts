@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { sumOf } from '#lib/tar/header.ts';
 import type { RootLimits } from '#lib/tar/root-archive.ts';
 import { failure } from '../../failure.ts';
 import {
@@ -21,6 +22,13 @@ const folder = (name: string): CraftedMember => ({ name, flag: '5' });
 const symlink = (name: string, target: string): CraftedMember => ({ name, flag: '2', target });
 const hardLink = (name: string, target: string): CraftedMember => ({ name, flag: '1', target });
 const good = craftMember(file('x'));
+/** GNU's form of numbers that need more than octal digits. */
+function withBinarySum(header: Buffer): Buffer {
+  const sum = sumOf(header);
+  header.fill(0, 148, 156).writeUInt8(0x80, 148);
+  header.writeUInt32BE(sum, 152);
+  return header;
+}
 const capability = Buffer.concat([Buffer.from([1, 0, 0, 2]), Buffer.alloc(16)]);
 
 const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly CraftedMember[], error: RegExp]>> = {
@@ -38,6 +46,26 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
   'a hard link to a later file': [[hardLink('h', 'x'), file('x')], /unsafe.*hard link to "x", which is no file/],
   'a hard link to a folder': [[folder('d'), hardLink('h', 'd')], /unsafe.*which is no file before it/],
   'a hard link to itself': [[hardLink('h', 'h')], /unsafe.*which is no file before it/],
+  'a hard link to a name with a slash at its end': [
+    [file('x'), hardLink('h', 'x/')],
+    /unsafe.*hard link to "x\/", which is no file before it/,
+  ],
+  'a hard link to a name with a dot, among names without': [
+    [file('x'), hardLink('h', './x')],
+    /corrupt.*names its members with and without a dot/,
+  ],
+  'a hard link that makes its file setuid': [
+    [file('x'), { ...hardLink('h', 'x'), mode: 0o4755 }],
+    /corrupt.*"h" is a hard link to "x", and has another mode or owner/,
+  ],
+  'a hard link of another owner than its file': [
+    [file('x', { gid: 7 }), { ...hardLink('h', 'x'), gid: 8 }],
+    /corrupt.*another mode or owner/,
+  ],
+  'a hard link that gives its file capabilities': [
+    [file('x'), { ...hardLink('h', 'x'), records: { 'SCHILY.xattr.security.capability': capability } }],
+    /corrupt.*"h" is a hard link to "x", and has other attributes/,
+  ],
   'a hard link with a content': [
     [file('x'), file('h', { flag: '1', target: 'x' })],
     /corrupt.*no file, and has a cont/,
@@ -133,11 +161,51 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
   'a size with a letter behind it': [[file('x', { bytes: [[124, '00000000001x']] })], /corrupt.*size.*is no number/],
   'a size behind a zero byte': [[file('x', { bytes: [[124, '00000\x0000001\0']] })], /corrupt.*size.*is no number/],
   'a size in decimal digits': [[file('x', { bytes: [[124, '00000000008\0']] })], /corrupt.*size.*is no number/],
+  'a size of blanks': [
+    Buffer.concat([craftHeader({ name: 'x', bytes: [[124, ' '.repeat(12)]] }, 0), good, end]),
+    /corrupt.*the field size of a header is empty/,
+  ],
+  'an owner of blanks': [[file('x', { bytes: [[108, ' '.repeat(8)]] })], /corrupt.*the field uid of a header is empty/],
+  'an owner behind a zero byte': [
+    [file('x', { bytes: [[108, '\x00000001']] })],
+    /corrupt.*uid of a header is no number/,
+  ],
+  'a negative owner': [[file('x', { bytes: [[116, Buffer.alloc(8, 0xff)]] })], /corrupt.*gid.*negative number/],
+  "a number in Base64, as GNU's tar wrote it until 1999": [
+    [file('x', { bytes: [[124, '+AAAAAAAAAB\0']] })],
+    /corrupt.*size of a header is no number/,
+  ],
+  'a checksum in the binary form': [
+    Buffer.concat([withBinarySum(craftHeader({ name: 'x' }, 0)), end]),
+    /corrupt.*the field sum of a header is no number/,
+  ],
   'a negative time': [[file('x', { bytes: [[136, Buffer.alloc(12, 0xff)]] })], /corrupt.*modified.*negative number/],
   'a negative extended time': [[file('x', { records: { mtime: '-1.5' } })], /corrupt.*has no time as mtime/],
   'a time after that of ext4': [[file('x', { records: { mtime: '99999999999' } })], /corrupt.*after the year 2446/],
   'two sizes, the second 0': [[file('x', { records: { size: '0' } })], /corrupt.*"x" has two sizes/],
   'two sizes, the second larger': [[file('x', { records: { size: '512' } })], /corrupt.*"x" has two sizes/],
+  'a size in an extended header that stands before a long name': [
+    Buffer.concat([
+      extra('x', paxRecord('size', '1024')),
+      extra('L', Buffer.from('a\0')),
+      craftHeader({ name: 'x' }, 1024),
+      Buffer.alloc(1024),
+      end,
+    ]),
+    /corrupt.*"a" has an extended header with a size, and one of GNU tar's for a long name/,
+  ],
+  'a size in an extended header behind a long name': [
+    [file('x', { longName: 'a', records: { size: '1' } })],
+    /corrupt.*"a" has an extended header with a size, and one of GNU tar's/,
+  ],
+  'a size of an extended header that is negative': [
+    [file('x', { records: { size: '-1' } })],
+    /corrupt.*no number as s/,
+  ],
+  'a size of an extended header of no bytes': [[file('x', { records: { size: '' } })], /corrupt.*no number as size/],
+  'a time of an extended header that is no number': [[file('x', { records: { mtime: 'inf' } })], /corrupt.*no time/],
+  'a pipe with a content': [[file('p', { flag: '6' })], /corrupt.*"p" is no file, and has a content/],
+  'a link with a content': [[file('l', { flag: '2', target: 'x' })], /corrupt.*"l" is no file, and has a content/],
   'a folder with a content': [[{ ...folder('d'), content: 'x' }], /corrupt.*"d" is no file, and has a content/],
   'a link without a target': [[{ name: 'l', flag: '2' }], /corrupt.*the link "l" has no target/],
   'a file with a target': [[file('x', { target: 'y' })], /corrupt.*"x" is no link, and has a target/],
@@ -168,11 +236,49 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
   'an extended name of no bytes': [[file('x', { records: { path: '' } })], /corrupt.*a name that is none/],
   'a zero byte in an extended name': [[file('x', { records: { path: 'a\0b' } })], /corrupt.*a name that is none/],
   'a zero byte in a long name': [[file('x', { longName: 'a\0b' })], /corrupt.*a long name has a zero byte/],
+  'a long name of no bytes': [[file('x', { longName: '' })], /corrupt.*"" is not in its plain form/],
+  'an extended target of no bytes': [
+    [{ ...symlink('l', 'x'), records: { linkpath: '' } }],
+    /corrupt.*a name that is none/,
+  ],
+  'a target in the extended header of a file': [
+    [file('x', { records: { linkpath: 'y' } })],
+    /corrupt.*"x" is no link, and has a target/,
+  ],
+  'a long target of a file': [[file('x', { longTarget: 'y' })], /corrupt.*"x" is no link, and has a target/],
+  'a zero byte in a keyword': [
+    [file('x', { records: { 'SCHILY.xattr.user.a\0b': 'c' } })],
+    /corrupt.*an attribute of "x" has a zero byte in its name/,
+  ],
+  'a record without an end': [
+    Buffer.concat([extra('x', Buffer.from('8 a=b\0\0\0')), good, end]),
+    /corrupt.*an extended header is cut off/,
+  ],
+  'a record of 0 bytes': [Buffer.concat([extra('x', Buffer.from('0 a=b\n')), good, end]), /corrupt.*is cut off/],
+  'a record whose length has eleven digits': [
+    Buffer.concat([extra('x', Buffer.from('00000000008 a=b\n')), good, end]),
+    /corrupt.*is cut off/,
+  ],
+  'a record whose length has a sign': [
+    Buffer.concat([extra('x', Buffer.from('+7 a=b\n')), good, end]),
+    /corrupt.*an extended header has no length/,
+  ],
+  'a record that begins with a blank': [
+    Buffer.concat([extra('x', Buffer.from(' 7 a=b\n')), good, end]),
+    /corrupt.*an extended header is cut off/,
+  ],
+  'a record without a keyword': [
+    Buffer.concat([extra('x', Buffer.from('5 =b\n')), good, end]),
+    /corrupt.*an extended header has no keyword/,
+  ],
   'a damaged extended header': [Buffer.concat([extra('x', Buffer.from('99 a=b\n')), good, end]), /corrupt.*is cut off/],
   'an extended header of no member': [
     Buffer.concat([good, extra('x', paxRecord('path', 'a')), end]),
     /corrupt.*its last header belongs to no member/,
   ],
+  'a long name of no member': [Buffer.concat([good, extra('L', Buffer.from('a\0')), end]), /corrupt.*no member/],
+  'a long target of no member': [Buffer.concat([good, extra('K', Buffer.from('a\0')), end]), /corrupt.*no member/],
+  'a long name at the end of the file': [Buffer.concat([good, extra('L', Buffer.from('a\0'))]), /truncated/],
   'a global extended header': [
     Buffer.concat([extra('g', paxRecord('comment', 'x')), good, end]),
     /unsupported.*is a global extended header/,
@@ -194,6 +300,10 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
   'the rest of a file': [[file('x', { flag: 'M', mark: marks.gnu })], /unsupported.*another volume begins/],
   'the label of a volume': [[{ name: 'x', flag: 'V', mark: marks.gnu }], /unsupported.*"x" is the label of a volume/],
   "a list of a folder's content": [[file('d/', { flag: 'D', mark: marks.gnu })], /unsupported.*incremental archives/],
+  "an extended header of Solaris' tar": [[file('x', { flag: 'X' })], /unsupported.*an extended header of Solaris' tar/],
+  "an ACL of Solaris' tar": [[file('x', { flag: 'A' })], /unsupported.*"x" is an ACL of Solaris' tar/],
+  'a list of long names': [[file('x', { flag: 'N', mark: marks.gnu })], /unsupported.*a list of long names/],
+  'an inode without content': [[file('x', { flag: 'I' })], /unsupported.*an inode without content/],
   'a type that is not known': [[file('x', { flag: 'Z' })], /unsupported.*"x" is of the unknown type "Z"/],
   'the prefix of ustar in a GNU header': [
     [file('x', { mark: marks.gnu, bytes: [[345, 'etc']] })],
@@ -204,6 +314,26 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
     /corrupt.*the mark of an unknown format/,
   ],
   'the prefix of ustar that leads out': [[file('x', { bytes: [[345, '..']] })], /unsafe.*"\.\.\/x" leads out/],
+  "the fields of star's headers": [
+    [
+      file('x', {
+        bytes: [
+          [476, '14510000000\0'],
+          [488, '14510000000\0'],
+          [508, 'tar\0'],
+        ],
+      }),
+    ],
+    /corrupt.*bytes behind its last field/,
+  ],
+  'a folder of version 7, which only its name says to be one': [
+    [{ name: 'd/', flag: '\0', mark: marks.v7 }],
+    /corrupt.*"d\/" is no folder, and has the name of one/,
+  ],
+  'a mark of ustar without its version': [
+    [file('x', { mark: 'ustar\0\0\0' })],
+    /corrupt.*the mark of an unknown format/,
+  ],
   'a mark that is not known': [[file('x', { mark: 'ustar\x0099' })], /corrupt.*the mark of an unknown format/],
   'a wrong checksum': [Buffer.concat([Buffer.from('y'), good.subarray(1), end]), /corrupt.*checksum is wrong/],
   'an archive without an end': [good, /truncated.*no blocks of zeros at its end/],
@@ -213,6 +343,11 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
     /corrupt.*a block of zeros stands alone/,
   ],
   'a second archive behind the end': [Buffer.concat([good, end, good, end]), /corrupt.*something follows its end/],
+  'text behind the end': [Buffer.concat([good, end, Buffer.from('more')]), /corrupt.*something follows its end/],
+  'an archive behind much of zeros': [
+    Buffer.concat([good, end, Buffer.alloc(200_000), good]),
+    /corrupt.*something follows its end/,
+  ],
   'an archive that is cut off within a file': [good.subarray(0, 700), /truncated/],
   'an archive that is cut off within a header': [good.subarray(0, 100), /truncated/],
   'no bytes': [Buffer.alloc(0), /truncated/],

@@ -139,7 +139,7 @@ const sample: readonly CraftedMember[] = [
   { name: 'etc/a', content: 'a'.repeat(600), uid: 7 },
   { name: 'etc/b', content: 'b', records: { path: 'etc/long', mtime: '1700000000.5' } },
   { name: 'etc/c', flag: '2', target: 'a' },
-  { name: 'etc/d', flag: '1', target: 'etc/a' },
+  { name: 'etc/d', flag: '1', target: 'etc/a', uid: 7 },
 ];
 
 /** The lines of `tar -tv` for the same entries, names in octal escapes. */
