@@ -25,7 +25,7 @@ if (isLeft('walk')) {
 
 if (isLeft('addresses')) {
   const { texts } = await import('#lib/apt/script.ts');
-  const [simulation = '', ...rest] = texts.resolve.split('\n# The files that an installation would fetch');
-  if (rest.length !== 1) throw new Error('resolve.sh has no part about the files that an installation would fetch');
-  Object.assign(texts, { resolve: `${simulation}\necho "exit:$code" >&3\n` });
+  const [plan = '', ...rest] = texts.resolve.split('\n# The indexes that have these files.');
+  if (rest.length !== 1) throw new Error('resolve.sh has no part about the indexes that have the files');
+  Object.assign(texts, { resolve: `${plan}\necho "exit:$code" >&3\n` });
 }

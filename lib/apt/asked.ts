@@ -1,5 +1,5 @@
 import type { InstalledPackage, PackageDifference } from './packages.ts';
-import { bareName, type InstallPlan, withoutArchitecture } from './simulation.ts';
+import { bareName, type InstallPlan, withoutArchitecture } from './plan.ts';
 
 /** Sentences about the packages that were asked for, after an installation. */
 export interface AskedReport {

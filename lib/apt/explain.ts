@@ -1,8 +1,8 @@
 import { nearestNames } from '../spelling.ts';
 import { someOf } from '../text.ts';
 import type { AptKnowledge } from './knowledge.ts';
+import { bareName, withoutArchitecture } from './plan.ts';
 import type { Problem } from './resolve-problems.ts';
-import { bareName, withoutArchitecture } from './simulation.ts';
 
 /** Words for the reasons why a package cannot be installed: each true for its case, with the way out. */
 

@@ -1,8 +1,8 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import type { ImageFacts } from './facts.ts';
+import { type InstallPlan, withoutArchitecture } from './plan.ts';
 import { runScript } from './script.ts';
-import { type InstallPlan, withoutArchitecture } from './simulation.ts';
 
 /** Throws `apt.package` for packages that are to be held, and that the image will not have. */
 export function assertHoldable(

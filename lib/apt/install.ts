@@ -5,10 +5,10 @@ import { renderAptConfiguration } from './configuration.ts';
 import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
 import { hookFailure } from './hook-failure.ts';
 import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
+import type { InstallPlan } from './plan.ts';
 import { describeRepository, type KnownRepositories, proxyFailureOf } from './repository.ts';
 import { type ResolvedPlan, type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
 import { type AptRun, runApt, texts } from './script.ts';
-import type { InstallPlan } from './simulation.ts';
 import { type AptStatus, parseStatusLine } from './status-line.ts';
 import { type AptProgress, updateLists } from './update.ts';
 

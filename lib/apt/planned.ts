@@ -2,10 +2,10 @@ import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { parseUris } from './downloads.ts';
 import { installError } from './install.ts';
+import { type InstallPlan, withoutArchitecture } from './plan.ts';
 import type { KnownRepositories } from './repository.ts';
 import { type ResolveOptions, recommendsOption, resolvePackages } from './resolve.ts';
 import { runApt } from './script.ts';
-import { type InstallPlan, withoutArchitecture } from './simulation.ts';
 
 /** A package that would be installed or upgraded. */
 export interface PlannedPackage {

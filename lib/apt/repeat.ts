@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import { someOf } from '../text.ts';
 import { comparableName, type InstalledPackage } from './packages.ts';
-import { bareName, withoutArchitecture } from './simulation.ts';
+import { bareName, withoutArchitecture } from './plan.ts';
 import { compareVersions } from './version.ts';
 
 /** An installation that is to be made in a further file tree of the same image, so that both have the same versions. */

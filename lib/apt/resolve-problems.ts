@@ -9,18 +9,18 @@ import {
   unmetDependencies,
   virtualPackages,
   withoutArchitecture,
-} from './simulation.ts';
+} from './plan.ts';
 
 /** One question to apt about packages, and its answer. */
 export interface Round {
   /** Lines of `apt-cache policy`. */
   readonly policy: readonly string[];
-  /** Lines of `apt-get install --simulate`. */
-  readonly simulation: readonly string[];
+  /** Lines of `apt-get install --print-uris`. */
+  readonly plan: readonly string[];
   readonly exitCode: number;
 }
 
-/** Why a package cannot be installed, as a simulation shows it. */
+/** Why a package cannot be installed, as apt’s plan shows it. */
 export interface Problem {
   /**
    * `unknown`: no such name. `no-candidate`: a name without a version that apt would take. `no-version`, `no-suite`: not
@@ -45,13 +45,13 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
   // else, and only its unknown names count.
   const unknown = unknownNames(round, specifications);
   if (unknown.size > 0) return unknown;
-  const messages = parseMessages(round.simulation);
+  const messages = parseMessages(round.plan);
   const whole = messages.find(({ text }) => /fix-broken install|-f install/.test(text));
   if (whole !== undefined) {
     throw new ImageBuilderError(
       'image.corrupt',
-      `the packages of the base image have unmet dependencies among themselves: ${unmetText(round.simulation)}`,
-      { logTail: round.simulation.slice(-20) },
+      `the packages of the base image have unmet dependencies among themselves: ${unmetText(round.plan)}`,
+      { logTail: round.plan.slice(-20) },
     );
   }
   const errors = messages.filter(({ level }) => level === 'error').map(({ text }) => text);
@@ -93,8 +93,8 @@ function unknownNames(round: Round, specifications: readonly string[]): Map<stri
 function missingProblems(errors: readonly string[], round: Round, specifications: readonly string[]) {
   const problems = new Map<string, Problem>();
   const byName = Map.groupBy(specifications, nameOf);
-  const providers = virtualPackages(round.simulation);
-  const replacedBy = replacements(round.simulation);
+  const providers = virtualPackages(round.plan);
+  const replacedBy = replacements(round.plan);
   for (const text of errors) {
     for (const [pattern, kind] of missing) {
       const match = pattern.exec(text);
@@ -114,7 +114,7 @@ function missingProblems(errors: readonly string[], round: Round, specifications
 /** By specification, which of its dependencies cannot be met. */
 function unmetProblems(round: Round, specifications: readonly string[]): Map<string, Problem> {
   const problems = new Map<string, Problem>();
-  const unmet = Map.groupBy(unmetDependencies(round.simulation), ([other]) => withoutArchitecture(other));
+  const unmet = Map.groupBy(unmetDependencies(round.plan), ([other]) => withoutArchitecture(other));
   for (const specification of specifications) {
     const reasons = (unmet.get(nameOf(specification)) ?? []).map(([, reason]) => reason);
     if (reasons.length === 0) continue;
@@ -156,7 +156,7 @@ function refusedChanges(errors: readonly string[], round: Round, specifications:
   return new Map(
     refusals.flatMap(({ kind, error, heading }): [string, Problem][] => {
       if (kind === null || !errors.some((text) => error.test(text))) return [];
-      const names = new Set(listedNames(round.simulation, heading));
+      const names = new Set(listedNames(round.plan, heading));
       return specifications
         .filter((specification) => names.has(bareName(specification)))
         .map((specification) => [specification, problem(kind, '')]);

@@ -4,9 +4,9 @@ import { renderAptConfiguration } from './configuration.ts';
 import { type Download, parseDownloads } from './downloads.ts';
 import { explainProblem, explainSuites, isNowhere } from './explain.ts';
 import { readKnowledge } from './knowledge.ts';
+import { bareName, type InstallPlan, parsePlan, withoutArchitecture } from './plan.ts';
 import { generalReason, type Problem, type Round, roundProblems } from './resolve-problems.ts';
 import { runApt } from './script.ts';
-import { bareName, type InstallPlan, parsePlan, withoutArchitecture } from './simulation.ts';
 
 /** The changes of an installation, and the files that it fetches. */
 export interface ResolvedPlan extends InstallPlan {
@@ -39,16 +39,16 @@ export async function resolvePackages(
   // Apt stops at the first kind of problem. Each round takes out the packages that it named, until apt is content with
   // the rest.
   while (remaining.length > 0) {
-    const round = await simulate(runner, remaining, options);
+    const round = await ask(runner, remaining, options);
     const found = roundProblems(round, remaining);
     if (found.size === 0 && round.exitCode === 0) {
-      if (problems.size === 0) return { ...parsePlan(round.simulation), downloads: round.downloads };
+      if (problems.size === 0) return { ...parsePlan(round.plan), downloads: round.downloads };
       break;
     }
-    logTail = round.simulation.slice(-20);
+    logTail = round.plan.slice(-20);
     for (const [specification, problem] of found) problems.set(specification, problem);
     if (found.size === 0) {
-      general.push(generalReason(round.simulation, round.exitCode));
+      general.push(generalReason(round.plan, round.exitCode));
       break;
     }
     remaining = remaining.filter((specification) => !found.has(specification));
@@ -64,7 +64,7 @@ export async function resolvePackages(
   throw new ImageBuilderError('apt.package', `${subject} cannot be installed: ${said.join('; ')}`, { faults, logTail });
 }
 
-/** Words for problems, with the knowledge that apt has beside the simulation. */
+/** Words for problems, with the knowledge that apt has beside its plan. */
 async function explain(runner: ScriptRunner, problems: ReadonlyMap<string, Problem>) {
   if (problems.size === 0) return { byPackage: new Map<string, string>(), general: [] };
   const unknown = [...problems.values()].some(({ kind }) => kind === 'unknown');
@@ -80,7 +80,7 @@ async function explain(runner: ScriptRunner, problems: ReadonlyMap<string, Probl
   return { byPackage, general: nowhere ? [explainSuites(knowledge)] : [] };
 }
 
-async function simulate(
+async function ask(
   runner: ScriptRunner,
   specifications: readonly string[],
   options: ResolveOptions,
@@ -91,13 +91,13 @@ async function simulate(
     files: { 'apt.conf': renderAptConfiguration(options), names: `${names.join('\n')}\n` },
     timeoutMs: 600_000,
   });
-  const start = lines.indexOf('== simulation');
-  const uris = lines.indexOf('== uris');
+  const start = lines.indexOf('== plan');
   const places = lines.indexOf('== places');
+  const plan = lines.slice(start + 1, places === -1 ? undefined : places);
   return {
     policy: lines.slice(0, start),
-    simulation: lines.slice(start + 1, uris === -1 ? undefined : uris),
-    downloads: uris === -1 ? [] : parseDownloads(lines.slice(uris + 1, places), lines.slice(places + 1)),
+    plan,
+    downloads: places === -1 ? [] : parseDownloads(plan, lines.slice(places + 1)),
     exitCode,
   };
 }

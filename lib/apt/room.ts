@@ -1,8 +1,8 @@
 import { ImageBuilderError } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { formatBytes } from '../text.ts';
+import type { InstallPlan } from './plan.ts';
 import { runScript } from './script.ts';
-import type { InstallPlan } from './simulation.ts';
 
 /** Room on one file system of an image. */
 export interface Room {

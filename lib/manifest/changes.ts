@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { InstalledPackage } from '../apt/packages.ts';
-import { bareName, withoutArchitecture } from '../apt/simulation.ts';
+import { bareName, withoutArchitecture } from '../apt/plan.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
 import { DocumentedFiles, documentFiles } from './touched.ts';
 

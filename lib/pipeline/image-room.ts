@@ -1,5 +1,5 @@
+import type { InstallPlan } from '../apt/plan.ts';
 import { growthError, inodeError, type Room } from '../apt/room.ts';
-import type { InstallPlan } from '../apt/simulation.ts';
 
 /** Stops a build whose packages cannot fit into its image before any of them is downloaded. */
 export interface ImageRoom {

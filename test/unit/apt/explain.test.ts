@@ -141,7 +141,7 @@ test('changes that apt refuses are those of the packages that it lists', () => {
       'The following packages will be DOWNGRADED:\n  foe kept\n0 upgraded\nE: Packages were downgraded and -y was used without --allow-downgrades.',
     ],
   ] as const) {
-    const found = roundProblems({ policy, simulation: simulation.split('\n'), exitCode: 100 }, ['kept=1', 'jq']);
+    const found = roundProblems({ policy, plan: simulation.split('\n'), exitCode: 100 }, ['kept=1', 'jq']);
     assert.equal(
       [...found].map(([name, { kind: is }]) => [name, is]),
       [['kept=1', kind]],

@@ -1,13 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { installError } from '#lib/apt/install.ts';
+import { parsePlan } from '#lib/apt/plan.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
-import { parsePlan } from '#lib/apt/simulation.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 
 const round = (policy: string, simulation: string, exitCode = 100) => ({
   policy: policy.split('\n'),
-  simulation: simulation.split('\n'),
+  plan: simulation.split('\n'),
   exitCode,
 });
 
@@ -98,16 +98,29 @@ E: Unmet dependencies. Try 'apt --fix-broken install' with no packages (or speci
   }
 });
 
-test('a plan lists what is installed, upgraded and removed', () => {
+test('a plan lists what is installed, upgraded, downgraded and removed', () => {
   const lines = [
     "Note, selecting 'exim' instead of 'mta'",
-    'Remv foe [1.0]',
-    'Inst a [1.0] (2.0 Debian:12 [amd64])',
-    'Inst b (1 x [all])',
-    'Conf a (2.0 x [amd64])',
+    'The following additional packages will be installed:',
+    '  libb1',
+    'Suggested packages:',
+    '  b-doc',
+    'The following packages will be REMOVED:',
+    '  foe purged* foreign:i386',
+    'The following NEW packages will be installed:',
+    '  b libb1 c:i386',
+    '  d',
+    'The following packages will be upgraded:',
+    '  a',
+    'The following packages will be DOWNGRADED:',
+    '  older',
+    '1 upgraded, 4 newly installed, 1 downgraded, 3 to remove and 0 not upgraded.',
+    'Need to get 1,234 B of archives.',
+    "'http://host/pool/b_1_amd64.deb' b_1_amd64.deb 1234 SHA256:00",
   ];
+  const install = ['b', 'libb1', 'c:i386', 'd', 'a', 'older'];
   const instead = new Map([['mta', 'exim']]);
-  assert.equal(parsePlan(lines), { install: ['a', 'b'], remove: ['foe'], instead });
+  assert.equal(parsePlan(lines), { install, remove: ['foe', 'purged', 'foreign:i386'], instead });
 });
 
 const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, [], { sources: [] });

@@ -28,6 +28,7 @@ import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parseListed, parsePackages } from '#lib/apt/packages.ts';
+import { parsePlan } from '#lib/apt/plan.ts';
 import { parseChanges } from '#lib/apt/planned.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
 import { listKey, readNamedRepositories } from '#lib/apt/repositories/named.ts';
@@ -36,7 +37,6 @@ import { describeRepository } from '#lib/apt/repository.ts';
 import { roundProblems } from '#lib/apt/resolve-problems.ts';
 import { parseRoom } from '#lib/apt/room.ts';
 import { parseKeyListing } from '#lib/apt/signing-key.ts';
-import { parsePlan } from '#lib/apt/simulation.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
 import { updateError, updateWarnings } from '#lib/apt/update.ts';
 import { compareVersions } from '#lib/apt/version.ts';
@@ -473,7 +473,7 @@ const parsers: readonly Growing[] = [
       parseChanges(lines(text)),
       parseUris(lines(text)),
       parseDownloads(lines(text), lines(text)),
-      roundProblems({ policy: lines(text), simulation: lines(text), exitCode: 100 }, ['a', 'a:b', 'b=1']),
+      roundProblems({ policy: lines(text), plan: lines(text), exitCode: 100 }, ['a', 'a:b', 'b=1']),
     ],
     frames: [
       ['Inst ', ''],

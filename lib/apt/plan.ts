@@ -12,16 +12,22 @@ export interface InstallPlan {
   readonly instead: ReadonlyMap<string, string>;
 }
 
-/** `Inst name [old] (new …)` and `Remv name [old]` lines of a simulation, and `Note, selecting 'a' instead of 'b'`. */
+/** The packages under the headings of a plan, and `Note, selecting 'a' instead of 'b'`. */
 export function parsePlan(lines: readonly string[]): InstallPlan {
-  const names = (word: string) =>
-    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.split(' ')[1] ?? '');
+  const names = (headings: readonly RegExp[]) => headings.flatMap((heading) => listedNames(lines, heading));
   const instead = lines.flatMap((line): [string, string][] => {
     const [, taken = '', asked = ''] = /^Note, selecting '([^']+)' instead of '([^']+)'/.exec(line) ?? [];
     return asked === '' ? [] : [[asked, taken]];
   });
-  return { install: names('Inst'), remove: names('Remv'), instead: new Map(instead) };
+  return { install: names(installed), remove: names(removed), instead: new Map(instead) };
 }
+
+const installed = [
+  /^The following NEW packages will be installed:/,
+  /^The following packages will be upgraded:/,
+  /^The following packages will be DOWNGRADED:/,
+];
+const removed = [/^The following packages will be REMOVED:/];
 
 /** The packages under a heading such as `The following held packages will be changed:`. */
 export function listedNames(lines: readonly string[], heading: RegExp): string[] {
@@ -31,9 +37,9 @@ export function listedNames(lines: readonly string[], heading: RegExp): string[]
   const first = lines.findIndex((line, index) => index >= start && line.startsWith('  '));
   const end = lines.findIndex((line, index) => index >= first && !line.startsWith('  '));
   const listed = first === -1 ? [] : lines.slice(first, end === -1 ? undefined : end);
-  // `tar (due to dpkg)`: only the first is one.
+  // `tar (due to dpkg)`: only the first is one. A star stands behind those that are purged.
   return listed.flatMap((line) => {
-    const words = line.split(' ');
+    const words = line.split(' ').map((word) => (word.endsWith('*') ? word.slice(0, -1) : word));
     return words.filter((word, index) => /^[a-z0-9][a-z0-9+.:-]*$/.test(word) && words[index - 1] !== '(due');
   });
 }
