@@ -93,6 +93,11 @@ export function seesAll({ role }: Caller): boolean {
   return role !== 'submit';
 }
 
+/** The name of the only caller whose builds this one sees; null where it sees all. */
+export function seenOwner(caller: Caller): string | null {
+  return seesAll(caller) ? null : caller.name;
+}
+
 /** True where the caller may know of a build that `owner` has submitted. */
 export function maySee(caller: Caller, owner: string): boolean {
   return seesAll(caller) || caller.name === owner;

@@ -55,7 +55,8 @@ export function openTally(options: {
   const { dealings, ledger, storeDirectory } = options;
   const ended = new Map<string, BuildView>();
   const doubled: string[] = [];
-  const known = () => [...ledger.newestFirst(new Date())].flatMap(({ buildId }) => ledger.get(buildId) ?? []);
+  const known = () =>
+    [...ledger.newestFirst(new Date(), { caller: null })].flatMap(({ buildId }) => ledger.get(buildId) ?? []);
   const accepted = () => dealings.flatMap((dealing) => [...dealing.accepted]);
 
   /** Checks an image once, and then makes it a hole of its size, to save room; an image stored again would show. */

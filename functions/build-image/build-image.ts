@@ -6,13 +6,13 @@ import { parseQuery } from '#lib/api/query.ts';
 import { parseBuildRequest } from '#lib/api/request.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
 import type { Accepted, BuildStatus } from '#lib/api/status.ts';
-import { type Caller, type Callers, maySee } from '#lib/callers.ts';
+import { type Caller, type Callers, seenOwner } from '#lib/callers.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import { pageOf } from '#lib/queue/page.ts';
-import { placesOf, toBuildStatus } from '#lib/queue/status.ts';
+import { toBuildStatus } from '#lib/queue/status.ts';
 import { readyPatienceMs, type SubmitOptions, submit as submitBuild } from '#lib/queue/submit.ts';
 import type { Span, Tracer } from '#lib/trace/span.ts';
 import { silentTracer } from '#lib/trace/tracer.ts';
@@ -177,7 +177,7 @@ async function list({ broker }: BuildImageDependencies, event: FunctionEvent, ca
   const query = parseQuery(ListQuery, event.query);
   call.note({ ticket_id: query.ticket_id });
   await broker.ledger.ready(readyPatienceMs);
-  return pageOf(broker.ledger, new Date(), query, (build) => maySee(call.caller, build.caller));
+  return pageOf(broker.ledger, new Date(), query, seenOwner(call.caller));
 }
 
 /** The build that a path names, where the caller may see it. */
@@ -197,8 +197,7 @@ async function show(dependencies: BuildImageDependencies, buildId: string, call:
   const { broker } = dependencies;
   const build = await known(dependencies, buildId, call);
   const now = new Date();
-  const place = placesOf(broker.ledger.waiting(now), [buildId]).get(buildId);
-  return toBuildStatus(build, now, { details: true, place });
+  return toBuildStatus(build, now, { details: true, place: broker.ledger.placeInQueue(buildId, now) });
 }
 
 async function cancel(

@@ -1,20 +1,14 @@
-import type { Caller } from '#lib/callers.ts';
 import type { Metrics } from '#lib/metrics/metrics.ts';
 import type { LiveLedger } from '#lib/queue/live-ledger.ts';
 import { isLiving } from '#lib/queue/seen-workers.ts';
-import { createOverviews } from './overviews.ts';
 
-/** Sees all builds. Its name has a blank, which no caller's has. */
-const everybody: Caller = { name: 'all builds', role: 'read', limits: {} };
-
-type Read = Parameters<typeof createOverviews>[0] & Pick<LiveLedger, 'caughtUp'>;
+type Read = Pick<LiveLedger, 'caughtUp' | 'counts' | 'waiting' | 'workers'>;
 
 /**
  * Shows the builds and workers of the ledger as gauges. Every replica of `status` has the same ledger, so a dashboard takes
  * their maximum. While the past is being read, nothing is shown: half of the builds would look like an answer.
  */
 export function showLedger(metrics: Metrics, ledger: Read): void {
-  const overviews = createOverviews(ledger);
   const whenRead =
     <Value>(read: () => readonly Value[]) =>
     () =>
@@ -30,7 +24,7 @@ export function showLedger(metrics: Metrics, ledger: Read): void {
       labels: ['state'],
     },
     whenRead(() =>
-      Object.entries(overviews.of(everybody, () => true).counts).map(([state, count]) => [{ state }, count] as const),
+      Object.entries(ledger.counts(new Date(), null)).map(([state, count]) => [{ state }, count] as const),
     ),
   );
   metrics.gauge(

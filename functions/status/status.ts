@@ -3,7 +3,7 @@ import { answerCall, answerOpenCall } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { type Answer, refuseMethod } from '#lib/api/respond.ts';
-import { type Caller, type Callers, maySee } from '#lib/callers.ts';
+import { type Caller, type Callers, maySee, seenOwner } from '#lib/callers.ts';
 import { ImageBuilderError, messageOf } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
 import type { Broker } from '#lib/queue/broker.ts';
@@ -11,7 +11,7 @@ import type { BuildRow, BuildView } from '#lib/queue/build.ts';
 import { type Overview, overviewOf } from '#lib/queue/overview.ts';
 import { createSample } from '#lib/queue/sample.ts';
 import { allUnable } from '#lib/queue/seen-workers.ts';
-import { noBuilds, placesOf, toBuildStatus } from '#lib/queue/status.ts';
+import { noBuilds, toBuildStatus } from '#lib/queue/status.ts';
 import { version } from '#lib/version.ts';
 import type { Handler } from '../../template/node24-ts/function.ts';
 import { createDocuments, type DocumentPath, isDocumentPath } from './documents.ts';
@@ -135,15 +135,15 @@ async function show(
   const matches = (build: BuildRow) => ticket_id === undefined || String(build.ticketId) === ticket_id;
   if (build_id === undefined) {
     return ticket_id === undefined
-      ? overviews.of(caller, visible)
-      : overviewOf(ledger, new Date(), { visible, filter: matches });
+      ? overviews.of(caller)
+      : overviewOf(ledger, new Date(), { caller: seenOwner(caller), ticketId: ticket_id });
   }
   const known = certain ? await ledger.find(build_id, visible) : ledger.get(build_id);
   const build = known !== undefined && known.supersededBy === null && visible(known) && matches(known) ? known : null;
   if (build === null && certain) {
     throw new ImageBuilderError('build.not_found', `no build "${build_id}" is known here`);
   }
-  const { workers, workers_gone } = overviews.of(caller, visible);
+  const { workers, workers_gone } = overviews.of(caller);
   return { ...withOnly(ledger, build), workers, workers_gone };
 }
 
@@ -152,7 +152,7 @@ function withOnly(ledger: Broker['ledger'], build: BuildView | null): Omit<Overv
   const lists = { counts: noBuilds, running: [], queued: [], finished: [] };
   if (build === null) return lists;
   const now = new Date();
-  const place = placesOf(ledger.waiting(now), [build.buildId]).get(build.buildId);
+  const place = ledger.placeInQueue(build.buildId, now);
   const list = isTerminal(build.state) ? 'finished' : build.state === 'running' ? 'running' : 'queued';
   const counts = { ...noBuilds, [build.state]: 1 };
   return { ...lists, counts, [list]: [toBuildStatus(build, now, { details: true, place })] };

@@ -1,4 +1,5 @@
 import { isTerminal } from '../api/event.ts';
+import type { BuildCounts } from '../api/status.ts';
 import {
   applyToBuild,
   type Build,
@@ -11,12 +12,14 @@ import {
   newBuild,
   type Verdict,
 } from './build.ts';
-import { type BuildPlace, createBuildOrder } from './build-order.ts';
+import { type BuildQuery, createBuildIndex } from './build-index.ts';
 import { dropOldest } from './drop-oldest.ts';
 import { createHistory } from './history.ts';
 import type { StreamRecord } from './record.ts';
 import { createSeenWorkers, type SeenWorker } from './seen-workers.ts';
+import type { BuildPlace } from './sorted-builds.ts';
 import { createSubmissionCount } from './submission-count.ts';
+import { createWaitingLine } from './waiting-line.ts';
 
 /**
  * The ledger of builds: the meaning of the events stream, as a function of its records in order. Every replica reads
@@ -43,12 +46,18 @@ export interface Ledger {
   /** Every known build that is neither superseded nor out of the stream by `now`, of the finished ones the newest 50. */
   builds(now: Date): BuildView[];
   /**
-   * Every known build that is neither superseded nor out of the stream by `now`: the newest submission first, after
-   * `place` those before it. To be read at once, before the next record.
+   * The known builds of a query that are neither superseded nor out of the stream by `now`: the newest submission first,
+   * after `place` those before it. To be read at once, before the next record.
    */
-  newestFirst(now: Date, place?: BuildPlace): Iterable<BuildRow>;
+  newestFirst(now: Date, query: BuildQuery, place?: BuildPlace): Iterable<BuildRow>;
+  /** Of these, the builds of a caller that have ended, the newest end first; null: of any caller. To be read at once. */
+  lastEnded(now: Date, caller: string | null): Iterable<BuildRow>;
+  /** The number of these builds in each state; null: of any caller. */
+  counts(now: Date, caller: string | null): BuildCounts;
   /** The builds that wait for a worker at `now`, by id, in the order in which they began to wait. */
   waiting(now: Date): ReadonlyMap<string, BuildView>;
+  /** The place of a build among those that wait, beginning with 1; undefined where it does not wait. */
+  placeInQueue(buildId: string, now: Date): number | undefined;
   /**
    * The unfinished build that a new submission of this request at `now` would find. Ticket ids 1 and "1" are the same.
    */
@@ -94,9 +103,8 @@ export function createLedger(options: LedgerOptions): Ledger {
   const history = createHistory(options.historyBytes);
   /** Ids of withdrawn builds, and of finished ones that were dropped: late events must not revive them. */
   const closed = new Set<string>();
-  const order = createBuildOrder();
-  /** Builds that wait, in the order in which they began to. */
-  const waiting = new Map<string, Build>();
+  const index = createBuildIndex();
+  const waiting = createWaitingLine();
   const superseded = new Map<string, Build>();
   const submissions = createSubmissionCount();
   const workers = createSeenWorkers();
@@ -105,6 +113,14 @@ export function createLedger(options: LedgerOptions): Ledger {
   const oldestAt = (now: Date) =>
     new Date(Math.max(0, now.getTime() - options.forgetAfterSeconds * 1000)).toISOString();
   const expired = (build: BuildRow, now: Date) => build.updatedAt < oldestAt(now);
+  const indexAt = (now: Date) => {
+    index.expire(oldestAt(now));
+    return index;
+  };
+  const waitingAt = (now: Date) => {
+    waiting.expire(oldestAt(now));
+    return waiting;
+  };
   const isFinished = (buildId: string) => recent.has(buildId) || history.has(buildId) || closed.has(buildId);
 
   const supersede = (build: Build, rival: Build): Build => ({
@@ -127,7 +143,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
     if (rival !== undefined) forget(rival);
     builds.set(build.buildId, build);
-    order.add(build);
+    index.add(build);
     byRequest.set(key, build);
     submissions.add(build.caller, build.buildId, build.queuedAt);
     return build;
@@ -136,8 +152,8 @@ export function createLedger(options: LedgerOptions): Ledger {
   /** Forgets a build that has not ended. */
   const forget = (build: Build) => {
     builds.delete(build.buildId);
-    order.remove(build);
-    waiting.delete(build.buildId);
+    index.remove(build);
+    waiting.remove(build.buildId);
   };
 
   const close = (buildId: string) => {
@@ -156,9 +172,9 @@ export function createLedger(options: LedgerOptions): Ledger {
     if (old === undefined) return;
     recent.delete(old.buildId);
     builds.delete(old.buildId);
-    order.replace(history.put(old));
+    index.replace(history.put(old));
     for (const dropped of history.trim(oldestAt(new Date(build.updatedAt)))) {
-      order.remove(dropped);
+      index.remove(dropped);
       close(dropped.buildId);
     }
   };
@@ -173,11 +189,11 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
     const build = known ?? register(record);
     if (build === undefined) return 'superseded';
-    const verdict = applyToBuild(build, record, known === undefined);
+    const verdict = index.change(build, () => applyToBuild(build, record, known === undefined));
     if (verdict !== 'applied') return verdict;
     workers.note(event);
-    waiting.delete(build.buildId);
-    if (event.state === 'queued') waiting.set(build.buildId, build);
+    waiting.remove(build.buildId);
+    if (event.state === 'queued') waiting.add(build);
     if (isTerminal(event.state)) finish(build);
     return verdict;
   };
@@ -213,7 +229,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     if (known === undefined) return 'unknown';
     if (known.notified.includes(way)) return 'duplicate';
     const notified = [...known.notified, way];
-    if (build === undefined) order.replace(history.put({ ...known, notified }));
+    if (build === undefined) index.replace(history.put({ ...known, notified }));
     else build.notified = notified;
     return 'applied';
   };
@@ -242,24 +258,19 @@ export function createLedger(options: LedgerOptions): Ledger {
       const oldest = oldestAt(now);
       return [...builds.values()].filter(({ updatedAt }) => updatedAt >= oldest);
     },
-    newestFirst: (now, place) => order.newestFirst(oldestAt(now), place),
-    waiting(now) {
-      const oldest = oldestAt(now);
-      for (const [buildId, { updatedAt }] of waiting) {
-        if (updatedAt >= oldest) break;
-        waiting.delete(buildId);
-      }
-      return waiting;
-    },
+    newestFirst: (now, query, place) => indexAt(now).newestFirst(query, place),
+    lastEnded: (now, caller) => indexAt(now).lastEnded(caller),
+    counts: (now, caller) => indexAt(now).counts(caller),
+    waiting: (now) => waitingAt(now).builds,
+    placeInQueue: (buildId, now) => waitingAt(now).placeOf(buildId),
     unfinished(key, now) {
       const build = byRequest.get(requestKey(key));
       return build === undefined || expired(build, now) ? undefined : build;
     },
     usage(caller, now) {
-      const oldest = oldestAt(now);
-      const counts = (build: Build) => build.caller === caller && build.updatedAt >= oldest;
+      const { queued, running } = indexAt(now).counts(caller);
       return {
-        unfinished: [...byRequest.values()].filter(counts).length,
+        unfinished: queued + running,
         submittedAtMs: submissions.withinHour(caller, now),
       };
     },

@@ -103,8 +103,11 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
     get: (buildId) => ledger.get(buildId),
     isOver: (buildId) => ledger.isOver(buildId),
     builds: (now) => ledger.builds(now),
-    newestFirst: (now, place) => ledger.newestFirst(now, place),
+    newestFirst: (now, query, place) => ledger.newestFirst(now, query, place),
+    lastEnded: (now, caller) => ledger.lastEnded(now, caller),
+    counts: (now, caller) => ledger.counts(now, caller),
     waiting: (now) => ledger.waiting(now),
+    placeInQueue: (buildId, now) => ledger.placeInQueue(buildId, now),
     get version() {
       return version;
     },

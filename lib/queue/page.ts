@@ -7,21 +7,17 @@ import { takeWithin } from './status.ts';
 /** Largest page: one with builds of many packages holds fewer of them than its limit. */
 const maximumBytes = 1024 * 1024;
 
-/** The page of builds that a query asks for, of those that are `visible`. */
+/** The page of builds that a query asks for. `caller`: who has submitted them; null: any. */
 export function pageOf(
-  ledger: Pick<Ledger, 'get' | 'newestFirst' | 'waiting'>,
+  ledger: Pick<Ledger, 'get' | 'newestFirst' | 'placeInQueue'>,
   now: Date,
   query: ListQuery,
-  visible: (build: BuildRow) => boolean,
+  caller: string | null,
 ): BuildPage {
   const { limit, cursor, state, ticket_id, series } = query;
   const place = cursor === undefined ? undefined : { queuedAt: cursor[0], buildId: cursor[1] };
   const rows: BuildRow[] = [];
-  for (const row of ledger.newestFirst(now, place)) {
-    if (!visible(row)) continue;
-    if (state !== undefined && row.state !== state) continue;
-    if (ticket_id !== undefined && String(row.ticketId) !== ticket_id) continue;
-    if (series !== undefined && row.series !== series) continue;
+  for (const row of ledger.newestFirst(now, { caller, state, ticketId: ticket_id, series }, place)) {
     rows.push(row);
     if (rows.length > limit) break;
   }

@@ -41,19 +41,6 @@ export function toBuildStatus(
   };
 }
 
-/** The place of each of these builds among those that wait, beginning with 1; builds that do not wait have none. */
-export function placesOf(waiting: ReadonlyMap<string, unknown>, buildIds: readonly string[]): Map<string, number> {
-  const wanted = new Set(buildIds.filter((id) => waiting.has(id)));
-  const places = new Map<string, number>();
-  let place = 0;
-  for (const id of waiting.keys()) {
-    if (places.size === wanted.size) break;
-    place += 1;
-    if (wanted.has(id)) places.set(id, place);
-  }
-  return places;
-}
-
 function detailsOf({ logTail, request, retryOf, attempts, steps }: BuildView): Partial<BuildStatus> {
   return {
     log_tail: [...logTail],

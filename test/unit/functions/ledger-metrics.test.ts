@@ -33,7 +33,7 @@ function filledLedger() {
 
 async function shown(caughtUp: boolean) {
   const metrics = createMetrics('status');
-  showLedger(metrics, { ...filledLedger(), version: 1, caughtUp });
+  showLedger(metrics, { ...filledLedger(), caughtUp });
   const lines = (await metrics.text()).split('\n').filter((line) => line.startsWith('imagebuilder_'));
   return new Map(
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')).replace(/,?function="status"/, ''), line] as const),
