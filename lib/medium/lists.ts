@@ -82,56 +82,6 @@ export function updateSize(text: string, addedBytes: number): string | null {
   return text.replace(digits, String(Math.max(0, Number(digits) + addedBytes)));
 }
 
-/** A file of the medium that has another content now. */
-export interface FileChange {
-  /** Without a leading slash. */
-  readonly path: string;
-  /** The digest by the list's algorithm; null for a file that is gone, or whose digest the list must not have. */
-  readonly hex: string | null;
-  /** True for a file that the base did not have: it gets a line. Others get none where they had none. */
-  readonly isNew: boolean;
-}
-
-/** `md5sum.txt`, `sha256sum.txt`, `SHA512SUMS` and their like, as md5sum(1) writes them. */
-export function updateChecksums(text: string, changes: readonly FileChange[]): string {
-  const wanted = new Map(changes.map((change) => [change.path, change]));
-  const lines = linesOf(text).flatMap((line) => {
-    const listed = parseListed(line);
-    const change = listed === null ? undefined : wanted.get(listed.path);
-    if (listed === null || change === undefined) return [line];
-    wanted.delete(listed.path);
-    return change.hex === null ? [] : [change.hex + line.slice(listed.hexLength)];
-  });
-  const start = lines.map(parseListed).find((listed) => listed !== null)?.start ?? '  ./';
-  for (const { path, hex, isNew } of wanted.values()) {
-    if (isNew && hex !== null) lines.push(`${hex}${start}${path}`);
-  }
-  return render(lines, text);
-}
-
-/** The algorithm of a list of checksums, by the digest in its first line, as `createHash` names it; null for no list. */
-export function checksumAlgorithm(text: string): ChecksumAlgorithm | null {
-  const first = linesOf(text)
-    .map(parseListed)
-    .find((listed) => listed !== null);
-  return algorithms[first?.hexLength ?? 0] ?? null;
-}
-
-export type ChecksumAlgorithm = 'md5' | 'sha1' | 'sha224' | 'sha256' | 'sha384' | 'sha512';
-
-const algorithms: Readonly<Record<number, ChecksumAlgorithm>> = {
-  ...{ 32: 'md5', 40: 'sha1', 56: 'sha224', 64: 'sha256', 96: 'sha384', 128: 'sha512' },
-};
-
-/** `digest  ./path` or `digest *path`; `start` is all between the digest and the path of the medium. */
-function parseListed(line: string): { hexLength: number; start: string; path: string } | null {
-  const hex = upTo(line, ' ');
-  if (!(hex.length in algorithms) || !/^[0-9a-fA-F]+$/.test(hex)) return null;
-  const rest = line.slice(hex.length);
-  const [start = ''] = /^ [ *](?:\.\/|\/)?/.exec(rest) ?? [];
-  return start === '' ? null : { hexLength: hex.length, start, path: rest.slice(start.length) };
-}
-
 /** Lines without the end of the last one. */
 function linesOf(text: string): string[] {
   if (text === '') return [];

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { parseGrubConfig } from '../../boot/grub-config.ts';
 import { parseExtlinux } from '../../boot/loader-entries.ts';
+import { followPath } from '../../iso9660/follow.ts';
 import { readIsoFile } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 
@@ -16,7 +17,6 @@ export interface MenuKernel {
 const maximumMenuBytes = 256 * 1024;
 const maximumMenus = 500;
 const menuName = /^(?!pool\/|dists\/).*\.(?:cfg|conf)$/i;
-const maximumLinks = 8;
 
 /**
  * The kernels that GRUB's and isolinux's menus start. All files that may be menus are read, whichever of them includes
@@ -30,11 +30,11 @@ export async function readMenuKernels(handle: FileHandle, files: IsoTree): Promi
   for (const [path] of menus.slice(0, maximumMenus)) {
     const text = (await readIsoFile(handle, files, path, maximumMenuBytes))?.toString('utf8') ?? '';
     for (const { kernel, initrds, saysSystem } of kernelsIn(text, path)) {
-      const kernelPath = resolve(files, kernel);
+      const kernelPath = followPath(files, kernel);
       if (kernelPath === null) continue;
       const known = found.get(kernelPath) ?? { initrds: new Set(), saysSystem: true };
       for (const initrd of initrds) {
-        const initrdPath = resolve(files, initrd);
+        const initrdPath = followPath(files, initrd);
         if (initrdPath !== null) known.initrds.add(initrdPath);
       }
       known.saysSystem &&= saysSystem;
@@ -57,26 +57,4 @@ function kernelsIn(text: string, path: string): MenuKernel[] {
     const saysSystem = words.some((word) => word.startsWith('boot='));
     return kernel === null ? [] : [{ kernel, initrds, saysSystem }];
   });
-}
-
-/** The file that a path means, behind symbolic links of Rock Ridge; null where there is none. */
-function resolve(files: IsoTree, path: string): string | null {
-  let wanted = normal(path);
-  for (let links = 0; links <= maximumLinks; links++) {
-    const entry = files.get(wanted);
-    if (entry?.type === 'file') return wanted;
-    if (entry?.type !== 'link' || entry.target === null) return null;
-    const folder = wanted.slice(0, wanted.lastIndexOf('/') + 1);
-    wanted = normal(entry.target.startsWith('/') ? entry.target : folder + entry.target);
-  }
-  return null;
-}
-
-function normal(path: string): string {
-  const parts: string[] = [];
-  for (const part of path.split('/')) {
-    if (part === '..') parts.pop();
-    else if (part !== '' && part !== '.') parts.push(part);
-  }
-  return parts.join('/');
 }

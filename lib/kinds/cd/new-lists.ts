@@ -1,17 +1,15 @@
 import { open, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { updateSourceSizes } from '../../medium/install-sources.ts';
-import { type FileChange, updateChecksums, updateSize } from '../../medium/lists.ts';
-import { hashExtents, readChecksumLists, readList } from './checksum-lists.ts';
+import { updateSize } from '../../medium/lists.ts';
+import { readChecksumLists, readList } from './checksum-lists.ts';
+import { updateChecksumLists } from './new-checksums.ts';
 import type { NewLayer } from './new-layer.ts';
 import { describes, updateDeltaManifest, updateFullManifest } from './new-manifests.ts';
 import type { BaseMedium } from './read-medium.ts';
 
 /** Files of the worker by the paths that they get on the medium. */
 export type NewFiles = ReadonlyMap<string, string>;
-
-/** Files that writing the medium changes: no list may have their digests. */
-const rewritten = /(^|\/)(eltorito\.img|isolinux\.bin|boot\.cat|boot\.catalog)$/;
 
 /** Reads a list of the medium; null where there is none. */
 type Read = (path: string) => Promise<string | null>;
@@ -43,19 +41,9 @@ export async function writeNewLists(
   for (const layer of layers) await writeListsOf(layer, read, write);
   await writeListsOfAll(base, layers, read, write);
   const lists = await readChecksumLists(medium, files);
-  const algorithms = new Set(lists.map(({ algorithm }) => algorithm));
-  const left: FileChange[] = [...files.keys()]
-    .filter((name) => rewritten.test(name))
-    .map((path) => ({ path, hex: null, isNew: false }));
-  const digests = new Map<string, Awaited<ReturnType<typeof hashExtents>>>();
-  for (const [path, file] of changed) {
-    await using handle = await open(file, 'r');
-    const { size: sizeBytes } = await handle.stat();
-    digests.set(path, await hashExtents(handle, [{ offsetBytes: 0, sizeBytes }], algorithms, signal));
-  }
-  for (const { path: list, text, algorithm } of lists) {
-    const changes = [...digests].map(([path, hex]) => ({ path, hex: hex.get(algorithm) ?? null, isNew: false }));
-    await write(list, text, updateChecksums(text, [...left, ...changes]));
+  const before = new Map(lists.map(({ path, text }) => [path, text]));
+  for (const [path, text] of await updateChecksumLists(lists, files, changed, signal)) {
+    await write(path, before.get(path) ?? '', text);
   }
   return changed;
 }

@@ -9,6 +9,7 @@ import type { Medium } from '../../medium/medium.ts';
 import { type LayerPlan, planLayers } from '../../medium/plan-layers.ts';
 import { recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
+import { assertKnownAlgorithms, readChecksumLists } from './checksum-lists.ts';
 import { assertReplayable } from './replayable.ts';
 
 /** An inspected medium, and the layers of it that are to change. */
@@ -43,6 +44,8 @@ export async function readMedium(
     // Only to be looked at: its tables would take memory until the changes are packed.
     await openSquashfs({ handle, offset, length }, limits);
   }
+  const changing = new Set(plan.map(({ layer }) => layer));
+  assertKnownAlgorithms(await readChecksumLists(handle, iso.files), iso.files, changing);
   return { path, iso, medium, plan };
 }
 

@@ -1,11 +1,13 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
 import { compareIso } from '../../iso9660/compare.ts';
+import { followPath } from '../../iso9660/follow.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
 import { runOf } from '../../iso9660/read-file.ts';
-import { updateChecksums } from '../../medium/lists.ts';
+import type { IsoTree } from '../../iso9660/tree.ts';
+import { listedFiles } from '../../medium/checksum-lines.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
-import { hashExtents, readChecksumLists } from './checksum-lists.ts';
+import { algorithmsOf, hashExtents, readChecksumLists } from './checksum-lists.ts';
 import type { BootedKernel } from './new-kernel.ts';
 import { openLayers } from './open-layers.ts';
 import { type InstalledPackages, readPackages } from './package-status.ts';
@@ -39,7 +41,7 @@ export async function verifyMedium(path: string, change: ChangedMedium, limits: 
       maximumBytes: Number.MAX_SAFE_INTEGER,
     });
     await using handle = await open(path, 'r');
-    await checkDigests(handle, made, changed, signal);
+    await checkDigests(handle, made, change, signal);
     await checkLayers(path, made, change, limits);
     await checkBootedKernels(handle, made.files, change.booted, { ...limits, workDirectory: change.workDirectory });
   } catch (error) {
@@ -49,25 +51,53 @@ export async function verifyMedium(path: string, change: ChangedMedium, limits: 
   }
 }
 
-/** The lines of files that have not changed are those of the base. */
+/** A line of a list, the file that it names, and whether its digest is right. */
+interface CheckedLine {
+  readonly list: string;
+  readonly path: string;
+  readonly isRight: boolean;
+}
+
+/**
+ * The lines of files that have not changed are those of the base. A list may have had a wrong digest of another list there,
+ * and keeps it.
+ */
 async function checkDigests(
   handle: FileHandle,
   { files }: IsoInspection,
-  changed: ReadonlySet<string>,
+  { base, changed }: ChangedMedium,
   signal: AbortSignal,
 ): Promise<void> {
-  const lists = await readChecksumLists(handle, files);
-  const algorithms = new Set(lists.map(({ algorithm }) => algorithm));
-  for (const path of changed) {
-    const entry = files.get(path);
-    if (entry === undefined) continue;
-    const digests = await hashExtents(handle, entry.extents, algorithms, signal);
-    for (const { path: list, text, algorithm } of lists) {
-      const hex = digests.get(algorithm) ?? null;
-      if (path === list || updateChecksums(text, [{ path, hex, isNew: false }]) === text) continue;
-      throw new ImageBuilderError('image.output', `/${list} of the new medium has a wrong digest of /${path}`);
-    }
+  const wrong = (await checkLines(handle, files, changed, signal)).filter(({ isRight }) => !isRight);
+  if (wrong.length === 0) return;
+  await using old = await open(base.path, 'r');
+  const lists = new Set(wrong.map(({ path }) => path));
+  const before = (await checkLines(old, base.iso.files, lists, signal)).filter(({ isRight }) => !isRight);
+  const allowed = new Set(before.map(({ list, path }) => `${list}\n${path}`));
+  const isList = new Set((await readChecksumLists(handle, files)).map(({ path }) => path));
+  const fault = wrong.find(({ list, path }) => !isList.has(path) || !allowed.has(`${list}\n${path}`));
+  if (fault === undefined) return;
+  throw new ImageBuilderError('image.output', `/${fault.list} of the new medium has a wrong digest of /${fault.path}`);
+}
+
+/** All lines of the lists of a medium that name one of these files. */
+async function checkLines(
+  handle: FileHandle,
+  files: IsoTree,
+  wanted: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<CheckedLine[]> {
+  const lines = (await readChecksumLists(handle, files)).flatMap((list) =>
+    listedFiles(list, (path) => followPath(files, path))
+      .filter(({ path }) => wanted.has(path))
+      .map((line) => ({ list: list.path, ...line })),
+  );
+  const right = new Set<string>();
+  for (const [path, algorithms] of algorithmsOf(lines)) {
+    const digests = await hashExtents(handle, files.get(path)?.extents ?? [], algorithms, signal);
+    for (const hex of digests.values()) right.add(`${path}\n${hex}`);
   }
+  return lines.map(({ list, path, hex }) => ({ list, path, isRight: right.has(`${path}\n${hex}`) }));
 }
 
 /** Every changed layer is sound, and dpkg's list of packages is right in the file tree that ends with it. */

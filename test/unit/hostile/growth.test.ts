@@ -70,6 +70,7 @@ import { parseRetryAfter } from '#lib/http/failure.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
 import { unescapeOctal } from '#lib/image/octal.ts';
 import type { Partition } from '#lib/image/partition.ts';
+import { followPath } from '#lib/iso9660/follow.ts';
 import { parseRecord } from '#lib/iso9660/record.ts';
 import { readTree } from '#lib/iso9660/tree.ts';
 import { parsePackageStatus } from '#lib/kinds/cd/package-status.ts';
@@ -78,8 +79,9 @@ import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
 import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
+import { isMediumList, listedFiles, parseChecksumLine, updateChecksums } from '#lib/medium/checksum-lines.ts';
 import { parseInstallSources, updateSourceSizes } from '#lib/medium/install-sources.ts';
-import { checksumAlgorithm, updateChecksums, updateManifest, updateSize } from '#lib/medium/lists.ts';
+import { updateManifest, updateSize } from '#lib/medium/lists.ts';
 import { removeArmor } from '#lib/openpgp-armor.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
@@ -341,14 +343,29 @@ const parsers: readonly Growing[] = [
   },
   {
     name: 'lists of a medium',
-    run: (text) => [
-      updateManifest(text, [{ name: 'x', version: '1' }]),
-      updateSize(text, 1),
-      updateChecksums(text, [{ path: 'x', hex: 'f', isNew: true }]),
-      checksumAlgorithm(text),
+    run: (text) => [updateManifest(text, [{ name: 'x', version: '1' }]), updateSize(text, 1)],
+    units: ['x 1\n'],
+  },
+  {
+    name: 'lists of checksums of a medium',
+    run(text) {
+      const list = { path: 'live/md5sum.txt', text };
+      const follow = (path: string) => followPath(new Map(), path);
+      return [
+        [parseChecksumLine(text, list.path), isMediumList(list), listedFiles(list, follow)],
+        updateChecksums(
+          list,
+          (path) => path,
+          () => new Map([['md5', 'f']]),
+        ),
+      ];
+    },
+    frames: [
+      ['0'.repeat(32), '  ./x'],
+      [`\\${'0'.repeat(32)}  ./`, ''],
+      ['MD5 (', `) = ${'0'.repeat(32)}`],
     ],
-    frames: [['0'.repeat(32), '  ./x']],
-    units: ['x 1\n', `${'0'.repeat(32)}  ./x\n`],
+    units: [`${'0'.repeat(32)}  ./x\n`, `MD5 (x) = ${'0'.repeat(32)}\r\n`],
   },
   {
     name: 'folders of media',

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { updateSourceSizes } from '#lib/medium/install-sources.ts';
-import { checksumAlgorithm, updateChecksums, updateManifest, updateSize } from '#lib/medium/lists.ts';
+import { updateManifest, updateSize } from '#lib/medium/lists.ts';
 
 test('a manifest gets new, changed and removed packages, and every other line stays', () => {
   const before =
@@ -62,34 +62,6 @@ test('sizes of sources and variations change, and every other byte of the catalo
     updateSourceSizes(versionOne, (_, size) => size * 100),
     versionOne.replace('7', '700'),
   );
-});
-
-const md5 = (digit: string) => digit.repeat(32);
-
-test('sums of changed files change, new files get a line, and files that had none get none', () => {
-  const before = `${md5('a')}  ./casper/minimal.squashfs\n${md5('B')} *./README  two words\n# comment\n${md5('c')}  ./gone`;
-  const after = updateChecksums(before, [
-    { path: 'casper/minimal.squashfs', hex: md5('1'), isNew: false },
-    { path: 'README  two words', hex: md5('2'), isNew: false },
-    { path: 'gone', hex: null, isNew: false },
-    { path: 'boot/grub/i386-pc/eltorito.img', hex: md5('3'), isNew: false },
-    { path: '.disk/casper-uuid-new', hex: md5('4'), isNew: true },
-  ]);
-  assert.is(
-    after,
-    `${md5('1')}  ./casper/minimal.squashfs\n${md5('2')} *./README  two words\n# comment\n${md5('4')}  ./.disk/casper-uuid-new`,
-  );
-  assert.is(updateChecksums(before, []), before);
-  const plain = `${'d'.repeat(64)}  live/vmlinuz\n`;
-  const added = { path: 'live/new', hex: 'e'.repeat(64), isNew: true };
-  assert.is(updateChecksums(plain, [added]), `${plain}${'e'.repeat(64)}  live/new\n`);
-});
-
-test('the algorithm of a list is that of its digests', () => {
-  assert.is(checksumAlgorithm(`# x\n${md5('a')}  ./file\n`), 'md5');
-  assert.is(checksumAlgorithm(`${'0'.repeat(128)}  ./file\n`), 'sha512');
-  assert.is(checksumAlgorithm('no list\n'), null);
-  assert.is(checksumAlgorithm(''), null);
 });
 
 test.run();
