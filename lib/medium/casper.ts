@@ -1,33 +1,34 @@
 import { ImageBuilderError } from '../errors.ts';
 import { quoted } from '../text.ts';
 import { type InstallSource, parseInstallSources } from './install-sources.ts';
-import type { Medium, MediumFiles, MediumSource, View } from './medium.ts';
+import type { LayerFolder, LiveStart, Medium, MediumSource, View } from './medium.ts';
+import { withoutRepetition } from './views.ts';
 
 /**
  * Layers of Ubuntu's casper. Since 19.04 the name of a layer is the list of the layers below it: `a.b.squashfs` stands on
- * `a.squashfs` (`LAYERFS_PATH` in scripts/casper). Without such names, all layers are stacked in the order of their names.
+ * `a.squashfs`. The uppermost one of a live session is named by the boot menu or the initial ramdisk (`layerfs-path=` and
+ * `LAYERFS_PATH` in scripts/casper). Where neither names one, all layers are stacked in the order of their names.
  */
 
-const folder = 'casper';
 const suffix = '.squashfs';
-const catalogue = `${folder}/install-sources.yaml`;
 /** Parts of names that only layers of the live session have: of desktops, and of servers. */
 const liveParts: readonly string[] = ['live', 'installer'];
 
-/** `layers` are sorted. */
-export function casperMedium(
-  layers: readonly string[],
-  paths: ReadonlySet<string>,
-  readText: MediumFiles['readText'],
-): Medium {
+/** Layers one above the other, the lowest first. */
+type Chain = readonly string[];
+
+export function casperMedium({ folder, layers, paths, readText, starts }: LayerFolder): Medium {
+  const catalogue = `${folder}/install-sources.yaml`;
   const sources = paths.has(catalogue) ? parseInstallSources(readText(catalogue)) : [];
+  const hasCatalogue = sources.length > 0;
   const chains = layers.map((layer) => chainOf(layer, layers));
+  const hasChains = chains.some((chain) => chain.length > 1);
+  const started = startedChains(starts, folder, chains);
   // Older media have no catalogue and no chains: `filesystem` and, on servers, `installer` above it.
-  const stacked = sources.length === 0 && chains.every((chain) => chain.length === 1);
-  const views: View[] = stacked
-    ? layers.map((_, index) => ({ layers: layers.slice(0, index + 1), live: index === layers.length - 1 }))
-    : chains.map((chain) => ({ layers: chain, live: chain.some(isLive) }));
-  const installed = sources.length === 0 ? [onlySource(layers, views)] : knownSources(sources, layers);
+  const isStacked = !hasChains && (started.all || (!hasCatalogue && started.named.length === 0));
+  const live = isStacked ? [...started.named, layers] : started.named;
+  const [longest = []] = (live.length > 0 ? live : chains).toSorted((one, other) => other.length - one.length);
+  const installed = hasCatalogue ? knownSources(sources, folder, layers) : [onlySource(layers, folder, longest)];
   const chosen = sources.find((source) => source.default);
   const defaultSource = installed.find(({ id }) => id === chosen?.id) ?? installed[0];
   if (defaultSource === undefined) {
@@ -37,11 +38,37 @@ export function casperMedium(
       `install-sources.yaml of the medium names ${quoted(first?.path ?? '')}, which is no layer in /${folder}`,
     );
   }
-  return { family: 'casper', folder, views, sources: installed, defaultSource };
+  const installs = new Set(installed.flatMap(({ layer }) => chainOf(layer, layers)));
+  /** A layer that only live sessions have is theirs without those above it, too. */
+  const isLive = (chain: Chain) =>
+    live.length === 0
+      ? chain.some(isLiveByName)
+      : live.some(
+          (tree) =>
+            chain.every((layer, index) => tree[index] === layer) &&
+            (chain.length === tree.length || !installs.has(chain.at(-1) ?? '')),
+        );
+  const below = isStacked && !hasCatalogue ? layers.map((_, index) => layers.slice(0, index + 1)) : chains;
+  // Without chains, a layer alone is a file tree only where it gets installed or started so.
+  const shown = below.filter((chain) => hasChains || !hasCatalogue || installs.has(chain[0] ?? '') || isLive(chain));
+  const views = [...shown, ...live].map((chain): View => ({ layers: chain, live: isLive(chain) }));
+  return { family: 'casper', folder, views: withoutRepetition(views), sources: installed, defaultSource };
+}
+
+/** The file trees that boot menus and initial ramdisks start, as far as they are known; `all` where one starts all layers. */
+function startedChains(
+  starts: readonly LiveStart[],
+  folder: string,
+  chains: readonly Chain[],
+): { readonly named: readonly Chain[]; readonly all: boolean } {
+  const names = new Set(starts.flatMap(({ topLayer }) => (topLayer === 'unknown' ? [] : [topLayer.name])));
+  const named = chains.filter((chain) => names.has((chain.at(-1) ?? '').slice(folder.length + 1)));
+  return { named, all: names.has(null) };
 }
 
 /** The layers that a layer stands on by its name, and itself. */
 function chainOf(layer: string, layers: readonly string[]): string[] {
+  const folder = layer.slice(0, layer.lastIndexOf('/'));
   const parts = partsOf(layer);
   const known = new Set(layers);
   const names = parts.map((_, index) => `${folder}/${parts.slice(0, index + 1).join('.')}${suffix}`);
@@ -49,15 +76,15 @@ function chainOf(layer: string, layers: readonly string[]): string[] {
 }
 
 function partsOf(layer: string): string[] {
-  return layer.slice(folder.length + 1, -suffix.length).split('.');
+  return layer.slice(layer.lastIndexOf('/') + 1, -suffix.length).split('.');
 }
 
-function isLive(layer: string): boolean {
+function isLiveByName(layer: string): boolean {
   return partsOf(layer).some((part) => liveParts.includes(part));
 }
 
 /** Sources whose layers are there. The installer offers others too, and fails then. */
-function knownSources(sources: readonly InstallSource[], layers: readonly string[]): MediumSource[] {
+function knownSources(sources: readonly InstallSource[], folder: string, layers: readonly string[]): MediumSource[] {
   const known = new Set(layers);
   return sources.flatMap(({ id, path, variations }) => {
     const [first] = Object.values(variations);
@@ -67,9 +94,8 @@ function knownSources(sources: readonly InstallSource[], layers: readonly string
 }
 
 /** Without a catalogue the installer copies `filesystem`, else the layers below those of the live session. */
-function onlySource(layers: readonly string[], views: readonly View[]): MediumSource {
+function onlySource(layers: readonly string[], folder: string, tree: Chain): MediumSource {
   const usual = `${folder}/filesystem${suffix}`;
-  const [longest] = views.toSorted((one, other) => other.layers.length - one.layers.length);
-  const layer = layers.includes(usual) ? usual : longest?.layers.findLast((name) => !isLive(name));
-  return { id: 'filesystem', layer: layer ?? longest?.layers[0] ?? usual };
+  const layer = layers.includes(usual) ? usual : tree.findLast((name) => !isLiveByName(name));
+  return { id: 'filesystem', layer: layer ?? tree[0] ?? usual };
 }

@@ -42,4 +42,29 @@ export interface MediumFiles {
   readonly paths: Iterable<string>;
   /** Content of a small file that is there; called for `install-sources.yaml` and for live-boot's lists of modules. */
   readonly readText: (path: string) => string;
+  readonly starts: readonly LiveStart[];
+}
+
+/** An entry of a boot menu, as far as it says which layers it starts. */
+export interface LiveStart {
+  /** By `boot=`; null where the initial ramdisk decides. */
+  readonly program: Medium['family'] | null;
+  /** Folder of the layers by `live-media-path=`; null for the usual one. */
+  readonly folder: string | null;
+  /**
+   * File name of the uppermost layer, by `layerfs-path=` or by casper's setting in the initial ramdisk; a name of null
+   * stands for all layers of the folder.
+   */
+  readonly topLayer: { readonly name: string | null } | 'unknown';
+  /** Name of live-boot's list of modules by `module=`; null for the usual one. */
+  readonly module: string | null;
+}
+
+/** A folder with layers, for the program that lays them one above the other. */
+export interface LayerFolder extends Pick<MediumFiles, 'readText' | 'starts'> {
+  readonly folder: string;
+  /** Paths of its layers, sorted. */
+  readonly layers: readonly string[];
+  /** Paths of all files of the medium. */
+  readonly paths: ReadonlySet<string>;
 }

@@ -2,7 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import { quoted, someOf } from '../text.ts';
 import { casperMedium } from './casper.ts';
 import { liveBootMedium } from './live-boot.ts';
-import type { LayerChoice, Medium, MediumFiles } from './medium.ts';
+import type { LayerChoice, LiveStart, Medium, MediumFiles } from './medium.ts';
 
 /** More than media have: the file trees that layers may make are compared with each other. */
 const mostLayers = 200;
@@ -11,21 +11,38 @@ const mostLayers = 200;
  * Recognises a medium by its files. Throws `image.unsupported` with the reason for media without layers, such as those
  * that install from packages, and `image.corrupt` for catalogues and lists with faults.
  */
-export function recogniseMedium({ paths, readText }: MediumFiles): Medium {
-  const all = new Set(paths);
+export function recogniseMedium(files: MediumFiles): Medium {
+  const all = new Set(files.paths);
   const layers = [...all].filter((path) => path.endsWith('.squashfs'));
   const inFolder = (folder: string) => layers.filter((path) => path.slice(0, path.lastIndexOf('/')) === folder).sort();
-  const casper = inFolder('casper');
-  const liveBoot = inFolder('live');
-  if (casper.length + liveBoot.length > mostLayers) {
+  const usual = [
+    { program: 'casper', folder: 'casper' },
+    { program: 'live-boot', folder: 'live' },
+  ] as const;
+  const places = usual.filter(({ folder }) => inFolder(folder).length > 0);
+  const found =
+    places.length > 0 ? places : foldersOfMenus(files.starts).filter((each) => inFolder(each.folder).length > 0);
+  const [place, other] = found;
+  if (place === undefined) throw unsupported(reasonOf(all));
+  if (other !== undefined) {
+    const names = found.map(({ program, folder }) => `${program} (/${folder})`).join(' and for ');
+    throw unsupported(`it has layers for ${names}, and nothing says which count`);
+  }
+  const own = inFolder(place.folder);
+  if (own.length > mostLayers) {
     throw new ImageBuilderError('image.too_large', `the medium has more than ${mostLayers} layers`);
   }
-  if (casper.length > 0 && liveBoot.length > 0) {
-    throw unsupported('it has layers for casper (/casper) and for live-boot (/live), and nothing says which count');
-  }
-  if (casper.length > 0) return casperMedium(casper, all, readText);
-  if (liveBoot.length > 0) return liveBootMedium(liveBoot, all, readText);
-  throw unsupported(reasonOf(all));
+  const starts = files.starts.filter(({ folder }) => (folder ?? place.folder) === place.folder);
+  const options = { ...place, layers: own, paths: all, readText: files.readText, starts };
+  return place.program === 'casper' ? casperMedium(options) : liveBootMedium(options);
+}
+
+/** The folders of layers that boot menus name, such as `live/grml64-full` of Grml. */
+function foldersOfMenus(starts: readonly LiveStart[]): { program: Medium['family']; folder: string }[] {
+  const found = starts.flatMap(({ program, folder }) =>
+    program === null || folder === null ? [] : [{ program, folder }],
+  );
+  return [...new Map(found.map((place) => [`${place.program} ${place.folder}`, place])).values()];
 }
 
 /** Throws `request.invalid` for an id that no source has. Null chooses the default source. */

@@ -267,6 +267,23 @@ test('a kernel that starts two live systems stays with both', async () => {
   assert.match(warnings[0] ?? '', /its initial ramdisks start different live systems$/);
 });
 
+test('the uppermost layer that the boot menus say counts, whatever initial ramdisks say', async () => {
+  const menu = (...tops: readonly string[]) =>
+    tops.map((top) => entry('').replace('---', `layerfs-path=/cdrom/casper/${top} ---`)).join('');
+  const topLayer = 'minimal.standard.live.custom.squashfs';
+  const changed = async (grub: string) =>
+    await change({
+      medium: { ...medium, 'boot/grub/grub.cfg': grub },
+      systems: [{ topLayer, before: [base, live], after: [base, upgrade()] }],
+    });
+  const { files, warnings } = await changed(menu(topLayer, topLayer));
+  assert.equal(warnings, []);
+  assert.ok(files.get('casper/vmlinuz')?.equals(kernel(v2)));
+  const mixed = await changed(menu(topLayer, standard));
+  assert.is(mixed.files.size, 0);
+  assert.match(mixed.warnings[0] ?? '', /its initial ramdisks start different live systems$/);
+});
+
 test('a kernel that the medium has twice, for BIOS and for UEFI, is replaced twice', async () => {
   const twice = {
     ...medium,

@@ -48,7 +48,10 @@ export const cd = {
     }
     await using handle = await open(base.path, 'r');
     const limits = limitsOf(options, options.signal);
-    return inspected(await readMedium(base.path, handle, options.baseImage, limits), options);
+    return inspected(
+      await readMedium(base.path, handle, options.baseImage, { ...limits, workDirectory: options.workDirectory }),
+      options,
+    );
   },
 } as const satisfies ImageKind;
 

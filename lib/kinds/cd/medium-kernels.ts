@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { type KernelFile, readKernelFile } from '../../boot/kernel-file.ts';
 import { type LiveInitrd, type LiveProgram, readLiveInitrd } from '../../boot/live-initrd.ts';
 import { readAt } from '../../image/read-at.ts';
@@ -19,6 +20,10 @@ export interface MediumKernel {
   readonly initrds: readonly string[];
   /** The first of these. */
   readonly initrd: LiveInitrd;
+  /** File name of the uppermost layer of the system that it starts; null where only casper's own rule says it. */
+  readonly topLayer: string | null;
+  /** True where each entry of the menus that starts it says that layer, whatever its initial ramdisk says. */
+  readonly saysLayers: boolean;
   /** True where these start different live systems, so that no new one serves in place of all. */
   readonly isMixed: boolean;
   readonly isSigned: boolean;
@@ -64,16 +69,23 @@ export async function readMediumKernels(
     const place = placeOn(files, menu.kernel);
     const [first, ...others] = live.flatMap((path) => initrds.get(path) ?? []);
     if (place === null || first === undefined) continue;
-    const isMixed = others.some(({ program, topLayer }) => program !== first.program || topLayer !== first.topLayer);
+    const tops = new Set(
+      menu.topLayers.map((top) => top ?? (first.topLayer === null ? null : basename(first.topLayer))),
+    );
+    const [topLayer = null] = tops;
+    const isMixed =
+      tops.size > 1 || others.some(({ program, topLayer }) => program !== first.program || topLayer !== first.topLayer);
     const file: KernelFile = await readKernelFile(handle, place, signal);
     const version = file.version ?? (await recognise(handle, place, inSystem, limits));
-    const key = `${version ?? menu.kernel} ${first.topLayer}`;
+    const key = `${version ?? menu.kernel} ${topLayer}`;
     const known = found.get(key);
     found.set(key, {
       version,
       kernels: [...(known?.kernels ?? []), menu.kernel],
       initrds: [...new Set([...(known?.initrds ?? []), ...live])],
       initrd: known?.initrd ?? first,
+      topLayer,
+      saysLayers: known?.saysLayers !== false && !menu.topLayers.includes(null),
       isMixed: known?.isMixed === true || isMixed,
       isSigned: known?.isSigned === true || file.isSigned,
       saysSystem: known?.saysSystem !== false && menu.saysSystem,

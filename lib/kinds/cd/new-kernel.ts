@@ -78,7 +78,7 @@ export async function writeNewKernels(options: NewKernelOptions): Promise<NewKer
     const known = new Map(systems.flatMap(({ before }) => [...before].map(([name, { kernel }]) => [name, kernel])));
     const onMedium = await readMediumKernels(medium, files, { limits, directory, known });
     for (const system of systems) {
-      const own = onMedium.filter(({ initrd }) => systemOf(initrd.topLayer, systems) === system);
+      const own = onMedium.filter(({ topLayer }) => systemOf(topLayer, systems) === system);
       const chosen = await replaceKernels(own, system, { medium, files, directory, limits }, result);
       for (const version of chosen) used.add(version);
     }

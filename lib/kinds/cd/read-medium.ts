@@ -5,11 +5,12 @@ import { headBytes, recognise } from '../../file-format.ts';
 import { type IsoInspection, inspectIso } from '../../iso9660/inspect.ts';
 import { readIsoFile, runOf } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
-import type { Medium } from '../../medium/medium.ts';
+import type { LiveStart, Medium } from '../../medium/medium.ts';
 import { type LayerPlan, planLayers } from '../../medium/plan-layers.ts';
 import { recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { assertKnownAlgorithms, readChecksumLists } from './checksum-lists.ts';
+import { readLiveStarts } from './live-starts.ts';
 import { assertReplayable } from './replayable.ts';
 
 /** An inspected medium, and the layers of it that are to change. */
@@ -31,13 +32,14 @@ export async function readMedium(
   path: string,
   handle: FileHandle,
   wanted: BuildRequest['base_image'],
-  limits: SquashfsLimits,
+  { workDirectory, ...limits }: SquashfsLimits & { readonly workDirectory: string },
 ): Promise<BaseMedium> {
   await assertIso(handle);
   const { maximumContentBytes: maximumBytes, signal } = limits;
   const iso = await inspectIso(handle, { maximumBytes, signal });
   assertReplayable(iso);
-  const medium = await findLayers(handle, iso.files);
+  const starts = await readLiveStarts(handle, iso.files, { ...limits, workDirectory });
+  const medium = await findLayers(handle, iso.files, starts);
   const plan = planLayers(medium, (wanted.image_type === 'cd' ? wanted.cd : undefined) ?? {});
   for (const layer of new Set(plan.flatMap((placed) => [...placed.below, placed.layer]))) {
     const { offsetBytes: offset, sizeBytes: length } = runOf(iso.files, layer);
@@ -58,14 +60,17 @@ async function assertIso(handle: FileHandle): Promise<void> {
   }
 }
 
-async function findLayers(handle: FileHandle, files: IsoTree): Promise<Medium> {
+async function findLayers(handle: FileHandle, files: IsoTree, starts: readonly LiveStart[]): Promise<Medium> {
   const paths = [...files].filter(([, { type }]) => type === 'file').map(([path]) => path);
+  const folders = new Set(['casper', 'live', ...starts.flatMap(({ folder }) => folder ?? [])]);
   const texts = new Map<string, string>();
   let roomBytes = maximumTextBytes;
-  for (const path of paths.filter((name) => /^(casper\/install-sources\.yaml|live\/[^/]+\.module)$/.test(name))) {
+  for (const path of paths) {
+    const [, folder = '', name = ''] = /^(.+)\/([^/]+)$/.exec(path) ?? [];
+    if (!folders.has(folder) || !(name === 'install-sources.yaml' || name.endsWith('.module'))) continue;
     const text = (await readIsoFile(handle, files, path, roomBytes)) ?? Buffer.alloc(0);
     roomBytes -= text.length;
     texts.set(path, text.toString('utf8'));
   }
-  return recogniseMedium({ paths, readText: (path) => texts.get(path) ?? '' });
+  return recogniseMedium({ paths, readText: (path) => texts.get(path) ?? '', starts });
 }

@@ -79,7 +79,11 @@ export async function replaceKernel(
 }
 
 /** The reason why an initial ramdisk cannot start the live system of a medium; null where it can. */
-function unfitness(live: LiveInitrd, version: string, { initrd: old, saysSystem }: MediumKernel): string | null {
+function unfitness(
+  live: LiveInitrd,
+  version: string,
+  { initrd: old, saysSystem, saysLayers }: MediumKernel,
+): string | null {
   if (live.damage !== null) return `is not whole: ${live.damage}`;
   if (live.unknown !== null) return `was not looked into: ${live.unknown}`;
   if (live.program !== old.program) {
@@ -90,7 +94,7 @@ function unfitness(live: LiveInitrd, version: string, { initrd: old, saysSystem 
   if (old.isDefault && !live.isDefault && !saysSystem) {
     return 'starts the live system only where the boot menus ask for it, and they do not: CASPER_GENERATE_UUID was not set';
   }
-  if (live.topLayer === old.topLayer) return null;
+  if (saysLayers || live.topLayer === old.topLayer) return null;
   const [layers, wanted] = [live, old].map(({ topLayer }) => (topLayer === null ? 'all layers' : quoted(topLayer)));
   return `starts with ${layers} instead of ${wanted}`;
 }

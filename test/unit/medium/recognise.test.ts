@@ -1,18 +1,20 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import type { Medium, MediumFiles } from '#lib/medium/medium.ts';
+import type { LiveStart, Medium, MediumFiles } from '#lib/medium/medium.ts';
 import { chooseLayers, recogniseMedium } from '#lib/medium/recognise.ts';
 
 /** The layouts of real media, as their publishers list them. */
 
 interface Layout {
-  readonly folder: 'casper' | 'live';
+  readonly folder: string;
   readonly layers: readonly string[];
   readonly texts?: Readonly<Record<string, string>>;
+  /** Entries of its boot menus. */
+  readonly starts?: readonly LiveStart[];
 }
 
-function filesOf({ folder, layers, texts = {} }: Layout): MediumFiles {
+function filesOf({ folder, layers, texts = {}, starts = [] }: Layout): MediumFiles {
   const paths = layers.flatMap((layer) =>
     ['squashfs', 'squashfs.gpg', 'manifest', 'size'].map((end) => `${layer}.${end}`),
   );
@@ -25,6 +27,7 @@ function filesOf({ folder, layers, texts = {} }: Layout): MediumFiles {
       ...Object.keys(texts),
     ],
     readText: (path) => texts[path] ?? assert.unreachable(`${path} is not there`) ?? '',
+    starts,
   };
 }
 
@@ -129,7 +132,104 @@ const layouts: Readonly<Record<string, readonly [Layout, views: readonly string[
   ],
 };
 
-for (const [what, [layout, views, sources]] of Object.entries(layouts)) {
+/** An entry of a boot menu. */
+const start = (more: Partial<LiveStart>): LiveStart => ({
+  ...{ program: null, folder: null, topLayer: 'unknown', module: null },
+  ...more,
+});
+const top = (name: string | null) => start({ topLayer: { name: name === null ? null : `${name}.squashfs` } });
+const desktop = { folder: 'casper', layers: ['minimal', 'minimal.de', 'minimal.standard', 'minimal.standard.live'] };
+const withCatalogue = { texts: { 'casper/install-sources.yaml': desktopSources } };
+const chainsOf = (live: string) => [
+  ...['minimal', 'minimal < minimal.de', 'minimal < minimal.standard'].map((view) =>
+    view === live ? `${view} (live)` : view,
+  ),
+  `minimal < minimal.standard < minimal.standard.live${live === 'usual' ? ' (live)' : ''}`,
+];
+const desktopIds = ['*ubuntu-desktop-minimal minimal', 'ubuntu-desktop minimal.standard'];
+
+/** Media whose boot menus or initial ramdisks say which layers the live session has. */
+const started: typeof layouts = {
+  'a medium that a tool has given a further layer of the live session': [
+    {
+      ...desktop,
+      ...withCatalogue,
+      layers: [...desktop.layers, 'minimal.standard.live.custom'],
+      starts: [top('minimal.standard.live.custom')],
+    },
+    [...chainsOf('usual'), 'minimal < minimal.standard < minimal.standard.live < minimal.standard.live.custom (live)'],
+    desktopIds,
+  ],
+  'a medium whose live session is the installed system': [
+    { ...desktop, ...withCatalogue, starts: [top('minimal.standard')] },
+    chainsOf('minimal < minimal.standard'),
+    desktopIds,
+  ],
+  'two kernels with a live session each': [
+    {
+      folder: 'casper',
+      layers: ['base', 'base.one', 'base.two', 'base.one.a'],
+      starts: [top('base.one'), top('base.two')],
+    },
+    ['base', 'base < base.one (live)', 'base < base.two (live)', 'base < base.one < base.one.a'],
+    ['*filesystem base.one'],
+  ],
+  'a name that is no layer, and starts that nobody knows': [
+    { ...desktop, ...withCatalogue, starts: [top('gone'), start({})] },
+    chainsOf('usual'),
+    desktopIds,
+  ],
+  'all layers, where names make chains': [
+    { ...desktop, ...withCatalogue, starts: [top(null)] },
+    chainsOf('usual'),
+    desktopIds,
+  ],
+  'all layers, beside a catalogue': [
+    {
+      folder: 'casper',
+      layers: ['filesystem', 'zz-brand'],
+      texts: { 'casper/install-sources.yaml': source('only', 'filesystem') },
+      starts: [top(null)],
+    },
+    ['filesystem', 'filesystem < zz-brand (live)'],
+    ['*only filesystem'],
+  ],
+  'one of two layers': [
+    { folder: 'casper', layers: ['filesystem', 'other'], starts: [top('filesystem')] },
+    ['filesystem (live)', 'other'],
+    ['*filesystem filesystem'],
+  ],
+  'live-boot with `module=` in each entry': [
+    {
+      folder: 'live',
+      layers: ['core', 'desktop', 'extra'],
+      texts: {
+        'live/filesystem.big.module': 'core.squashfs desktop.squashfs\r\n',
+        'live/tiny.module': 'core.squashfs\n',
+      },
+      starts: [start({ module: 'big' }), start({ module: 'tiny' })],
+    },
+    ['core < desktop (live)', 'core (live)'],
+    ['*filesystem desktop'],
+  ],
+  'live-boot with `module=` of a list that is not there': [
+    { folder: 'live', layers: ['core', 'desktop'], starts: [start({ module: 'gone' })] },
+    ['core < desktop (live)'],
+    ['*filesystem desktop'],
+  ],
+  Grml: [
+    {
+      folder: 'live/grml64-full',
+      layers: ['grml64-full'],
+      texts: { 'live/grml64-full/filesystem.module': 'grml64-full.squashfs\n' },
+      starts: [start({ program: 'live-boot', folder: 'live/grml64-full' }), start({ program: 'live-boot' })],
+    },
+    ['grml64-full (live)'],
+    ['*filesystem grml64-full'],
+  ],
+};
+
+for (const [what, [layout, views, sources]] of Object.entries({ ...layouts, ...started })) {
   test(`layers of ${what}`, () => {
     const medium = recogniseMedium(filesOf(layout));
     assert.equal(viewsOf(medium).toSorted(), views.toSorted());
@@ -178,18 +278,24 @@ test('an unknown source is refused with the ids that there are', () => {
   );
 });
 
-const refused: Readonly<Record<string, readonly [paths: readonly string[], RegExp]>> = {
+const refused: Readonly<Record<string, readonly [paths: readonly string[], RegExp, folders?: readonly string[]]>> = {
   'Debian netinst': [['dists/bookworm/Release', 'pool/main/x.deb', 'install.amd/initrd.gz'], /installs from packages/],
   'a mini.iso': [['linux', 'initrd.gz', 'isolinux.bin'], /installs over the network/],
   Fedora: [['LiveOS/squashfs.img', 'images/pxeboot/vmlinuz'], /Fedora/],
   'Arch Linux': [['arch/x86_64/airootfs.sfs'], /Arch Linux/],
   'a rescue medium': [['boot/grub/grub.cfg'], /no layers .*; live media of Ubuntu/],
+  'layers of two folders': [
+    ['live/a/x.squashfs', 'live/b/x.squashfs'],
+    /layers for live-boot \(\/live\/a\) and for live-boot \(\/live\/b\), and nothing says which/,
+    ['live/a', 'live/b'],
+  ],
   'layers of two families': [['casper/filesystem.squashfs', 'live/filesystem.squashfs'], /nothing says which/],
 };
 
-for (const [what, [paths, expected]] of Object.entries(refused)) {
+for (const [what, [paths, expected, folders = []]] of Object.entries(refused)) {
   test(`refused with the reason: ${what}`, () => {
-    const refusal = codeOf(() => recogniseMedium({ paths, readText: () => '' }));
+    const starts = folders.map((folder) => start({ program: 'live-boot', folder }));
+    const refusal = codeOf(() => recogniseMedium({ paths, readText: () => '', starts }));
     assert.match(refusal, /^image\.unsupported: the medium cannot be changed: /);
     assert.match(refusal, expected);
   });

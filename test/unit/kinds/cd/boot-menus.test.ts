@@ -51,8 +51,8 @@ fi
       'menuentry x {\n linux (loop)/casper/vmlinuz iso-scan/filename=$iso_path\n initrd (loop)/casper/initrd\n}',
   });
   assert.equal(found, [
-    { kernel: 'casper/vmlinuz', initrds: ['casper/initrd'], saysSystem: false },
-    { kernel: 'casper/hwe-vmlinuz', initrds: ['casper/hwe-initrd'], saysSystem: false },
+    { kernel: 'casper/vmlinuz', initrds: ['casper/initrd'], saysSystem: false, topLayers: [null] },
+    { kernel: 'casper/hwe-vmlinuz', initrds: ['casper/hwe-initrd'], saysSystem: false, topLayers: [null] },
   ]);
 });
 
@@ -87,9 +87,9 @@ label old
   });
   const live = ['live/initrd.img-6.1.0-18-amd64', 'live/more.img'];
   assert.equal(found, [
-    { kernel: 'live/vmlinuz-6.1.0-18-amd64', initrds: live, saysSystem: true },
-    { kernel: 'd-i/vmlinuz', initrds: ['d-i/initrd.gz'], saysSystem: false },
-    { kernel: 'isolinux/memtest.bin', initrds: [], saysSystem: false },
+    { kernel: 'live/vmlinuz-6.1.0-18-amd64', initrds: live, saysSystem: true, topLayers: [null] },
+    { kernel: 'd-i/vmlinuz', initrds: ['d-i/initrd.gz'], saysSystem: false, topLayers: [null] },
+    { kernel: 'isolinux/memtest.bin', initrds: [], saysSystem: false, topLayers: [null] },
   ]);
 });
 
@@ -103,6 +103,26 @@ test('kernels that are not there, links that lead in a circle, and files that ar
     'README.txt': 'menuentry x {\nlinux /casper/vmlinuz\n}',
   });
   assert.equal(found, []);
+});
+
+test('menus say the uppermost layer of casper, some entries of a kernel another than others', async () => {
+  const files = { 'casper/vmlinuz': 'k', 'casper/initrd': 'i', 'casper/hwe-vmlinuz': 'k' };
+  const entry = (words: string) => `menuentry x {\n linux /casper/vmlinuz ${words}\n initrd /casper/initrd\n}\n`;
+  const found = await read({
+    ...files,
+    'boot/grub/grub.cfg': `${entry('layerfs-path=a.squashfs layerfs-path=minimal.live.custom.squashfs ---')}${entry('quiet')}`,
+    'boot/grub/loopback.cfg': entry('layerfs-path=/casper/minimal.live.squashfs iso-scan/filename=$iso_path'),
+    'isolinux/txt.cfg':
+      'label live\n kernel /casper/hwe-vmlinuz\n append layerfs-path=minimal.live.squashfs initrd=/casper/initrd',
+    'isolinux/grub.cfg': 'menuentry y {\nlinux /casper/hwe-vmlinuz layerfs-path=$layer\n}',
+  });
+  assert.equal(
+    found.map(({ kernel, topLayers }) => [kernel, topLayers]),
+    [
+      ['casper/vmlinuz', ['minimal.live.custom.squashfs', null, 'minimal.live.squashfs']],
+      ['casper/hwe-vmlinuz', ['minimal.live.squashfs', null]],
+    ],
+  );
 });
 
 test.run();
