@@ -187,11 +187,11 @@ const started: typeof layouts = {
   'all layers, beside a catalogue': [
     {
       folder: 'casper',
-      layers: ['filesystem', 'zz-brand'],
+      layers: ['filesystem', 'theme'],
       texts: { 'casper/install-sources.yaml': source('only', 'filesystem') },
       starts: [top(null)],
     },
-    ['filesystem', 'filesystem < zz-brand (live)'],
+    ['filesystem', 'filesystem < theme (live)'],
     ['*only filesystem'],
   ],
   'one of two layers': [
