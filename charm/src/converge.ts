@@ -83,7 +83,9 @@ async function statusOf(
   if (trouble !== null) return ['waiting', trouble];
   if (readiness?.kind === 'unready') return ['waiting', `Image Builder is not ready: ${readiness.reason}`];
   const open = wanted.callToken === null ? ' (without a token: everybody who reaches it may call)' : '';
-  return ['active', `Ready on port ${wanted.port}${open}`];
+  const blind = state.relations['cos-agent'].length > 0 && wanted.metricsToken === undefined;
+  const unread = blind ? ' (COS gets no metrics: it needs the option metrics-token)' : '';
+  return ['active', `Ready on port ${wanted.port}${open}${unread}`];
 }
 
 const firstLine = (text: string): string => text.split('\n')[0] ?? '';

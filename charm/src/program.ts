@@ -7,6 +7,7 @@ import { charmFolder, home, onMachine, programPrefix } from './places.ts';
 /** The program that the charm brings, copied to a place of its own: an upgrade replaces the charm's folder while builds run. */
 
 const source = join(charmFolder, 'program');
+const node = join(charmFolder, 'node/bin/node');
 const completeMark = '.complete';
 /** The program's own place for Node.js, where its command looks first. */
 const nodePath = 'lib/imagebuilder/node_modules/.bin/node';
@@ -28,7 +29,7 @@ export function installProgram(): InstalledProgram {
     const target = onMachine(place);
     cpSync(source, target, { recursive: true, verbatimSymlinks: true });
     mkdirSync(dirname(join(target, nodePath)), { recursive: true });
-    copyFileSync(process.execPath, join(target, nodePath));
+    copyFileSync(node, join(target, nodePath));
     writeFileSync(join(target, completeMark), '');
   }
   writeLink(programPrefix, digest);
@@ -53,6 +54,6 @@ function digestOfProgram(): string {
       .update(JSON.stringify([path.slice(source.length), statSync(path).mode & 0o777, content.length]))
       .update(content);
   }
-  hash.update(JSON.stringify([process.version, process.arch, statSync(process.execPath).size]));
+  hash.update(JSON.stringify([process.version, process.arch, statSync(node).size]));
   return hash.digest('hex').slice(0, 16);
 }

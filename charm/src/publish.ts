@@ -13,7 +13,8 @@ import type { Wanted } from './wanted.ts';
 /** Asks other applications for users. */
 export function publishRequests(state: JujuState): void {
   publish(state, 'amqp', brokerRequest(state));
-  publish(state, 'identity-credentials', cloudRequest(state));
+  const cloud = cloudRequest(state);
+  if (cloud !== null) publish(state, 'identity-credentials', cloud);
 }
 
 /** Says to callers and to COS where this unit listens; `runs` is false where it does not. */
@@ -34,7 +35,7 @@ export function publishAddress(state: JujuState, wanted: Wanted, runs: boolean):
   });
   if (!isShared && readTokenSecret() !== null) removeTokenSecret();
   if (state.relations['cos-agent'].length > 0) {
-    publish(state, 'cos-agent', { config: runs ? JSON.stringify(monitoring(wanted.port)) : '' });
+    publish(state, 'cos-agent', { config: runs ? JSON.stringify(monitoring(wanted)) : '' });
   }
 }
 
@@ -47,23 +48,27 @@ function publish(state: JujuState, endpoint: Endpoint, data: Data): void {
   }
 }
 
-/** For the agent of COS on this machine (interface `cos_agent`). A dashboard is xz in base64. */
-function monitoring(port: number): unknown {
+/**
+ * For the agent of COS on this machine (interface `cos_agent`). A dashboard is xz in base64. Where callers need a token and
+ * the agent has none, it gets no address: it could only fail there.
+ */
+function monitoring({ port, metricsToken }: Wanted): unknown {
   const folder = `${programPrefix}/share/doc/imagebuilder/monitoring`;
   const alerts: unknown = JSON.parse(readFileSync(new URL('alerts.json', import.meta.url), 'utf8'));
-  const dashboard = run('sh', [
-    '-c',
-    'xz --stdout --check=crc64 -- "$1" | base64 --wrap=0',
-    'sh',
-    onMachine(`${folder}/dashboard.json`),
-  ]);
+  const dashboard = run('sh', ['-c', packScript, 'sh', onMachine(`${folder}/dashboard.json`)]);
+  const job = {
+    job_name: 'imagebuilder',
+    metrics_path: '/metrics',
+    static_configs: [{ targets: [`localhost:${port}`] }],
+    ...(metricsToken ? { authorization: { type: 'Bearer', credentials: metricsToken } } : {}),
+  };
   return {
     metrics_alert_rules: alerts,
     log_alert_rules: {},
     dashboards: [dashboard],
-    metrics_scrape_jobs: [
-      { job_name: 'imagebuilder', metrics_path: '/metrics', static_configs: [{ targets: [`localhost:${port}`] }] },
-    ],
+    metrics_scrape_jobs: metricsToken === undefined ? [] : [job],
     log_slots: [],
   };
 }
+
+const packScript = 'xz --stdout -- "$1" | base64 --wrap=0';

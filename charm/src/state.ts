@@ -56,13 +56,15 @@ export const endpoints = [
   'image-builder',
   'cos-agent',
 ] as const;
+/** The option with the token that the agent of COS gets. */
+export const metricsTokenOption = 'metrics-token';
 export type Endpoint = (typeof endpoints)[number];
 
 /** Reads it all. What ends with this hook is not there any more. */
 export function readState(hook: Hook): JujuState {
   const options = readOptions();
   const relations = endpoints.map((endpoint) => [endpoint, readRelations(endpoint, hook)] as const);
-  const secrets = Object.keys(optionTable.secrets).flatMap((name) => {
+  const secrets = [...Object.keys(optionTable.secrets), metricsTokenOption].flatMap((name) => {
     const id = options[name];
     return typeof id === 'string' && id !== '' ? [[name, secretContent(id)] as const] : [];
   });

@@ -2,10 +2,10 @@ import { environmentText } from './environment-file.ts';
 import { blocked, type Hindrance, waiting } from './hindrance.ts';
 import { optionTable } from './option-table.ts';
 import { authoritiesPath } from './places.ts';
-import { cloudOf } from './relations/keystone.ts';
-import { brokerOf } from './relations/rabbitmq.ts';
+import { type Cloud, cloudOf } from './relations/keystone.ts';
+import { type Broker, brokerOf } from './relations/rabbitmq.ts';
 import { storeHindrances } from './relations/stores.ts';
-import type { JujuState } from './state.ts';
+import { type JujuState, metricsTokenOption } from './state.ts';
 
 /** The installation that belongs to a state of Juju. */
 export interface Wanted {
@@ -26,6 +26,8 @@ export interface Wanted {
   readonly callToken: string | null;
   /** Whether that is the charm's own, and one of the secrets. */
   readonly usesOwnToken: boolean;
+  /** The token with which metrics are read; null where everybody may, undefined where nobody gave one. */
+  readonly metricsToken: string | null | undefined;
   /** Name of this unit's worker in events. */
   readonly workerName: string;
 }
@@ -34,35 +36,76 @@ export interface Wanted {
 const optionText = (state: JujuState, name: string): string => String(state.options[name] ?? '').trim();
 
 export function wantedOf(state: JujuState): Wanted {
-  const { options, address, storage } = state;
-  const { texts, hindrances: secretHindrances } = secretsOf(state);
-  const broker = brokerOf(state);
-  const cloud = cloudOf(state);
+  const read = readSecrets(state);
+  const { texts } = read;
+  const parts: Parts = { state, texts, broker: brokerOf(state), cloud: cloudOf(state) };
+  const token = texts.get('token') ?? null;
+  const usesOwnToken = texts.has('tokens') && token === null;
+  const callToken = token ?? (usesOwnToken ? state.ownToken : null);
+  const authorities = optionText(state, 'ca-certificates');
+  const place = state.storage === null ? 'the root disk' : `the storage ${state.storage.id}`;
+  return {
+    hindrances: hindrancesOf(parts, read.hindrances),
+    port: Number(state.options.port),
+    hostGuest: state.options.guest === 'host',
+    environment: environmentText(variablesOf(parts), place),
+    authorities: authorities === '' ? null : `${authorities}\n`,
+    secrets: secretFilesOf(parts, usesOwnToken),
+    token,
+    callToken,
+    usesOwnToken,
+    metricsToken: texts.get(metricsTokenOption) ?? (callToken === null ? null : undefined),
+    workerName: workerNameOf(state),
+  };
+}
+
+/** All that settings and secrets are made of. */
+interface Parts {
+  readonly state: JujuState;
+  /** The texts of the operator's secrets, by option. */
+  readonly texts: ReadonlyMap<string, string>;
+  readonly broker: Broker | Hindrance;
+  /** Null where images do not go to OpenStack by a relation. */
+  readonly cloud: Cloud | Hindrance | null;
+}
+
+const workerNameOf = ({ unit }: JujuState): string => unit.replace('/', '-');
+
+function hindrancesOf({ state, broker, cloud }: Parts, ofSecrets: readonly Hindrance[]): Hindrance[] {
+  const { application, options, storage } = state;
   const port = Number(options.port);
   const isPort = Number.isInteger(port) && port >= 1 && port <= 65_535;
-  const hindrances = [
-    ...(isPort ? [] : [blocked(`Option port must be from 1 to 65535: juju config ${state.application} port=8000`)]),
-    ...secretHindrances,
+  return [
+    ...(isPort ? [] : [blocked(`Option port must be from 1 to 65535: juju config ${application} port=8000`)]),
+    ...ofSecrets,
     ...('status' in broker ? [broker] : []),
     ...(cloud !== null && 'status' in cloud ? [cloud] : []),
     ...storeHindrances(state),
     ...(storage?.leaving ? [waiting(`The storage ${storage.id} is being detached`)] : []),
   ];
-  const workerName = state.unit.replace('/', '-');
-  const usesOwnToken = texts.has('tokens') && !texts.has('token');
-  const authorities = optionText(state, 'ca-certificates');
-  const variables = {
-    IMAGEBUILDER_LISTEN: `${address.includes(':') ? '[::]' : '0.0.0.0'}:${port}`,
-    IMAGEBUILDER_ALLOWED_HOSTS: [optionText(state, 'allowed-hosts'), address].filter((name) => name !== '').join(','),
-    IMAGEBUILDER_WORKER_NAME: workerName,
-    ...(authorities === '' ? {} : { IMAGEBUILDER_CA_FILE: authoritiesPath }),
+}
+
+function variablesOf({ state, texts, cloud }: Parts): Record<string, string> {
+  const { address, options } = state;
+  const names = [optionText(state, 'allowed-hosts'), address];
+  return {
+    IMAGEBUILDER_LISTEN: `${address.includes(':') ? '[::]' : '0.0.0.0'}:${Number(options.port)}`,
+    IMAGEBUILDER_ALLOWED_HOSTS: names.filter((name) => name !== '').join(','),
+    IMAGEBUILDER_WORKER_NAME: workerNameOf(state),
+    IMAGEBUILDER_CA_FILE: optionText(state, 'ca-certificates') === '' ? '' : authoritiesPath,
     ...(cloud !== null && 'variables' in cloud ? cloud.variables : { OS_CLOUD: optionText(state, 'openstack-cloud') }),
     ...settingsOf(state, texts),
   };
+}
+
+function secretFilesOf({ state, texts, broker, cloud }: Parts, usesOwnToken: boolean): ReadonlyMap<string, string> {
   const secrets = new Map<string, string>();
   for (const [name, text] of texts) {
     const entry = optionTable.secrets[name];
-    if (entry !== undefined && 'file' in entry) secrets.set(entry.file, text);
+    // A relation with keystone says more than a clouds.yaml.
+    if (entry !== undefined && 'file' in entry && (name !== 'openstack-clouds' || cloud === null)) {
+      secrets.set(entry.file, text);
+    }
   }
   if (usesOwnToken) secrets.set('imagebuilder-token', state.ownToken);
   if ('url' in broker) {
@@ -70,18 +113,7 @@ export function wantedOf(state: JujuState): Wanted {
     if (broker.authorities !== null) secrets.set('imagebuilder-amqp-ca', broker.authorities);
   }
   if (cloud !== null && 'password' in cloud) secrets.set('openstack-password', cloud.password);
-  return {
-    hindrances,
-    port,
-    hostGuest: options.guest === 'host',
-    environment: environmentText(variables, storage === null ? 'the root disk' : `the storage ${storage.id}`),
-    authorities: authorities === '' ? null : `${authorities}\n`,
-    secrets,
-    token: texts.get('token') ?? null,
-    callToken: texts.get('token') ?? (usesOwnToken ? state.ownToken : null),
-    usesOwnToken,
-    workerName,
-  };
+  return secrets;
 }
 
 function settingsOf({ options }: JujuState, texts: ReadonlyMap<string, string>): Record<string, string> {
@@ -96,7 +128,7 @@ function settingsOf({ options }: JujuState, texts: ReadonlyMap<string, string>):
 }
 
 /** The texts of the secrets that options name, by option. A secret has one key, whose name does not matter. */
-function secretsOf({ application, options, secrets }: JujuState): {
+function readSecrets({ application, options, secrets }: JujuState): {
   readonly texts: ReadonlyMap<string, string>;
   readonly hindrances: readonly Hindrance[];
 } {

@@ -14,7 +14,7 @@ interface Build {
   readonly state?: string;
   readonly step?: string | null;
   readonly error?: { readonly code?: string; readonly message?: string } | null;
-  readonly result?: { readonly location?: string; readonly image_id?: string | null } | null;
+  readonly image?: { readonly id: string; readonly location: string } | null;
 }
 
 /** The action `build`. */
@@ -81,12 +81,13 @@ async function runBuild(
 }
 
 function resultsOf(last: Build): Record<string, string> {
-  const { build_id = '', state = 'accepted', result } = last;
+  const { build_id = '', state = 'accepted', image } = last;
+  // Whoever has a signed URL can download the image, and results of actions are kept for all users of the model.
+  const shown = JSON.stringify(last, (key, value: unknown) => (key.startsWith('download_url') ? undefined : value));
   return {
     'build-id': build_id,
     state,
-    ...(result?.location ? { location: result.location } : {}),
-    ...(result?.image_id ? { 'image-id': result.image_id } : {}),
-    build: resultText(JSON.stringify(last)),
+    ...(image ? { 'image-id': image.id, location: image.location } : {}),
+    build: resultText(shown),
   };
 }

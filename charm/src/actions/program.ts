@@ -2,7 +2,7 @@ import { readEnvironment } from '../environment-file.ts';
 import { exists, readText } from '../files.ts';
 import { gatewayUrl } from '../gateway.ts';
 import type { Hook } from '../hook.ts';
-import { commandPath, environmentPath, onMachine, secretsFolder, serviceUser } from '../places.ts';
+import { environmentPath, onMachine, programPrefix, secretsFolder, serviceUser } from '../places.ts';
 import { isActive } from '../service.ts';
 import { readState } from '../state.ts';
 import { wantedOf } from '../wanted.ts';
@@ -17,12 +17,13 @@ export interface ProgramCall {
 /** Throws where the program is not installed. */
 export function callOf(hook: Hook, words: readonly string[]): ProgramCall {
   const settings = readText(environmentPath);
-  if (settings === null || !exists(commandPath)) {
+  const command = `${programPrefix}/lib/imagebuilder/bin/imagebuilder`;
+  if (settings === null || !exists(command)) {
     throw new Error(`Image Builder is not installed: see juju status ${hook.unit}`);
   }
   const wanted = wantedOf(readState(hook));
-  const command = [onMachine(commandPath), ...words];
-  const [program = '', ...rest] = wanted.hostGuest ? command : ['runuser', '-u', serviceUser, '--', ...command];
+  const own = [onMachine(command), ...words];
+  const [program = '', ...rest] = wanted.hostGuest ? own : ['runuser', '-u', serviceUser, '--', ...own];
   const tokenFile = onMachine(`${secretsFolder}/imagebuilder-token`);
   return {
     program,

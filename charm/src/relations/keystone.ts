@@ -11,10 +11,14 @@ export interface Cloud {
   readonly password: string;
 }
 
-/** The user that the relation asks for. keystone gives a user without grants the role of an administrator. */
-export function cloudRequest({ options }: JujuState): Data {
+/**
+ * The user that the relation asks for; null where the operator wants no roles. keystone gives a user without grants the role
+ * of an administrator.
+ */
+export function cloudRequest({ options }: JujuState): Data | null {
   const text = (name: string) => String(options[name] ?? '').trim();
   const roles = rolesOf(options['openstack-roles']);
+  if (roles === '') return null;
   return {
     username: 'imagebuilder',
     project: text('openstack-project'),

@@ -1,0 +1,274 @@
+import { existsSync } from 'node:fs';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseBrokerUrls } from '#lib/broker-address.ts';
+import { loadConfig } from '#lib/config/load.ts';
+import { exec } from '#lib/exec.ts';
+import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import { breakRelation, keystone, oddPassword, rabbit, relate, start } from './samples.ts';
+import { makeUnit, type Unit } from './unit.ts';
+
+/** Each relation, from its beginning to its end and again, with the hooks that Juju runs on the way. */
+
+const certificate = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';
+const secretOf = (unit: Unit, name: string): string => unit.machine.starts.at(-1)?.secrets[name] ?? '';
+const addresses = (unit: Unit) => parseBrokerUrls(secretOf(unit, 'imagebuilder-amqp-url'));
+
+test('amqp: the service has the user, the nodes and the certificates of RabbitMQ as they are now', async () => {
+  await using unit = await makeUnit();
+  const { model, machine } = unit;
+  const changed = async (name = 'changed', variables = {}) =>
+    await unit.hook(`amqp-relation-${name}`, { JUJU_RELATION_ID: 'amqp:1', ...variables });
+  await relate(unit, 'amqp:1', { 'rabbitmq-server/0': rabbit('10.0.0.9', oddPassword) });
+  assert.is(addresses(unit)[0].password, oddPassword);
+  assert.is(addresses(unit)[0].user, 'imagebuilder');
+  const units = model.relations.get('amqp:1')?.units ?? new Map();
+
+  units.set('rabbitmq-server/1', { hostname: '10.0.0.10', clustered: 'true' });
+  await changed();
+  assert.is(machine.starts.length, 1, 'a node without the user changes nothing');
+  units.set('rabbitmq-server/1', rabbit('10.0.0.10', oddPassword));
+  await changed();
+  assert.equal(
+    addresses(unit).map(({ host, password }) => [host, password]),
+    [
+      ['10.0.0.9', oddPassword],
+      ['10.0.0.10', oddPassword],
+    ],
+  );
+
+  units.set('rabbitmq-server/0', { ...rabbit('10.0.0.9', oddPassword), vip: '10.0.0.99' });
+  await changed();
+  assert.is(machine.starts.length, 2, 'a virtual address counts only with ha-vip-only');
+  for (const name of [...units.keys()])
+    units.set(name, { ...units.get(name), vip: '10.0.0.99', 'ha-vip-only': 'true' });
+  await changed();
+  assert.equal(
+    addresses(unit).map(({ host }) => host),
+    ['10.0.0.99'],
+  );
+
+  units.clear();
+  units.set('rabbitmq-server/0', {
+    ...rabbit('fd00::9', 'second-password'),
+    ssl_port: '5671',
+    ssl_ca: Buffer.from(certificate).toString('base64'),
+  });
+  await changed('departed', { JUJU_DEPARTING_UNIT: 'rabbitmq-server/1' });
+  assert.equal(
+    addresses(unit).map(({ tls, host, port }) => [tls, host, port]),
+    [[true, 'fd00::9', 5671]],
+  );
+  assert.is(secretOf(unit, 'imagebuilder-amqp-ca'), certificate);
+
+  units.set('rabbitmq-server/0', { ...rabbit('10.0.0.9', 'second-password'), ssl_port: '5671' });
+  await changed();
+  assert.not.ok(existsSync(unit.path('/etc/imagebuilder/secrets/imagebuilder-amqp-ca')));
+
+  await breakRelation(unit, 'amqp:1');
+  assert.not.ok(machine.active);
+  assert.not.ok(existsSync(unit.path('/etc/imagebuilder/secrets/imagebuilder-amqp-url')), 'the old user is forgotten');
+  assert.is(model.status.name, 'blocked');
+  assert.equal([...model.ports], []);
+
+  await relate(unit, 'amqp:7', { 'rabbitmq-server/0': rabbit('10.0.0.9', 'third-password') });
+  assert.is(addresses(unit)[0].password, 'third-password');
+  assert.is(model.status.name, 'active');
+});
+
+test('amqp: a unit that departs is not taken any more, though it is still listed', async () => {
+  await using unit = await makeUnit();
+  await relate(unit, 'amqp:1', { 'rabbitmq-server/0': rabbit('10.0.0.9'), 'rabbitmq-server/1': rabbit('10.0.0.10') });
+  await unit.hook('amqp-relation-departed', {
+    JUJU_RELATION_ID: 'amqp:1',
+    JUJU_DEPARTING_UNIT: 'rabbitmq-server/0',
+  });
+  assert.equal(
+    addresses(unit).map(({ host }) => host),
+    ['10.0.0.10'],
+  );
+});
+
+test('amqp: certificates that are none block the unit', async () => {
+  await using unit = await makeUnit();
+  await relate(unit, 'amqp:1', { 'rabbitmq-server/0': { ...rabbit(), ssl_port: '5671', ssl_ca: 'bm9uZQ==' } });
+  assert.is(unit.model.status.name, 'blocked');
+  assert.match(unit.model.status.message, 'ssl_ca');
+});
+
+test('identity-credentials: images go to OpenStack with the user of keystone, and to the storage without', async () => {
+  await using unit = await makeUnit();
+  const { model, machine } = unit;
+  await start(unit);
+  await relate(unit, 'identity-credentials:2', {});
+  assert.equal(model.relations.get('identity-credentials:2')?.local, {
+    username: 'imagebuilder',
+    requested_roles: 'member',
+    requested_grants: 'member',
+  });
+  assert.is(model.status.name, 'waiting');
+  assert.match(model.status.message, 'Waiting for keystone');
+  assert.not.ok(machine.active);
+
+  model.relations.get('identity-credentials:2')?.units.set('keystone/0', keystone);
+  await unit.hook('identity-credentials-relation-changed', { JUJU_RELATION_ID: 'identity-credentials:2' });
+  assert.is(model.status.name, 'active');
+  const environment = machine.starts.at(-1)?.environment ?? {};
+  assert.is(environment.OS_AUTH_URL, 'https://keystone.example:5000/v3');
+  assert.is(secretOf(unit, 'openstack-password'), 'keystone-password');
+  const read = await readOpenStackConfiguration({
+    ...{ environment, clouds: null, password: 'keystone-password', applicationCredentialSecret: null },
+  });
+  assert.ok(read !== null, 'the program understands these variables');
+  assert.ok(loadConfig({ ...environment, IMAGEBUILDER_CA_FILE: '' }), 'and all settings');
+
+  model.options['openstack-roles'] = 'member, reader';
+  model.options['openstack-project'] = 'images';
+  await unit.hook('config-changed');
+  assert.equal(model.relations.get('identity-credentials:2')?.local, {
+    ...{ username: 'imagebuilder', project: 'images', requested_roles: 'member,reader' },
+    requested_grants: 'member,reader',
+  });
+
+  await breakRelation(unit, 'identity-credentials:2');
+  assert.is(model.status.name, 'active');
+  assert.is(machine.starts.at(-1)?.environment.OS_AUTH_URL, undefined);
+  assert.not.ok(existsSync(unit.path('/etc/imagebuilder/secrets/openstack-password')));
+});
+
+test('identity-credentials: keystone is never asked for a user without roles, who would be an administrator', async () => {
+  await using unit = await makeUnit();
+  const { model } = unit;
+  model.options['openstack-roles'] = ' , ';
+  await start(unit);
+  await relate(unit, 'identity-credentials:2', { 'keystone/0': keystone });
+  assert.is(model.status.name, 'blocked');
+  assert.match(model.status.message, 'juju config imagebuilder openstack-roles=member');
+  assert.equal(model.relations.get('identity-credentials:2')?.local, {});
+});
+
+test('identity-credentials: version 2 of keystone’s API blocks the unit', async () => {
+  await using unit = await makeUnit();
+  await start(unit);
+  await relate(unit, 'identity-credentials:2', { 'keystone/0': { ...keystone, api_version: '2.0' } });
+  assert.is(unit.model.status.name, 'blocked');
+  assert.match(unit.model.status.message, 'preferred-api-version=3');
+});
+
+for (const { id, remote, early, ready } of [
+  {
+    id: 'image-service:5',
+    remote: 'glance/0',
+    early: { 'glance-api-server': 'http://10.0.0.30:9292', 'glance-api-ready': 'no' },
+    ready: { 'glance-api-server': 'http://10.0.0.30:9292', 'glance-api-ready': 'yes' },
+  },
+  { id: 'object-store:6', remote: 'swift-proxy/0', early: {}, ready: { 'swift-url': 'http://10.0.0.40:8080' } },
+]) {
+  const [endpoint = ''] = id.split(':');
+  test(`${endpoint}: the unit needs keystone, waits until the store is ready, and forgets it`, async () => {
+    await using unit = await makeUnit();
+    const { model } = unit;
+    await start(unit);
+    await relate(unit, id, { [remote]: early });
+    assert.match(model.status.message, 'Missing relation identity-credentials: juju integrate imagebuilder keystone');
+    await relate(unit, 'identity-credentials:2', { 'keystone/0': keystone });
+    assert.is(model.status.name, 'waiting');
+    assert.match(model.status.message, endpoint);
+    model.relations.get(id)?.units.set(remote, ready);
+    await unit.hook(`${endpoint}-relation-changed`, { JUJU_RELATION_ID: id });
+    assert.is(model.status.name, 'active');
+    model.relations.get(id)?.units.set(remote, early);
+    await unit.hook(`${endpoint}-relation-changed`, { JUJU_RELATION_ID: id });
+    assert.not.ok(unit.machine.active);
+    await breakRelation(unit, id);
+    assert.is(model.status.name, 'active');
+  });
+}
+
+test('image-builder: callers get the address, and with a token a secret that is rotated with it', async () => {
+  await using unit = await makeUnit();
+  const { model, port } = unit;
+  await relate(unit, 'image-builder:3', { 'lander/0': {} });
+  const local = () => model.relations.get('image-builder:3')?.local ?? {};
+  assert.equal(local(), {}, 'a unit that is blocked takes no calls');
+  await start(unit);
+  const address = { hostname: '10.0.0.5', port: String(port), 'base-path': '/api/v1' };
+  assert.equal(local(), address);
+
+  model.secrets.set('secret:t', { content: { token: 'first-token-0123456789-0123456789' }, granted: true });
+  model.options.token = 'secret:t';
+  await unit.hook('config-changed');
+  const [[id, secret] = ['', undefined]] = [...model.ownSecrets];
+  assert.equal(local(), { ...address, 'token-secret-id': id });
+  assert.equal(secret?.content, { token: 'first-token-0123456789-0123456789' });
+  assert.equal([...(secret?.grants ?? [])], ['image-builder:3']);
+
+  model.secrets.set('secret:t', { content: { token: 'second-token-0123456789-012345678' }, granted: true });
+  await unit.hook('secret-changed', { JUJU_SECRET_ID: 'secret:t' });
+  assert.equal(model.ownSecrets.get(id)?.content, { token: 'second-token-0123456789-012345678' });
+  assert.is(model.ownSecrets.get(id)?.revision, 2);
+  assert.is(secretOf(unit, 'imagebuilder-token'), 'second-token-0123456789-012345678');
+
+  await relate(unit, 'image-builder:9', { 'other-lander/0': {} });
+  assert.equal([...(model.ownSecrets.get(id)?.grants ?? [])], ['image-builder:3', 'image-builder:9']);
+
+  await breakRelation(unit, 'image-builder:9');
+  await breakRelation(unit, 'image-builder:3');
+  assert.is(model.ownSecrets.size, 0);
+});
+
+test('image-builder: a token that is taken away takes the secret away', async () => {
+  await using unit = await makeUnit();
+  const { model } = unit;
+  model.secrets.set('secret:t', { content: { token: 'first-token-0123456789-0123456789' }, granted: true });
+  model.options.token = 'secret:t';
+  await relate(unit, 'image-builder:3', { 'lander/0': {} });
+  await start(unit);
+  assert.is(model.ownSecrets.size, 1);
+  model.options.token = '';
+  await unit.hook('config-changed');
+  assert.is(model.ownSecrets.size, 0);
+  assert.is(model.relations.get('image-builder:3')?.local['token-secret-id'], undefined);
+});
+
+test('image-builder: a unit with an address of IPv6 listens there', async () => {
+  await using unit = await makeUnit();
+  unit.model.address = 'fd00::5';
+  await relate(unit, 'image-builder:3', { 'lander/0': {} });
+  await start(unit);
+  assert.is(unit.model.relations.get('image-builder:3')?.local.hostname, 'fd00::5');
+  assert.is(unit.machine.starts[0]?.environment.IMAGEBUILDER_LISTEN, `[::]:${unit.port}`);
+});
+
+test('cos-agent: gets the scrape job, the alert rules, and the dashboard as the agent unpacks it', async () => {
+  await using unit = await makeUnit();
+  const { model, port } = unit;
+  await relate(unit, 'cos-agent:4', { 'grafana-agent/0': {} });
+  assert.equal(model.relations.get('cos-agent:4')?.local, {});
+  await start(unit);
+  const config = JSON.parse(model.relations.get('cos-agent:4')?.local.config ?? '{}') as {
+    metrics_scrape_jobs: { static_configs: unknown }[];
+    metrics_alert_rules: { groups: { rules: unknown[] }[] };
+    dashboards: string[];
+  };
+  assert.equal(config.metrics_scrape_jobs[0]?.static_configs, [{ targets: [`localhost:${port}`] }]);
+  assert.ok((config.metrics_alert_rules.groups[0]?.rules.length ?? 0) > 3);
+  model.secrets.set('secret:t', { content: { token: 'first-token-0123456789-0123456789' }, granted: true });
+  model.options.token = 'secret:t';
+  await unit.hook('config-changed');
+  const jobs = () =>
+    (JSON.parse(model.relations.get('cos-agent:4')?.local.config ?? '{}') as { metrics_scrape_jobs: unknown[] })
+      .metrics_scrape_jobs;
+  assert.equal(jobs(), [], 'no job that could only fail');
+  assert.match(model.status.message, 'metrics-token');
+  model.secrets.set('secret:m', { content: { token: 'read-token-0123456789-0123456789' }, granted: true });
+  model.options['metrics-token'] = 'secret:m';
+  await unit.hook('config-changed');
+  assert.match(JSON.stringify(jobs()), 'read-token-0123456789-0123456789');
+  const { stdout } = await exec('xz', ['--decompress', '--stdout'], {
+    input: Buffer.from(config.dashboards[0] ?? '', 'base64'),
+  });
+  assert.equal(JSON.parse(stdout), { title: 'Image Builder' });
+});
+
+test.run();
