@@ -1,12 +1,9 @@
 import { resolve } from 'node:path';
-import { ImageBuilderError } from '../errors.ts';
 import { exec } from '../exec.ts';
-import { convertProgress, type RepackOptions } from './convert.ts';
+import type { RepackOptions } from './convert.ts';
 import type { Delta } from './delta.ts';
+import { appendChanges } from './qcow2/append/append.ts';
 import { limitsFor, openQemuTools } from './qemu-img.ts';
-
-/** qemu-io takes no request of 2 GiB or more. */
-const maximumRequestBytes = 2 ** 30;
 
 /**
  * Why the changes of an overlay should not be appended to a copy of its base, in words; null where they should.
@@ -33,55 +30,21 @@ export function obstacleToDeltaAppend(
 
 /**
  * Writes the changed disk as a copy of the base in which the changed clusters are replaced, compressed. The result has
- * no backing file and is checked. Throws the errors of QEMU’s tools and of `exec`, `image.output` where the check
- * fails.
+ * no backing file. Throws the errors of `appendChanges`, of QEMU’s tools and of `exec`.
  */
 export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<void> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
-  const limits = limitsFor(Math.max(delta.virtualSizeBytes, base.fileSizeBytes));
   // cp keeps holes, clones where the file system can, and can be killed, unlike a copy within this process. It does not
   // keep the mode: the base is read-only, and a worker that is not root could not write to such a copy.
   await exec('cp', ['--no-preserve=mode', '--reflink=auto', '--sparse=auto', '--', resolve(basePath), output], {
     signal,
   });
-  if (delta.extents.length === 0 && delta.virtualSizeBytes === base.virtualSizeBytes) return;
-  const files = { overlay: { path: overlayPath, writable: false }, output: { path: output, writable: true } };
-  await using tools = await openQemuTools(files, options.unprivilegedIds);
-  const { names } = tools;
   if (delta.virtualSizeBytes > base.virtualSizeBytes) {
-    const args = ['resize', '-q', '-f', 'qcow2', names.output, String(delta.virtualSizeBytes)];
+    await using tools = await openQemuTools({ output: { path: output, writable: true } }, options.unprivilegedIds);
+    const limits = limitsFor(Math.max(delta.virtualSizeBytes, base.fileSizeBytes));
+    const args = ['resize', '-q', '-f', 'qcow2', tools.names.output, String(delta.virtualSizeBytes)];
     await tools.run('qemu-img', args, { limits, signal });
   }
-
-  // QEMU cannot overwrite an allocated cluster with compressed data, and the changes to zeros have to arrive too: so
-  // every changed cluster is freed first, after which it reads as zeros (also in version 2, which has no zero flag).
-  const discards = delta.extents.flatMap(({ offsetBytes, sizeBytes }) =>
-    Array.from({ length: Math.ceil(sizeBytes / maximumRequestBytes) }, (_, index) => {
-      const start = offsetBytes + index * maximumRequestBytes;
-      return `discard ${start} ${Math.min(maximumRequestBytes, offsetBytes + sizeBytes - start)}\n`;
-    }),
-  );
-  let refused: string | undefined;
-  await tools.run('qemu-io', ['-f', 'qcow2', '-d', 'unmap', '-t', 'unsafe', names.output], {
-    limits,
-    signal,
-    input: discards.join(''),
-    onLine: (line) => {
-      if (/failed|error|invalid|unknown/i.test(line)) refused ??= line;
-    },
-  });
-  if (refused !== undefined) throw new ImageBuilderError('tool.failed', `qemu-io discard failed: ${refused}`);
-
-  if (delta.dataBytes > 0) {
-    // Without its backing file the overlay has only the changes; unallocated clusters are not written (no -S 0).
-    const changes = { driver: 'qcow2', backing: null, file: { driver: 'file', filename: names.overlay } };
-    const args = ['convert', '-p', '-n', '-c', '-m', '8', '-W', '--target-is-zero', '-t', 'unsafe', '-O', 'qcow2'];
-    await tools.run('qemu-img', [...args, `json:${JSON.stringify(changes)}`, names.output], {
-      limits,
-      signal,
-      onLine: convertProgress(onProgress),
-    });
-  }
-  await tools.run('qemu-img', ['check', '-q', '-f', 'qcow2', names.output], { limits, signal, okExitCodes: [0, 3] });
+  if (delta.extents.length > 0) await appendChanges({ outputPath: output, overlayPath, delta, signal, onProgress });
 }

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { headerAreaBytes, parseHeader } from './qcow2/header.ts';
+import { corrupt } from './qcow2/refusals.ts';
 import { forEachCluster } from './qcow2/tables.ts';
 import { readAt } from './read-at.ts';
 
@@ -30,12 +31,23 @@ export async function readDelta(overlayPath: string, signal: AbortSignal): Promi
   const { clusterSizeBytes, virtualSizeBytes } = header;
   const extents: { offsetBytes: number; sizeBytes: number }[] = [];
   let dataBytes = 0;
+  let storedBytes = 0;
+  /** Nothing of an overlay is shared: work that is more than its file is long was made up. */
+  const spend = () => {
+    storedBytes += clusterSizeBytes;
+    if (storedBytes >= size + clusterSizeBytes) throw corrupt('its tables and data overlap');
+  };
   await forEachCluster(handle, header, {
     fileSizeBytes: size,
     signal,
+    onTable: spend,
     onCluster(offsetBytes, cluster) {
       if (offsetBytes >= virtualSizeBytes) return;
-      if (cluster.kind === 'data' || cluster.kind === 'compressed') dataBytes += clusterSizeBytes;
+      if (cluster.kind === 'data') {
+        dataBytes += clusterSizeBytes;
+        spend();
+      }
+      if (cluster.kind === 'compressed') dataBytes += clusterSizeBytes;
       const sizeBytes = Math.min(clusterSizeBytes, virtualSizeBytes - offsetBytes);
       const last = extents.at(-1);
       if (last !== undefined && last.offsetBytes + last.sizeBytes === offsetBytes) last.sizeBytes += sizeBytes;

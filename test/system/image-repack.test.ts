@@ -1,7 +1,9 @@
-import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
+import { readDelta } from '#lib/image/delta.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import type { ImageInspection } from '#lib/image/inspection.ts';
 import { createOverlay } from '#lib/image/overlay.ts';
@@ -246,6 +248,96 @@ test('the changes of a disk that was made larger are appended', async ({ raw }) 
   assert.is(done.result.method, 'delta-append');
   const virtualSizeBytes = done.base.virtualSizeBytes + 8 * MiB;
   await expectFaithful({ ...done, base: { ...done.base, virtualSizeBytes } });
+});
+
+/** Text, noise and zeros, in pieces of any size at any place, also at the very end of the disk. */
+function randomChanges(next: () => number, noise: string): string[] {
+  return Array.from({ length: 12 }, (_, index) => {
+    const size = 512 * (1 + Math.floor(next() * (index % 3 === 0 ? 1600 : 40)));
+    const offset = index === 0 ? diskBytes - size : 512 * Math.floor((next() * (diskBytes - size)) / 512);
+    // The table of partitions stays.
+    const place = Math.min(Math.max(offset, rootOffsetBytes), diskBytes - size - 34 * 512);
+    const kind = Math.floor(next() * 5);
+    if (kind === 0) return `write -z ${place} ${size}`;
+    if (kind === 1) return `discard ${place} ${size}`;
+    if (kind === 2) return `write -P 0 ${place} ${size}`;
+    return kind === 3 ? `write -s ${noise} ${place} ${size}` : `write -P ${1 + (index % 200)} ${place} ${size}`;
+  });
+}
+
+for (const clusterSize of ['512', '4K', '64K', '2M']) {
+  test(`changes upon changes are whole and leave no room unused, in clusters of ${clusterSize}`, async ({ raw }) => {
+    await using folder = await temporaryFolder();
+    const noise = folder.file('noise');
+    await exec('dd', ['if=/dev/urandom', `of=${noise}`, 'bs=1M', 'count=1', 'status=none']);
+    const { basePath } = await openBase(folder, raw, ['-c', '-o', `cluster_size=${clusterSize}`]);
+    const [seed = 1] = fc.sample(fc.nat(), 1);
+    let state = seed;
+    const next = () => {
+      state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
+      return state / 2 ** 31;
+    };
+    for (let round = 0; round < 4; round++) {
+      const base = await inspectImage(basePath, { maximumVirtualBytes });
+      const overlay = folder.file(`overlay-${round}`);
+      const output = folder.file(`output-${round}`);
+      await createOverlay({ basePath, base, overlayPath: overlay, unprivilegedIds });
+      await changeDisk(overlay, randomChanges(next, noise));
+      const result = await repack({
+        ...{ basePath, base, overlayPath: overlay, outputPath: output, outputFormat: 'qcow2', compression: 'zlib' },
+        ...{ unprivilegedIds, signal: new AbortController().signal, onProgress: () => {} },
+      });
+      assert.equal([result.method, result.reason], ['delta-append', undefined], `seed ${seed}`);
+      await expectFaithful({ result, base, output, overlay, fractions: [] });
+      await rename(output, basePath);
+    }
+  });
+}
+
+test('a table of reference counts that becomes too short is replaced', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const noise = folder.file('noise');
+  await exec('dd', ['if=/dev/urandom', `of=${noise}`, 'bs=1M', 'count=3', 'status=none']);
+  const done = await attempt(folder, raw, {
+    convert: ['-c', '-o', 'cluster_size=512'],
+    // One cluster of the table is enough for 8 MiB of a file.
+    commands: [1, 2, 3].map((part) => `write -s ${noise} ${rootOffsetBytes + (8 + 4 * part) * MiB} 3M`),
+    change: async ({ overlay }) => assert.ok((await stat(overlay)).size > 9 * MiB),
+  });
+  assert.equal([done.result.method, done.result.reason], ['delta-append', undefined]);
+  const image = await expectFaithful(done);
+  // Noise is stored as it is.
+  const { allocatedBytes = 0, compressedBytes = 0 } = image.qcow2 ?? {};
+  assert.ok(allocatedBytes - compressedBytes >= 9 * MiB);
+});
+
+test('what a build has deleted is not in the file', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const noise = folder.file('noise');
+  await exec('dd', ['if=/dev/urandom', `of=${noise}`, 'bs=64K', 'count=4', 'status=none']);
+  const secret = (await readFile(noise)).subarray(0, 4096);
+  const withSecret = folder.file('secret.raw');
+  await exec('cp', ['--sparse=always', raw, withSecret]);
+  await exec('dd', [`if=${noise}`, `of=${withSecret}`, 'bs=64K', `seek=${512}`, 'conv=notrunc', 'status=none']);
+  const done = await attempt(folder, withSecret, { convert: ['-c'], commands: [`discard ${512 * 64 * 1024} 256K`] });
+  assert.is(done.result.method, 'delta-append');
+  assert.ok((await readFile(folder.file('base'))).includes(secret));
+  assert.not.ok((await readFile(done.output)).includes(secret));
+  await expectFaithful(done);
+});
+
+test('an overlay whose tables share their data is refused', async ({ raw }) => {
+  await using folder = await temporaryFolder();
+  const paths = await openBase(folder, raw, ['-c']);
+  await changeDisk(paths.overlayPath, [`write -P 7 ${32 * MiB} 64K`]);
+  const bytes = await readFile(paths.overlayPath);
+  const l1 = Number(bytes.readBigUInt64BE(40));
+  const l2 = Number(bytes.readBigUInt64BE(l1) & 0x00fffffffffffe00n);
+  const entry = bytes.readBigUInt64BE(l2 + 512 * 8);
+  for (let index = 0; index < 600; index++) bytes.writeBigUInt64BE(entry, l2 + index * 8);
+  await writeFile(paths.overlayPath, bytes);
+  const signal = new AbortController().signal;
+  assert.match((await failure(readDelta(paths.overlayPath, signal))).message, /overlap/);
 });
 
 test('an aborted repack throws the reason and leaves no file', async ({ raw }) => {

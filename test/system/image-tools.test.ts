@@ -21,7 +21,7 @@ test.before(async (shared) => {
   shared.base = folder.file('base');
   await mkdir(folder.file('work'));
   await makeDisk(folder.file('disk.raw'), 64 * 2 ** 20, folder.file('work'));
-  await exec('qemu-img', ['convert', '-c', '-f', 'raw', '-O', 'qcow2', folder.file('disk.raw'), shared.base]);
+  await exec('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', folder.file('disk.raw'), shared.base]);
   // As the cache has it.
   await chmod(shared.base, 0o444);
 });
@@ -107,9 +107,10 @@ try {
   console.log(error.code + ': ' + error.message);
 }`;
 
-for (const [what, noise, end] of [
-  ['and works on', 'no', /^built by delta-append\n$/],
-  ['and writes noise', 'yes', /^image\.output: the finished image failed its check: /],
+// Noise is found before the tool that checks is started.
+for (const [what, noise, uses, end] of [
+  ['and works on', 'no', 3, /^built by convert\n$/],
+  ['and writes noise', 'yes', 2, /^image\.output: the finished image failed its check: /],
 ] as const) {
   test(`a tool that is taken over, ${what}, reaches nothing but the output of its build`, async ({ base }) => {
     await using folder = await temporaryFolder();
@@ -137,13 +138,13 @@ for (const [what, noise, end] of [
     const reports = await Promise.all(
       (await readdir(path('reports'))).map((name) => readFile(join(path('reports'), name), 'utf8')),
     );
-    assert.ok(reports.length >= 3, String(reports.length));
+    assert.ok(reports.length >= uses, String(reports.length));
     const users = new Set<number>();
     for (const report of reports) {
       assert.not.match(report, /root’s alone|another build’s/);
       users.add(Number(/^user ([0-9]+)$/m.exec(report)?.[1]));
     }
-    assert.ok(users.size >= 3, 'the overlay, the packing and the check have users of their own');
+    assert.ok(users.size >= uses, 'the overlay, the packing and the check have users of their own');
     for (const id of users) assert.ok(id >= unprivilegedIds.first && id <= unprivilegedIds.last, String(id));
     assert.is(await readFile(path('canary'), 'utf8'), 'root’s alone');
     await exec('cmp', [base, path('base')]);

@@ -49,24 +49,36 @@ export async function forEachCluster(
     readonly onCluster: (diskOffset: number, cluster: Cluster) => void;
   },
 ): Promise<void> {
-  const { clusterSizeBytes } = header;
   const size = entryBytes(header);
-  const entries = clusterSizeBytes / size;
-  const tables = await readL1(handle, header, options.fileSizeBytes);
-  for (const [index, tableOffset] of tables.entries()) {
-    if (tableOffset === 0) continue;
-    options.signal?.throwIfAborted();
-    expectInside(`L2 table ${index}`, tableOffset, clusterSizeBytes, header, options.fileSizeBytes);
-    options.onTable?.(tableOffset);
-    const table = await readAt(handle, tableOffset, clusterSizeBytes);
-    for (let entry = 0; entry < entries; entry++) {
+  for await (const { hostOffset, firstCluster, table } of forEachTable(handle, header, options)) {
+    options.onTable?.(hostOffset);
+    for (let entry = 0; entry * size < table.length; entry++) {
       if (entry > 0 && entry % entriesAtATime === 0) {
         await setImmediate();
         options.signal?.throwIfAborted();
       }
       const cluster = readEntry(table, entry * size, header);
-      if (cluster.kind !== 'unallocated') options.onCluster((index * entries + entry) * clusterSizeBytes, cluster);
+      if (cluster.kind !== 'unallocated') options.onCluster((firstCluster + entry) * header.clusterSizeBytes, cluster);
     }
+  }
+}
+
+/**
+ * The L2 tables of a qcow2 file, in the order of the disk, each with its place and the number of its first cluster on
+ * the disk. Throws as `forEachCluster` does.
+ */
+export async function* forEachTable(
+  handle: FileHandle,
+  header: Qcow2Header,
+  { fileSizeBytes, signal }: TableOptions,
+): AsyncGenerator<{ hostOffset: number; firstCluster: number; table: Buffer }, void, undefined> {
+  const { clusterSizeBytes } = header;
+  const perTable = clusterSizeBytes / entryBytes(header);
+  for (const [index, hostOffset] of (await readL1(handle, header, fileSizeBytes)).entries()) {
+    if (hostOffset === 0) continue;
+    signal?.throwIfAborted();
+    expectInside(`L2 table ${index}`, hostOffset, clusterSizeBytes, header, fileSizeBytes);
+    yield { hostOffset, firstCluster: index * perTable, table: await readAt(handle, hostOffset, clusterSizeBytes) };
   }
 }
 
