@@ -7,18 +7,22 @@ import { ImageBuilderError } from '../errors.ts';
  */
 export async function readAt(handle: FileHandle, offset: number, length: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
-  let filled = 0;
-  while (filled < length) {
-    const { bytesRead } = await handle.read(buffer, filled, length - filled, offset + filled);
+  await readInto(handle, buffer, offset);
+  return buffer;
+}
+
+/** Fills a buffer with the bytes at `offset` of a file. Throws as `readAt` does. */
+export async function readInto(handle: FileHandle, buffer: Buffer, offset: number): Promise<void> {
+  for (let filled = 0; filled < buffer.length; ) {
+    const { bytesRead } = await handle.read(buffer, filled, buffer.length - filled, offset + filled);
     if (bytesRead === 0) {
       throw new ImageBuilderError(
         'image.truncated',
-        `the image ends at byte ${offset + filled}, within the ${length} bytes wanted from byte ${offset} on`,
+        `the image ends at byte ${offset + filled}, within the ${buffer.length} bytes wanted from byte ${offset} on`,
       );
     }
     filled += bytesRead;
   }
-  return buffer;
 }
 
 /** The big-endian unsigned 64-bit number at `offset`; Infinity where a number cannot hold it exactly. */

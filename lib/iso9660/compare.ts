@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
+import { areEqual, type FileRange, sliceRanges } from '../image/copy-range.ts';
 import { isEsp, type TableEntry } from '../image/partition.ts';
 import { readAt } from '../image/read-at.ts';
 import { type IsoInspection, inspectIso } from './inspect.ts';
@@ -21,7 +22,6 @@ interface Side {
   readonly iso: IsoInspection;
 }
 
-const chunkBytes = 4 * 2 ** 20;
 /** Less than the 64 of Joliet: a shortened name has a number at its end, and keeps its suffix. */
 const shortenedCharacters = 56;
 /** Code of the MBR before the block address that GRUB and isolinux keep there. */
@@ -31,6 +31,8 @@ const patched: readonly Extent[] = [
   { offsetBytes: 8, sizeBytes: 56 },
   { offsetBytes: 2548, sizeBytes: 8 },
 ];
+/** All of these lie here. */
+const headBytes = 4096;
 
 /**
  * Inspects a new medium as strictly as a base, and compares it with the base byte by byte: all but the changed files, and
@@ -119,15 +121,16 @@ async function checkContent(
   after: Side,
   signal: AbortSignal,
 ): Promise<void> {
-  const content = { handle: after.handle, extents: entry.extents };
   const old = before.iso.files.get(path);
   const [place] = old?.extents ?? [];
   if (old === undefined || place?.offsetBytes === before.iso.boot.catalogueOffsetBytes) return;
   const isBootImage = before.iso.boot.entries.some(
     ({ platform, offsetBytes }) => platform !== 'uefi' && offsetBytes === place?.offsetBytes,
   );
-  const wanted = { handle: before.handle, extents: old.extents };
-  if (!(await isSame(wanted, content, isBootImage ? patched : [], signal))) throw differs(`/${path} has other content`);
+  const wanted = rangesOf(before, old.extents);
+  const found = rangesOf(after, entry.extents);
+  const isSame = isBootImage ? isSameBootImage(wanted, found, signal) : areEqual(wanted, found, signal);
+  if (!(await isSame)) throw differs(`/${path} has other content`);
 }
 
 /** Throws where the machine would start from anything else. */
@@ -143,9 +146,8 @@ async function checkBoot(before: Side, after: Side, signal: AbortSignal): Promis
   if (code === undefined || otherCode?.equals(code) !== true) throw differs('its MBR has other code');
   const pairs = [...bootRuns(before.iso)].map((run, index) => [run, bootRuns(after.iso)[index]] as const);
   for (const [run, other] of pairs) {
-    const extents = other === undefined ? [] : [other];
-    const wanted = { handle: before.handle, extents: [run] };
-    if (!(await isSame(wanted, { handle: after.handle, extents }, [], signal))) {
+    const found = rangesOf(after, other === undefined ? [] : [other]);
+    if (!(await areEqual(rangesOf(before, [run]), found, signal))) {
       throw differs('its EFI system partition has other content');
     }
   }
@@ -165,45 +167,30 @@ function bootRuns({ boot }: IsoInspection): Extent[] {
   ];
 }
 
-interface Content {
-  readonly handle: FileHandle;
-  readonly extents: readonly Extent[];
+function rangesOf({ handle }: Side, extents: readonly Extent[]): FileRange[] {
+  return extents.map((extent) => ({ handle, ...extent }));
 }
 
-/** Whether two contents are the same but for the bytes of `except`, which lie in the first chunk. */
-async function isSame(one: Content, other: Content, except: readonly Extent[], signal: AbortSignal): Promise<boolean> {
-  const size = sizeOf(one);
-  if (sizeOf(other) !== size) return false;
-  for (let offset = 0; offset < size; offset += chunkBytes) {
-    signal.throwIfAborted();
-    const length = Math.min(chunkBytes, size - offset);
-    const chunk = await readContent(one, offset, length);
-    const otherChunk = await readContent(other, offset, length);
-    if (offset === 0) {
-      for (const { offsetBytes, sizeBytes } of except) {
-        chunk.fill(0, offsetBytes, offsetBytes + sizeBytes);
-        otherChunk.fill(0, offsetBytes, offsetBytes + sizeBytes);
-      }
-    }
-    if (!chunk.equals(otherChunk)) return false;
-  }
-  return true;
+/** Whether two boot images are the same but for the block addresses in them. */
+async function isSameBootImage(
+  one: readonly FileRange[],
+  other: readonly FileRange[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const [head, otherHead] = await Promise.all([one, other].map(readHead));
+  if (head === undefined || otherHead?.equals(head) !== true) return false;
+  const tail = (ranges: readonly FileRange[]) => sliceRanges(ranges, headBytes, Number.POSITIVE_INFINITY);
+  return await areEqual(tail(one), tail(other), signal);
 }
 
-function sizeOf({ extents }: Content): number {
-  return extents.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-}
-
-async function readContent({ handle, extents }: Content, offset: number, length: number): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let start = 0;
-  for (const { offsetBytes, sizeBytes } of extents) {
-    const from = Math.max(offset, start);
-    const to = Math.min(offset + length, start + sizeBytes);
-    if (from < to) parts.push(await readAt(handle, offsetBytes + from - start, to - from));
-    start += sizeBytes;
-  }
-  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+/** The first bytes, with zeros where the block addresses are. */
+async function readHead(ranges: readonly FileRange[]): Promise<Buffer> {
+  const parts = sliceRanges(ranges, 0, headBytes).map(({ handle, offsetBytes, sizeBytes }) =>
+    readAt(handle, offsetBytes, sizeBytes),
+  );
+  const head = Buffer.concat(await Promise.all(parts));
+  for (const { offsetBytes, sizeBytes } of patched) head.fill(0, offsetBytes, offsetBytes + sizeBytes);
+  return head;
 }
 
 function differs(what: string): ImageBuilderError {

@@ -123,8 +123,8 @@ const diskBlockBytes = 4096;
 /** The longest target of a symbolic link that takes no block. */
 const inlineTargetBytes = 59;
 
-/** As ext4 stores it, in whole blocks. */
-function usedBytesOf(inode: Inode): number {
+/** Bytes of an inode as ext4 stores it, in whole blocks. */
+export function usedBytesOf(inode: Inode): number {
   if (inode.type === 'file') return Math.ceil((inode.sizeBytes - inode.sparseBytes) / diskBlockBytes) * diskBlockBytes;
   if (inode.type === 'symlink') return inode.target.length > inlineTargetBytes ? diskBlockBytes : 0;
   return inode.type === 'directory' ? diskBlockBytes : 0;

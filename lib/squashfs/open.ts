@@ -7,7 +7,7 @@ import { inspectTree, type TreeLimits } from './inspect.ts';
 import { corrupt, tooLarge } from './refusals.ts';
 import { type Region, readRegion } from './region.ts';
 import { parseSuperblock, type Superblock, superblockBytes, superblockFlags } from './superblock.ts';
-import { readTables } from './tables.ts';
+import { readTables, type Tables } from './tables.ts';
 import type { ToolLimits } from './xz.ts';
 
 /** Limits of what an untrusted SquashFS may claim, and of the tools that read it. */
@@ -64,6 +64,12 @@ export async function openSquashfs(region: Region, limits: SquashfsLimits): Prom
   };
 }
 
+/** The same file system in the same file, which was opened anew: it is not inspected again. */
+export function reopenSquashfs(inspected: Squashfs, region: Region, limits: ToolLimits): Squashfs {
+  const read: Squashfs['read'] = (file, maximumBytes) => readContent(region, inspected, file, maximumBytes, limits);
+  return { ...inspected, region, read };
+}
+
 /** Options of the compressor are one block of metadata behind the superblock, stored as it is. */
 async function readOptions(region: Region, { flags, usedBytes }: Superblock) {
   if ((flags & superblockFlags.compressorOptions) === 0) return { optionBytes: null, dataStart: superblockBytes };
@@ -75,4 +81,10 @@ async function readOptions(region: Region, { flags, usedBytes }: Superblock) {
     throw corrupt('the options of its compressor are damaged');
   }
   return { optionBytes: await readRegion(region, superblockBytes + 2, length), dataStart };
+}
+
+/** Bytes that the unpacked tables of a file system take in memory. */
+export function tableBytes({ inodes, directories, fragments, ids, attributes }: Tables): number {
+  const ofAttributes = attributes === null ? 0 : attributes.pairs.bytes.length + attributes.sets.length;
+  return inodes.bytes.length + directories.bytes.length + fragments.length + ids.length + ofAttributes;
 }

@@ -3,7 +3,9 @@ import { copyFile, open, readdir, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readIsoFile } from '#lib/iso9660/read-file.ts';
+import { readAt } from '#lib/image/read-at.ts';
+import { readIsoFile, runOf } from '#lib/iso9660/read-file.ts';
+import { checkLayerData, placeLayerData, type SplicedLayers } from '#lib/kinds/cd/layer-data.ts';
 import { verifyMedium } from '#lib/kinds/cd/verify.ts';
 import { failure } from '../failure.ts';
 import { makeHybridMedium } from './hybrid-medium.ts';
@@ -71,6 +73,42 @@ test('a new medium with any other difference is not let through, and the differe
   assert.is((await failure(shop.compare())).code, 'image.truncated');
 });
 
+test('data that a new layer shares with its base are placed on the new medium, and any other byte there is found', async () => {
+  const layer = 'casper/minimal.squashfs';
+  await using shop = await workshop(makeHybridMedium, { [layer]: `head${'\0'.repeat(2_000_000)}tables` });
+  const { offsetBytes } = runOf(shop.base.files, layer);
+  const place = { baseBytes: offsetBytes + 100, offsetBytes: 4, sizeBytes: 2_000_000, layerBytes: 2_000_010 };
+  const restDigest = createHash('sha256').update('headtables').digest('hex');
+  const layers: SplicedLayers = new Map([[layer, { ...place, restDigest, digests: new Map() }]]);
+  await shop.replay();
+  const { signal } = new AbortController();
+  await placeLayerData(shop.basePath, shop.outputPath, layers, { maximumBytes: 2 ** 30, signal });
+  const made = await shop.compare();
+  await using base = await open(shop.basePath, 'r');
+  await using handle = await open(shop.outputPath, 'r+');
+  const expected = Buffer.concat([
+    Buffer.from('head'),
+    await readAt(base, place.baseBytes, place.sizeBytes),
+    Buffer.from('tables'),
+  ]);
+  assert.ok((await readIsoFile(handle, made.files, layer, expected.length))?.equals(expected));
+  const check = (changed = layers) => checkLayerData(base, handle, made.files, changed, signal);
+  await check();
+  for (const at of [0, 4, 1_000_000, 2_000_003, 2_000_009]) {
+    const position = runOf(made.files, layer).offsetBytes + at;
+    await handle.write(Buffer.from([(expected[at] ?? 0) ^ 1]), 0, 1, position);
+    const { code, message } = await failure(check());
+    assert.is(code, 'image.output', String(at));
+    assert.is(message, `/${layer} of the new medium is not as it was written`);
+    await handle.write(expected, at, 1, position);
+  }
+  await check();
+  const shorter = new Map([...layers].map(([path, data]) => [path, { ...data, layerBytes: data.layerBytes - 1 }]));
+  const refused = placeLayerData(shop.basePath, shop.outputPath, shorter, { maximumBytes: 2 ** 30, signal });
+  assert.is((await failure(refused)).code, 'image.output');
+  assert.is((await failure(check(shorter))).code, 'image.output');
+});
+
 test('a finished medium whose lists have a wrong digest of a new file is refused, and so is one without a sound layer', async () => {
   const layer = 'no SquashFS';
   for (const [digest, expected] of [
@@ -88,6 +126,7 @@ test('a finished medium whose lists have a wrong digest of a new file is refused
         base: { path: shop.basePath, iso: shop.base },
         deltas: [{ placed: { layer: layerPath, below: [] }, packages: { before: new Map(), after: new Map() } }],
         changed: new Set(shop.files.keys()),
+        spliced: new Map(),
         booted: [],
         workDirectory: shop.workDirectory,
       },

@@ -1,4 +1,4 @@
-import { open, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
@@ -12,6 +12,8 @@ import type { SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
 import { compactLayer } from './compact-layer.ts';
+import { createKnownLayers } from './known-layers.ts';
+import { placeLayerData, type SplicedLayers } from './layer-data.ts';
 import { newKernels } from './live-kernels.ts';
 import { mediumWays } from './medium-ways.ts';
 import type { BootedKernel } from './new-kernel.ts';
@@ -73,7 +75,9 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
   const [first, ...above] = base.plan;
   /** The changes taken so far. */
   const deltas: LayerDelta[] = [];
+  const known = createKnownLayers(base.path, maximumTableBytes / 2);
   let changed: ReadonlySet<string> = new Set();
+  let spliced: SplicedLayers = new Map();
   let booted: readonly BootedKernel[] = [];
 
   /** Without the changes to layers below: each file tree gets the change from the state that its packages know. */
@@ -96,7 +100,7 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
     const changesPath = changesOf(disk);
     const limits = limitsOf(options, signal);
     const places = { changesPath, directory: options.workDirectory };
-    deltas.push(await takeChanges({ base, placed, deltas, ...places, limits, maximumBytes }));
+    deltas.push(await takeChanges({ base, placed, deltas, ...places, limits, known, maximumBytes }));
   }
 
   async function takeFirst(disk: GuestDisk, signal: AbortSignal): Promise<void> {
@@ -134,7 +138,7 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
       const layers: NewLayer[] = [];
       for (const delta of deltas) {
         const onPart = (fraction: number) => onProgress((layersPart * (layers.length + fraction)) / deltas.length);
-        const layer = await writeNewLayer(base, delta, directory, limits);
+        const layer = await writeNewLayer({ base, delta, directory, isWhole: isCompact, limits, known });
         onPart(isCompact ? 0.1 : 1);
         if (isCompact) {
           const onFraction = (fraction: number) => onPart(0.1 + 0.9 * fraction);
@@ -142,24 +146,38 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
         }
         layers.push(layer);
       }
-      const kernels = await newKernels(base, layers, directory, limits);
+      const kernels = await newKernels(base, layers, directory, limits, known);
+      known.clear();
       for (const line of kernels.lines) onLog(line);
       for (const warning of kernels.warnings) onWarning(warning);
       booted = kernels.booted;
-      const files = await writeNewLists(base, layers, kernels.files, directory, signal);
+      for (const { file } of layers) await rm(file.path);
+      const { files, digests } = await writeNewLists(base, layers, kernels.files, directory, signal);
       changed = new Set(files.keys());
+      spliced = new Map(
+        layers.flatMap(({ placed: { layer }, data }) =>
+          data === null ? [] : [[layer, { ...data, digests: digests.get(layer) ?? new Map() }]],
+        ),
+      );
+      const unfinished = `${path}.unfinished`;
       await replayMedium({
-        ...{ mediumPath: base.path, medium: base.iso, files, outputPath: path },
+        ...{ mediumPath: base.path, medium: base.iso, files, outputPath: unfinished },
         ...{ maximumBytes, unprivilegedIds, signal },
-        onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * fraction),
+        onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * 0.9 * fraction),
       });
+      await placeLayerData(base.path, unfinished, spliced, { maximumBytes: Number.MAX_SAFE_INTEGER, signal });
+      await rename(unfinished, path);
       onLog(`packed by splice: ${files.size} files of the medium are new`);
       onProgress(1);
     },
     async check(path, name, { signal, onProgress }) {
       const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
         hashFile(path, { signal: both, onProgress }),
-        verifyMedium(path, { base, changed, deltas, booted, workDirectory: dirname(path) }, limitsOf(options, both)),
+        verifyMedium(
+          path,
+          { base, changed, spliced, deltas, booted, workDirectory: dirname(path) },
+          limitsOf(options, both),
+        ),
       ]);
       return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...digests, format: 'iso' }];
     },

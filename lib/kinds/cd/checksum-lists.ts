@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { isChecksumName } from '../../checksums.ts';
-import { readAt } from '../../image/read-at.ts';
+import { type FileRange, readRanges } from '../../image/copy-range.ts';
 import { followPath } from '../../iso9660/follow.ts';
 import { readIsoFile } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
@@ -14,11 +14,13 @@ import {
   unknownAlgorithm,
 } from '../../medium/checksum-lines.ts';
 
+/** Digests in hexadecimal, by their algorithms. */
+export type Digests = ReadonlyMap<ChecksumAlgorithm, string>;
+
 /** Lists of desktop media have some hundred KB. */
 const maximumListBytes = 16 * 2 ** 20;
 /** All lists of checksums of a medium together. */
 const maximumListsBytes = 64 * 2 ** 20;
-const chunkBytes = 4 * 2 ** 20;
 
 /** The text of a list on a medium, each character one byte; null where there is none. Throws as `readIsoFile` does. */
 export async function readList(medium: FileHandle, files: IsoTree, path: string): Promise<string | null> {
@@ -67,28 +69,15 @@ export function algorithmsOf(listed: readonly ListedFile[]): ReadonlyMap<string,
   return algorithms;
 }
 
-/** A part of a file. */
-interface Extent {
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-}
-
-/** Digests in hexadecimal by each algorithm, of the parts of a file one behind the other, which are read once. */
-export async function hashExtents(
-  handle: FileHandle,
-  extents: readonly Extent[],
+/** Digests in hexadecimal by each algorithm, of ranges one behind the other, which are read once. */
+export async function hashRanges(
+  ranges: readonly FileRange[],
   algorithms: ReadonlySet<ChecksumAlgorithm>,
   signal: AbortSignal,
-): Promise<ReadonlyMap<ChecksumAlgorithm, string>> {
+): Promise<Digests> {
   const hashes = [...algorithms].map((algorithm) => [algorithm, createHash(algorithm)] as const);
   if (hashes.length === 0) return new Map();
-  for (const { offsetBytes, sizeBytes } of extents) {
-    for (let at = 0; at < sizeBytes; at += chunkBytes) {
-      signal.throwIfAborted();
-      const bytes = await readAt(handle, offsetBytes + at, Math.min(chunkBytes, sizeBytes - at));
-      for (const [, hash] of hashes) hash.update(bytes);
-    }
-  }
+  for await (const chunk of readRanges(ranges, signal)) for (const [, hash] of hashes) hash.update(chunk);
   return new Map(hashes.map(([algorithm, hash]) => [algorithm, hash.digest('hex')]));
 }
 

@@ -1,28 +1,30 @@
-import { open } from 'node:fs/promises';
 import { followPath } from '../../iso9660/follow.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import {
+  type ChecksumAlgorithm,
   type ChecksumList,
   type ListedFile,
   listedFiles,
   type NewDigests,
   updateChecksums,
 } from '../../medium/checksum-lines.ts';
-import { algorithmsOf, hashExtents, hashText } from './checksum-lists.ts';
+import { algorithmsOf, type Digests, hashText } from './checksum-lists.ts';
 
 /** Files that writing the medium changes: no list may have their digests. */
 const rewritten = /(^|\/)(eltorito\.img|isolinux\.bin|boot\.cat|boot\.catalog)$/;
 
+/** Digests of the new file of a path, which is a file of the worker. */
+export type HashFile = (path: string, file: string, algorithms: ReadonlySet<ChecksumAlgorithm>) => Promise<Digests>;
+
 /**
  * The new texts of the lists of checksums of a medium, by their paths, where `changed` holds its new files: those lists
- * that stay are left out. Lists name other lists, too: those come first. Throws as `updateChecksums` does, or the reason of
- * the signal.
+ * that stay are left out. Lists name other lists, too: those come first. Throws as `updateChecksums` and `hash` do.
  */
 export async function updateChecksumLists(
   lists: readonly ChecksumList[],
   files: IsoTree,
   changed: ReadonlyMap<string, string>,
-  signal: AbortSignal,
+  hash: HashFile,
 ): Promise<ReadonlyMap<string, string>> {
   const follow = (path: string) => followPath(files, path);
   const listed = new Map(lists.map((list) => [list.path, listedFiles(list, follow)]));
@@ -31,10 +33,7 @@ export async function updateChecksumLists(
   for (const path of algorithms.keys()) if (rewritten.test(path)) digests.set(path, null);
   for (const [path, file] of changed) {
     const wanted = algorithms.get(path);
-    if (wanted === undefined) continue;
-    await using handle = await open(file, 'r');
-    const { size: sizeBytes } = await handle.stat();
-    digests.set(path, await hashExtents(handle, [{ offsetBytes: 0, sizeBytes }], wanted, signal));
+    if (wanted !== undefined) digests.set(path, await hash(path, file, wanted));
   }
   const texts = new Map<string, string>();
   for (const list of inOrder(lists, listed, algorithms)) {

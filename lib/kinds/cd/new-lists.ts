@@ -2,14 +2,21 @@ import { open, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { updateSourceSizes } from '../../medium/install-sources.ts';
 import { updateSize } from '../../medium/lists.ts';
-import { readChecksumLists, readList } from './checksum-lists.ts';
-import { updateChecksumLists } from './new-checksums.ts';
+import { type Digests, hashRanges, readChecksumLists, readList } from './checksum-lists.ts';
+import { rangesOfLayer } from './layer-data.ts';
+import { type HashFile, updateChecksumLists } from './new-checksums.ts';
 import type { NewLayer } from './new-layer.ts';
 import { describes, updateDeltaManifest, updateFullManifest } from './new-manifests.ts';
 import type { BaseMedium } from './read-medium.ts';
 
 /** Files of the worker by the paths that they get on the medium. */
 export type NewFiles = ReadonlyMap<string, string>;
+
+/** The files that a medium gets, and the digests of them that its lists name. */
+export interface NewContent {
+  readonly files: NewFiles;
+  readonly digests: ReadonlyMap<string, Digests>;
+}
 
 /** Reads a list of the medium; null where there is none. */
 type Read = (path: string) => Promise<string | null>;
@@ -18,8 +25,8 @@ type Write = (path: string, before: string, after: string | null) => Promise<voi
 
 /**
  * Writes, beside the new layers in `directory`, all lists of the medium that speak of them: of packages, of sizes, of
- * checksums, of the kernels among them too, and the catalogue of sources. Lines that the change does not concern stay as they are. Resolves with these
- * and the layers.
+ * checksums, of the kernels among them too, and the catalogue of sources. Lines that the change does not concern stay as
+ * they are. Resolves with these, the layers and the kernels.
  */
 export async function writeNewLists(
   base: BaseMedium,
@@ -27,7 +34,7 @@ export async function writeNewLists(
   kernels: NewFiles,
   directory: string,
   signal: AbortSignal,
-): Promise<NewFiles> {
+): Promise<NewContent> {
   const { files } = base.iso;
   await using medium = await open(base.path, 'r');
   const changed = new Map([...layers.map(({ placed, path }) => [placed.layer, path] as const), ...kernels]);
@@ -42,10 +49,19 @@ export async function writeNewLists(
   await writeListsOfAll(base, layers, read, write);
   const lists = await readChecksumLists(medium, files);
   const before = new Map(lists.map(({ path, text }) => [path, text]));
-  for (const [path, text] of await updateChecksumLists(lists, files, changed, signal)) {
+  const digests = new Map<string, Digests>();
+  const hash: HashFile = async (path, file, algorithms) => {
+    await using handle = await open(file, 'r');
+    const whole = { handle, offsetBytes: 0, sizeBytes: (await handle.stat()).size };
+    const data = layers.find(({ placed }) => placed.layer === path)?.data ?? null;
+    const found = await hashRanges(rangesOfLayer(whole, data, medium), algorithms, signal);
+    digests.set(path, found);
+    return found;
+  };
+  for (const [path, text] of await updateChecksumLists(lists, files, changed, hash)) {
     await write(path, before.get(path) ?? '', text);
   }
-  return changed;
+  return { files: changed, digests };
 }
 
 /**

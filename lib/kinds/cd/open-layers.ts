@@ -1,14 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import { openSquashfs, type Squashfs, type SquashfsLimits } from '../../squashfs/open.ts';
-import type { Tables } from '../../squashfs/tables.ts';
-
-/** A SquashFS in a file of the worker; the whole file, or a part of it. */
-export interface LayerFile {
-  readonly path: string;
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-}
+import { openSquashfs, reopenSquashfs, type Squashfs, type SquashfsLimits, tableBytes } from '../../squashfs/open.ts';
+import type { KnownLayers, LayerFile } from './known-layers.ts';
 
 /** Inspected layers, in the order of their files. Disposing closes the files. */
 export interface OpenLayers extends AsyncDisposable {
@@ -16,18 +9,29 @@ export interface OpenLayers extends AsyncDisposable {
 }
 
 /**
- * Inspects layers, whose tables together may take the memory of `limits` for one. Throws as `openSquashfs` does, with
+ * Inspects layers, but for those that are `known`, whose tables together may take the memory of `limits` for one. Throws as `openSquashfs` does, with
  * `image.too_large` for too many tables.
  */
-export async function openLayers(files: readonly LayerFile[], limits: SquashfsLimits): Promise<OpenLayers> {
+export async function openLayers(
+  files: readonly LayerFile[],
+  limits: SquashfsLimits,
+  known: KnownLayers | null = null,
+): Promise<OpenLayers> {
   await using stack = new AsyncDisposableStack();
   const handles = new Map<string, FileHandle>();
   const layers: Squashfs[] = [];
   let maximumTableBytes = limits.maximumTableBytes;
-  for (const { path, offsetBytes: offset, sizeBytes: length } of files) {
+  for (const file of files) {
+    const { path, offsetBytes: offset, sizeBytes: length } = file;
     const handle = handles.get(path) ?? stack.use(await open(path, 'r'));
     handles.set(path, handle);
-    const layer = await openSquashfs({ handle, offset, length }, { ...limits, maximumTableBytes });
+    const region = { handle, offset, length };
+    const before = known?.find(file) ?? null;
+    const layer =
+      before === null
+        ? await openSquashfs(region, { ...limits, maximumTableBytes })
+        : reopenSquashfs(before, region, limits);
+    known?.add(file, layer);
     layers.push(layer);
     maximumTableBytes -= tableBytes(layer.tables);
     if (maximumTableBytes > 0) continue;
@@ -35,9 +39,4 @@ export async function openLayers(files: readonly LayerFile[], limits: SquashfsLi
   }
   const opened = stack.move();
   return { layers, [Symbol.asyncDispose]: () => opened.disposeAsync() };
-}
-
-function tableBytes({ inodes, directories, fragments, ids, attributes }: Tables): number {
-  const ofAttributes = attributes === null ? 0 : attributes.pairs.bytes.length + attributes.sets.length;
-  return inodes.bytes.length + directories.bytes.length + fragments.length + ids.length + ofAttributes;
 }

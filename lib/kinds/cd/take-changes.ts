@@ -5,7 +5,8 @@ import type { PlacedLayer } from '../../medium/plan-layers.ts';
 import type { Squashfs, SquashfsLimits } from '../../squashfs/open.ts';
 import { thinArchive } from '../../squashfs/thin/thin.ts';
 import { createView } from '../../squashfs/thin/view.ts';
-import { type LayerFile, openLayers } from './open-layers.ts';
+import type { KnownLayers, LayerFile } from './known-layers.ts';
+import { openLayers } from './open-layers.ts';
 import { packChanges } from './pack-changes.ts';
 import { type InstalledPackages, readPackages } from './package-status.ts';
 import type { BaseMedium } from './read-medium.ts';
@@ -35,6 +36,8 @@ export interface TakeOptions {
   /** An existing folder that only this build uses. */
   readonly directory: string;
   readonly limits: SquashfsLimits;
+  /** Layers of the base medium. */
+  readonly known: KnownLayers;
   /** Largest result of packing the changes. */
   readonly maximumBytes: number;
 }
@@ -53,13 +56,13 @@ function layerFiles(base: BaseMedium, layers: readonly string[], deltas: readonl
  * below show already with their own changes. Throws as `packChanges`, `thinArchive` and `openLayers` do.
  */
 export async function takeChanges(options: TakeOptions): Promise<LayerDelta> {
-  const { base, placed, deltas, changesPath, directory, limits, maximumBytes } = options;
+  const { base, placed, deltas, changesPath, directory, limits, known, maximumBytes } = options;
   const { unprivilegedIds, signal } = limits;
   const { layer, below } = placed;
   const path = join(directory, `changes-${deltas.length}.squashfs`);
   const thinnedPath = join(directory, 'thinned.tar');
   const files = layerFiles(base, [...below, layer], deltas);
-  await using lower = await openLayers(files, limits);
+  await using lower = await openLayers(files, limits, known);
   const own = lower.layers.at(-1);
   if (own === undefined) throw new RangeError('a layer is one of its own file tree');
   await thinChanges(changesPath, thinnedPath, lower.layers, limits);

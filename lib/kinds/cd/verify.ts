@@ -7,7 +7,9 @@ import { runOf } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import { listedFiles } from '../../medium/checksum-lines.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
-import { algorithmsOf, hashExtents, readChecksumLists } from './checksum-lists.ts';
+import { algorithmsOf, hashRanges, readChecksumLists } from './checksum-lists.ts';
+import { createKnownLayers } from './known-layers.ts';
+import { checkLayerData, type SplicedLayers } from './layer-data.ts';
 import type { BootedKernel } from './new-kernel.ts';
 import { openLayers } from './open-layers.ts';
 import { type InstalledPackages, readPackages } from './package-status.ts';
@@ -20,6 +22,8 @@ export interface ChangedMedium {
   readonly base: Pick<BaseMedium, 'path' | 'iso'>;
   /** Paths of all files with new content, the layers among them. */
   readonly changed: ReadonlySet<string>;
+  /** Of these, the layers with the data of the base. */
+  readonly spliced: SplicedLayers;
   /** The changes of all layers, the first that of the source. */
   readonly deltas: readonly Pick<LayerDelta, 'placed' | 'packages'>[];
   readonly booted: readonly BootedKernel[];
@@ -29,8 +33,8 @@ export interface ChangedMedium {
 
 /**
  * Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
- * the same ways, lists the right digests of the changed files, and has the packages of the change in every file tree
- * that gets them; or the reason of the signal.
+ * the same ways, has the data of the base in its new layers, lists the right digests of the changed files, and has the
+ * packages of the change in every file tree that gets them; or the reason of the signal.
  */
 export async function verifyMedium(path: string, change: ChangedMedium, limits: SquashfsLimits): Promise<void> {
   const { base, changed } = change;
@@ -41,6 +45,8 @@ export async function verifyMedium(path: string, change: ChangedMedium, limits: 
       maximumBytes: Number.MAX_SAFE_INTEGER,
     });
     await using handle = await open(path, 'r');
+    await using baseHandle = await open(base.path, 'r');
+    await checkLayerData(baseHandle, handle, made.files, change.spliced, signal);
     await checkDigests(handle, made, change, signal);
     await checkLayers(path, made, change, limits);
     await checkBootedKernels(handle, made.files, change.booted, { ...limits, workDirectory: change.workDirectory });
@@ -59,20 +65,20 @@ interface CheckedLine {
 }
 
 /**
- * The lines of files that have not changed are those of the base. A list may have had a wrong digest of another list there,
- * and keeps it.
+ * The lines of files that have not changed are those of the base. Spliced layers are as they were when their digests were
+ * computed. A list may have had a wrong digest of another list there, and keeps it.
  */
 async function checkDigests(
   handle: FileHandle,
   { files }: IsoInspection,
-  { base, changed }: ChangedMedium,
+  { base, changed, spliced }: ChangedMedium,
   signal: AbortSignal,
 ): Promise<void> {
-  const wrong = (await checkLines(handle, files, changed, signal)).filter(({ isRight }) => !isRight);
+  const wrong = (await checkLines(handle, files, changed, spliced, signal)).filter(({ isRight }) => !isRight);
   if (wrong.length === 0) return;
   await using old = await open(base.path, 'r');
   const lists = new Set(wrong.map(({ path }) => path));
-  const before = (await checkLines(old, base.iso.files, lists, signal)).filter(({ isRight }) => !isRight);
+  const before = (await checkLines(old, base.iso.files, lists, new Map(), signal)).filter(({ isRight }) => !isRight);
   const allowed = new Set(before.map(({ list, path }) => `${list}\n${path}`));
   const isList = new Set((await readChecksumLists(handle, files)).map(({ path }) => path));
   const fault = wrong.find(({ list, path }) => !isList.has(path) || !allowed.has(`${list}\n${path}`));
@@ -85,6 +91,7 @@ async function checkLines(
   handle: FileHandle,
   files: IsoTree,
   wanted: ReadonlySet<string>,
+  spliced: SplicedLayers,
   signal: AbortSignal,
 ): Promise<CheckedLine[]> {
   const lines = (await readChecksumLists(handle, files)).flatMap((list) =>
@@ -94,7 +101,8 @@ async function checkLines(
   );
   const right = new Set<string>();
   for (const [path, algorithms] of algorithmsOf(lines)) {
-    const digests = await hashExtents(handle, files.get(path)?.extents ?? [], algorithms, signal);
+    const ranges = (files.get(path)?.extents ?? []).map((extent) => ({ handle, ...extent }));
+    const digests = spliced.get(path)?.digests ?? (await hashRanges(ranges, algorithms, signal));
     for (const hex of digests.values()) right.add(`${path}\n${hex}`);
   }
   return lines.map(({ list, path, hex }) => ({ list, path, isRight: right.has(`${path}\n${hex}`) }));
@@ -108,9 +116,10 @@ async function checkLayers(
   limits: SquashfsLimits,
 ): Promise<void> {
   const [first] = deltas;
+  const known = createKnownLayers(path, limits.maximumTableBytes / 2);
   for (const { placed, packages } of deltas) {
     const tree = [...placed.below, placed.layer].map((layer) => ({ path, ...runOf(files, layer) }));
-    await using opened = await openLayers(tree, limits);
+    await using opened = await openLayers(tree, limits, known);
     const found = await readPackages(opened.layers);
     const wrong =
       firstDifference(found, packages.after) ?? (first === undefined ? null : strange(first.packages, packages));

@@ -1,10 +1,11 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { copyRanges, type FileRange } from '../../image/copy-range.ts';
 import { readLittle } from '../../image/read-at.ts';
 import { writeAll } from '../../write-all.ts';
 import { numberOf } from '../compressor.ts';
 import type { Squashfs } from '../open.ts';
 import { unsupported } from '../refusals.ts';
-import { readRegion } from '../region.ts';
+import type { Region } from '../region.ts';
 import { metadataBytes, superblockBytes, superblockFlags } from '../superblock.ts';
 import { createTableWriter, storedBlocks } from './table-writer.ts';
 import { type Layers, type WrittenTree, writeTree } from './tree-writer.ts';
@@ -12,15 +13,18 @@ import { type Layers, type WrittenTree, writeTree } from './tree-writer.ts';
 export interface SpliceOptions {
   /** True where no layer lies below the base: deletions then vanish, instead of hiding files of layers below. */
   readonly bottom: boolean;
+  /** Leave a hole in the file in the place of the base's data, which the caller copies to where they are to stay. */
+  readonly withoutBaseData?: boolean;
   readonly signal: AbortSignal;
 }
 
 export interface Spliced {
   readonly sizeBytes: number;
   readonly inodeCount: number;
+  /** Bytes that du(1) counts for all of it, as those of `Squashfs` are counted. */
+  readonly usedBytes: number;
 }
 
-const copyBytes = 4 * 2 ** 20;
 const fragmentBytes = 16;
 /** Loop devices and mksquashfs's own files end at such a boundary. */
 const paddingBytes = 4096;
@@ -35,21 +39,30 @@ export async function spliceSquashfs(
   base: Squashfs,
   delta: Squashfs,
   outputPath: string,
-  { bottom, signal }: SpliceOptions,
+  { bottom, withoutBaseData, signal }: SpliceOptions,
 ): Promise<Spliced> {
   checkAlike(base, delta);
-  const shift = {
-    bytes: base.superblock.inodeTable - delta.dataStart,
-    fragments: base.superblock.fragmentCount,
-  };
+  const { inodeTable } = base.superblock;
+  const deltaBytes = delta.superblock.inodeTable - delta.dataStart;
+  const shift = { bytes: inodeTable - delta.dataStart, fragments: base.superblock.fragmentCount };
   const layers = { base, delta, bottom };
   const tree = await writeTree(layers, shift, signal);
   await using output = await open(outputPath, 'wx', 0o600);
-  await copyPart(base, 0, base.superblock.inodeTable, output, 0, signal);
-  const deltaBytes = delta.superblock.inodeTable - delta.dataStart;
-  await copyPart(delta, delta.dataStart, deltaBytes, output, base.superblock.inodeTable, signal);
-  const sizeBytes = await writeTables(output, base.superblock.inodeTable + deltaBytes, layers, tree, shift.bytes);
-  return { sizeBytes, inodeCount: tree.inodeCount };
+  // The options of the compressor, behind a superblock that is replaced.
+  await copyRanges([rangeOf(base.region, 0, base.dataStart)], output, 0, signal);
+  if (withoutBaseData !== true) await copyRanges([dataOf(base)], output, base.dataStart, signal);
+  await copyRanges([rangeOf(delta.region, delta.dataStart, deltaBytes)], output, inodeTable, signal);
+  const sizeBytes = await writeTables(output, inodeTable + deltaBytes, layers, tree, shift.bytes);
+  return { sizeBytes, inodeCount: tree.inodeCount, usedBytes: tree.usedBytes };
+}
+
+/** The data of a base: all between its head and its tables. They have the same place in each result. */
+export function dataOf({ region, dataStart, superblock }: Squashfs): FileRange {
+  return rangeOf(region, dataStart, superblock.inodeTable - dataStart);
+}
+
+function rangeOf({ handle, offset }: Region, start: number, sizeBytes: number): FileRange {
+  return { handle, offsetBytes: offset + start, sizeBytes };
 }
 
 function checkAlike(base: Squashfs, delta: Squashfs): void {
@@ -64,20 +77,6 @@ function checkAlike(base: Squashfs, delta: Squashfs): void {
   const [room, needed] = [base.options.dictionaryBytes, delta.options.dictionaryBytes];
   if (room !== null && needed !== null && needed > room) {
     throw unsupported(`its dictionary has ${room} bytes, that of the delta ${needed}`);
-  }
-}
-
-async function copyPart(
-  { region }: Squashfs,
-  from: number,
-  length: number,
-  output: FileHandle,
-  to: number,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let done = 0; done < length; done += copyBytes) {
-    signal.throwIfAborted();
-    await writeAll(output, await readRegion(region, from + done, Math.min(copyBytes, length - done)), to + done);
   }
 }
 

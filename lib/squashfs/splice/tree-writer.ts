@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { usedBytesOf } from '../inspect.ts';
 import type { Squashfs } from '../open.ts';
 import { tooLarge } from '../refusals.ts';
 import { type AttributeWriter, createAttributeWriter } from './attribute-writer.ts';
@@ -23,6 +24,8 @@ export interface WrittenTree {
   /** Reference to each inode, by its number less one. */
   readonly references: Float64Array;
   readonly inodeCount: number;
+  /** Bytes that du(1) counts for all of it. */
+  readonly usedBytes: number;
   /** Reference to the root. */
   readonly root: number;
 }
@@ -59,6 +62,7 @@ export async function writeTree(layers: Layers, shift: Shift, signal: AbortSigna
   const numbers = { base: new Uint32Array(links.base.length), delta: new Uint32Array(links.delta.length) };
   const positions = { base: new Uint32Array(links.base.length), delta: new Uint32Array(links.delta.length) };
   let lastNumber = 0;
+  let usedBytes = 0;
   const placeOf = (merged: Merged, number: number, linkCount: number) => ({
     ...{ number, links: linkCount },
     ...{ uidIndex: ids.indexOf(merged.inode.uid), gidIndex: ids.indexOf(merged.inode.gid) },
@@ -70,6 +74,7 @@ export async function writeTree(layers: Layers, shift: Shift, signal: AbortSigna
     const old = inode.number;
     if (numbers[from][old] === 0) {
       lastNumber += 1;
+      usedBytes += usedBytesOf(inode);
       const place = placeOf(merged, lastNumber, links[from][old] ?? 1);
       const own = from === 'base' ? { bytes: 0, fragments: 0 } : shift;
       const position = writeInode(inodes, layers[from].tables, inode, place, own);
@@ -86,6 +91,7 @@ export async function writeTree(layers: Layers, shift: Shift, signal: AbortSigna
     parentNumber: number,
   ): Promise<Omit<WrittenName, 'name'>> => {
     lastNumber += 1;
+    usedBytes += usedBytesOf(merged.inode);
     const number = lastNumber;
     const children = [...mergedChildren(layers, directory)];
     await pace(children.length + 1);
@@ -112,7 +118,10 @@ export async function writeTree(layers: Layers, shift: Shift, signal: AbortSigna
   const root = mergedRoot(layers);
   if (root.directory === null) throw new TypeError('the root is a directory');
   const { position } = await writeFolder(root, root.directory, inodeCount + 1);
-  return { inodes, directories, ids: ids.list, attributes, references, inodeCount, root: referenceOf(position) };
+  return {
+    ...{ inodes, directories, ids: ids.list, attributes, references, inodeCount, usedBytes },
+    root: referenceOf(position),
+  };
 }
 
 async function takeCensus(layers: Layers, pace: (names: number) => Promise<void>): Promise<Census> {

@@ -1,9 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { open, readFile, writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { spliceSquashfs } from '#lib/squashfs/splice/splice.ts';
+import { copyRanges } from '#lib/image/copy-range.ts';
+import { readAt } from '#lib/image/read-at.ts';
+import { dataOf, spliceSquashfs } from '#lib/squashfs/splice/splice.ts';
 import { failure } from '../../failure.ts';
 import { assertSame, type Files, spec } from '../../squashfs/files.ts';
 import { deltaFixture, fixture } from '../../squashfs/fixtures.ts';
@@ -71,6 +73,28 @@ test('the data of the base stay as they are, at their places', async () => {
   const { bytes } = await splice(base, deltaFixture(), true);
   const tables = Number(base.readBigUInt64LE(64));
   assert.ok(bytes.subarray(96, tables).equals(base.subarray(96, tables)));
+});
+
+test('a splice without the data of the base is the same file once they are copied into it', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(folder.file('base'), fixture('gzip'));
+  await writeFile(folder.file('delta'), deltaFixture());
+  await using base = await openFile(folder.file('base'));
+  await using delta = await openFile(folder.file('delta'));
+  const { signal } = limits;
+  const options = { bottom: true, signal };
+  const whole = await spliceSquashfs(base.squashfs, delta.squashfs, folder.file('whole'), options);
+  const without = { ...options, withoutBaseData: true };
+  const spliced = await spliceSquashfs(base.squashfs, delta.squashfs, folder.file('result'), without);
+  assert.equal(spliced, whole);
+  const data = dataOf(base.squashfs);
+  await using result = await open(folder.file('result'), 'r+');
+  const hole = await readAt(result, data.offsetBytes, data.sizeBytes);
+  assert.ok(hole.equals(Buffer.alloc(data.sizeBytes)));
+  await copyRanges([data], result, base.squashfs.dataStart, signal);
+  assert.ok((await readFile(folder.file('result'))).equals(await readFile(folder.file('whole'))));
+  await using opened = await openFile(folder.file('result'));
+  assert.is(spliced.usedBytes, opened.squashfs.usedBytes);
 });
 
 test('the table for NFS leads to each inode by its number', async () => {
