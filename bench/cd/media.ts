@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { exec } from '#lib/exec.ts';
-import { formatBytes } from '#lib/text.ts';
 import { distributionSources, readAptSources, readRelease } from '../../lab/images/apt-sources.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
@@ -10,13 +9,15 @@ import { makeLiveMedia } from '../../lab/images/live-media.ts';
 export interface CdMedia {
   /** A live medium with one layer, packed by xz as Debian's live media are. */
   readonly small: string;
-  /** The same with one file more in the layer, of `paddingBytes` bytes that no compressor makes smaller. */
+  /** The same with `copies` more of its files, as large as a live medium with a small desktop. */
   readonly large: string;
   readonly codename: string;
 }
 
 export const layerPath = 'live/filesystem.squashfs';
-export const paddingBytes = 2 ** 30;
+/** With these, the large medium has about 1 GiB. */
+const copies = 7;
+const step = 31;
 
 const options = { signal: new AbortController().signal };
 
@@ -33,7 +34,7 @@ export async function makeCdMedia(
   const media = { small: path('small'), large: path('large'), codename };
   // The large one is the last to be put there.
   if ((await stat(media.large).catch(() => null)) !== null) return media;
-  onLine(`making two media of ${formatBytes(paddingBytes)} more and less (two minutes)`);
+  onLine('making two media, the large one of about 1 GiB (five minutes)');
   const directory = await mkdtemp(join(cacheDirectory, 'making-cd-'));
   try {
     const run = { cwd: directory, signal };
@@ -43,12 +44,9 @@ export async function makeCdMedia(
     await mkdir(join(directory, 'root/etc/apt'), { recursive: true });
     await writeFile(join(directory, 'root/etc/apt/sources.list'), await sourcesList());
     for (const size of ['small', 'large'] as const) {
-      if (size === 'large') await writePadding(join(directory, 'root/opt/padding'));
+      if (size === 'large') await multiplyFiles(join(directory, 'root'), signal);
       await rm(join(directory, 'layer'));
-      // Blocks of xz data that would not be smaller are stored as they are; so this need not try.
-      const kept = ['-action', 'uncompressed()@pathname(/opt/padding)'];
-      const packing = ['-comp', 'xz', '-noappend', '-quiet', '-no-progress', ...kept];
-      await exec('mksquashfs', ['root', 'layer', ...packing], run);
+      await exec('mksquashfs', ['root', 'layer', '-comp', 'xz', '-noappend', '-quiet', '-no-progress'], run);
       await replaceLayer(single, join(directory, 'medium'), run);
       await rename(join(directory, 'medium'), media[size]);
     }
@@ -68,8 +66,24 @@ async function sourcesList(): Promise<string> {
   return `${lines.join('\n')}\n`;
 }
 
-async function writePadding(path: string): Promise<void> {
-  await exec('sh', ['-c', 'exec head --bytes="$1" /dev/urandom >"$0"', path, String(paddingBytes)]);
+/**
+ * Adds copies of all files to a file tree. In each of them, a number of its own is added to every byte: they compress as
+ * the files do, and no two are the same, which mksquashfs would store once.
+ */
+async function multiplyFiles(root: string, signal: AbortSignal): Promise<void> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  for (const entry of entries.filter((each) => each.isFile())) {
+    signal.throwIfAborted();
+    const bytes = await readFile(join(entry.parentPath, entry.name));
+    for (let copy = 1; copy <= copies; copy += 1) {
+      const folder = join(root, 'opt/copies', String(copy), relative(root, entry.parentPath));
+      await mkdir(folder, { recursive: true });
+      await writeFile(
+        join(folder, entry.name),
+        bytes.map((byte) => byte + step * copy),
+      );
+    }
+  }
 }
 
 async function replaceLayer(base: string, output: string, run: { cwd: string; signal: AbortSignal }): Promise<void> {
