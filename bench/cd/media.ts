@@ -9,13 +9,13 @@ import { makeLiveMedia } from '../../lab/images/live-media.ts';
 export interface CdMedia {
   /** A live medium with one layer, packed by xz as Debian's live media are. */
   readonly small: string;
-  /** The same with `copies` more of its files, as large as a live medium with a small desktop. */
+  /** The same with `copies` more of its files, as large as small live media that people have. */
   readonly large: string;
   readonly codename: string;
 }
 
 export const layerPath = 'live/filesystem.squashfs';
-/** With these, the large medium has about 1 GiB. */
+/** With these, the large medium has about 700 MiB. */
 const copies = 7;
 const step = 31;
 
@@ -34,7 +34,7 @@ export async function makeCdMedia(
   const media = { small: path('small'), large: path('large'), codename };
   // The large one is the last to be put there.
   if ((await stat(media.large).catch(() => null)) !== null) return media;
-  onLine('making two media, the large one of about 1 GiB (five minutes)');
+  onLine('making two media, the large one of about 700 MiB (five minutes)');
   const directory = await mkdtemp(join(cacheDirectory, 'making-cd-'));
   try {
     const run = { cwd: directory, signal };
