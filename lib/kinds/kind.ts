@@ -24,6 +24,8 @@ export interface ImageKind {
   /** The steps of a build, in their order. */
   readonly steps: readonly StepPlan[];
   readonly planSpace: SpacePlanner;
+  /** Whether its images are disks, whose size a request may choose (`disk_size`). */
+  readonly isDisk: boolean;
   /** Files that are put back after the changes, beside those of every system. */
   readonly sealParts: readonly SealPart[];
   /**

@@ -142,7 +142,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
   const wantsTrial = request.boot_check || settings.bootCheck;
   if (wantsTrial) await assertTrials();
-  const diskBytes = wantedDiskBytes(request, maximumVirtualBytes);
+  const diskBytes = wantedDiskBytes(request, kind, maximumVirtualBytes);
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
 

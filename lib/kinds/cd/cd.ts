@@ -43,11 +43,9 @@ export const cd = {
     { name: 'upload', weight: 10 },
   ],
   planSpace,
+  isDisk: false,
   sealParts: [],
   async inspect(base, options) {
-    if (options.diskBytes !== null) {
-      throw new ImageBuilderError('image.unsupported', 'disk_size has no meaning for a CD image: leave it out');
-    }
     await using handle = await open(base.path, 'r');
     const limits = limitsOf(options, options.signal);
     return inspected(
@@ -110,7 +108,7 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
   return {
     size: { fileBytes: fileSizeBytes, packedBytes: fileSizeBytes, diskBytes: scratchBytes },
     format: 'iso',
-    // Packed blocks are copied as they are; the kernel checks those that the build reads.
+    // Packed blocks are copied as they are (docs/cd.md); the kernel checks those that the build reads.
     readContent: async () => undefined,
     async open(place, { signal }) {
       await assertTools();

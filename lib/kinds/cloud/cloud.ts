@@ -43,6 +43,7 @@ export const cloud = {
     { name: 'upload', weight: 5 },
   ],
   planSpace,
+  isDisk: true,
   sealParts: [bootLoaderSeal, bootState],
   async inspect(base, options) {
     const path = await unwrapImage(base.path, {

@@ -37,11 +37,9 @@ export const touch = {
     { name: 'upload', weight: 10 },
   ],
   planSpace,
+  isDisk: false,
   sealParts: [],
   async inspect(base, options) {
-    if (options.diskBytes !== null) {
-      throw new ImageBuilderError('image.unsupported', 'disk_size has no meaning for a touch image: leave it out');
-    }
     return inspected(base.sizeBytes, await openBaseArchive(base, options), options);
   },
 } as const satisfies ImageKind;
