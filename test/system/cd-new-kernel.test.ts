@@ -1,14 +1,14 @@
-import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { IsoEntry, IsoTree } from '#lib/iso9660/tree.ts';
 import { type NewKernels, writeNewKernels } from '#lib/kinds/cd/new-kernel.ts';
 import { checkBootedKernels } from '#lib/kinds/cd/verify-kernels.ts';
 import { type FileSpec, spec } from '../squashfs/files.ts';
 import { limits, makeSquashfs, openFile } from '../squashfs/make.ts';
 import { cpioFiles } from '../unit/boot/cpio-archive.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
+import { writeMedium } from '../unit/iso9660/plain-medium.ts';
 
 /** Kernels of media with several layers, and of others than Debian's. Kernels and initial ramdisks are small stand-ins. */
 
@@ -110,22 +110,6 @@ async function change({ medium, systems }: Change): Promise<Outcome> {
   await using handle = await open(newPath, 'r');
   await checkBootedKernels(handle, newFiles, made.booted, { ...limits, workDirectory: directory });
   return { ...made, files: contents };
-}
-
-/** The files of a medium one behind the other, and where they lie. */
-async function writeMedium(path: string, contents: Contents): Promise<IsoTree> {
-  const files = new Map<string, IsoEntry>();
-  const parts: Buffer[] = [];
-  let offsetBytes = 0;
-  for (const [name, content] of Object.entries(contents)) {
-    const bytes = Buffer.from(content);
-    const extents = [{ offsetBytes, sizeBytes: bytes.length }];
-    files.set(name, { type: 'file', sizeBytes: bytes.length, extents, target: null, encoding: null, owner: null });
-    offsetBytes += bytes.length;
-    parts.push(bytes);
-  }
-  await writeFile(path, Buffer.concat(parts));
-  return files;
 }
 
 const entry = (name: string, start = '') =>

@@ -1,31 +1,21 @@
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { IsoEntry } from '#lib/iso9660/tree.ts';
 import { readLiveStarts } from '#lib/kinds/cd/live-starts.ts';
 import type { LiveStart } from '#lib/medium/medium.ts';
 import { unprivilegedIds } from '../../../system/unprivileged.ts';
 import { cpioFiles } from '../../boot/cpio-archive.ts';
 import { temporaryFolder } from '../../image/temporary.ts';
+import { writeMedium } from '../../iso9660/plain-medium.ts';
 
 /** The layers of live sessions, as boot menus and initial ramdisks say them. */
 
 async function read(contents: Readonly<Record<string, string | Buffer>>): Promise<LiveStart[]> {
   await using folder = await temporaryFolder();
-  const files = new Map<string, IsoEntry>();
-  const parts: Buffer[] = [];
-  let offsetBytes = 0;
-  for (const [name, content] of Object.entries(contents)) {
-    const bytes = Buffer.from(content);
-    const extents = [{ offsetBytes, sizeBytes: bytes.length }];
-    files.set(name, { type: 'file', sizeBytes: bytes.length, extents, target: null, encoding: null, owner: null });
-    offsetBytes += bytes.length;
-    parts.push(bytes);
-  }
   const [path, workDirectory] = [folder.file('medium'), folder.file('work')];
   await mkdir(workDirectory);
-  await writeFile(path, Buffer.concat(parts));
+  const files = await writeMedium(path, contents);
   await using handle = await open(path, 'r');
   return await readLiveStarts(handle, files, { workDirectory, unprivilegedIds, signal: new AbortController().signal });
 }
