@@ -18,6 +18,7 @@ import { startReaders } from './stream-readers.ts';
 
 export interface StatusMeasurement {
   readonly builds: number;
+  readonly asked: Asked;
   /** Streams that are read meanwhile. */
   readonly streams: number;
   /** Documents that a stream gets in a second; NaN without streams. */
@@ -39,10 +40,13 @@ export interface StatusMeasurement {
   readonly peakBytes: number;
 }
 
+/** The calls are for the status of the service, or for one build or ticket after the other. */
+export type Asked = 'status' | 'build' | 'ticket';
+
 export interface StatusOptions {
   readonly numbersOfBuilds: readonly number[];
   /** Each number of builds is measured with each of these. */
-  readonly numbersOfStreams: readonly number[];
+  readonly loads: readonly { readonly asked: Asked; readonly streams: number }[];
   readonly callsPerSecond: number;
   readonly seconds: number;
   readonly signal: AbortSignal;
@@ -66,10 +70,10 @@ export async function measureStatus(options: StatusOptions): Promise<StatusMeasu
   await bind(process.pid, others);
   try {
     for (const builds of options.numbersOfBuilds) {
-      for (const streams of options.numbersOfStreams) {
+      for (const { asked, streams } of options.loads) {
         options.signal.throwIfAborted();
-        options.onProgress(`${builds} builds, ${streams} open streams`);
-        measurements.push(await measure(builds, streams, options));
+        options.onProgress(`${builds} builds, ${streams} open streams, calls for ${asked}`);
+        measurements.push(await measure(builds, asked, streams, options));
       }
     }
   } finally {
@@ -83,31 +87,37 @@ async function bind(id: number, processors: string): Promise<void> {
   await exec('taskset', ['--all-tasks', '--cpu-list', '--pid', processors, String(id)]);
 }
 
-async function measure(builds: number, streams: number, options: StatusOptions): Promise<StatusMeasurement> {
+async function measure(
+  builds: number,
+  asked: Asked,
+  streams: number,
+  options: StatusOptions,
+): Promise<StatusMeasurement> {
   await using rabbitmq = await startRabbitMq();
   const env = { IMAGEBUILDER_AMQP_URL: rabbitmq.url, IMAGEBUILDER_LOG_LEVEL: 'error' };
   const handler = `${import.meta.dirname}/../functions/status/handler.ts`;
   await using served = await startFunction({ handler, env });
   await bind(served.child.pid ?? 0, '0');
   // Declares the stream.
-  await call(served, new Agent());
-  await fill(rabbitmq.url, builds);
+  await call(served, '/', new Agent());
+  const ids = await fill(rabbitmq.url, builds);
+  const pathOf = pathsFor(asked, ids);
   await untilKnown(served, builds, options.signal);
   await using _events = await trickle(rabbitmq.url);
   await using readers = await startReaders(served.address, streams);
   // Each look at the memory stops the process for some 20 ms: the times are taken without one.
   const { peakBytes } = await withPeakMemory({ root: served.child.pid ?? 0 }, () =>
-    load(served, { ...options, seconds: warmUpSeconds }),
+    load(served, pathOf, { ...options, seconds: warmUpSeconds }),
   );
   const before = await processorMs(served);
   const { documents } = readers;
   const startedMs = performance.now();
   setPriority(-10);
-  const loaded = await load(served, options).finally(() => setPriority(0));
+  const loaded = await load(served, pathOf, options).finally(() => setPriority(0));
   const seconds = (performance.now() - startedMs) / 1000;
   const usedMs = (await processorMs(served)) - before;
   return {
-    ...{ builds, streams, ...loaded, peakBytes },
+    ...{ builds, asked, streams, ...loaded, peakBytes },
     ...{ processorMs: usedMs / loaded.answered, processorShare: usedMs / 1000 / seconds },
     documentsPerSecond: (readers.documents - documents) / seconds / streams,
     failedStreams: readers.failed,
@@ -125,7 +135,18 @@ async function untilKnown({ address }: FunctionProcess, builds: number, signal: 
   }
 }
 
-async function load(served: FunctionProcess, { callsPerSecond, seconds, signal }: StatusOptions) {
+/** The path of each call, by its number. Neighbours in it are far from each other in the order of builds. */
+function pathsFor(asked: Asked, ids: readonly string[]): (call: number) => string {
+  const indexOf = (call: number) => (call * 7_919) % ids.length;
+  if (asked === 'build') return (call) => `/?build_id=${ids[indexOf(call)]}`;
+  return asked === 'ticket' ? (call) => `/?ticket_id=${ticketOf(indexOf(call))}` : () => '/';
+}
+
+async function load(
+  served: FunctionProcess,
+  pathOf: (call: number) => string,
+  { callsPerSecond, seconds, signal }: StatusOptions,
+) {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const due = callsPerSecond * seconds;
   const times: number[] = [];
@@ -140,7 +161,7 @@ async function load(served: FunctionProcess, { callsPerSecond, seconds, signal }
       if (underWay.size >= maximumUnderWay) continue;
       const dueAt = started + (sent * 1000) / callsPerSecond;
       late.push(performance.now() - dueAt);
-      const one = call(served, agent).then(
+      const one = call(served, pathOf(sent), agent).then(
         (bytes) => {
           answerBytes = bytes;
           times.push(performance.now() - dueAt);
@@ -164,9 +185,9 @@ function at(numbers: readonly number[], share: number): number {
 }
 
 /** Resolves with the bytes of the answer. */
-function call({ address }: FunctionProcess, agent: Agent): Promise<number> {
+function call({ address }: FunctionProcess, path: string, agent: Agent): Promise<number> {
   return new Promise((resolve, reject) => {
-    const sent = request({ ...address, path: '/', agent }, (response) => {
+    const sent = request({ ...address, path, agent }, (response) => {
       let bytes = 0;
       response.on('data', (chunk: Buffer) => {
         bytes += chunk.length;
@@ -186,12 +207,14 @@ async function processorMs({ child }: FunctionProcess): Promise<number> {
   return (await Promise.all(times)).reduce((sum, text) => sum + Number(text.split(' ')[0]) / 1e6, 0);
 }
 
-/** Writes the records of builds into the events stream, as functions write them. */
-async function fill(url: string, builds: number): Promise<void> {
+const ticketOf = (index: number) => `LP-${index}`;
+
+/** Writes the records of builds into the events stream, as functions write them. Resolves with the builds' ids. */
+async function fill(url: string, builds: number): Promise<string[]> {
   const connection = await connect(url);
   const channel = await connection.createConfirmChannel();
-  for (let index = 0; index < builds; index += 1) {
-    const build_id = randomUUID();
+  const ids = Array.from({ length: builds }, () => randomUUID());
+  for (const [index, build_id] of ids.entries()) {
     append(channel, build_id, index, {});
     if (index % 2 === 0) continue;
     append(channel, build_id, index, { state: 'running', worker: 'bench-1', attempt: 1, sequence: 1 });
@@ -204,6 +227,7 @@ async function fill(url: string, builds: number): Promise<void> {
   }
   await channel.waitForConfirms();
   await connection.close();
+  return ids;
 }
 
 /** Writes events of one running build, as many as some builds write that run at the same time. */
@@ -232,7 +256,7 @@ function append(channel: ConfirmChannel, build_id: string, index: number, values
     id: randomUUID(),
     submission: { caller: 'anonymous', request_sha256: '0'.repeat(64) },
     event: {
-      ...{ build_id, ticket_id: `LP-${index}`, progress_trigger: 'bench', sequence: 0, attempt: 0, worker: null },
+      ...{ build_id, ticket_id: ticketOf(index), progress_trigger: 'bench', sequence: 0, attempt: 0, worker: null },
       ...{ time: new Date().toISOString(), state: 'queued', step: null, message: 'Waiting for a worker' },
       ...{ current: null, total: null, progress: 0 },
       ...values,
@@ -245,6 +269,7 @@ function append(channel: ConfirmChannel, build_id: string, index: number, values
 export function reportStatus(measurements: readonly StatusMeasurement[]): string[][] {
   const columns: readonly (readonly [string, (measurement: StatusMeasurement) => string])[] = [
     ['builds', ({ builds }) => String(builds)],
+    ['calls for', ({ asked }) => asked],
     ['streams', ({ streams }) => String(streams)],
     ['answer', ({ answerBytes }) => formatBytes(answerBytes)],
     ['p50 (ms)', ({ p50Ms }) => p50Ms.toFixed(1)],

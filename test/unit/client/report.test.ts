@@ -2,9 +2,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Status } from '#lib/api/status.ts';
 import { describeChange, describeEnd, newLines } from '#lib/client/report.ts';
-import { describeStatus } from '#lib/client/status-report.ts';
+import { describePage, describeStatus } from '#lib/client/status-report.ts';
 import { advance, renderView } from '#lib/client/view.ts';
+import { createLedger } from '#lib/queue/ledger.ts';
+import { overviewOf } from '#lib/queue/overview.ts';
+import { pageOf } from '#lib/queue/page.ts';
 import { formatBytes, formatSeconds, plain } from '#lib/text.ts';
+import { buildEvent } from '../queue/build-event.ts';
 import { buildStatus, completed, failed, statusOf } from './fixture.ts';
 
 const screen = { columns: 80, rows: 24, color: false, unicode: true };
@@ -126,6 +130,28 @@ BUILD                                 TICKET  STATE      STEP      DONE  TIME   
 0b9f1c2e-5a64-4a1e-9d3b-7c1f0e2d4a55  42      completed  upload   100 %  1 min 05 s  worker-1  file:///store/image.qcow2`,
   );
   assert.match(describeStatus(statusOf([])), /No builds\.$/);
+});
+
+test('the status of thousands of builds is short, and says how to get the rest, as a page of the list does', () => {
+  const ledger = createLedger({ forgetAfterSeconds: 86_400, historyBytes: 2 ** 24 });
+  const now = new Date();
+  const count = 5_000;
+  for (let index = 0; index < count; index += 1) {
+    const build_id = `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
+    const of = { build_id, ticket_id: index, time: now.toISOString() };
+    const end = { ...of, state: 'failed', worker: 'w', attempt: 1, sequence: 1 } as const;
+    const events = index % 2 === 0 ? [of] : [of, end];
+    for (const event of events) ledger.apply({ kind: 'event', id: build_id, event: buildEvent(event) });
+  }
+  const lines = describeStatus({ ...statusOf([]), ...overviewOf(ledger, now, { caller: null }) }).split('\n');
+  assert.is(lines.length, 3 + 2 + 40 + 2);
+  assert.is(lines.at(-1), '4960 more builds are known: `imagebuilder list` shows all of them.');
+  assert.match(lines.at(-3) ?? '', / failed /);
+  const page = pageOf(ledger, now, { limit: 50 }, null);
+  const listed = describePage(page).split('\n');
+  assert.is(listed.length, 1 + 50 + 2);
+  assert.match(listed[1] ?? '', ` ${count - 1} `);
+  assert.is(listed.at(-1), `There are more: add --cursor ${page.next_cursor}`);
 });
 
 test('the status says how each worker opens images, and why slowly', () => {
