@@ -98,8 +98,9 @@ async function packageLists(root: string): Promise<{ tools: Record<string, strin
 /** Juju's type for a setting, by the texts that its schema accepts, and its default in YAML. */
 function typeOf({ schema, fallback }: Setting): { readonly type: string; readonly fallback: string } {
   const accepts = (text: string) => schema.safeParse(text).success;
-  if (['true', 'false'].includes(fallback) && !accepts('text')) return { type: 'boolean', fallback };
-  const isNumber = /^[0-9]+$/.test(fallback) && !accepts('text') && !accepts('64M');
+  const isText = ['text', '64M', '1,2', '10.0.0.0/8'].some(accepts);
+  if (['true', 'false'].includes(fallback) && !isText) return { type: 'boolean', fallback };
+  const isNumber = /^[0-9]+$/.test(fallback) && !isText;
   if (!isNumber) return { type: 'string', fallback: JSON.stringify(fallback) };
   return accepts('100000.5') ? { type: 'float', fallback: `${fallback}.0` } : { type: 'int', fallback };
 }

@@ -1,7 +1,7 @@
 import { exists, remove } from './files.ts';
 import { log } from './hook-tools.ts';
 import { dataFolder, home, onMachine, programPrefix, settingsFolder } from './places.ts';
-import { CommandError, run } from './run.ts';
+import { CommandError, run, succeeds } from './run.ts';
 import { removeUnit, stopService } from './service.ts';
 import { removeUser } from './user.ts';
 
@@ -11,9 +11,15 @@ export function removeAll(): void {
   undoKernels();
   removeUnit();
   for (const path of [settingsFolder, home]) remove(path);
-  // Files on a storage that is still mounted stay.
-  run('rm', ['--recursive', '--force', '--one-file-system', '--', onMachine(dataFolder)]);
+  removeData();
   removeUser();
+}
+
+/** A storage that is still mounted keeps its files: it outlives the unit, and may be attached to another one. */
+function removeData(): void {
+  const folder = onMachine(dataFolder);
+  if (!succeeds('mountpoint', ['--quiet', folder]))
+    run('rm', ['--recursive', '--force', '--one-file-system', '--', folder]);
 }
 
 /** The service has made kernels readable for its group. */

@@ -1,9 +1,12 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { workerArchitecture } from '#lib/architecture.ts';
 import { exec } from '#lib/exec.ts';
+import { readCharmcraft } from '../../packaging/charm/charmcraft.ts';
+import { makeCharm, makeCharmFolder } from '../../packaging/charm/pack.ts';
 import { makeDebianPackage } from '../../packaging/deb.ts';
 import { makeTarball } from '../../packaging/tarball.ts';
 
@@ -69,6 +72,44 @@ test('lintian finds no error in the Debian package', async () => {
     [],
   );
 });
+
+test('the same files give the same charm: a sound zip file with modes, without folders and links, whose dispatch runs', async () => {
+  const [first, second] = [await charm('charm-1'), await charm('charm-2')];
+  assert.is((await readFile(first)).compare(await readFile(second)), 0);
+  await exec('unzip', ['-tq', first]);
+  const { stdout } = await exec('zipinfo', ['-s', '-h-t', first]);
+  const lines = stdout.trimEnd().split('\n');
+  const modes = new Map(lines.map((line) => [line.split(/\s+/).at(-1) ?? '', line.slice(0, 10)]));
+  assert.equal([...new Set(modes.values())].toSorted(), ['-rw-r--r--', '-rwxr-xr-x']);
+  for (const name of ['dispatch', 'src/main.ts', 'node/bin/node', 'program/lib/imagebuilder/bin/imagebuilder']) {
+    assert.is(modes.get(name), '-rwxr-xr-x', name);
+  }
+  for (const name of ['metadata', 'manifest', 'config', 'actions']) assert.ok(modes.has(`${name}.yaml`), name);
+
+  const folder = join(directory, 'charm');
+  await exec('unzip', ['-q', first, '-d', folder]);
+  const { stderr } = await exec(join(folder, 'dispatch'), [], { okExitCodes: [1] });
+  assert.match(stderr, 'dispatch is run by Juju');
+});
+
+test('the folder for `charmcraft pack` has what the part of charmcraft.yaml names, and none of the files that it generates', async () => {
+  const folder = await makeCharmFolder({ ...release, architecture: workerArchitecture, to: directory });
+  const { parts } = readCharmcraft(await readFile(join(folder, 'charmcraft.yaml'), 'utf8'));
+  const names = (await readdir(folder)).filter((name) => name !== 'charmcraft.yaml');
+  assert.equal(
+    names.toSorted(),
+    Object.values(parts)
+      .flatMap(({ prime }) => prime)
+      .toSorted(),
+  );
+});
+
+/** Makes the charm in a folder of its own; resolves with its path. */
+async function charm(name: string): Promise<string> {
+  const to = join(directory, name);
+  await mkdir(to);
+  return await makeCharm({ ...release, architecture: workerArchitecture, level: 1, to });
+}
 
 /** lintian asks root to mean it. */
 const asRoot = () => (process.getuid?.() === 0 ? ['--allow-root'] : []);
