@@ -43,6 +43,7 @@ export function startService(settings: string): string | null {
 
 /** Stops the service, and keeps it from starting with the machine. */
 export function stopService(): void {
+  remove(startedPath);
   if (exists(unitPath)) run('systemctl', ['disable', '--quiet', '--now', serviceName]);
 }
 

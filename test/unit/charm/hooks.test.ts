@@ -1,10 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseBrokerUrls } from '#lib/broker-address.ts';
 import { rabbit, relate, start } from './samples.ts';
-import { makeUnit } from './unit.ts';
+import { freePort, makeUnit } from './unit.ts';
 
 /** The charm's program as Juju runs it: `dispatch`, hook by hook. */
 
@@ -116,12 +125,12 @@ test('another port closes the port before, opens its own, and restarts the servi
   const { model, machine } = unit;
   await relate(unit, 'image-builder:3', { 'lander/0': {} });
   await start(unit);
-  await using other = await makeUnit();
-  model.options.port = other.port;
+  const other = await freePort();
+  model.options.port = other;
   await unit.hook('config-changed');
-  assert.equal([...model.ports], [`${other.port}/tcp`]);
+  assert.equal([...model.ports], [`${other}/tcp`]);
   assert.is(machine.starts.length, 2);
-  assert.is(model.relations.get('image-builder:3')?.local.port, String(other.port));
+  assert.is(model.relations.get('image-builder:3')?.local.port, String(other));
 });
 
 for (const port of [0, -1, 65_536, 1_000_000]) {
@@ -239,7 +248,6 @@ test('a program whose installation was interrupted is installed anew', async () 
   await start(unit);
   const name = readlinkSync(unit.path('/opt/imagebuilder/current'));
   const folder = unit.path(`/opt/imagebuilder/${name}`);
-  const { rmSync } = await import('node:fs');
   rmSync(join(folder, '.complete'));
   rmSync(join(folder, 'lib/imagebuilder/package.json'));
   await unit.hook('update-status');
