@@ -92,10 +92,15 @@ fi
 exit 1
 END
 
-# Upstart's tool would look for an init that is not there.
-if [ -x /sbin/initctl ] && [ ! -L /sbin/initctl ]; then
-  divert /sbin/initctl <<'END'
+# $1 is diverted, to a program that does nothing.
+silence() {
+  if [ ! -x "$1" ] || [ -L "$1" ]; then return 0; fi
+  divert "$1" <<'END'
 #!/bin/sh
 exit 0
 END
-fi
+}
+# Upstart's tool, with its names `start` and the like, would look for an init that is not there.
+silence /sbin/initctl
+# Scripts of init.d, which `service` runs without asking, start their programs by this one. Packages for systemd do not.
+[ -e /lib/systemd/systemd ] || silence /sbin/start-stop-daemon
