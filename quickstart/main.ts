@@ -18,6 +18,7 @@ import { type OpenStack, startOpenStack } from '../lab/servers/openstack/opensta
 import { startRabbitMq } from '../lab/servers/rabbitmq.ts';
 import { startServeProcess } from '../lab/servers/serve-process.ts';
 import { makeBase } from './make-base.ts';
+import { compareMembers, describeMembers } from './member-changes.ts';
 import { imageTypeOf, readOptions } from './options.ts';
 import { bootMarker, examplePpa } from './packages.ts';
 import { describeResult } from './report.ts';
@@ -154,6 +155,10 @@ async function run(): Promise<void> {
 
   const baseBytes = base.path === null ? null : (await stat(base.path)).size;
   say(`\n${describeResult({ image, imagePath, baseBytes, events: caller.events })}`);
+  if (imageType === 'touch' && base.path !== null) {
+    const changes = await compareMembers(base.path, imagePath, join(directory, 'compared'), signal);
+    say(`\n${describeMembers(changes).join('\n')}`);
+  }
   const places = base.path === null ? [directory] : [directory, baseImageCache];
   say(`\nEverything that was started has been stopped. What stays, to be used again, can be removed with`);
   say(`  rm -r ${places.map(shown).join(' ')}`);
