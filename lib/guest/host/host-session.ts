@@ -185,6 +185,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     kind: 'host',
     network: proxyUrl !== null,
     ...(proxyUrl === null ? {} : { proxyUrl }),
+    emulated: parts.holderId !== null,
     mounted: attachment.mounted,
     notMounted: attachment.notMounted,
     run,
