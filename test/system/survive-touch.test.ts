@@ -11,7 +11,9 @@ import { buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/sc
 /** Builds of touch images whose workers are killed, and that are cancelled, in the steps that only they have. */
 
 const folder = await temporaryFolder();
-test.after(() => folder[Symbol.asyncDispose]());
+test.after(async () => {
+  await folder[Symbol.asyncDispose]();
+});
 
 const scenario = scenarios(async () => {
   const { path, codename } = await makeTouchBase(baseImageCache, 'amd64', () => {});
