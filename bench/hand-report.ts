@@ -24,9 +24,9 @@ export function compareWithHand(ours: readonly GuestRuns[], byHand: Runs): strin
   const row = (name: string, runs: Runs) => [
     name,
     median(walls(runs)).toFixed(2),
-    medianRatio(walls(runs), walls(byHand)).toFixed(3),
+    share(medianRatio(walls(runs), walls(byHand))),
     median(processors(runs)).toFixed(2),
-    medianRatio(processors(runs), processors(byHand)).toFixed(3),
+    share(medianRatio(processors(runs), processors(byHand))),
     formatBytes(median(peaks(runs))),
   ];
   return [
@@ -43,4 +43,9 @@ export function stepsWithHand(ours: readonly GuestRuns[], byHand: Runs): string[
     ...Object.entries(medianSteps(runs)).map(([step, seconds]) => [`  ${step}`, seconds.toFixed(2)]),
   ];
   return [...ours.flatMap(({ guest, runs }) => rows(titleOf(guest), runs)), ...rows('by hand', byHand)];
+}
+
+/** As goals name it, such as 1/15. */
+function share(ratio: number): string {
+  return `1/${(1 / ratio).toFixed(1)}`;
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { exec } from '#lib/exec.ts';
 import { distributionSources, readAptSources, readRelease } from '../../lab/images/apt-sources.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
@@ -28,7 +28,7 @@ export async function makeCdMedia(
   signal: AbortSignal = options.signal,
 ): Promise<CdMedia> {
   const { single, codename } = await makeLiveMedia(baseImageCache, onLine);
-  const recipe = Buffer.concat([await readFile(new URL(import.meta.url)), Buffer.from(single)]);
+  const recipe = Buffer.concat([await readFile(new URL(import.meta.url)), Buffer.from(basename(single))]);
   const key = createHash('sha256').update(recipe).digest('hex').slice(0, 12);
   const path = (size: 'small' | 'large') => join(cacheDirectory, `cd-${size}-${key}.iso`);
   const media = { small: path('small'), large: path('large'), codename };
