@@ -195,8 +195,11 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
       await look().catch((error: unknown) => log.warn('the disk space cannot be read', { error }));
       const low = [...lowest].filter(([, { freeBytes }]) => freeBytes < fullBytes);
       if (!isNoSpace(thrown) && (low.length === 0 || !isConsequence(thrown))) return thrown;
+      const neededBytes = claimed?.bytes[workDevice];
+      const need = neededBytes === undefined ? '' : `, where the build needs about ${formatBytes(neededBytes)}`;
       const rooms = [...lowest].map(
-        ([folder, { freeBytes, totalBytes }]) => `${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} in ${folder}`,
+        ([folder, { freeBytes, totalBytes }]) =>
+          `${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} in ${folder}${folder === folders.work ? need : ''}`,
       );
       const { message, logTail } = toImageBuilderError(thrown);
       return new ImageBuilderError('disk.full', `${message}; at the least there were free: ${rooms.join(', ')}`, {

@@ -42,6 +42,8 @@ export interface GuestBuildOptions {
   /** `boot_check` of the request; default false. */
   readonly bootCheck?: boolean;
   readonly signal?: AbortSignal;
+  /** Further settings. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Called with each line of the log. */
   readonly onLine?: (line: string) => void;
 }
@@ -97,7 +99,7 @@ export async function openGuestBuilds(
     directory,
     ppaUrl: launchpad.ppaUrl,
     requests: launchpad.requests,
-    async build(guest, wanted, { cd, bootCheck = false, signal = unstopped, onLine } = {}) {
+    async build(guest, wanted, { cd, bootCheck = false, signal = unstopped, onLine, environment = {} } = {}) {
       const request = parseBuildRequest({
         ticket_id: 'alike',
         base_image: { image_type: imageType, url_list: [images.url], series, ...(cd === undefined ? {} : { cd }) },
@@ -113,6 +115,7 @@ export async function openGuestBuilds(
         IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
         IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
         IMAGEBUILDER_GUEST: guest,
+        ...environment,
       });
       const { folders, image: imageSettings, limits, packages: packageSettings, verification } = config;
       const settings = {

@@ -6,6 +6,7 @@ import type { IsoInspection } from '../../iso9660/inspect.ts';
 import type { Owner } from '../../iso9660/rock-ridge.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import type { IdRange } from '../../privileges.ts';
+import { formatBytes } from '../../text.ts';
 import { endProcesses, giveTo, openForeignFile, openToolHome } from '../../unprivileged.ts';
 import type { NewFiles } from './new-lists.ts';
 
@@ -101,8 +102,12 @@ function newFolders(paths: Iterable<string>, files: IsoTree): string[] {
 
 function explain(error: unknown): unknown {
   if (!(error instanceof ExecError)) return error;
-  const why = error.logTail.findLast((line) => /FAILURE|FATAL|SORRY/.test(line)) ?? error.logTail.at(-1) ?? '';
-  return saysNoSpace(error.stderr)
-    ? new ImageBuilderError('disk.full', 'xorriso found no space left on the device that the worker works on')
+  const why = error.logTail.findLast((line) => /: (?:FAILURE|FATAL|SORRY) :/.test(line)) ?? error.logTail.at(-1) ?? '';
+  // It looks for the room before it writes.
+  const [, wanted, free] = /Image size (\d{1,15})s exceeds free space on media (\d{1,15})s/.exec(why) ?? [];
+  const blocks = (count: string) => formatBytes(Number(count) * 2048);
+  const need = wanted && free ? `: the new medium takes ${blocks(wanted)}, and it has ${blocks(free)}` : '';
+  return need !== '' || saysNoSpace(error.stderr)
+    ? new ImageBuilderError('disk.full', `xorriso found no space left on the device that the worker works on${need}`)
     : new ImageBuilderError('tool.failed', `xorriso failed: ${why}`, { cause: error, logTail: error.logTail });
 }
