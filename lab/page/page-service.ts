@@ -12,13 +12,14 @@ import { startCaller } from '../servers/caller.ts';
 import { startImageServer } from '../servers/image-server.ts';
 import { startLaunchpad } from '../servers/launchpad.ts';
 import { freePorts } from '../servers/ports.ts';
-import { startRabbitMq } from '../servers/rabbitmq.ts';
+import { type RabbitMq, startRabbitMq } from '../servers/rabbitmq.ts';
 import { startServeProcess } from '../servers/serve-process.ts';
 
 /** `imagebuilder serve` with tokens, a small base image and a PPA, for those who look at its page. */
 export interface PageService extends AsyncDisposable {
   readonly url: string;
   readonly amqpUrl: string;
+  readonly rabbitMq: Pick<RabbitMq, 'stop' | 'start'>;
   readonly gate: Gate;
   /** The token of a caller who may do everything, and of one who may only look. */
   readonly tokens: { readonly operator: string; readonly reader: string };
@@ -105,7 +106,8 @@ export async function startPageService({
   services.defer(() => serve[Symbol.asyncDispose]());
   const started = services.move();
   return {
-    ...{ url: serve.url, amqpUrl: rabbitMq.url, gate, tokens, baseUrl: images.url, series: base.codename, exchange },
+    ...{ url: serve.url, amqpUrl: rabbitMq.url, rabbitMq, gate, tokens },
+    ...{ baseUrl: images.url, series: base.codename, exchange },
     client: createClient({
       url: serve.url,
       token: { text: tokens.operator, file: 'imagebuilder-tokens' },

@@ -39,7 +39,7 @@ export async function startCaller(amqpUrl: string, exchange: string): Promise<Ca
     events,
     sent,
     async [Symbol.asyncDispose]() {
-      await connection.close();
+      await connection.close().catch(() => {});
     },
   };
 }

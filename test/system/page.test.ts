@@ -288,6 +288,48 @@ test('the page is live again after the service was away', async () => {
   await row(page, 'after the restart').filter({ hasText: 'failed' }).waitFor();
 });
 
+test('without RabbitMQ the page says so and keeps what it knows, and when RabbitMQ is back it goes on by itself', async () => {
+  const ticket = 'while RabbitMQ was away';
+  await using visited = await visit();
+  await using form = await visit('#new');
+  const { page } = visited;
+  await connection(page, 'Live');
+  const shown = await page.locator('.builds li').count();
+  assert.ok(shown > 1);
+  const [ended = ''] = await page.locator('.builds a').evaluateAll((links) => links.map((link) => String(link)));
+  await using build = await visit(new URL(ended).hash);
+  const fields = { ticket_id: ticket, series: 'trusty', url_list: `${service.baseUrl}.gone`, package_list: 'libfoo' };
+  for (const [name, value] of Object.entries({ ...fields, progress_trigger: service.exchange })) {
+    await form.page.locator(`#field-${name}`).fill(value);
+  }
+  await service.rabbitMq.stop();
+  try {
+    for (const one of [page, build.page]) {
+      await one
+        .getByRole('alert')
+        .getByText('RabbitMQ is out of reach: what is shown is the last that is known.')
+        .waitFor();
+      await connection(one, 'Live');
+    }
+    await page.getByText('Out of reach', { exact: true }).waitFor();
+    assert.is(await page.locator('.builds li').count(), shown);
+    await panel(build.page, 'Error').or(panel(build.page, 'Image')).first().waitFor();
+    assert.equal(await accessibilityFaults(page), [], 'the list without RabbitMQ');
+    await form.page.getByRole('button', { name: 'Submit build' }).click();
+    await form.page.getByRole('status').getByText('RabbitMQ').waitFor();
+    assert.is(await form.page.locator('#field-ticket_id').inputValue(), ticket, 'the form keeps what was written');
+  } finally {
+    await service.rabbitMq.start();
+  }
+  for (const one of [page, build.page]) {
+    await one.getByRole('alert').getByText('RabbitMQ is out of reach').waitFor({ state: 'hidden' });
+  }
+  await page.getByText('Reachable', { exact: true }).waitFor();
+  await form.page.getByRole('button', { name: 'Submit build' }).click();
+  await badge(form.page, 'failed');
+  await row(page, ticket).filter({ hasText: 'failed' }).waitFor();
+});
+
 test('behind nginx below a path of its own the page follows a build, and polls where nginx holds streams back', async () => {
   const { host } = new URL(service.url);
   const locations = `
