@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isNodeError } from './errors.ts';
@@ -25,42 +26,62 @@ export interface GpgvResult {
 }
 
 const MiB = 2 ** 20;
-const limits = ['--cpu=30', `--data=${512 * MiB}`, `--fsize=${16 * MiB}`, '--core=0', '--'];
+const limits = [`--data=${512 * MiB}`, `--fsize=${16 * MiB}`, '--core=0', '--'];
 /** `--weak-digest`: a signature over SHA-1 can be forged. */
 const gpgvOptions = [
   ...['--homedir', '/proc/self/cwd', '--status-fd', '3', '--weak-digest', 'SHA1'],
   ...['--output', './signed'],
 ];
 
+/** A file that this process can read; gpgv gets its bytes alone. */
+export interface SignedFile {
+  readonly path: string;
+}
+
+/** Time for a signed text, and for a whole file: gpgv hashes some 200 MB a second. */
+const textMs = 30_000;
+const fileMs = 600_000;
+
 /**
  * Runs gpgv over a detached signature of `content`, or with null over `content` as a signed message (RFC 9580 section
  * 7). `keyrings` are contents of keyrings: packets, or a keybox. Throws `tool.failed` where gpgv does not run.
  */
 export async function runGpgv(
-  content: Uint8Array,
+  content: Uint8Array | SignedFile,
   signature: Uint8Array | null,
   keyrings: readonly Uint8Array[],
   { workDirectory, unprivilegedIds, signal }: GpgvOptions,
 ): Promise<GpgvResult> {
   await using tool = await openToolHome(workDirectory, 'signature-', unprivilegedIds);
   const { path: home, user } = tool;
-  await writeFile(join(home, 'content'), content);
+  const isText = content instanceof Uint8Array;
+  if (isText) await writeFile(join(home, 'content'), content);
   if (signature !== null) await writeFile(join(home, 'signature'), signature);
   for (const [index, keyring] of keyrings.entries()) await writeFile(join(home, `keyring-${index}`), keyring);
   await giveTo(user, home);
   const verdicts: string[][] = [];
+  const timeoutMs = isText ? textMs : fileMs;
+  const seconds = timeoutMs / 1000;
   await exec(
     'prlimit',
     [
-      ...[...limits, 'gpgv', ...gpgvOptions, ...keyrings.flatMap((_, index) => ['--keyring', `./keyring-${index}`])],
-      ...(signature === null ? ['./content'] : ['./signature', './content']),
+      ...[
+        `--cpu=${seconds}`,
+        ...limits,
+        'gpgv',
+        ...gpgvOptions,
+        ...keyrings.flatMap((_, index) => ['--keyring', `./keyring-${index}`]),
+      ],
+      ...(signature === null ? [] : ['./signature']),
+      isText ? './content' : '-',
     ],
     {
-      ...{ user, cwd: home, signal, timeoutMs: 30_000, okExitCodes: [0, 1, 2] },
+      ...{ user, cwd: home, signal, timeoutMs, okExitCodes: [0, 1, 2] },
+      ...(isText ? {} : { input: createReadStream(content.path, { highWaterMark: MiB }) }),
       onStatusLine: (line) => verdicts.push(line.split(' ').slice(1)),
     },
   );
-  if (signature !== null) return { verdicts, signed: null };
+  if (signature !== null || !isText) return { verdicts, signed: null };
   const signed = await readForeignFile(join(home, 'signed'), content.length).catch((error: unknown) => {
     if (isNodeError(error) && error.code === 'ENOENT') return null;
     throw error;

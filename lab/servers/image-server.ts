@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { listen } from './listen.ts';
 
 /**
- * Serves one base image with its SHA256SUMS, as the sites of cloud images do. Can hold every download in the middle
+ * Serves one base image with its SHA256SUMS, as the sites of cloud images do, and others beside it by their names. Can hold every download in the middle
  * until `release`, or make it fail.
  */
 export interface ImageServer extends AsyncDisposable {
@@ -22,7 +22,10 @@ export interface ImageServer extends AsyncDisposable {
 
 const chunkBytes = 1024 * 1024;
 
-export async function startImageServer(path: string): Promise<ImageServer> {
+export async function startImageServer(
+  path: string,
+  others: Readonly<Record<string, Buffer>> = {},
+): Promise<ImageServer> {
   const name = basename(path);
   const { size } = await stat(path);
   const hash = createHash('sha256');
@@ -47,6 +50,8 @@ export async function startImageServer(path: string): Promise<ImageServer> {
     if (typeof fault === 'object' && fault !== null) return void response.writeHead(fault.status).end();
     const [path] = (request.url ?? '').split('?');
     if (path === '/SHA256SUMS') return void response.end(`${sha256} *${name}\n`);
+    const other = others[path?.slice(1) ?? ''];
+    if (other !== undefined) return void response.end(other);
     if (path !== `/${name}`) return void response.writeHead(404).end();
     const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
     const start = Number(range?.[1] ?? 0);

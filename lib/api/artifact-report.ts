@@ -4,7 +4,10 @@ import { Checksums, ImageResult } from './image-result.ts';
 
 /** Files that a build has made beside the image. */
 
-export const ArtifactRole = z.enum(['log', 'manifest', 'changes', 'cyclonedx', 'spdx', 'provenance']);
+export const ArtifactRole = z.enum([
+  ...(['log', 'manifest', 'changes', 'cyclonedx', 'spdx', 'provenance'] as const),
+  ...(['companion', 'signature', 'device', 'custom', 'version'] as const),
+]);
 export type ArtifactRole = z.infer<typeof ArtifactRole>;
 
 const { id, location, store, region, download_url, download_url_expires } = ImageResult.shape;
@@ -16,7 +19,7 @@ const exampleSha512 =
 export const ArtifactReport = z.object({
   role: field(
     ArtifactRole,
-    'The content: the whole `log`; the `manifest` of packages; `changes` of packages; software bills of materials as `cyclonedx` and `spdx`; signed `provenance`.',
+    'The content: the whole `log`; the `manifest` of packages; `changes` of packages; software bills of materials as `cyclonedx` and `spdx`; signed `provenance`; the `companion` of a system-image archive, which describes it; the `signature` of another file; `device`, `custom` and `version`: archives of the base image’s release, as they were.',
     'manifest',
   ),
   name: field(z.string(), 'Name of the file in the store.', 'bookworm-T-77-e7233533.manifest'),

@@ -42,7 +42,7 @@ export const BaseImageReport = z.object({
   ),
   signed_by: field(
     z.string().nullable(),
-    'Fingerprint of the key that signed the list; null where no such signature was checked.',
+    'Fingerprint of the key that signed the list, or the file itself; null where no such signature was checked.',
     'D2EB44626FDDC30B513D5BB71A5D6C4C7DB87C81',
   ),
 });

@@ -1,6 +1,6 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, type ExecOptions, exec } from '../exec.ts';
-import { removeArmor } from '../openpgp-armor.ts';
+import { removeArmor } from '../openpgp/armor.ts';
 import type { IdRange } from '../privileges.ts';
 import { someOf } from '../text.ts';
 import { giveTo, openToolHome } from '../unprivileged.ts';

@@ -82,6 +82,13 @@ export const secretFiles = {
       'Private key (PEM; Ed25519, or ECDSA over P-256) that signs the provenance of images ([docs/artifacts.md](docs/artifacts.md#provenance-provenancejson)). Without it, no provenance is written.',
     hidden: whole,
   },
+  imageSigningKey: {
+    file: 'image-signing-key',
+    readers: ['build-worker'],
+    meaning:
+      'OpenPGP private key (ASCII armour; RSA, without a passphrase) that signs images and their descriptions as `.asc` ([docs/artifacts.md](docs/artifacts.md#signatures-asc)). Without it, no signature is written.',
+    hidden: whole,
+  },
   proxyCredentials: {
     file: 'proxy-credentials',
     readers: storeFunctions,

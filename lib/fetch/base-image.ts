@@ -4,29 +4,19 @@ import type { Digest, DigestAlgorithm } from '../checksums.ts';
 import { ImageBuilderError, safeUrl } from '../errors.ts';
 import type { VerifiedBy } from '../evidence.ts';
 import type { HttpClient } from '../http/client.ts';
-import type { IdRange } from '../privileges.ts';
 import { type CacheEntry, openCache } from './cache.ts';
-import { chooseImage, type WantedFile } from './choose-image.ts';
+import type { Mirrors } from './choose-image.ts';
 import { download } from './download.ts';
-import { type ExpectedDigests, expectedByNeighbour, expectedByRequest, namesIn, readLists } from './expected-digest.ts';
+import type { ExpectedDigests } from './expected-digest.ts';
 import { tryMirrors } from './mirrors.ts';
 import type { FetchObserver } from './observer.ts';
-import { type Probe, probe } from './probe.ts';
+import type { Probe } from './probe.ts';
 import { ownTurn, waitForTurn } from './turn.ts';
 import { assertVerified, verificationOf } from './verification.ts';
 
-export interface BaseImageOptions {
-  /** Every URL of the request: the image, its mirrors, and files beside it. */
-  readonly urlList: readonly string[];
-  readonly wanted: WantedFile;
-  /** The digest that the request demands. */
-  readonly checksum?: Digest | null;
-  /** Files with the keys that may sign lists of checksums. */
-  readonly keyrings?: readonly string[];
+export interface FetchOptions {
   /** The least evidence that the operator demands. */
   readonly leastVerification?: VerifiedBy;
-  /** The user ids for gpgv where this process is root. */
-  readonly unprivilegedIds: IdRange;
   readonly client: HttpClient;
   /** Images are cached in its folder `images`. */
   readonly cacheDirectory: string;
@@ -41,8 +31,11 @@ export interface BaseImageOptions {
    * Time for which another build's download of the image may bring next to nothing before this one downloads it itself.
    */
   readonly patienceMs?: number;
-  /** Called before a download, which waits for it; `sizeBytes` is null where the server does not say. */
-  readonly beforeDownload?: (sizeBytes: number | null) => Promise<void>;
+  /**
+   * Called before a download, which waits for it; `sizeBytes` is null where the server does not say. `partBytes` are those of
+   * other files that are fetched with it.
+   */
+  readonly beforeDownload?: (sizeBytes: number | null, partBytes?: number) => Promise<void>;
   /** At most four times a second, and at the end. `totalBytes` is null where the server does not say. */
   readonly onProgress?: ((currentBytes: number, totalBytes: number | null) => void) | undefined;
   /** Called with news for users: a mirror that failed, a download that was resumed. */
@@ -73,30 +66,21 @@ export interface BaseImage {
 const defaultPatienceMs = 10_000;
 
 /**
- * Finds the base image among the URLs by content, and puts it into the work directory, from the cache where that has
- * the server's present content (see `isServed`). It must have every digest that the request or a list of checksums
- * names.
- *
- * Throws `image.not_found` or `image.unsupported` when no URL is an image or several are different ones,
- * `image.checksum` when no mirror has the right content or a list of checksums cannot be used, `image.unverified` where
- * the evidence does not suffice, and the errors of `download`.
+ * Puts a file into the work directory, under this name, from the cache where that has the server's present content (see
+ * `isServed`). It must have every digest that is expected of it. Throws `image.checksum` when no mirror has the right
+ * content, `image.unverified` where the evidence does not suffice, and the errors of `download`.
  */
-export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseImage> {
-  const { urlList, client, signal, workDirectory } = options;
+export async function fetchFile(
+  mirrors: Mirrors,
+  expected: ExpectedDigests | null,
+  name: string,
+  options: FetchOptions,
+): Promise<BaseImage> {
+  const { client, signal, workDirectory } = options;
   const onNotice = options.onNotice ?? (() => undefined);
-  const probes = await Promise.all([...new Set(urlList)].map((url) => probe(url, client, signal)));
-  const reading = { client, signal, workDirectory, onNotice, unprivilegedIds: options.unprivilegedIds };
-  const readOptions = { ...reading, keyrings: options.keyrings ?? [] };
-  const lists = await readLists(probes, readOptions);
-  const mirrors = chooseImage(probes, new Set(lists.flatMap(namesIn)), options.wanted, onNotice);
-  const listedNames = new Set(probes.map(({ fileName }) => fileName));
-  const expected =
-    expectedByRequest(mirrors, lists, options.checksum ?? null, listedNames) ??
-    (await expectedByNeighbour(mirrors, readOptions));
   const least = options.leastVerification ?? 'unverified';
-
   const cache = await openCache(join(options.cacheDirectory, 'images'), options.cacheBytes);
-  const target = join(workDirectory, 'base-image');
+  const target = join(workDirectory, name);
   await rm(target, { force: true });
 
   /** The image for a build; null when it is not in the cache (any more). */
@@ -169,7 +153,7 @@ export async function fetchBaseImage(options: BaseImageOptions): Promise<BaseIma
  */
 export async function forgetDamagedImage(
   { url, checksumAlgorithms }: BaseImage,
-  { cacheDirectory, cacheBytes }: Pick<BaseImageOptions, 'cacheDirectory' | 'cacheBytes'>,
+  { cacheDirectory, cacheBytes }: Pick<FetchOptions, 'cacheDirectory' | 'cacheBytes'>,
 ): Promise<void> {
   if (checksumAlgorithms.length > 0) return;
   const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
@@ -179,7 +163,7 @@ export async function forgetDamagedImage(
 /** Spares later builds the reading of an image without damage, as long as the cache has it. */
 export async function recordSoundImage(
   { url, sha256 }: Pick<BaseImage, 'url' | 'sha256'>,
-  { cacheDirectory, cacheBytes }: Pick<BaseImageOptions, 'cacheDirectory' | 'cacheBytes'>,
+  { cacheDirectory, cacheBytes }: Pick<FetchOptions, 'cacheDirectory' | 'cacheBytes'>,
 ): Promise<void> {
   const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
   const entry = await cache.find(url);

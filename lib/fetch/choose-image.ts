@@ -7,38 +7,66 @@ export interface WantedFile {
   readonly formats: readonly FileFormat['format'][];
   /** Formats that may carry it, where no URL serves it plainly. */
   readonly wrappings?: readonly FileFormat['format'][];
+  /** True where a release may have more files of these formats, which only their content tells apart. Default: false. */
+  readonly mayHaveParts?: boolean;
   /** In words: `qcow2, or a raw disk with a partition table`. */
   readonly description: string;
 }
 
+/** The URLs that serve one file, in the order of the request. */
+export type Mirrors = readonly [Probe, ...Probe[]];
+
 /**
- * The URLs that serve the base image: mirrors of one image, in the order of the request.
+ * The files that are the base image, or may be it: each by its mirrors. There is one, but for kinds that may have parts.
  *
  * URLs are mirrors of one image when their file name and size are the same; where a list of checksums names the
  * file (`named`), the name is enough, since the digest reveals a stale mirror; and where size and first bytes are
- * the same, the name may differ. Throws the errors of `fetchBaseImage` when there is no image, or more than one.
+ * the same, the name may differ. Throws the errors of `fetchBaseImages` when there is no image, or more than one.
  */
-export function chooseImage(
+export function chooseImages(
   probes: readonly (Probe | FailedProbe)[],
   named: ReadonlySet<string>,
   wanted: WantedFile,
   onNotice: (message: string) => void,
-): readonly [Probe, ...Probe[]] {
+): readonly [Mirrors, ...Mirrors[]] {
   const failed = probes.filter((found) => 'error' in found);
   const looked = probes.filter((found) => 'format' in found);
   const plain = looked.filter(({ format }) => wanted.formats.includes(format.format));
   const wrapped = looked.filter(({ format }) => wanted.wrappings?.includes(format.format) === true);
-  const [image, ...others] = plain.length > 0 ? plain : wrapped;
-  if (image === undefined) throw noImage(looked, failed, wanted);
+  const [first, ...others] = groupMirrors(plain.length > 0 ? plain : wrapped, named);
+  if (first === undefined) throw noImage(looked, failed, wanted);
+  if (wanted.mayHaveParts === true) assertNoneMissing([first, ...others], failed);
   for (const { error } of failed) onNotice(`passed over: ${error.message}`);
-  const different = others.find((candidate) => !areMirrors(image, candidate, named));
-  if (different !== undefined) {
+  const [different] = others;
+  if (different !== undefined && wanted.mayHaveParts !== true) {
     throw new ImageBuilderError(
       'image.unsupported',
-      `url_list holds two different images, ${describe(image)} and ${describe(different)}: name one, and its mirrors`,
+      `url_list holds two different images, ${describe(first[0])} and ${describe(different[0])}: name one, and its mirrors`,
     );
   }
-  return [image, ...others];
+  return [first, ...others];
+}
+
+function groupMirrors(images: readonly Probe[], named: ReadonlySet<string>): readonly Mirrors[] {
+  const groups: [Probe, ...Probe[]][] = [];
+  for (const image of images) {
+    const group = groups.find(([first]) => areMirrors(first, image, named));
+    if (group === undefined) groups.push([image]);
+    else group.push(image);
+  }
+  return groups;
+}
+
+/** Throws the error of a URL that may be a part of the release which no other URL has: the result would lack it. */
+function assertNoneMissing(groups: readonly Mirrors[], failed: readonly FailedProbe[]): void {
+  const there = new Set(groups.flat().map(({ fileName }) => fileName));
+  const missing = failed.find(({ fileName }) => isArchiveName(fileName) && !there.has(fileName));
+  if (missing !== undefined) throw missing.error;
+}
+
+/** Whether a file is a tar archive by its name. */
+function isArchiveName(name: string): boolean {
+  return /[.](tar([.](gz|xz|zst))?|tgz|txz)$/i.test(name);
 }
 
 function areMirrors(one: Probe, other: Probe, named: ReadonlySet<string>): boolean {

@@ -121,17 +121,18 @@ async function readBytes(url: string, { client, signal }: ReadOptions): Promise<
 /**
  * The digests for the image by the request's own and the lists that it names, or null where it names neither. The best
  * voucher decides. Throws `image.checksum` where the lists that are named have no digest for the image, or equally good
- * ones contradict each other.
+ * ones contradict each other. With `isOneOfMany`, lists may be about other files of the request.
  */
 export function expectedByRequest(
   mirrors: readonly Probe[],
   lists: readonly ChecksumList[],
   requested: Digest | null,
   listedNames: ReadonlySet<string>,
+  isOneOfMany = false,
 ): ExpectedDigests | null {
   for (const list of lists) assertUsable(list, mirrors, listedNames);
   const found = lists.flatMap((list) => digestsOf(list, mirrors) ?? []);
-  if (lists.length > 0 && found.length === 0) {
+  if (lists.length > 0 && found.length === 0 && !isOneOfMany) {
     const [{ fileName }] = mirrors as readonly [Probe];
     throw new ImageBuilderError('image.checksum', `${namesOf(lists)}: no digest of ${fileName} there can be used`);
   }

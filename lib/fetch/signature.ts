@@ -46,13 +46,29 @@ export async function checkSignature(
   what: string,
   options: SignatureOptions,
 ): Promise<SignedText> {
-  const keyrings: Buffer[] = [];
-  for (const path of options.keyrings) keyrings.push(await readKeyring(path));
-  const { verdicts, signed } = await runGpgv(content, signature, keyrings, options);
+  const { verdicts, signed } = await runGpgv(content, signature, await readKeyrings(options), options);
   const signedBy = goodSigner(verdicts, what);
   const text = signature === null ? signed : content;
   if (signedBy !== null && text !== null) return { text: text.toString('utf8'), signedBy, reason: '' };
   return { text: content.toString('utf8'), signedBy: null, reason: whyUnproven(verdicts) };
+}
+
+/** As `checkSignature`, for the detached signature of a whole file. */
+export async function checkFileSignature(
+  path: string,
+  signature: Buffer,
+  what: string,
+  options: SignatureOptions,
+): Promise<Omit<SignedText, 'text'>> {
+  const { verdicts } = await runGpgv({ path }, signature, await readKeyrings(options), options);
+  const signedBy = goodSigner(verdicts, what);
+  return { signedBy, reason: signedBy === null ? whyUnproven(verdicts) : '' };
+}
+
+async function readKeyrings({ keyrings }: SignatureOptions): Promise<Buffer[]> {
+  const contents: Buffer[] = [];
+  for (const path of keyrings) contents.push(await readKeyring(path));
+  return contents;
 }
 
 async function readKeyring(path: string): Promise<Buffer> {

@@ -3,6 +3,7 @@ import type { ImageResult } from '../api/image-result.ts';
 import type { BuildRequest, OutputFormat } from '../api/request.ts';
 import type { BootDisk } from '../boot/view.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
+import type { FetchedFile } from '../fetch/base-images.ts';
 import type { WantedFile } from '../fetch/choose-image.ts';
 import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
 import type { SealPart } from '../guest/seal.ts';
@@ -54,6 +55,8 @@ export interface InspectOptions {
   readonly unprivilegedIds: IdRange;
   /** An existing folder that only this build uses. */
   readonly workDirectory: string;
+  /** All files that may be the base image, itself among them; missing: there is no other. */
+  readonly files?: readonly FetchedFile[];
   readonly signal: AbortSignal;
   /** Called with news for users. */
   readonly onNotice: (message: string) => void;
@@ -63,6 +66,8 @@ export interface InspectOptions {
 
 /** A base image that is safe to open. */
 export interface InspectedImage {
+  /** The base image among `files` of the options; missing: the one that was given. */
+  readonly base?: BaseImage;
   readonly size: BaseSize;
   /** Format of the finished image. */
   readonly format: ImageResult['format'];
@@ -90,8 +95,9 @@ export interface InspectedImage {
    */
   pack(disk: GuestDisk, path: string, options: PackOptions): Promise<void>;
   /**
-   * Checks the finished image as strictly as a base image, and hashes it. `name` is its file name in the store. Throws
-   * `image.output`, or the reason of the signal.
+   * Checks the finished image as strictly as a base image, and hashes it. `name` is its file name in the store; a kind may
+   * choose another one with the same end, and have files of its own beside the image. Throws `image.output`, or the reason
+   * of the signal.
    */
   check(path: string, name: string, options: CheckOptions): Promise<Artifacts>;
 }

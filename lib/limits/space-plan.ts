@@ -16,15 +16,20 @@ export interface BaseSize {
   readonly diskBytes: number;
   /** Bytes that the finished image takes without any change: those of the file, or of the disk's data uncompressed. */
   readonly packedBytes: number;
+  /** Bytes of other files of its release, which are stored beside the finished image as they are. Default: none. */
+  readonly partBytes?: number;
 }
 
 export interface SpacePlan {
-  /** The base image is still to be downloaded; null where its server does not say how large it is. */
-  beforeDownload(downloadBytes: number | null): Needs;
+  /**
+   * The base image is still to be downloaded, and with it so many bytes of other files of its release; null where its server
+   * does not say how large it is.
+   */
+  beforeDownload(downloadBytes: number | null, partBytes?: number): Needs;
   /** The base image is there. `growthBytes` is apt's figure for the packages, null before apt has given it. */
   beforeChange(base: BaseSize, growthBytes: number | null): Needs;
   /** The overlay has its final size. */
-  beforeRepack(packedBytes: number, overlayBytes: number): Needs;
+  beforeRepack(base: BaseSize, overlayBytes: number): Needs;
   /** The new image has its final size. */
   beforeUpload(imageBytes: number): Needs;
 }

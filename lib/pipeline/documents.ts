@@ -1,6 +1,3 @@
-import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { ArtifactRole } from '../api/artifact-report.ts';
 import type { ProvenanceSettings } from '../config/provenance.ts';
 import { safeUrl } from '../errors.ts';
@@ -13,14 +10,15 @@ import { packageManifest } from '../manifest/packages.ts';
 import { spdx } from '../manifest/spdx.ts';
 import { toVisibleJson } from '../manifest/touched.ts';
 import { envelopeMediaType, signStatement } from '../provenance/dsse.ts';
-import type { ImageArtifact, OtherArtifact } from '../store/artifact.ts';
+import { type ImageArtifact, type OtherArtifact, stemOf } from '../store/artifact.ts';
+import { writeArtifact } from '../store/write-artifact.ts';
 import { describeProvenance, type ProvenBuild } from './provenance.ts';
 
 /** A build whose image is checked: all that its documents are made from. */
 export interface DescribedBuild extends ProvenBuild {
-  /** The beginning of the names of its files. */
-  readonly name: string;
   readonly image: ImageArtifact;
+  /** The files beside it that are there already. */
+  readonly beside: readonly OtherArtifact[];
   /** The packages that the request names. */
   readonly wanted: readonly string[];
   /** The files that the build has touched; null where they are unknown. */
@@ -39,8 +37,8 @@ interface Document {
 }
 
 /**
- * Writes the files that describe a build into `directory`, for the store. With a key, the provenance vouches for the
- * image and for each of the others.
+ * Writes the files that describe a build into `directory`, for the store. Their names begin as the image's does. With a key,
+ * the provenance vouches for the image and for each of the others.
  */
 export async function writeDocuments(
   build: DescribedBuild,
@@ -48,6 +46,9 @@ export async function writeDocuments(
   { provenanceKey, builderId }: ProvenanceSettings,
 ): Promise<OtherArtifact[]> {
   const contents = contentsOf(build);
+  const base = stemOf(build.image);
+  const write = ({ suffix, content, ...rest }: Document) =>
+    writeArtifact({ ...rest, name: `${base}${suffix}` }, content, directory);
   const { before, installed, wanted, touched } = build;
   const changes = describeChanges({
     before: before.packages,
@@ -78,16 +79,16 @@ export async function writeDocuments(
     },
     { role: 'spdx', suffix: '.spdx.json', mediaType: 'application/spdx+json', content: spdx(contents) },
   ];
-  const written = await Promise.all(documents.map((document) => writeDocument(document, build.name, directory)));
+  const written = await Promise.all(documents.map((document) => write(document)));
   if (provenanceKey === null) return written;
-  const statement = describeProvenance(build, [build.image, ...written], builderId);
+  const statement = describeProvenance(build, [build.image, ...build.beside, ...written], builderId);
   const provenance: Document = {
     role: 'provenance',
     suffix: '.provenance.json',
     mediaType: envelopeMediaType,
     content: signStatement(statement, provenanceKey),
   };
-  return [...written, await writeDocument(provenance, build.name, directory)];
+  return [...written, await write(provenance)];
 }
 
 function contentsOf({ build, finishedAt, base, image, before, installed, licences }: DescribedBuild): ImageContents {
@@ -97,18 +98,4 @@ function contentsOf({ build, finishedAt, base, image, before, installed, licence
     base: { url: safeUrl(base.url), sha256: base.sha256 },
     system: systemOf(before),
   };
-}
-
-async function writeDocument(
-  { role, suffix, mediaType, content }: Document,
-  base: string,
-  directory: string,
-): Promise<OtherArtifact> {
-  const name = `${base}${suffix}`;
-  const path = join(directory, name);
-  const bytes = Buffer.from(content);
-  await writeFile(path, bytes, { flag: 'wx' });
-  const digest = (algorithm: string) => createHash(algorithm).update(bytes).digest('hex');
-  const checksums = { sha256: digest('sha256'), sha512: digest('sha512') };
-  return { role, name, mediaType, path, sizeBytes: bytes.length, checksums };
 }

@@ -3,14 +3,16 @@ import type { BuildRequest } from '../api/request.ts';
 import { type PpaSource, resolvePpa } from '../apt/launchpad.ts';
 import { together } from '../async.ts';
 import { parseDigest } from '../checksums.ts';
-import { type BaseImage, fetchBaseImage } from '../fetch/base-image.ts';
+import { type FetchedFile, fetchBaseImages } from '../fetch/base-images.ts';
 import { keyringFiles } from '../fetch/signature.ts';
 import { verificationTexts } from '../fetch/verification.ts';
 import type { ImageKind } from '../kinds/kind.ts';
+import { quoted } from '../text.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 
 export interface BuildInputs {
-  readonly base: BaseImage;
+  /** The base image; with the other archives of its release, in any order. */
+  readonly files: readonly [FetchedFile, ...FetchedFile[]];
   readonly sources: readonly PpaSource[];
 }
 
@@ -25,8 +27,8 @@ export async function fetchInputs(
   const { checksum } = request.base_image;
   const keyrings = await keyringFiles(settings.keyrings);
   reporter.begin('fetch', 'fetching the base image and looking up the PPAs');
-  const [base, sources] = await together<[BaseImage, PpaSource[]]>(signal, (both) => [
-    fetchBaseImage({
+  const [files, sources] = await together<[BuildInputs['files'], PpaSource[]]>(signal, (both) => [
+    fetchBaseImages({
       urlList: request.base_image.url_list,
       wanted: kind.baseFile,
       checksum: checksum === undefined ? null : parseDigest(checksum),
@@ -39,9 +41,10 @@ export async function fetchInputs(
       workDirectory,
       unprivilegedIds: settings.unprivilegedIds,
       signal: both,
-      async beforeDownload(sizeBytes) {
+      async beforeDownload(sizeBytes, partBytes) {
         // A download that is not allowed is refused as such.
-        if ((sizeBytes ?? 0) <= settings.maximumDownloadBytes) await space.claim(space.plan.beforeDownload(sizeBytes));
+        if ((sizeBytes ?? 0) > settings.maximumDownloadBytes) return;
+        await space.claim(space.plan.beforeDownload(sizeBytes, partBytes));
       },
       onProgress: (current, total) => reporter.progress(current, total),
       onNotice: (message) => reporter.notice(message),
@@ -61,10 +64,13 @@ export async function fetchInputs(
       ),
     ),
   ]);
-  const cached = base.fromCache ? ', was in the cache' : '';
-  reporter.notice(`the base image has SHA-256 ${base.sha256}${cached}, and is ${verificationTexts[base.verifiedBy]}`);
+  for (const { fileName, sha256, fromCache, verifiedBy } of files) {
+    const name = files.length === 1 ? 'the base image' : quoted(fileName);
+    const cached = fromCache ? ', was in the cache' : '';
+    reporter.notice(`${name} has SHA-256 ${sha256}${cached}, and is ${verificationTexts[verifiedBy]}`);
+  }
   for (const { ppa, key } of sources) {
     if (key.weakness !== null) reporter.notice(`the signing key of ${formatPpa(ppa)} is weak: ${key.weakness}`);
   }
-  return { base, sources };
+  return { files, sources };
 }

@@ -2,9 +2,9 @@ import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import { type BaseImage, forgetDamagedImage } from '../fetch/base-image.ts';
 import type { BuildTools } from './context.ts';
 
-/** Resolves, and throws, as `work` does. Makes the next build download a damaged base image again. */
+/** Resolves, and throws, as `work` does. Makes the next build download damaged files again. */
 export async function forgettingDamage<Value>(
-  base: BaseImage,
+  files: readonly BaseImage[],
   { cacheDirectory, imageCacheBytes }: BuildTools['settings'],
   work: () => Promise<Value>,
 ): Promise<Value> {
@@ -12,7 +12,8 @@ export async function forgettingDamage<Value>(
     return await work();
   } catch (error) {
     if (error instanceof ImageBuilderError && damageCodes.includes(error.code)) {
-      await forgetDamagedImage(base, { cacheDirectory, cacheBytes: imageCacheBytes });
+      // Of the archives of a release, the error may be about any.
+      for (const file of files) await forgetDamagedImage(file, { cacheDirectory, cacheBytes: imageCacheBytes });
     }
     throw error;
   }

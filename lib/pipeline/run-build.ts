@@ -25,6 +25,7 @@ import { makeRoomInCaches } from './make-room.ts';
 import { openImage } from './open-image.ts';
 import { repeatChange } from './repeat.ts';
 import { type BuildResult, baseName, describeBase } from './result.ts';
+import { assertNotExpired, signImage } from './sign-image.ts';
 import { runStep } from './step.ts';
 import { tryBoot } from './try-boot.ts';
 import { openWorkDirectory } from './work-directory.ts';
@@ -140,25 +141,27 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     return value;
   };
 
+  assertNotExpired(settings.imageKey);
   const wantsTrial = request.boot_check || settings.bootCheck;
   if (wantsTrial) await assertTrials();
   const diskBytes = wantedDiskBytes(request, kind, maximumVirtualBytes);
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
 
-  const { base, sources } = await step('fetch', 'fetching the base image and looking up the PPAs', () =>
+  const { files, sources } = await step('fetch', 'fetching the base image and looking up the PPAs', () =>
     fetchInputs(request, kind, workDirectory, tools, context),
   );
 
-  return await forgettingDamage(base, settings, async () => {
+  return await forgettingDamage(files, settings, async () => {
     const inspected = await step('inspect', 'looking into the base image', () =>
-      kind.inspect(base, {
+      kind.inspect(files[0], {
         ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: request.output_format },
-        ...{ diskBytes, baseImage: request.base_image },
+        ...{ diskBytes, baseImage: request.base_image, files },
         onNotice: (notice) => reporter.notice(notice),
         onProgress: onFraction,
       }),
     );
+    const { base = files[0] } = inspected;
 
     if (inspected.waysToBoot === null && request.boot_check) {
       throw new ImageBuilderError('image.unsupported', 'no machine boots an image of this kind: leave boot_check out');
@@ -213,7 +216,7 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
 
     const path = join(workDirectory, `image.${inspected.format}`);
     await step('repack', 'packing the image again', async () => {
-      await space.claim(space.plan.beforeRepack(inspected.size.packedBytes, await inspected.changedBytes(disk)));
+      await space.claim(space.plan.beforeRepack(inspected.size, await inspected.changedBytes(disk)));
       await inspected.pack(disk, path, {
         ...{ compression, xzPreset, xzThreads, signal },
         onProgress: onFraction,
@@ -225,16 +228,18 @@ async function runSteps(attempt: Attempt, tools: BuildTools, context: LimitedCon
     const name = baseName(series, request.ticket_id, buildId);
     const artifacts = await step('check', 'checking the new image', async (): Promise<Artifacts> => {
       await reading.whole();
-      const [checked] = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
+      const found = await inspected.check(path, `${name}.${inspected.format}`, { signal, onProgress });
       const { waysToBoot } = inspected;
       if (wantsTrial && waysToBoot !== null) {
         const { accelerator } = chosen;
         await tryBoot(path, { ...boots, waysToBoot }, { accelerator, workDirectory }, tools, context);
       }
       const origin = { build, base, chosen, startedAt, finishedAt: new Date() };
-      const found = { wanted, installed, repositories, touched, licences };
-      const described = { ...origin, ...found, name, image: checked, before: image.facts };
-      return [checked, ...(await writeDocuments(described, workDirectory, settings))];
+      const [checked, ...others] = found;
+      const beside = [...others, ...(await signImage(found, settings.imageKey, workDirectory, signal))];
+      const content = { wanted, installed, repositories, touched, licences };
+      const described = { ...origin, ...content, image: checked, beside, before: image.facts };
+      return [checked, ...beside, ...(await writeDocuments(described, workDirectory, settings))];
     });
 
     const [stored, ...beside] = await step('upload', `putting the image into the ${store.kind} store`, async () => {

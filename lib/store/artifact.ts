@@ -23,6 +23,11 @@ export interface OtherArtifact extends Content {
 
 export type Artifact = ImageArtifact | OtherArtifact;
 
+/** The beginning of the names of files beside an image: its name without its format. */
+export function stemOf({ name, format }: Pick<ImageArtifact, 'name' | 'format'>): string {
+  return name.slice(0, -`.${format}`.length);
+}
+
 /** All artifacts of a build, the image first. */
 export type Artifacts = readonly [ImageArtifact, ...OtherArtifact[]];
 

@@ -19,7 +19,7 @@ export type ArchiveForm = HeaderForm | 'pax';
 
 /** An archive of a root file system that may be unpacked and changed. */
 export interface RootArchive {
-  /** The beginning of each name, before its path: nothing, `./`, `system/` or `system/./`. */
+  /** The beginning of each name, before its path: nothing, `./`, `system/`, `./system/` or `system/./`. */
   readonly prefix: string;
   readonly form: ArchiveForm;
   /** By their paths, which are without the prefix and without a slash at the end, in the order of the archive. */
@@ -144,7 +144,7 @@ class Survey {
       }
     }
     return {
-      prefix: this.#style || (isInside ? 'system/' : ''),
+      prefix: isInside && this.#style !== 'system/./' ? `${this.#style ?? ''}system/` : (this.#style ?? ''),
       form: (['pax', 'ustar', 'gnu', 'v7'] as const).find((form) => this.#forms.has(form)) ?? 'pax',
       entries,
       contentBytes: this.#contentBytes,

@@ -1,3 +1,4 @@
+import type { ArtifactReport } from '../api/artifact-report.ts';
 import type { BuildErrorReport, BuildEvent, BuildStep, GuestReport } from '../api/event.ts';
 import type { BaseImageReport, ImageResult } from '../api/image-result.ts';
 import type { ImageBuilderError } from '../errors.ts';
@@ -22,6 +23,8 @@ const maximumWarningsBytes = 4 * 1024;
 const maximumNameBytes = 256;
 /** Of packages that were added, changed or removed; the last have at most a quarter of it. */
 const maximumPackagesBytes = 40 * 1024;
+/** Of the entries of files beside the image, some seven; those of a release with more take the room of packages. */
+const usualArtifactsBytes = 6 * 1024;
 /** A URL of a request in ASCII fits without a cut. */
 const maximumUrlBytes = 2_048;
 
@@ -111,11 +114,15 @@ export function boundGuest(report: GuestReport): GuestReport {
   return { ...report, reason: boundText(report.reason, maximumReasonBytes) };
 }
 
-/** The result with as many of its packages as fit, added and removed; the others are counted. */
-export function boundImage(image: ImageResult): ImageResult {
+/**
+ * The result with as many of its packages as fit beside the entries of `artifacts`, added and removed; the others are
+ * counted.
+ */
+export function boundImage(image: ImageResult, artifacts: readonly ArtifactReport[]): ImageResult {
   const { base_image: base, warnings } = image;
+  const beyond = Math.max(0, Buffer.byteLength(JSON.stringify(artifacts)) - usualArtifactsBytes);
   return {
-    ...boundPackages(image),
+    ...boundPackages(image, Math.max(0, maximumPackagesBytes - beyond)),
     ...(warnings === undefined ? {} : { warnings: boundLines(warnings, maximumTailLines, maximumWarningsBytes) }),
     ...(base === undefined ? {} : { base_image: boundBase(base) }),
   };
@@ -127,9 +134,9 @@ function boundBase(base: BaseImageReport): BaseImageReport {
   return { ...base, url: bounded(url), checksums_url: sums === null ? null : bounded(sums) };
 }
 
-function boundPackages(image: ImageResult): ImageResult {
-  const removed = boundList(image.removed ?? [], maximumPackagesBytes / 4);
-  const packages = boundList(image.packages ?? [], maximumPackagesBytes - removed.bytes);
+function boundPackages(image: ImageResult, maximumBytes: number): ImageResult {
+  const removed = boundList(image.removed ?? [], maximumBytes / 4);
+  const packages = boundList(image.packages ?? [], maximumBytes - removed.bytes);
   return {
     ...image,
     ...(image.packages === undefined ? {} : { packages: packages.kept }),

@@ -232,7 +232,7 @@ export function startReporter(options: ReporterOptions): Reporter {
               current: null,
               total: null,
               progress: 1,
-              image: boundImage(outcome.image),
+              image: boundImage(outcome.image, artifacts),
               artifacts,
             })
           : compose(outcome.state, {

@@ -10,7 +10,7 @@ import { checkStores } from '#lib/store/check.ts';
 import { chooseStores } from '#lib/store/choose.ts';
 import type { Store } from '#lib/store/store.ts';
 import { failure } from '../failure.ts';
-import { afterBytes, allText, finishedBuild, never, quiet } from './finished-build.ts';
+import { afterBytes, allText, finishedBuild, MiB, never, quiet } from './finished-build.ts';
 import { type Environment, storeInputs } from './store-inputs.ts';
 import { listConformance } from './store-list.ts';
 import { logConformance } from './store-log.ts';
@@ -53,7 +53,9 @@ export function storeConformance(subject: () => StoreUnderTest): void {
     return chooseStores(inputs).for('cloud');
   }
   const build = (options: Parameters<typeof finishedBuild>[1] = {}) => finishedBuild(directory, options);
-  const others = { log: 'the log\n', manifest: '' };
+  // Some are as large as an image: the archives of a release.
+  const others = { log: 'the log\n', manifest: '', device: 'd'.repeat(3 * MiB), signature: 's' };
+  const contentOf = (name: string) => Object.entries(others).find(([role]) => name.endsWith(`.${role}`))?.[1];
   const large = () => build({ bytes: subject().imageBytes, others });
 
   function assertNoSecret(text: string): void {
@@ -98,7 +100,7 @@ export function storeConformance(subject: () => StoreUnderTest): void {
     const contents = await Promise.all(stored.map((each) => subject().read(each)));
     assert.equal(
       contents.slice(1).map(String),
-      stored.slice(1).map(({ name }) => (name.endsWith('.log') ? others.log : others.manifest)),
+      stored.slice(1).map(({ name }) => contentOf(name)),
     );
     // Some stores take the file itself.
     const sent = await readFile(finished.image.path).catch(() => null);
@@ -197,7 +199,7 @@ export function storeConformance(subject: () => StoreUnderTest): void {
     await subject().lose(other);
     assert.is(await store.find(buildId, quiet), null);
     const stored = await store.put(...(await build({ buildId, others })).given, quiet);
-    assert.is(stored.length, 3);
+    assert.is(stored.length, 1 + Object.keys(others).length);
     assert.equal(await store.find(buildId, quiet), stored);
   });
 

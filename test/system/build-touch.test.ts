@@ -1,15 +1,19 @@
-import { cp, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
+import { readOpenPgpKey } from '#lib/openpgp/signing-key.ts';
 import type { RootArchive, RootEntry } from '#lib/tar/root-archive.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { openKeyring } from '../openpgp/keyring.ts';
+import { craftTar } from '../tar/craft.ts';
 import { readFileAsRoot } from '../tar/read.ts';
-import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
+import { type BuiltImage, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
 /** Whole builds of archives of a root file system, of this machine's architecture and of another, by both guests. */
 
@@ -79,26 +83,114 @@ interface TouchBuilds extends GuestBuilds {
   readonly basePath: string;
 }
 
-/** Builds of an archive that is packed by gzip. */
-async function openBuilds(architecture: 'amd64' | 'armhf'): Promise<TouchBuilds> {
+/** Files of a release beside the root file system, by their names. Nothing reads what is in the signature of a part. */
+const release = {
+  'device-42.tar.gz': gzipSync(craftTar({ name: 'partitions/boot.img', content: 'kernel' })),
+  'device-42.tar.gz.asc': Buffer.from('-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n'),
+  'version-1.tar': craftTar(
+    { name: 'system/etc/ubuntu-build', content: '1' },
+    { name: 'system/etc/system-image/channel.ini', content: '[service]\nbuild_number: 1\n' },
+  ),
+  'manifest.json': Buffer.from('{}'),
+  'ubuntu.json': Buffer.from('{"generator": "cdimage-ubuntu", "version": "20140417"}'),
+};
+
+const keyring = await openKeyring();
+test.after(async () => await keyring[Symbol.asyncDispose]());
+await keyring.gpg(['--quick-generate-key', 'images', 'rsa2048', 'sign', 'never']);
+const { key: imageKey } = readOpenPgpKey(await keyring.secretOf('images'), new Date());
+
+/**
+ * Builds of an archive that is packed by gzip, as it is published; or of a whole release, whose root file system is packed by xz
+ * and lies below `system/`, as system-image servers have it.
+ */
+async function openBuilds(architecture: 'amd64' | 'armhf', isRelease: boolean): Promise<TouchBuilds> {
   const made = await makeTouchBase(baseImageCache, architecture, () => {});
   const base = { imageType: 'touch', ...made } as const;
+  let basePath = made.path;
   const pack = async (path: string, directory: string) => {
     const archive = join(directory, 'base.tar');
     await cp(path, archive);
     await addUpstart(archive, directory);
-    await exec('sh', ['-c', 'gzip -1 < "$1" > "$1.gz"', 'sh', archive]);
-    return `${archive}.gz`;
+    const packed = join(directory, isRelease ? 'ubuntu.tar.xz' : 'base.tar.gz');
+    if (!isRelease) {
+      await exec('sh', ['-c', 'gzip -1 < "$1" > "$2"', 'sh', archive, packed]);
+      basePath = archive;
+      return packed;
+    }
+    basePath = join(directory, 'system.tar');
+    const [tree, attributes] = [join(directory, 'tree'), ['--xattrs', '--xattrs-include=*', '--numeric-owner']];
+    await mkdir(tree);
+    await exec('tar', ['--extract', '--file', archive, '--directory', tree, '--same-permissions', ...attributes]);
+    // Names and targets of hard links, not those of symbolic links.
+    const names = ['--transform', 's,^[.]/,system/,rhS', '--transform', 's,^[.]$,system,rhS', '--sort=name'];
+    const options = ['--format=pax', '--pax-option=delete=atime,delete=ctime', '--directory', tree, ...names];
+    await exec('tar', ['--create', '--file', basePath, ...attributes, ...options, '.']);
+    await exec('sh', ['-c', 'xz -0 --threads=2 < "$1" > "$2"', 'sh', basePath, packed]);
+    await rm(tree, { recursive: true });
+    return packed;
   };
-  const builds = await openGuestBuilds(base, [sample], pack);
-  return { ...builds, basePath: join(builds.directory, 'base.tar') };
+  const options = isRelease && imageKey !== null ? { others: release, imageKey } : {};
+  const builds = await openGuestBuilds(base, [sample], pack, options);
+  return { ...builds, basePath };
 }
 
 /** The entries of a packed archive, and the bytes that it unpacks to. */
 async function unpack(path: string) {
-  await exec('sh', ['-c', 'gzip --decompress < "$1" > "$1.tar"', 'sh', path]);
+  const tool = path.endsWith('.xz') ? 'xz' : 'gzip';
+  await exec('sh', ['-c', '"$2" --decompress < "$1" > "$1.tar"', 'sh', path, tool]);
   return await readFileAsRoot(`${path}.tar`);
 }
+
+/** The result of a release: its parts as they were, names and a description as in a pool, and signatures. */
+async function assertRelease({ path, image, artifacts }: BuiltImage): Promise<void> {
+  const folder = dirname(path);
+  assert.is(image.name, `ubuntu-${image.checksums.sha256}.tar.xz`);
+  assert.match(image.base_image?.url ?? '', /ubuntu[.]tar[.]xz$/);
+  const stem = image.name.replace('.tar.xz', '');
+  const ends = ['.json', '.json.asc', '.manifest', '.changes.json', '.cdx.json', '.spdx.json', '.provenance.json'];
+  const parts = ['device-42.tar.gz', 'device-42.tar.gz.asc', 'version-1.tar'] as const;
+  assert.equal(
+    artifacts.map(({ name }) => name).sort(),
+    [...ends.map((end) => stem + end), `${image.name}.asc`, ...parts].sort(),
+  );
+  for (const name of parts) assert.ok(release[name].equals(await readFile(join(folder, name))), name);
+  const description = JSON.parse(await readFile(join(folder, `${stem}.json`), 'utf8'));
+  assert.match(description.version, /^20140417-[0-9a-f]{8}$/);
+  for (const name of [image.name, `${stem}.json`]) {
+    const verdicts = await keyring.verify(join(folder, `${name}.asc`), join(folder, name));
+    assert.match(verdicts.join('\n'), /VALIDSIG/, name);
+  }
+  const { stdout } = await exec('python3', ['-c', reader, path, join(folder, `${stem}.json`)]);
+  assert.is(stdout.trim(), 'accepted');
+}
+
+/**
+ * Reads a root file system as system-image-server's lib/systemimage does: members in their order, contents by their names,
+ * copied to GNU's format; the digest in the description is that of the file, and in its name.
+ */
+const reader = `
+import hashlib, io, json, os, sys, tarfile
+path, described = sys.argv[1:]
+with open(path, "rb") as source:
+    digest = hashlib.sha256(source.read()).hexdigest()
+with open(described) as source:
+    text = source.read()
+metadata = json.loads(text)
+assert text == json.dumps(metadata, sort_keys=True, indent=4, separators=(",", ": ")) + "\\n"
+assert metadata["rootfs_checksum"] == digest and os.path.basename(path) == "ubuntu-%s.tar.xz" % digest
+assert metadata["version_detail"] == "ubuntu=" + metadata["version"]
+names = set()
+with tarfile.open(path, "r:xz") as archive, open(os.devnull, "wb") as nowhere:
+    with tarfile.open(fileobj=nowhere, mode="w|", format=tarfile.GNU_FORMAT) as copy:
+        for member in archive:
+            assert member.name not in names and (member.name + "/").startswith("system/"), member.name
+            names.add(member.name)
+            assert not member.islnk() or member.linkname in names, member.linkname
+            copy.addfile(member, archive.extractfile(member.name) if member.isfile() else None)
+assert "system/usr/bin/touch-sample" in names
+print("accepted")
+`;
 
 async function assertChanged(basePath: string, path: string): Promise<RootArchive> {
   const [before, after] = [await readFileAsRoot(basePath), await unpack(path)];
@@ -138,11 +230,14 @@ function listed({ entries }: RootArchive): string[] {
 
 for (const architecture of ['amd64', 'armhf'] as const) {
   test(`${architecture}: an archive gets a package of a PPA by both guests, and all else of it stays`, async () => {
-    await using builds = await openBuilds(architecture);
+    const isRelease = architecture === 'amd64';
+    await using builds = await openBuilds(architecture, isRelease);
     const results: RootArchive[] = [];
     for (const guest of ['host', 'vm'] as const) {
-      const { path, image } = await builds.build(guest, ['touch-sample']);
-      assert.is(image.format, 'tar.gz');
+      const built = await builds.build(guest, ['touch-sample']);
+      const { path, image } = built;
+      assert.is(image.format, isRelease ? 'tar.xz' : 'tar.gz');
+      if (isRelease) await assertRelease(built);
       assert.equal((await hashFile(path)).checksums, image.checksums);
       assert.ok(image.packages?.some(({ name }) => name === 'touch-sample'));
       results.push(await assertChanged(builds.basePath, path));

@@ -223,7 +223,7 @@ test('a cache, a store and a work folder on file systems of their own are each w
     folders: { work: join(first, 'work'), cache: join(first, 'cache'), store: join(second, 'store') },
   });
   const { plan } = build.space;
-  const need = plan.beforeRepack(20 * MiB, 15 * MiB);
+  const need = plan.beforeRepack({ fileBytes: 20 * MiB, diskBytes: 40 * MiB, packedBytes: 20 * MiB }, 15 * MiB);
   assert.equal(need, { work: 35 * MiB, cache: 0, store: 35 * MiB });
   const error = await failure(build.space.claim(need));
   assert.match(error.message, `${second}/store`);

@@ -15,6 +15,7 @@ import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { createLog } from '#lib/log.ts';
+import type { OpenPgpKey } from '#lib/openpgp/signing-key.ts';
 import { runBuild } from '#lib/pipeline/run-build.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { startReporter } from '#lib/worker/reporter.ts';
@@ -62,11 +63,20 @@ export interface GivenBase {
   readonly codename: string;
 }
 
+/** The release that a base image belongs to, and the key that signs its images. */
+export interface ReleaseOptions {
+  /** Files beside the base image, by their names. Default: none. */
+  readonly others?: Readonly<Record<string, Buffer>>;
+  /** Default: none; images have no signatures. */
+  readonly imageKey?: OpenPgpKey;
+}
+
 /** `packages` are those of the PPA `ppa:project/odd`; `change` alters the base image, and returns the path of its own. */
 export async function openGuestBuilds(
   variant: BaseImageVariant | GivenBase,
   packages: readonly PackageRecipe[],
   change: (path: string, directory: string) => Promise<string> = async (path) => path,
+  { others = {}, imageKey }: ReleaseOptions = {},
 ): Promise<GuestBuilds> {
   await using stack = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-builds-'));
@@ -78,7 +88,7 @@ export async function openGuestBuilds(
   const base = typeof variant === 'string' ? await makeBaseImage({ cacheDirectory: baseImageCache, variant }) : variant;
   const imageType = 'imageType' in base ? base.imageType : 'cloud';
   const series = base.codename;
-  const images = stack.use(await startImageServer(await change(base.path, directory)));
+  const images = stack.use(await startImageServer(await change(base.path, directory), others));
   const launchpad = stack.use(
     await startLaunchpad({ ppas: [{ owner: 'project', name: 'odd', series: [series], packages }] }),
   );
@@ -93,6 +103,7 @@ export async function openGuestBuilds(
   const cacheDirectory = join(directory, 'cache');
   await mkdir(cacheDirectory);
   const aptCache = await createAptCache({ client, cacheDirectory, cacheBytes: 2 ** 30 });
+  const urls = [...Object.keys(others).map((name) => new URL(name, images.url).href), images.url];
   const opened = stack.move();
   const provenanceKey = generateKeyPairSync('ed25519').privateKey;
   return {
@@ -102,13 +113,14 @@ export async function openGuestBuilds(
     async build(guest, wanted, { cd, bootCheck = false, signal = unstopped, onLine, environment = {} } = {}) {
       const request = parseBuildRequest({
         ticket_id: 'alike',
-        base_image: { image_type: imageType, url_list: [images.url], series, ...(cd === undefined ? {} : { cd }) },
+        base_image: { image_type: imageType, url_list: urls, series, ...(cd === undefined ? {} : { cd }) },
         ppa_list: ['ppa:project/odd'],
         package_list: wanted,
         boot_check: bootCheck,
         progress_trigger: 'alike',
       });
       const config = loadConfig({
+        IMAGEBUILDER_XZ_PRESET: '0',
         IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
         IMAGEBUILDER_CACHE_DIRECTORY: cacheDirectory,
         IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
@@ -127,6 +139,7 @@ export async function openGuestBuilds(
         ...verification,
         ...config.provenance,
         provenanceKey,
+        imageKey: imageKey ?? null,
       };
       const guestSettings = { ...settings, ...config.guest };
       await mkdir(settings.workDirectory, { recursive: true });

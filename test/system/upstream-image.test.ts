@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
+import { type BaseImageOptions, fetchBaseImages } from '#lib/fetch/base-images.ts';
 import type { RetryPolicy } from '#lib/http/retrying.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { type Fault, type FaultyServer, startFaultyServer } from '../../lab/servers/faulty.ts';
@@ -36,8 +36,8 @@ async function workshop(options: { readonly stallTimeoutMs?: number; readonly re
     files,
     notices,
     folder: folder.path,
-    fetch: (overrides: Partial<BaseImageOptions> = {}) =>
-      fetchBaseImage({
+    fetch: async (overrides: Partial<BaseImageOptions> = {}) => {
+      const [image] = await fetchBaseImages({
         urlList: [`${server.url}/image.img`],
         client,
         cacheDirectory: join(folder.path, 'cache'),
@@ -49,7 +49,9 @@ async function workshop(options: { readonly stallTimeoutMs?: number; readonly re
         signal: new AbortController().signal,
         onNotice: (message) => notices.push(message),
         ...overrides,
-      }),
+      });
+      return image;
+    },
     async [Symbol.asyncDispose]() {
       client[Symbol.dispose]();
       await server[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 import { type GoodSignature, type GpgvOptions, goodSignatures, runGpgv } from '../../gpgv.ts';
-import { removeArmor } from '../../openpgp-armor.ts';
+import { removeArmor } from '../../openpgp/armor.ts';
 import { someOf } from '../../text.ts';
 import type { SignedBy } from '../outside/sources.ts';
 import type { RepositoryFiles, Signer } from './repository.ts';

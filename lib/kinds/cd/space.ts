@@ -25,7 +25,7 @@ export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePla
       const changes = Math.min(diskBytes, Math.max(usualChangeBytes, Math.ceil((growthBytes ?? 0) * 1.5)));
       return needs(scratchBytes + changes + packing(packedBytes, changes), 0, packedBytes + changes);
     },
-    beforeRepack: (packedBytes, changedBytes) =>
+    beforeRepack: ({ packedBytes }, changedBytes) =>
       needs(packing(packedBytes, changedBytes), 0, packedBytes + changedBytes),
     beforeUpload: (imageBytes) => needs(0, 0, imageBytes),
   };

@@ -27,7 +27,7 @@ export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePla
       const changes = Math.min(diskBytes, Math.max(usualChangeBytes, Math.ceil((growthBytes ?? 0) * 1.5)));
       return needs(scratchBytes + changes + packedBytes + changes, 0, packedBytes + changes);
     },
-    beforeRepack: (packedBytes, overlayBytes) => needs(packedBytes + overlayBytes, 0, packedBytes + overlayBytes),
+    beforeRepack: ({ packedBytes }, overlayBytes) => needs(packedBytes + overlayBytes, 0, packedBytes + overlayBytes),
     beforeUpload: (imageBytes) => needs(0, 0, imageBytes),
   };
 }

@@ -1,5 +1,4 @@
 import { chmod, open, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { architectureOf, programHeadBytes } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { BaseImage } from '../../fetch/base-image.ts';
@@ -9,15 +8,20 @@ import { recogniseFile } from '../../image/recognise-file.ts';
 import { decompressFile } from '../../image/unwrap/decompress-file.ts';
 import { type RootArchive, readRootArchive } from '../../tar/root-archive.ts';
 import type { InspectOptions } from '../kind.ts';
+import { statusPath } from './part-kind.ts';
 
-/** The archive of a root file system, unpacked as far as its members are files in it. */
-export interface BaseArchive {
+/** An archive as it was downloaded, and unpacked as far as its members are files in it. */
+export interface PackedArchive {
   /** A plain tar. */
   readonly path: string;
-  readonly archive: RootArchive;
   readonly compression: Compression;
   /** Level of gzip that its header names: 1, 6 or 9. */
   readonly gzipLevel: number;
+}
+
+/** The archive of a root file system. */
+export interface BaseArchive extends PackedArchive {
+  readonly archive: RootArchive;
   /** Of its programs, by Debian's name; null where it cannot be told. */
   readonly architecture: string | null;
 }
@@ -30,30 +34,37 @@ const maximumNameBytes = 256 * 2 ** 20;
 export type ArchiveOptions = Pick<InspectOptions, 'maximumVirtualBytes' | 'unprivilegedIds' | 'signal' | 'onProgress'>;
 
 /**
- * Decompresses the base image, and reads its headers. Throws `image.unsupported` where it is no archive of a root file
- * system, and as `decompressFile` and `readRootArchive` do.
+ * Decompresses an archive to this path; one that is plain stays where it is. Throws `image.unsupported` where it is none, and
+ * as `decompressFile` does.
  */
-export async function openBaseArchive(
+export async function unpackBase(
   base: Pick<BaseImage, 'path'>,
-  options: ArchiveOptions & Pick<InspectOptions, 'workDirectory'>,
-): Promise<BaseArchive> {
+  path: string,
+  options: ArchiveOptions,
+): Promise<PackedArchive> {
   const { compression, gzipLevel } = await compressionOf(base.path);
-  const path = compression === 'none' ? base.path : join(options.workDirectory, 'root.tar');
-  if (compression !== 'none') {
-    await unpackArchive(base.path, compression, path, options);
-    await chmod(path, 0o444);
-    await assertArchive(path);
-  }
+  if (compression === 'none') return { path: base.path, compression, gzipLevel };
+  await unpackArchive(base.path, compression, path, options);
+  await chmod(path, 0o444);
+  await assertArchive(path);
+  return { path, compression, gzipLevel };
+}
+
+/**
+ * Reads the headers of a root file system. Throws `image.unsupported` where it is none, and as `readRootArchive` does.
+ */
+export async function openBaseArchive(packed: PackedArchive, options: ArchiveOptions): Promise<BaseArchive> {
+  const { path } = packed;
   const archive = await readArchive(path, options);
   for (const [wanted, type] of [
     ['etc', 'directory'],
-    ['var/lib/dpkg/status', 'file'],
+    [statusPath, 'file'],
   ] as const) {
     if (archive.entries.get(wanted)?.type === type) continue;
     const message = `the archive holds no root file system of Debian or Ubuntu: it has no ${wanted}`;
     throw new ImageBuilderError('image.unsupported', message);
   }
-  return { path, archive, compression, gzipLevel, architecture: await architectureOfRoot(path, archive) };
+  return { ...packed, archive, architecture: await architectureOfRoot(path, archive) };
 }
 
 /** Programs that every system has, one of them as a file and not as a link. */

@@ -9,6 +9,7 @@ const unpackedRatio = 5;
 /**
  * A plan for folders on these devices. The archive lies unpacked in the work folder twice, as a tar and as a file system, and
  * a third time when the finished one is checked. Changes are written in the overlay, as a tar, and in the finished archive.
+ * Other archives of a release are copied for the store.
  * `scratchBytes` is the room that the guest may take beside.
  */
 export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePlan {
@@ -18,19 +19,20 @@ export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePla
   const packing = (packedBytes: number, changedBytes: number) =>
     (1 + unpackedRatio) * (packedBytes + changedBytes) + changedBytes;
   return {
-    beforeDownload(downloadBytes) {
+    beforeDownload(downloadBytes, partBytes = 0) {
       const base = downloadBytes ?? 0;
       const unpacked = 2 * unpackedRatio * base;
-      const work = (isCopied ? base : 0) + unpacked + scratchBytes + usualChangeBytes + packing(base, usualChangeBytes);
-      return needs(work, base, base + usualChangeBytes);
+      const copied = (isCopied ? base + partBytes : 0) + partBytes;
+      const work = copied + unpacked + scratchBytes + usualChangeBytes + packing(base, usualChangeBytes);
+      return needs(work, base + partBytes, base + usualChangeBytes + partBytes);
     },
-    beforeChange({ packedBytes }, growthBytes) {
+    beforeChange({ packedBytes, partBytes = 0 }, growthBytes) {
       const changes = Math.max(usualChangeBytes, Math.ceil((growthBytes ?? 0) * 1.5));
-      const work = unpackedRatio * packedBytes + scratchBytes + changes + packing(packedBytes, changes);
-      return needs(work, 0, packedBytes + changes);
+      const work = unpackedRatio * packedBytes + scratchBytes + changes + packing(packedBytes, changes) + partBytes;
+      return needs(work, 0, packedBytes + changes + partBytes);
     },
-    beforeRepack: (packedBytes, changedBytes) =>
-      needs(packing(packedBytes, changedBytes), 0, packedBytes + changedBytes),
+    beforeRepack: ({ packedBytes, partBytes = 0 }, changedBytes) =>
+      needs(packing(packedBytes, changedBytes) + partBytes, 0, packedBytes + changedBytes + partBytes),
     beforeUpload: (imageBytes) => needs(0, 0, imageBytes),
   };
 }

@@ -5,15 +5,20 @@ import { together } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { untouchedSeconds } from '../../ext4/inode.ts';
 import { writeExt4 } from '../../ext4/write.ts';
+import type { FetchedFile } from '../../fetch/base-images.ts';
 import type { GuestDisk, PartitionedDisk } from '../../guest/guest.ts';
-import type { Compression } from '../../image/compress.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { createOverlay } from '../../image/overlay.ts';
+import { writeArtifact } from '../../store/write-artifact.ts';
 import type { RootArchive } from '../../tar/root-archive.ts';
 import { plain, someOf } from '../../text.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
-import { type BaseArchive, openBaseArchive } from './base-archive.ts';
+import { formats, mediaTypes } from './archive-format.ts';
+import { type BaseArchive, openBaseArchive, unpackBase } from './base-archive.ts';
+import { describeRoot, isOfPool, parseDescribedVersion, poolWord } from './companion.ts';
+import { copyParts } from './copy-parts.ts';
 import { checkMerged, type Merged, writeMerged } from './merge-changes.ts';
+import { explainNoRoot, type ReleasePart, sortRelease } from './release.ts';
 import { planSpace } from './space.ts';
 import { treeMember } from './tree-member.ts';
 
@@ -21,6 +26,7 @@ import { treeMember } from './tree-member.ts';
 export const touch = {
   baseFile: {
     formats: ['tar', 'gzip', 'xz', 'zstd'],
+    mayHaveParts: true,
     description: 'a tar archive of a root file system, plain or compressed by gzip, xz or zstd',
   },
   architectures,
@@ -40,17 +46,10 @@ export const touch = {
   isDisk: false,
   sealParts: [],
   async inspect(base, options) {
-    return inspected(base.sizeBytes, await openBaseArchive(base, options), options);
+    const { files = [{ ...base, fileName: '', beside: [], isNamed: true }] } = options;
+    return inspected(await openRelease(files, options), options);
   },
 } as const satisfies ImageKind;
-
-const formats = { gzip: 'tar.gz', xz: 'tar.xz', zstd: 'tar.zst', none: 'tar' } as const;
-const mediaTypes: Readonly<Record<Compression, string>> = {
-  gzip: 'application/gzip',
-  xz: 'application/x-xz',
-  zstd: 'application/zstd',
-  none: 'application/x-tar',
-};
 
 /** Room for the changes. The file of it takes what is written. */
 const largestRoomBytes = 16 * 2 ** 30;
@@ -62,14 +61,39 @@ function diskBytesOf({ contentBytes, entries }: RootArchive, { maximumVirtualByt
   return Math.ceil((contentBytes + bytesPerFile * entries.size + room) / 4096) * 4096;
 }
 
-function inspected(fileBytes: number, base: BaseArchive, options: InspectOptions): InspectedImage {
+/** The root file system among the files, and the other parts of its release. */
+async function openRelease(files: readonly FetchedFile[], options: InspectOptions): Promise<OpenedRelease> {
+  const [file, other] = files;
+  if (file !== undefined && other === undefined) {
+    const packed = await unpackBase(file, join(options.workDirectory, 'root.tar'), options);
+    const archive = await openBaseArchive(packed, options).catch(async (error: unknown) => {
+      throw await explainNoRoot(error, file, packed, options);
+    });
+    return { file, base: archive, parts: [] };
+  }
+  const { base, unpacked, parts } = await sortRelease(files, options);
+  return { file: base, base: await openBaseArchive(unpacked, options), parts };
+}
+
+interface OpenedRelease {
+  /** The root file system as it was downloaded. */
+  readonly file: FetchedFile;
+  readonly base: BaseArchive;
+  readonly parts: readonly ReleasePart[];
+}
+
+function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions): InspectedImage {
   const { unprivilegedIds } = options;
   const { archive, compression, architecture } = base;
   const diskBytes = diskBytesOf(archive, options);
+  const fileBytes = file.sizeBytes;
+  const partBytes = parts.reduce((sum, part) => sum + part.file.sizeBytes, 0);
   let startedSeconds = 0;
+  let buildId = '';
   let merged: Merged | null = null;
   return {
-    size: { fileBytes, packedBytes: fileBytes, diskBytes },
+    base: file,
+    size: { fileBytes, packedBytes: fileBytes, diskBytes, partBytes },
     format: formats[compression],
     // Inspection has decompressed all of it already.
     readContent: async () => undefined,
@@ -98,6 +122,7 @@ function inspected(fileBytes: number, base: BaseArchive, options: InspectOptions
     repetitions: () => [],
     changedBytes: async ({ overlayPath }) => (await stat(overlayPath)).blocks * 512,
     async pack(disk, path, { xzPreset, xzThreads, signal, onProgress, onLog, onWarning }) {
+      buildId = disk.buildId;
       // Only the changes are needed from here on.
       await rm(disk.base.path);
       const changes = { ...changesOf(disk), startedSeconds };
@@ -127,9 +152,26 @@ function inspected(fileBytes: number, base: BaseArchive, options: InspectOptions
         }),
       ]).finally(() => rm(unpackedPath, { force: true }));
       const format = formats[compression];
-      return [{ role: 'image', name, mediaType: mediaTypes[compression], path, ...digests, format }];
+      const image = { role: 'image', name, mediaType: mediaTypes[compression], path, ...digests, format } as const;
+      const copies = await copyParts(parts, dirname(path), signal);
+      if (!isOfPool(base)) return [image, ...copies];
+      const word = poolWord(file);
+      const { sha256 } = digests.checksums;
+      const { series } = options.baseImage;
+      const companion = { role: 'companion', name: `${word}-${sha256}.json`, mediaType: 'application/json' } as const;
+      const description = describeRoot({ word, sha256, version: newVersion(file, startedSeconds, buildId), series });
+      const written = await writeArtifact(companion, description, dirname(path));
+      return [{ ...image, name: `${word}-${sha256}.${format}` }, written, ...copies];
     },
   };
+}
+
+/** The version of the base, or else the day of the build, with the beginning of the build's id. */
+function newVersion({ beside }: FetchedFile, startedSeconds: number, buildId: string): string {
+  const described = beside.find(({ role }) => role === 'companion');
+  const version = described === undefined ? null : parseDescribedVersion(described.content.toString());
+  const day = new Date(startedSeconds * 1000).toISOString().slice(0, 10).replaceAll('-', '');
+  return `${version ?? day}-${buildId.slice(0, 8)}`;
 }
 
 /** The base's archive as a file system that a guest opens. */

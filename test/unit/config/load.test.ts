@@ -7,6 +7,8 @@ import { loadConfig } from '#lib/config/load.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import type { ImageBuilderError } from '#lib/errors.ts';
 import { createLog } from '#lib/log.ts';
+import { failure } from '../../failure.ts';
+import { craftSecretKey } from '../../openpgp/craft-key.ts';
 import { makeCertificate } from '../fetch/certificate.ts';
 
 test('without any environment every setting has its default', () => {
@@ -160,6 +162,26 @@ test('secrets come from files, win over the environment and are listed for redac
   }
 });
 
+test('a key for images that cannot sign is a fault that names the secret', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
+  try {
+    const environment = { IMAGEBUILDER_SECRETS_DIRECTORY: directory };
+    for (const [text, fault] of [
+      ['', 'holds no OpenPGP private key'],
+      [craftSecretKey().replaceAll('PRIVATE', 'PUBLIC'), 'holds a public key'],
+      [craftSecretKey().slice(0, 500), 'has a key that cannot be parsed'],
+    ] as const) {
+      await writeFile(join(directory, 'image-signing-key'), text);
+      const error = await failure((async () => loadConfig(environment, 'build-worker'))());
+      assert.is(error.code, 'config.invalid');
+      assert.match(error.message, `secret image-signing-key ${fault}`);
+      assert.is(loadConfig(environment, 'status').provenance.imageKey, null);
+    }
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
 test('a function reads its own secrets only', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
   try {
@@ -169,6 +191,7 @@ test('a function reads its own secrets only', async () => {
     await writeFile(join(directory, 'imagebuilder-amqp-certificate'), cert);
     await writeFile(join(directory, 'imagebuilder-amqp-key'), key);
     await writeFile(join(directory, 'provenance-signing-key'), key);
+    await writeFile(join(directory, 'image-signing-key'), craftSecretKey());
     await writeFile(
       join(directory, 'imagebuilder-tokens'),
       `callers: [{ name: a, role: read, token: ${'t'.repeat(32)} }]`,
@@ -183,6 +206,8 @@ test('a function reads its own secrets only', async () => {
     const images = loadConfig(environment, 'images');
     assert.ok(images.openStack.password && images.store.swiftTemporaryUrlKey && images.callers.token);
     assert.equal([images.worker.callbackSigningKey, images.provenance.provenanceKey], [null, null]);
+    assert.equal([status.provenance.imageKey, images.provenance.imageKey], [null, null]);
+    assert.is(worker.provenance.imageKey?.fingerprint.length, 20);
     assert.equal([status.provenance.provenanceKey, worker.provenance.provenanceKey?.asymmetricKeyType], [null, 'ec']);
     assert.ok(worker.openStack.password && worker.worker.callbackSigningKey && worker.store.swiftTemporaryUrlKey);
     assert.is(

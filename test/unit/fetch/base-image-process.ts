@@ -1,12 +1,12 @@
 /** Run as a process of its own: fetches argv[2] with the cache argv[3] into argv[4], and prints the result as JSON. */
 
-import { fetchBaseImage } from '#lib/fetch/base-image.ts';
+import { fetchBaseImages } from '#lib/fetch/base-images.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { testClient, testIds } from './with-server.ts';
 
 const [, , url = '', cacheDirectory = '', workDirectory = ''] = process.argv;
 using client = testClient();
-const result = await fetchBaseImage({
+const [result] = await fetchBaseImages({
   urlList: [url],
   client,
   cacheDirectory,

@@ -6,10 +6,12 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseDigest } from '#lib/checksums.ts';
+import type { VerifiedBy } from '#lib/evidence.ts';
 import { exec } from '#lib/exec.ts';
-import { type BaseImageOptions, fetchBaseImage } from '#lib/fetch/base-image.ts';
+import { type BaseImageOptions, fetchBaseImages } from '#lib/fetch/base-images.ts';
 import { imageKinds } from '#lib/kinds/index.ts';
 import { failure } from '../../failure.ts';
+import { craftTar } from '../../tar/craft.ts';
 import { startFileServer, startServer, temporaryFolder, testClient, testIds } from './with-server.ts';
 
 /** How a base image is verified: by lists of checksums in every form, their signatures, and the request's own digest. */
@@ -60,13 +62,14 @@ async function fetchOf(
   const run = async (name: string) => {
     const workDirectory = join(folder.path, name);
     await mkdir(workDirectory);
-    return fetchBaseImage({
+    const [image] = await fetchBaseImages({
       ...{ client, workDirectory, cacheDirectory: join(folder.path, 'cache'), wanted: imageKinds.cloud.baseFile },
       ...{ urlList: urls.map((path) => server.url + path), cacheBytes: 10_000_000, maximumBytes: 10_000_000 },
       ...{ unprivilegedIds: testIds, signal: new AbortController().signal },
       onNotice: (message) => notices.push(message),
       ...overrides,
     });
+    return image;
   };
   const first = await run('one');
   const second = await run('two');
@@ -130,13 +133,36 @@ test('a list that the server keeps compressed is read', async () => {
     });
     await using folder = await temporaryFolder();
     using client = testClient();
-    const found = await fetchBaseImage({
+    const [found] = await fetchBaseImages({
       ...{ client, workDirectory: folder.path, cacheDirectory: join(folder.path, 'cache'), unprivilegedIds: testIds },
       ...{ wanted: imageKinds.cloud.baseFile, cacheBytes: 10_000_000, maximumBytes: 10_000_000 },
       ...{ urlList: [`${server.url}/disk.img`, `${server.url}/SHA256SUMS`], signal: new AbortController().signal },
     });
     assert.is(found.verifiedBy, 'checksums_over_http', encoding);
   }
+});
+
+test('an archive of a release is verified by its own signature, where its key is trusted', async () => {
+  const archive = craftTar({ name: 'x', content: 'x'.repeat(3_000_000) });
+  const keyrings = [join(home, 'trusted.gpg')];
+  const fetched = async (signature: string, least: VerifiedBy = 'signature') => {
+    const files = { '/a.tar': archive, '/a.tar.asc': signature };
+    return await fetchOf(files, ['/a.tar', '/a.tar.asc'], {
+      ...{ wanted: imageKinds.touch.baseFile, keyrings, leastVerification: least },
+    });
+  };
+  const detached = (who: string, content: Buffer) => sign(who, content.toString('latin1'), '--detach-sign');
+  const { verifiedBy, signedBy } = await fetched(await detached('publisher', archive));
+  assert.is(verifiedBy, 'signature');
+  assert.match(signedBy ?? '', /^[0-9A-F]{40}$/);
+  const byStranger = await detached('stranger', archive);
+  assert.is((await failure(fetched(byStranger))).code, 'image.unverified');
+  const unproven = await fetched(byStranger, 'unverified');
+  assert.equal([unproven.verifiedBy, unproven.signedBy], ['unverified', null]);
+  assert.match(unproven.notices, 'the signature of');
+  const wrong = await failure(fetched(await detached('publisher', Buffer.from('other')), 'unverified'));
+  assert.is(wrong.code, 'image.checksum');
+  assert.match(wrong.message, 'a.tar does not match it');
 });
 
 test('a listed list that cannot be used, or is for another file, fails', async () => {

@@ -32,9 +32,10 @@ function findCycle(): string[] | null {
 
 /** The folders that each folder of lib may import beside itself and the files of lib itself. */
 const allowed: Readonly<Record<string, readonly string[]>> = {
-  config: [],
+  config: ['openpgp'],
   api: [],
   http: [],
+  openpgp: [],
   fetch: ['api', 'folders', 'http'],
   folders: ['config'],
   image: ['api', 'tar'],
@@ -49,7 +50,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   trace: ['config'],
   guest: ['api', 'folders', 'image'],
   boot: ['guest', 'image'],
-  apt: ['api', 'fetch', 'folders', 'guest', 'http', 'image'],
+  apt: ['api', 'fetch', 'folders', 'guest', 'http', 'image', 'openpgp'],
   limits: ['guest'],
   manifest: ['api', 'apt', 'config', 'guest', 'fetch'],
   provenance: ['api'],
@@ -81,6 +82,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'kinds',
     'limits',
     'manifest',
+    'openpgp',
     'provenance',
     'store',
   ],

@@ -75,6 +75,7 @@ import { parseRecord } from '#lib/iso9660/record.ts';
 import { readTree } from '#lib/iso9660/tree.ts';
 import { parsePackageStatus } from '#lib/kinds/cd/package-status.ts';
 import { parseAcl } from '#lib/kinds/touch/acl.ts';
+import { parseDescribedVersion } from '#lib/kinds/touch/companion.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
 import { allOf, parseLicences, readLicences } from '#lib/manifest/licences.ts';
@@ -82,7 +83,8 @@ import { documentFiles, toVisibleJson } from '#lib/manifest/touched.ts';
 import { isMediumList, listedFiles, parseChecksumLine, updateChecksums } from '#lib/medium/checksum-lines.ts';
 import { parseInstallSources, updateSourceSizes } from '#lib/medium/install-sources.ts';
 import { updateManifest, updateSize } from '#lib/medium/lists.ts';
-import { removeArmor } from '#lib/openpgp-armor.ts';
+import { removeArmor } from '#lib/openpgp/armor.ts';
+import { readOpenPgpKey } from '#lib/openpgp/signing-key.ts';
 import { parseEnvelope } from '#lib/provenance/dsse.ts';
 import { parseHostRules, parseProxy } from '#lib/proxies.ts';
 import { decodeJob } from '#lib/queue/job.ts';
@@ -739,6 +741,20 @@ const parsers: readonly Growing[] = [
     run: parseEnvelope,
     frames: [['{"payload":"', '"}']],
     units: ['{"sig":""},'],
+  },
+  {
+    name: 'private keys for images',
+    run: (text) => readOpenPgpKey(text, new Date(0)),
+    frames: [['-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n', '']],
+    units: ['AAAA\n', 'iDwEAAABAAAA\n', '-----BEGIN PGP PRIVATE KEY BLOCK-----\n'],
+  },
+  {
+    name: 'the description of a root file system',
+    run: parseDescribedVersion,
+    frames: [
+      ['{"version": "', '"}'],
+      ['{"version": "1", "x": [', ']}'],
+    ],
   },
   {
     name: 'access control lists',

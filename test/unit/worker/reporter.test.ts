@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exampleArtifacts } from '#lib/api/artifact-report.ts';
 import { BuildEvent } from '#lib/api/event.ts';
 import type { BaseImageReport, ImageResult } from '#lib/api/image-result.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
@@ -202,7 +203,12 @@ for (const [what, unit] of Object.entries(longTexts)) {
     };
     const removed = packages.map((entry) => ({ ...entry, architecture: unit }));
     const finished = { ...image, packages, removed, warnings: Array(100).fill(long), base_image: base };
-    await end({ state: 'completed', image: finished, artifacts: [] });
+    // As many as a release with three parts has, with the longest names.
+    const artifacts = Array.from({ length: 22 }, () => exampleArtifacts).flatMap(([one]) =>
+      one === undefined ? [] : [{ ...one, name: 'x'.repeat(160), location: 'x'.repeat(300), id: 'x'.repeat(200) }],
+    );
+    await end({ state: 'completed', image: finished, artifacts });
+    assert.is(events.at(-1)?.artifacts?.length, 22);
     assert.ok(jsonBytes(events.at(-1)) <= maximumFinishedEventBytes, `${jsonBytes(events.at(-1))} bytes`);
     const last = events.at(-1)?.image;
     for (const [kept, omitted] of [

@@ -25,7 +25,7 @@ test('changes have the size that apt reports, and never more than the file syste
 test('the room of the guest beside the changes is counted as long as an image is open', () => {
   const [without, plan] = [planSpace(one, 0), planSpace(one, GiB)];
   assert.is(plan.beforeChange(base, null).work, without.beforeChange(base, null).work + GiB);
-  assert.equal(plan.beforeRepack(GiB, MiB), without.beforeRepack(GiB, MiB));
+  assert.equal(plan.beforeRepack(base, MiB), without.beforeRepack(base, MiB));
   assert.equal(plan.beforeUpload(GiB), { work: 0, cache: 0, store: 0 });
 });
 

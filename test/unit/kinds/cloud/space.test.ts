@@ -29,7 +29,7 @@ test('the room of the guest beside the changes is counted as long as an image is
   const [without, plan] = [planSpace(one, 0), planSpace(one, 2 * GiB)];
   assert.is(plan.beforeDownload(MiB).work, without.beforeDownload(MiB).work + 2 * GiB);
   assert.is(plan.beforeChange(base, null).work, without.beforeChange(base, null).work + 2 * GiB);
-  assert.equal(plan.beforeRepack(MiB, MiB), without.beforeRepack(MiB, MiB));
+  assert.equal(plan.beforeRepack(base, MiB), without.beforeRepack(base, MiB));
 });
 
 test('an image that is not compressed has room for the data of its disk', () => {

@@ -112,6 +112,9 @@ for (const [compression, format, prefix] of [
       const path = await opened.pack();
       const [artifact] = await image.check(path, `x.${format}`, checking);
       assert.equal([artifact.role, artifact.format], ['image', format]);
+      // Only the form of a system-image server has names of its own.
+      const name = format === 'tar.xz' ? `ubuntu-${artifact.checksums.sha256}.tar.xz` : `x.${format}`;
+      assert.is(artifact.name, name);
       const plain = compression === 'none' ? path : opened.file('plain');
       const limits = { maximumBytes: 2 ** 30, unprivilegedIds, ...checking };
       if (compression !== 'none') await decompressFile(path, compression, plain, limits);
