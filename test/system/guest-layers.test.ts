@@ -1,4 +1,4 @@
-import { chmod, copyFile, open, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -6,9 +6,9 @@ import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import type { LayeredDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
-import { assertCode, type Begun, busy, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
+import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
+import { cancelAndKill, exceedChanges } from './guest-endings.ts';
 import { log, openVmTests } from './guest-vm-disk.ts';
-import { withKilledWorker } from './guest-worker.ts';
 import { layeredDisk, makeLayeredImage } from './layered-image.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
@@ -108,13 +108,7 @@ test('both guests hand out the same layer, with all that a layer can have', () =
 
 for (const kind of ['host', 'vm'] as const) {
   test(`${kind}: more changes than are allowed end the build`, async () => {
-    const disk = await begin(kind, image, MiB);
-    const session = await disk.open();
-    await session.run({ name: 'change', text: 'dd if=/dev/urandom of=/big bs=1M count=2 2>&1' });
-    assertCode(await failure(session.close()), 'guest.limit', /script changes/);
-    await session[Symbol.asyncDispose]();
-    assert.is(await stat(disk.changes.path).catch(() => null), null);
-    await disk.end();
+    await exceedChanges(await begin(kind, image, MiB));
   });
 
   test(`${kind}: a damaged layer is the fault of the image`, async () => {
@@ -128,17 +122,7 @@ for (const kind of ['host', 'vm'] as const) {
   });
 
   test(`${kind}: nothing is left of a cancelled build, nor of a killed worker`, async () => {
-    const cancelled = await begin(kind);
-    const stop = new AbortController();
-    const session = await cancelled.open({ signal: stop.signal });
-    const reason = new Error('cancelled');
-    assert.is(await failure(session.run(busy(() => stop.abort(reason)))), reason);
-    await session[Symbol.asyncDispose]();
-    await cancelled.end();
-    const killed = await begin(kind);
-    await withKilledWorker(killed, kind === 'vm' ? { vm: vm.settings } : {});
-    await rm(join(killed.workDirectory, 'guest'), { recursive: true });
-    await killed.end();
+    await cancelAndKill(() => begin(kind), kind === 'vm' ? vm.settings : null);
   });
 }
 

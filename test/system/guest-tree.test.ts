@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,10 +8,10 @@ import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { prepareForeignVm } from '#lib/guest/vm/foreign.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
-import { assertCode, type Begun, busy, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
+import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
+import { cancelAndKill, exceedChanges } from './guest-endings.ts';
 import { programForArm } from './guest-image.ts';
 import { log, openVmTests } from './guest-vm-disk.ts';
-import { withKilledWorker } from './guest-worker.ts';
 import { makeTreeImage, type TreeDisk, treeDisk } from './tree-image.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
@@ -127,29 +127,13 @@ test('every guest hands out the same changes', () => {
 
 for (const [kind, architecture] of pairs.slice(0, 1)) {
   test(`${kind}, ${architecture}: more changes than are allowed end the build`, async () => {
-    const disk = await begin(kind, architecture, MiB);
-    const session = await disk.open();
-    await session.run({ name: 'change', text: 'dd if=/dev/urandom of=/big bs=1M count=2 2>&1' });
-    assertCode(await failure(session.close()), 'guest.limit', /script changes/);
-    await session[Symbol.asyncDispose]();
-    assert.is(await stat(disk.changes.path).catch(() => null), null);
-    await disk.end();
+    await exceedChanges(await begin(kind, architecture, MiB));
   });
 }
 
 for (const kind of ['host', 'vm'] as const) {
   test(`${kind}, armhf: nothing is left of a cancelled build, nor of a killed worker`, async () => {
-    const cancelled = await begin(kind, 'armhf');
-    const stop = new AbortController();
-    const session = await cancelled.open({ signal: stop.signal });
-    const reason = new Error('cancelled');
-    assert.is(await failure(session.run(busy(() => stop.abort(reason)))), reason);
-    await session[Symbol.asyncDispose]();
-    await cancelled.end();
-    const killed = await begin(kind, 'armhf');
-    await withKilledWorker(killed, kind === 'vm' ? { vm: vm.settings } : {});
-    await exec('rm', ['-r', join(killed.workDirectory, 'guest')]);
-    await killed.end();
+    await cancelAndKill(() => begin(kind, 'armhf'), kind === 'vm' ? vm.settings : null);
   });
 }
 
