@@ -80,7 +80,7 @@ export async function openApt(change: Change, { settings }: BuildTools, context:
   });
 }
 
-/** Whether the image's own apt resolves and fetches: it needs a network, and takes ten times as long where it is emulated. */
+/** Whether the image's own apt resolves and fetches: it needs a network, and is slow where it is emulated. */
 function isInside({ network, emulated = false }: GuestSession): boolean {
   return network && !emulated;
 }

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
-import type { GuestBind, ScriptRunner } from '../../guest/guest.ts';
+import type { GuestBind, GuestSession, ScriptRunner } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
 import { giveTo, readForeignFile } from '../../unprivileged.ts';
 import { openWorkerPlace, type WorkerPlace } from '../../worker-place.ts';
@@ -34,8 +34,11 @@ export interface AptOutsideOptions {
   readonly signal: AbortSignal;
 }
 
+/** The opened image. */
+type Inside = Pick<GuestSession, 'run' | 'network'>;
+
 /**
- * Apt for an image whose scripts have no network. The worker's own apt-get stands in for the image's: it works with the
+ * Apt for an image whose scripts have no network, or whose programs are emulated. The worker's own apt-get stands in for the image's: it works with the
  * image's state, sources, keys, pins and choices, fetches through the same proxy, and verifies with the image's
  * keyrings. The downloaded packages are handed in, and the image's apt installs them. No privileges are needed.
  *
@@ -43,7 +46,7 @@ export interface AptOutsideOptions {
  * cannot be used from outside the image, `image.too_large`, `guest.failed`, and `tool.failed` where the worker has no
  * apt.
  */
-export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOptions): Promise<Apt> {
+export async function openAptOutside(inside: Inside, options: AptOutsideOptions): Promise<Apt> {
   const { facts, binds, workDirectory, signal } = options;
   const lists = folderFor(binds, '/var/lib/apt/lists');
   const cache = folderFor(binds, '/var/cache/apt');
@@ -108,7 +111,7 @@ export async function openAptOutside(inside: ScriptRunner, options: AptOutsideOp
 }
 
 interface InstallParts {
-  readonly inside: ScriptRunner;
+  readonly inside: Inside;
   readonly worker: ScriptRunner;
   readonly place: WorkerPlace;
   readonly directory: string;
@@ -153,6 +156,7 @@ async function install(
       extendedStates: extendedStates.equals(state.extendedStates) ? null : extendedStates,
     },
     {
+      network: inside.network,
       onLog: options.onLog,
       onProgress: ({ current, message }) => options.onProgress({ current: archives.length + current, total, message }),
     },

@@ -24,6 +24,8 @@ export interface HandIn {
 }
 
 export interface DownloadedInstallOptions {
+  /** Whether the image's scripts reach the network. */
+  readonly network: boolean;
   readonly onLog: (line: string) => void;
   /** In packages. */
   readonly onProgress: (progress: AptProgress) => void;
@@ -47,7 +49,7 @@ APT::Get::allow-downgrades "true";
 `;
 
 /**
- * Installs packages in an image whose scripts have no network, and resolves with the packages that the image has
+ * Installs packages that were fetched outside an image, and resolves with the packages that the image has
  * afterwards. The image's own apt unpacks, configures and removes exactly the packages handed in, in the order that it
  * finds right. Throws as `installPackages` does, and `apt.install` with advice where a package's script failed for want
  * of a network.
@@ -97,7 +99,7 @@ export async function installDownloaded(
   }
   assertNotKilled(exitCode, lines);
   const error = installError({ exitCode, lines }, failures, { sources: [] });
-  if (error !== null) throw explainNetworkFailure(error, lines);
+  if (error !== null) throw options.network ? error : explainNetworkFailure(error, lines);
   const list = await readPackages(inside);
   assertInstalled(handIn, list.packages);
   return list;

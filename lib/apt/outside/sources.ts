@@ -101,7 +101,7 @@ function checkSource(fields: SourceFields, file: string): OutsideSource[] {
     if (mirrorListPath(uri) !== null) continue;
     if (isInImage(scheme)) {
       throw refuse(
-        `is a folder of the image itself (${printable(uri)}): the vm guest reads sources from outside the image, and takes only http and https. Serve it by these or as a PPA, take it out of the base image, or let its apt reach the network itself (IMAGEBUILDER_VM_NETWORK)`,
+        `is a folder of the image itself (${printable(uri)}): packages are fetched from outside the image, by http and https only. Serve it by these or as a PPA, take it out of the base image, or, in the vm guest, let its apt reach the network itself (IMAGEBUILDER_VM_NETWORK)`,
       );
     }
     if (!/^(https?|mirror|mirror\+https?)$/.test(scheme)) throw refuse(withoutWay(printable(scheme)));

@@ -50,6 +50,8 @@ export interface OpenOptions {
   readonly signal?: AbortSignal;
   /** Called with every line that a script writes, after the script's name. */
   readonly onLine?: (name: string, line: string) => void;
+  /** What the worker's apt is told of the network of scripts, which have none. Default: that. */
+  readonly network?: boolean;
 }
 
 export interface OpenApt extends AsyncDisposable {
@@ -124,6 +126,7 @@ export async function openHouse(): Promise<AptHouse> {
     },
     async open(who, options = {}) {
       const { chroot: target = chroot, binds = [], workDirectory = target.directory, signal = never, onLine } = options;
+      const { network = false } = options;
       await using parts = new AsyncDisposableStack();
       const caches = parts.use(
         await openAptCaches({
@@ -134,7 +137,7 @@ export async function openHouse(): Promise<AptHouse> {
       const inside = who === 'the image’s apt';
       const plain = inside
         ? target.session({ binds: [...caches.binds, ...binds] })
-        : sessionWithoutNetwork(target, binds);
+        : { ...sessionWithoutNetwork(target, binds), network };
       const session = onLine === undefined ? plain : heard(plain, onLine);
       const facts = await readImageFacts(session);
       const apt = parts.use(

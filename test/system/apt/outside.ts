@@ -163,6 +163,16 @@ export function workerIsSafe(test: Test<AptHouse>): void {
     assert.not.ok(log.some((line) => /APT had planned/.test(line)));
   });
 
+  test('a package whose script fails in an emulated image, whose scripts reach the network, is not said to want it', async (house) => {
+    await house.setSource(await house.resolve('c++'));
+    await using opened = await house.open(who, { network: true });
+    await opened.apt.updateLists(quiet);
+    const error = await failure(opened.apt.installPackages(['calls-home'], quiet));
+    assert.is(error.code, 'apt.install');
+    assert.match(error.message, /calls-home: .*post-installation script/);
+    assert.not.match(error.message, /IMAGEBUILDER_VM_NETWORK/);
+  });
+
   test('the worker hands packages in without looking into them: it is the image’s dpkg that refuses one', async (house) => {
     await house.setSource(await house.resolve('c++'));
     await using opened = await house.open(who);
