@@ -1,6 +1,8 @@
+import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
 import { newestKernel } from '../../lab/images/another-kernel.ts';
 import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
@@ -34,13 +36,51 @@ test('a live medium whose live system got a newer kernel boots that one', async 
   assert.ok(log.includes(`Linux version ${kernel.version} `));
 });
 
-test('a medium with layers boots with the packages that the lowest of them has got', async () => {
+test('a medium with layers boots, with Secure Boot on, the newer kernel and the packages that the lowest of them has got', async () => {
   const media = await makeLiveMedia(baseImageCache, () => {});
   const base = { imageType: 'cd', path: media.layered, codename: media.codename } as const;
-  await using builds = await openGuestBuilds(base, [markerPackage('cd-marker', 'cd-marker-was-here')]);
-  const { path } = await builds.build('host', ['cd-marker'], { cd: { source: 'small-minimal' } });
-  const log = await bootImage({ path, format: 'raw', firmware: 'bios', until: /cd-marker-was-here/ });
-  assert.match(log, 'cd-marker-was-here');
+  await using folder = await temporaryFolder();
+  const kernel = await newestKernel('6.1.0', join(folder.path, 'kernel'));
+  await using builds = await openGuestBuilds(base, [kernel.recipe, markerPackage('cd-marker', 'cd-marker-was-here')]);
+  const { path } = await builds.build('host', [kernel.recipe.name, 'cd-marker'], { cd: { source: 'small-minimal' } });
+  const log = await bootImage({ path, format: 'raw', firmware: 'secure-boot', until: /cd-marker-was-here/ });
+  assert.ok(log.includes(`Linux version ${kernel.version} `));
+  assert.match(log, 'Secure boot enabled');
+});
+
+const isolinuxMenu = `default live
+label live
+  kernel /live/vmlinuz
+  append initrd=/live/initrd boot=live console=ttyS0
+`;
+
+/** The medium with isolinux for BIOS in the place of GRUB, as Debian's live media up to 12 have it. */
+async function makeIsolinuxMedium(medium: string, directory: string): Promise<string> {
+  const tree = join(directory, 'tree');
+  await exec('xorriso', ['-osirrox', 'on', '-indev', medium, '-extract', '/', tree]);
+  await exec('chmod', ['-R', 'u+w', tree]);
+  await rm(join(tree, 'boot'), { recursive: true });
+  await mkdir(join(tree, 'isolinux'));
+  await copyFile('/usr/lib/ISOLINUX/isolinux.bin', join(tree, 'isolinux/isolinux.bin'));
+  await copyFile('/usr/lib/syslinux/modules/bios/ldlinux.c32', join(tree, 'isolinux/ldlinux.c32'));
+  await writeFile(join(tree, 'isolinux/isolinux.cfg'), isolinuxMenu);
+  const output = join(directory, 'isolinux.iso');
+  await exec('xorriso', [
+    ...['-as', 'mkisofs', '-quiet', '-r', '-J', '-joliet-long', '-l', '-V', 'LIVE', '-o', output],
+    ...['-b', 'isolinux/isolinux.bin', '-c', 'isolinux/boot.cat', '-no-emul-boot', '-boot-load-size', '4'],
+    ...['-boot-info-table', '-isohybrid-mbr', '/usr/lib/ISOLINUX/isohdpfx.bin', tree],
+  ]);
+  await rm(tree, { recursive: true });
+  return output;
+}
+
+test('a medium that isolinux starts boots with a new package', async () => {
+  const media = await makeLiveMedia(baseImageCache, () => {});
+  const base = { imageType: 'cd', path: media.single, codename: media.codename } as const;
+  const marker = markerPackage('cd-marker', 'cd-marker-was-here');
+  await using builds = await openGuestBuilds(base, [marker], makeIsolinuxMedium);
+  const { path } = await builds.build('host', ['cd-marker']);
+  await bootImage({ path, format: 'raw', firmware: 'bios', until: /cd-marker-was-here/ });
 });
 
 test.run();
