@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'amqplib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { BuildEvent } from '#lib/api/event.ts';
 import type { BuildRequestInput } from '#lib/api/request.ts';
 import { secretFiles } from '#lib/config/secrets.ts';
 import { exec } from '#lib/exec.ts';
@@ -18,6 +19,7 @@ import { startImageServer } from '../../lab/servers/image-server.ts';
 import { listen } from '../../lab/servers/listen.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { projects } from '../../lab/servers/openstack/template.ts';
+import { openKeyring } from '../openpgp/keyring.ts';
 import { smallImage } from './faults/small-image.ts';
 import { scanFor } from './secret-scan.ts';
 
@@ -49,7 +51,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const cloud = stack.use(await startOpenStack());
   const base = await smallImage();
 
-  const scan = scanFor(secrets);
+  const { password, scan } = await makeKeys();
   const amqpUser = 'imagebuilder';
   const amqpPassword = `p@ss/w%rd ${secrets['the password of RabbitMQ']}`;
   const token = secrets['the token of callers'];
@@ -172,7 +174,6 @@ test('no secret is in a log, event, answer, callback, command line, environment,
     });
 
   // The leftovers of a worker that is killed while it fetches the base image.
-  const password = { [secretFiles.openstackPassword.file]: projects.builder.password };
   const killed = await worker('killed', password, openStack);
   fleet.images.hold();
   const first = run({});
@@ -193,6 +194,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   const { event: toGlance } = await first;
   assert.is(toGlance.attempt, 2);
   assert.is(toGlance.image?.store, 'glance', toGlance.error?.message);
+  assertSigned(toGlance);
   await fails({ base_image: baseImage(withMirror.url) }, 'upstream.forbidden');
   await fails({ base_image: baseImage(`${url('nothing')}?${signed}`) }, 'image.not_found');
   await fails({ base_image: baseImage(`${url('redirect')}?${signed}`) }, 'upstream.unreachable');
@@ -278,6 +280,39 @@ test('the look finds a secret wherever it is', async () => {
     await rm(directory, { recursive: true, force: true });
   }
 });
+
+/** The keys were used. */
+function assertSigned({ artifacts }: Pick<BuildEvent, 'artifacts'>): void {
+  const roles = new Set<string>(artifacts?.map(({ role }) => role));
+  assert.ok(roles.has('signature') && roles.has('provenance'), [...roles].join(', '));
+}
+
+/** Files of secrets with the password and with keys that sign images and provenance, and a scan for those keys, too. */
+async function makeKeys() {
+  await using keyring = await openKeyring();
+  await keyring.gpg(['--quick-generate-key', 'images@example.org', 'rsa2048', 'sign', 'never']);
+  const imageKey = await keyring.secretOf('images@example.org');
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const provenanceKey = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+  return {
+    password: {
+      [secretFiles.openstackPassword.file]: projects.builder.password,
+      [secretFiles.imageSigningKey.file]: imageKey,
+      [secretFiles.provenanceSigningKey.file]: provenanceKey,
+    },
+    scan: scanFor({
+      ...secrets,
+      'the key that signs images': lineOf(imageKey, 0.5),
+      'the key that signs the provenance': lineOf(provenanceKey, 0),
+    }),
+  };
+}
+
+/** A line of base64 of an armoured key, at that part of all: that of an OpenPGP key begins with what is public. */
+function lineOf(armoured: string, part: number): string {
+  const lines = armoured.split('\n').filter((line) => line !== '' && !/^[-=]/.test(line));
+  return lines[Math.floor(part * lines.length)] ?? '';
+}
 
 function cloudsYaml({ region, authUrl }: OpenStack): string {
   const { name, password } = projects.builder;
