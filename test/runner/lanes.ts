@@ -33,7 +33,11 @@ export const longest: readonly string[] = [
   'test/system/boot-trial.test.ts',
   'test/system/build-cd-layers.test.ts',
   'test/system/survive-store.test.ts',
+  'test/system/charm.test.ts',
   'test/system/installed-service.test.ts',
+  'test/system/packages.test.ts',
+  'test/system/build-touch.test.ts',
+  'test/system/store-swift.test.ts',
   'test/system/build-cd-kernel.test.ts',
 ];
 
