@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { haveSameBytes } from '../same-bytes.ts';
 import { writeAll } from '../write-all.ts';
 import { readInto } from './read-at.ts';
 
@@ -52,18 +53,7 @@ export async function areEqual(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (sizeOf(one) !== sizeOf(other)) return false;
-  const others = readRanges(other, signal);
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of readRanges(one, signal)) {
-    for (let done = 0; done < chunk.length; ) {
-      if (rest.length === 0) rest = (await others.next()).value ?? rest;
-      const length = Math.min(rest.length, chunk.length - done);
-      if (!chunk.subarray(done, done + length).equals(rest.subarray(0, length))) return false;
-      rest = rest.subarray(length);
-      done += length;
-    }
-  }
-  return true;
+  return await haveSameBytes(readRanges(one, signal), readRanges(other, signal));
 }
 
 /** The bytes from `start` to `end` of what the ranges hold together. */

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { haveSameBytes } from '../same-bytes.ts';
 import { writeAll } from '../write-all.ts';
 import { contentParts, cutPart, readPacked } from './content.ts';
 import type { FileInode } from './inode.ts';
@@ -96,16 +97,5 @@ export async function copyFromView(
 export async function haveSameContent(one: ShownFile, other: ShownFile, limits: ToolLimits): Promise<boolean> {
   if (one.inode.sizeBytes !== other.inode.sizeBytes) return false;
   if (one.layer === other.layer && one.inode.number === other.inode.number) return true;
-  const theirs = contentOf(other, limits);
-  let held: Buffer = Buffer.alloc(0);
-  for await (const piece of contentOf(one, limits)) {
-    for (let at = 0; at < piece.length; ) {
-      if (held.length === 0) held = (await theirs.next()).value ?? held;
-      const length = Math.min(held.length, piece.length - at);
-      if (length === 0 || !held.subarray(0, length).equals(piece.subarray(at, at + length))) return false;
-      held = held.subarray(length);
-      at += length;
-    }
-  }
-  return true;
+  return await haveSameBytes(contentOf(one, limits), contentOf(other, limits));
 }
