@@ -8,6 +8,7 @@ import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import { markerPackage } from '../../lab/servers/launchpad.ts';
+import { extractMedium } from '../system/extract-medium.ts';
 import { openGuestBuilds } from '../system/guest-builds.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
 
@@ -56,9 +57,7 @@ label live
 
 /** The medium with isolinux for BIOS in the place of GRUB, as Debian's live media up to 12 have it. */
 async function makeIsolinuxMedium(medium: string, directory: string): Promise<string> {
-  const tree = join(directory, 'tree');
-  await exec('xorriso', ['-osirrox', 'on', '-indev', medium, '-extract', '/', tree]);
-  await exec('chmod', ['-R', 'u+w', tree]);
+  const tree = await extractMedium(medium, join(directory, 'tree'));
   await rm(join(tree, 'boot'), { recursive: true });
   await mkdir(join(tree, 'isolinux'));
   await copyFile('/usr/lib/ISOLINUX/isolinux.bin', join(tree, 'isolinux/isolinux.bin'));

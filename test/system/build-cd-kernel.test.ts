@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,6 +8,7 @@ import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { temporaryFolder } from '../unit/fetch/with-server.ts';
+import { extractMedium } from './extract-medium.ts';
 import { openGuestBuilds } from './guest-builds.ts';
 
 /** A live medium boots the kernel and the initial ramdisk of its live system, after a change of these. */
@@ -35,13 +36,7 @@ const media = await makeLiveMedia(baseImageCache, () => {});
 const base = { imageType: 'cd', path: media.single, codename: media.codename } as const;
 
 /** The files of a medium. */
-async function extract(path: string, name: string): Promise<string> {
-  const tree = join(place.path, name);
-  await mkdir(tree);
-  await exec('xorriso', ['-osirrox', 'on', '-indev', path, '-extract', '/', tree]);
-  await exec('chmod', ['-R', 'u+w', tree]);
-  return tree;
-}
+const extract = (path: string, name: string) => extractMedium(path, join(place.path, name));
 
 /** The paths of files that differ, or that only the second tree has; without those that name places on the medium. */
 async function differing(tree: string, other: string): Promise<string[]> {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -9,6 +9,7 @@ import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { failure } from '../failure.ts';
+import { extractMedium } from './extract-medium.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { makeLayeredMedium } from './layered-medium.ts';
 
@@ -63,11 +64,7 @@ const trees = new Map<string, string>();
 const treeOf = (name: string) => trees.get(name) ?? '';
 
 async function extract(path: string, name: string): Promise<void> {
-  const tree = join(builds.directory, name);
-  await mkdir(tree);
-  await exec('xorriso', ['-osirrox', 'on', '-indev', path, '-extract', '/', tree]);
-  await exec('chmod', ['-R', 'u+w', tree]);
-  trees.set(name, tree);
+  trees.set(name, await extractMedium(path, join(builds.directory, name)));
 }
 
 /** Runs a script in the file tree that layers of a medium show. */

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
+import { extractMedium } from './extract-medium.ts';
 import { openGuestBuilds } from './guest-builds.ts';
 
 /** A medium of live-boot with three layers, lists of modules, and a boot menu with an entry for each list. */
@@ -70,14 +71,8 @@ const builds = await openGuestBuilds(
 );
 test.after(async () => await builds[Symbol.asyncDispose]());
 
-/** The files of a medium in a new folder. */
-async function extract(medium: string, name: string): Promise<string> {
-  const tree = join(builds.directory, name);
-  await mkdir(tree);
-  await exec('xorriso', ['-osirrox', 'on', '-indev', medium, '-extract', '/', tree]);
-  await exec('chmod', ['-R', 'u+w', tree]);
-  return tree;
-}
+/** The files of a medium. */
+const extract = (path: string, name: string) => extractMedium(path, join(builds.directory, name));
 
 /** Packages by the database of dpkg that a layer has, and so shows to all layers above without one. */
 async function packagesIn(tree: string, layer: string): Promise<string[]> {

@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,6 +8,7 @@ import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { extractMedium } from './extract-medium.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
 /** A live medium with one layer, built by both guests. */
@@ -40,13 +41,7 @@ const bootLines: string[] = [];
 const layerPath = 'live/filesystem.squashfs';
 
 /** The files of a medium. */
-async function extract(path: string, name: string): Promise<string> {
-  const tree = join(builds.directory, name);
-  await mkdir(tree);
-  await exec('xorriso', ['-osirrox', 'on', '-indev', path, '-extract', '/', tree]);
-  await exec('chmod', ['-R', 'u+w', tree]);
-  return tree;
-}
+const extract = (path: string, name: string) => extractMedium(path, join(builds.directory, name));
 
 /** The words of xorriso about a medium's volume and its ways to boot, without places. */
 async function equipment(path: string): Promise<string> {
