@@ -11,19 +11,15 @@ import { startImageServer } from '../../lab/servers/image-server.ts';
 import { startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { freePorts, isFree } from '../../lab/servers/ports.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
-import { whyNoSystemdMachine } from '../../lab/servers/systemd-machine.ts';
 import { makeCharm } from '../../packaging/charm/pack.ts';
 import { type InstalledUnit, startUnit } from './charm-unit.ts';
 import { smallImage } from './faults/small-image.ts';
+import { withMachine } from './with-machine.ts';
 
 /**
  * The packed charm from `install` to `remove` on a machine with a real systemd, with a real RabbitMQ elsewhere, by TLS. The
  * hook tools are those of test/unit/charm; no controller of Juju runs.
  */
-
-const hindrance = await whyNoSystemdMachine();
-if (hindrance !== null) console.log(`skipped: ${hindrance}`);
-const withMachine = hindrance === null ? test : test.skip;
 
 const root = join(import.meta.dirname, '../..');
 const services = new AsyncDisposableStack();

@@ -10,15 +10,12 @@ import { startImageServer } from '../../lab/servers/image-server.ts';
 import { startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { freePorts } from '../../lab/servers/ports.ts';
 import { startRabbitMq } from '../../lab/servers/rabbitmq.ts';
-import { type SystemdMachine, startSystemdMachine, whyNoSystemdMachine } from '../../lab/servers/systemd-machine.ts';
+import { type SystemdMachine, startSystemdMachine } from '../../lab/servers/systemd-machine.ts';
 import { makeDebianPackage } from '../../packaging/deb.ts';
 import { smallImage } from './faults/small-image.ts';
+import { withMachine } from './with-machine.ts';
 
 /** The Debian package in a machine with a real systemd: installed, upgraded in the middle of a build, removed, purged. */
-
-const hindrance = await whyNoSystemdMachine();
-if (hindrance !== null) console.log(`skipped: ${hindrance}`);
-const withMachine = hindrance === null ? test : test.skip;
 
 const root = join(import.meta.dirname, '../..');
 const services = new AsyncDisposableStack();
