@@ -1,28 +1,14 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '#lib/exec.ts';
 import type { Partition } from '#lib/image/partition.ts';
-import type { BuildMeasurement } from './image-builder.ts';
-import { processorSecondsOfChildren, Stopwatch } from './measure.ts';
-import { withPeakMemory } from './memory.ts';
+import { type HandJob, type HandMeasurement, measureByHand } from './by-hand.ts';
 
 /** The floor: the same job by a shell script that does nothing but the job, by the fastest tools that root has. */
 
-export interface BareScriptJob {
-  readonly basePath: string;
-  /** The partition with the root file system. */
+export interface BareScriptJob extends HandJob {
+  /** The partition with the root file system. The package lists stay in `directory` from one run to the next. */
   readonly root: Pick<Partition, 'offsetBytes' | 'sizeBytes'>;
-  readonly packages: readonly string[];
-  /** Line of sources.list for the PPA, whose key is /etc/apt/keyrings/bench.asc. */
-  readonly source: string;
-  /** Key of the PPA, in ASCII armour. */
-  readonly key: string;
-  readonly proxyUrl: string;
-  /** Keeps the package lists from one run to the next. */
-  readonly directory: string;
-  /** Other children of this process, whose memory does not count. */
-  readonly bystanders: ReadonlySet<number>;
-  readonly signal: AbortSignal;
 }
 
 /**
@@ -102,19 +88,14 @@ mv partial "$output"
 `;
 
 /** Does the job. Throws ExecError where a command fails. */
-export async function measureBareScript(job: BareScriptJob): Promise<BuildMeasurement> {
-  const { basePath, root, packages, source, key, proxyUrl, bystanders, signal } = job;
-  const place = join(job.directory, 'bare-script');
+export async function measureBareScript(job: BareScriptJob): Promise<HandMeasurement> {
+  const { basePath, root, packages, source, key, proxyUrl, signal } = job;
   const lists = join(job.directory, 'lists');
-  await rm(place, { recursive: true, force: true });
-  await mkdir(place);
   await mkdir(lists, { recursive: true });
-  await writeFile(join(place, 'key.asc'), key);
-  const words = [basePath, join(place, 'output.qcow2'), `${root.offsetBytes}`, `${root.sizeBytes}`, inside];
-  const wordsInside = [place, source, proxyUrl, packages.join(' '), lists];
-  const usedBefore = processorSecondsOfChildren();
-  const watch = new Stopwatch();
-  const { peakBytes } = await withPeakMemory({ root: process.pid, except: bystanders }, async () => {
+  return await measureByHand(job, async (place, watch) => {
+    await writeFile(join(place, 'key.asc'), key);
+    const words = [basePath, join(place, 'output.qcow2'), `${root.offsetBytes}`, `${root.sizeBytes}`, inside];
+    const wordsInside = [place, source, proxyUrl, packages.join(' '), lists];
     await exec('sh', ['-euc', bareScript, 'bare-script', ...words, ...wordsInside], {
       signal,
       onLine(line, stream) {
@@ -122,7 +103,4 @@ export async function measureBareScript(job: BareScriptJob): Promise<BuildMeasur
       },
     });
   });
-  const measured = { ...watch.end(), processorSeconds: processorSecondsOfChildren() - usedBefore, peakBytes };
-  await rm(place, { recursive: true });
-  return measured;
 }
