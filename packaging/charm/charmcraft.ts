@@ -112,7 +112,7 @@ const Charmcraft = z
     }
   });
 
-/** What charmcraft.yaml says. */
+/** The content of charmcraft.yaml. */
 export type Charmcraft = z.infer<typeof Charmcraft>;
 
 /** Reads the text of charmcraft.yaml. Throws one error that names every fault by its place in the file. */

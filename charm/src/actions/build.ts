@@ -82,7 +82,7 @@ async function runBuild(
 
 function resultsOf(last: Build): Record<string, string> {
   const { build_id = '', state = 'accepted', image } = last;
-  // Whoever has a signed URL can download the image, and results of actions are kept for all users of the model.
+  // A signed URL lets anybody download the image, and results of actions are kept for all users of the model.
   const shown = JSON.stringify(last, (key, value: unknown) => (key.startsWith('download_url') ? undefined : value));
   return {
     'build-id': build_id,

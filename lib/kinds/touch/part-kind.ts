@@ -9,8 +9,8 @@ export type PartKind = (typeof partKinds)[number];
 export const statusPath = 'var/lib/dpkg/status';
 
 /**
- * What an archive is: by the paths of its members, as far as they are clear, and by its name where they may mean several
- * parts; null for something else.
+ * The part that an archive is: by the paths of its members, as far as they are clear, and by its name where they may mean
+ * several; null for something else.
  */
 export function partKindOf(archive: RootArchive, fileName: string): PartKind | 'root' | null {
   const { entries } = archive;

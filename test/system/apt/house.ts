@@ -50,7 +50,7 @@ export interface OpenOptions {
   readonly signal?: AbortSignal;
   /** Called with every line that a script writes, after the script's name. */
   readonly onLine?: (name: string, line: string) => void;
-  /** What the worker's apt is told of the network of scripts, which have none. Default: that. */
+  /** Has the worker's apt believe that scripts reach the network, which they do not. Default: false. */
   readonly network?: boolean;
 }
 

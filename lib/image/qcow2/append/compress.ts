@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { onAbort } from '../../../async.ts';
 
-/** What a compressing thread is started with. */
+/** The file and the method for a thread that compresses. */
 export interface CompressJob {
   /** The file that holds the pieces. */
   readonly path: string;
