@@ -46,9 +46,12 @@ export const guestSettings = {
   ),
   vmCpus: setting(
     'IMAGEBUILDER_VM_CPUS',
-    wholeNumber.refine((count) => count >= 1 && count <= 64, { error: 'must be from 1 to 64' }),
-    '2',
-    'Processors of the virtual machine.',
+    z
+      .string()
+      .regex(/^(0*([1-9]|[1-5][0-9]|6[0-4]))?$/, { error: 'must be a whole number from 1 to 64' })
+      .transform((text) => (text === '' ? null : Number(text))),
+    '',
+    'Processors of the virtual machine. Empty: two; one where fewer are free when it starts, since two emulated ones that share a processor wait for each other.',
   ),
   vmNetwork: setting(
     'IMAGEBUILDER_VM_NETWORK',

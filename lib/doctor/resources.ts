@@ -47,7 +47,7 @@ export function resourceFindings(
       what: 'processors',
       ok: true,
       detail: `${usableProcessors} of ${processors} may be used`,
-      ...(isVm && vmCpus > usableProcessors
+      ...(isVm && vmCpus !== null && vmCpus > usableProcessors
         ? { todo: `give it ${vmCpus} processors, or set IMAGEBUILDER_VM_CPUS to ${usableProcessors}` }
         : {}),
     },

@@ -1,11 +1,16 @@
+import { spawn } from 'node:child_process';
 import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
 import { chooseGuest } from '#lib/guest/choose.ts';
 import { probeVm } from '#lib/guest/vm/probe.ts';
-import { assertCode, failure } from './guest-disk.ts';
+import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
+import { createLog } from '#lib/log.ts';
+import { assertCode, failure, output } from './guest-disk.ts';
+import { makeTestImage } from './guest-image.ts';
 import { testGuest } from './guest-suite.ts';
 import { log, openVmTests } from './guest-vm-disk.ts';
 
@@ -35,6 +40,27 @@ await testGuest({
     const wait = `until [ "$(nproc)" = ${settings.vmCpus} ]; do sleep 0.1; done`;
     await session.run({ name: 'processors', text: wait, timeoutMs: 60_000 });
   },
+});
+
+test('an emulated vm has one processor on a busy machine, and the log says so', async () => {
+  const image = await makeTestImage(directory, 'busy');
+  const lines: string[] = [];
+  const telling = createLog({ level: 'info', write: (line) => lines.push(line) });
+  const busy = createVmGuest({ ...settings, vmCpus: null, log: telling });
+  const loads = Array.from({ length: availableParallelism() }, () => spawn(process.execPath, ['-e', 'for (;;);']));
+  await vm.withDisk(image, async (disk) => {
+    try {
+      await using session = await disk.open({}, busy);
+      for (const load of loads) load.kill('SIGKILL');
+      const ready = JSON.parse(lines.find((line) => line.includes('the vm is ready')) ?? '{}');
+      const count = ready.accelerator === 'kvm' ? Math.min(2, loads.length) : 1;
+      assert.is(ready.processors, count, JSON.stringify(ready));
+      assert.is(await output(session, 'nproc --all'), String(count));
+      await session.close();
+    } finally {
+      for (const load of loads) load.kill('SIGKILL');
+    }
+  });
 });
 
 test.after(vm.remove);

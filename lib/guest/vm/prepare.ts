@@ -19,8 +19,8 @@ export interface VmSettings extends VmLimits {
   readonly vmKernelPath: string;
   /** Whether scripts reach the worker's proxy. */
   readonly vmNetwork: boolean;
-  /** Processors of the vm. */
-  readonly vmCpus: number;
+  /** Processors of the vm; null for as many as are free. */
+  readonly vmCpus: number | null;
   /** The user ids for QEMU where this process is root. */
   readonly unprivilegedIds: IdRange;
 }

@@ -15,6 +15,7 @@ import { findLinkedProgram, type LinkedProgram } from './linked-program.ts';
 import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
 import { openPayload } from './payload.ts';
 import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
+import { chooseProcessors, measureRoom } from './processors.ts';
 import { startVm } from './vm.ts';
 import { createScriptRunner, createVmSession, type ScriptRunner } from './vm-session.ts';
 import { vmUser } from './vm-user.ts';
@@ -43,6 +44,9 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const log = settings.log.with({ build_id: disk.buildId });
   signal.throwIfAborted();
   const architecture = vmArchitecture(disk.architecture ?? workerArchitecture);
+  // Beside the preparations, which take as long.
+  const measured = measureRoom(signal);
+  measured.catch(() => {});
   const parts =
     architecture === workerArchitecture
       ? await prepareVm(settings)
@@ -65,6 +69,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
     await makeSparse(rawPath, settings.vmSwapBytes);
     disks.push({ source: { rawPath, readOnly: false }, serial: 'swap' });
   }
+  const processors = chooseProcessors(settings.vmCpus, parts.accelerator, await measured);
   const startedMs = performance.now();
   const vm = opened.use(
     await startVm(
@@ -74,7 +79,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
         kernelPath: kernel.imagePath,
         initramfsPath,
         memoryBytes: settings.vmMemoryBytes,
-        cpus: settings.vmCpus,
+        cpus: processors.count,
         overlay: {
           path: disk.overlayPath,
           base: disk.base,
@@ -93,7 +98,10 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
     ),
   );
   const readyMs = Math.round(performance.now() - startedMs);
-  log.info('the vm is ready', { accelerator: parts.accelerator, kernel: kernel.release, ready_ms: readyMs });
+  log.info('the vm is ready', {
+    ...{ accelerator: parts.accelerator, kernel: kernel.release, ready_ms: readyMs },
+    ...{ processors: processors.count, processors_reason: processors.reason },
+  });
 
   const proxyUrl = proxy === null ? null : guestProxyUrl(proxy);
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
