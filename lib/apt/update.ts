@@ -12,7 +12,7 @@ import {
 } from './message.ts';
 import { describeRepository, type KnownRepositories, ppaAt, proxyFailureOf } from './repository.ts';
 import { type AptRun, runApt } from './script.ts';
-import { isInImage, leftOutDisc, schemeOf, withoutWay } from './source-scheme.ts';
+import { isInImage, isOnDisc, leftOutDisc, schemeOf, withoutWay } from './source-scheme.ts';
 import { parseStatusLine } from './status-line.ts';
 
 /** How far a step is: `current` of `total`, in percent or packages as the step says. */
@@ -108,12 +108,15 @@ export function updateError(
   return new ImageBuilderError(first?.code ?? 'apt.repository', message, { logTail });
 }
 
-const isDisc = ({ url }: RepositoryFailure) => url?.startsWith('cdrom:') === true;
+/** A repository in a folder for discs that is there, and has other faults, is one of the image. */
+const isDisc = ({ url, fault }: RepositoryFailure) =>
+  isOnDisc(url ?? '') && (fault === 'missing' || schemeOf(url ?? '') === 'cdrom');
 
 /** Whether all errors are about discs that are not there: their sources are left out. */
 function saysNothingElse(lines: readonly string[]): boolean {
   return parseMessages(lines).every(
-    ({ level, text }) => level !== 'error' || /cdrom:|^Some index files failed to download/.test(text),
+    ({ level, text }) =>
+      level !== 'error' || isOnDisc(repositoryUrl(text) ?? '') || /^Some index files failed to download/.test(text),
   );
 }
 
@@ -129,7 +132,7 @@ export function updateWarnings(lines: readonly string[], known: KnownRepositorie
   const discs = repositoryFailures(lines).filter(isDisc);
   return [
     ...new Set([
-      ...discs.map(({ text }) => leftOutDisc(text.slice(text.indexOf('cdrom:')).split("'")[0] ?? '')),
+      ...discs.map(({ url, text }) => leftOutDisc(text.slice(text.indexOf(url ?? '')).split("'")[0] ?? '')),
       ...[...unsigned.values()].map(
         (who) => `${who} is used without a signature, since the image says that it trusts it`,
       ),

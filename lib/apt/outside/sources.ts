@@ -1,5 +1,5 @@
 import { ImageBuilderError, safeUrl } from '../../errors.ts';
-import { isInImage, leftOutDisc, schemeOf, withoutWay } from '../source-scheme.ts';
+import { isInImage, isOnDisc, leftOutDisc, schemeOf, withoutWay } from '../source-scheme.ts';
 import { mirrorListPath } from './mirrors.ts';
 import { parseDeb822, parseOneLine, type SourceFields } from './source-format.ts';
 import type { StateFile } from './state.ts';
@@ -85,9 +85,9 @@ function isWanted(fields: SourceFields): boolean {
 
 function withoutDiscs(fields: SourceFields, onWarning: (message: string) => void): SourceFields {
   const uris = (fields.get('uris') ?? '').trim();
-  if (!/(^|\s)cdrom:/.test(uris)) return fields;
+  const kept = withoutDisc(uris);
+  if (kept.length === split(uris).length) return fields;
   onWarning(leftOutDisc(printable(uris)));
-  const kept = uris.startsWith('cdrom:[') ? [] : split(uris).filter((uri) => schemeOf(uri) !== 'cdrom');
   return new Map([...fields, ['uris', kept.join(' ')], ['disc', '']]);
 }
 
@@ -185,6 +185,11 @@ export function renderOutsideSource(
     lines.push(`Signed-By: ${[...signedBy.paths.map(keyring), ...signedBy.fingerprints].join(' ')}`);
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** The URIs of a source that are on no disc. The name of a disc holds blanks: `cdrom:[Debian 12]/`. */
+export function withoutDisc(uris: string | undefined): string[] {
+  return uris?.startsWith('cdrom:[') ? [] : split(uris).filter((uri) => !isOnDisc(uri));
 }
 
 /** The words of a value. */

@@ -1,9 +1,8 @@
 import { ImageBuilderError, safeUrl } from '../../errors.ts';
 import { withoutSlash } from '../downloads.ts';
 import { mirrorListPath } from '../outside/mirrors.ts';
-import { assertFew, readSourceFields, type SignedBy, split, splitSignedBy } from '../outside/sources.ts';
+import { assertFew, readSourceFields, type SignedBy, split, splitSignedBy, withoutDisc } from '../outside/sources.ts';
 import type { StateFile } from '../outside/state.ts';
-import { schemeOf } from '../source-scheme.ts';
 
 /** A repository as a source of an image names it. */
 export interface NamedRepository {
@@ -30,8 +29,7 @@ export function readNamedRepositories(sources: readonly StateFile[], architectur
   for (const fields of all) {
     const value = fields.get('signed-by') ?? '';
     const signedBy = value === '' ? null : splitSignedBy(value);
-    const uris = (fields.get('uris') ?? '').startsWith('cdrom:[') ? [] : named(fields.get('uris'));
-    for (const uri of uris.filter((each) => schemeOf(each) !== 'cdrom')) {
+    for (const uri of named(withoutDisc(fields.get('uris')).join(' '))) {
       for (const suite of named(fields.get('suites'))) {
         assertShort(uri, suite);
         const key = `${URL.canParse(uri) ? withoutSlash(safeUrl(uri)) : uri} ${suite}`;

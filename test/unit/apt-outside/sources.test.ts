@@ -196,6 +196,22 @@ test('a disc is left out with a warning, and with it a source that has no other 
   assert.equal(warnings, [`the image's own source ${disc} is left out: it is a CD that is not there`]);
 });
 
+test('a folder where live systems and installers mount their medium is a disc, and other folders are none', () => {
+  for (const uri of [
+    ...['file:/cdrom', 'file:///cdrom', 'file:///cdrom/', 'file:/media/cdrom', 'file:///media/cdrom0', 'copy:/cdrom'],
+    ...['file:/run/live/medium/', 'file:///lib/live/mount/medium'],
+  ]) {
+    assert.equal(
+      read(`Types: deb\nURIs: ${uri}\nSuites: resolute\nComponents: main\nCheck-Date: no\n`, 'cdrom.sources'),
+      [],
+    );
+    assert.equal(read(`deb [check-date=no] ${uri} focal main restricted\n`, 'sources.list'), [], uri);
+  }
+  for (const uri of ['file:/cdroms', 'file:/srv/cdrom', 'file:/cdrom/../srv', 'file:/media/usb']) {
+    assert.match(refusal(`deb ${uri} a b`), 'is a folder of the image itself', uri);
+  }
+});
+
 test('a source that cannot be honoured outside, or has wrong syntax, is refused', () => {
   for (const text of [
     'deb http://x.example.com',

@@ -272,6 +272,18 @@ test('a disc that is not there is left out with a warning, and an unsigned repos
     updateWarnings([disc], { sources: [] }).join(),
     /cdrom:\/\/\[Debian 12 _Bookworm_\] bookworm Release is left out/,
   );
+  // Ubuntu's media have a source in the folder where the live session mounts them.
+  const medium = [
+    "E: The repository 'file:/cdrom resolute Release' does not have a Release file.",
+    'W: Failed to fetch file:/cdrom/dists/resolute/InRelease  File not found - /cdrom/dists/resolute/InRelease (2: No such file or directory)',
+    'W: Some index files failed to download. They have been ignored, or old ones used instead.',
+  ];
+  assert.is(updateError(medium, 100, { sources: [] }), null);
+  assert.equal(updateWarnings(medium.slice(0, 1), { sources: [] }), [
+    "the image's own source file:/cdrom resolute Release is left out: it is a CD that is not there",
+  ]);
+  const unsigned = "E: The repository 'file:/cdrom resolute InRelease' is not signed.";
+  assert.is(updateError([unsigned], 100, { sources: [] })?.code, 'apt.signature');
   assert.is(updateError([disc, 'E: Something new'], 100, { sources: [] })?.code, 'apt.repository');
   const lines = [
     'Ign:1 http://a.example.com/x ./ InRelease',
