@@ -18,14 +18,19 @@ export interface LiveInitrd extends InitrdState {
   readonly modules: ReadonlySet<string>;
 }
 
-export type LiveProgram = 'casper' | 'live-boot';
+/** dracut starts a live system by its module `dmsquash-live`, in the package dracut-live. */
+export type LiveProgram = 'casper' | 'live-boot' | 'dracut-live';
 
 /** The values of `boot=` for which the `init` of initramfs-tools runs their scripts. */
-const bootNames: Readonly<Record<LiveProgram, string>> = { casper: 'casper', 'live-boot': 'live' };
+const bootNames: ReadonlyMap<LiveProgram | null, string> = new Map([
+  ['casper', 'casper'],
+  ['live-boot', 'live'],
+]);
 /** By those scripts. */
 const programs: ReadonlyMap<string, LiveProgram> = new Map([
   ['scripts/casper', 'casper'],
   ['scripts/live', 'live-boot'],
+  ...['sbin', 'usr/sbin', 'bin', 'usr/bin'].map((folder) => [`${folder}/dmsquash-live-root`, 'dracut-live'] as const),
 ]);
 const uuidFile = 'conf/uuid.conf';
 const settingsFolder = 'conf/conf.d/';
@@ -68,7 +73,7 @@ export async function readLiveInitrd(file: FileHandle, range: Range, options: In
     settings.map(([, text]) => valueIn(text, variable)).findLast((value) => value !== null) || null;
   return {
     ...{ program, uuid: texts.get(uuidFile)?.trim() || null, topLayer: lastOf('LAYERFS_PATH') },
-    ...{ isDefault: program !== null && lastOf('BOOT') === bootNames[program], kernels, modules, ...state },
+    ...{ isDefault: program !== null && lastOf('BOOT') === bootNames.get(program), kernels, modules, ...state },
   };
 }
 

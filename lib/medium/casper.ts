@@ -2,6 +2,7 @@ import { ImageBuilderError } from '../errors.ts';
 import { quoted } from '../text.ts';
 import { type InstallSource, parseInstallSources } from './install-sources.ts';
 import type { LayerFolder, LiveStart, Medium, MediumSource, View } from './medium.ts';
+import { isLaid, otherSystem, shownSystem } from './other-systems.ts';
 import { withoutRepetition } from './views.ts';
 
 /**
@@ -17,7 +18,8 @@ const liveParts: readonly string[] = ['live', 'installer'];
 /** Layers one above the other, the lowest first. */
 type Chain = readonly string[];
 
-export function casperMedium({ folder, layers, paths, readText, starts }: LayerFolder): Medium {
+/** Throws `image.corrupt` for a catalogue of other layers, and `image.unsupported` for other file systems as layers. */
+export function casperMedium({ folder, layers, paths, readText, starts, others }: LayerFolder): Medium {
   const catalogue = `${folder}/install-sources.yaml`;
   const sources = paths.has(catalogue) ? parseInstallSources(readText(catalogue)) : [];
   const hasCatalogue = sources.length > 0;
@@ -26,6 +28,8 @@ export function casperMedium({ folder, layers, paths, readText, starts }: LayerF
   const started = startedChains(starts, folder, chains);
   // Older media have no catalogue and no chains: `filesystem` and, on servers, `installer` above it.
   const isStacked = !hasChains && (started.all || (!hasCatalogue && started.named.length === 0));
+  const beside = others.find(({ path }) => isLaid(path, 'casper'));
+  if (isStacked && beside !== undefined) throw otherSystem(`casper lays ${shownSystem(beside)} over its layers`);
   const live = isStacked ? [...started.named, layers] : started.named;
   const [longest = []] = (live.length > 0 ? live : chains).toSorted((one, other) => other.length - one.length);
   const installed = hasCatalogue ? knownSources(sources, folder, layers) : [onlySource(layers, folder, longest)];

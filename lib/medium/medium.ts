@@ -1,3 +1,5 @@
+import type { OtherSystem } from './other-systems.ts';
+
 /** The meaning of the files on a CD medium: its layers, the file trees made of them, and what gets installed. */
 
 export interface Medium {
@@ -43,6 +45,8 @@ export interface MediumFiles {
   /** Content of a small file that is there; called for `install-sources.yaml` and for live-boot's lists of modules. */
   readonly readText: (path: string) => string;
   readonly starts: readonly LiveStart[];
+  /** Other file systems that may hold its system. */
+  readonly others?: readonly OtherSystem[];
 }
 
 /** An entry of a boot menu, as far as it says which layers it starts. */
@@ -52,8 +56,8 @@ export interface LiveStart {
   /** Folder of the layers by `live-media-path=`; null for the usual one. */
   readonly folder: string | null;
   /**
-   * File name of the uppermost layer, by `layerfs-path=` or by casper's setting in the initial ramdisk; a name of null
-   * stands for all layers of the folder.
+   * File name of the uppermost layer, by `layerfs-path=` or by casper's setting in the initial ramdisk, or of the only
+   * one that dracut opens; a name of null stands for all layers of the folder.
    */
   readonly topLayer: { readonly name: string | null } | 'unknown';
   /** Name of live-boot's list of modules by `module=`; null for the usual one. */
@@ -67,4 +71,6 @@ export interface LayerFolder extends Pick<MediumFiles, 'readText' | 'starts'> {
   readonly layers: readonly string[];
   /** Paths of all files of the medium. */
   readonly paths: ReadonlySet<string>;
+  /** Other file systems in the folder. */
+  readonly others: readonly OtherSystem[];
 }

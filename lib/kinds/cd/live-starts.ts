@@ -41,6 +41,11 @@ export async function readLiveStarts(handle: FileHandle, files: IsoTree, options
   const starts: LiveStart[] = [];
   for (const entry of entries) {
     const { words } = entry;
+    const dracut = dracutStart(words);
+    if (dracut !== null) {
+      starts.push(dracut);
+      continue;
+    }
     const folder = lastValue(words, 'live-media-path');
     starts.push({
       program: programs.get(lastValue(words, 'boot') ?? '') ?? null,
@@ -50,6 +55,17 @@ export async function readLiveStarts(handle: FileHandle, files: IsoTree, options
     });
   }
   return starts;
+}
+
+/**
+ * An entry that starts dracut, by dracut.cmdline(7): of the medium that `root=live:` names, it opens one file. live-build
+ * makes such media, with the names of live-boot. Null for other entries.
+ */
+function dracutStart(words: readonly string[]): LiveStart | null {
+  if (!words.some((word) => word.startsWith('root=live:') || word === 'rd.live.image')) return null;
+  const folder = normalPath(lastValue(words, 'rd.live.dir') || 'LiveOS');
+  const topLayer = { name: lastValue(words, 'rd.live.squashimg') || 'squashfs.img' };
+  return { program: 'live-boot', folder, topLayer, module: null };
 }
 
 /** By the values of `boot=`. */

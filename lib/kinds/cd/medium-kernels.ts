@@ -127,6 +127,8 @@ export function placeOn(files: IsoTree, path: string): Range | null {
 const idPrefixes: Readonly<Record<LiveProgram, string>> = {
   casper: '.disk/casper-uuid',
   'live-boot': '.disk/live-uuid',
+  // It knows its medium by the volume id, and has no such file.
+  'dracut-live': '.disk/live-uuid',
 };
 const maximumIdBytes = 4096;
 

@@ -6,8 +6,15 @@ import { type Digests, hashRanges, readChecksumLists, readList } from './checksu
 import { rangesOfLayer } from './layer-data.ts';
 import { type HashFile, updateChecksumLists } from './new-checksums.ts';
 import type { NewLayer } from './new-layer.ts';
-import { describes, updateDeltaManifest, updateFullManifest } from './new-manifests.ts';
+import {
+  describes,
+  updateDeltaManifest,
+  updateFullManifest,
+  updateKeptManifest,
+  updateRemovedManifest,
+} from './new-manifests.ts';
 import type { BaseMedium } from './read-medium.ts';
+import type { PackagesOf } from './take-changes.ts';
 
 /** Files of the worker by the paths that they get on the medium. */
 export type NewFiles = ReadonlyMap<string, string>;
@@ -79,8 +86,19 @@ async function writeListsOf({ placed, packages, packagesBelow, grownBytes }: New
     const updated = isDelta ? updateDeltaManifest(text, packages, packagesBelow) : updateFullManifest(text, packages);
     await write(stem + end, text, updated);
   }
+  await writeListsForInstaller(stem, packages, read, write);
   const size = await read(`${stem}.size`);
   if (size !== null) await write(`${stem}.size`, size, updateSize(size, grownBytes));
+}
+
+/** The lists by which installers that copy a whole file tree remove packages of the live session from the copy. */
+async function writeListsForInstaller(stem: string, packages: PackagesOf, read: Read, write: Write): Promise<void> {
+  const kept = await read(`${stem}.manifest-desktop`);
+  if (kept !== null) await write(`${stem}.manifest-desktop`, kept, updateKeptManifest(kept, packages));
+  for (const end of ['.manifest-remove', '.manifest-minimal-remove', '.packages-remove']) {
+    const removed = await read(stem + end);
+    if (removed !== null) await write(stem + end, removed, updateRemovedManifest(removed, packages));
+  }
 }
 
 /** The lists of whole file trees: those called `filesystem`, where no layer is, and the catalogue of sources. */
@@ -101,6 +119,7 @@ async function writeListsOfAll(base: BaseMedium, layers: readonly NewLayer[], re
       if (manifest !== null) {
         await write(`${stem}.manifest`, manifest, updateFullManifest(manifest, described.packages));
       }
+      await writeListsForInstaller(stem, described.packages, read, write);
       const size = await read(`${stem}.size`);
       if (size !== null) await write(`${stem}.size`, size, updateSize(size, grownBytes(treeOf(described))));
     }

@@ -14,6 +14,32 @@ export function updateFullManifest(text: string, { before, after }: PackagesOf):
 }
 
 /**
+ * A list of the packages that an installer keeps (`manifest-desktop` of Ubuntu's ubiquity): it removes all others that the
+ * file tree has, such as those of the live session.
+ */
+export function updateKeptManifest(text: string, { before, after }: PackagesOf): string {
+  const names = namesIn(text);
+  const changes = changedNames(before, after).map((name) => ({
+    ...changeOf(name, before, after, names),
+    isNew: !before.has(name),
+  }));
+  return updateManifest(
+    text,
+    changes.filter(({ name, isNew }) => isNew || names.has(name)),
+  );
+}
+
+/** A list of the packages that an installer removes: none that the change has brought. */
+export function updateRemovedManifest(text: string, { before, after }: PackagesOf): string {
+  const names = namesIn(text);
+  const added = [...after.keys()].filter((name) => !before.has(name));
+  return updateManifest(
+    text,
+    added.map((name) => ({ name: changeOf(name, before, after, names).name, version: null })),
+  );
+}
+
+/**
  * A list of the packages in which a file tree differs from that below it: lines of those that it adds, or the lines of
  * diff(1) with a sign before each.
  */

@@ -6,6 +6,7 @@ import { type IsoInspection, inspectIso } from '../../iso9660/inspect.ts';
 import { readIsoFile, runOf } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import type { LiveStart, Medium } from '../../medium/medium.ts';
+import { findOtherSystems } from '../../medium/other-systems.ts';
 import { type LayerPlan, planLayers } from '../../medium/plan-layers.ts';
 import { recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
@@ -72,5 +73,6 @@ async function findLayers(handle: FileHandle, files: IsoTree, starts: readonly L
     roomBytes -= text.length;
     texts.set(path, text.toString('utf8'));
   }
-  return recogniseMedium({ paths, readText: (path) => texts.get(path) ?? '', starts });
+  const others = await findOtherSystems(handle, files, folders);
+  return recogniseMedium({ paths, readText: (path) => texts.get(path) ?? '', starts, others });
 }

@@ -56,6 +56,18 @@ test("the initial ramdisk of Debian's live media accepts any medium, and takes a
   assert.equal([...kernels], ['6.1.0-18-amd64']);
 });
 
+test('an initial ramdisk of dracut starts a live system where it has the module for that', async () => {
+  const names = {
+    'usr/lib/dracut/modules.txt': 'x',
+    'usr/lib/modules/6.12.0-9-amd64/kernel/fs/isofs/isofs.ko.xz': 'x',
+  };
+  const programOf = async (more: object) => (await read(zstdCompressSync(cpioFiles({ ...names, ...more })))).program;
+  assert.is(await programOf({}), null);
+  for (const folder of ['sbin', 'usr/bin']) {
+    assert.is(await programOf({ [`${folder}/dmsquash-live-root`]: 'x' }), 'dracut-live');
+  }
+});
+
 test('an initial ramdisk of an installed system has no program that starts a live one', async () => {
   const { program, uuid } = await read(
     cpioFiles({ 'scripts/local': 'x', 'scripts/casper-bottom/01': 'x', constructor: 'x', ...modules }),

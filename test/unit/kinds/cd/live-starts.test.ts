@@ -74,6 +74,24 @@ test('the boot menu counts more than the initial ramdisk, and says folder, progr
   ]);
 });
 
+test('entries of dracut name one layer, in a folder of theirs', async () => {
+  const lines = [
+    'boot=live components root=live:CDLABEL=d-live rd.live.dir=live rd.live.squashimg=filesystem.squashfs',
+    'root=live:CDLABEL=Fedora rd.live.image quiet',
+    'rd.live.image rd.live.dir=/live/grml-full/ rd.live.squashimg=grml-full.squashfs',
+  ];
+  const starts = await read({
+    ...{ 'casper/vmlinuz': 'k', 'casper/initrd': gzipSync(named) },
+    'boot/grub/grub.cfg': lines.map(menu).join(''),
+  });
+  const dracut = (folder: string, name: string) => ({ program: 'live-boot', folder, topLayer: { name }, module: null });
+  assert.equal(starts, [
+    dracut('live', 'filesystem.squashfs'),
+    dracut('LiveOS', 'squashfs.img'),
+    dracut('live/grml-full', 'grml-full.squashfs'),
+  ]);
+});
+
 test('of many initial ramdisks, some are looked into, and none for a medium with one layer', async () => {
   const names = Array.from({ length: 20 }, (_, index) => `casper/initrd${index}`);
   const many = Object.fromEntries(names.map((name) => [name, named]));

@@ -1,6 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { describes, updateDeltaManifest, updateFullManifest } from '#lib/kinds/cd/new-manifests.ts';
+import {
+  describes,
+  updateDeltaManifest,
+  updateFullManifest,
+  updateKeptManifest,
+  updateRemovedManifest,
+} from '#lib/kinds/cd/new-manifests.ts';
 import type { InstalledPackages } from '#lib/kinds/cd/package-status.ts';
 
 const packages = (versions: Readonly<Record<string, string>>): InstalledPackages =>
@@ -36,6 +42,15 @@ test('a list as diff shows differences keeps its head, and has lines of both sig
     updateDeltaManifest(before, here, lower).split('\n').sort().join('\n').trim(),
     `+++ b.manifest.full\t2026\n+added\t1\n+library\t2\n+more\t1\n+tool\t2\n+words\t1\n--- a.manifest.full\t2026\n-library\t1\n-rest\t1\n-tool\t1`,
   );
+});
+
+test('an installer keeps new packages, and goes on removing those of the live session', () => {
+  // Of the file tree, it does not keep words.
+  assert.is(updateKeptManifest('library:amd64 1\ntool 2\n', here), 'added 1\nlibrary:amd64 2\nmore 1\ntool 2\n');
+  const upgraded = { before: packages({ live: '1', tool: '1' }), after: packages({ live: '2' }) };
+  assert.is(updateKeptManifest('tool\t1\n', upgraded), '');
+  assert.is(updateRemovedManifest('casper\nmore:amd64\nwords\nadded\t0\n# more\n', here), 'casper\nwords\n# more\n');
+  assert.is(updateRemovedManifest('casper\nwords\n', here), 'casper\nwords\n');
 });
 
 test('a list describes the file tree whose packages it has, and no other', () => {
