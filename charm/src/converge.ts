@@ -6,7 +6,7 @@ import { arePackagesInstalled, installPackages } from './packages.ts';
 import { showPort } from './ports.ts';
 import { installProgram, isProgramInstalled, removeOtherPrograms } from './program.ts';
 import { publishAddress, publishRequests } from './publish.ts';
-import { isRunningWith, startService, stopService, writeUnit } from './service.ts';
+import { isActive, isRunningWith, startService, stopService, writeUnit } from './service.ts';
 import { removeSecrets, writeSettings } from './settings.ts';
 import { type JujuState, readState } from './state.ts';
 import { ensureUser } from './user.ts';
@@ -42,14 +42,9 @@ interface Installation {
 
 async function install(state: JujuState, wanted: Wanted, runs: boolean): Promise<Installation> {
   const failed = (fault: string): Installation => ({ fault, readiness: null });
-  if (!arePackagesInstalled()) {
-    setStatus('maintenance', 'Installing Debian packages');
-    const reason = installPackages();
-    if (reason !== null) {
-      log('ERROR', reason);
-      return failed(`Debian packages cannot be installed (tried again at each hook): ${firstLine(reason)}`);
-    }
-  }
+  const lack = installTools();
+  // A service that has its tools already, as before an upgrade, gets new settings and passwords all the same.
+  if (lack !== null && !isActive()) return failed(lack);
   if (!isProgramInstalled()) setStatus('maintenance', 'Installing the program');
   const { digest, version } = installProgram();
   setVersion(version);
@@ -57,14 +52,24 @@ async function install(state: JujuState, wanted: Wanted, runs: boolean): Promise
   writeUnit(wanted.hostGuest);
   if (!runs) {
     removeOtherPrograms(digest);
-    return { fault: null, readiness: null };
+    return { fault: lack, readiness: null };
   }
   const settings = digestOfStart(digest, wanted);
-  if (isRunningWith(settings)) return { fault: null, readiness: await waitUntilReady(wanted.port, runningMs) };
+  if (isRunningWith(settings)) return { fault: lack, readiness: await waitUntilReady(wanted.port, runningMs) };
   const reason = startService(settings);
   if (reason !== null) return failed(`imagebuilder.service does not start: ${firstLine(reason)}`);
   removeOtherPrograms(digest);
-  return { fault: null, readiness: await waitUntilReady(wanted.port, startMs) };
+  return { fault: lack, readiness: await waitUntilReady(wanted.port, startMs) };
+}
+
+/** Gives back why Debian packages with tools are missing; null where they are there. */
+function installTools(): string | null {
+  if (arePackagesInstalled()) return null;
+  setStatus('maintenance', 'Installing Debian packages');
+  const reason = installPackages();
+  if (reason === null) return null;
+  log('ERROR', reason);
+  return `Debian packages cannot be installed (tried again at each hook): ${firstLine(reason)}`;
 }
 
 async function statusOf(

@@ -11,15 +11,21 @@ export function ask(tool: string, ...words: string[]): unknown {
   return JSON.parse(run(tool, ['--format=json', ...words]) || 'null');
 }
 
-/** The same; null where Juju does not have the thing, or does not show it. */
+/**
+ * The same; null where Juju does not have the thing, or does not show it to this unit. Other failures are thrown, as of a
+ * controller out of reach: a hook that took them for an answer would stop a service that has all it needs.
+ */
 export function askIfThere(tool: string, ...words: string[]): unknown {
   try {
     return ask(tool, ...words);
   } catch (error) {
-    if (error instanceof CommandError && error.exitCode !== null) return null;
+    if (error instanceof CommandError && refusal.test(error.message)) return null;
     throw error;
   }
 }
+
+/** In the words of Juju: `secret "d0er" not found`, `permission denied`, `secret URI "x" not valid`. */
+const refusal = /not found|permission denied|not valid|unauthorized/i;
 
 export const readOptions = (): Readonly<Record<string, OptionValue>> =>
   (ask('config-get') ?? {}) as Record<string, OptionValue>;

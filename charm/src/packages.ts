@@ -5,7 +5,7 @@ import { CommandError, run } from './run.ts';
 
 /** Debian packages with the tools that builds call. */
 
-interface PackageList {
+interface PackageLists {
   /** Relations between packages, as in the field Depends of a package, by Debian architecture. */
   readonly tools: Readonly<Record<string, string>>;
   /** A kernel for the vm, where the machine has none, as in a container. */
@@ -14,12 +14,17 @@ interface PackageList {
 
 const aptOptions = ['-o', 'DPkg::Lock::Timeout=300', '--yes', '--no-install-recommends'];
 
-/** Whether apt has installed all of them before. */
-export const arePackagesInstalled = (): boolean => readText(packagesPath) === wantedPackages();
+/** Whether apt has installed all of them before. A kernel that it has installed is there afterwards, and not wanted any more. */
+export function arePackagesInstalled(): boolean {
+  const { tools, kernel } = packageLists();
+  const installed = readText(packagesPath);
+  return installed === `${tools}, ${kernel}` || (installed === tools && hasKernel());
+}
 
 /** Installs what is missing. Gives back the reason where that fails, else null. */
 export function installPackages(): string | null {
-  const wanted = wantedPackages();
+  const { tools, kernel } = packageLists();
+  const wanted = hasKernel() ? tools : `${tools}, ${kernel}`;
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } as Record<string, string>;
   try {
     run('apt-get', [...aptOptions, 'update'], { environment });
@@ -32,12 +37,13 @@ export function installPackages(): string | null {
   return null;
 }
 
-function wantedPackages(): string {
-  const { tools, kernel } = JSON.parse(readFileSync(new URL('packages.json', import.meta.url), 'utf8')) as PackageList;
+/** The lists for this machine's architecture. */
+function packageLists(): { readonly tools: string; readonly kernel: string } {
+  const lists = JSON.parse(readFileSync(new URL('packages.json', import.meta.url), 'utf8')) as PackageLists;
   const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-  const [first, second] = [tools[architecture], kernel[architecture]];
-  if (first === undefined || second === undefined) throw new Error(`the charm has no packages for ${architecture}`);
-  return hasKernel() ? first : `${first}, ${second}`;
+  const [tools, kernel] = [lists.tools[architecture], lists.kernel[architecture]];
+  if (tools === undefined || kernel === undefined) throw new Error(`the charm has no packages for ${architecture}`);
+  return { tools, kernel };
 }
 
 function hasKernel(): boolean {

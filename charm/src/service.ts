@@ -53,10 +53,12 @@ export function removeUnit(): void {
   run('systemctl', ['daemon-reload']);
 }
 
-/** The last thing that the service has said before it ended; null where that is not known. */
+/** The last thing that the service has said before it ended, since its last start; null where that is not known. */
 export function lastWords(): string | null {
   try {
-    const lines = run('journalctl', ['--unit', serviceName, '--lines', '50', '--output', 'cat', '--no-pager']);
+    const id = run('systemctl', ['show', '--property=InvocationID', '--value', serviceName]).trim();
+    if (id === '') return null;
+    const lines = run('journalctl', [`_SYSTEMD_INVOCATION_ID=${id}`, '--lines=50', '--output=cat', '--no-pager']);
     return (
       lines
         .split('\n')

@@ -42,7 +42,7 @@ export function wantedOf(state: JujuState): Wanted {
   const token = texts.get('token') ?? null;
   const usesOwnToken = texts.has('tokens') && token === null;
   const callToken = token ?? (usesOwnToken ? state.ownToken : null);
-  const authorities = optionText(state, 'ca-certificates');
+  const authorities = authoritiesOf(parts);
   const place = state.storage === null ? 'the root disk' : `the storage ${state.storage.id}`;
   return {
     hindrances: hindrancesOf(parts, read.hindrances),
@@ -69,14 +69,25 @@ interface Parts {
   readonly cloud: Cloud | Hindrance | null;
 }
 
+/** Certificates of the operator and of keystone. */
+function authoritiesOf({ state, cloud }: Parts): string {
+  const ofCloud = cloud !== null && 'variables' in cloud ? (cloud.authorities ?? '') : '';
+  return [optionText(state, 'ca-certificates'), ofCloud.trim()].filter((text) => text !== '').join('\n');
+}
+
 const workerNameOf = ({ unit }: JujuState): string => unit.replace('/', '-');
 
 function hindrancesOf({ state, broker, cloud }: Parts, ofSecrets: readonly Hindrance[]): Hindrance[] {
   const { application, options, storage } = state;
-  const port = Number(options.port);
-  const isPort = Number.isInteger(port) && port >= 1 && port <= 65_535;
+  const isPort = (number: number) => Number.isInteger(number) && number >= 1 && number <= 65_535;
+  const rabbitPort = Number(options['rabbit-port']);
   return [
-    ...(isPort ? [] : [blocked(`Option port must be from 1 to 65535: juju config ${application} port=8000`)]),
+    ...(isPort(Number(options.port))
+      ? []
+      : [blocked(`Option port must be from 1 to 65535: juju config ${application} port=8000`)]),
+    ...(rabbitPort === 0 || isPort(rabbitPort)
+      ? []
+      : [blocked(`Option rabbit-port must be from 0 to 65535: juju config ${application} rabbit-port=0`)]),
     ...ofSecrets,
     ...('status' in broker ? [broker] : []),
     ...(cloud !== null && 'status' in cloud ? [cloud] : []),
@@ -85,14 +96,15 @@ function hindrancesOf({ state, broker, cloud }: Parts, ofSecrets: readonly Hindr
   ];
 }
 
-function variablesOf({ state, texts, cloud }: Parts): Record<string, string> {
+function variablesOf(parts: Parts): Record<string, string> {
+  const { state, texts, cloud } = parts;
   const { address, options } = state;
   const names = [optionText(state, 'allowed-hosts'), address];
   return {
     IMAGEBUILDER_LISTEN: `${address.includes(':') ? '[::]' : '0.0.0.0'}:${Number(options.port)}`,
     IMAGEBUILDER_ALLOWED_HOSTS: names.filter((name) => name !== '').join(','),
     IMAGEBUILDER_WORKER_NAME: workerNameOf(state),
-    IMAGEBUILDER_CA_FILE: optionText(state, 'ca-certificates') === '' ? '' : authoritiesPath,
+    IMAGEBUILDER_CA_FILE: authoritiesOf(parts) === '' ? '' : authoritiesPath,
     ...(cloud !== null && 'variables' in cloud ? cloud.variables : { OS_CLOUD: optionText(state, 'openstack-cloud') }),
     ...settingsOf(state, texts),
   };
@@ -144,8 +156,9 @@ function readSecrets({ application, options, secrets }: JujuState): {
       );
       continue;
     }
-    const [text, ...more] = Object.values(content);
-    if (text === undefined || text.trim() === '' || more.length > 0) {
+    // A secret that was made of a file ends with a line break.
+    const [text = '', ...more] = Object.values(content).map((value) => value.trim());
+    if (text === '' || more.length > 0) {
       hindrances.push(
         blocked(`The secret of option ${name} must have one key with a value: juju update-secret ${id} key#file=FILE`),
       );

@@ -156,6 +156,17 @@ test('a service that ends at once is blocked with what it has said, and is start
   assert.is(model.status.name, 'active');
 });
 
+test('a service that ends without a word is not blamed for the fault of a start before', async () => {
+  await using unit = await makeUnit();
+  const { model, machine } = unit;
+  machine.startFault = 'the configuration has faults: IMAGEBUILDER_LOG_LEVEL must be debug, info, warn or error';
+  await start(unit);
+  machine.startFault = '';
+  await unit.hook('update-status');
+  assert.is(model.status.name, 'blocked');
+  assert.not.match(model.status.message, 'IMAGEBUILDER_LOG_LEVEL');
+});
+
 test('a status says why builds cannot run: RabbitMQ is too old, or the folder has no room', async () => {
   await using unit = await makeUnit();
   const { model, machine } = unit;

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync,
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { start } from './samples.ts';
+import { rabbit, start } from './samples.ts';
 import { makeUnit } from './unit.ts';
 
 /** The program, its packages, its settings and its storage on the machine. */
@@ -21,6 +21,29 @@ test('packages that apt cannot install block the unit, and are tried again at ea
   assert.is(machine.installed.length, 1);
   const words = machine.installed[0] ?? '';
   for (const name of ['qemu-utils', 'crun', 'linux-image-virtual']) assert.match(words, name);
+});
+
+test('packages of an upgrade that apt cannot install leave the service running, with the settings of now', async () => {
+  await using unit = await makeUnit();
+  const { model, machine } = unit;
+  await start(unit);
+  writeFileSync(unit.path('/opt/imagebuilder/packages'), 'those of the version before');
+  machine.aptFault = 'E: Unable to locate package crun';
+  model.relations.get('amqp:1')?.units.set('rabbitmq-server/0', rabbit('10.0.0.9', 'second-password'));
+  await unit.hook('upgrade-charm');
+  assert.is(model.status.name, 'blocked');
+  assert.match(model.status.message, 'Unable to locate package crun');
+  assert.ok(machine.active);
+  assert.match(machine.starts.at(-1)?.secrets['imagebuilder-amqp-url'] ?? '', 'second-password');
+});
+
+test('apt is not asked again for the kernel that it has installed', async () => {
+  await using unit = await makeUnit();
+  await start(unit);
+  mkdirSync(unit.path('/boot'));
+  writeFileSync(unit.path('/boot/vmlinuz-6.8.0-1-virtual'), '');
+  await unit.hook('update-status');
+  assert.is(unit.machine.installed.length, 1);
 });
 
 test('a machine with a kernel gets no other', async () => {

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { readEnvironment } from '../../../charm/src/environment-file.ts';
 import type { Answer, Call } from './tool-client.ts';
@@ -14,6 +14,16 @@ export interface Start {
   readonly secrets: Readonly<Record<string, string>>;
 }
 
+/** A service that was started. */
+export interface Service {
+  isActive(): boolean;
+  /** Ends it, and resolves when it has. */
+  stop(): Promise<void>;
+}
+
+/** Starts the service; null where it ends at once. What it writes is handed to `say`, line by line. */
+export type Launch = (start: Start, say: (line: string) => void) => Service | null;
+
 const done: Answer = { exitCode: 0, stdout: '', stderr: '' };
 const failed = (exitCode: number, stderr = ''): Answer => ({ exitCode, stdout: '', stderr });
 
@@ -21,12 +31,11 @@ export class Machine {
   readonly root: string;
   hasUser = false;
   enabled = false;
-  active = false;
   readonly starts: Start[] = [];
   readonly installed: string[] = [];
   /** The reason with which apt fails; null where it does not. */
   aptFault: string | null = null;
-  /** The line that the service writes before it ends at once; null where it runs. */
+  /** The line that the service writes before it ends at once, empty for none; null where it runs. */
   startFault: string | null = null;
   /** Whether systemctl dies as it starts the service. */
   systemdFails = false;
@@ -38,15 +47,24 @@ export class Machine {
   listensAfterMs = 0;
   /** Answers of the command `imagebuilder`. */
   command: (call: Call) => Answer = () => done;
-  #server: Server | null = null;
+  readonly #launch: Launch;
+  #service: Service | null = null;
+  #ended: Promise<void> = Promise.resolve();
+  /** Lines of each start. */
+  readonly #journals: string[][] = [];
   /** Tokens of the calls for the status. */
   readonly authorizations: (string | undefined)[] = [];
 
-  constructor(root: string) {
+  constructor(root: string, launch?: Launch) {
     this.root = root;
+    this.#launch = launch ?? ((start, say) => this.#pretend(start, say));
   }
 
-  async answer(call: Call): Promise<Answer> {
+  get active(): boolean {
+    return this.#service?.isActive() ?? false;
+  }
+
+  answer(call: Call): Answer {
     switch (call.tool) {
       case 'id':
         return this.hasUser
@@ -63,63 +81,88 @@ export class Machine {
         if (call.words.includes('satisfy')) this.installed.push(call.words.at(-1) ?? '');
         return done;
       case 'journalctl':
-        return { ...done, stdout: `Started.\nimagebuilder: ${this.startFault ?? ''}\nEnded.\n` };
+        return { ...done, stdout: this.#journal(call.words) };
       case 'runuser':
         return this.command(call);
       default:
-        return await this.#systemctl(call.words);
+        return this.#systemctl(call.words);
     }
   }
 
-  async #systemctl(words: readonly string[]): Promise<Answer> {
+  #systemctl(words: readonly string[]): Answer {
     switch (words[0]) {
       case 'is-active':
         return this.active ? done : failed(3);
+      case 'show':
+        return { ...done, stdout: `${this.starts.length}\n` };
       case 'enable':
         this.enabled = true;
         return done;
       case 'disable':
         this.enabled = false;
-        await this.stop();
+        void this.stop();
         return done;
       case 'restart':
         if (this.systemdFails) return failed(1, 'Failed to connect to bus\n');
-        await this.stop();
-        await this.#start();
+        void this.stop();
+        this.#start();
         return done;
       default:
         return done;
     }
   }
 
-  async #start(): Promise<void> {
+  #start(): void {
     const folder = join(this.root, 'etc/imagebuilder');
     const environment = readEnvironment(readFileSync(join(folder, 'environment'), 'utf8'));
     const names = readdirSync(join(folder, 'secrets'));
     const secrets = Object.fromEntries(
       names.map((name) => [name, readFileSync(join(folder, 'secrets', name), 'utf8')]),
     );
-    this.starts.push({ environment, secrets });
-    if (this.startFault !== null) return;
-    this.active = true;
+    const start = { environment, secrets };
+    const journal: string[] = [];
+    this.#journals.push(journal);
+    this.starts.push(start);
+    this.#service = this.#launch(start, (line) => journal.push(line));
+  }
+
+  /** A service that says what the test wants it to say. */
+  #pretend({ environment }: Start, say: (line: string) => void): Service | null {
+    if (this.startFault !== null) {
+      if (this.startFault !== '') say(`imagebuilder: ${this.startFault}`);
+      return null;
+    }
     const { port } = new URL(`http://${environment.IMAGEBUILDER_LISTEN}`);
-    this.#server = createServer((request, response) => {
+    const server = createServer((request, response) => {
       const isHealth = request.url === '/healthz';
       if (!isHealth) this.authorizations.push(request.headers.authorization);
       response.statusCode = isHealth ? this.health.status : 200;
+      response.setHeader('connection', 'close');
       response.end(JSON.stringify(isHealth ? this.health.body : this.report));
     });
-    const listen = () => void this.#server?.listen(Number(port), '127.0.0.1');
-    if (this.listensAfterMs === 0) listen();
-    else setTimeout(listen, this.listensAfterMs);
+    const listen = () => void server.listen(Number(port), '127.0.0.1');
+    const timer = this.listensAfterMs === 0 ? void listen() : setTimeout(listen, this.listensAfterMs);
+    return {
+      isActive: () => true,
+      stop: async () => {
+        clearTimeout(timer);
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+      },
+    };
   }
 
-  /** Ends the service. */
+  /** The lines of one start of the service, whose id is its number. */
+  #journal(words: readonly string[]): string {
+    const number = Number(words[0]?.replace('_SYSTEMD_INVOCATION_ID=', ''));
+    return ['Started.', ...(this.#journals[number - 1] ?? []), 'Ended.', ''].join('\n');
+  }
+
+  /** Ends the service, and resolves when it has ended. */
   async stop(): Promise<void> {
-    this.active = false;
-    const server = this.#server;
-    this.#server = null;
-    server?.closeAllConnections();
-    if (server !== null) await new Promise((resolve) => server.close(resolve));
+    const service = this.#service;
+    this.#service = null;
+    if (service !== null) this.#ended = service.stop();
+    await this.#ended;
   }
 }

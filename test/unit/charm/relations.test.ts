@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseBrokerUrls } from '#lib/broker-address.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
+import type { Data } from './model.ts';
 import { breakRelation, keystone, oddPassword, rabbit, relate, start } from './samples.ts';
 import { makeUnit, type Unit } from './unit.ts';
 
@@ -93,6 +94,64 @@ test('amqp: certificates that are none block the unit', async () => {
   await relate(unit, 'amqp:1', { 'rabbitmq-server/0': { ...rabbit(), ssl_port: '5671', ssl_ca: 'bm9uZQ==' } });
   assert.is(unit.model.status.name, 'blocked');
   assert.match(unit.model.status.message, 'ssl_ca');
+});
+
+test('amqp: the option rabbit-port takes another port, with TLS and without, and a wrong one blocks the unit', async () => {
+  await using unit = await makeUnit();
+  const { model } = unit;
+  await start(unit);
+  const given: readonly [number, Data, string][] = [
+    [5673, {}, 'amqp://10.0.0.9:5673/imagebuilder'],
+    [0, {}, 'amqp://10.0.0.9:5672/imagebuilder'],
+    [0, { ssl_port: '5679' }, 'amqps://10.0.0.9:5679/imagebuilder'],
+    [5673, { ssl_port: '5679' }, 'amqps://10.0.0.9:5673/imagebuilder'],
+  ];
+  for (const [port, data, where] of given) {
+    model.options['rabbit-port'] = port;
+    model.relations.get('amqp:1')?.units.set('rabbitmq-server/0', { ...rabbit(), ...data });
+    await unit.hook('config-changed');
+    assert.equal(
+      addresses(unit).map((one) => one.where),
+      [where],
+    );
+  }
+  for (const port of [-1, 65_536]) {
+    model.options['rabbit-port'] = port;
+    await unit.hook('config-changed');
+    assert.match(model.status.message, 'Option rabbit-port must be from 0 to 65535');
+    assert.not.ok(unit.machine.active);
+  }
+});
+
+test('amqp: one unit with TLS keeps the password from those without; every authority is trusted', async () => {
+  await using unit = await makeUnit();
+  const other = certificate.replace('AA==', 'AB==');
+  const tls = (text: string) => ({ ssl_port: '5671', ssl_ca: Buffer.from(text).toString('base64') });
+  await relate(unit, 'amqp:1', {
+    'rabbitmq-server/0': rabbit('10.0.0.9'),
+    'rabbitmq-server/1': { ...rabbit('10.0.0.10'), ...tls(certificate) },
+    'rabbitmq-server/2': { ...rabbit('10.0.0.11,10.0.0.12'), ...tls(other) },
+  });
+  assert.equal(
+    addresses(unit).map(({ tls, host }) => [tls, host]),
+    ['10.0.0.10', '10.0.0.11', '10.0.0.12'].map((host) => [true, host]),
+  );
+  const trusted = secretOf(unit, 'imagebuilder-amqp-ca');
+  assert.match(trusted, 'AA==');
+  assert.match(trusted, 'AB==');
+});
+
+test('identity-credentials: the authority of keystone is trusted beside those of the operator', async () => {
+  await using unit = await makeUnit();
+  const path = '/etc/imagebuilder/ca-certificates.pem';
+  unit.model.options['ca-certificates'] = certificate;
+  await start(unit);
+  const ca = Buffer.from(certificate.replace('AA==', 'AB==')).toString('base64');
+  await relate(unit, 'identity-credentials:2', { 'keystone/0': { ...keystone, ca_cert: ca } });
+  assert.is(unit.machine.starts.at(-1)?.environment.IMAGEBUILDER_CA_FILE, path);
+  assert.match(readFileSync(unit.path(path), 'utf8'), /AA==[\s\S]*AB==/);
+  await breakRelation(unit, 'identity-credentials:2');
+  assert.is(readFileSync(unit.path(path), 'utf8'), certificate);
 });
 
 test('identity-credentials: images go to OpenStack with the user of keystone, and to the storage without', async () => {

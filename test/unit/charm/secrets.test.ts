@@ -34,6 +34,36 @@ test('a secret that the operator has removed, or that never was, blocks the unit
   assert.match(unit.model.status.message, 'option provenance-signing-key cannot be read');
 });
 
+test('a secret is read without the line break of the file that it was made of', async () => {
+  await using unit = await makeUnit();
+  const { model } = unit;
+  model.secrets.set('secret:abc', { content: { token: `${token}\n` }, granted: true });
+  model.options.token = 'secret:abc';
+  model.relations.set('image-builder:3', { units: new Map([['lander/0', {}]]), local: {} });
+  await start(unit);
+  assert.equal(
+    [...model.ownSecrets.values()].map(({ content }) => content),
+    [{ token }],
+  );
+});
+
+test('a controller that does not answer fails the hook: the service keeps its secrets', async () => {
+  await using unit = await makeUnit();
+  const { model, machine } = unit;
+  model.secrets.set('secret:abc', { content: { token }, granted: true });
+  model.options.token = 'secret:abc';
+  await start(unit);
+  model.failing.add('secret-get');
+  const { exitCode, errors } = await unit.tryHook('update-status');
+  assert.is.not(exitCode, 0);
+  assert.match(errors, 'connection is shut down');
+  assert.ok(machine.active);
+  assert.is(machine.starts.length, 1);
+  model.failing.clear();
+  await unit.hook('update-status');
+  assert.is(model.status.name, 'active');
+});
+
 for (const [title, content] of [
   ['no key', {}],
   ['two keys', { one: 'first-value', other: 'second-value' }],
@@ -58,7 +88,7 @@ test('callers with tokens of their own: the charm calls with a token of its own,
   model.relations.set('image-builder:3', { units: new Map([['lander/0', {}]]), local: {} });
   await start(unit);
   const secrets = machine.starts.at(-1)?.secrets ?? {};
-  assert.is(secrets['imagebuilder-tokens'], text);
+  assert.is(secrets['imagebuilder-tokens'], text.trim());
   const own = secrets['imagebuilder-token'] ?? '';
   assert.match(own, /^[0-9a-f]{64}$/);
   assert.is(machine.authorizations.at(-1), `Bearer ${own}`);

@@ -1,18 +1,17 @@
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import * as assert from 'uvu/assert';
+import { charm, folder, machineFiles, root, takeFolders } from './folders.ts';
 import { Machine, machineTools } from './machine.ts';
 import { hookTools, Model } from './model.ts';
 import { type Call, installTools } from './tool-client.ts';
 
 /** A unit of the charm: the real `dispatch` in a folder of its own, with a model and a machine that are not real. */
 
-const repository = join(import.meta.dirname, '../../..');
-const systemd = join(repository, 'packaging/systemd');
+const tools = join(folder, 'tools');
 
 export interface Unit extends AsyncDisposable {
   readonly model: Model;
@@ -36,26 +35,13 @@ export interface Unit extends AsyncDisposable {
   files(): Record<string, string>;
 }
 
-/**
- * Folder of all units of this process, one after the other. Node keeps the charm's code compiled, by the paths of its
- * files, so that hooks start faster.
- */
-const folder = mkdtempSync(join(tmpdir(), 'charm-unit-'));
-const [charm, root, tools] = ['charm', 'root', 'tools'].map((name) => join(folder, name)) as [string, string, string];
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-packCharm();
-let isTaken = false;
-
 /** A unit before its first hook, with a free port. There is one at a time. */
 export async function makeUnit(): Promise<Unit> {
-  assert.not.ok(isTaken, 'the unit before was disposed of');
-  isTaken = true;
+  const folders = takeFolders();
   const model = new Model();
   const machine = new Machine(root);
   const port = await freePort();
   model.options.port = port;
-  packProgram();
-  mkdirSync(root);
   const unit: Unit = {
     model,
     machine,
@@ -63,7 +49,7 @@ export async function makeUnit(): Promise<Unit> {
     charm,
     calls: [],
     path: (path) => join(root, path),
-    files: () => filesBelow(root),
+    files: machineFiles,
     async tryHook(name, variables = {}) {
       return await dispatch({ JUJU_DISPATCH_PATH: `hooks/${name}`, JUJU_HOOK_NAME: name, ...variables });
     },
@@ -83,13 +69,13 @@ export async function makeUnit(): Promise<Unit> {
     async [Symbol.asyncDispose]() {
       await machine.stop();
       await new Promise((resolve) => server.close(resolve));
-      for (const path of [root, tools]) rmSync(path, { recursive: true, force: true });
-      isTaken = false;
+      rmSync(tools, { recursive: true, force: true });
+      folders[Symbol.dispose]();
     },
   };
-  const server = await installTools(tools, [...hookTools, ...machineTools], async (call) => {
+  const server = await installTools(tools, [...hookTools, ...machineTools], (call) => {
     unit.calls.push(call);
-    return machineTools.includes(call.tool) ? await machine.answer(call) : model.answer(call);
+    return machineTools.includes(call.tool) ? machine.answer(call) : model.answer(call);
   });
 
   async function dispatch(variables: Readonly<Record<string, string>>) {
@@ -109,51 +95,23 @@ export async function makeUnit(): Promise<Unit> {
     const exitCode = await new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
     model.end(exitCode);
     const errors = (await output).join('');
-    const shown = [
-      ...unit.calls.flatMap(({ words }) => words),
-      ...Object.values(model.results),
-      errors,
-      model.status.message,
-    ];
-    for (const secret of model.secretTexts()) {
-      assert.not.ok(
-        shown.some((one) => one.includes(secret)),
-        `the secret ${secret} is shown`,
-      );
-      assert.not.ok(
-        shown.some((one) => one.includes(encodeURIComponent(secret))),
-        `the secret ${secret} is shown`,
-      );
-    }
+    assertNoSecretShown(unit, errors);
     return { exitCode, errors };
   }
   return unit;
 }
 
-/** The tree of a packed charm, without its program. */
-function packCharm(): void {
-  cpSync(join(repository, 'charm'), charm, { recursive: true });
-  writeFileSync(join(charm, 'src/root.ts'), `export const root: string = ${JSON.stringify(root)};\n`);
-  write('node/bin/node', `#!/bin/sh\nexec '${process.execPath}' "$@"\n`, 0o755);
-}
-
-function write(path: string, content: string, mode = 0o644): void {
-  mkdirSync(join(charm, path, '..'), { recursive: true });
-  writeFileSync(join(charm, path), content, { mode });
-}
-
-/** A small program in the charm. */
-function packProgram(): void {
-  rmSync(join(charm, 'program'), { recursive: true, force: true });
-  const unitFile = (name: string) =>
-    readFileSync(join(systemd, name), 'utf8').replaceAll('@PREFIX@', '/opt/imagebuilder/current');
-  write('program/lib/imagebuilder/package.json', '{ "version": "1.2.3" }');
-  write('program/lib/imagebuilder/bin/imagebuilder', '#!/bin/sh\n', 0o755);
-  write('program/lib/imagebuilder/host-guest.conf', unitFile('host-guest.conf'));
-  write('program/lib/imagebuilder/share-kernels', '#!/bin/sh\n', 0o755);
-  write('program/lib/systemd/system/imagebuilder.service', unitFile('imagebuilder.service'));
-  write('program/lib/sysusers.d/imagebuilder.conf', unitFile('sysusers.conf'));
-  write('program/share/doc/imagebuilder/monitoring/dashboard.json', '{"title":"Image Builder"}');
+/** No secret stands in an argument, a result, a status or an error of the last hook. */
+export function assertNoSecretShown({ calls, model }: Unit, errors: string): void {
+  const shown = [...calls.flatMap(({ words }) => words), ...Object.values(model.results), errors, model.status.message];
+  for (const secret of model.secretTexts()) {
+    for (const form of [secret, encodeURIComponent(secret)]) {
+      assert.not.ok(
+        shown.some((one) => one.includes(form)),
+        `the secret ${secret} is shown`,
+      );
+    }
+  }
 }
 
 /** A port that nothing listens on. */
@@ -163,14 +121,4 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as { port: number };
   await new Promise((resolve) => server.close(resolve));
   return port;
-}
-
-function filesBelow(root: string): Record<string, string> {
-  const entries = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return Object.fromEntries(
-    entries.map((entry) => {
-      const path = join(entry.parentPath, entry.name);
-      return [path.slice(root.length), `${(statSync(path).mode & 0o7777).toString(8)} ${readFileSync(path, 'utf8')}`];
-    }),
-  );
 }
