@@ -94,7 +94,7 @@ export interface FileEnds {
 export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
   if (head.length === 0) return other('an empty file');
   if (head.toString('latin1', 0, 4) === 'QFI\xfb') return qcow(head);
-  const known = signatures.find((signature) => matches(head, signature)) ?? archive(head);
+  const known = signatures.find((signature) => matches(head, signature)) ?? archive(head) ?? skippableFrame(head);
   if (known !== null) return { format: known.format ?? 'other', name: known.name, advice: known.advice };
   const footer = tail === undefined ? null : recogniseFooter(tail);
   if (footer !== null) return footer;
@@ -106,6 +106,7 @@ export function recognise({ head, tail, name = '' }: FileEnds): FileFormat {
     return { format: 'raw', name: 'a raw disk image that is one ext file system', advice: '' };
   }
   if (isText(head)) return recogniseText(head, name);
+  if (isOldTar(head)) return { format: 'tar', name: 'a tar archive of version 7', advice: extract };
   if (isSignatureName(name)) return signature;
   return { format: 'unknown', name: 'a file of no known kind', advice: notDisk };
 }
@@ -128,6 +129,21 @@ function archive(head: Buffer): FileFormat | null {
   if (head.toString('latin1', 257, 262) !== 'ustar') return null;
   const firstMember = upTo(head.toString('latin1', 0, 100), '\0');
   return { format: 'tar', name: firstMember.endsWith('.ovf') ? 'an OVA archive' : 'a tar archive', advice: extract };
+}
+
+/** Frames that hold no data (RFC 8878, 3.1.2): pzstd begins with one. lz4 has the same, and nothing writes it first there. */
+function skippableFrame(head: Buffer): FileFormat | null {
+  if (head.length < 8 || head.readUInt32LE(0) >>> 4 !== 0x184d2a5) return null;
+  return { format: 'zstd', name: 'a zstd file', advice: decompress };
+}
+
+/** Archives of version 7 have no mark: the checksum of their first header is right. */
+function isOldTar(head: Buffer): boolean {
+  const written = /^ *[0-7]{1,6}[\0 ]{1,2}$/.exec(head.toString('latin1', 148, 156));
+  if (head.length < 512 || written === null) return false;
+  let sum = 8 * 0x20;
+  for (let index = 0; index < 512; index += 1) if (index < 148 || index >= 156) sum += head[index] ?? 0;
+  return Number.parseInt(written[0], 8) === sum;
 }
 
 /** A fixed VHD and a DMG are raw disks with a footer. */

@@ -1,11 +1,12 @@
 import type { FileHandle } from 'node:fs/promises';
 import { pipeline, Readable } from 'node:stream';
-import { createGunzip, createInflateRaw, createZstdDecompress } from 'node:zlib';
+import { createGunzip, createInflateRaw } from 'node:zlib';
 import { ImageBuilderError, isNodeError, saysNoSpace } from '../../errors.ts';
 import { ExecError, exec } from '../../exec.ts';
 import type { IdRange } from '../../privileges.ts';
 import { lendToNewUser } from '../lent-images.ts';
 import { unpackedTooLarge } from './sparse-file.ts';
+import { decompressZstd } from './zstd-frames.ts';
 
 /** Limits of unpacking, and its reports. */
 export interface UnpackLimits {
@@ -28,9 +29,8 @@ const MiB = 2 ** 20;
 const streams = {
   gzip: () => createGunzip({ chunkSize: MiB }),
   deflate: () => createInflateRaw({ chunkSize: MiB }),
-  zstd: () => createZstdDecompress({ chunkSize: MiB }),
 };
-type StreamMethod = keyof typeof streams;
+type StreamMethod = keyof typeof streams | 'zstd';
 
 /**
  * The content of part of a file, in pieces; decompressed in threads. Throws `image.corrupt`, `image.truncated`, or the
@@ -64,15 +64,19 @@ async function* readRange(
 }
 
 async function* decompress(source: AsyncIterable<Buffer>, method: StreamMethod, signal: AbortSignal) {
-  const stream = streams[method]();
-  // An error of the source ends the stream, whose iteration throws it.
-  pipeline(Readable.from(source), stream, () => undefined);
   try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) yield chunk;
+    yield* method === 'zstd' ? decompressZstd(source, MiB) : throughStream(source, method);
   } catch (error) {
     signal.throwIfAborted();
     throw isNodeError(error) && !(error instanceof ImageBuilderError) ? damaged(method, error) : error;
   }
+}
+
+async function* throughStream(source: AsyncIterable<Buffer>, method: keyof typeof streams): AsyncGenerator<Buffer> {
+  const stream = streams[method]();
+  // An error of the source ends the stream, whose iteration throws it.
+  pipeline(Readable.from(source), stream, () => undefined);
+  for await (const chunk of stream as AsyncIterable<Buffer>) yield chunk;
 }
 
 /** xz and bzip2 have no stream in Node: their programs run as a user that can open the two files and nothing else. */
