@@ -24,6 +24,8 @@ export function scriptEnvironment({ environment }: GuestDisk, proxyUrl: string |
     TERM: 'dumb',
     DEBIAN_FRONTEND: 'noninteractive',
     DEBCONF_NONINTERACTIVE_SEEN: 'true',
+    // systemctl starts nothing, and says so, as in a chroot. In a container it would look for a systemd that is not there.
+    SYSTEMD_OFFLINE: '1',
     ...environment,
     ...(proxyUrl === null ? {} : { http_proxy: proxyUrl, https_proxy: proxyUrl }),
   };

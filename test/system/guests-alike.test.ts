@@ -16,6 +16,7 @@ import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { type ImageListing, listImage, listRaw } from './image-listing.ts';
 import { assertPackages, assertRepositories, buildDefinitionOf } from './provenance.ts';
+import { enabledLink, servicePackage, startedMark } from './service-package.ts';
 
 /** All that a package can leave in an image besides plain files. */
 const oddPackage: PackageRecipe = {
@@ -73,10 +74,16 @@ const startedSeconds = Math.floor(Date.now() / 1000);
 
 test('one request is built by both guests', async () => {
   // Its /boot is a partition of its own.
-  builds = cleanup.use(await openGuestBuilds('separate-boot', [oddPackage]));
+  builds = cleanup.use(await openGuestBuilds('separate-boot', [oddPackage, servicePackage]));
   for (const guest of ['host', 'vm'] as const) {
     // With set-group-id programs, users, services, triggers, alternatives, and a library.
-    const { path, image, artifacts } = await builds.build(guest, ['odd-things', 'nginx-light', 'cron', 'jq']);
+    const { path, image, artifacts } = await builds.build(guest, [
+      'odd-things',
+      'eager-service',
+      'nginx-light',
+      'cron',
+      'jq',
+    ]);
     assert.equal((await hashFile(path)).checksums, image.checksums);
     const names = image.packages?.map(({ name }) => name) ?? [];
     assert.ok(names.includes('odd-things') && names.includes('jq'), names.join(' '));
@@ -111,6 +118,14 @@ test('the image that a vm makes is the one that the host guest makes, file by fi
   assert.ok(files.has('16:/odd.map'));
 });
 
+test('no service was started, in whichever way its package has tried, and it is enabled', () => {
+  for (const guest of ['host', 'vm'] as const) {
+    const { files } = imageOf(guest).listing;
+    assert.ok(files.has(`1:${enabledLink}`) && files.has('1:/etc/rc2.d/S01eager-service'));
+    assert.not(files.has(`1:${startedMark}`));
+  }
+});
+
 test('manifest and changes are the same from both guests, and say which packages were asked for', () => {
   const { documents } = imageOf('host');
   for (const role of ['manifest', 'changes']) {
@@ -119,7 +134,7 @@ test('manifest and changes are the same from both guests, and say which packages
   assert.match(documents.get('manifest') ?? '', /^libc6:amd64\t\S+$/m);
   const { packages, files } = ChangesDocument.parse(JSON.parse(documents.get('changes') ?? ''));
   const asked = packages.added.filter((entry) => entry.asked).map(({ name }) => name);
-  assert.equal(asked, ['cron', 'jq', 'nginx-light', 'odd-things']);
+  assert.equal(asked, ['cron', 'eager-service', 'jq', 'nginx-light', 'odd-things']);
   assert.is(packages.added.find(({ name }) => name === 'libjq1')?.asked, false);
   const touched = (wanted: string) => files?.touched.find(({ path }) => path === wanted);
   assert.equal(touched('/usr/bin/odd-again'), { path: '/usr/bin/odd-again', type: 'file', mode: '0755', size: 19 });
@@ -129,6 +144,7 @@ test('manifest and changes are the same from both guests, and say which packages
     '/usr/bin/jq',
     '/usr/bin/odd-privileged',
     '/usr/bin/systemd-detect-virt',
+    '/usr/sbin/start-stop-daemon',
     '/boot/odd.map',
     '/etc/machine-id',
   ];
@@ -159,8 +175,8 @@ test('both guests fetch the same package files, which the provenance names with 
   assert.equal(await assertPackages(materialsOf('vm'), builds.ppaUrl), packages);
   const { added } = ChangesDocument.parse(JSON.parse(imageOf('host').documents.get('changes') ?? '')).packages;
   assert.is(packages.length, added.length);
-  const [own] = packages.filter(({ uri }) => uri?.startsWith(builds.ppaUrl));
-  assert.match(own?.name ?? '', '/odd-things@');
+  const own = packages.filter(({ uri }) => uri?.startsWith(builds.ppaUrl)).map(({ name }) => name);
+  assert.equal(own.map((name) => name.replace(/^.*\/|@.*$/g, '')).sort(), ['eager-service', 'odd-things']);
   for (const { name, annotations } of packages) {
     const { repositories } = RepositoriesOf.parse(annotations);
     assert.ok(repositories.length > 0, name);
@@ -182,7 +198,7 @@ test('both guests know the same repositories by their signers, and how many pack
   assert.equal(steady(await assertRepositories(materialsOf('vm'), builds.ppaUrl)), steady(repositories));
   assert.ok(repositories.length > 1, 'the distribution has none');
   const [own] = repositories.filter(({ uri }) => uri.startsWith(builds.ppaUrl));
-  assert.is(own?.annotations.packages, 1);
+  assert.is(own?.annotations.packages, 2);
   assert.ok(repositories.some(({ uri, annotations }) => !uri.startsWith(builds.ppaUrl) && annotations.packages > 0));
 });
 

@@ -102,5 +102,7 @@ END
 }
 # Upstart's tool, with its names `start` and the like, would look for an init that is not there.
 silence /sbin/initctl
-# Scripts of init.d, which `service` runs without asking, start their programs by this one. Packages for systemd do not.
-[ -e /lib/systemd/systemd ] || silence /sbin/start-stop-daemon
+# Scripts of init.d, which `service` runs without asking, start their programs by this one. dpkg owns it by one of two names.
+daemons=/sbin/start-stop-daemon
+if [ -L /sbin ] && grep -qxF "/usr$daemons" /var/lib/dpkg/info/dpkg.list 2>/dev/null; then daemons=/usr$daemons; fi
+silence "$daemons"

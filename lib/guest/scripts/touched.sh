@@ -40,22 +40,23 @@ touched() {
       print line
       return 1
     }
+    function real(path) {
+      match(path, /^\/[^\/]*/)
+      return (substr(path, 1, RLENGTH) in linked) ? "/usr" path : path
+    }
     BEGIN {
       count = split(links, tops, " ")
       for (i = 1; i <= count; i++) linked[tops[i]] = 1
       count = 0
       # The lists of files of the packages that dpkg has unpacked meanwhile.
       while ((getline list < (made ".lists")) > 0) {
-        while ((getline path < list) > 0) {
-          match(path, /^\/[^\/]*/)
-          known[substr(path, 1, RLENGTH) in linked ? "/usr" path : path] = 1
-        }
+        while ((getline path < list) > 0) known[real(path)] = 1
         close(list)
       }
       while ((getline path < "/var/lib/dpkg/diversions") > 0) known[path] = 1
       # Lent for the time of the build.
       while ((getline line < "/run/imagebuilder-borrowed/list") > 0) {
-        path = substr(line, index(line, " ") + 1)
+        path = real(substr(line, index(line, " ") + 1))
         known[path] = known[path ".imagebuilder"] = 1
       }
       known[(policy = "/usr/sbin/policy-rc.d") ".imagebuilder"] = 1
