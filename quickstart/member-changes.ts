@@ -29,7 +29,7 @@ export async function compareMembers(
     await exec('sh', ['-c', 'exec gzip --decompress <"$1" >"$2"', 'sh', path, unpacked], { signal });
     const handle: FileHandle = opened.use(await open(unpacked));
     const region = { handle, offset: 0, length: (await handle.stat()).size };
-    const limits = { maximumEntries: 2_000_000, maximumNameBytes: 2 ** 28, signal };
+    const limits = { maximumEntries: 2_000_000, maximumNameBytes: 2 ** 28, scope: 'whole', signal } as const;
     return { ...(await readRootArchive(region, limits)), region };
   };
   const [before, after] = [await unpack(basePath, 'base'), await unpack(imagePath, 'image')];

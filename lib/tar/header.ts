@@ -102,10 +102,16 @@ export function numberAt(header: Buffer, start: number, length: number, name: st
   return value;
 }
 
-/** First byte 80 and zeros before the number; FF begins a negative one. */
+/** First byte 80 and zeros before the number; FF begins a negative one, which only a time can be: before 1970. */
 function binaryNumber(field: Buffer, name: string): number {
-  if (field[0] === 0xff) throw corrupt(`the field ${name} of a header is a negative number`);
   const places = field.length - 6;
+  if (field[0] === 0xff) {
+    if (name !== 'modified') throw corrupt(`the field ${name} of a header is a negative number`);
+    if (field.subarray(1, places).some((byte) => byte !== 0xff)) {
+      throw corrupt(`the field ${name} of a header is too large a number`);
+    }
+    return field.readUIntBE(places, 6) - 2 ** 48;
+  }
   if (field[0] !== 0x80) throw corrupt(`the field ${name} of a header is no number`);
   if (!isZero(field.subarray(1, places))) throw corrupt(`the field ${name} of a header is too large a number`);
   return field.readUIntBE(places, 6);
@@ -130,7 +136,15 @@ export function formOf(header: Buffer): HeaderForm {
     if (!isZero(header.subarray(prefixAt))) throw corrupt("a header has fields of GNU tar's incremental archives");
     return 'gnu';
   }
-  if (!isZero(header.subarray(257))) throw corrupt('a header has the mark of an unknown format');
+  const { major, minor } = numberFields;
+  const ownAt = minor[0] + minor[1];
+  if (!isZero(header.subarray(257, major[0])) || !isZero(header.subarray(ownAt))) {
+    throw corrupt('a header has the mark of an unknown format');
+  }
+  // GNU tar writes zeros as numbers of devices there.
+  if (!isZero(header.subarray(major[0], ownAt)) && numberOf(header, 'major') + numberOf(header, 'minor') > 0) {
+    throw corrupt('a header of version 7 has numbers of a device');
+  }
   return 'v7';
 }
 

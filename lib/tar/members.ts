@@ -28,7 +28,7 @@ export interface Member {
   readonly uid: number;
   readonly gid: number;
   readonly sizeBytes: number;
-  /** Time of the last change in seconds since 1970. */
+  /** Time of the last change in seconds since 1970; negative before. */
   readonly modified: number;
   /** Of a symbolic link; of a hard link, the name of the member that it is a link to, as it stands in the archive. */
   readonly target: string;
@@ -44,6 +44,7 @@ export interface Member {
   readonly endAt: number;
 }
 
+/** Version 7 had no letter for folders: a slash at the end of the name makes one of a file, which all readers know. */
 const types: ReadonlyMap<string, MemberType> = new Map([
   ...(Object.keys(typeFlags) as MemberType[]).map((type) => [typeFlags[type], type] as const),
   ['\0', 'file'],
@@ -151,7 +152,7 @@ function memberOf(header: Buffer, extras: Extras, at: number): Member {
   const records = extras.records ?? noRecords;
   const form = flag in refusedTypes ? 'gnu' : formOf(header);
   const name = nameOf(records.get('path'), extras.path) ?? shortName(header, form);
-  const type = types.get(flag);
+  const type = flag === '\0' && name.endsWith('/') ? 'directory' : types.get(flag);
   if (type === undefined) {
     const what = refusedTypes[flag] ?? `of the unknown type ${JSON.stringify(flag)}`;
     throw unsupported(`its member ${shown(name)} is ${what}`);
@@ -201,6 +202,6 @@ function decimal(records: PaxRecords, keyword: string): number | undefined {
 function seconds(records: PaxRecords): number | undefined {
   const text = records.get('mtime')?.toString('latin1');
   if (text === undefined) return undefined;
-  if (!/^[0-9]{1,12}(\.[0-9]{0,30})?$/.test(text)) throw corrupt('an extended header has no time as mtime');
+  if (!/^-?[0-9]{1,12}(\.[0-9]{0,30})?$/.test(text)) throw corrupt('an extended header has no time as mtime');
   return Number(text);
 }

@@ -1,3 +1,4 @@
+import { withAclTexts } from './acl-attributes.ts';
 import { type MemberType, nameFieldBytes, tarBlockBytes, typeFlags } from './header.ts';
 import { type PaxRecords, renderPaxRecords } from './pax.ts';
 import { tooLarge } from './refusals.ts';
@@ -12,7 +13,7 @@ export interface NewMember {
   readonly uid: number;
   readonly gid: number;
   readonly sizeBytes: number;
-  /** Whole seconds since 1970. */
+  /** Whole seconds since 1970; negative before. */
   readonly modified: number;
   readonly target: string;
   readonly major: number;
@@ -34,6 +35,11 @@ export function renderMember(member: NewMember, form: ArchiveForm): Buffer {
 function renderGnu(member: NewMember): Buffer {
   const [name, target] = [bytesOf(member.name), bytesOf(member.target)];
   const header = renderFields(member, name, target, 'ustar  \0');
+  if (member.modified < 0) {
+    // GNU's binary form, with the sign in all bits before the number.
+    header.fill(0xff, 136, 148);
+    header.writeBigInt64BE(BigInt(member.modified), 140);
+  }
   writeOwner(header, member.uid, 108);
   writeOwner(header, member.gid, 116);
   const zero = Buffer.alloc(1);
@@ -61,7 +67,8 @@ function renderPax(member: NewMember, form: ArchiveForm): Buffer {
   if (target.length > nameFieldBytes) records.set('linkpath', target);
   if (member.uid > largestSmall) records.set('uid', Buffer.from(`${member.uid}`));
   if (member.gid > largestSmall) records.set('gid', Buffer.from(`${member.gid}`));
-  for (const [keyword, value] of member.attributes) records.set(keyword, value);
+  if (member.modified < 0) records.set('mtime', Buffer.from(`${member.modified}`));
+  for (const [keyword, value] of withAclTexts(member.attributes)) records.set(keyword, value);
   const header = renderFields(member, split === 0 ? name : name.subarray(split + 1), target, 'ustar\x0000');
   if (split > 0) name.copy(header, 345, 0, split);
   const pax = renderPaxRecords(records);
@@ -84,7 +91,7 @@ function renderFields(member: NewMember, name: Buffer, target: Buffer, mark: str
   octal(member.uid > largestSmall ? 0 : member.uid, 108, 8);
   octal(member.gid > largestSmall ? 0 : member.gid, 116, 8);
   octal(member.sizeBytes, 124, 12);
-  octal(Math.min(member.modified, largestSize), 136, 12);
+  octal(Math.min(Math.max(member.modified, 0), largestSize), 136, 12);
   header.write(typeFlags[member.type], 156, 'latin1');
   target.copy(header, 157, 0, nameFieldBytes);
   header.write(mark, 257, 'latin1');

@@ -1,3 +1,4 @@
+import { resolveAcls } from './acl-attributes.ts';
 import { attributesOf, sameAttributes } from './attributes.ts';
 import type { HeaderForm } from './header.ts';
 import { type Member, readMembers } from './members.ts';
@@ -5,14 +6,7 @@ import { checkText, type NameStyle, parentOf, plainName } from './names.ts';
 import type { PaxRecords } from './pax.ts';
 import { corrupt, shown, tooLarge, unsafe } from './refusals.ts';
 import type { Region } from './region.ts';
-
-/** A file of a root file system, as its archive has it. Each character of its paths is one byte. */
-export interface RootEntry extends Omit<Member, 'name' | 'records' | 'header' | 'form'> {
-  /** Of a symbolic link; of a hard link, the path of the file. */
-  readonly target: string;
-  /** Its attributes and ACLs, by the keywords of extended headers. */
-  readonly attributes: PaxRecords;
-}
+import type { RootEntry } from './root-entry.ts';
 
 /** The form of a whole archive; `pax` is ustar with extended headers. */
 export type ArchiveForm = HeaderForm | 'pax';
@@ -24,16 +18,23 @@ export interface RootArchive {
   readonly form: ArchiveForm;
   /** By their paths, which are without the prefix and without a slash at the end, in the order of the archive. */
   readonly entries: ReadonlyMap<string, RootEntry>;
+  /** The member above a root file system that lies below `system/`: `./`, where the archive has it. */
+  readonly above: RootEntry | null;
   /** Bytes of all files. */
   readonly contentBytes: number;
 }
+
+/**
+ * `whole` is a root file system. In a `part` of one, folders above members may be missing; so they may in `changes`, whose
+ * names are those of the root file system, even where all of them begin with `system/`.
+ */
+export type ArchiveScope = 'whole' | 'part' | 'changes';
 
 export interface RootLimits {
   readonly maximumEntries: number;
   /** Limit of all names, targets and attributes together, which stay in memory. */
   readonly maximumNameBytes: number;
-  /** True for an archive of changes: the folders above its members may be missing. Default: false. */
-  readonly isPartial?: boolean;
+  readonly scope: ArchiveScope;
   readonly signal: AbortSignal;
 }
 
@@ -52,7 +53,10 @@ const latestSeconds = 2 ** 34 - 1;
 export async function readRootArchive(archive: Region, limits: RootLimits): Promise<RootArchive> {
   const survey = new Survey(limits);
   for await (const member of readMembers(archive, limits.signal)) survey.add(member);
-  return survey.end();
+  const root = survey.end();
+  // Nothing is unpacked of a part, which has no accounts.
+  if (limits.scope !== 'part') await resolveAcls(archive, root.entries);
+  return root;
 }
 
 class Survey {
@@ -71,11 +75,11 @@ class Survey {
     const { maximumEntries, maximumNameBytes } = this.#limits;
     if (this.#entries.size === maximumEntries) throw tooLarge(`it has more than ${maximumEntries} members`);
     const path = this.#place(member);
-    const { name: _, records, header: __, form, ...rest } = member;
+    const { records, header: _, form, ...rest } = member;
     const attributes = attributesOf(member);
     const target = this.#targetOf(member, attributes);
     checkNumbers(member);
-    this.#nameBytes += path.length + target.length;
+    this.#nameBytes += member.name.length + target.length;
     for (const [keyword, value] of attributes) this.#nameBytes += keyword.length + value.length;
     if (this.#nameBytes > maximumNameBytes) throw tooLarge(`its names have more than ${maximumNameBytes} bytes`);
     this.#contentBytes += member.sizeBytes;
@@ -87,8 +91,10 @@ class Survey {
   #place({ name, type }: Member): string {
     const { path, style, hasSlash } = plainName(name);
     if (hasSlash && type !== 'directory') throw corrupt(`${shown(name)} is no folder, and has the name of one`);
-    if (path !== 'system') this.#style ??= style;
-    if (path !== 'system' && style !== this.#style) throw corrupt('it names its members with and without a dot');
+    // GNU tar names the root `./` where it was made from `/`, and all else without a dot.
+    const hasStyle = path !== '' && path !== 'system';
+    if (hasStyle) this.#style ??= style;
+    if (hasStyle && style !== this.#style) throw corrupt('it names its members with and without a dot');
     if (this.#entries.has(path)) throw corrupt(`${shown(name)} is there twice`);
     if (path === '' && type !== 'directory') throw corrupt('its root is no folder');
     const parent = parentOf(path);
@@ -98,14 +104,15 @@ class Survey {
     }
     // The folder of a whole system has no member of its own where its archive was made from names below it.
     const needsNone =
-      this.#limits.isPartial === true || parent === '' || (parent === 'system' && !this.#hasOther(parent));
+      this.#limits.scope !== 'whole' || parent === '' || (parent === 'system' && !this.#hasOther(parent));
     if (above === undefined && !needsNone) throw corrupt(`${shown(name)} comes before its folder`);
     return path;
   }
 
+  /** Whether the first member, but for the root of the archive, lies in another folder than this one. */
   #hasOther(folder: string): boolean {
-    const first = this.#entries.keys().next();
-    return first.done !== true && first.value !== '' && !isWithin(first.value, folder);
+    const first = this.#entries.keys().find((path) => path !== '');
+    return first !== undefined && !isWithin(first, folder);
   }
 
   #targetOf(member: Member, attributes: PaxRecords): string {
@@ -135,18 +142,24 @@ class Survey {
     return path;
   }
 
-  end(): RootArchive {
-    const isInside = this.#entries.size > 0 && this.#entries.keys().every((path) => isWithin(path, 'system'));
+  end(): RootArchive & { readonly entries: Map<string, RootEntry> } {
+    const named = [...this.#entries.keys()].filter((path) => path !== '');
+    const isBelow = named.length > 0 && named.every((path) => isWithin(path, 'system'));
+    const isInside = isBelow && this.#limits.scope !== 'changes';
+    const above = (isInside && this.#entries.get('')) || null;
+    if (above !== null) this.#entries.delete('');
     const entries = isInside ? withoutFolder(this.#entries, 'system') : this.#entries;
+    // An archive of a root alone has the style of that.
+    const style = this.#style ?? (this.#entries.get('')?.name.startsWith('./') ? './' : '');
     for (const [path, { type }] of entries) {
       if ((type === 'block' || type === 'character') && !path.startsWith('dev/')) {
         throw unsafe(`the device ${shown(path)} lies outside of dev`);
       }
     }
     return {
-      prefix: isInside && this.#style !== 'system/./' ? `${this.#style ?? ''}system/` : (this.#style ?? ''),
+      prefix: isInside && style !== 'system/./' ? `${style}system/` : style,
       form: (['pax', 'ustar', 'gnu', 'v7'] as const).find((form) => this.#forms.has(form)) ?? 'pax',
-      entries,
+      ...{ entries, above },
       contentBytes: this.#contentBytes,
     };
   }

@@ -15,7 +15,7 @@ export interface TreeImage {
 }
 
 const signal = new AbortController().signal;
-const limits = { maximumEntries: 1_000_000, maximumNameBytes: 2 ** 28, signal };
+const limits = { maximumEntries: 1_000_000, maximumNameBytes: 2 ** 28, scope: 'whole', signal } as const;
 
 export async function makeTreeImage(tarPath: string, path: string, architecture: string): Promise<TreeImage> {
   await using source = await open(tarPath);

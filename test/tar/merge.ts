@@ -3,7 +3,7 @@ import { findSame, type OpenedArchive } from '#lib/tar/merge/compare.ts';
 import { mergedContent } from '#lib/tar/merge/content.ts';
 import { type MergePlan, planMerge } from '#lib/tar/merge/plan.ts';
 import { verifyMerge } from '#lib/tar/merge/verify.ts';
-import { readRootArchive } from '#lib/tar/root-archive.ts';
+import { type ArchiveScope, readRootArchive } from '#lib/tar/root-archive.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
 import { rootLimits } from './read.ts';
 
@@ -23,18 +23,21 @@ export async function merge(
 ): Promise<MergeResult> {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await temporaryFolder());
-  const openArchive = async (name: string, bytes: Buffer, isPartial: boolean): Promise<OpenedArchive> => {
+  const openArchive = async (name: string, bytes: Buffer, scope: ArchiveScope): Promise<OpenedArchive> => {
     await writeFile(folder.file(name), bytes);
     const handle = opened.use(await open(folder.file(name)));
     const region = { handle, offset: 0, length: bytes.length };
-    return { ...(await readRootArchive(region, { ...rootLimits, isPartial })), region };
+    return { ...(await readRootArchive(region, { ...rootLimits, scope })), region };
   };
-  const sources = { base: await openArchive('base', base, false), delta: await openArchive('delta', delta, true) };
+  const sources = {
+    base: await openArchive('base', base, 'whole'),
+    delta: await openArchive('delta', delta, 'changes'),
+  };
   const same = await findSame(sources.base, sources.delta, rootLimits.signal);
   const plan = planMerge({ ...sources, same, gone: new Set(gone), startedSeconds });
   const regions = { base: sources.base.region, delta: sources.delta.region };
   const bytes = Buffer.concat(await Array.fromAsync(mergedContent(plan, regions, rootLimits.signal)));
-  const result = await openArchive('result', damage(bytes), false);
+  const result = await openArchive('result', damage(bytes), 'whole');
   await verifyMerge(result, { ...sources, plan }, rootLimits.signal);
   return { bytes, plan };
 }

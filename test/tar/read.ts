@@ -5,6 +5,7 @@ import { withFile } from '../unit/image/temporary.ts';
 export const rootLimits: RootLimits = {
   maximumEntries: 100_000,
   maximumNameBytes: 2 ** 24,
+  scope: 'whole',
   signal: new AbortController().signal,
 };
 

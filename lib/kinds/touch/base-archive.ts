@@ -6,7 +6,7 @@ import type { Compression } from '../../image/compress.ts';
 import { readAt } from '../../image/read-at.ts';
 import { recogniseFile } from '../../image/recognise-file.ts';
 import { decompressFile } from '../../image/unwrap/decompress-file.ts';
-import { type RootArchive, readRootArchive } from '../../tar/root-archive.ts';
+import { type ArchiveScope, type RootArchive, readRootArchive } from '../../tar/root-archive.ts';
 import type { InspectOptions } from '../kind.ts';
 import { statusPath } from './part-kind.ts';
 
@@ -120,9 +120,9 @@ export async function unpackArchive(
 export async function readArchive(
   path: string,
   { signal }: Pick<InspectOptions, 'signal'>,
-  isPartial = false,
+  scope: ArchiveScope = 'whole',
 ): Promise<RootArchive> {
   await using handle = await open(path, 'r');
   const region = { handle, offset: 0, length: (await stat(path)).size };
-  return await readRootArchive(region, { maximumEntries, maximumNameBytes, isPartial, signal });
+  return await readRootArchive(region, { maximumEntries, maximumNameBytes, scope, signal });
 }

@@ -31,7 +31,7 @@ export async function writeMerged(
   options: Omit<CompressOptions, 'compression' | 'gzipLevel'> & { readonly onProgress: (fraction: number) => void },
 ): Promise<Merged> {
   const { signal, onProgress } = options;
-  const delta = await readArchive(changes.path, { signal }, true);
+  const delta = await readArchive(changes.path, { signal }, 'changes');
   const gone = new Set((await readFile(changes.gonePath, 'latin1')).split('\0').filter((name) => name !== ''));
   await using opened = new AsyncDisposableStack();
   const sources = {

@@ -70,7 +70,7 @@ export async function explainNoRoot(
   options: ArchiveOptions,
 ): Promise<unknown> {
   options.signal.throwIfAborted();
-  const archive = await readArchive(path, options, true).catch(() => null);
+  const archive = await readArchive(path, options, 'part').catch(() => null);
   const kind = archive === null ? null : partKindOf(archive, file.fileName);
   return kind === null || kind === 'root' ? thrown : noRoot([{ kind, file }]);
 }
@@ -92,7 +92,7 @@ async function examine(file: FetchedFile, options: SortOptions) {
   const path = join(options.workDirectory, 'part.tar');
   try {
     const unpacked = await unpackBase(file, path, options);
-    const archive = await readArchive(unpacked.path, options, true);
+    const archive = await readArchive(unpacked.path, options, 'part');
     const kind = partKindOf(archive, file.fileName);
     if (kind === null) {
       const names = someOf([...archive.entries.keys()].slice(0, 20).map((name) => JSON.stringify(name)));

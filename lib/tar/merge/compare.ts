@@ -1,6 +1,7 @@
 import { sameAttributes } from '../attributes.ts';
 import { type Region, readPieces } from '../region.ts';
-import type { RootArchive, RootEntry } from '../root-archive.ts';
+import type { RootArchive } from '../root-archive.ts';
+import type { RootEntry } from '../root-entry.ts';
 import { findHardLinks, sameNames } from './hard-links.ts';
 
 /** An archive and the file that it lies in. */

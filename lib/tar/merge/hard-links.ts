@@ -1,4 +1,4 @@
-import type { RootEntry } from '../root-archive.ts';
+import type { RootEntry } from '../root-entry.ts';
 
 /** A file and all its names. */
 export interface HardLinks {

@@ -2,7 +2,8 @@ import { ImageBuilderError } from '../../errors.ts';
 import { endBytes, padded, tarBlockBytes } from '../header.ts';
 import { shown } from '../refusals.ts';
 import { type NewMember, renderMember } from '../render-member.ts';
-import type { RootArchive, RootEntry } from '../root-archive.ts';
+import type { RootArchive } from '../root-archive.ts';
+import type { RootEntry } from '../root-entry.ts';
 import { findHardLinks, type HardLinks } from './hard-links.ts';
 
 /** A part of the new archive: bytes of one of the two others, or new ones. */
@@ -49,13 +50,19 @@ const recordBytes = 20 * tarBlockBytes;
 export function planMerge(input: MergeInput): MergePlan {
   const { base, delta, same, gone } = input;
   const plan = new Plan(input);
+  let above = base.above;
   for (const [path, entry] of base.entries) {
+    if (above !== null && above.startAt < entry.startAt) {
+      plan.keep('', above);
+      above = null;
+    }
     const isChanged = delta.entries.has(path) && !same.has(path);
     if (isChanged && gone.has(path)) throw contradiction(path, 'has changed, and is gone');
     if (isChanged) plan.replace(path);
     else if (gone.has(path)) plan.remove(path);
     else plan.keep(path, entry);
   }
+  if (above !== null) plan.keep('', above);
   const added = [...delta.entries.keys()].filter((path) => path !== '' && !base.entries.has(path));
   // By their bytes, so that a folder comes before what lies in it.
   for (const path of added.sort(byBytes)) plan.add(path);
@@ -73,6 +80,7 @@ function contradiction(path: string, what: string): ImageBuilderError {
 class Plan {
   readonly #input: MergeInput;
   readonly #latestSeconds: number;
+  readonly #hasSlashes: boolean;
   readonly #links: ReadonlyMap<string, HardLinks>;
   /** The name that has been written with its content, for each file of the delta. */
   readonly #written = new Map<HardLinks, string>();
@@ -87,6 +95,8 @@ class Plan {
     this.#input = input;
     this.#links = findHardLinks(input.delta.entries);
     this.#latestSeconds = latestOf(input);
+    const folder = input.base.entries.entries().find(([path, { type }]) => path !== '' && type === 'directory');
+    this.#hasSlashes = folder === undefined || folder[1].name.endsWith('/');
   }
 
   keep(path: string, { type, target, startAt, endAt }: RootEntry): void {
@@ -130,7 +140,7 @@ class Plan {
     const isLink = first !== undefined;
     const member: NewMember = {
       ...file,
-      name: `${base.prefix}${path}${file.type === 'directory' && path !== '' ? '/' : ''}`,
+      name: this.#nameOf(path, file),
       type: isLink ? 'link' : file.type,
       target: isLink ? `${base.prefix}${first}` : file.target,
       sizeBytes: isLink ? 0 : file.sizeBytes,
@@ -140,6 +150,16 @@ class Plan {
     if (base.form === 'gnu' && member.attributes.size > 0) this.#stripped.push(path);
     this.#push({ from: 'memory', bytes: renderMember(member, base.form) });
     if (member.sizeBytes > 0) this.#copy('delta', file.contentAt, file.contentAt + padded(file.sizeBytes));
+  }
+
+  /** As the base has it; new folders have a slash at the end where those of the base have one. */
+  #nameOf(path: string, { type }: RootEntry): string {
+    const { base } = this.#input;
+    const before = base.entries.get(path);
+    const name = `${base.prefix}${path}`;
+    if (type !== 'directory') return name;
+    if (before?.type === 'directory') return before.name;
+    return this.#hasSlashes ? `${name}/` : name;
   }
 
   #timeOf({ modified }: RootEntry): number {

@@ -74,7 +74,6 @@ import { followPath } from '#lib/iso9660/follow.ts';
 import { parseRecord } from '#lib/iso9660/record.ts';
 import { readTree } from '#lib/iso9660/tree.ts';
 import { parsePackageStatus } from '#lib/kinds/cd/package-status.ts';
-import { parseAcl } from '#lib/kinds/touch/acl.ts';
 import { parseDescribedVersion } from '#lib/kinds/touch/companion.ts';
 import { describeLogLine } from '#lib/log-line.ts';
 import { createLz4Reader, decompressLz4Block } from '#lib/lz4.ts';
@@ -101,6 +100,8 @@ import { parseListing } from '#lib/squashfs/listing.ts';
 import { parseSuperblock } from '#lib/squashfs/superblock.ts';
 import { parseXzSize } from '#lib/squashfs/xz.ts';
 import { answerError } from '#lib/store/openstack/error.ts';
+import { parseAccounts } from '#lib/tar/accounts.ts';
+import { parseAcl } from '#lib/tar/acl.ts';
 import { parsePaxRecords } from '#lib/tar/pax.ts';
 import { lineAfter, plain, table, trimEndOf, upTo } from '#lib/text.ts';
 import { parseTraceContext } from '#lib/trace-context.ts';
@@ -758,12 +759,18 @@ const parsers: readonly Growing[] = [
   },
   {
     name: 'access control lists',
-    run: parseAcl,
+    run: (text) => parseAcl(text, { users: new Map(), groups: new Map() }),
     frames: [
       ['user:', ':rwx'],
       ['user::rwx,', ''],
     ],
     units: ['user:1:rwx,', 'user:a:rwx:1\n'],
+  },
+  {
+    name: 'the accounts of root file systems',
+    run: parseAccounts,
+    frames: [['a:x:', '']],
+    units: ['a:x:1\n', ':', 'a\n'],
   },
   {
     name: 'archives of root file systems',

@@ -179,8 +179,11 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
     Buffer.concat([withBinarySum(craftHeader({ name: 'x' }, 0)), end]),
     /corrupt.*the field sum of a header is no number/,
   ],
-  'a negative time': [[file('x', { bytes: [[136, Buffer.alloc(12, 0xff)]] })], /corrupt.*modified.*negative number/],
-  'a negative extended time': [[file('x', { records: { mtime: '-1.5' } })], /corrupt.*has no time as mtime/],
+  'a time before the beginning of the world': [
+    [file('x', { bytes: [[136, Buffer.concat([Buffer.from('ff00', 'hex'), Buffer.alloc(10)])]] })],
+    /corrupt.*modified.*too large a number/,
+  ],
+  'an extended time with two signs': [[file('x', { records: { mtime: '--1' } })], /corrupt.*has no time as mtime/],
   'a time after that of ext4': [[file('x', { records: { mtime: '99999999999' } })], /corrupt.*after the year 2446/],
   'two sizes, the second 0': [[file('x', { records: { size: '0' } })], /corrupt.*"x" has two sizes/],
   'two sizes, the second larger': [[file('x', { records: { size: '512' } })], /corrupt.*"x" has two sizes/],
@@ -326,9 +329,9 @@ const hostile: Readonly<Record<string, readonly [archive: Buffer | readonly Craf
     ],
     /corrupt.*bytes behind its last field/,
   ],
-  'a folder of version 7, which only its name says to be one': [
-    [{ name: 'd/', flag: '\0', mark: marks.v7 }],
-    /corrupt.*"d\/" is no folder, and has the name of one/,
+  'a folder of version 7 with a content': [
+    [file('d/', { flag: '\0', mark: marks.v7 })],
+    /corrupt.*"d\/" is no file, and has a content/,
   ],
   'a mark of ustar without its version': [
     [file('x', { mark: 'ustar\0\0\0' })],

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
-import type { RootEntry } from '#lib/tar/root-archive.ts';
+import type { RootEntry } from '#lib/tar/root-entry.ts';
 import { failure } from '../../failure.ts';
 import { type CraftedMember, craftMember, craftTar, marks } from '../../tar/craft.ts';
 import { merge, startedSeconds } from '../../tar/merge.ts';
@@ -130,6 +130,59 @@ test('a base in ustar gets long names in the two fields of ustar', async () => {
   assert.is(form, 'ustar');
   assert.ok(entries.has(parts.join('/')));
 });
+
+/** How archives name their members: those above the root file system, the prefix, and the end of the names of folders. */
+const namings: readonly (readonly [above: readonly string[], prefix: string, slash: string])[] = [
+  [[], '', '/'],
+  [['./'], '', '/'],
+  [[], './', '/'],
+  [[], './', ''],
+  [[], 'system/', '/'],
+  [[], 'system/', ''],
+  [[], './system/', '/'],
+  [['./'], './system/', '/'],
+  [['.'], './system/', ''],
+];
+
+for (const [above, prefix, slash] of namings) {
+  test(`names as ${[...above, `${prefix}usr${slash}`].join(' ')} stay so, in changed members and in new ones`, async () => {
+    const root = prefix === '' ? [] : [slash === '' ? prefix.slice(0, -1) : prefix];
+    const folders = ['usr', 'usr/old', 'etc'].map((name) => folder(`${prefix}${name}${slash}`));
+    const base = [
+      ...[...above, ...root].map(folder),
+      ...folders,
+      file(`${prefix}etc/a`, 'a'),
+      file(`${prefix}usr/b`, 'b'),
+      hardLink(`${prefix}usr/c`, `${prefix}usr/b`),
+      file(`${prefix}usr/old/x`, 'x'),
+    ];
+    const delta = craftTar(
+      { ...folder('./'), mode: 0o700 },
+      { ...folder('./usr/'), mode: 0o700 },
+      file('./usr/c', 'B'),
+      hardLink('./usr/b', './usr/c'),
+      folder('./opt/'),
+      hardLink('./opt/d', './usr/c'),
+    );
+    const { bytes, plan } = await merge(craftTar(...base), delta, ['usr/old', 'usr/old/x']);
+    const { above: first, entries } = await readRoot(bytes);
+    const members = [...(first === null ? [] : [first]), ...entries.values()];
+    assert.equal(
+      members.map(({ name, type, target }) => (type === 'link' ? `${name} is ${target}` : name)),
+      [
+        ...[...above, ...root, `${prefix}usr${slash}`, `${prefix}etc${slash}`, `${prefix}etc/a`, `${prefix}usr/b`],
+        ...[`${prefix}usr/c is usr/b`, `${prefix}opt${slash}`, `${prefix}opt/d is usr/b`],
+      ],
+    );
+    const listed = await exec('tar', ['-tf', '-'], { input: bytes });
+    assert.is(listed.stdout.trim().split('\n').length, members.length);
+    const [changedRoot] = root.length > 0 ? root : above;
+    assert.equal([...plan.replaced], [...(changedRoot === undefined ? [] : ['']), 'usr', 'usr/b', 'usr/c']);
+    for (const name of [`${prefix}etc${slash}`, ...(root.length > 0 ? above : [])]) {
+      assert.ok(bytes.includes(craftMember(folder(name))), name);
+    }
+  });
+}
 
 test('the prefix of a system-image server is in all names and targets', async () => {
   const base = craftTar(folder('system/'), file('system/a', 'a'), hardLink('system/b', 'system/a'));

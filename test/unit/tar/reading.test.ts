@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
 import { sumOf } from '#lib/tar/header.ts';
-import type { RootEntry } from '#lib/tar/root-archive.ts';
+import type { RootEntry } from '#lib/tar/root-entry.ts';
 import { type CraftedMember, craftTar, marks } from '../../tar/craft.ts';
 import { readFileAsRoot, readRoot } from '../../tar/read.ts';
 import { temporaryFolder, withFile } from '../image/temporary.ts';
@@ -90,7 +90,57 @@ test('the prefix is that of all names', async () => {
   assert.is(await prefixOf('system/', 'system/bin/', 'system/bin/sh'), 'system/: ,bin,bin/sh');
   assert.is(await prefixOf('system/bin/', 'system/bin/sh'), 'system/: bin,bin/sh');
   assert.is(await prefixOf('system/', 'system/./bin/', 'system/./bin/sh'), 'system/./: ,bin,bin/sh');
+  assert.is(await prefixOf('./system/', './system/bin/', './system/bin/sh'), './system/: ,bin,bin/sh');
+  assert.is(await prefixOf('./', './system/', './system/bin/', './system/bin/sh'), './system/: ,bin,bin/sh');
+  assert.is(await prefixOf('./', './system/bin/', './system/bin/sh'), './system/: bin,bin/sh');
+  assert.is(await prefixOf('./', './system/', './bin/', './bin/sh'), './: ,system,bin,bin/sh');
+  // GNU tar names the root so where it is told to take `/`.
+  assert.is(await prefixOf('./', 'bin/', 'bin/sh'), ': ,bin,bin/sh');
+  assert.is(await prefixOf('./'), './: ');
 });
+
+test('an archive of changes has the names of the root file system, even where all lie in its folder `system`', async () => {
+  const archive = craftTar({ name: './system/x' });
+  const { prefix, entries } = await readRoot(archive, { scope: 'changes' });
+  assert.equal([prefix, ...entries.keys()], ['./', 'system/x']);
+});
+
+test('times before 1970, and folders of version 7, which a slash at the end of the name makes, are read', async () => {
+  const { entries } = await readRoot(
+    craftTar(
+      { name: 'd/', flag: '\0', mark: marks.v7, mode: 0o755 },
+      { name: 'd/binary', bytes: [[136, Buffer.concat([Buffer.alloc(10, 0xff), Buffer.from('f000', 'hex')])]] },
+      { name: 'd/extended', records: { mtime: '-3600.5' } },
+    ),
+  );
+  assert.equal(
+    [...entries.values()].map(({ type, modified }) => `${type} ${modified}`),
+    ['directory 1700000000', 'file -4096', 'file -3600.5'],
+  );
+});
+
+testWith('tar')(
+  'archives of version 7 and of ustar, with times before 1970 as GNU tar writes them, are read',
+  async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.file('root/usr/share'), { recursive: true });
+    await writeFile(folder.file('root/usr/old'), 'old');
+    await exec('touch', ['--date=@-7200', folder.file('root/usr/old')]);
+    for (const [format, modified] of [
+      ['v7', null],
+      ['ustar', null],
+      ['gnu', -7200],
+      ['pax', -7200],
+    ] as const) {
+      const options = modified === null ? ['--mtime=@1000'] : [];
+      await exec('tar', ['-C', folder.file('root'), `--format=${format}`, ...options, '-cf', folder.file('a'), 'usr']);
+      const { entries } = await readFileAsRoot(folder.file('a'));
+      assert.equal([...entries.keys()].sort(), ['usr', 'usr/old', 'usr/share'], format);
+      assert.is(entries.get('usr/share')?.type, 'directory', format);
+      assert.is(entries.get('usr/old')?.modified, modified ?? 1000, format);
+    }
+  },
+);
 
 test('devices, attributes, ACLs, times and links of an archive with a prefix are kept', async () => {
   const capability = Buffer.concat([Buffer.from([1, 0, 0, 2]), Buffer.alloc(16, 1)]);
@@ -130,7 +180,7 @@ test('devices, attributes, ACLs, times and links of an archive with a prefix are
   assert.is((ping as RootEntry).modified, 1_700_000_001.25);
   assert.equal(
     [...(ping as RootEntry).attributes.keys()],
-    ['SCHILY.xattr.security.capability', 'SCHILY.acl.access', 'SCHILY.xattr.user.a'],
+    ['SCHILY.xattr.security.capability', 'SCHILY.xattr.user.a', 'SCHILY.xattr.system.posix_acl_access'],
   );
 });
 

@@ -1,6 +1,7 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
@@ -153,6 +154,71 @@ test('changes that lead out of the image are refused', async () => {
   const hostile = craftTar({ name: './../escaped', content: 'x' });
   await using opened = await openArchive(craftTar(...system('./')), 'none', hostile);
   assert.is((await failure(opened.pack())).code, 'image.unsafe');
+});
+
+/** What `cat` makes of several compressed files, and compressors that work in parallel. */
+const inParts = (parts: readonly Buffer[]): Readonly<Record<string, Buffer>> => {
+  const frames = parts.map((part) => zstdCompressSync(part));
+  // RFC 8878, 3.1.2: a magic number, a length, and bytes for nobody.
+  const skippable = Buffer.concat([Buffer.from('5e2a4d1803000000', 'hex'), Buffer.from('abc')]);
+  return {
+    'gzip, in members': Buffer.concat(parts.map((part) => gzipSync(part))),
+    'gzip, with zeros behind it': Buffer.concat([...parts.map((part) => gzipSync(part)), Buffer.alloc(700)]),
+    'zstd, in frames': Buffer.concat(frames),
+    'zstd, in frames with others between that hold nothing': Buffer.concat(
+      frames.flatMap((frame) => [skippable, frame]),
+    ),
+  };
+};
+
+for (const name of Object.keys(inParts([]))) {
+  test(`an archive packed by ${name} is read whole`, async () => {
+    await using folder = await temporaryFolder();
+    const archive = craftTar(...system('./'), { name: './etc/big', content: randomBytes(3 * 2 ** 20) });
+    const parts = [0, 100, 1000, 1000, 2 ** 20, archive.length].map((at, index, all) =>
+      archive.subarray(all[index - 1] ?? 0, at),
+    );
+    await writeFile(folder.file('base'), inParts(parts)[name] ?? '');
+    const image = await inspect(folder.file('base'), folder.path);
+    assert.match(image.format, /^tar/);
+    assert.ok((await readFile(folder.file('root.tar'))).equals(archive));
+  });
+}
+
+testWith('xz')('an archive packed by xz, in streams with zeros between, is read whole', async () => {
+  await using folder = await temporaryFolder();
+  const archive = craftTar(...system('./'));
+  const pack = async (bytes: Buffer) =>
+    await writeCompressed(folder.file('part'), pieces(bytes), { ...packing, compression: 'xz' });
+  const streams: Buffer[] = [];
+  for (const part of [archive.subarray(0, 1000), archive.subarray(1000)]) {
+    await pack(part);
+    streams.push(await readFile(folder.file('part')), Buffer.alloc(8));
+    await rm(folder.file('part'));
+  }
+  await writeFile(folder.file('base'), Buffer.concat(streams));
+  await inspect(folder.file('base'), folder.path);
+  assert.ok((await readFile(folder.file('root.tar'))).equals(archive));
+});
+
+test('a zstd file with something else behind its last frame, or a cut one, is refused', async () => {
+  await using folder = await temporaryFolder();
+  const frame = zstdCompressSync(craftTar(...system('./')));
+  for (const [bytes, code] of [
+    [Buffer.concat([frame, Buffer.from('more')]), 'image.corrupt'],
+    [Buffer.concat([frame, frame.subarray(0, 40)]), 'image.truncated'],
+  ] as const) {
+    await writeFile(folder.file('base'), bytes);
+    assert.is((await failure(inspect(folder.file('base'), folder.path))).code, code);
+    await rm(folder.file('root.tar'), { force: true });
+  }
+});
+
+test('a plain archive of version 7, which has no mark, is taken', async () => {
+  await using folder = await temporaryFolder();
+  const members = system('').map((member) => ({ ...member, mark: marks.v7, flag: '\0' }));
+  await writeFile(folder.file('base'), craftTar(...members));
+  assert.is((await inspect(folder.file('base'), folder.path)).format, 'tar');
 });
 
 const withoutSystem: Readonly<Record<string, readonly [Buffer, RegExp]>> = {
