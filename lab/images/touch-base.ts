@@ -14,6 +14,9 @@ export interface TouchBase {
 
 const weekMs = 7 * 86_400_000;
 const here = (name: string) => new URL(name, import.meta.url);
+/** `systemd` is one of today, with systemd; a `plain` one has no init. */
+export type TouchBaseVariant = 'plain' | 'systemd';
+
 const packages = [
   ...['apt', 'base-files', 'base-passwd', 'bash', 'coreutils', 'dash', 'debian-archive-keyring', 'debianutils'],
   ...['diffutils', 'dpkg', 'findutils', 'grep', 'gzip', 'libc-bin', 'mawk', 'perl-base', 'sed', 'tar', 'util-linux'],
@@ -27,12 +30,14 @@ export async function makeTouchBase(
   cacheDirectory: string,
   architecture: 'armhf' | 'arm64' | 'amd64',
   onLine: (line: string) => void,
+  variant: TouchBaseVariant = 'plain',
 ): Promise<TouchBase> {
   const release = await readRelease();
   const { codename, distribution } = release;
   const recipe = await Promise.all(['touch-base.sh', 'touch-base.ts'].map((name) => readFile(here(name))));
   const key = createHash('sha256').update(Buffer.concat(recipe)).digest('hex').slice(0, 12);
-  const name = `touch-${architecture}-${codename}`;
+  const name = `touch-${variant === 'plain' ? '' : `${variant}-`}${architecture}-${codename}`;
+  const included = variant === 'plain' ? packages : [...packages, 'init-system-helpers', 'systemd'];
   const path = join(cacheDirectory, `${name}-${key}.tar`);
   await mkdir(cacheDirectory, { recursive: true });
   await using _lock = await lock(join(cacheDirectory, `${name}.lock`));
@@ -54,7 +59,7 @@ export async function makeTouchBase(
         ...[...proxy.matchAll(/^(Acquire::http::Proxy) "(.+)";$/gm)].map(
           ([, option, url]) => `--aptopt=${option} "${url}"`,
         ),
-        `--include=${packages.join(',')}`,
+        `--include=${included.join(',')}`,
         `--extract-hook=sh -eu '${here('touch-base.sh').pathname}' "$1"`,
         ...[codename, 'base.tar'],
         ...sources.map(
