@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect } from 'amqplib';
-import { encodeRecord } from '#lib/queue/record.ts';
-import { queues } from '#lib/queue/topology.ts';
+import { openEventWriter } from './event-writer.ts';
 import type { PageService } from './page-service.ts';
 
 /** Records of builds that nobody runs, written into the events stream as functions write them. */
@@ -11,8 +9,6 @@ export interface ManyBuilds extends AsyncDisposable {
   readonly running: string;
   progress(progress: number, message: string): Promise<void>;
 }
-
-type Event = Extract<Parameters<typeof encodeRecord>[0], { kind: 'event' }>['event'];
 
 /** Of so many builds, one runs, three of ten wait, and the others have failed. Resolves when the service knows them. */
 export async function writeManyBuilds(
@@ -24,22 +20,8 @@ export async function writeManyBuilds(
     return Object.values(counts).reduce((sum, number) => sum + number, 0);
   };
   const knownBefore = await known();
-  const connection = await connect(amqpUrl);
-  const channel = await connection.createConfirmChannel();
-  const append = (build_id: string, ticket_id: string, values: Partial<Event>) => {
-    const content = encodeRecord({
-      kind: 'event',
-      id: randomUUID(),
-      submission: { caller: 'lander', request_sha256: '0'.repeat(64) },
-      event: {
-        ...{ build_id, ticket_id, progress_trigger: 'many', sequence: 0, attempt: 0, worker: null },
-        ...{ time: new Date().toISOString(), state: 'queued', step: null, message: 'Waiting for a worker' },
-        ...{ current: null, total: null, progress: 0 },
-        ...values,
-      },
-    });
-    channel.sendToQueue(queues.events, content, { persistent: true, contentType: 'application/json' });
-  };
+  const writer = await openEventWriter(amqpUrl);
+  const { append } = writer;
   const runs = { state: 'running', worker: 'many-1', attempt: 1, sequence: 1 } as const;
   const error = { code: 'ppa.not_found', message: 'there is no PPA ppa:example/tools', step: 'sources' } as const;
   for (let index = 0; index < count - 1; index += 1) {
@@ -56,7 +38,7 @@ export async function writeManyBuilds(
   const running = 'many-running';
   append(id, running, {});
   append(id, running, runs);
-  await channel.waitForConfirms();
+  await writer.flush();
   while ((await known()) < knownBefore + count) await sleep(100);
   let sequence = 1;
   return {
@@ -64,10 +46,8 @@ export async function writeManyBuilds(
     async progress(progress, message) {
       sequence += 1;
       append(id, running, { ...runs, ...{ sequence, step: 'install', progress, message } });
-      await channel.waitForConfirms();
+      await writer.flush();
     },
-    async [Symbol.asyncDispose]() {
-      await connection.close();
-    },
+    [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
   };
 }

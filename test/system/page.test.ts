@@ -1,9 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { ArtifactReport } from '#lib/api/artifact-report.ts';
+import type { ImageResult } from '#lib/api/image-result.ts';
 import { startChromium } from '../../lab/page/chromium.ts';
+import { openEventWriter } from '../../lab/page/event-writer.ts';
 import { writeManyBuilds } from '../../lab/page/many-builds.ts';
 import { startPageService } from '../../lab/page/page-service.ts';
 import { startNginx } from '../../lab/servers/nginx.ts';
@@ -253,6 +257,65 @@ test('filters stand in the address, and hold for what comes', async () => {
   await page.goBack();
   await row(page, ticket).waitFor();
   assert.equal(await accessibilityFaults(page), [], 'the list');
+});
+
+/** The files of a build whose base was a whole release of a system-image server, by their roles. */
+function touchResult(): { image: ImageResult; artifacts: ArtifactReport[] } {
+  const checksums = { sha256: '3f'.repeat(32), sha512: '3f'.repeat(64) };
+  const stem = `ubuntu-${checksums.sha256}`;
+  const places = (name: string) =>
+    ({ name, location: `file:///images/x/${name}`, id: `x/${name}`, store: 'file' }) as const;
+  const names = [
+    ['device', 'device-42.tar.xz'],
+    ['signature', 'device-42.tar.xz.asc'],
+    ['custom', `custom-${checksums.sha256}.tar.xz`],
+    ['version', 'version-1.tar.xz'],
+    ['companion', `${stem}.json`],
+    ['signature', `${stem}.tar.xz.asc`],
+    ['signature', `${stem}.json.asc`],
+    ['manifest', `${stem}.manifest`],
+  ] as const;
+  const mediaType = 'application/octet-stream';
+  return {
+    image: { ...places(`${stem}.tar.xz`), size: 400_000_000, checksums, format: 'tar.xz', packages: [] },
+    artifacts: names.map(([role, name]) => ({ role, ...places(name), media_type: mediaType, size: 1234, checksums })),
+  };
+}
+
+test('the parts and signatures of a touch image are listed by their roles, also on a phone', async () => {
+  const result = touchResult();
+  await using writer = await openEventWriter(service.amqpUrl);
+  const id = randomUUID();
+  writer.append(id, 'touch-release', {});
+  const ended = {
+    state: 'completed',
+    worker: 'w',
+    attempt: 1,
+    sequence: 1,
+    progress: 1,
+    message: 'The image is stored',
+  } as const;
+  writer.append(id, 'touch-release', { ...ended, ...result });
+  await writer.flush();
+  const viewport = { width: 360, height: 740 };
+  await using visited = await visit(`#build/${id}`, { viewport, isMobile: true, hasTouch: true });
+  const { page } = visited;
+  await badge(page, 'completed');
+  await panel(page, 'Image').getByText(result.image.name).waitFor();
+  await panel(page, 'Image').getByText('tar.xz', { exact: false }).first().waitFor();
+  const rows = panel(page, 'Artifacts').locator('tbody tr');
+  await rows.nth(result.artifacts.length - 1).waitFor();
+  const column = async (number: number) => await rows.locator(`td:nth-child(${number})`).allTextContents();
+  assert.equal(
+    await column(1),
+    result.artifacts.map(({ role }) => role),
+  );
+  assert.equal(
+    await column(2),
+    result.artifacts.map(({ name }) => name),
+  );
+  assert.is(await page.evaluate('document.documentElement.scrollWidth'), viewport.width);
+  assert.equal(await accessibilityFaults(page), []);
 });
 
 test('nothing is wider than a phone', async () => {
