@@ -1,11 +1,16 @@
 import { chmod, chown } from 'node:fs/promises';
 import { type IdRange, newUnprivilegedUser, type UnprivilegedUser } from './privileges.ts';
-import { closedFolder, endProcesses } from './unprivileged.ts';
+import { closedFolder, endProcesses, giveTo } from './unprivileged.ts';
 
 /** The user that the worker's own apt runs as, in the work directory of a build. */
 export interface WorkerPlace extends AsyncDisposable {
   /** Null for the worker's own user. */
   readonly user: UnprivilegedUser | null;
+  /**
+   * Gives files to that user, with the promises of `giveTo`. Without capabilities, root too can write only what it owns: a
+   * guest may have given it to the root inside.
+   */
+  give(path: string): Promise<void>;
   /** Ends all processes of that user: its files change no more. */
   end(): Promise<void>;
 }
@@ -24,6 +29,7 @@ export async function openWorkerPlace(workDirectory: string, range: IdRange): Pr
   }
   return {
     user,
+    give: (path) => giveTo(user ?? (process.geteuid?.() === 0 ? { id: 0, groups: [] } : null), path),
     end,
     async [Symbol.asyncDispose]() {
       await end();

@@ -4,7 +4,7 @@ import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import type { GuestBind, GuestSession, ScriptRunner } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
-import { giveTo, readForeignFile } from '../../unprivileged.ts';
+import { readForeignFile } from '../../unprivileged.ts';
 import { openWorkerPlace, type WorkerPlace } from '../../worker-place.ts';
 import type { Apt, Installation } from '../apt.ts';
 import type { ImageFacts } from '../facts.ts';
@@ -87,7 +87,7 @@ export async function openAptOutside(inside: Inside, options: AptOutsideOptions)
     }),
   );
   // The folders above these stay the worker's, so that apt's user cannot replace one of these by a link.
-  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await giveTo(user, path);
+  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await place.give(path);
   if (user !== null)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
   const worker = createWorkerRunner({ place, directory, configuration, names, signal });

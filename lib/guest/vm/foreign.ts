@@ -100,7 +100,7 @@ async function fetchRoot(
   const home = await mkdtemp(join(workDirectory, 'kernel-'));
   opened.defer(() => rm(home, { recursive: true, force: true }));
   await writeFile(join(home, 'apt.conf'), renderConfiguration(home, architecture, proxy), { mode: 0o600 });
-  await giveTo(place.user, home);
+  await place.give(home);
   const wanted = kernelPackages[architecture] ?? 'linux-image-generic';
   const command = ['sh', '-c', vmScripts['fetch-kernel'], 'fetch-kernel', wanted];
   await exec('prlimit', [...limits, ...command], {

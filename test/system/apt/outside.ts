@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { access, appendFile, chmod, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -212,31 +212,43 @@ export function workerIsSafe(test: Test<AptHouse>): void {
 
   test('the worker needs no privileges', async (house) => {
     await house.setSource(await house.resolve('c++'));
-    const directory = await mkdtemp(join(tmpdir(), 'apt-outside-unprivileged-'));
-    await chmod(directory, 0o777);
-    // The image's output is recorded here, where root is needed for the chroot, and played back to an ordinary user.
-    const told: Record<string, string[]> = {};
-    await using opened = await house.open(who, {
-      onLine: (name, line) => {
-        told[name] = [...(told[name] ?? []), line];
-      },
-    });
-    const { facts } = opened;
-    await writeFile(join(directory, 'told.json'), JSON.stringify({ facts, told }));
-    const script = join(import.meta.dirname, 'unprivileged-worker.ts');
-    const { stdout } = await exec('env', [
-      ...asNobody,
-      ...[process.execPath, script, directory, 'hello-one', 'hello-extra'],
-    ]);
-    assert.equal(JSON.parse(stdout), {
-      uid: nobody,
-      archives: ['hello-extra_1.0-1_all.deb', 'hello-one_1%3a1.1-1_all.deb'],
-      wanted: ['hello-extra=1.0-1', 'hello-one=1:1.1-1'],
-    });
-    await rm(directory, { recursive: true });
-    assert.is(await access(directory).catch(() => 'gone'), 'gone');
+    await using recorded = await recordImage(house);
+    await chmod(recorded.directory, 0o777);
+    assert.equal(await handIn(asNobody, recorded.directory), handedIn(nobody));
+  });
+
+  test('the worker’s apt needs no rights of root below a folder of root’s alone, whoever owns its folders', async (house) => {
+    await house.setSource(await house.resolve('c++'));
+    await using recorded = await recordImage(house);
+    await chmod(recorded.directory, 0o700);
+    assert.equal(await handIn([], recorded.directory), handedIn(0));
   });
 }
+
+/** A folder with the image's output in `told.json`: root is needed for the chroot, but not to play that back. */
+async function recordImage(house: AptHouse) {
+  const directory = await mkdtemp(join(tmpdir(), 'apt-outside-told-'));
+  const told: Record<string, string[]> = {};
+  await using opened = await house.open(who, {
+    onLine: (name, line) => {
+      told[name] = [...(told[name] ?? []), line];
+    },
+  });
+  await writeFile(join(directory, 'told.json'), JSON.stringify({ facts: opened.facts, told }));
+  return { directory, [Symbol.asyncDispose]: () => rm(directory, { recursive: true }) };
+}
+
+async function handIn(asUser: readonly string[], directory: string): Promise<unknown> {
+  const script = join(import.meta.dirname, 'recorded-worker.ts');
+  const { stdout } = await exec('env', [...asUser, process.execPath, script, directory, 'hello-one', 'hello-extra']);
+  return JSON.parse(stdout);
+}
+
+const handedIn = (uid: number) => ({
+  uid,
+  archives: ['hello-extra_1.0-1_all.deb', 'hello-one_1%3a1.1-1_all.deb'],
+  wanted: ['hello-extra=1.0-1', 'hello-one=1:1.1-1'],
+});
 
 /** Processes that run in a folder, by the name of their program. */
 async function processesIn(directory: string): Promise<Map<string, number>> {

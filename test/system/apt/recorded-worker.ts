@@ -4,10 +4,12 @@ import { openAptCaches } from '#lib/apt/caches.ts';
 import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
+import { giveTo } from '#lib/unprivileged.ts';
 
 /**
- * Resolves and downloads as an ordinary user, in a process of its own: `DIRECTORY PACKAGE…`. The image is a recording
- * in `told.json`. Prints the packages that would be handed in to it.
+ * Resolves and downloads in a process of its own: `DIRECTORY PACKAGE…`. The image is a recording in `told.json`. Prints the
+ * packages that would be handed in to it, and the user of this process. For root, apt's folders belong to somebody else
+ * first, as the host guest leaves them.
  */
 const [directory = '', ...packages] = process.argv.slice(2);
 const { facts, told } = JSON.parse(await readFile(join(directory, 'told.json'), 'utf8'));
@@ -42,6 +44,7 @@ await using caches = await openAptCaches({
   workDirectory,
   signal,
 });
+if (process.getuid?.() === 0) for (const { source } of caches.binds) await giveTo({ id: 200_000, groups: [] }, source);
 await using apt = await openAptOutside(session, {
   ...{ facts, binds: caches.binds, workDirectory },
   ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal },
