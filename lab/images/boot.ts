@@ -34,7 +34,8 @@ const firmwares = {
 /**
  * Boots a throw-away overlay of the image under QEMU (no KVM needed) until `until` matches a line of the serial
  * console, and resolves with the console's text up to there. The machine is always killed. Throws `image.output`, with
- * the end of the console, when the machine stops or the time is up before; the reason of the signal when it aborts.
+ * the end of the console, when the machine stops, its kernel panics or the time is up before; the reason of the signal
+ * when it aborts.
  */
 export async function bootImage(options: BootOptions): Promise<string> {
   const { path, format = 'qcow2', until, onLine, signal, timeoutMs = 600_000 } = options;
@@ -51,15 +52,19 @@ export async function bootImage(options: BootOptions): Promise<string> {
     const firmwareArguments = firmware === null ? [] : flash(firmware.code, variables);
 
     const found = new AbortController();
+    const panicked = new AbortController();
     const lines: string[] = [];
-    const stop = AbortSignal.any([found.signal, AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]);
+    const limit = AbortSignal.timeout(timeoutMs);
+    const stop = AbortSignal.any([found.signal, panicked.signal, limit, ...(signal ? [signal] : [])]);
     const failure = await exec('qemu-system-x86_64', [...machine(overlay, seed), ...firmwareArguments], {
       signal: stop,
       onLine: (raw, stream) => {
         const line = stream === 'stdout' ? withoutControl(raw) : `qemu: ${raw}`;
         lines.push(line);
         onLine?.(line);
-        if (stream === 'stdout' && until.test(line)) found.abort();
+        if (stream !== 'stdout') return;
+        if (until.test(line)) found.abort();
+        else if (line.includes('Kernel panic - not syncing')) panicked.abort();
       },
     }).then(
       () => new Error('it switched itself off'),
@@ -67,7 +72,8 @@ export async function bootImage(options: BootOptions): Promise<string> {
     );
     if (found.signal.aborted) return lines.join('\n');
     signal?.throwIfAborted();
-    const why = stop.aborted ? `${timeoutMs / 1000} seconds passed` : String((failure as Error).message);
+    const ended = limit.aborted ? `${timeoutMs / 1000} seconds passed` : String((failure as Error).message);
+    const why = panicked.signal.aborted ? 'its kernel panicked' : ended;
     throw new ImageBuilderError('image.output', `the image did not boot as far as ${until} before ${why}`, {
       cause: failure,
       logTail: lastLines(lines.join('\n'), 40),

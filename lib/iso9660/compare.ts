@@ -4,6 +4,7 @@ import { areEqual, type FileRange, sliceRanges } from '../image/copy-range.ts';
 import { isEsp, type TableEntry } from '../image/partition.ts';
 import { readAt } from '../image/read-at.ts';
 import { type IsoInspection, inspectIso } from './inspect.ts';
+import { isRewritten } from './rewritten.ts';
 import type { IsoEntry } from './tree.ts';
 import { type Extent, shown } from './volume.ts';
 
@@ -124,9 +125,7 @@ async function checkContent(
   const old = before.iso.files.get(path);
   const [place] = old?.extents ?? [];
   if (old === undefined || place?.offsetBytes === before.iso.boot.catalogueOffsetBytes) return;
-  const isBootImage = before.iso.boot.entries.some(
-    ({ platform, offsetBytes }) => platform !== 'uefi' && offsetBytes === place?.offsetBytes,
-  );
+  const isBootImage = place !== undefined && isRewritten(before.iso, place.offsetBytes);
   const wanted = rangesOf(before, old.extents);
   const found = rangesOf(after, entry.extents);
   const isSame = isBootImage ? isSameBootImage(wanted, found, signal) : areEqual(wanted, found, signal);
@@ -151,6 +150,14 @@ async function checkBoot(before: Side, after: Side, signal: AbortSignal): Promis
       throw differs('its EFI system partition has other content');
     }
   }
+  const appended = appendedPartitions(after.iso);
+  for (const [index, partition] of appendedPartitions(before.iso).entries()) {
+    const other = appended[index];
+    const found = rangesOf(after, other === undefined ? [] : [other]);
+    if (!(await areEqual(rangesOf(before, [partition]), found, signal))) {
+      throw differs(`its partition ${partition.number} has other content`);
+    }
+  }
 }
 
 /** Types and names stay; sizes stay where the partition is not the medium itself. */
@@ -165,6 +172,17 @@ function bootRuns({ boot }: IsoInspection): Extent[] {
     ...images.map(({ offsetBytes, loadedBytes }) => ({ offsetBytes, sizeBytes: loadedBytes })),
     ...[...(boot.mbr ?? []), ...(boot.gpt ?? [])].filter(isEsp),
   ];
+}
+
+/** Name that xorriso gives to the filling between the partitions of a GPT, and behind them. */
+const filling = /^Gap\d/;
+
+/** Partitions behind all files, such as one for the data of the live session, in the same order for each medium. */
+function appendedPartitions({ boot, trees }: IsoInspection): TableEntry[] {
+  const places = Object.values(trees).flatMap((tree) => [...(tree?.values() ?? [])].flatMap(({ extents }) => extents));
+  const end = places.reduce((last, { offsetBytes, sizeBytes }) => Math.max(last, offsetBytes + sizeBytes), 0);
+  const partitions = boot.gpt !== null && boot.gpt.length > 0 ? boot.gpt : (boot.mbr ?? []);
+  return partitions.filter(({ offsetBytes, name }) => offsetBytes >= end && !filling.test(name ?? ''));
 }
 
 function rangesOf({ handle }: Side, extents: readonly Extent[]): FileRange[] {

@@ -20,7 +20,7 @@ const maximumPartitions = 128;
  */
 export async function readHybridTables(disk: Disk): Promise<HybridTables> {
   const mbr = await readMbr(disk);
-  const gpt = mbr === null ? null : await readGpt(disk, sectorBytes, 0);
+  const gpt = await readGpt(disk, sectorBytes, 0);
   if (mbr?.protective === true && gpt === null) {
     throw new ImageBuilderError('image.corrupt', 'the medium announces a GPT partition table, but has none');
   }

@@ -91,9 +91,10 @@ function isLiveByName(layer: string): boolean {
 function knownSources(sources: readonly InstallSource[], folder: string, layers: readonly string[]): MediumSource[] {
   const known = new Set(layers);
   return sources.flatMap(({ id, path, variations }) => {
-    const [first] = Object.values(variations);
-    const layer = `${folder}/${path === '' ? (first?.path ?? '') : path}`;
-    return known.has(layer) ? [{ id, layer }] : [];
+    const paths = [path, ...Object.values(variations).map((variation) => variation.path)];
+    const [layer, ...others] = new Set(paths.filter((each) => each !== '').map((each) => `${folder}/${each}`));
+    if (layer === undefined || !known.has(layer)) return [];
+    return [{ id, layer, variations: others.filter((each) => known.has(each)) }];
   });
 }
 

@@ -8,17 +8,25 @@ import { ImageBuilderError } from '../errors.ts';
  * over, as the installer does.
  */
 
-const Variation = z.object({ path: z.string().default(''), size: z.number().int().nonnegative().optional() });
+/** A field without a value is one that is not there. */
+const path = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? '');
+const size = z.number().int().nonnegative().nullish();
+
+const Variation = z.object({ path, size });
 
 const Source = z.object({
-  id: z.string(),
-  path: z.string().default(''),
-  size: z.number().int().nonnegative().optional(),
-  type: z.string().nullish(),
-  default: z.boolean().default(false),
-  /** Languages that have a layer each; an empty one stands for the layer without languages. */
-  preinstalled_langs: z.array(z.string()).default([]),
-  variations: z.record(z.string(), Variation).default({}),
+  ...{ id: z.string(), path, size, type: z.string().nullish() },
+  default: z
+    .boolean()
+    .nullish()
+    .transform((value) => value ?? false),
+  variations: z
+    .record(z.string(), Variation)
+    .nullish()
+    .transform((value) => value ?? {}),
 });
 
 const Catalogue = z.union([

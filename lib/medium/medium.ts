@@ -26,6 +26,8 @@ export interface MediumSource {
   readonly id: string;
   /** Path of the layer that holds what is particular to the source: the uppermost of its file tree. */
   readonly layer: string;
+  /** Paths of the layers that its variations have instead, for machines of another kind. */
+  readonly variations?: readonly string[];
 }
 
 /** The layers that a change of one source concerns. */

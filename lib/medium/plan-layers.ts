@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import { quoted } from '../text.ts';
 import type { Medium, View } from './medium.ts';
-import { chooseLayers } from './recognise.ts';
+import { chooseLayers, surroundingsOf } from './recognise.ts';
 
 /** A layer, and those that it stands on, the lowest first. */
 export interface PlacedLayer {
@@ -37,10 +37,12 @@ export function planLayers(medium: Medium, { source, live }: WantedLayers): Laye
       `the medium has ${longest} layers, one above the other; at most ${mostInChain} are opened`,
     );
   }
-  const { layer, below, above } = chooseLayers(medium, source ?? null);
+  const { source: chosen, layer, below, above } = chooseLayers(medium, source ?? null);
   const plan: [PlacedLayer, ...PlacedLayer[]] = [{ layer, below }, ...above];
+  const { variations = [] } = chosen;
+  for (const variation of variations) addVariation(medium, plan, variation);
   const liveViews = medium.views.filter((view) => view.live);
-  if (live === false) assertLeavesLive(plan, liveViews);
+  if (live === false) for (const own of [layer, ...variations]) assertLeavesLive(own, liveViews);
   if (live === true) plan.push(...liveLayers(medium, plan, liveViews));
   if (plan.length > mostChanged) {
     throw new ImageBuilderError(
@@ -52,8 +54,15 @@ export function planLayers(medium: Medium, { source, live }: WantedLayers): Laye
   return plan;
 }
 
+/** A variation may stand on other layers than its source, and gets installed in its place. */
+function addVariation(medium: Medium, plan: PlacedLayer[], variation: string): void {
+  const { layer, below, above } = surroundingsOf(medium, variation);
+  const planned = new Set(plan.map((placed) => placed.layer));
+  plan.push(...[{ layer, below }, ...above].filter((placed) => !planned.has(placed.layer)));
+}
+
 /** The layer of the source takes what the live session shows as well: nothing hides a change from one of two views. */
-function assertLeavesLive([{ layer }]: LayerPlan, liveViews: readonly View[]): void {
+function assertLeavesLive(layer: string, liveViews: readonly View[]): void {
   if (!liveViews.some(({ layers }) => layers.includes(layer))) return;
   throw new ImageBuilderError(
     'image.unsupported',

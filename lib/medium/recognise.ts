@@ -86,10 +86,14 @@ export function chooseLayers(medium: Medium, sourceId: string | null): LayerChoi
     const message = `the medium has no source ${quoted(sourceId ?? '')}; it has ${ids}`;
     throw new ImageBuilderError('request.invalid', message, { faults: [{ path: '$.base_image.cd.source', message }] });
   }
-  const { layer } = source;
+  return { source, ...surroundingsOf(medium, source.layer) };
+}
+
+/** The layers below one, and those above it on any view. */
+export function surroundingsOf({ views }: Medium, layer: string): Omit<LayerChoice, 'source'> {
   const above = new Map<string, readonly string[]>();
   let below: readonly string[] = [];
-  for (const { layers } of medium.views.toSorted((one, other) => one.layers.length - other.layers.length)) {
+  for (const { layers } of views.toSorted((one, other) => one.layers.length - other.layers.length)) {
     const place = layers.indexOf(layer);
     if (place < 0) continue;
     below = layers.slice(0, place);
@@ -97,7 +101,7 @@ export function chooseLayers(medium: Medium, sourceId: string | null): LayerChoi
       if (index > place && !above.has(upper)) above.set(upper, layers.slice(0, index));
     }
   }
-  return { source, layer, below, above: [...above].map(([upper, lower]) => ({ layer: upper, below: lower })) };
+  return { layer, below, above: [...above].map(([upper, lower]) => ({ layer: upper, below: lower })) };
 }
 
 /** The reason why a medium without layers is refused, in words. */

@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
+import { writeCpio } from '#lib/guest/vm/cpio.ts';
 import { newestKernel } from '../../lab/images/another-kernel.ts';
 import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import { markerPackage } from '../../lab/servers/launchpad.ts';
+import { failure } from '../failure.ts';
+import { changeMedium } from '../system/change-medium.ts';
 import { extractMedium } from '../system/extract-medium.ts';
 import { openGuestBuilds } from '../system/guest-builds.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
@@ -80,6 +83,15 @@ test('a medium that isolinux starts boots with a new package', async () => {
   await using builds = await openGuestBuilds(base, [marker], makeIsolinuxMedium);
   const { path } = await builds.build('host', ['cd-marker']);
   await bootImage({ path, format: 'raw', firmware: 'bios', until: /cd-marker-was-here/ });
+});
+
+test('a kernel that panics ends the wait for its system at once', async () => {
+  const media = await makeLiveMedia(baseImageCache, () => {});
+  await using folder = await temporaryFolder();
+  const empty = writeCpio([{ kind: 'folder', path: 'empty', mode: 0o755 }]);
+  const path = await changeMedium(media.single, join(folder.path, 'panics.iso'), { '/live/initrd': empty });
+  const error = await failure(bootImage({ path, format: 'raw', until: /cd-marker-was-here/ }));
+  assert.match(error.message, /before its kernel panicked/);
 });
 
 test.run();

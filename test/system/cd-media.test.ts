@@ -83,6 +83,70 @@ const recipes: Readonly<Record<string, Recipe>> = {
     'isolinux/ldlinux.c32',
     '-no-emul-boot',
   ),
+  'a partition for data in its MBR': async (content, path) => {
+    const data = join(dirname(path), 'data.img');
+    await writeFile(data, Buffer.alloc(2 ** 20, 'data'));
+    await mkisofs(
+      '-r',
+      '-J',
+      '-V',
+      'data',
+      ...hybrid,
+      ...bios,
+      ...uefi,
+      '-append_partition',
+      '3',
+      '0x83',
+      data,
+    )(content, path);
+  },
+  'a partition for data in its GPT': async (content, path) => {
+    const data = join(dirname(path), 'data.img');
+    await writeFile(data, Buffer.alloc(2 ** 20, 'data'));
+    const efi = ['-append_partition', '2', '0xef', join(content, 'boot/grub/efi.img')];
+    const words = [...efi, '-append_partition', '3', '0x83', data, '-appended_part_as_gpt'];
+    await mkisofs(
+      '-r',
+      '-J',
+      '-V',
+      'data',
+      '-partition_offset',
+      '16',
+      ...hybrid,
+      ...bios,
+      ...uefi,
+      ...words,
+    )(content, path);
+  },
+  'two sessions': async (content, path) => {
+    const native = ['-outdev', path, '-volid', 'SESSIONS', '-joliet', 'on', '-map', content, '/'];
+    await exec('xorriso', [...native, '-boot_image', 'isolinux', 'dir=/isolinux', '-commit']);
+    const second = ['-dev', path, '-joliet', 'on', '-boot_image', 'any', 'keep'];
+    await exec('xorriso', [...second, '-map', join(content, 'md5sum.txt'), '/second', '-commit']);
+  },
+  'bytes behind its end': async (content, path) => {
+    await mkisofs('-r', '-J', '-V', 'long', ...hybrid, ...bios, ...uefi, '-isohybrid-gpt-basdat')(content, path);
+    await truncate(path, 8 * 2 ** 20 + 1);
+  },
+  'names that people give to files': async (content, path) => {
+    const names = [
+      'a b',
+      ' b',
+      '日本語',
+      'ü'.repeat(100),
+      '-x',
+      `'"$HOME\\`,
+      '*[x]?',
+      'new\nline',
+      'a;1',
+      'A',
+      'e\u0301',
+      '\u00e9',
+    ];
+    await mkdir(join(content, 'odd names'));
+    for (const name of names) await writeFile(join(content, 'odd names', name), name);
+    await mkisofs('-r', '-J', '-joliet-long', '-V', 'names', ...bios)(content, path);
+  },
   'HFS+ for Apple machines': mkisofs('-r', '-V', 'hfs', ...hybrid, ...bios, ...uefi, '-hfsplus'),
   'folders deeper than ISO 9660 has them': async (content, path) => {
     const deep = join(content, 'a/b/c/d/e/f/g/h/i/j');
@@ -131,6 +195,21 @@ const refused: Readonly<Record<string, readonly [recipe: Recipe, expected: RegEx
     (content, path) =>
       exec('xorriso', ['-outdev', path, '-map', content, '/', '-set_filter_r', '--zisofs', '/live/text', '--']),
     /\/live\/text is compressed by zisofs/,
+  ],
+  'a GPT and no MBR': [
+    mkisofs('-r', '-V', 'gpt', ...bios, ...uefi, '-part_like_isohybrid', '-isohybrid-gpt-basdat'),
+    /has a GPT without an MBR/,
+  ],
+  'a partition that a person has added to its GPT': [
+    async (content, path) => {
+      const grub = ['--grub2-mbr', '/usr/lib/grub/i386-pc/boot_hybrid.img', '-partition_offset', '16'];
+      const efi = ['-append_partition', '2', '0xef', join(content, 'boot/grub/efi.img'), '-appended_part_as_gpt'];
+      await mkisofs('-r', '-V', 'added', ...grub, ...bios, ...efi, ...uefi)(content, path);
+      await truncate(path, 8 * 2 ** 20);
+      const script = `sfdisk --relocate gpt-bak-std "$1"; echo "start=12288, size=2048" | sfdisk --append --no-reread "$1"`;
+      await exec('sh', ['-euc', script, 'add', path]);
+    },
+    /partition 4 of its GPT lies behind its file system/,
   ],
 };
 

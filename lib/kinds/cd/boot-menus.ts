@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { parseGrubConfig } from '../../boot/grub-config.ts';
-import { parseExtlinux } from '../../boot/loader-entries.ts';
+import { parseExtlinux, parseLoaderEntry } from '../../boot/loader-entries.ts';
 import { followPath } from '../../iso9660/follow.ts';
 import { readIsoFile } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
@@ -26,10 +26,11 @@ export interface MenuKernel {
 /** Menus have some KB; the files of a package pool are none. */
 const maximumMenuBytes = 256 * 1024;
 const maximumMenus = 500;
+const loaderEntry = /(?:^|\/)loader\/entries\/[^/]+\.conf$/i;
 const menuName = /^(?!pool\/|dists\/).*\.(?:cfg|conf)$/i;
 
 /**
- * The entries of GRUB's and isolinux's menus. All files that may be menus are read, whichever of them includes another.
+ * The entries of the menus of GRUB, isolinux and systemd-boot. All files that may be menus are read, whichever of them includes another.
  * Kernels and initial ramdisks that are not on the medium are left out.
  */
 export async function readMenuEntries(handle: FileHandle, files: IsoTree): Promise<MenuEntry[]> {
@@ -75,8 +76,12 @@ export function lastValue(words: readonly string[], name: string): string | null
   return value === undefined || value.includes('$') ? null : value;
 }
 
-/** Neither of the two finds entries in a menu of the other. */
+/** Neither GRUB's menus nor isolinux's have entries for the other; each file of systemd-boot is one. */
 function entriesIn(text: string, path: string): MenuEntry[] {
+  if (loaderEntry.test(path)) {
+    const { kernel, initrds, ...rest } = parseLoaderEntry(text);
+    return kernel === null ? [] : [{ kernel, initrds, words: rest.arguments }];
+  }
   const folder = path.includes('/') ? `/${path.slice(0, path.lastIndexOf('/'))}` : '';
   const grub = parseGrubConfig(text).entries.map(({ kernel, initrds, ...rest }) => {
     return { kernel: kernel.path, initrds: initrds.map((each) => each.path), words: rest.arguments };

@@ -10,27 +10,26 @@ import {
 } from '../../medium/checksum-lines.ts';
 import { algorithmsOf, type Digests, hashText } from './checksum-lists.ts';
 
-/** Files that writing the medium changes: no list may have their digests. */
-const rewritten = /(^|\/)(eltorito\.img|isolinux\.bin|boot\.cat|boot\.catalog)$/;
-
 /** Digests of the new file of a path, which is a file of the worker. */
 export type HashFile = (path: string, file: string, algorithms: ReadonlySet<ChecksumAlgorithm>) => Promise<Digests>;
 
 /**
  * The new texts of the lists of checksums of a medium, by their paths, where `changed` holds its new files: those lists
- * that stay are left out. Lists name other lists, too: those come first. Throws as `updateChecksums` and `hash` do.
+ * that stay are left out. Lists name other lists, too: those come first. Lines of the `rewritten` files go: writing the
+ * medium changes these. Throws as `updateChecksums` and `hash` do.
  */
 export async function updateChecksumLists(
   lists: readonly ChecksumList[],
   files: IsoTree,
   changed: ReadonlyMap<string, string>,
+  rewritten: ReadonlySet<string>,
   hash: HashFile,
 ): Promise<ReadonlyMap<string, string>> {
   const follow = (path: string) => followPath(files, path);
   const listed = new Map(lists.map((list) => [list.path, listedFiles(list, follow)]));
   const algorithms = algorithmsOf([...listed.values()].flat());
   const digests = new Map<string, NewDigests>();
-  for (const path of algorithms.keys()) if (rewritten.test(path)) digests.set(path, null);
+  for (const path of rewritten) digests.set(path, null);
   for (const [path, file] of changed) {
     const wanted = algorithms.get(path);
     if (wanted !== undefined) digests.set(path, await hash(path, file, wanted));

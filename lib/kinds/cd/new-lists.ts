@@ -1,5 +1,6 @@
 import { open, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { rewrittenFiles } from '../../iso9660/rewritten.ts';
 import { updateSourceSizes } from '../../medium/install-sources.ts';
 import { updateSize } from '../../medium/lists.ts';
 import { type Digests, hashRanges, readChecksumLists, readList } from './checksum-lists.ts';
@@ -65,7 +66,7 @@ export async function writeNewLists(
     digests.set(path, found);
     return found;
   };
-  for (const [path, text] of await updateChecksumLists(lists, files, changed, hash)) {
+  for (const [path, text] of await updateChecksumLists(lists, files, changed, rewrittenFiles(base.iso), hash)) {
     await write(path, before.get(path) ?? '', text);
   }
   return { files: changed, digests };

@@ -53,6 +53,21 @@ test('the live session gets a change that it does not stand on, in its own layer
   assert.equal(planOf(server, { live: true }), ['a < other', 'a < b < x', 'a < b < x < y', 'a < b < x < z']);
 });
 
+test('a variation of a source that stands on other layers gets the change, too', () => {
+  const of = medium(['a', 'a < b', 'a < c', 'a < c < de', 'd *', 'd < e *'], { b: 'b' });
+  const withVariations = (...variations: string[]): Medium => {
+    const defaultSource = { ...of.defaultSource, variations };
+    return { ...of, sources: [defaultSource], defaultSource };
+  };
+  assert.equal(planOf(withVariations('c', 'b'), {}), ['a < b', 'a < c', 'a < c < de']);
+  assert.equal(planOf(withVariations('d'), {}), ['a < b', 'd', 'd < e']);
+  assert.match(refusal(withVariations('d'), { live: false }), /the live session of the medium stands on \/d,/);
+  // Most stand on the layer of their source.
+  assert.equal(planOf({ ...of, defaultSource: { id: 'b', layer: 'a', variations: ['c'] } }, {}), [
+    ...['a', 'a < b', 'a < c', 'a < c < de'],
+  ]);
+});
+
 test('wishes that cannot come true are refused with the reason', () => {
   assert.match(refusal(desktop, { live: false }), /^image\.unsupported: cd\.live is false, but .* stands on \/b,/);
   assert.match(

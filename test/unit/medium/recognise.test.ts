@@ -107,6 +107,18 @@ const layouts: Readonly<Record<string, readonly [Layout, views: readonly string[
     ],
     ['*ubuntu-desktop-minimal minimal', 'ubuntu-desktop minimal.standard'],
   ],
+  'a catalogue with fields without values, and a source of variations alone': [
+    {
+      folder: 'casper',
+      layers: ['base', 'base.secure'],
+      texts: {
+        'casper/install-sources.yaml':
+          '- {id: core, path: null, size: null, type: null}\n- id: one\n  default:\n  variations:\n- id: two\n  path:\n  variations:\n    x: {path: base.squashfs, size: 1}\n    y: {path: base.secure.squashfs}\n    z: {path: gone.squashfs}\n',
+      },
+    },
+    ['base', 'base < base.secure'],
+    ['*two base'],
+  ],
   'layers of a flavour without a catalogue': [
     { folder: 'casper', layers: ['base', 'base.desktop', 'base.desktop.live'] },
     ['base < base.desktop < base.desktop.live (live)', 'base < base.desktop', 'base'],

@@ -93,6 +93,18 @@ label old
   ]);
 });
 
+test('each entry of systemd-boot is a file', async () => {
+  const found = await read({
+    'casper_pop/vmlinuz': 'k',
+    'casper_pop/initrd': 'i',
+    'loader/entries/pop.conf':
+      'title Pop\nlinux /casper_pop/vmlinuz\ninitrd /casper_pop/initrd\noptions boot=casper live-media-path=/casper_pop\n',
+    'loader/entries/shell.conf': 'title Shell\nefi /shell.efi\n',
+  });
+  const [initrds, topLayers] = [['casper_pop/initrd'], [null]];
+  assert.equal(found, [{ kernel: 'casper_pop/vmlinuz', initrds, saysSystem: true, topLayers }]);
+});
+
 test('kernels that are not there, links that lead in a circle, and files that are no menus, name nothing', async () => {
   const found = await read({
     'a/one': '-> two',

@@ -38,9 +38,23 @@ test('a medium with one SquashFS of live-boot or casper is one, whatever format 
 
 test('others are refused, each with its reason', async () => {
   const cut = layer.subarray(0, layer.length - 100);
+  const ext = Buffer.alloc(6144);
+  ext.writeUInt16LE(0xef53, 1024 + 0x38);
+  const erofs = Buffer.alloc(6144);
+  erofs.write('e2e1f5e0', 1024, 'hex');
   const cases: [() => Promise<unknown>, string, RegExp][] = [
     [() => inspect(medium('pool', 'main.deb')), 'image.unsupported', /installs from packages/],
     [() => inspect(medium('casper', 'minimal.txt')), 'image.unsupported', /no layers/],
+    [
+      () => inspect(medium('live', 'filesystem.ext4', ext)),
+      'image.unsupported',
+      /an ext2 file system \(\/live\/filesystem\.ext4\); layers can be changed that are SquashFS/,
+    ],
+    [
+      () => inspect(medium('casper', 'filesystem.squashfs', erofs)),
+      'image.unsupported',
+      /an EROFS file system \(\/casper\/filesystem\.squashfs\); layers can be changed that are SquashFS/,
+    ],
     [() => inspect(medium('live', 'filesystem.squashfs', cut)), 'image.truncated', /SquashFS|squashfs/],
     [() => inspect(medium('live', 'filesystem.squashfs', Buffer.alloc(500))), 'image.unsupported', /SquashFS|squashfs/],
     [() => inspect(Buffer.from('a text')), 'image.unsupported', /the image is a text file/],
