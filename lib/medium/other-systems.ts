@@ -24,7 +24,7 @@ const contents: ReadonlyMap<FileSystemType, string> = new Map([
   ['xfs', 'an XFS file system'],
   ['btrfs', 'a Btrfs file system'],
   ['f2fs', 'an F2FS file system'],
-  ['luks', 'encrypted (LUKS)'],
+  ['luks', 'a LUKS volume'],
 ]);
 /** Suffixes by which casper, live-boot or people call such files. */
 const suffixes = /\.(?:squashfs|erofs|ext[234]|xfs|btrfs|jffs2|img|sfs)$/i;

@@ -363,6 +363,25 @@ test('an initial ramdisk without an id serves a medium whose menus ask for the l
   assert.equal([[...files.keys()], warnings], [['casper/vmlinuz', 'casper/initrd'], []]);
 });
 
+test('an initial ramdisk of dracut that starts live systems takes the place of one, and another does not', async () => {
+  const dracut = (version: string, hook = 'usr/bin/dmsquash-live-root') =>
+    gzipSync(cpioFiles({ [hook]: 'x', [`usr/lib/modules/${version}/kernel/fs/squashfs/squashfs.ko`]: 'x' }));
+  const menu = `menuentry x {
+  linux /live/vmlinuz boot=live root=live:CDLABEL=live rd.live.dir=live rd.live.squashimg=filesystem.squashfs
+  initrd /live/initrd
+}
+`;
+  const from = { 'boot/grub/grub.cfg': menu, 'live/vmlinuz': kernel(v1), 'live/initrd': dracut(v1) };
+  const before = [{ ...base, ...live, [`boot/initrd.img-${v1}`]: dracut(v1) }];
+  const after = (initrd: Buffer) => [{ ...base, ...upgrade(), [`boot/initrd.img-${v2}`]: initrd }];
+  const system = { topLayer: 'filesystem.squashfs', before };
+  const made = await change({ medium: from, systems: [{ ...system, after: after(dracut(v2)) }] });
+  assert.equal([[...made.files.keys()], made.warnings], [['live/vmlinuz', 'live/initrd'], []]);
+  const kept = await change({ medium: from, systems: [{ ...system, after: after(dracut(v2, 'usr/bin/x')) }] });
+  assert.is(kept.files.size, 0);
+  assert.match(kept.warnings.join(), /has no dracut-live, which starts the live system/);
+});
+
 test('two kernels that both have to stay are both named', async () => {
   const both = {
     ...medium,
