@@ -153,6 +153,7 @@ async function install(
       archives,
       remove: plan.remove,
       architecture,
+      configuration: state.configuration,
       extendedStates: extendedStates.equals(state.extendedStates) ? null : extendedStates,
     },
     {

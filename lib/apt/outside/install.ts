@@ -19,6 +19,8 @@ export interface HandIn {
   readonly remove: readonly string[];
   /** The image's own architecture. */
   readonly architecture: string;
+  /** Lines of `apt-config dump` in the image. */
+  readonly configuration: readonly string[];
   /** The new content of apt's extended_states; null where it stays as it is. */
   readonly extendedStates: Buffer | null;
 }
@@ -69,6 +71,10 @@ export async function installDownloaded(
     files: {
       'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${outsideConfiguration}`,
       hooks: texts.hooks,
+      settings: handIn.configuration
+        .filter((line) => /^dpkg::/i.test(line))
+        .map((line) => `${line}\n`)
+        .join(''),
       Packages: archives.map(({ stanza }) => `${stanza}\n`).join(''),
       wanted: [...archives.map((archive) => wanted(archive, handIn)), ...remove.map((name) => `${name}-`)].join('\n'),
       ...(extendedStates === null ? {} : { extended_states: extendedStates }),

@@ -13,7 +13,7 @@ export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
 . "$JOB/hooks"
 conf=$JOB/apt.conf
 hooks=
-[ -n "${APT_CONFIG:-}" ] || hooks=$(without_remounts)
+[ -n "${APT_CONFIG:-}" ] || hooks=$(apt-config dump DPkg | without_needless_hooks)
 if [ -n "$hooks" ]; then
   conf=/run/imagebuilder-apt.conf
   trap 'rm -f "$conf"' EXIT

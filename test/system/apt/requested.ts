@@ -29,6 +29,7 @@ export function requestsAreHonoured(test: Test<AptHouse>): void {
       const remounts = `DPkg {
   Pre-Invoke { "mount -o remount,exec /nowhere"; "echo a \\"quoted\\" word"; "/bin/mount -o remount,rw /nowhere"; };
   Post-Invoke { "mount -o remount,noexec,nosuid /nowhere || true"; };
+  Pre-Install-Pkgs { "/usr/sbin/dpkg-preconfigure --apt || true"; "cat >>/hook-was-handed"; };
 };
 `;
       await writeFile(hooks, remounts);
@@ -40,14 +41,23 @@ export function requestsAreHonoured(test: Test<AptHouse>): void {
         selections: [{ owner: 'hello-asks', question: 'hello-asks/answer', type: 'password', value }],
       });
       assert.equal(facts.foreignArchitectures, ['i386']);
+      const log: string[] = [];
       const install = async (wanted: readonly string[], allowDowngrades = false) => {
         await using opened = await house.open(who, { chroot });
         await opened.apt.updateLists(quiet);
-        return await opened.apt.installPackages(wanted, { ...quiet, allowDowngrades });
+        return await opened.apt.installPackages(wanted, {
+          ...quiet,
+          allowDowngrades,
+          onLog: (line) => log.push(line),
+        });
       };
       const { plan } = await install(['hello-asks', 'foreign:i386', 'hello-one']);
       assert.equal([...plan.install].sort(), ['foreign:i386', 'hello-asks', 'hello-one']);
       assert.is(await readFile(join(chroot.root, 'etc/hello-answer'), 'utf8'), `${value}\n`);
+
+      const handed = await readFile(join(chroot.root, 'hook-was-handed'), 'utf8');
+      assert.match(handed, /hello-asks_.*\.deb$/m, 'a hook beside that of debconf runs');
+      assert.not.match(log.join('\n'), /delaying package configuration|Preconfiguring/);
 
       const older = ['hello-one=1:1.0+b~1-1'];
       const refused = await failure(install(older));

@@ -1,6 +1,6 @@
 # Installs packages that were resolved and downloaded elsewhere, without the network and without asking anything.
 # $JOB/folder holds the packages, $JOB/Packages their index, $JOB/wanted what apt-get is to install and remove,
-# $JOB/extended_states, where it exists, the new content of the extended_states of apt.
+# $JOB/settings the lines of `apt-config dump` that set hooks, $JOB/extended_states, where it exists, the new content of the extended_states of apt.
 exec 2>&1
 export LC_ALL=C.UTF-8
 # apt makes the other folders that it needs.
@@ -28,7 +28,7 @@ if [ -s "$JOB/wanted" ]; then
   set -- $(cat "$JOB/wanted")
   # shellcheck source=../../scripts/hooks.sh
   . "$JOB/hooks"
-  { cat "$JOB/apt.conf" && without_remounts; } >"$place/apt.conf"
+  { cat "$JOB/apt.conf" && without_needless_hooks <"$JOB/settings"; } >"$place/apt.conf"
   # Reads every inode for touched.sh, as in ../../scripts/install.sh.
   find / -xdev -newer / >/dev/null 2>&1 3>&- &
   apt-get -c "$place/apt.conf" -y -q -o APT::Status-Fd=3 --no-install-recommends install "$@" </dev/null
