@@ -5,6 +5,8 @@ import { isActive, lastWords } from './service.ts';
 
 const pollMs = 500;
 const callTimeoutMs = 10_000;
+/** Patience with a service that answers, and says that it is not ready, as with a RabbitMQ that refuses its user. */
+const answeredMs = 20_000;
 
 export const gatewayUrl = (port: number): string => `http://127.0.0.1:${port}`;
 
@@ -13,12 +15,17 @@ export type Readiness = { readonly kind: 'ready' } | { readonly kind: 'unready' 
 
 /**
  * Waits until the service answers that it is ready. It listens some seconds after systemd calls it active. Resolves after
- * `patienceMs` with what it has said last.
+ * `patienceMs`, or some time after its first answer, with what it has said last.
  */
 export async function waitUntilReady(port: number, patienceMs: number): Promise<Readiness> {
-  const end = performance.now() + patienceMs;
+  let end = performance.now() + patienceMs;
+  let hasAnswered = false;
   for (;;) {
     const answer = await askHealth(port);
+    if (answer !== null && !hasAnswered) {
+      hasAnswered = true;
+      end = Math.min(end, performance.now() + answeredMs);
+    }
     if (answer === null && !isActive())
       return { kind: 'ended', reason: lastWords() ?? 'see journalctl -u imagebuilder' };
     if (answer?.ready) return { kind: 'ready' };

@@ -45,7 +45,10 @@ export async function whyNoSystemdMachine(): Promise<string | null> {
   }
 }
 
-/** Services that others have enabled do not start: only what systemd itself needs does. */
+/**
+ * Services that others have enabled do not start: only what systemd itself needs does. SIGTERM, which comes when the process
+ * of startSystemdMachine dies, kills all that runs in the machine: systemd-nspawn alone would leave it running.
+ */
 const machineScript = `
   set -eu
   name=$1
@@ -66,12 +69,25 @@ END
   mount -t cgroup2 none /sys/fs/cgroup
   group=/sys/fs/cgroup/$name
   mkdir "$group"
-  echo 0 > "$group/cgroup.procs"
+  ended=
+  trap 'ended=1; echo 1 > "$group/cgroup.kill"' TERM
+  (
+    echo 0 > "$group/cgroup.procs"
+    exec systemd-nspawn --quiet --directory=/mnt/root --keep-unit --register=no --capability=all --machine="$name" "$@" \\
+      --boot systemd.unit=machine.target
+  ) &
+  nspawn=$!
   code=0
-  systemd-nspawn --quiet --directory=/mnt/root --keep-unit --register=no --capability=all --machine="$name" "$@" \\
-    --boot systemd.unit=machine.target || code=$?
-  echo 0 > /sys/fs/cgroup/cgroup.procs
-  find "$group" -depth -type d -exec rmdir {} \\;
+  # A signal ends the waiting, and may have come before there was anything to kill.
+  while kill -0 $nspawn 2> /dev/null; do
+    test -z "$ended" || echo 1 > "$group/cgroup.kill"
+    code=0
+    wait $nspawn || code=$?
+  done
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    find "$group" -depth -type d -exec rmdir {} + 2> /dev/null && break
+    sleep 0.1
+  done
   exit $code
 `;
 
@@ -111,7 +127,7 @@ export async function startSystemdMachine({ directory, binds }: SystemdMachineOp
   };
   const dispose = async () => {
     if (!ended) await run(['systemctl', 'poweroff']).catch(() => signalGroup(group, 'SIGTERM'));
-    const timer = setTimeout(() => signalGroup(group, 'SIGKILL'), endMs);
+    const timer = setTimeout(() => signalGroup(group, 'SIGTERM'), endMs);
     await end;
     clearTimeout(timer);
   };
