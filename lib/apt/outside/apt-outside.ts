@@ -1,5 +1,6 @@
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { runsOn, workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import type { GuestBind, GuestSession, ScriptRunner } from '../../guest/guest.ts';
@@ -17,6 +18,7 @@ import { describeArchives, takeArchives } from './archives.ts';
 import { architecturesOf, renderWorkerConfiguration } from './configuration.ts';
 import { installDownloaded } from './install.ts';
 import { mirrorListPath } from './mirrors.ts';
+import { makePlain } from './plain-archive.ts';
 import { readFiles } from './records.ts';
 import { readOutsideSources } from './sources.ts';
 import { type AptState, readAptState } from './state.ts';
@@ -92,7 +94,8 @@ export async function openAptOutside(inside: Inside, options: AptOutsideOptions)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
   const worker = createWorkerRunner({ place, directory, configuration, names, signal });
   const { architecture } = facts;
-  const parts = { inside, worker, place, directory, archives, state, architecture, signal };
+  const { unprivilegedIds } = options;
+  const parts = { inside, worker, place, directory, archives, state, architecture, unprivilegedIds, signal };
   const kept = opened.move();
   return {
     async updateLists(updateOptions) {
@@ -119,15 +122,19 @@ interface InstallParts {
   readonly archives: string;
   readonly state: AptState;
   readonly architecture: string;
+  readonly unprivilegedIds: IdRange;
   readonly signal: AbortSignal;
 }
+
+/** Smaller packages, and larger ones, stay compressed. */
+const plainBytes = { leastBytes: 2 ** 19, maximumBytes: 2 ** 31 };
 
 async function install(
   parts: InstallParts,
   specifications: readonly string[],
   options: InstallOptions,
 ): Promise<Installation> {
-  const { inside, worker, place, directory, state, architecture, signal } = parts;
+  const { inside, worker, place, directory, state, architecture, unprivilegedIds, signal } = parts;
   // The worker's apt "installs" with a dpkg that does nothing. Its download counts as the first half of the progress.
   const plan = await installPackages(worker, specifications, {
     ...options,
@@ -143,7 +150,9 @@ async function install(
   assertDownloaded(plan, described.length);
   // The checked files must stay as they are.
   await place.end();
-  const archives = await takeArchives(described, parts.archives, folder, signal);
+  const isEmulated = !runsOn(workerArchitecture, architecture);
+  const plainly = async (path: string) => await makePlain(path, { ...plainBytes, unprivilegedIds, signal });
+  const archives = await takeArchives(described, parts.archives, folder, signal, isEmulated ? plainly : null);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const total = 2 * archives.length;
   const list = await installDownloaded(

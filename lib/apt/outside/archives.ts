@@ -38,13 +38,15 @@ export async function describeArchives(
 
 /**
  * Moves downloaded files from `archives` into `folder`, which it creates and where nobody may change them any more.
- * Throws `tool.failed` for entries that are not files, and for packages that the lists do not contain.
+ * Throws `tool.failed` for entries that are not files, and for packages that the lists do not contain. `change` may put
+ * another package with the same content in the place of each, once its digest was compared.
  */
 export async function takeArchives(
   described: readonly DescribedArchive[],
   archives: string,
   folder: string,
   signal: AbortSignal,
+  change: ((path: string) => Promise<void>) | null = null,
 ): Promise<Archive[]> {
   await mkdir(folder);
   const taken: Archive[] = [];
@@ -52,11 +54,13 @@ export async function takeArchives(
     const { file, name } = archive;
     const path = join(folder, file);
     await link(join(archives, file), path);
-    const { sizeBytes, sha256 } = await digest(path, signal);
+    const downloaded = await digest(path, signal);
     // Two repositories may have the same version, built differently.
-    const stanza = stanzas.find((each) => each.get('SHA256') === sha256) ?? stanzas[0];
+    const stanza = stanzas.find((each) => each.get('SHA256') === downloaded.sha256) ?? stanzas[0];
     if (stanza === undefined)
       throw new ImageBuilderError('tool.failed', `apt does not know what it has downloaded: ${file}`);
+    await change?.(path);
+    const { sizeBytes, sha256 } = change === null ? downloaded : await digest(path, signal);
     const text = `${renderStanza(stanza)}Filename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
     taken.push({ ...archive, stanza: text });
   }

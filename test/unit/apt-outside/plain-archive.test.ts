@@ -1,0 +1,84 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { makePlain } from '#lib/apt/outside/plain-archive.ts';
+import { loadConfig } from '#lib/config/load.ts';
+import { exec } from '#lib/exec.ts';
+import { temporaryFolder } from '../image/temporary.ts';
+import { testWith } from '../with-programs.ts';
+
+/** Packages whose compression is taken away: the files in them stay the same. */
+
+const { unprivilegedIds } = loadConfig({}).tools;
+const { signal } = new AbortController();
+const plain = async (path: string, maximumBytes = 2 ** 30, leastBytes = 100) =>
+  await makePlain(path, { leastBytes, maximumBytes, unprivilegedIds, signal });
+
+/** A package in a folder of its own, compressed so by dpkg-deb. */
+async function openPackage(compression: string) {
+  const folder = await temporaryFolder();
+  await mkdir(folder.file('tree/DEBIAN'), { recursive: true });
+  await writeFile(
+    folder.file('tree/DEBIAN/control'),
+    'Package: p\nVersion: 1:1\nArchitecture: all\nMaintainer: x <x@y>\nDescription: p\n',
+  );
+  await writeFile(folder.file('tree/big'), 'x'.repeat(300_001));
+  await writeFile(folder.file('tree/ü'), 'odd');
+  const path = folder.file('p_1%3a1_all.deb');
+  await exec('dpkg-deb', ['--root-owner-group', compression, '--build', folder.file('tree'), path]);
+  return { path, folder, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+}
+
+const contentOf = async (path: string) =>
+  (
+    await exec('sh', [
+      '-c',
+      'dpkg-deb --fsys-tarfile "$1" | sha256sum; dpkg-deb --ctrl-tarfile "$1" | sha256sum',
+      'sh',
+      path,
+    ])
+  ).stdout;
+
+for (const [compression, name] of [
+  ['-Zxz', 'data.tar.xz'],
+  ['-Zgzip', 'data.tar.gz'],
+  ['-Zzstd', 'data.tar.zst'],
+  ['-Znone', 'data.tar'],
+] as const) {
+  testWith(
+    'dpkg-deb',
+    'ar',
+    'xz',
+  )(`a package with ${name} has the same files without it`, async () => {
+    await using made = await openPackage(compression);
+    const before = await contentOf(made.path);
+    await plain(made.path);
+    assert.is(await contentOf(made.path), before);
+    const members = (await exec('ar', ['t', made.path])).stdout.trim().split('\n');
+    assert.equal([members.length, members.at(-1)], [3, 'data.tar']);
+    assert.equal((await readdir(made.folder.path)).sort(), ['p_1%3a1_all.deb', 'tree'], 'something is left');
+  });
+}
+
+testWith('dpkg-deb', 'xz')('a package that is damaged, cut, too large, too small or none stays as it is', async () => {
+  await using made = await openPackage('-Zxz');
+  const good = await readFile(made.path);
+  const staysAs = async (bytes: Buffer, maximumBytes?: number, leastBytes?: number) => {
+    await writeFile(made.path, bytes);
+    await plain(made.path, maximumBytes, leastBytes);
+    assert.ok((await readFile(made.path)).equals(bytes));
+    assert.equal((await readdir(made.folder.path)).sort(), ['p_1%3a1_all.deb', 'tree']);
+  };
+  await staysAs(good, 100_000);
+  await staysAs(good, 2 ** 30, good.length);
+  await staysAs(good.subarray(0, -40));
+  await staysAs(Buffer.concat([good.subarray(0, -200), Buffer.alloc(200)]));
+  await staysAs(Buffer.concat([good, Buffer.from('more')]));
+  await staysAs(Buffer.from('noise'));
+  await staysAs(Buffer.alloc(0));
+  const odd = Buffer.from(good);
+  odd.write('x', odd.indexOf('data.tar.xz') + 48);
+  await staysAs(odd);
+});
+
+test.run();
