@@ -118,6 +118,23 @@ const recipes: Readonly<Record<string, Recipe>> = {
       ...words,
     )(content, path);
   },
+  'a boot catalogue that no folder shows': genisoimage(
+    ...['-r', '-J', '-V', 'hidden', ...bios, '-hide', 'isolinux/boot.cat', '-hide-joliet', 'isolinux/boot.cat'],
+  ),
+  'a boot catalogue of another name and place': mkisofs(
+    '-r',
+    '-V',
+    'place',
+    '-c',
+    'my own.catalogue',
+    ...bios.slice(2),
+  ),
+  'a boot image that pretends to be a floppy disk': async (content, path) => {
+    const floppy = join(content, 'boot/floppy.img');
+    await writeFile(floppy, '');
+    await truncate(floppy, 1_474_560);
+    await genisoimage('-r', '-V', 'floppy', '-b', 'boot/floppy.img', '-c', 'boot.cat')(content, path);
+  },
   'two sessions': async (content, path) => {
     const native = ['-outdev', path, '-volid', 'SESSIONS', '-joliet', 'on', '-map', content, '/'];
     await exec('xorriso', [...native, '-boot_image', 'isolinux', 'dir=/isolinux', '-commit']);
