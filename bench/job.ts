@@ -14,6 +14,8 @@ export interface Job {
   readonly kind: keyof typeof packages;
   readonly imageUrl: string;
   readonly series: string;
+  /** True where the image of the build before may be taken again. Default: false, it is built anew. */
+  readonly isAgain?: boolean;
 }
 
 export function benchPpa(series: string): PpaRecipe {
@@ -24,12 +26,13 @@ export function benchPpa(series: string): PpaRecipe {
   };
 }
 
-export function benchRequest({ kind, imageUrl, series }: Job) {
+export function benchRequest({ kind, imageUrl, series, isAgain = false }: Job) {
   return parseBuildRequest({
     ticket_id: 'bench',
     base_image: { image_type: kind, url_list: [imageUrl], series },
     ppa_list: [`ppa:${ppaName.owner}/${ppaName.name}`],
     package_list: [...packages[kind]],
+    reuse: isAgain,
     progress_trigger: 'bench',
   });
 }

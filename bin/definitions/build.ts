@@ -18,6 +18,7 @@ export function addBuild(program: Command): void {
     .option('--disk-size <size>', 'size that the disk grows to, with its root file system: 20GiB')
     .option('--output-format <format>', 'format of the finished image: qcow2 (default) or raw')
     .option('--boot-check', 'boot the finished image before it is stored')
+    .option('--no-reuse', 'build anew, even where the worker has made the same image before')
     .option('--ticket-id <id>', 'your name for the build (default: a new one)')
     .option('--progress-trigger <exchange>', 'RabbitMQ exchange or queue that gets the events')
     .option('--cancel-url <url>', 'polled during the build; "building": false cancels it')
@@ -35,6 +36,7 @@ export function addBuild(program: Command): void {
         'hold',
         'outputFormat',
         'bootCheck',
+        'reuse',
         'diskSize',
         'ticketId',
         'progressTrigger',

@@ -173,6 +173,8 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     IMAGEBUILDER_WORK_DIRECTORY: workDirectory,
     IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
     IMAGEBUILDER_STORE_DIRECTORY: storeDirectory,
+    // Tests that build the same twice look at what the second build does.
+    IMAGEBUILDER_FINISHED_CACHE_SIZE: '0',
     IMAGEBUILDER_GUEST: 'host',
     IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
     IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,

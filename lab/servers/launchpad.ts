@@ -78,6 +78,8 @@ export interface Launchpad extends AsyncDisposable {
   readonly requests: readonly LoggedRequest[];
   /** Makes every path that matches fail, until it is called with null. */
   fault(path: RegExp, fault: Fault | null): void;
+  /** Publishes a PPA anew with these packages, signed by the same key. */
+  republish(ppa: PpaRecipe): Promise<void>;
 }
 
 export interface LaunchpadOptions {
@@ -94,11 +96,22 @@ export interface LaunchpadOptions {
 export async function startLaunchpad(options: LaunchpadOptions): Promise<Launchpad> {
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'launchpad-')));
   const architectures = options.architectures ?? ['amd64', 'arm64', 'armhf', 'i386'];
+  const signers = new Map<string, Promise<Signer>>();
   const remove = async () => {
+    for (const signer of await Promise.allSettled(signers.values())) {
+      if (signer.status === 'fulfilled') await signer.value[Symbol.asyncDispose]();
+    }
     if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
   };
+  const publishSigned = async (ppa: PpaRecipe): Promise<PublishedArchive> => {
+    if (ppa.flaw === 'never-published') return { ppa, fingerprint: null, key: '' };
+    const id = `${ppa.owner}/${ppa.name}`;
+    const signer = signers.get(id) ?? createSigner(ppa.key ?? 'rsa3072', `Launchpad PPA for ${ppa.owner}`);
+    signers.set(id, signer);
+    return await publish(directory, ppa, architectures, await signer);
+  };
   try {
-    const archives = await Promise.all(options.ppas.map((ppa) => publish(directory, ppa, architectures)));
+    const archives = await Promise.all(options.ppas.map(publishSigned));
     const requests: LoggedRequest[] = [];
     const faults = new Map<string, { path: RegExp; fault: Fault }>();
     const server = createServer((request, response) => {
@@ -118,6 +131,7 @@ export async function startLaunchpad(options: LaunchpadOptions): Promise<Launchp
         if (fault === null) faults.delete(path.source);
         else faults.set(path.source, { path, fault });
       },
+      republish: async (ppa) => void (await publishSigned(ppa)),
       async [Symbol.asyncDispose]() {
         await listening[Symbol.asyncDispose]();
         await remove();
@@ -161,10 +175,13 @@ interface PublishedArchive {
   readonly key: string;
 }
 
-async function publish(directory: string, ppa: PpaRecipe, architectures: readonly string[]): Promise<PublishedArchive> {
-  if (ppa.flaw === 'never-published') return { ppa, fingerprint: null, key: '' };
+async function publish(
+  directory: string,
+  ppa: PpaRecipe,
+  architectures: readonly string[],
+  signer: Signer,
+): Promise<PublishedArchive> {
   const root = join(directory, ppa.owner, ppa.name, 'ubuntu');
-  await using signer = await createSigner(ppa.key ?? 'rsa3072', `Launchpad PPA for ${ppa.owner}`);
   const somebodyElse = ppa.flaw === 'wrong-signature' || ppa.flaw === 'wrong-key';
   await using other = somebodyElse ? await createSigner('ed25519', 'Somebody else') : null;
   const stanzas: Stanza[] = [];

@@ -10,6 +10,7 @@ import { ExchangeName, TicketId } from './request.ts';
 /** The steps of a build, in order, with their names as users see them. */
 export const buildSteps = [
   'fetch',
+  'reuse',
   'inspect',
   'open',
   'sources',
@@ -23,8 +24,11 @@ export const buildSteps = [
 export const BuildStep = z.enum(buildSteps);
 export type BuildStep = z.infer<typeof BuildStep>;
 
-/** The steps that every build has: only those of images with several layers have `layers`. */
-export const usualSteps = buildSteps.filter((step) => step !== 'layers');
+/**
+ * The steps of every image that is built anew: `layers` is for images with several layers, `reuse` for requests whose image
+ * was built before.
+ */
+export const usualSteps: readonly BuildStep[] = buildSteps.filter((step) => step !== 'layers' && step !== 'reuse');
 
 export const BuildState = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
 export type BuildState = z.infer<typeof BuildState>;

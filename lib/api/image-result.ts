@@ -77,6 +77,14 @@ const RemovedPackage = z.object({
   architecture: field(z.string(), 'Architecture of the package.', 'amd64'),
 });
 
+/** The earlier build whose image a build has taken, instead of making the same one anew. */
+export const Reused = z.object({
+  build_id: field(z.uuid(), 'The build that has made the image.', '5e0c2a64-4a0b-4f0e-8a4c-1f0a3c7b9d21'),
+  started_at: field(z.iso.datetime(), 'The moment when it began.', '2026-01-01T09:58:03.000Z'),
+  finished_at: field(z.iso.datetime(), 'The moment when its image was complete.', '2026-01-01T09:59:12.000Z'),
+});
+export type Reused = z.infer<typeof Reused>;
+
 /** The finished image: its place, name, size and digests. */
 export const ImageResult = z.object({
   id: field(
@@ -137,6 +145,15 @@ export const ImageResult = z.object({
     z.array(z.string()),
     'News for people about the image: a mount point that could not be opened, and that nothing has written below; a package that is not installed under the name that it was asked for by; a new kernel that a CD image does not boot.',
     ['editor is not installed under this name: nano provides it'],
+  ).optional(),
+  reused: field(
+    Reused,
+    'The earlier build of the same caller that has made this very image; missing where this build has made it. `reuse: false` in a request builds anew.',
+    {
+      build_id: '5e0c2a64-4a0b-4f0e-8a4c-1f0a3c7b9d21',
+      started_at: '2026-01-01T09:58:03.000Z',
+      finished_at: '2026-01-01T09:59:12.000Z',
+    },
   ).optional(),
   base_image_sha256: field(z.string(), 'The same as `base_image.sha256`.', exampleBaseImage.sha256).optional(),
   base_image: field(

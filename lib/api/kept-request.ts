@@ -51,6 +51,8 @@ export const KeptRequest = z.object({
   disk_size: field(z.string(), 'Size of the disk.', '20GiB').optional(),
   output_format: field(z.string(), 'Format of the finished image.', 'qcow2'),
   boot_check: field(z.boolean(), 'Whether the finished image is booted.', false),
+  // Records of an older version lack it.
+  reuse: field(z.boolean(), 'Whether the image of an earlier build may be taken.', true).default(true),
   cancel_url: field(
     z.string().nullable(),
     'The server that is asked whether to cancel.',
@@ -75,7 +77,7 @@ export const exampleKept: KeptRequest = {
   package_list: ['hello', 'tree=1.6.0-1'],
   debconf_selections: [],
   ...{ foreign_architectures: [], allow_downgrades: false, hold_packages: ['hello'] },
-  ...{ output_format: 'qcow2', boot_check: false },
+  ...{ output_format: 'qcow2', boot_check: false, reuse: true },
   cancel_url: 'http://lander.example.org/…',
   callback_url: null,
   not_kept: [],
@@ -89,8 +91,8 @@ const fixedBytes = 1024;
 /** The part of a request that may be remembered. `callbackUrl`: of its header or body. Linear in the request. */
 export function keepRequest(request: BuildRequest, callbackUrl: string | null): KeptRequest {
   const { ticket_id, cancel_url, base_image, ppa_list, package_list, debconf_selections, ...more } = request;
-  const { foreign_architectures, hold_packages, disk_size, allow_downgrades, output_format, boot_check, ...rest } =
-    more;
+  const { foreign_architectures, hold_packages, disk_size, allow_downgrades, ...ofImage } = more;
+  const { output_format, boot_check, reuse, ...rest } = ofImage;
   const { image_type, url_list, series, checksum, ...ofAllKinds } = base_image;
   const { cd, ...ofKind } = { cd: undefined, ...ofAllKinds };
   // A new field of a request has to be dealt with here: until then, this does not compile.
@@ -141,7 +143,7 @@ export function keepRequest(request: BuildRequest, callbackUrl: string | null): 
     foreign_architectures: keepList(foreign_architectures, '$.foreign_architectures'),
     hold_packages: keepList(hold_packages, '$.hold_packages'),
     debconf_selections: keepList(questions, '$.debconf_selections'),
-    ...{ allow_downgrades, output_format, boot_check, ...(disk_size === undefined ? {} : { disk_size }) },
+    ...{ allow_downgrades, output_format, boot_check, reuse, ...(disk_size === undefined ? {} : { disk_size }) },
     ...{ cancel_url: cancelUrl, callback_url: callback, not_kept: notKept },
   };
 }

@@ -98,6 +98,11 @@ export function buildRequest<Base extends z.ZodType>(base: Base) {
       'Whether the finished image is booted before it is stored, from a copy that is thrown away, without a network. The build fails where it does not come up.',
       true,
     ).default(false),
+    reuse: field(
+      z.boolean({ error: 'must be true or false' }),
+      'Whether the image of an earlier build of the same caller may be stored once more, where the worker still has it and building anew would put the same files of the same repositories into the same base image.',
+      false,
+    ).default(true),
     progress_trigger: field(
       ExchangeName,
       'The AMQP exchange that gets the events. It is the caller’s: Image Builder looks it up and never declares it.',

@@ -17,6 +17,8 @@ import { copyLists, describeLists, ignoreMissing, takeLists } from './list-files
  * that a hostile base or PPA puts there must reach no other base and no build without that PPA.
  */
 export interface AptCaches extends AsyncDisposable {
+  /** The folder of the lists. */
+  readonly lists: string;
   /** For `Guest.open`. */
   readonly binds: readonly GuestBind[];
   /**
@@ -60,6 +62,7 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
     throw error;
   }
   return {
+    lists,
     binds: [
       { source: lists, target: '/var/lib/apt/lists' },
       { source: cache, target: '/var/cache/apt' },

@@ -24,6 +24,7 @@ const options: Readonly<Record<string, { readonly option: string; readonly value
     output_format: { option: '--output-format', value: (flags) => flags.outputFormat },
     allow_downgrades: { option: '--allow-downgrades' },
     boot_check: { option: '--boot-check' },
+    reuse: { option: '--no-reuse' },
   };
 
 /**

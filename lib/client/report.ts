@@ -71,6 +71,9 @@ export function describeImage(image: ImageResult): string[] {
     ['  size', `${formatBytes(image.size)} (${image.format})`],
     ['  sha256', image.checksums.sha256],
   ];
+  if (image.reused !== undefined) {
+    rows.push(['  reused', `made by build ${image.reused.build_id} at ${image.reused.finished_at}`]);
+  }
   const packages = image.packages ?? [];
   const shown = packages.slice(0, 12).map(({ name, version }) => `${name} ${version}`);
   const more = packages.length - shown.length + (image.packages_omitted ?? 0);

@@ -14,6 +14,7 @@ export interface RequestFlags {
   readonly allowDowngrades?: boolean;
   readonly hold?: readonly string[];
   readonly bootCheck?: boolean;
+  readonly reuse?: boolean;
   readonly diskSize?: string;
   readonly ticketId?: string;
   readonly progressTrigger?: string;
@@ -65,6 +66,7 @@ export function requestFromFlags(flags: RequestFlags, newTicket: () => string): 
     ...(flags.diskSize === undefined ? {} : { disk_size: flags.diskSize }),
     ...(flags.outputFormat === undefined ? {} : { output_format: flags.outputFormat }),
     ...(flags.bootCheck === undefined ? {} : { boot_check: flags.bootCheck }),
+    ...(flags.reuse === false ? { reuse: false } : {}),
     progress_trigger: flags.progressTrigger ?? defaultProgressTrigger,
   };
 }

@@ -65,8 +65,12 @@ export function renderView(view: View, screen: Screen, notice?: string): string 
 
 /** The steps of the build, as far as they are known. */
 function stepsOf({ build, stepsSeenMs }: View): readonly BuildStep[] {
-  const hasLayers = build.step === 'layers' || stepsSeenMs.layers !== undefined;
-  return hasLayers ? buildSteps : usualSteps;
+  const begun = new Set((build.steps ?? []).map(({ step }) => step));
+  const isBegun = (step: BuildStep) => build.step === step || stepsSeenMs[step] !== undefined || begun.has(step);
+  const last = buildSteps.findLastIndex(isBegun);
+  // An image that is used again goes without the steps in which it was made.
+  const isLeftOut = (index: number) => isBegun('reuse') && index < last;
+  return buildSteps.filter((step, index) => isBegun(step) || (usualSteps.includes(step) && !isLeftOut(index)));
 }
 
 /** So many of the steps, but at least one, with the current one among them. */

@@ -40,6 +40,12 @@ export const folderSettings = {
     '10G',
     'Size of the cache of package lists and packages.',
   ),
+  finishedCacheBytes: setting(
+    'IMAGEBUILDER_FINISHED_CACHE_SIZE',
+    bytes,
+    '5G',
+    'Size of the cache of finished images: the same request gets its image from there, where building it anew would put the same packages into the same base image. The least recently used ones are dropped first, and before other caches where a build needs room. 0 keeps none.',
+  ),
 } as const satisfies Declarations;
 
 export type FolderSettings = SettingsOf<typeof folderSettings>;

@@ -26,6 +26,8 @@ export interface AptProxy extends AsyncDisposable {
   /** URLs whose last request failed, the oldest first. */
   readonly failures: readonly AptProxyFailure[];
   readonly statistics: AptProxyStatistics;
+  /** URLs that were asked for, the first 20,000; `https://host:port/` for tunnels. */
+  readonly asked: ReadonlySet<string>;
 }
 
 export interface AptProxyStatistics {
@@ -44,6 +46,7 @@ export interface AptProxyOptions {
 
 /** Programs inside an image can ask for anything, any number of times. */
 const maximumFailures = 1000;
+const maximumAsked = 20_000;
 /** apt keeps its connections between the phases of one run. */
 const keepAliveMs = 120_000;
 
@@ -56,6 +59,10 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
   const signal = AbortSignal.any([options.signal, closing.signal]);
   const failures = new Map<string, AptProxyFailure>();
   const statistics = { hits: 0, misses: 0 };
+  const asked = new Set<string>();
+  const ask = (url: string) => {
+    if (asked.size < maximumAsked) asked.add(url);
+  };
   const underWay = new Set<Promise<void>>();
   const silence = createSilenceMemory(client.stallTimeoutMs);
 
@@ -86,6 +93,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
       const url = client.egress.checkUrl(text);
       url.username = '';
       url.password = '';
+      ask(url.href);
       const onAnswer = () => void failures.delete(text);
       await answerApt(
         { request, response, url, signal: AbortSignal.any([signal, gone.signal]) },
@@ -109,6 +117,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
   async function connect(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     // The authority form `host:port` is checked as the URL that it stands for.
     const text = `https://${request.url ?? ''}/`;
+    ask(text);
     socket.on('error', () => socket.destroy());
     try {
       await openTunnel({ url: client.egress.checkTunnel(text), socket, head, client, signal });
@@ -157,7 +166,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     get failures() {
       return [...failures.values()];
     },
-    statistics,
+    ...{ statistics, asked },
     async [Symbol.asyncDispose]() {
       closing.abort();
       server.close();

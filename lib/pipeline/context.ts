@@ -1,6 +1,7 @@
 import type { BuildStep } from '../api/event.ts';
 import type { PlannedInstallation } from '../apt/planned.ts';
 import type { FolderSettings } from '../config/folders.ts';
+import type { GuestSettings } from '../config/guest.ts';
 import type { ImageSettings } from '../config/image.ts';
 import type { LimitSettings } from '../config/limits.ts';
 import type { PackageSettings } from '../config/packages.ts';
@@ -31,6 +32,7 @@ export interface BuildTools {
   /** The store for images of a kind. */
   readonly storeFor: ChosenStores['for'];
   readonly settings: FolderSettings &
+    Pick<GuestSettings, 'vmNetwork'> &
     ImageSettings &
     LimitSettings &
     PackageSettings &

@@ -2,15 +2,18 @@ import type { ImageResult } from '../api/image-result.ts';
 import type { BuildRequest } from '../api/request.ts';
 import type { Apt, Installation } from '../apt/apt.ts';
 import { reportAsked } from '../apt/asked.ts';
+import type { ImageFacts } from '../apt/facts.ts';
 import { assertHoldable, holdPackages } from '../apt/hold.ts';
 import { aptInside } from '../apt/inside/apt-inside.ts';
 import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { openAptOutside } from '../apt/outside/apt-outside.ts';
+import { type OutsideState, readOutsideState } from '../apt/outside/worker-apt.ts';
 import { comparePackages } from '../apt/packages.ts';
 import type { InstallPlan } from '../apt/plan.ts';
 import { prepareApt } from '../apt/prepare.ts';
 import { describeRepositories } from '../apt/repositories/describe.ts';
+import { readReleaseFiles } from '../apt/repositories/read-lists.ts';
 import type { Repositories } from '../apt/repositories/repository.ts';
 import { readRoom, withRoom } from '../apt/room.ts';
 import { addSources } from '../apt/sources.ts';
@@ -20,6 +23,8 @@ import type { AptProxy } from '../fetch/apt-proxy.ts';
 import type { GuestSession } from '../guest/guest.ts';
 import type { BaseSize } from '../limits/space-plan.ts';
 import type { BuildTools, LimitedContext, Visitor } from './context.ts';
+import { digestReleases, type PlanBasis } from './made-of.ts';
+import { isOffline } from './offline.ts';
 import type { OpenImage } from './open-image.ts';
 
 /** An opened image and its changes to come. */
@@ -39,21 +44,53 @@ export interface Change {
 export interface UpdatedApt {
   readonly apt: Apt;
   readonly repositories: Repositories | null;
+  /** The sources of packages, by which a later build finds that its image would be the same; null: it cannot. */
+  readonly basis: PlanBasis | null;
 }
 
 /** Adds the PPAs to the image and updates its package lists, as `openApt` does, and describes the repositories. */
 export async function addPpas(change: Change, tools: BuildTools, context: LimitedContext): Promise<UpdatedApt> {
-  const apt = await openApt(change, tools, context);
+  const { apt, facts, state } = await openUpdatedApt(change, tools, context);
   const { settings } = tools;
   const repositories =
     settings.provenanceKey === null
       ? null
       : await blameProxy(change.image.proxy, () => lookAtRepositories(apt, change, settings, context));
-  return { apt, repositories };
+  const basis = settings.finishedCacheBytes === 0 ? null : await readBasis(change, facts, state, context);
+  return { apt, repositories, basis };
+}
+
+/** Never fails a build: where the sources cannot be used without the image, a later one has to open it. */
+async function readBasis(
+  { image }: Change,
+  facts: ImageFacts,
+  known: OutsideState | null,
+  { signal, log }: LimitedContext,
+): Promise<PlanBasis | null> {
+  try {
+    const state = known ?? (await readOutsideState(image.session, facts));
+    return { state, releases: digestReleases(await readReleaseFiles(image.caches.lists)) };
+  } catch (error) {
+    signal.throwIfAborted();
+    log.info('the image is not kept for the same request: its sources cannot be read', { error });
+    return null;
+  }
 }
 
 /** Adds the PPAs to the image and updates its package lists. Resolves with an apt that uses these lists. */
-export async function openApt(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<Apt> {
+export async function openApt(change: Change, tools: BuildTools, context: LimitedContext): Promise<Apt> {
+  return (await openUpdatedApt(change, tools, context)).apt;
+}
+
+interface OpenedApt {
+  readonly apt: Apt;
+  /** The facts with the architectures that the request adds. */
+  readonly facts: ImageFacts;
+  /** Null where the image's own apt is used. */
+  readonly state: OutsideState | null;
+}
+
+async function openUpdatedApt(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<OpenedApt> {
   const { image, sources, request } = change;
   const { session, caches, proxy } = image;
   const { unprivilegedIds } = settings;
@@ -63,20 +100,19 @@ export async function openApt(change: Change, { settings }: BuildTools, context:
       foreignArchitectures: request.foreign_architectures,
       selections: request.debconf_selections,
     });
+    const place = { binds: caches.binds, workDirectory: change.workDirectory };
+    const state = isInside(session) ? null : await readOutsideState(session, facts);
     const apt = image.use(
-      isInside(session)
+      state === null
         ? aptInside(session, facts)
-        : await openAptOutside(session, {
-            ...{ facts, binds: caches.binds, workDirectory: change.workDirectory },
-            ...{ unprivilegedIds, signal: context.signal },
-          }),
+        : await openAptOutside(session, state, { ...place, unprivilegedIds, signal: context.signal }),
     );
     await apt.updateLists(aptOptions(change, context));
     await caches.publish(sources).catch((error: unknown) => {
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });
     });
-    return apt;
+    return { apt, facts, state };
   });
 }
 
@@ -108,6 +144,8 @@ export interface InstallResult {
   readonly removed: NonNullable<ImageResult['removed']>;
   /** All packages of the image from then on. */
   readonly installed: Installation;
+  /** Whether scripts of the packages have fetched nothing. */
+  readonly isOffline: boolean;
 }
 
 /** Installs packages. Resolves with those that were added, changed or removed, dependencies included. */
@@ -118,13 +156,18 @@ export async function install(
   tools: BuildTools,
   context: LimitedContext,
 ): Promise<InstallResult> {
-  const { facts } = change.image;
+  const { facts, proxy } = change.image;
+  const before = new Set(proxy.asked);
   const installation = await runInstallation(packages, apt, change, tools, context, context.visitor?.onPlan);
   const { changed, removed } = comparePackages(facts.packages, installation.packages, facts.architecture);
   const { warnings, notices } = reportAsked(packages, { ...installation, changed });
   for (const warning of warnings) change.image.warn(warning);
   for (const notice of notices) context.reporter.notice(notice);
-  return { packages: [...changed], removed: [...removed], installed: installation };
+  const asked = [...proxy.asked].filter((url) => !before.has(url));
+  return {
+    ...{ packages: [...changed], removed: [...removed], installed: installation },
+    isOffline: isOffline(asked, installation.plan.downloads),
+  };
 }
 
 /**

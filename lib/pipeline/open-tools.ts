@@ -38,7 +38,10 @@ export async function openBuildTools(options: OpenToolsOptions): Promise<BuildTo
   const kept = opened.move();
   return {
     ...{ client, aptCache, storeFor, observer },
-    settings: { ...folders, ...image, ...limits, ...packages, ...provenance, ...tools, ...verification },
+    settings: {
+      ...{ ...folders, vmNetwork: guest.vmNetwork, ...image, ...limits },
+      ...{ ...packages, ...provenance, ...tools, ...verification },
+    },
     chooseGuest() {
       const host = { ...guest, ...tools };
       const vm = { ...host, cacheDirectory: folders.cacheDirectory };

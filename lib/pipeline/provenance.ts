@@ -1,3 +1,4 @@
+import type { Reused } from '../api/image-result.ts';
 import { keepRequest, showRequest } from '../api/kept-request.ts';
 import type { BuildRequest } from '../api/request.ts';
 import type { Installation } from '../apt/apt.ts';
@@ -5,6 +6,7 @@ import type { ImageFacts } from '../apt/facts.ts';
 import type { Repositories } from '../apt/repositories/repository.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
+import type { Guest } from '../guest/guest.ts';
 import { systemOf } from '../manifest/contents.ts';
 import { provenanceStatement } from '../provenance/statement.ts';
 import type { Artifact } from '../store/artifact.ts';
@@ -12,11 +14,18 @@ import { version } from '../version.ts';
 import { packageMaterials, repositoryMaterials } from './materials.ts';
 import { describeBase } from './result.ts';
 
+/** How a worker has opened an image. */
+export interface BuiltBy extends Pick<ChosenGuest, 'accelerator' | 'kernel' | 'emulator'> {
+  readonly guest: Guest['kind'];
+}
+
 /** A build as its provenance describes it. */
 export interface ProvenBuild {
   readonly build: { readonly buildId: string; readonly request: BuildRequest };
   readonly base: BaseImage;
-  readonly chosen: ChosenGuest;
+  readonly by: BuiltBy;
+  /** The build that has made the image, where this one has not; null otherwise. */
+  readonly reused: Reused | null;
   /** The facts of the base image. */
   readonly before: ImageFacts;
   /** The packages of the finished image, and how they came there. */
@@ -31,7 +40,17 @@ export interface ProvenBuild {
 
 /** The statement of where `artifacts` come from. It holds no more of the request than a status shows. */
 export function describeProvenance(
-  { build: { buildId, request }, base, chosen, before, installed, repositories, startedAt, finishedAt }: ProvenBuild,
+  {
+    build: { buildId, request },
+    base,
+    by,
+    reused,
+    before,
+    installed,
+    repositories,
+    startedAt,
+    finishedAt,
+  }: ProvenBuild,
   artifacts: readonly Artifact[],
   builderId: string,
 ): Readonly<Record<string, unknown>> {
@@ -43,10 +62,7 @@ export function describeProvenance(
       ticket_id: request.ticket_id,
       ...showRequest(keepRequest(request, request.callback_url ?? null)),
     },
-    internalParameters: {
-      guest: chosen.guest.kind,
-      ...{ accelerator: chosen.accelerator, kernel: chosen.kernel, emulator: chosen.emulator },
-    },
+    internalParameters: { ...by, ...(reused === null ? {} : { reused }) },
     materials: [
       { name: 'base image', uri: url, digest: { sha256 }, annotations: evidence },
       ...repositoryMaterials(repositories, packages),

@@ -70,13 +70,19 @@ test('a live medium gets a package of a PPA by both guests', async () => {
     // Both make the same medium.
     const bootCheck = guest === 'host';
     const onLine = (line: string) => bootLines.push(line);
-    const { path, image } = await builds.build(guest, ['cd-sample'], bootCheck ? { bootCheck, onLine } : {});
+    const environment = { IMAGEBUILDER_FINISHED_CACHE_SIZE: bootCheck ? '1G' : '0' };
+    const options = bootCheck ? { bootCheck, onLine, environment } : { environment };
+    const { path, image } = await builds.build(guest, ['cd-sample'], options);
     media.set(guest, path);
     assert.is(image.format, 'iso');
     assert.equal((await hashFile(path)).checksums, image.checksums);
     assert.ok(image.packages?.some(({ name }) => name === 'cd-sample'));
     assert.is(await equipment(path), await equipment(single));
     trees.set(guest, await extract(path, guest));
+    if (!bootCheck) continue;
+    const again = await builds.build(guest, ['cd-sample'], { bootCheck, environment });
+    assert.ok(again.image.reused, 'the same again is taken from the cache, with the verdict of its boot check');
+    assert.equal((await hashFile(again.path)).checksums, image.checksums);
   }
 });
 

@@ -65,6 +65,8 @@ async function buildHere(
       PATH: process.env.PATH,
       TMPDIR: process.env.TMPDIR,
       IMAGEBUILDER_GUEST: 'host',
+      // Tests that build the same twice look at what the second build does.
+      IMAGEBUILDER_FINISHED_CACHE_SIZE: '0',
       IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
       IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
       IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),
@@ -238,7 +240,7 @@ test('after a step that has failed, the shell shows the image as it is', async (
 test('a step that does not exist is refused with the names of those that do', async () => {
   const { exitCode, stderr } = await buildHere(['--until', 'bake', 'libfoo']);
   assert.is(exitCode, 2);
-  assert.match(stderr, /--until must be a step \(fetch, inspect, open, .*\), not "bake"/);
+  assert.match(stderr, /--until must be a step \(fetch, reuse, inspect, open, .*\), not "bake"/);
 });
 
 test.after(() => services.disposeAsync());

@@ -114,12 +114,16 @@ for (const architecture of ['amd64', 'armhf'] as const) {
     await using builds = await openTouchBuilds({ architecture, ...(isRelease && { release, imageKey }) });
     const results: RootArchive[] = [];
     for (const guest of ['host', 'vm'] as const) {
-      const built = await builds.build(guest, ['touch-sample']);
+      const environment = { IMAGEBUILDER_FINISHED_CACHE_SIZE: isRelease ? '1G' : '0' };
+      const built = await builds.build(guest, ['touch-sample'], { environment });
       const { path, image } = built;
       assert.is(image.format, isRelease ? 'tar.xz' : 'tar.gz');
       if (isRelease) {
         await assertRelease(built);
         await assertListed(built, join(builds.directory, 'store'));
+        const again = await builds.build(guest, ['touch-sample'], { environment });
+        assert.ok(again.image.reused, 'the same again is taken from the cache, with all parts');
+        await assertRelease(again);
       }
       assert.equal((await hashFile(path)).checksums, image.checksums);
       assert.ok(image.packages?.some(({ name }) => name === 'touch-sample'));

@@ -31,6 +31,8 @@ export interface GuestBuilds extends AsyncDisposable {
   readonly directory: string;
   /** Where the PPA is. */
   readonly ppaUrl: string;
+  /** Publishes the PPA anew with these packages. */
+  republish(packages: readonly PackageRecipe[]): Promise<void>;
   /** Paths that the server of the PPA was asked for. */
   readonly requests: readonly LoggedRequest[];
   /** Builds an image with packages of the PPA and of the distribution. Nothing may be left, whether that fails or not. */
@@ -40,6 +42,12 @@ export interface GuestBuilds extends AsyncDisposable {
 export interface GuestBuildOptions {
   /** For CD images. */
   readonly cd?: CdChoice;
+  /** `ticket_id` of the request; default `alike`. */
+  readonly ticket?: string;
+  /** `reuse` of the request; default true. */
+  readonly reuse?: boolean;
+  /** Default: none. */
+  readonly caller?: string;
   /** `boot_check` of the request; default false. */
   readonly bootCheck?: boolean;
   readonly signal?: AbortSignal;
@@ -110,13 +118,17 @@ export async function openGuestBuilds(
     directory,
     ppaUrl: launchpad.ppaUrl,
     requests: launchpad.requests,
-    async build(guest, wanted, { cd, bootCheck = false, signal = unstopped, onLine, environment = {} } = {}) {
+    republish: (anew) => launchpad.republish({ owner: 'project', name: 'odd', series: [series], packages: anew }),
+    async build(guest, wanted, options = {}) {
+      const { cd, bootCheck = false, signal = unstopped, onLine, environment = {} } = options;
+      const { ticket = 'alike', reuse = true, caller = null } = options;
       const request = parseBuildRequest({
-        ticket_id: 'alike',
+        ticket_id: ticket,
         base_image: { image_type: imageType, url_list: urls, series, ...(cd === undefined ? {} : { cd }) },
         ppa_list: ['ppa:project/odd'],
         package_list: wanted,
         boot_check: bootCheck,
+        reuse,
         progress_trigger: 'alike',
       });
       const config = loadConfig({
@@ -127,6 +139,8 @@ export async function openGuestBuilds(
         IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
         IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,
         IMAGEBUILDER_GUEST: guest,
+        // Tests that build the same twice look at what the second build does.
+        IMAGEBUILDER_FINISHED_CACHE_SIZE: '0',
         ...environment,
       });
       const { folders, image: imageSettings, limits, packages: packageSettings, verification } = config;
@@ -138,6 +152,7 @@ export async function openGuestBuilds(
         ...config.tools,
         ...verification,
         ...config.provenance,
+        vmNetwork: config.guest.vmNetwork,
         provenanceKey,
         imageKey: imageKey ?? null,
       };
@@ -150,7 +165,7 @@ export async function openGuestBuilds(
       const buildId = randomUUID();
       const events: BuildEvent[] = [];
       await using reporter = startReporter({
-        identity: { build_id: buildId, ticket_id: 'alike', progress_trigger: 'alike', attempt: 1, worker: 'alike' },
+        identity: { build_id: buildId, ticket_id: ticket, progress_trigger: 'alike', attempt: 1, worker: 'alike' },
         steps: imageKinds[imageType].steps,
         firstSequence: 0,
         publish: async (event) => {
@@ -165,7 +180,7 @@ export async function openGuestBuilds(
         chooseGuest: async () => chosen,
         storeFor: () => createFileStore(settings.storeDirectory),
       };
-      const running = runBuild({ caller: null, buildId, request }, tools, { signal, reporter, log });
+      const running = runBuild({ caller, buildId, request }, tools, { signal, reporter, log });
       await running.catch(() => undefined);
       await assertNothingLeft(before, { emptyFolders: [settings.workDirectory] });
       const { image, artifacts } = await running;

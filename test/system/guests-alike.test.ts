@@ -62,6 +62,9 @@ update-alternatives --install /usr/bin/odd-link odd-link /usr/bin/odd-privileged
 const cleanup = new AsyncDisposableStack();
 const signal = new AbortController().signal;
 let builds: GuestBuilds;
+// With set-group-id programs, users, services, triggers, alternatives, and a library.
+const wanted = ['odd-things', 'eager-service', 'nginx-light', 'cron', 'jq'];
+const kept = { IMAGEBUILDER_FINISHED_CACHE_SIZE: '2G' };
 interface Made {
   readonly path: string;
   readonly listing: ImageListing;
@@ -76,14 +79,7 @@ test('one request is built by both guests', async () => {
   // Its /boot is a partition of its own.
   builds = cleanup.use(await openGuestBuilds('separate-boot', [oddPackage, servicePackage]));
   for (const guest of ['host', 'vm'] as const) {
-    // With set-group-id programs, users, services, triggers, alternatives, and a library.
-    const { path, image, artifacts } = await builds.build(guest, [
-      'odd-things',
-      'eager-service',
-      'nginx-light',
-      'cron',
-      'jq',
-    ]);
+    const { path, image, artifacts } = await builds.build(guest, wanted, { environment: kept });
     assert.equal((await hashFile(path)).checksums, image.checksums);
     const names = image.packages?.map(({ name }) => name) ?? [];
     assert.ok(names.includes('odd-things') && names.includes('jq'), names.join(' '));
@@ -104,6 +100,20 @@ const explained: readonly Pick<Difference, 'path' | 'what'>[] = [
   // ldconfig keeps the times and inodes of libraries here, to save itself reading them again.
   { path: '1:/var/cache/ldconfig/aux-cache', what: 'content' },
 ];
+
+test('the same request again gets the image that its own guest has made, and the same manifest', async () => {
+  for (const guest of ['vm', 'host'] as const) {
+    const { image, artifacts, events } = await builds.build(guest, wanted, { environment: kept });
+    assert.ok(image.reused, guest);
+    assert.not.ok(events.some(({ step }) => step === 'open'));
+    assert.equal((await hashFile(imageOf(guest).path)).checksums, image.checksums);
+    const manifest = artifacts.find(({ role }) => role === 'manifest');
+    assert.is(
+      await readFile(fileURLToPath(manifest?.location ?? ''), 'utf8'),
+      imageOf(guest).documents.get('manifest'),
+    );
+  }
+});
 
 test('the image that a vm makes is the one that the host guest makes, file by file', () => {
   const differences = compareListings(imageOf('host').listing, imageOf('vm').listing, startedSeconds);

@@ -201,7 +201,8 @@ test('a build’s status has its request, the times of its steps and the end of 
     const { ticket_id: _, progress_trigger: __, callback_url: ___, ...sent } = body;
     assert.equal(shown.request, {
       ...{ ...sent, cancel_url: 'http://lander.example.org/…', callback_url: 'https://hooks.example/…' },
-      ...{ foreign_architectures: [], allow_downgrades: false, output_format: 'qcow2', boot_check: false },
+      ...{ foreign_architectures: [], allow_downgrades: false, output_format: 'qcow2' },
+      ...{ boot_check: false, reuse: true },
       not_kept: [{ path: '$.callback_url', reason: 'secret' }],
     });
     assert.equal(

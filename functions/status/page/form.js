@@ -49,6 +49,13 @@ const further = [
   { name: 'callback_url', label: 'Callback URL', help: 'Gets the last event.', kind: 'text' },
   { name: 'boot_check', label: 'Boot the finished image before it is stored', help: '', kind: 'flag' },
   { name: 'allow_downgrades', label: 'Allow older versions of packages', help: '', kind: 'flag' },
+  {
+    name: 'reuse',
+    label: 'Build anew, even where the same image was built before',
+    help: '',
+    kind: 'flag',
+    inverted: true,
+  },
 ];
 
 /**

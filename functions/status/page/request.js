@@ -7,6 +7,7 @@
  * @property {string} help
  * @property {'text' | 'lines' | 'choice' | 'flag'} kind
  * @property {boolean} [required]
+ * @property {boolean} [inverted] A flag that is false in the request where it is set.
  * @property {readonly string[]} [choices]
  */
 
@@ -25,10 +26,10 @@ export function readRequest(fields, readField) {
   const base = { image_type: 'cloud' };
   /** @type {Record<string, unknown>} */
   const request = {};
-  for (const { name, kind } of fields) {
+  for (const { name, kind, inverted = false } of fields) {
     const value = readField(name);
     const target = ofBaseImage.has(name) ? base : request;
-    if (typeof value === 'boolean') target[name] = value;
+    if (typeof value === 'boolean') target[name] = value !== inverted;
     else if (kind === 'lines') target[name] = linesOf(value);
     else if (value.trim() !== '') target[name] = value.trim();
   }
@@ -61,4 +62,5 @@ const known = new Set([
   ...ofBaseImage,
   ...['ticket_id', 'progress_trigger', 'ppa_list', 'package_list', 'output_format', 'disk_size', 'hold_packages'],
   ...['foreign_architectures', 'debconf_selections', 'cancel_url', 'callback_url', 'boot_check', 'allow_downgrades'],
+  'reuse',
 ]);

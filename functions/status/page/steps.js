@@ -5,7 +5,19 @@ import { formatMoment, formatSpan } from './text.js';
 
 /** @import { BuildStatus } from '#lib/api/status.ts' */
 
-const steps = ['fetch', 'inspect', 'open', 'sources', 'install', 'seal', 'layers', 'repack', 'check', 'upload'];
+const steps = [
+  'fetch',
+  'reuse',
+  'inspect',
+  'open',
+  'sources',
+  'install',
+  'seal',
+  'layers',
+  'repack',
+  'check',
+  'upload',
+];
 
 /**
  * The steps of the newest attempt. `lapsedMs`: since the status came.
@@ -13,13 +25,14 @@ const steps = ['fetch', 'inspect', 'open', 'sources', 'install', 'seal', 'layers
  * @param {BuildStatus} build
  */
 export function stepRow(build) {
+  const isReused = build.image?.reused !== undefined;
   const times = new Map((build.steps ?? []).map((one) => [String(one.step), one]));
   return element(
     'ol',
     { class: 'steps', 'aria-label': 'Steps' },
-    // Only builds of images with several layers have this step.
+    // Images with several layers have `layers`, requests whose image was built before have `reuse`.
     ...steps
-      .filter((step) => step !== 'layers' || build.step === step || times.has(step))
+      .filter((step) => build.step === step || times.has(step) || !(isReused || ['reuse', 'layers'].includes(step)))
       .map((step) => {
         const time = times.get(step);
         const state = stateOf(build, step, time);

@@ -32,6 +32,7 @@ export const cd = {
   // Measured on a small medium with a cold cache.
   steps: [
     { name: 'fetch', weight: 20 },
+    { name: 'reuse', weight: 1 },
     { name: 'inspect', weight: 2 },
     { name: 'open', weight: 2 },
     { name: 'sources', weight: 20 },

@@ -33,6 +33,7 @@ export const cloud = {
   // Measured on a build of a few packages with a cold cache.
   steps: [
     { name: 'fetch', weight: 20 },
+    { name: 'reuse', weight: 1 },
     { name: 'inspect', weight: 1 },
     { name: 'open', weight: 2 },
     { name: 'sources', weight: 20 },

@@ -33,6 +33,7 @@ export const touch = {
   // Measured on a small archive with a cold cache.
   steps: [
     { name: 'fetch', weight: 20 },
+    { name: 'reuse', weight: 1 },
     { name: 'inspect', weight: 3 },
     { name: 'open', weight: 5 },
     { name: 'sources', weight: 20 },

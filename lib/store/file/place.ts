@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { chmod, chown, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { copySparse } from '../../copy-file.ts';
 import { ImageBuilderError, isNodeError, isNoSpace, messageOf } from '../../errors.ts';
 import { storeModes } from '../../folders/settings.ts';
-import { writeSparse } from '../../write-sparse.ts';
 import type { StorePutOptions } from '../store.ts';
 import { incomingPrefix } from './records.ts';
 
@@ -84,19 +83,6 @@ export async function move(from: string, to: string, options: StorePutOptions): 
   } finally {
     await file.close();
   }
-}
-
-/** A raw disk is mostly empty, and its holes are not to fill the store. */
-async function copySparse(from: string, to: string, { signal, onProgress }: StorePutOptions): Promise<void> {
-  const { size } = await stat(from);
-  await using target = await open(to, 'wx');
-  let copied = 0;
-  for await (const chunk of createReadStream(from, { highWaterMark: 1024 * 1024, signal })) {
-    await writeSparse(target, chunk, copied);
-    copied += chunk.length;
-    onProgress(copied, size);
-  }
-  await target.truncate(copied);
 }
 
 /** Flushes the names in a folder to the disk. */

@@ -8,6 +8,7 @@ import { aptInside } from '#lib/apt/inside/apt-inside.ts';
 import type { InstallOptions } from '#lib/apt/install.ts';
 import { type PpaSource, resolvePpa } from '#lib/apt/launchpad.ts';
 import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
+import { readOutsideState } from '#lib/apt/outside/worker-apt.ts';
 import { addSources } from '#lib/apt/sources.ts';
 import type { UpdateOptions } from '#lib/apt/update.ts';
 import { exec } from '#lib/exec.ts';
@@ -143,7 +144,9 @@ export async function openHouse(): Promise<AptHouse> {
       const apt = parts.use(
         inside
           ? aptInside(session, facts)
-          : await openAptOutside(session, { facts, binds: caches.binds, workDirectory, unprivilegedIds, signal }),
+          : await openAptOutside(session, await readOutsideState(session, facts), {
+              ...{ binds: caches.binds, workDirectory, unprivilegedIds, signal },
+            }),
       );
       const open = parts.move();
       return { apt, session, facts, caches, [Symbol.asyncDispose]: () => open.disposeAsync() };

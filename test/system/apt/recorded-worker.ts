@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openAptCaches } from '#lib/apt/caches.ts';
 import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
+import { readOutsideState } from '#lib/apt/outside/worker-apt.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { giveTo } from '#lib/unprivileged.ts';
@@ -45,8 +46,8 @@ await using caches = await openAptCaches({
   signal,
 });
 if (process.getuid?.() === 0) for (const { source } of caches.binds) await giveTo({ id: 200_000, groups: [] }, source);
-await using apt = await openAptOutside(session, {
-  ...{ facts, binds: caches.binds, workDirectory },
+await using apt = await openAptOutside(session, await readOutsideState(session, facts), {
+  ...{ binds: caches.binds, workDirectory },
   ...{ unprivilegedIds: loadConfig({}).tools.unprivilegedIds, signal },
 });
 const options = {

@@ -17,6 +17,7 @@ test('a request without secrets is kept as it was sent', () => {
     base_image: { ...exampleRequest.base_image, checksum },
     ...{ foreign_architectures: ['i386'], allow_downgrades: true, disk_size: '20GiB', output_format: 'raw' },
     boot_check: true,
+    reuse: false,
   };
   const { not_kept, callback_url, ...kept } = keep(values, 'https://caller.example/done');
   const { ticket_id: _, progress_trigger: __, ...sent } = exampleRequest;

@@ -61,7 +61,7 @@ test('the cases are all members that a person can get wrong', () => {
   const members = [...Object.keys(BuildRequest.shape), 'url_list', 'series', 'checksum'];
   const covered = new Set(cases.map(([member]) => member));
   // The image type is set by the command, and switches have no value.
-  const others = ['base_image', 'allow_downgrades', 'boot_check'];
+  const others = ['base_image', 'allow_downgrades', 'boot_check', 'reuse'];
   assert.equal(members.filter((name) => !covered.has(name)).sort(), others.sort());
 });
 

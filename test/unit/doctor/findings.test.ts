@@ -149,6 +149,7 @@ test('caches that may grow beyond their file system are worth a word', () => {
     storeReaders: 'owner' as const,
     diskReserveBytes: GiB,
     imageCacheBytes: 90 * GiB,
+    finishedCacheBytes: 0,
     aptCacheBytes: 20 * GiB,
   };
   const names = (fileStore: boolean) => foldersOf(settings, { fileStore }).map(({ name }) => name);

@@ -73,6 +73,7 @@ test('the fields of the form make the request, and faults of the API find their 
     url_list: 'http://a\n\n http://b \n',
     disk_size: '',
     flag: true,
+    inverted: true,
   };
   const request = readRequest(
     [
@@ -80,11 +81,12 @@ test('the fields of the form make the request, and faults of the API find their 
       { name: 'url_list', label: '', help: '', kind: 'lines' },
       { name: 'disk_size', label: '', help: '', kind: 'text' },
       { name: 'flag', label: '', help: '', kind: 'flag' },
+      { name: 'inverted', label: '', help: '', kind: 'flag', inverted: true },
     ],
     (name) => values[name] ?? '',
   );
   assert.equal(request, {
-    ...{ ticket_id: 'T-1', flag: true },
+    ...{ ticket_id: 'T-1', flag: true, inverted: false },
     base_image: { image_type: 'cloud', url_list: ['http://a', 'http://b'] },
   });
   assert.equal(fieldOf({ path: '$.ticket_id', message: 'is missing' }), { name: 'ticket_id', text: 'is missing' });

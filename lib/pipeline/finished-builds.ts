@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto';
+import { chmod, copyFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { deserialize, serialize } from 'node:v8';
+import type { ImageResult } from '../api/image-result.ts';
+import type { Installation } from '../apt/apt.ts';
+import type { ImageFacts } from '../apt/facts.ts';
+import type { Repositories } from '../apt/repositories/repository.ts';
+import { cloneFile } from '../copy-file.ts';
+import { isNodeError } from '../errors.ts';
+import { type CacheEntry, type FileCache, openCache } from '../fetch/cache.ts';
+import type { TouchedFiles } from '../guest/touched-files.ts';
+import type { Licences } from '../manifest/licences.ts';
+import type { Artifact } from '../store/artifact.ts';
+import type { MadeOf, PlanBasis } from './made-of.ts';
+import type { BuiltBy } from './provenance.ts';
+
+/** The content of a finished image, from which its documents and its result are made. */
+export interface Content {
+  /** The facts of the base image. */
+  readonly before: ImageFacts;
+  readonly installed: Installation;
+  readonly repositories: Repositories | null;
+  readonly touched: TouchedFiles | null;
+  readonly licences: Licences;
+  /** How the worker has opened it. */
+  readonly by: BuiltBy;
+  readonly packages: NonNullable<ImageResult['packages']>;
+  readonly removed: NonNullable<ImageResult['removed']>;
+  readonly warnings: readonly string[];
+}
+
+/** A build whose files are kept, so that the same request gets them once more. */
+export interface FinishedBuild {
+  readonly buildId: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly finishedAt: string;
+  /** Beginning of the names of its files. */
+  readonly baseName: string;
+  readonly baseSha256: string;
+  readonly basis: PlanBasis;
+  readonly madeOf: MadeOf;
+  readonly content: Content;
+  /** The image first; without their paths. */
+  readonly files: readonly Omit<Artifact, 'path'>[];
+}
+
+/**
+ * The files of finished builds by the keys of their requests, the newest build of each. They lie in the folder `finished`
+ * of the cache, as base images do in theirs: by digest, private, bounded, the least recently used dropped first.
+ */
+export interface FinishedBuilds {
+  find(key: string): Promise<FinishedBuild | null>;
+  /** Puts a file of a build at `target`, as a link or a copy of its own. False where it is no longer there. */
+  take(file: Pick<Artifact, 'checksums'>, target: string, options: TakeOptions): Promise<boolean>;
+  forget(key: string): Promise<void>;
+  /** Moves the files into the cache: `paths` are in the order of `build.files`. */
+  keep(key: string, build: FinishedBuild, paths: readonly string[], workDirectory: string): Promise<void>;
+}
+
+export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: number): Promise<FinishedBuilds> {
+  const cache = await openCache(join(cacheDirectory, finishedFolder), maximumBytes);
+  return {
+    async find(key) {
+      const entry = await cache.find(key);
+      const content = entry === null ? null : await read(cache, entry);
+      return content === null ? null : (deserialize(content) as FinishedBuild);
+    },
+    async take({ checksums }, target, { form, signal }) {
+      if (form === 'link') return await cache.linkTo(checksums.sha256, target);
+      const shared = `${target}.shared`;
+      if (!(await cache.linkTo(checksums.sha256, shared))) return false;
+      await cloneFile(shared, target, signal);
+      await rm(shared);
+      // The cache's own is read-only.
+      await chmod(target, 0o600);
+      return true;
+    },
+    forget: (key) => cache.forget(key),
+    async keep(key, build, paths, workDirectory) {
+      for (const [index, { sizeBytes, checksums }] of build.files.entries()) {
+        await add(cache, paths[index] ?? '', { url: `${key}/${index}`, sizeBytes, sha256: checksums.sha256 });
+      }
+      const content = serialize(build);
+      const path = join(workDirectory, 'finished-build');
+      await writeFile(path, content);
+      await add(cache, path, { url: key, sizeBytes: content.length, sha256: digest(content) });
+      await cache.evict();
+    },
+  };
+}
+
+export interface TakeOptions {
+  readonly form: 'link' | 'copy';
+  readonly signal: AbortSignal;
+}
+
+/** Of the cache's folder. */
+export const finishedFolder = 'finished';
+
+/** The record of a build; null where it is gone or damaged. */
+async function read(cache: FileCache, { sha256 }: CacheEntry): Promise<Buffer | null> {
+  await using file = await cache.open(sha256);
+  const content = (await file?.readFile()) ?? null;
+  return content !== null && digest(content) === sha256 ? content : null;
+}
+
+/** By a rename into the folder for unfinished files, and one into its place: nobody sees a part of a file. */
+async function add(
+  cache: FileCache,
+  path: string,
+  file: Pick<CacheEntry, 'url' | 'sizeBytes' | 'sha256'>,
+): Promise<void> {
+  const part = cache.partPath();
+  await rename(path, part).catch(async (error: unknown) => {
+    if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
+    await copyFile(path, part);
+  });
+  const served = { etag: null, lastModified: null, origin: '', secure: true, validatedAtMs: Date.now() };
+  await cache.add(part, { ...file, ...served });
+}
+
+function digest(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}

@@ -1,0 +1,134 @@
+import { join } from 'node:path';
+import { ImageBuilderError } from '../errors.ts';
+import type { BaseImage } from '../fetch/base-image.ts';
+import type { ScriptRunner } from '../guest/guest.ts';
+import type { Artifacts } from '../store/artifact.ts';
+import type { Attempt, MadeImage } from './attempt.ts';
+import { readBaseContent } from './base-content.ts';
+import { checkBoot, noFindings } from './check-boot.ts';
+import type { BuildTools, LimitedContext } from './context.ts';
+import type { BuildInputs } from './fetch-inputs.ts';
+import { addPpas, install } from './install.ts';
+import { madeOf } from './made-of.ts';
+import { openImage } from './open-image.ts';
+import { repeatChange } from './repeat.ts';
+import type { Steps } from './steps.ts';
+import { tryBoot } from './try-boot.ts';
+
+/**
+ * Builds an image: inspects and opens the base image, installs, packs and checks it. `finish` is called in the last step,
+ * with the checked image.
+ */
+export async function makeImage<Finished>(
+  attempt: Attempt,
+  { files, sources }: BuildInputs,
+  steps: Steps,
+  tools: BuildTools,
+  context: LimitedContext,
+  finish: (made: MadeImage) => Promise<Finished>,
+): Promise<Finished> {
+  const { build, kind, chosen, place, prepared, diskBytes, isBooted } = attempt;
+  const { buildId, request } = build;
+  const { series } = request.base_image;
+  const { workDirectory } = place;
+  const { settings } = tools;
+  const { maximumVirtualBytes, unprivilegedIds, compression, xzPreset, xzThreads } = settings;
+  const { signal, reporter, space } = context;
+  const onProgress = (current: number, total: number) => reporter.progress(current, total);
+  const onFraction = (fraction: number) => reporter.progress(Math.round(fraction * 100), 100);
+  const startedAt = new Date();
+
+  const inspected = await steps.run('inspect', 'looking into the base image', () =>
+    kind.inspect(files[0], {
+      ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: request.output_format },
+      ...{ diskBytes, baseImage: request.base_image, files },
+      onNotice: (notice) => reporter.notice(notice),
+      onProgress: onFraction,
+    }),
+  );
+  const base: BaseImage = inspected.base ?? files[0];
+
+  if (inspected.waysToBoot === null && request.boot_check) {
+    throw new ImageBuilderError('image.unsupported', 'no machine boots an image of this kind: leave boot_check out');
+  }
+  await using reading = readBaseContent(base, inspected, settings, signal);
+  steps.explain = (thrown) => reading.explain(thrown);
+
+  const { disk, image } = await steps.run('open', 'opening the image', async () => {
+    await space.claim(space.plan.beforeChange(inspected.size, null));
+    const disk = await inspected.open(place, { signal });
+    const { guest, accelerator, reason } = chosen;
+    reporter.guest({ kind: guest.kind, accelerator, reason });
+    const image = await openImage({ disk, opener: prepared ?? guest, base, series, kind }, tools, context);
+    steps.inside = image.session;
+    return { disk, image };
+  });
+  await using _ = image;
+  const change = { image, size: inspected.size, workDirectory, series, sources, request };
+
+  const { apt, repositories, basis } = await steps.run(
+    'sources',
+    sources.length === 0 ? 'updating the package lists' : 'adding the PPAs',
+    () => addPpas(change, tools, context),
+  );
+
+  const wanted = request.package_list;
+  const { packages, removed, installed, isOffline } = await steps.run(
+    'install',
+    wanted.length === 0 ? 'no packages to install' : `installing ${wanted.join(' ')}`,
+    () => install(wanted, apt, change, tools, context),
+  );
+
+  const { boots, touched, licences } = await steps.run('seal', 'cleaning up inside the image', async () => {
+    steps.inside = null;
+    const { bootFiles, ...found } = await image.seal(isBooted && inspected.boot !== null);
+    if (bootFiles === null) return { boots: noFindings, ...found };
+    const boots = await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
+    return { boots, ...found };
+  });
+
+  const repetitions = inspected.repetitions(disk);
+  const repeat = async () => {
+    const first = { wanted, changed: packages, removed, instead: installed.plan.instead };
+    const place = { base, kind, guest: chosen.guest, buildId, workDirectory, size: inspected.size };
+    const onSession = (session: ScriptRunner | null) => {
+      steps.inside = session;
+    };
+    return await repeatChange(repetitions, { first, ...place, sources, request, onSession }, tools, context);
+  };
+  const repeated =
+    repetitions.length === 0 ? [] : await steps.run('layers', 'repeating the change in the layers above', repeat);
+
+  const path = join(workDirectory, `image.${inspected.format}`);
+  await steps.run('repack', 'packing the image again', async () => {
+    await space.claim(space.plan.beforeRepack(inspected.size, await inspected.changedBytes(disk)));
+    await inspected.pack(disk, path, {
+      ...{ compression, xzPreset, xzThreads, signal },
+      onProgress: onFraction,
+      onLog: (line) => reporter.log(line),
+      onWarning: (message) => image.warn(message),
+    });
+  });
+
+  return await steps.run('check', 'checking the new image', async () => {
+    await reading.whole();
+    const found: Artifacts = await inspected.check(path, `${attempt.baseName}.${inspected.format}`, {
+      signal,
+      onProgress,
+    });
+    const { waysToBoot } = inspected;
+    if (isBooted && waysToBoot !== null) {
+      const { accelerator } = chosen;
+      await tryBoot(path, { ...boots, waysToBoot }, { accelerator, workDirectory }, tools, context);
+    }
+    const warnings = [...new Set([...image.warnings, ...repeated, ...boots.warnings])];
+    const { guest, accelerator, kernel, emulator } = chosen;
+    const by = { guest: guest.kind, accelerator, kernel, emulator };
+    const made = basis === null || !isOffline ? null : madeOf(basis.releases, installed.plan);
+    return await finish({
+      ...{ base, found, startedAt, finishedAt: new Date(), reused: null },
+      content: { before: image.facts, installed, repositories, touched, licences, by, packages, removed, warnings },
+      again: basis === null || made === null ? null : { basis, madeOf: made },
+    });
+  });
+}
