@@ -11,21 +11,24 @@ export interface FileRange {
 }
 
 /** Larger ones do not stay in the caches of processors. */
-const chunkBytes = 2 ** 20;
+export const chunkBytes = 2 ** 20;
 
 /**
- * Reads ranges one behind the other. Each chunk of at most 1 MiB is valid until the next one is asked for: all lie in one
- * piece of memory. Throws `image.truncated` where a file is shorter than its range, or the reason of the signal.
+ * Reads ranges one behind the other, in chunks of at most 1 MiB, none of which has bytes of two ranges. `room` gives the
+ * memory for each; without it, a chunk is valid until the next one is asked for: all lie in one piece of memory. Throws
+ * `image.truncated` where a file is shorter than its range, or the reason of the signal.
  */
 export async function* readRanges(
   ranges: readonly FileRange[],
   signal: AbortSignal,
+  room?: () => Promise<Buffer>,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const buffer = Buffer.allocUnsafe(chunkBytes);
+  const own = room === undefined ? Buffer.allocUnsafe(chunkBytes) : null;
   for (const { handle, offsetBytes, sizeBytes } of ranges) {
     for (let done = 0; done < sizeBytes; done += chunkBytes) {
       signal.throwIfAborted();
-      const chunk = buffer.subarray(0, Math.min(chunkBytes, sizeBytes - done));
+      const memory = own ?? (await room?.()) ?? Buffer.alloc(0);
+      const chunk = memory.subarray(0, Math.min(chunkBytes, sizeBytes - done));
       await readInto(handle, chunk, offsetBytes + done);
       yield chunk;
     }
@@ -52,7 +55,7 @@ export async function areEqual(
   other: readonly FileRange[],
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (sizeOf(one) !== sizeOf(other)) return false;
+  if (sizeOfRanges(one) !== sizeOfRanges(other)) return false;
   return await haveSameBytes(readRanges(one, signal), readRanges(other, signal));
 }
 
@@ -67,6 +70,7 @@ export function sliceRanges(ranges: readonly FileRange[], start: number, end: nu
   });
 }
 
-function sizeOf(ranges: readonly FileRange[]): number {
+/** The number of bytes that ranges hold together. */
+export function sizeOfRanges(ranges: readonly FileRange[]): number {
   return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }

@@ -1,8 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
 import { areEqual, type FileRange, sliceRanges } from '../image/copy-range.ts';
+import { hashRanges } from '../image/hash-ranges.ts';
 import { isEsp, type TableEntry } from '../image/partition.ts';
 import { readAt } from '../image/read-at.ts';
+import { createByteComparison, type SameBytes } from './compare-bytes.ts';
 import { type IsoInspection, inspectIso } from './inspect.ts';
 import { isRewritten } from './rewritten.ts';
 import type { IsoEntry } from './tree.ts';
@@ -14,8 +16,20 @@ export interface CompareOptions {
   readonly newPath: string;
   /** Paths of the files whose content is another, and of those that the base has not. */
   readonly changed: ReadonlySet<string>;
+  /** Further bytes of the new medium, of which the inspection is given, that must be those of the base. */
+  readonly alsoSame?: (made: IsoInspection) => readonly SameBytes[];
+  /** The digests that are wanted of the new medium. */
+  readonly algorithms?: ReadonlySet<string>;
   readonly maximumBytes: number;
   readonly signal: AbortSignal;
+  /** Called with the bytes of the new medium that have been read, and with all of them. */
+  readonly onProgress?: (currentBytes: number, totalBytes: number) => void;
+}
+
+/** The inspection of a new medium, and its digests. */
+export interface ComparedIso {
+  readonly made: IsoInspection;
+  readonly digests: ReadonlyMap<string, string>;
 }
 
 interface Side {
@@ -37,11 +51,12 @@ const headBytes = 4096;
 
 /**
  * Inspects a new medium as strictly as a base, and compares it with the base byte by byte: all but the changed files, and
- * the boot equipment, are the same, but for the places of blocks. Reads both media once. Returns the inspection of the new
- * one. Throws `image.output` with the first difference, the errors of `inspectIso`, or the reason of the signal.
+ * the boot equipment, are the same, but for the places of blocks. Reads the new medium once, for this and for its digests,
+ * and of the base what must be the same. Throws `image.output` with a difference, the errors of `inspectIso`, or the reason
+ * of the signal.
  */
-export async function compareIso(options: CompareOptions): Promise<IsoInspection> {
-  const { basePath, base, newPath, changed, maximumBytes, signal } = options;
+export async function compareIso(options: CompareOptions): Promise<ComparedIso> {
+  const { basePath, base, newPath, changed, maximumBytes, signal, onProgress } = options;
   await using baseHandle = await open(basePath, 'r');
   await using newHandle = await open(newPath, 'r');
   const made = await inspectIso(newHandle, { maximumBytes, signal });
@@ -50,12 +65,22 @@ export async function compareIso(options: CompareOptions): Promise<IsoInspection
   checkFacts(base, made);
   checkNames(base, made, changed);
   checkJoliet(base, made);
-  for (const [path, entry] of made.files) {
-    signal.throwIfAborted();
-    if (entry.type === 'file' && !changed.has(path)) await checkContent(path, entry, before, after, signal);
-  }
-  await checkBoot(before, after, signal);
-  return made;
+  await checkBoot(before, after, changed, signal);
+  const same = [...sameFiles(base, made, changed), ...sameBootRuns(base, made), ...(options.alsoSame?.(made) ?? [])];
+  const comparison = createByteComparison(baseHandle, same);
+  const { fileSizeBytes: sizeBytes } = made;
+  const digests = await hashRanges(
+    [{ handle: newHandle, offsetBytes: 0, sizeBytes }],
+    options.algorithms ?? new Set<string>(),
+    {
+      signal,
+      async onChunk(chunk, atBytes) {
+        await comparison.check(chunk, atBytes);
+        onProgress?.(atBytes + chunk.length, sizeBytes);
+      },
+    },
+  );
+  return { made, digests };
 }
 
 /** Throws where a fact of the volume differs. */
@@ -115,25 +140,23 @@ function samePlace(one: IsoEntry, other: IsoEntry): boolean {
   return JSON.stringify(one.extents) === JSON.stringify(other.extents);
 }
 
-async function checkContent(
-  path: string,
-  entry: IsoEntry,
-  before: Side,
-  after: Side,
-  signal: AbortSignal,
-): Promise<void> {
-  const old = before.iso.files.get(path);
-  const [place] = old?.extents ?? [];
-  if (old === undefined || place?.offsetBytes === before.iso.boot.catalogueOffsetBytes) return;
-  const isBootImage = place !== undefined && isRewritten(before.iso, place.offsetBytes);
-  const wanted = rangesOf(before, old.extents);
-  const found = rangesOf(after, entry.extents);
-  const isSame = isBootImage ? isSameBootImage(wanted, found, signal) : areEqual(wanted, found, signal);
-  if (!(await isSame)) throw differs(`/${path} has other content`);
+/** The content of the files that have not changed, but for boot images with addresses in them, and El Torito's catalogue. */
+function* sameFiles(base: IsoInspection, made: IsoInspection, changed: ReadonlySet<string>): Generator<SameBytes> {
+  for (const [path, { type, extents }] of made.files) {
+    const old = base.files.get(path)?.extents;
+    if (type !== 'file' || changed.has(path) || old === undefined) continue;
+    const [first] = old;
+    if (first !== undefined && isRewritten(base, first.offsetBytes)) continue;
+    yield { base: old, made: extents, fault: difference(otherContent(path)) };
+  }
+}
+
+function otherContent(path: string): string {
+  return `/${path} has other content`;
 }
 
 /** Throws where the machine would start from anything else. */
-async function checkBoot(before: Side, after: Side, signal: AbortSignal): Promise<void> {
+async function checkBoot(before: Side, after: Side, changed: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
   const shown = ({ iso }: Side) => ({
     entries: iso.boot.entries.map(({ offsetBytes: _, ...entry }) => entry),
     mbr: iso.boot.mbr?.map(describe) ?? null,
@@ -143,21 +166,27 @@ async function checkBoot(before: Side, after: Side, signal: AbortSignal): Promis
   const codes = [before, after].map(({ handle }) => readAt(handle, 0, bootCodeBytes));
   const [code, otherCode] = await Promise.all(codes);
   if (code === undefined || otherCode?.equals(code) !== true) throw differs('its MBR has other code');
-  const pairs = [...bootRuns(before.iso)].map((run, index) => [run, bootRuns(after.iso)[index]] as const);
-  for (const [run, other] of pairs) {
-    const found = rangesOf(after, other === undefined ? [] : [other]);
-    if (!(await areEqual(rangesOf(before, [run]), found, signal))) {
-      throw differs('its EFI system partition has other content');
-    }
+  for (const [path, { type, extents }] of after.iso.files) {
+    const old = before.iso.files.get(path)?.extents ?? [];
+    const place = old[0]?.offsetBytes;
+    if (type !== 'file' || changed.has(path) || place === undefined || !isRewritten(before.iso, place)) continue;
+    if (place === before.iso.boot.catalogueOffsetBytes) continue;
+    const isSame = await isSameBootImage(rangesOf(before, old), rangesOf(after, extents), signal);
+    if (!isSame) throw differs(otherContent(path));
   }
-  const appended = appendedPartitions(after.iso);
-  for (const [index, partition] of appendedPartitions(before.iso).entries()) {
-    const other = appended[index];
-    const found = rangesOf(after, other === undefined ? [] : [other]);
-    if (!(await areEqual(rangesOf(before, [partition]), found, signal))) {
-      throw differs(`its partition ${partition.number} has other content`);
-    }
-  }
+}
+
+/** The content of EFI system partitions, and of those behind all files. */
+function sameBootRuns(base: IsoInspection, made: IsoInspection): SameBytes[] {
+  const [runs, partitions] = [bootRuns(made), appendedPartitions(made)];
+  const fault = difference('its EFI system partition has other content');
+  return [
+    ...bootRuns(base).map((run, index) => ({ base: [run], made: runs.slice(index, index + 1), fault })),
+    ...appendedPartitions(base).map((partition, index) => ({
+      ...{ base: [partition], made: partitions.slice(index, index + 1) },
+      fault: difference(`its partition ${partition.number} has other content`),
+    })),
+  ];
 }
 
 /** Types and names stay; sizes stay where the partition is not the medium itself. */
@@ -211,6 +240,10 @@ async function readHead(ranges: readonly FileRange[]): Promise<Buffer> {
   return head;
 }
 
+function difference(what: string): string {
+  return `the new medium differs from its base: ${shown(what)}`;
+}
+
 function differs(what: string): ImageBuilderError {
-  return new ImageBuilderError('image.output', `the new medium differs from its base: ${shown(what)}`);
+  return new ImageBuilderError('image.output', difference(what));
 }

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
-import { copyFile, open, readdir, truncate } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checksumAlgorithms, hashFile } from '#lib/image/digest.ts';
 import { readAt } from '#lib/image/read-at.ts';
+import { compareIso } from '#lib/iso9660/compare.ts';
 import { readIsoFile, runOf } from '#lib/iso9660/read-file.ts';
-import { checkLayerData, placeLayerData, type SplicedLayers } from '#lib/kinds/cd/layer-data.ts';
+import { finishMedium } from '#lib/kinds/cd/finish-medium.ts';
+import { checkLayerRests, type SplicedLayers, sameLayerData } from '#lib/kinds/cd/layer-data.ts';
 import { verifyMedium } from '#lib/kinds/cd/verify.ts';
 import { failure } from '../failure.ts';
 import { makeHybridMedium } from './hybrid-medium.ts';
@@ -73,17 +76,43 @@ test('a new medium with any other difference is not let through, and the differe
   assert.is((await failure(shop.compare())).code, 'image.truncated');
 });
 
-test('data that a new layer shares with its base are placed on the new medium, and any other byte there is found', async () => {
-  const layer = 'casper/minimal.squashfs';
-  await using shop = await workshop(makeHybridMedium, { [layer]: `head${'\0'.repeat(2_000_000)}tables` });
+/** A new layer whose file lacks the data that it shares with the base. */
+async function splicedShop(sizeBytes: number) {
+  const list = `${'0'.repeat(32)}  ./${layer}\n`;
+  const shop = await workshop((folder) => makeHybridMedium(folder, { layerBytes: sizeBytes + 1000 }), {
+    [layer]: `head${'\0'.repeat(sizeBytes)}tables`,
+    'md5sum.txt': list,
+  });
   const { offsetBytes } = runOf(shop.base.files, layer);
-  const place = { baseBytes: offsetBytes + 100, offsetBytes: 4, sizeBytes: 2_000_000, layerBytes: 2_000_010 };
+  const place = { baseBytes: offsetBytes + 100, offsetBytes: 4, sizeBytes, layerBytes: sizeBytes + 10 };
   const restDigest = createHash('sha256').update('headtables').digest('hex');
-  const layers: SplicedLayers = new Map([[layer, { ...place, restDigest, digests: new Map() }]]);
+  const layers: SplicedLayers = new Map([[layer, { ...place, restDigest }]]);
+  const finish = (changed = layers) =>
+    finishMedium({
+      ...{ mediumPath: shop.basePath, newPath: shop.outputPath, layers: changed, signal, onProgress: () => {} },
+      content: {
+        layerAlgorithms: new Map([[layer, new Set(['md5'] as const)]]),
+        finishLists: async (digests) => new Map([['md5sum.txt', `${digests.get(layer)?.get('md5')}${list.slice(32)}`]]),
+      },
+    });
+  const compare = () =>
+    compareIso({
+      ...{ basePath: shop.basePath, base: shop.base, newPath: shop.outputPath, maximumBytes: 2 ** 30, signal },
+      ...{ changed: new Set(shop.files.keys()), algorithms: checksumAlgorithms },
+      alsoSame: ({ files }) => sameLayerData(files, layers),
+    });
+  return { ...shop, place, layers, finish, compare, [Symbol.asyncDispose]: () => shop[Symbol.asyncDispose]() };
+}
+
+const layer = 'casper/minimal.squashfs';
+const { signal } = new AbortController();
+
+test('data that a new layer shares with its base are placed on the new medium, and any other byte there is found', async () => {
+  await using shop = await splicedShop(2_000_000);
+  const { place, layers, compare } = shop;
   await shop.replay();
-  const { signal } = new AbortController();
-  await placeLayerData(shop.basePath, shop.outputPath, layers, { maximumBytes: 2 ** 30, signal });
-  const made = await shop.compare();
+  const digests = await shop.finish();
+  const { made } = await compare();
   await using base = await open(shop.basePath, 'r');
   await using handle = await open(shop.outputPath, 'r+');
   const expected = Buffer.concat([
@@ -92,7 +121,10 @@ test('data that a new layer shares with its base are placed on the new medium, a
     Buffer.from('tables'),
   ]);
   assert.ok((await readIsoFile(handle, made.files, layer, expected.length))?.equals(expected));
-  const check = (changed = layers) => checkLayerData(base, handle, made.files, changed, signal);
+  const md5 = createHash('md5').update(expected).digest('hex');
+  assert.equal(digests, new Map([[layer, new Map([['md5', md5]])]]));
+  assert.is(String(await readIsoFile(handle, made.files, 'md5sum.txt', 1000)), `${md5}  ./${layer}\n`);
+  const check = async () => await checkLayerRests(handle, (await compare()).made.files, layers, signal);
   await check();
   for (const at of [0, 4, 1_000_000, 2_000_003, 2_000_009]) {
     const position = runOf(made.files, layer).offsetBytes + at;
@@ -104,10 +136,36 @@ test('data that a new layer shares with its base are placed on the new medium, a
   }
   await check();
   const shorter = new Map([...layers].map(([path, data]) => [path, { ...data, layerBytes: data.layerBytes - 1 }]));
-  const refused = placeLayerData(shop.basePath, shop.outputPath, shorter, { maximumBytes: 2 ** 30, signal });
+  assert.is((await failure(shop.finish(shorter))).code, 'image.output');
+  const refused = (async () => sameLayerData(made.files, shorter))();
   assert.is((await failure(refused)).code, 'image.output');
-  assert.is((await failure(check(shorter))).code, 'image.output');
 });
+
+test('of each byte, a new medium costs one reading and one writing, and its check one reading of both media', async () => {
+  const sizeBytes = 64 * 2 ** 20;
+  await using shop = await splicedShop(sizeBytes);
+  await shop.replay();
+  const finished = await countBytes(shop.finish);
+  assert.ok(finished.read < 1.1 * sizeBytes, `${finished.read} bytes read`);
+  assert.ok(finished.written < 1.1 * sizeBytes, `${finished.written} bytes written`);
+  const checked = await countBytes(shop.compare);
+  assert.ok(checked.read < 2.2 * sizeBytes, `${checked.read} bytes read`);
+  const { checksums } = await hashFile(shop.outputPath);
+  assert.equal(Object.fromEntries(checked.value.digests), checksums);
+});
+
+/** Bytes that this process reads and writes in system calls while it works. */
+async function countBytes<Value>(work: () => Promise<Value>) {
+  const count = async () => {
+    const lines = (await readFile('/proc/self/io', 'utf8')).split('\n');
+    return new Map(lines.map((line) => line.split(': ')).map(([name, value]) => [name, Number(value)]));
+  };
+  const before = await count();
+  const value = await work();
+  const after = await count();
+  const [read = 0, written = 0] = ['rchar', 'wchar'].map((name) => (after.get(name) ?? 0) - (before.get(name) ?? 0));
+  return { value, read, written };
+}
 
 test('a finished medium whose lists have a wrong digest of a new file is refused, and so is one without a sound layer', async () => {
   const layer = 'no SquashFS';
@@ -119,7 +177,6 @@ test('a finished medium whose lists have a wrong digest of a new file is refused
     const list = `${digest}  ./${layerPath}\n`;
     await using shop = await workshop(makeHybridMedium, { [layerPath]: layer, 'md5sum.txt': list });
     await shop.replay();
-    const { signal } = new AbortController();
     const refused = verifyMedium(
       shop.outputPath,
       {
@@ -127,10 +184,12 @@ test('a finished medium whose lists have a wrong digest of a new file is refused
         deltas: [{ placed: { layer: layerPath, below: [] }, packages: { before: new Map(), after: new Map() } }],
         changed: new Set(shop.files.keys()),
         spliced: new Map(),
+        layerDigests: new Map(),
         booted: [],
         workDirectory: shop.workDirectory,
       },
       { maximumContentBytes: 2 ** 30, maximumInodes: 1000, maximumTableBytes: 2 ** 20, unprivilegedIds, signal },
+      () => {},
     );
     const { code, message } = await failure(refused);
     assert.is(code, 'image.output');

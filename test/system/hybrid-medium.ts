@@ -6,7 +6,7 @@ import { exec } from '#lib/exec.ts';
  * Makes a medium with the boot equipment that Ubuntu's have had since 20.10: GRUB by El Torito and by a hybrid MBR, and
  * an EFI system partition that is appended and a partition of a GPT. Its kernel and its layer are nothing but bytes.
  */
-export async function makeHybridMedium(folder: string): Promise<string> {
+export async function makeHybridMedium(folder: string, { layerBytes = 3_000_000 } = {}): Promise<string> {
   const content = join(folder, 'content');
   const image = 'boot/grub/i386-pc/eltorito.img';
   for (const name of ['boot/grub/i386-pc', 'EFI/boot', 'casper', '.disk']) {
@@ -18,7 +18,7 @@ export async function makeHybridMedium(folder: string): Promise<string> {
   };
   await grub('i386-pc-eltorito', image, 'biosdisk');
   await grub('x86_64-efi', 'EFI/boot/bootx64.efi');
-  await writeFile(join(content, 'casper/minimal.squashfs'), Buffer.alloc(3_000_000, 'layer'));
+  await writeFile(join(content, 'casper/minimal.squashfs'), Buffer.alloc(layerBytes, 'layer'));
   await writeFile(join(content, 'casper/vmlinuz'), 'kernel');
   await writeFile(join(content, 'casper/minimal.size'), '12345\n');
   await writeFile(join(content, 'md5sum.txt'), `${'0'.repeat(32)}  ./casper/minimal.squashfs\n`);

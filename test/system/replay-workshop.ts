@@ -40,9 +40,9 @@ export async function workshop(
         onProgress: () => {},
         ...more,
       }),
-    compare: (more: Partial<Parameters<typeof compareIso>[0]> = {}) => {
+    compare: async (more: Partial<Parameters<typeof compareIso>[0]> = {}) => {
       const changed = new Set(files.keys());
-      return compareIso({ basePath, base, newPath: outputPath, changed, maximumBytes, signal, ...more });
+      return (await compareIso({ basePath, base, newPath: outputPath, changed, maximumBytes, signal, ...more })).made;
     },
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };

@@ -1,19 +1,19 @@
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { architectures } from '../../architecture.ts';
-import { together } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { GuestDisk, GuestPlace, LayeredDisk } from '../../guest/guest.ts';
-import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { createScratchOverlay } from '../../image/scratch.ts';
 import { runOf } from '../../iso9660/read-file.ts';
 import type { PlacedLayer } from '../../medium/plan-layers.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
 import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
+import type { Digests } from './checksum-lists.ts';
 import { compactLayer } from './compact-layer.ts';
-import { createKnownLayers } from './known-layers.ts';
-import { placeLayerData, type SplicedLayers } from './layer-data.ts';
+import { finishMedium } from './finish-medium.ts';
+import { createKnownLayers, type KnownLayers } from './known-layers.ts';
+import type { SplicedLayers } from './layer-data.ts';
 import { newKernels } from './live-kernels.ts';
 import { mediumWays } from './medium-ways.ts';
 import type { BootedKernel } from './new-kernel.ts';
@@ -21,7 +21,7 @@ import { type NewLayer, writeNewLayer } from './new-layer.ts';
 import { writeNewLists } from './new-lists.ts';
 import { type BaseMedium, readMedium } from './read-medium.ts';
 import { replayMedium } from './replay.ts';
-import { planSpace } from './space.ts';
+import { packedBytesOf, planSpace } from './space.ts';
 import { type LayerDelta, takeChanges } from './take-changes.ts';
 import { verifyMedium } from './verify.ts';
 
@@ -49,10 +49,10 @@ export const cd = {
   async inspect(base, options) {
     await using handle = await open(base.path, 'r');
     const limits = limitsOf(options, options.signal);
-    return inspected(
-      await readMedium(base.path, handle, options.baseImage, { ...limits, workDirectory: options.workDirectory }),
-      options,
-    );
+    const known = createKnownLayers(base.path, maximumTableBytes / 4);
+    const { workDirectory } = options;
+    const medium = await readMedium(base.path, handle, options.baseImage, { ...limits, workDirectory, known });
+    return inspected(medium, known, options);
   },
 } as const satisfies ImageKind;
 
@@ -66,17 +66,18 @@ function limitsOf({ maximumVirtualBytes, unprivilegedIds }: InspectOptions, sign
   return { maximumContentBytes: maximumVirtualBytes, maximumInodes, maximumTableBytes, unprivilegedIds, signal };
 }
 
-function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
+function inspected(base: BaseMedium, known: KnownLayers, options: InspectOptions): InspectedImage {
   const { maximumVirtualBytes, unprivilegedIds } = options;
   const { fileSizeBytes } = base.iso;
   const scratchBytes = Math.min(maximumVirtualBytes, largestScratchBytes);
   const maximumBytes = fileSizeBytes + scratchBytes;
+  const isCompact = options.baseImage.image_type === 'cd' && options.baseImage.cd?.compact === true;
   const [first, ...above] = base.plan;
   /** The changes taken so far. */
   const deltas: LayerDelta[] = [];
-  const known = createKnownLayers(base.path, maximumTableBytes / 2);
   let changed: ReadonlySet<string> = new Set();
   let spliced: SplicedLayers = new Map();
+  let layerDigests: ReadonlyMap<string, Digests> = new Map();
   let booted: readonly BootedKernel[] = [];
 
   /** Without the changes to layers below: each file tree gets the change from the state that its packages know. */
@@ -107,7 +108,10 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
   }
 
   return {
-    size: { fileBytes: fileSizeBytes, packedBytes: fileSizeBytes, diskBytes: scratchBytes },
+    size: {
+      ...{ fileBytes: fileSizeBytes, diskBytes: scratchBytes },
+      packedBytes: packedBytesOf(fileSizeBytes, isCompact),
+    },
     format: 'iso',
     // Packed blocks are copied as they are (docs/cd.md); the kernel checks those that the build reads.
     readContent: async () => undefined,
@@ -132,7 +136,6 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
       await takeFirst(disk, signal);
       const directory = dirname(path);
       const limits = limitsOf(options, signal);
-      const isCompact = options.baseImage.image_type === 'cd' && options.baseImage.cd?.compact === true;
       const layersPart = isCompact ? 0.9 : 0.7;
       const layers: NewLayer[] = [];
       for (const delta of deltas) {
@@ -151,33 +154,31 @@ function inspected(base: BaseMedium, options: InspectOptions): InspectedImage {
       for (const warning of kernels.warnings) onWarning(warning);
       booted = kernels.booted;
       for (const { file } of layers) await rm(file.path);
-      const { files, digests } = await writeNewLists(base, layers, kernels.files, directory, signal);
+      const content = await writeNewLists(base, layers, kernels.files, directory, signal);
+      const { files } = content;
       changed = new Set(files.keys());
-      spliced = new Map(
-        layers.flatMap(({ placed: { layer }, data }) =>
-          data === null ? [] : [[layer, { ...data, digests: digests.get(layer) ?? new Map() }]],
-        ),
-      );
+      spliced = new Map(layers.flatMap(({ placed: { layer }, data }) => (data === null ? [] : [[layer, data]])));
       const unfinished = `${path}.unfinished`;
       await replayMedium({
         ...{ mediumPath: base.path, medium: base.iso, files, outputPath: unfinished },
         ...{ maximumBytes, unprivilegedIds, signal },
-        onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * 0.9 * fraction),
+        onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * 0.5 * fraction),
       });
-      await placeLayerData(base.path, unfinished, spliced, { maximumBytes: Number.MAX_SAFE_INTEGER, signal });
+      layerDigests = await finishMedium({
+        ...{ mediumPath: base.path, newPath: unfinished, layers: spliced, content, signal },
+        onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * (0.5 + 0.5 * fraction)),
+      });
       await rename(unfinished, path);
       onLog(`packed by splice: ${files.size} files of the medium are new`);
       onProgress(1);
     },
     async check(path, name, { signal, onProgress }) {
-      const [digests] = await together<[FileDigests, unknown]>(signal, (both) => [
-        hashFile(path, { signal: both, onProgress }),
-        verifyMedium(
-          path,
-          { base, changed, spliced, deltas, booted, workDirectory: dirname(path) },
-          limitsOf(options, both),
-        ),
-      ]);
+      const digests = await verifyMedium(
+        path,
+        { base, changed, spliced, layerDigests, deltas, booted, workDirectory: dirname(path) },
+        limitsOf(options, signal),
+        onProgress,
+      );
       return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...digests, format: 'iso' }];
     },
   };

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { isChecksumName } from '../../checksums.ts';
-import { type FileRange, readRanges } from '../../image/copy-range.ts';
 import { followPath } from '../../iso9660/follow.ts';
 import { readIsoFile } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
@@ -67,18 +66,6 @@ export function algorithmsOf(listed: readonly ListedFile[]): ReadonlyMap<string,
     algorithms.set(path, known);
   }
   return algorithms;
-}
-
-/** Digests in hexadecimal by each algorithm, of ranges one behind the other, which are read once. */
-export async function hashRanges(
-  ranges: readonly FileRange[],
-  algorithms: ReadonlySet<ChecksumAlgorithm>,
-  signal: AbortSignal,
-): Promise<Digests> {
-  const hashes = [...algorithms].map((algorithm) => [algorithm, createHash(algorithm)] as const);
-  if (hashes.length === 0) return new Map();
-  for await (const chunk of readRanges(ranges, signal)) for (const [, hash] of hashes) hash.update(chunk);
-  return new Map(hashes.map(([algorithm, hash]) => [algorithm, hash.digest('hex')]));
 }
 
 /** The digest of a text whose characters are bytes. */

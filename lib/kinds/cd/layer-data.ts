@@ -1,10 +1,13 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import { areEqual, copyRanges, type FileRange, sliceRanges } from '../../image/copy-range.ts';
-import { inspectIso } from '../../iso9660/inspect.ts';
+import { type FileRange, sliceRanges } from '../../image/copy-range.ts';
+import { hashRanges } from '../../image/hash-ranges.ts';
+import type { SameBytes } from '../../iso9660/compare-bytes.ts';
 import { runOf } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
-import { type Digests, hashRanges } from './checksum-lists.ts';
+import type { ChecksumAlgorithm } from '../../medium/checksum-lines.ts';
+import { writeAll } from '../../write-all.ts';
+import type { Digests } from './checksum-lists.ts';
 
 /**
  * The data of a layer that its base has as well, nearly all of it. It is not in the file of the new layer: it is copied
@@ -22,8 +25,8 @@ export interface LayerData {
   readonly restDigest: string;
 }
 
-/** Layers on a new medium by their paths, with the digests that its lists have of them. */
-export type SplicedLayers = ReadonlyMap<string, LayerData & { readonly digests: Digests }>;
+/** Layers on a new medium, by their paths. */
+export type SplicedLayers = ReadonlyMap<string, LayerData>;
 
 const restAlgorithm = 'sha256';
 
@@ -35,59 +38,71 @@ export async function digestRest(
 ): Promise<string> {
   const end = offsetBytes + sizeBytes;
   const rest = [...sliceRanges(ranges, 0, offsetBytes), ...sliceRanges(ranges, end, Number.POSITIVE_INFINITY)];
-  return (await hashRanges(rest, new Set([restAlgorithm]), signal)).get(restAlgorithm) ?? '';
+  return (await hashRanges(rest, new Set([restAlgorithm]), { signal })).get(restAlgorithm) ?? '';
 }
 
-/** All of a new layer, although its file has a hole where the data of its base belongs. */
-export function rangesOfLayer(file: FileRange, data: LayerData | null, medium: FileHandle): readonly FileRange[] {
-  if (data === null) return [file];
-  const { baseBytes, offsetBytes, sizeBytes } = data;
-  return [
-    ...sliceRanges([file], 0, offsetBytes),
-    { handle: medium, offsetBytes: baseBytes, sizeBytes },
-    ...sliceRanges([file], offsetBytes + sizeBytes, file.sizeBytes),
-  ];
+export interface PlaceOptions {
+  readonly mediumPath: string;
+  /** The new medium, and its files. */
+  readonly output: FileHandle;
+  readonly files: IsoTree;
+  readonly layers: SplicedLayers;
+  /** The digests that are wanted of each layer. */
+  readonly algorithms: ReadonlyMap<string, ReadonlySet<ChecksumAlgorithm>>;
+  readonly signal: AbortSignal;
+  /** Called with the finished part, 0 to 1. */
+  readonly onProgress: (fraction: number) => void;
 }
 
 /**
- * Copies the data of the base medium into the layers on a new medium that were left without. Throws `image.output` where
- * the layers are not there in their sizes, `disk.full`, or the reason of the signal.
+ * Copies the data of the base medium into the layers on a new medium that were left without, and hashes each layer on the
+ * way. Throws `image.output` where the layers are not there in their sizes, `disk.full`, or the reason of the signal.
  */
-export async function placeLayerData(
-  mediumPath: string,
-  newPath: string,
-  layers: ReadonlyMap<string, LayerData>,
-  limits: { readonly maximumBytes: number; readonly signal: AbortSignal },
-): Promise<void> {
-  if (layers.size === 0) return;
-  await using medium = await open(mediumPath, 'r');
-  await using output = await open(newPath, 'r+');
-  const { files } = await inspectIso(output, limits);
+export async function placeLayerData(options: PlaceOptions): Promise<ReadonlyMap<string, Digests>> {
+  const { output, files, layers, algorithms, signal } = options;
+  const digests = new Map<string, Digests>();
+  await using medium = await open(options.mediumPath, 'r');
+  const totalBytes = [...layers.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  let doneBytes = 0;
   for (const [layer, data] of layers) {
     const { baseBytes, offsetBytes, sizeBytes } = data;
     const run = runOfLayer(files, layer, data);
-    const from = { handle: medium, offsetBytes: baseBytes, sizeBytes };
-    await copyRanges([from], output, run.offsetBytes + offsetBytes, limits.signal);
+    const rest = [{ handle: output, ...run }];
+    const whole = [
+      ...sliceRanges(rest, 0, offsetBytes),
+      { handle: medium, offsetBytes: baseBytes, sizeBytes },
+      ...sliceRanges(rest, offsetBytes + sizeBytes, run.sizeBytes),
+    ];
+    const onChunk = async (chunk: Buffer, atBytes: number) => {
+      if (atBytes < offsetBytes || atBytes >= offsetBytes + sizeBytes) return;
+      await writeAll(output, chunk, run.offsetBytes + atBytes);
+      doneBytes += chunk.length;
+      options.onProgress(doneBytes / totalBytes);
+    };
+    digests.set(layer, await hashRanges(whole, algorithms.get(layer) ?? new Set(), { signal, onChunk }));
   }
+  return digests;
 }
 
-/**
- * Throws `image.output` unless the layers on a new medium have the data of their bases, byte by byte, and all else as it
- * was written.
- */
-export async function checkLayerData(
-  medium: FileHandle,
+/** The bytes that layers on a new medium must have in common with its base. Throws `image.output` as `placeLayerData` does. */
+export function sameLayerData(files: IsoTree, layers: SplicedLayers): SameBytes[] {
+  return [...layers].map(([layer, data]) => {
+    const { baseBytes, offsetBytes, sizeBytes } = data;
+    const made = { offsetBytes: runOfLayer(files, layer, data).offsetBytes + offsetBytes, sizeBytes };
+    return { base: [{ offsetBytes: baseBytes, sizeBytes }], made: [made], fault: damage(layer) };
+  });
+}
+
+/** Throws `image.output` unless layers on a new medium have all but the data of their bases as it was written. */
+export async function checkLayerRests(
   made: FileHandle,
   files: IsoTree,
   layers: SplicedLayers,
   signal: AbortSignal,
 ): Promise<void> {
   for (const [layer, data] of layers) {
-    const { baseBytes, offsetBytes, sizeBytes, restDigest } = data;
     const whole = [{ handle: made, ...runOfLayer(files, layer, data) }];
-    const found = sliceRanges(whole, offsetBytes, offsetBytes + sizeBytes);
-    const isSame = await areEqual([{ handle: medium, offsetBytes: baseBytes, sizeBytes }], found, signal);
-    if (!isSame || (await digestRest(whole, data, signal)) !== restDigest) throw damaged(layer);
+    if ((await digestRest(whole, data, signal)) !== data.restDigest) throw damaged(layer);
   }
 }
 
@@ -97,6 +112,10 @@ function runOfLayer(files: IsoTree, layer: string, { layerBytes }: LayerData) {
   return run;
 }
 
+function damage(layer: string): string {
+  return `/${layer} of the new medium is not as it was written`;
+}
+
 function damaged(layer: string): ImageBuilderError {
-  return new ImageBuilderError('image.output', `/${layer} of the new medium is not as it was written`);
+  return new ImageBuilderError('image.output', damage(layer));
 }

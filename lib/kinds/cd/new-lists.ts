@@ -1,10 +1,11 @@
 import { open, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { hashRanges } from '../../image/hash-ranges.ts';
 import { rewrittenFiles } from '../../iso9660/rewritten.ts';
+import type { ChecksumAlgorithm } from '../../medium/checksum-lines.ts';
 import { updateSourceSizes } from '../../medium/install-sources.ts';
 import { updateSize } from '../../medium/lists.ts';
-import { type Digests, hashRanges, readChecksumLists, readList } from './checksum-lists.ts';
-import { rangesOfLayer } from './layer-data.ts';
+import { type Digests, hashText, readChecksumLists, readList } from './checksum-lists.ts';
 import { type HashFile, updateChecksumLists } from './new-checksums.ts';
 import type { NewLayer } from './new-layer.ts';
 import {
@@ -20,10 +21,16 @@ import type { PackagesOf } from './take-changes.ts';
 /** Files of the worker by the paths that they get on the medium. */
 export type NewFiles = ReadonlyMap<string, string>;
 
-/** The files that a medium gets, and the digests of them that its lists name. */
+/** The files that a medium gets. */
 export interface NewContent {
   readonly files: NewFiles;
-  readonly digests: ReadonlyMap<string, Digests>;
+  /** The algorithms by which lists name each layer whose data is copied last. */
+  readonly layerAlgorithms: ReadonlyMap<string, ReadonlySet<ChecksumAlgorithm>>;
+  /**
+   * The new texts of the lists that name such layers, and of lists that name these, by their paths. In `files` they have
+   * other digests, and the same size. Throws as `updateChecksumLists` does.
+   */
+  finishLists(layerDigests: ReadonlyMap<string, Digests>): Promise<ReadonlyMap<string, string>>;
 }
 
 /** Reads a list of the medium; null where there is none. */
@@ -34,7 +41,7 @@ type Write = (path: string, before: string, after: string | null) => Promise<voi
 /**
  * Writes, beside the new layers in `directory`, all lists of the medium that speak of them: of packages, of sizes, of
  * checksums, of the kernels among them too, and the catalogue of sources. Lines that the change does not concern stay as
- * they are. Resolves with these, the layers and the kernels.
+ * they are. Resolves with these, the layers and the kernels. The digests of layers whose data is copied last come last, too.
  */
 export async function writeNewLists(
   base: BaseMedium,
@@ -57,19 +64,42 @@ export async function writeNewLists(
   await writeListsOfAll(base, layers, read, write);
   const lists = await readChecksumLists(medium, files);
   const before = new Map(lists.map(({ path, text }) => [path, text]));
+  const unfinished = new Set(layers.flatMap(({ placed, data }) => (data === null ? [] : [placed.layer])));
+  const [content, layerAlgorithms] = [new Map(changed), new Map<string, ReadonlySet<ChecksumAlgorithm>>()];
   const digests = new Map<string, Digests>();
   const hash: HashFile = async (path, file, algorithms) => {
-    await using handle = await open(file, 'r');
-    const whole = { handle, offsetBytes: 0, sizeBytes: (await handle.stat()).size };
-    const data = layers.find(({ placed }) => placed.layer === path)?.data ?? null;
-    const found = await hashRanges(rangesOfLayer(whole, data, medium), algorithms, signal);
+    if (unfinished.has(path)) layerAlgorithms.set(path, algorithms);
+    const found = unfinished.has(path) ? standIns(algorithms) : await hashContent(file, algorithms, signal);
     digests.set(path, found);
     return found;
   };
-  for (const [path, text] of await updateChecksumLists(lists, files, changed, rewrittenFiles(base.iso), hash)) {
-    await write(path, before.get(path) ?? '', text);
-  }
-  return { files: changed, digests };
+  const rewritten = rewrittenFiles(base.iso);
+  const texts = await updateChecksumLists(lists, files, content, rewritten, hash);
+  for (const [path, text] of texts) await write(path, before.get(path) ?? '', text);
+  return {
+    files: changed,
+    layerAlgorithms,
+    async finishLists(layerDigests) {
+      const known: HashFile = async (path) => layerDigests.get(path) ?? digests.get(path) ?? new Map();
+      const finished = await updateChecksumLists(lists, files, content, rewritten, known);
+      return new Map([...texts.keys()].map((path) => [path, finished.get(path) ?? before.get(path) ?? '']));
+    },
+  };
+}
+
+async function hashContent(
+  path: string,
+  algorithms: ReadonlySet<ChecksumAlgorithm>,
+  signal: AbortSignal,
+): Promise<Digests> {
+  await using handle = await open(path, 'r');
+  const { size: sizeBytes } = await handle.stat();
+  return await hashRanges([{ handle, offsetBytes: 0, sizeBytes }], algorithms, { signal });
+}
+
+/** As long as digests are, and those of nothing. */
+function standIns(algorithms: ReadonlySet<ChecksumAlgorithm>): Digests {
+  return new Map([...algorithms].map((name) => [name, '0'.repeat(hashText('', name).length)]));
 }
 
 /**

@@ -11,6 +11,7 @@ import { type LayerPlan, planLayers } from '../../medium/plan-layers.ts';
 import { recogniseMedium } from '../../medium/recognise.ts';
 import { openSquashfs, type SquashfsLimits } from '../../squashfs/open.ts';
 import { assertKnownAlgorithms, readChecksumLists } from './checksum-lists.ts';
+import type { KnownLayers } from './known-layers.ts';
 import { readLiveStarts } from './live-starts.ts';
 import { assertReplayable } from './replayable.ts';
 
@@ -26,14 +27,14 @@ export interface BaseMedium {
 const maximumTextBytes = 2 ** 20;
 
 /**
- * Inspects the medium in a file, with every layer that a changed one stands on. Throws `request.invalid` for a source
+ * Inspects the medium in a file, with every layer that a changed one stands on; `known` gets these. Throws `request.invalid` for a source
  * that it has not, and as `ImageKind.inspect` does.
  */
 export async function readMedium(
   path: string,
   handle: FileHandle,
   wanted: BuildRequest['base_image'],
-  { workDirectory, ...limits }: SquashfsLimits & { readonly workDirectory: string },
+  { workDirectory, known, ...limits }: SquashfsLimits & { readonly workDirectory: string; readonly known: KnownLayers },
 ): Promise<BaseMedium> {
   await assertIso(handle);
   const { maximumContentBytes: maximumBytes, signal } = limits;
@@ -44,8 +45,7 @@ export async function readMedium(
   const plan = planLayers(medium, (wanted.image_type === 'cd' ? wanted.cd : undefined) ?? {});
   for (const layer of new Set(plan.flatMap((placed) => [...placed.below, placed.layer]))) {
     const { offsetBytes: offset, sizeBytes: length } = runOf(iso.files, layer);
-    // Only to be looked at: its tables would take memory until the changes are packed.
-    await openSquashfs({ handle, offset, length }, limits);
+    known.add({ path, offsetBytes: offset, sizeBytes: length }, await openSquashfs({ handle, offset, length }, limits));
   }
   const changing = new Set(plan.map(({ layer }) => layer));
   assertKnownAlgorithms(await readChecksumLists(handle, iso.files), iso.files, changing);

@@ -54,7 +54,8 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
     ...['-compliance', `no_emul_toc:joliet_long_names${medium.trees.enhanced === null ? '' : ':iso_9660_1999'}`],
     // A medium that boots nothing has the date of today otherwise, and with it another UUID.
     ...(medium.uuid === null ? [] : ['-volume_date', 'uuid', medium.uuid.replaceAll('-', '')]),
-    ...['-padding', 'included'],
+    // xorriso would wait for the disk every 16 MB; what stores the medium waits for it once.
+    ...['-padding', 'included', '-stdio_sync', 'off'],
     ...changed.flatMap(({ path, name }) => ['-map', `${here}/${name}`, `/${path}`]),
     ...changed.flatMap(({ path }) => ownerWords(path, medium.files.get(path)?.owner ?? usualOwner)),
     // xorriso gives folders that it makes to its own user.

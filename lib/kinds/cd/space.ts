@@ -6,15 +6,16 @@ const usualChangeBytes = 512 * MiB;
 
 /**
  * A plan for folders on these devices. Changes are written six times at most: in the overlay, as a tar, packed, and in the
- * new layer; a kernel and its initial ramdisk among them as files, and on the new medium. The new layer and the new medium
- * are a copy of the base image each, at most. Of a change that is repeated in further layers, all but the part that differs
- * from the layers below is removed before the next. `scratchBytes` is the room that the guest may take beside.
+ * new layer; a kernel and its initial ramdisk among them as files, and on the new medium. The new medium is a copy of the
+ * base image; the file of a new layer has the changes only, but for one that is made compact (`packedBytesOf`). Of a change
+ * that is repeated in further layers, all but the part that differs from the layers below is removed before the next.
+ * `scratchBytes` is the room that the guest may take beside.
  */
 export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePlan {
   const isCopied = devices.work !== devices.cache;
   const isStored = devices.store !== null && devices.store !== devices.work;
   const needs = (work: number, cache: number, image: number): Needs => ({ work, cache, store: isStored ? image : 0 });
-  const packing = (packedBytes: number, changedBytes: number) => 2 * packedBytes + 6 * changedBytes;
+  const packing = (packedBytes: number, changedBytes: number) => packedBytes + 6 * changedBytes;
   return {
     beforeDownload(downloadBytes) {
       const base = downloadBytes ?? 0;
@@ -29,4 +30,9 @@ export function planSpace(devices: SpaceDevices, scratchBytes: number): SpacePla
       needs(packing(packedBytes, changedBytes), 0, packedBytes + changedBytes),
     beforeUpload: (imageBytes) => needs(0, 0, imageBytes),
   };
+}
+
+/** Room for the finished medium and, where layers are made compact, for one of them in its old form and in its new one. */
+export function packedBytesOf(fileBytes: number, isCompact: boolean): number {
+  return isCompact ? 2 * fileBytes : fileBytes;
 }

@@ -1,5 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
+import { checksumAlgorithms, checksumsOf, type FileDigests } from '../../image/digest.ts';
+import { hashRanges } from '../../image/hash-ranges.ts';
 import { compareIso } from '../../iso9660/compare.ts';
 import { followPath } from '../../iso9660/follow.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
@@ -7,9 +9,10 @@ import { runOf } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import { listedFiles } from '../../medium/checksum-lines.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
-import { algorithmsOf, hashRanges, readChecksumLists } from './checksum-lists.ts';
+import type { OnProgress } from '../../store/artifact.ts';
+import { algorithmsOf, type Digests, readChecksumLists } from './checksum-lists.ts';
 import { createKnownLayers } from './known-layers.ts';
-import { checkLayerData, type SplicedLayers } from './layer-data.ts';
+import { checkLayerRests, type SplicedLayers, sameLayerData } from './layer-data.ts';
 import type { BootedKernel } from './new-kernel.ts';
 import { openLayers } from './open-layers.ts';
 import { type InstalledPackages, readPackages } from './package-status.ts';
@@ -24,6 +27,8 @@ export interface ChangedMedium {
   readonly changed: ReadonlySet<string>;
   /** Of these, the layers with the data of the base. */
   readonly spliced: SplicedLayers;
+  /** The digests that the lists have of these. */
+  readonly layerDigests: ReadonlyMap<string, Digests>;
   /** The changes of all layers, the first that of the source. */
   readonly deltas: readonly Pick<LayerDelta, 'placed' | 'packages'>[];
   readonly booted: readonly BootedKernel[];
@@ -32,24 +37,30 @@ export interface ChangedMedium {
 }
 
 /**
- * Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
+ * Size and digests of a new medium. Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
  * the same ways, has the data of the base in its new layers, lists the right digests of the changed files, and has the
  * packages of the change in every file tree that gets them; or the reason of the signal.
  */
-export async function verifyMedium(path: string, change: ChangedMedium, limits: SquashfsLimits): Promise<void> {
-  const { base, changed } = change;
+export async function verifyMedium(
+  path: string,
+  change: ChangedMedium,
+  limits: SquashfsLimits,
+  onProgress: OnProgress,
+): Promise<FileDigests> {
+  const { base, changed, spliced } = change;
   const { signal } = limits;
   try {
-    const made = await compareIso({
-      ...{ basePath: base.path, base: base.iso, newPath: path, changed, signal },
-      maximumBytes: Number.MAX_SAFE_INTEGER,
+    const { made, digests } = await compareIso({
+      ...{ basePath: base.path, base: base.iso, newPath: path, changed, signal, onProgress },
+      ...{ algorithms: checksumAlgorithms, maximumBytes: Number.MAX_SAFE_INTEGER },
+      alsoSame: ({ files }) => sameLayerData(files, spliced),
     });
     await using handle = await open(path, 'r');
-    await using baseHandle = await open(base.path, 'r');
-    await checkLayerData(baseHandle, handle, made.files, change.spliced, signal);
+    await checkLayerRests(handle, made.files, spliced, signal);
     await checkDigests(handle, made, change, signal);
     await checkLayers(path, made, change, limits);
     await checkBootedKernels(handle, made.files, change.booted, { ...limits, workDirectory: change.workDirectory });
+    return { sizeBytes: made.fileSizeBytes, checksums: checksumsOf(digests) };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ImageBuilderError && error.code === 'image.output') throw error;
@@ -71,10 +82,10 @@ interface CheckedLine {
 async function checkDigests(
   handle: FileHandle,
   { files }: IsoInspection,
-  { base, changed, spliced }: ChangedMedium,
+  { base, changed, layerDigests }: ChangedMedium,
   signal: AbortSignal,
 ): Promise<void> {
-  const wrong = (await checkLines(handle, files, changed, spliced, signal)).filter(({ isRight }) => !isRight);
+  const wrong = (await checkLines(handle, files, changed, layerDigests, signal)).filter(({ isRight }) => !isRight);
   if (wrong.length === 0) return;
   await using old = await open(base.path, 'r');
   const lists = new Set(wrong.map(({ path }) => path));
@@ -91,7 +102,7 @@ async function checkLines(
   handle: FileHandle,
   files: IsoTree,
   wanted: ReadonlySet<string>,
-  spliced: SplicedLayers,
+  known: ReadonlyMap<string, Digests>,
   signal: AbortSignal,
 ): Promise<CheckedLine[]> {
   const lines = (await readChecksumLists(handle, files)).flatMap((list) =>
@@ -102,7 +113,7 @@ async function checkLines(
   const right = new Set<string>();
   for (const [path, algorithms] of algorithmsOf(lines)) {
     const ranges = (files.get(path)?.extents ?? []).map((extent) => ({ handle, ...extent }));
-    const digests = spliced.get(path)?.digests ?? (await hashRanges(ranges, algorithms, signal));
+    const digests = known.get(path) ?? (await hashRanges(ranges, algorithms, { signal }));
     for (const hex of digests.values()) right.add(`${path}\n${hex}`);
   }
   return lines.map(({ list, path, hex }) => ({ list, path, isRight: right.has(`${path}\n${hex}`) }));

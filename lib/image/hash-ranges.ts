@@ -1,0 +1,130 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { onAbort } from '../async.ts';
+import { chunkBytes, type FileRange, readRanges, sizeOfRanges } from './copy-range.ts';
+
+/** The algorithm of a thread, and the memory in which the bytes come. */
+export interface HashJob {
+  readonly algorithm: string;
+  readonly memory: SharedArrayBuffer;
+}
+
+/** A place in that memory. */
+export interface HashPiece {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+export interface HashRangesOptions {
+  readonly signal: AbortSignal;
+  /**
+   * Gets each chunk, and its place in what the ranges hold together, while threads hash it. The next one comes when the
+   * result has resolved; the chunk is valid until then.
+   */
+  readonly onChunk?: (chunk: Buffer, atBytes: number) => void | Promise<void>;
+}
+
+/** Chunks that are read while the slowest thread still hashes earlier ones. */
+const chunksAhead = 4;
+/** A thread takes some 30 ms to start, in which one hashes so many bytes. */
+const fewBytes = 16 * 2 ** 20;
+
+/**
+ * Digests in hexadecimal, by each algorithm, of ranges one behind the other. The bytes are read once for all of them; of
+ * larger ranges, each digest is computed by a thread of its own: they take a second per gigabyte and more. Throws as
+ * `readRanges` and `onChunk` do.
+ */
+export async function hashRanges<Algorithm extends string>(
+  ranges: readonly FileRange[],
+  algorithms: ReadonlySet<Algorithm>,
+  { signal, onChunk }: HashRangesOptions,
+): Promise<ReadonlyMap<Algorithm, string>> {
+  const inThreads = sizeOfRanges(ranges) > fewBytes && algorithms.size > 0;
+  await using hashing = inThreads ? hashInThreads([...algorithms], signal) : hashHere([...algorithms]);
+  let atBytes = 0;
+  for await (const chunk of readRanges(ranges, signal, hashing.room)) {
+    const hashed = hashing.add(chunk);
+    await onChunk?.(chunk, atBytes);
+    atBytes += chunk.length;
+    await hashed;
+  }
+  const digests = await hashing.digests();
+  return new Map([...algorithms].map((algorithm, index) => [algorithm, digests[index] ?? '']));
+}
+
+interface Hashing extends AsyncDisposable {
+  /** Memory for the next chunk. */
+  room(): Promise<Buffer>;
+  /** Adds the bytes at the start of that memory. Resolves when the next chunk may be read. */
+  add(chunk: Buffer): Promise<void>;
+  digests(): Promise<readonly string[]>;
+}
+
+function hashHere(algorithms: readonly string[]): Hashing {
+  const hashes = algorithms.map((algorithm) => createHash(algorithm));
+  const buffer = Buffer.allocUnsafe(chunkBytes);
+  return {
+    room: async () => buffer,
+    async add(chunk) {
+      for (const hash of hashes) hash.update(chunk);
+    },
+    digests: async () => hashes.map((hash) => hash.digest('hex')),
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+function hashInThreads(algorithms: readonly string[], signal: AbortSignal): Hashing {
+  const memory = new SharedArrayBuffer(chunksAhead * chunkBytes);
+  const threads = algorithms.map((algorithm) => startThread({ algorithm, memory }, signal));
+  /** For each place in the memory, the end of all work on the chunk that it holds. */
+  const done: Promise<unknown>[] = [];
+  let count = 0;
+  return {
+    async room() {
+      await done[count % chunksAhead];
+      return Buffer.from(memory, (count % chunksAhead) * chunkBytes, chunkBytes);
+    },
+    async add({ length: sizeBytes }) {
+      const place = count++ % chunksAhead;
+      const piece: HashPiece = { offsetBytes: place * chunkBytes, sizeBytes };
+      const hashed = Promise.all(threads.map((thread) => thread.ask(piece)));
+      // Awaited before the place is used again.
+      hashed.catch(() => undefined);
+      done[place] = hashed;
+    },
+    digests: async () => await Promise.all(threads.map((thread) => thread.ask(null))),
+    async [Symbol.asyncDispose]() {
+      for (const thread of threads) await thread[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Starts a thread that answers each piece, and then null with its digest. */
+function startThread(job: HashJob, signal: AbortSignal) {
+  signal.throwIfAborted();
+  const thread = new Worker(join(import.meta.dirname, 'hash-thread.ts'), { workerData: job });
+  const waiting: PromiseWithResolvers<string>[] = [];
+  let failure: unknown = null;
+  const fail = (reason: unknown) => {
+    failure ??= reason;
+    for (const { reject } of waiting.splice(0)) reject(failure);
+  };
+  thread.on('message', (answer: string) => waiting.shift()?.resolve(answer));
+  thread.once('error', fail);
+  thread.once('exit', () => fail(signal.reason ?? new Error(`${job.algorithm} has not been computed`)));
+  const listener = onAbort(signal, () => void thread.terminate());
+  return {
+    async ask(piece: HashPiece | null): Promise<string> {
+      if (failure !== null) throw failure;
+      const answer = Promise.withResolvers<string>();
+      waiting.push(answer);
+      thread.postMessage(piece);
+      return await answer.promise;
+    },
+    async [Symbol.asyncDispose]() {
+      listener[Symbol.dispose]();
+      await thread.terminate();
+    },
+  };
+}
