@@ -72,6 +72,7 @@ async function install(
   const plainly = async (path: string) => await makePlain(path, { ...plainBytes, unprivilegedIds, signal });
   const archives = await takeArchives(described, worker.archives, folder, signal, isEmulated ? plainly : null);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
+  const isUntouched = archives.length === 0 && plan.remove.length === 0;
   const total = 2 * archives.length;
   const list = await installDownloaded(
     inside,
@@ -81,7 +82,7 @@ async function install(
       remove: plan.remove,
       architecture,
       configuration: state.apt.configuration,
-      extendedStates: extendedStates.equals(state.apt.extendedStates) ? null : extendedStates,
+      extendedStates: isUntouched && extendedStates.equals(state.apt.extendedStates) ? null : extendedStates,
     },
     {
       network: inside.network,

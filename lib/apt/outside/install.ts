@@ -21,7 +21,10 @@ export interface HandIn {
   readonly architecture: string;
   /** Lines of `apt-config dump` in the image. */
   readonly configuration: readonly string[];
-  /** The new content of apt's extended_states; null where it stays as it is. */
+  /**
+   * The content of apt's extended_states afterwards, also where the worker's apt has not changed it: the image's apt gets every
+   * package by its name, and notes that each was asked for. Null where nothing is installed and no note changes.
+   */
   readonly extendedStates: Buffer | null;
 }
 

@@ -139,14 +139,20 @@ export function aptsAreAlike(test: Test<AptHouse>): void {
       await writeFile(join(root, 'etc/hello.conf'), 'old\n');
     }
     const before = await leftovers(inside);
-    for (const { wanted, debian = false, recommends = false, pin = '', installed, removed = [] } of [
+    for (const { wanted, debian = false, recommends = false, pin = '', automatic = [], installed, removed = [] } of [
       {
         wanted: ['hello-two', 'hello-one=1:1.0+b~1-1', `jq/${house.series}`],
         debian: true,
         installed: ['hello-one', 'hello-two', 'jq', 'libjq1', 'libonig5'],
       },
       { wanted: ['hello-one'], pin: 'Package: hello-*\nPin: version 1:1.0*\nPin-Priority: 1001\n', installed: [] },
-      { wanted: ['hello-two', 'hello-one'], recommends: true, installed: ['hello-one'] },
+      // An automatic package that is upgraded for another stays automatic.
+      {
+        wanted: ['hello-two', 'wants-new-one'],
+        automatic: ['hello-one'],
+        recommends: true,
+        installed: ['hello-one', 'wants-new-one'],
+      },
       { wanted: ['hello-extra', 'foreign:i386'], installed: ['foreign', 'hello-extra'] },
       { wanted: ['hello-meta'], installed: ['hello-member', 'hello-meta'] },
       { wanted: ['hates-extra'], installed: ['early', 'hates-extra'], removed: ['hello-extra'] },
@@ -160,6 +166,10 @@ export function aptsAreAlike(test: Test<AptHouse>): void {
         else await house.setSource(source, { chroot });
         if (wanted.includes('foreign:i386')) await exec('chroot', [chroot.root, 'dpkg', '--add-architecture', 'i386']);
         await writeFile(join(chroot.root, 'etc/apt/preferences.d/test'), pin);
+        for (const name of automatic) {
+          const options = ['APT::Default-Release=', 'Dir::Cache::pkgcache=', 'Dir::Cache::srcpkgcache='];
+          await exec('chroot', [chroot.root, 'apt-mark', ...options.flatMap((each) => ['-o', each]), 'auto', name]);
+        }
         const progress: AptProgress[] = [];
         const log: string[] = [];
         const options = {
