@@ -149,7 +149,10 @@ export async function openCache(directory: string, maximumBytes: number): Promis
     for (const name of await readdir(folder('parts'))) {
       const path = join(folder('parts'), name);
       const found = await orNull(stat(path));
-      if (found !== null && Date.now() - found.mtimeMs > leftoverAgeMs) await rm(path, { force: true });
+      if (found === null) continue;
+      // One that `add` is about to move has the time of blobs already.
+      const changedMs = found.mtimeMs === intactTime * 1000 ? found.ctimeMs : found.mtimeMs;
+      if (Date.now() - changedMs > leftoverAgeMs) await rm(path, { force: true });
     }
   }
 

@@ -92,12 +92,16 @@ test('leftovers of dead downloads are swept after a day, not before', async () =
   const old = cache.partPath('old');
   const young = cache.partPath('young');
   for (const path of [old, young]) await writeFile(path, 'x');
+  // A whole one, which another worker is about to move to its place.
+  const added = cache.partPath('added');
+  await writeFile(added, 'x');
+  await utimes(added, Date.now() / 1000, 1);
   const twoDaysAgo = Date.now() / 1000 - 2 * 24 * 60 * 60;
   await utimes(old, twoDaysAgo, twoDaysAgo);
   await cache.evict();
   assert.equal(
-    (await readdir(join(folder.path, 'parts'))).map((name) => join(folder.path, 'parts', name)),
-    [young],
+    (await readdir(join(folder.path, 'parts'))).map((name) => join(folder.path, 'parts', name)).sort(),
+    [young, added].sort(),
   );
 });
 
