@@ -37,10 +37,10 @@ printf '#!/bin/sh\\nexec /usr/sbin/grub-install.owner "$@"\\n' >/usr/sbin/grub-i
 chmod 755 /usr/sbin/grub-install
 `;
 
-/** Nothing lent is left, and dpkg finds its files as the packages have them. */
+/** Nothing lent is left but for the two programs of this look, and dpkg finds its files as the packages have them. */
 const looks = {
   diversions: 'dpkg-divert --list | grep -e grub -e prober',
-  lent: 'ls -d /usr/sbin/grub-install*; find /etc /usr -name "*imagebuilder*" ! -name "systemd-detect-virt.*"; ls /etc/dracut.conf.d 2>&1 || :',
+  lent: 'ls -d /usr/sbin/grub-install*; find /etc /usr -name "*imagebuilder*" ! -name "systemd-detect-virt.*" ! -name "start-stop-daemon.*"; ls /etc/dracut.conf.d 2>&1 || :',
   dpkg: 'dpkg --verify grub2-common grub-common initramfs-tools-core systemd',
 };
 

@@ -65,6 +65,7 @@ import { borrowError } from '#lib/guest/script-run.ts';
 import { parseTouched } from '#lib/guest/touched-files.ts';
 import { compareTree, parseTreeListing } from '#lib/guest/tree-changes.ts';
 import { readErrorCount } from '#lib/guest/vm/attach.ts';
+import { idleMs, parseProcessors } from '#lib/guest/vm/processors.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { parseRetryAfter } from '#lib/http/failure.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
@@ -765,6 +766,12 @@ const parsers: readonly Growing[] = [
       ['user::rwx,', ''],
     ],
     units: ['user:1:rwx,', 'user:a:rwx:1\n'],
+  },
+  {
+    name: 'the processors of the worker',
+    run: (text) => idleMs(text, parseProcessors(text)),
+    frames: [['Cpus_allowed_list:\t0-1', '\n']],
+    units: [',2', '-3', '\ncpu1 1 2 3 4 5'],
   },
   {
     name: 'the accounts of root file systems',

@@ -65,12 +65,12 @@ test('the page explains every status of the program', () => {
 
 test('options whose values may be lists, sizes or addresses are texts, and others are numbers and truths', () => {
   const types = (names: readonly string[]) => names.map((name) => options[name]?.type);
-  const texts = ['egress-tunnel-ports', 'egress-allow-private', 'vm-memory', 'guest'];
+  const texts = ['egress-tunnel-ports', 'egress-allow-private', 'vm-memory', 'vm-cpus', 'guest'];
   assert.equal(
     types(texts),
     texts.map(() => 'string'),
   );
-  assert.equal(types(['vm-cpus', 'lease', 'boot-check', 'egress-allow-loopback']), [
+  assert.equal(types(['xz-threads', 'lease', 'boot-check', 'egress-allow-loopback']), [
     'int',
     'float',
     'boolean',
