@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
@@ -50,6 +51,16 @@ test('scripts within their limits notice nothing of them', async () => {
     });
     assert.match(stdout, 'done');
     await session.close();
+  });
+});
+
+test('a guest that met a limit says so also when its group is gone', async () => {
+  await inGuest(async (session, workDirectory) => {
+    // Ended from outside, together with the guest: the script itself would go on.
+    const text = '(x=0123456789abcdef; while :; do x="$x$x"; done); sleep 600';
+    assertCode(await failure(session.run({ name: 'script', text })), 'guest.limit', memoryMessage);
+    while ((await guestGroups(workDirectory)).length > 0) await sleep(50);
+    assertCode(await failure(session.run({ name: 'script', text: 'true' })), 'guest.limit', memoryMessage);
   });
 });
 

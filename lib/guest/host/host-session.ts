@@ -69,7 +69,13 @@ export function createHostSession(parts: HostSessionParts): HostSession {
 
   // Without a cgroup, at least no single process takes all memory. The number of root's processes has no such limit.
   const dataBytes = cgroup.missing.memory === undefined ? null : limits.guestMemoryBytes;
-  const exceeded = async () => exceededLimit(await cgroup.hits(), limits);
+  // Kept once it is met: the supervisor removes the group together with the guest, and the counts with it.
+  let met: ImageBuilderError | null = null;
+  const exceeded = async () => {
+    const now = exceededLimit(await cgroup.hits(), limits);
+    met ??= now;
+    return met;
+  };
 
   const run = async (script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
