@@ -59,7 +59,7 @@ const cases: readonly (readonly [typed: readonly string[], words: string, zsh?: 
   [['build', '--request', 'req>'], '<build> <--request> <request one.json>'],
   [['build', '--keep', 'a>'], '<build> <--keep> <a folder/>', '<build> <--keep> <a folder>'],
   // The value of an option is no command, and a package no option.
-  [['build', '--series', 'status', '--no->'], '<build> <--series> <status> <--no-follow>'],
+  [['build', '--series', 'status', '--no-f>'], '<build> <--series> <status> <--no-follow>'],
   [['build', 'hello', 'world', '--cancel-on>'], '<build> <hello> <world> <--cancel-on-interrupt>'],
   [
     ['watch', '--token>request>'],

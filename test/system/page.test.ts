@@ -301,7 +301,7 @@ test('the parts and signatures of a touch image are listed by their roles, also 
   await using visited = await visit(`#build/${id}`, { viewport, isMobile: true, hasTouch: true });
   const { page } = visited;
   await badge(page, 'completed');
-  await panel(page, 'Image').getByText(result.image.name).waitFor();
+  await panel(page, 'Image').getByText(result.image.name, { exact: true }).waitFor();
   await panel(page, 'Image').getByText('tar.xz', { exact: false }).first().waitFor();
   const rows = panel(page, 'Artifacts').locator('tbody tr');
   await rows.nth(result.artifacts.length - 1).waitFor();
