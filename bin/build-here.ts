@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type BuildStep, buildSteps } from '#lib/api/event.ts';
+import { type BuildStep, stepsToStopAt } from '#lib/api/event.ts';
 import { type BuildRequest, parseBuildRequest } from '#lib/api/request.ts';
 import { describeImage } from '#lib/client/report.ts';
 import { loadConfig } from '#lib/config/load.ts';
@@ -132,11 +132,11 @@ async function describeRooms(folders: readonly FolderOfBuilds[]): Promise<string
 }
 
 function stepOf(name: string): BuildStep {
-  const step = buildSteps.find((known) => known === name);
+  const step = stepsToStopAt.find((known) => known === name);
   if (step !== undefined) return step;
   throw new ImageBuilderError(
     'request.invalid',
-    `--until must be a step (${buildSteps.join(', ')}), not ${quoted(name)}`,
+    `--until must be a step (${stepsToStopAt.join(', ')}), not ${quoted(name)}`,
   );
 }
 

@@ -1,5 +1,5 @@
 import type { Argument, Command, Option } from 'commander';
-import { buildSteps } from '#lib/api/event.ts';
+import { stepsToStopAt } from '#lib/api/event.ts';
 
 /** The command line as data, from the same definitions as its help: for shell completion and the man page. */
 
@@ -40,7 +40,7 @@ export interface CommandDescription {
 const valuesByPlaceholder: Readonly<Record<string, ValueKind>> = {
   file: 'file',
   folder: 'folder',
-  step: buildSteps,
+  step: stepsToStopAt,
   format: ['qcow2', 'raw'],
 };
 

@@ -30,6 +30,9 @@ export type BuildStep = z.infer<typeof BuildStep>;
  */
 export const usualSteps: readonly BuildStep[] = buildSteps.filter((step) => step !== 'layers' && step !== 'reuse');
 
+/** The steps that a person can stop at: for them, an image is always built anew. */
+export const stepsToStopAt: readonly BuildStep[] = buildSteps.filter((step) => step !== 'reuse');
+
 export const BuildState = z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']);
 export type BuildState = z.infer<typeof BuildState>;
 

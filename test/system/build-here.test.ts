@@ -238,9 +238,13 @@ test('after a step that has failed, the shell shows the image as it is', async (
 });
 
 test('a step that does not exist is refused with the names of those that do', async () => {
-  const { exitCode, stderr } = await buildHere(['--until', 'bake', 'libfoo']);
-  assert.is(exitCode, 2);
-  assert.match(stderr, /--until must be a step \(fetch, reuse, inspect, open, .*\), not "bake"/);
+  // `reuse` exists, but not in builds that a person looks into.
+  for (const step of ['bake', 'reuse']) {
+    const { exitCode, stderr } = await buildHere(['--until', step, 'libfoo']);
+    assert.is(exitCode, 2);
+    assert.match(stderr, '--until must be a step (fetch, inspect, open, ');
+    assert.match(stderr, `not "${step}"`);
+  }
 });
 
 test.after(() => services.disposeAsync());
