@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
-import { onAbort } from '../async.ts';
+import { type AnsweringThread, startAnsweringThread } from './answering-thread.ts';
 import { chunkBytes, type FileRange, readRanges, sizeOfRanges } from './copy-range.ts';
 
 /** The algorithm of a thread, and the memory in which the bytes come. */
@@ -101,30 +100,7 @@ function hashInThreads(algorithms: readonly string[], signal: AbortSignal): Hash
 }
 
 /** Starts a thread that answers each piece, and then null with its digest. */
-function startThread(job: HashJob, signal: AbortSignal) {
-  signal.throwIfAborted();
-  const thread = new Worker(join(import.meta.dirname, 'hash-thread.ts'), { workerData: job });
-  const waiting: PromiseWithResolvers<string>[] = [];
-  let failure: unknown = null;
-  const fail = (reason: unknown) => {
-    failure ??= reason;
-    for (const { reject } of waiting.splice(0)) reject(failure);
-  };
-  thread.on('message', (answer: string) => waiting.shift()?.resolve(answer));
-  thread.once('error', fail);
-  thread.once('exit', () => fail(signal.reason ?? new Error(`${job.algorithm} has not been computed`)));
-  const listener = onAbort(signal, () => void thread.terminate());
-  return {
-    async ask(piece: HashPiece | null): Promise<string> {
-      if (failure !== null) throw failure;
-      const answer = Promise.withResolvers<string>();
-      waiting.push(answer);
-      thread.postMessage(piece);
-      return await answer.promise;
-    },
-    async [Symbol.asyncDispose]() {
-      listener[Symbol.dispose]();
-      await thread.terminate();
-    },
-  };
+function startThread(job: HashJob, signal: AbortSignal): AnsweringThread<HashPiece | null, string> {
+  const path = join(import.meta.dirname, 'hash-thread.ts');
+  return startAnsweringThread({ path, workerData: job, signal, lost: `${job.algorithm} has not been computed` });
 }

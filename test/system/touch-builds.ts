@@ -86,7 +86,7 @@ export type TouchInit = 'upstart' | 'systemd';
 /** The archive of a base and the way that it is packed. */
 export interface TouchForm {
   readonly architecture: 'amd64' | 'arm64' | 'armhf';
-  /** What starts its services. Default: upstart. */
+  /** The program that starts its services. Default: upstart. */
   readonly init?: TouchInit;
   /** The files of a whole release beside the root file system, which is packed by xz then, and lies below `system/`. */
   readonly release?: Readonly<Record<string, Buffer>>;

@@ -13,7 +13,7 @@ const settings = {
   ...{ ...config.tools, ...config.verification, ...config.provenance, vmNetwork: false },
 };
 const file: FetchedFile = {
-  ...{ path: '/work/base', sizeBytes: 1, sha256: 'a'.repeat(64), url: 'http://a/b.qcow2', fromCache: false },
+  ...{ path: '/folder/base', sizeBytes: 1, sha256: 'a'.repeat(64), url: 'http://a/b.qcow2', fromCache: false },
   ...{ verifiedBy: 'unverified' as const, checksumsUrl: null, checksumAlgorithms: [], signedBy: null },
   ...{ isSound: true, fileName: 'b.qcow2', beside: [], isNamed: true },
 };

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
-import { onAbort } from '../../../async.ts';
+import { type AnsweringThread, startAnsweringThread } from '../../answering-thread.ts';
 
 /** The file and the method for a thread that compresses. */
 export interface CompressJob {
@@ -46,7 +45,7 @@ export async function* compressBatches<Batch extends { readonly pieces: readonly
   };
   let sent = 0;
   for await (const batch of batches) {
-    const compressed = threads[sent++ % threadCount]?.compress(batch.pieces);
+    const compressed = threads[sent++ % threadCount]?.ask(batch.pieces);
     if (compressed === undefined) throw new RangeError('there is no thread');
     // Awaited below; by then, an earlier one may have failed.
     compressed.catch(() => undefined);
@@ -58,30 +57,7 @@ export async function* compressBatches<Batch extends { readonly pieces: readonly
   for (let done = await first(); done !== undefined; done = await first()) yield done;
 }
 
-function startThread(job: CompressJob, signal: AbortSignal) {
-  signal.throwIfAborted();
-  const thread = new Worker(join(import.meta.dirname, 'compress-thread.ts'), { workerData: job });
-  const waiting: PromiseWithResolvers<CompressedBatch>[] = [];
-  let failure: unknown = null;
-  const fail = (reason: unknown) => {
-    failure ??= reason;
-    for (const { reject } of waiting.splice(0)) reject(failure);
-  };
-  thread.on('message', (batch: CompressedBatch) => waiting.shift()?.resolve(batch));
-  thread.once('error', fail);
-  thread.once('exit', () => fail(signal.reason ?? new Error('a thread that compresses has ended')));
-  const listener = onAbort(signal, () => void thread.terminate());
-  return {
-    async compress(pieces: readonly StoredPiece[]): Promise<CompressedBatch> {
-      if (failure !== null) throw failure;
-      const answer = Promise.withResolvers<CompressedBatch>();
-      waiting.push(answer);
-      thread.postMessage(pieces);
-      return await answer.promise;
-    },
-    async [Symbol.asyncDispose]() {
-      listener[Symbol.dispose]();
-      await thread.terminate();
-    },
-  };
+function startThread(job: CompressJob, signal: AbortSignal): AnsweringThread<readonly StoredPiece[], CompressedBatch> {
+  const path = join(import.meta.dirname, 'compress-thread.ts');
+  return startAnsweringThread({ path, workerData: job, signal, lost: 'a thread that compresses has ended' });
 }

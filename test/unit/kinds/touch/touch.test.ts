@@ -156,7 +156,7 @@ test('changes that lead out of the image are refused', async () => {
   assert.is((await failure(opened.pack())).code, 'image.unsafe');
 });
 
-/** What `cat` makes of several compressed files, and compressors that work in parallel. */
+/** Several compressed files in one, as `cat` makes them, and compressors that work in parallel. */
 const inParts = (parts: readonly Buffer[]): Readonly<Record<string, Buffer>> => {
   const frames = parts.map((part) => zstdCompressSync(part));
   // RFC 8878, 3.1.2: a magic number, a length, and bytes for nobody.
