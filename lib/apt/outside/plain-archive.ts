@@ -1,5 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
+import { copyRanges } from '../../image/copy-range.ts';
 import { readAt } from '../../image/read-at.ts';
 import { decompressFile } from '../../image/unwrap/decompress-file.ts';
 import type { IdRange } from '../../privileges.ts';
@@ -13,7 +14,6 @@ import { writeAll } from '../../write-all.ts';
 const mark = '!<arch>\n';
 const headBytes = 60;
 const endMark = '`\n';
-const pieceBytes = 2 ** 20;
 /** Kinds of packages have three members, and signed ones some more. */
 const mostMembers = 16;
 const methods = { 'data.tar.xz': 'xz', 'data.tar.gz': 'gzip', 'data.tar.zst': 'zstd' } as const;
@@ -43,15 +43,16 @@ export async function makePlain(
     await using file = await open(path, 'r');
     const data = await findData(file);
     if (data === null || data.sizeBytes < leastBytes) return;
-    await writeNew(packed, file, data.contentAt, data.sizeBytes, signal);
+    await writeNew(packed, file, data, signal);
     const limits = { maximumBytes, unprivilegedIds, signal, onProgress: () => undefined };
     await decompressFile(packed, methods[data.name], content, limits);
     await using plain = await open(content, 'r');
     const { size } = await plain.stat();
     await using output = await open(made, 'wx', 0o644);
-    await copy(file, 0, data.headAt, output, 0, signal);
+    await copyRanges([{ handle: file, offsetBytes: 0, sizeBytes: data.headAt }], output, 0, signal);
     await writeAll(output, headOf(size), data.headAt);
-    await copy(plain, 0, size, output, data.headAt + headBytes, signal);
+    const all = { handle: plain, offsetBytes: 0, sizeBytes: size };
+    await copyRanges([all], output, data.headAt + headBytes, signal);
     if (size % 2 === 1) await writeAll(output, Buffer.from('\n'), data.headAt + headBytes + size);
     await rename(made, path);
   } catch (error) {
@@ -99,23 +100,7 @@ function headOf(sizeBytes: number): Buffer {
   return Buffer.from(['data.tar'.padEnd(16), ...numbers, endMark].join(''), 'latin1');
 }
 
-async function writeNew(path: string, source: FileHandle, start: number, sizeBytes: number, signal: AbortSignal) {
+async function writeNew(path: string, handle: FileHandle, { contentAt, sizeBytes }: Data, signal: AbortSignal) {
   await using output = await open(path, 'wx', 0o600);
-  await copy(source, start, sizeBytes, output, 0, signal);
-}
-
-async function copy(
-  source: FileHandle,
-  start: number,
-  sizeBytes: number,
-  target: FileHandle,
-  targetAt: number,
-  signal: AbortSignal,
-): Promise<void> {
-  for (let done = 0; done < sizeBytes; ) {
-    signal.throwIfAborted();
-    const bytes = await readAt(source, start + done, Math.min(pieceBytes, sizeBytes - done));
-    await writeAll(target, bytes, targetAt + done);
-    done += bytes.length;
-  }
+  await copyRanges([{ handle, offsetBytes: contentAt, sizeBytes }], output, 0, signal);
 }
