@@ -71,6 +71,6 @@ export function sliceRanges(ranges: readonly FileRange[], start: number, end: nu
 }
 
 /** The number of bytes that ranges hold together. */
-export function sizeOfRanges(ranges: readonly FileRange[]): number {
+export function sizeOfRanges(ranges: readonly Pick<FileRange, 'sizeBytes'>[]): number {
   return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }

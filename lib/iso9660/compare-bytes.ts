@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
+import { sizeOfRanges } from '../image/copy-range.ts';
 import { readInto } from '../image/read-at.ts';
 import type { Extent } from './volume.ts';
 
@@ -67,7 +68,7 @@ export function createByteComparison(base: FileHandle, same: Iterable<SameBytes>
 function pairUp(same: Iterable<SameBytes>): readonly Pair[] {
   const pairs = new Map<string, Pair>();
   for (const { base, made, fault } of same) {
-    if (sizeOf(base) !== sizeOf(made)) throw new ImageBuilderError('image.output', fault);
+    if (sizeOfRanges(base) !== sizeOfRanges(made)) throw new ImageBuilderError('image.output', fault);
     const [ones, others] = [base.values(), made.values()];
     let [one, other] = [ones.next().value, others.next().value];
     let [doneOne, doneOther] = [0, 0];
@@ -91,8 +92,4 @@ function pairUp(same: Iterable<SameBytes>): readonly Pair[] {
 
 function byShift(pairs: readonly Pair[]): Iterable<readonly Pair[]> {
   return Map.groupBy(pairs, ({ shiftBytes }) => shiftBytes).values();
-}
-
-function sizeOf(extents: readonly Extent[]): number {
-  return extents.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
