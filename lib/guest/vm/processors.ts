@@ -36,6 +36,11 @@ export function chooseProcessors(
   return { count: free < leastFree ? 1 : most, reason: `${free.toFixed(1)} are free` };
 }
 
+/** The room where nothing depends on what is free. */
+export function unmeasuredRoom(): ProcessorRoom {
+  return { usable: availableParallelism(), free: null };
+}
+
 /** Long enough for ticks of ten milliseconds to count, and short beside a start. */
 const windowMs = 250;
 
@@ -44,7 +49,7 @@ const windowMs = 250;
  * still count a build that has just ended, and pressure counts nothing where every process has a processor of its own.
  */
 export async function measureRoom(signal: AbortSignal): Promise<ProcessorRoom> {
-  const usable = availableParallelism();
+  const { usable } = unmeasuredRoom();
   const allowed = parseProcessors(await readFile('/proc/self/status', 'utf8').catch(() => ''));
   const idle = async () => idleMs(await readFile('/proc/stat', 'utf8').catch(() => ''), allowed);
   const [before, started, used] = [await idle(), performance.now(), process.cpuUsage()];

@@ -15,7 +15,7 @@ import { findLinkedProgram, type LinkedProgram } from './linked-program.ts';
 import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
 import { openPayload } from './payload.ts';
 import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
-import { chooseProcessors, measureRoom } from './processors.ts';
+import { chooseProcessors, measureRoom, unmeasuredRoom } from './processors.ts';
 import { startVm } from './vm.ts';
 import { createScriptRunner, createVmSession, type ScriptRunner } from './vm-session.ts';
 import { vmUser } from './vm-user.ts';
@@ -45,8 +45,8 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   signal.throwIfAborted();
   const architecture = vmArchitecture(disk.architecture ?? workerArchitecture);
   // Beside the preparations, which take as long.
-  const measured = measureRoom(signal);
-  measured.catch(() => {});
+  const measured = settings.vmCpus === null ? measureRoom(signal) : null;
+  measured?.catch(() => {});
   const parts =
     architecture === workerArchitecture
       ? await prepareVm(settings)
@@ -69,7 +69,9 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
     await makeSparse(rawPath, settings.vmSwapBytes);
     disks.push({ source: { rawPath, readOnly: false }, serial: 'swap' });
   }
-  const processors = chooseProcessors(settings.vmCpus, parts.accelerator, await measured);
+  // Only emulated processors wait for each other.
+  const room = parts.accelerator === 'tcg' ? await measured : null;
+  const processors = chooseProcessors(settings.vmCpus, parts.accelerator, room ?? unmeasuredRoom());
   const startedMs = performance.now();
   const vm = opened.use(
     await startVm(
