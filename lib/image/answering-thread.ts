@@ -8,7 +8,10 @@ export interface AnsweringThread<Question, Answer> extends AsyncDisposable {
 }
 
 export interface ThreadOptions {
-  /** Path of its program. */
+  /**
+   * Path of its program. In JavaScript it takes 30 ms of the processor to start; for TypeScript, 70 ms: each thread loads
+   * the program that strips types anew.
+   */
   readonly path: string;
   readonly workerData: unknown;
   /** Ends the thread. */

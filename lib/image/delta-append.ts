@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { exec } from '../exec.ts';
+import { cloneFile } from '../copy-file.ts';
 import type { RepackOptions } from './convert.ts';
 import type { Delta } from './delta.ts';
 import { appendChanges } from './qcow2/append/append.ts';
@@ -35,11 +35,7 @@ export function obstacleToDeltaAppend(
 export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<void> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
-  // cp keeps holes, clones where the file system can, and can be killed, unlike a copy within this process. It does not
-  // keep the mode: the base is read-only, and a worker that is not root could not write to such a copy.
-  await exec('cp', ['--no-preserve=mode', '--reflink=auto', '--sparse=auto', '--', resolve(basePath), output], {
-    signal,
-  });
+  await cloneFile(basePath, output, signal);
   if (delta.virtualSizeBytes > base.virtualSizeBytes) {
     await using tools = await openQemuTools({ output: { path: output, writable: true } }, options.unprivilegedIds);
     const limits = limitsFor(Math.max(delta.virtualSizeBytes, base.fileSizeBytes));

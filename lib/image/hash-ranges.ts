@@ -101,6 +101,6 @@ function hashInThreads(algorithms: readonly string[], signal: AbortSignal): Hash
 
 /** Starts a thread that answers each piece, and then null with its digest. */
 function startThread(job: HashJob, signal: AbortSignal): AnsweringThread<HashPiece | null, string> {
-  const path = join(import.meta.dirname, 'hash-thread.ts');
+  const path = join(import.meta.dirname, 'hash-thread.js');
   return startAnsweringThread({ path, workerData: job, signal, lost: `${job.algorithm} has not been computed` });
 }

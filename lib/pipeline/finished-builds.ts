@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmod, copyFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { ImageResult } from '../api/image-result.ts';
@@ -73,8 +73,6 @@ export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: n
       if (!(await cache.linkTo(checksums.sha256, shared))) return false;
       await cloneFile(shared, target, signal);
       await rm(shared);
-      // The cache's own is read-only.
-      await chmod(target, 0o600);
       return true;
     },
     forget: (key) => cache.forget(key),

@@ -50,7 +50,7 @@ export async function appendChanges(options: AppendOptions): Promise<void> {
   const entries = await openEntries(output, header, space, size);
   await free(delta, header, { space, entries }, signal);
 
-  const job = { path: overlayPath, clusterSizeBytes, method };
+  const job = { path: overlayPath, clusterSizeBytes, method, batchBytes: Math.max(batchBytes, delta.clusterSizeBytes) };
   const threads = Math.min(8, availableParallelism(), Math.ceil(delta.dataBytes / bytesPerThread));
   let doneBytes = 0;
   const batches = batchesOf(overlay, signal);

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type AnsweringThread, startAnsweringThread } from '../../answering-thread.ts';
+import { startAnsweringThread } from '../../answering-thread.ts';
 
 /** The file and the method for a thread that compresses. */
 export interface CompressJob {
@@ -8,6 +8,8 @@ export interface CompressJob {
   /** Of the image that the result is for. */
   readonly clusterSizeBytes: number;
   readonly method: 'zlib' | 'zstd';
+  /** Bytes of the largest batch, in whole clusters. */
+  readonly batchBytes: number;
 }
 
 /** Bytes in the file, which make one cluster or several. */
@@ -19,8 +21,20 @@ export interface StoredPiece {
 export interface CompressedBatch {
   /** Bytes of each cluster in `data`: 0 where it is zero, the size of a cluster where it does not become smaller. */
   readonly lengths: readonly number[];
-  /** All of the clusters, one after the other; the rest has no meaning. */
-  readonly data: Uint8Array<ArrayBuffer>;
+  /** All of the clusters, one after the other; the rest has no meaning. Valid until the next batch is asked for. */
+  readonly data: Uint8Array;
+}
+
+/** The job of one thread, with the memory for its results. */
+export interface ThreadJob extends CompressJob {
+  readonly memory: SharedArrayBuffer;
+}
+
+/** A batch, and the place in that memory for its result. */
+export interface ThreadBatch {
+  readonly pieces: readonly StoredPiece[];
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
 }
 
 /** Batches that a thread has before it, so that it need not wait for this one. */
@@ -45,8 +59,11 @@ export async function* compressBatches<Batch extends { readonly pieces: readonly
   };
   let sent = 0;
   for await (const batch of batches) {
-    const compressed = threads[sent++ % threadCount]?.ask(batch.pieces);
-    if (compressed === undefined) throw new RangeError('there is no thread');
+    const thread = threads[sent % threadCount];
+    if (thread === undefined) throw new RangeError('there is no thread');
+    // The batch that had this place before has been given back, and is stored by now.
+    const compressed = thread(batch.pieces, Math.floor(sent / threadCount) % batchesPerThread);
+    sent += 1;
     // Awaited below; by then, an earlier one may have failed.
     compressed.catch(() => undefined);
     running.push({ batch, compressed });
@@ -57,7 +74,23 @@ export async function* compressBatches<Batch extends { readonly pieces: readonly
   for (let done = await first(); done !== undefined; done = await first()) yield done;
 }
 
-function startThread(job: CompressJob, signal: AbortSignal): AnsweringThread<readonly StoredPiece[], CompressedBatch> {
-  const path = join(import.meta.dirname, 'compress-thread.ts');
-  return startAnsweringThread({ path, workerData: job, signal, lost: 'a thread that compresses has ended' });
+type Compress = (pieces: readonly StoredPiece[], place: number) => Promise<CompressedBatch>;
+
+/**
+ * Starts a thread, and returns the function that compresses by it. The results lie in memory that all of its batches share:
+ * new memory for each would have V8 look for garbage, and would stay with the process afterwards.
+ */
+function startThread(job: CompressJob, signal: AbortSignal): Compress & AsyncDisposable {
+  const path = join(import.meta.dirname, 'compress-thread.js');
+  const { batchBytes } = job;
+  const memory = new SharedArrayBuffer(batchesPerThread * batchBytes);
+  const workerData: ThreadJob = { ...job, memory };
+  const lost = 'a thread that compresses has ended';
+  const thread = startAnsweringThread<ThreadBatch, readonly number[]>({ path, workerData, signal, lost });
+  const compress: Compress = async (pieces, place) => {
+    const offsetBytes = place * batchBytes;
+    const lengths = await thread.ask({ pieces, offsetBytes, sizeBytes: batchBytes });
+    return { lengths, data: new Uint8Array(memory, offsetBytes, batchBytes) };
+  };
+  return Object.assign(compress, { [Symbol.asyncDispose]: () => thread[Symbol.asyncDispose]() });
 }

@@ -1,11 +1,14 @@
+// @ts-check
 import { openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { constants, deflateRawSync, zstdCompressSync } from 'node:zlib';
-import type { CompressedBatch, CompressJob, StoredPiece } from './compress.ts';
 
-/** A thread that compresses clusters; compress.ts starts it, and ends it. */
+/** A thread that compresses clusters; compress.ts starts it, and ends it. JavaScript: see answering-thread.ts. */
 
-const { path, clusterSizeBytes, method } = workerData as CompressJob;
+/** @typedef {import('./compress.ts').StoredPiece} StoredPiece */
+
+/** @type {import('./compress.ts').ThreadJob} */
+const { path, clusterSizeBytes, method, memory } = workerData;
 const file = openSync(path, 'r');
 const zeros = Buffer.alloc(clusterSizeBytes);
 /** Read into again and again: each new buffer brings the next collection of garbage nearer. */
@@ -20,19 +23,21 @@ const windowBits = 12;
 const zlibOptions = { level: 4, windowBits, memLevel: 8, chunkSize: clusterSizeBytes };
 const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 3 }, chunkSize: clusterSizeBytes };
 
-parentPort?.on('message', (pieces: readonly StoredPiece[]) => {
-  const batch = compress(pieces);
-  parentPort?.postMessage(batch, [batch.data.buffer]);
+parentPort?.on('message', (/** @type {import('./compress.ts').ThreadBatch} */ { pieces, offsetBytes, sizeBytes }) => {
+  parentPort?.postMessage(compress(pieces, new Uint8Array(memory, offsetBytes, sizeBytes)));
 });
 
-function compress(pieces: readonly StoredPiece[]): CompressedBatch {
-  const counts = pieces.map(({ sizeBytes }) => Math.ceil(sizeBytes / clusterSizeBytes));
-  const clusters = counts.reduce((sum, count) => sum + count, 0);
-  const data = new Uint8Array(clusters * clusterSizeBytes);
-  const lengths: number[] = [];
+/**
+ * The lengths of the compressed clusters, which it puts into `data`, one behind the other.
+ * @param {readonly StoredPiece[]} pieces
+ * @param {Uint8Array} data
+ * @returns {number[]}
+ */
+function compress(pieces, data) {
+  const lengths = [];
   let filled = 0;
-  for (const [index, piece] of pieces.entries()) {
-    const content = readPiece(piece, (counts[index] ?? 0) * clusterSizeBytes);
+  for (const piece of pieces) {
+    const content = readPiece(piece, Math.ceil(piece.sizeBytes / clusterSizeBytes) * clusterSizeBytes);
     for (let start = 0; start < content.length; start += clusterSizeBytes) {
       const stored = compressCluster(content.subarray(start, start + clusterSizeBytes));
       data.set(stored, filled);
@@ -40,11 +45,16 @@ function compress(pieces: readonly StoredPiece[]): CompressedBatch {
       lengths.push(stored.length);
     }
   }
-  return { lengths, data };
+  return lengths;
 }
 
-/** The piece, with zeros up to `length`: the last cluster of a disk reaches beyond its end. Valid until the next call. */
-function readPiece({ hostOffset, sizeBytes }: StoredPiece, length: number): Buffer {
+/**
+ * The piece, with zeros up to `length`: the last cluster of a disk reaches beyond its end. Valid until the next call.
+ * @param {StoredPiece} piece
+ * @param {number} length
+ * @returns {Buffer}
+ */
+function readPiece({ hostOffset, sizeBytes }, length) {
   if (space.length < length) space = Buffer.allocUnsafe(length);
   const content = space.subarray(0, length);
   let filled = 0;
@@ -58,7 +68,11 @@ function readPiece({ hostOffset, sizeBytes }: StoredPiece, length: number): Buff
   return content;
 }
 
-function compressCluster(cluster: Buffer): Uint8Array {
+/**
+ * @param {Buffer} cluster
+ * @returns {Uint8Array}
+ */
+function compressCluster(cluster) {
   if (cluster.equals(zeros)) return new Uint8Array(0);
   const compressed = method === 'zlib' ? deflateRawSync(cluster, zlibOptions) : zstdCompressSync(cluster, zstdOptions);
   return compressed.length < cluster.length ? compressed : cluster;
