@@ -54,8 +54,8 @@ export async function beforeChange(session: ScriptRunner, parts: readonly SealPa
 export interface FinalLook {
   /** Path of a new file of the worker for its findings. */
   readonly path: string;
-  /** The open mount points of the image. */
-  readonly mounted: readonly string[];
+  /** The folders that hold all changes: the open mount points of the image, or `shownChanges` of layers. */
+  readonly folders: readonly string[];
 }
 
 /**
@@ -71,7 +71,7 @@ export async function sealImage(
   look: FinalLook | null = null,
 ): Promise<string> {
   const looking: Partial<GuestScript> =
-    look === null ? {} : { arguments: look.mounted, outbox: { path: look.path, maximumBytes: maximumFindingsBytes } };
+    look === null ? {} : { arguments: look.folders, outbox: { path: look.path, maximumBytes: maximumFindingsBytes } };
   try {
     const { stdout } = await session.run({
       name: 'seal',

@@ -46,6 +46,9 @@ export function upperFolder(mount: string): string {
   return `${mount}/upper`;
 }
 
+/** The folder in which scripts inside see the changes alone, read-only, as the scratch file system has them (assemble.sh). */
+export const shownChanges = '/run/imagebuilder-changes';
+
 /** Further attributes of an upper directory, which say something about the file systems it lay on. */
 const bookkeeping = ['origin', 'impure', 'uuid', 'nlink', 'redirect', 'metacopy', 'protattr'];
 

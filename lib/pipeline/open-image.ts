@@ -8,6 +8,7 @@ import { guardClosedMounts } from '../guest/closed-mounts.ts';
 import { readFindings } from '../guest/findings.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, sealImage, sealWarnings } from '../guest/seal.ts';
+import { shownChanges } from '../guest/stack.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import { type Licences, readLicences } from '../manifest/licences.ts';
@@ -107,7 +108,8 @@ export async function openImage(
       await users.disposeAsync();
       await closedMounts.assertUntouched();
       const findingsPath = join(disk.workDirectory, 'findings');
-      const sealed = await sealImage(session, pristine, { path: findingsPath, mounted: opened.mounted });
+      const folders = 'layers' in disk ? [shownChanges] : opened.mounted;
+      const sealed = await sealImage(session, pristine, { path: findingsPath, folders });
       for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);

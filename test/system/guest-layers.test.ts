@@ -1,11 +1,14 @@
-import { chmod, copyFile, open } from 'node:fs/promises';
+import { chmod, copyFile, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
-import type { LayeredDisk } from '#lib/guest/guest.ts';
+import { readFindings } from '#lib/guest/findings.ts';
+import type { GuestSession, LayeredDisk } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
+import { beforeChange, type Pristine, sealImage, sealWarnings } from '#lib/guest/seal.ts';
+import { shownChanges } from '#lib/guest/stack.ts';
 import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
 import { cancelAndKill, exceedChanges } from './guest-endings.ts';
 import { log, openVmTests } from './guest-vm-disk.ts';
@@ -31,6 +34,7 @@ const begin = async (guest: 'host' | 'vm', base = image, maximumBytes = 64 * MiB
 
 /** The traces of a package: every sort of file, and changes of those below. */
 const change = `
+printf secret >/etc/new-secret
 cd /opt/things
 printf changed >>kept
 rm removed
@@ -62,13 +66,40 @@ async function listChanges({ changes: { path } }: LayeredDisk): Promise<string> 
   return `${lines}\n${sum}`;
 }
 
+/** Stands in for find, and notes how many files there are in the folders that it is to search. */
+const countingFind = `
+mkdir -p /usr/local/bin
+cat >/usr/local/bin/find <<'END'
+#!/bin/sh
+for word; do
+  case $word in [-\\(!]*) break ;; esac
+  /usr/bin/find "$word" -xdev
+done | wc -l >>/tmp/searched
+exec /usr/bin/find "$@"
+END
+chmod 755 /usr/local/bin/find
+`;
+
+/** The files that `sealImage` lists as touched. */
+async function listTouched(session: GuestSession, pristine: Pristine, folders: readonly string[]) {
+  const path = join(vm.directory, 'findings');
+  const sealed = await sealImage(session, pristine, { path, folders });
+  assert.equal(sealWarnings(sealed), [
+    '/etc/new-secret was made during the build: all machines started from this image have the same one',
+  ]);
+  const { touched } = await readFindings(path);
+  await rm(path);
+  const files = touched?.files.map((file) => ({ ...file, path: Buffer.from(file.path).toString() }));
+  return { isComplete: touched?.isComplete, files };
+}
+
 const listings = new Map<'host' | 'vm', string>();
 
 for (const kind of ['host', 'vm'] as const) {
   test(`${kind}: layers inside one file are one file tree, whose changes come out as a layer`, async () => {
     const before = await exec('sha256sum', [image.path]);
     const disk = await begin(kind);
-    const session = await disk.open();
+    await using session = await disk.open();
     assert.equal([session.mounted, session.notMounted], [['/'], []]);
     const view = 'cd /opt/things; cat kept folder/* added; ls; stat -c "%u:%g" / .; hostname';
     const files = ['added', 'capable', 'folder', 'kept', 'link-1', 'link-2', 'pipe', 'removed', 'whole'];
@@ -83,7 +114,22 @@ for (const kind of ['host', 'vm'] as const) {
       await output(session, 'cat /usr/sbin/policy-rc.d; ls /dev | grep -c image || :'),
       '#!/bin/sh\nexit 101\n0',
     );
+    const pristine = await beforeChange(session, []);
     await session.run({ name: 'change', text: change });
+    const everywhere = await listTouched(session, pristine, session.mounted);
+    await session.run({ name: 'count', text: countingFind });
+    const found = await listTouched(session, pristine, [shownChanges]);
+    const searched = (await output(session, 'cat /tmp/searched; rm -r /tmp/searched /usr/local/bin')).split('\n');
+    assert.ok(Math.max(...searched.map(Number)) < 200, `${searched} files of 2000 and more were searched`);
+    const own = found.files?.filter(({ path }) => path !== '/usr/local/bin/find');
+    assert.equal({ ...found, files: own }, everywhere);
+    const paths = new Set(own?.map(({ path }) => path));
+    const changed = ['kept', 'whole/two', 'capable', 'link-1', 'link-3', 'symbolic', 'pipe-2', 'moved', 'folder/old'];
+    assert.equal(
+      changed.filter((path) => !paths.has(`/opt/things/${path}`)),
+      [],
+    );
+    assert.not.ok(paths.has('/opt/things/removed') || paths.has('/opt/things/link-2'));
     await session.close();
     assert.equal(await exec('sha256sum', [image.path]), before);
     listings.set(kind, await listChanges(disk));

@@ -307,7 +307,7 @@ function testClosing({ tests }: GuestUnderTest, shared: SharedImage): void {
         ${putGrub}`,
       files: { grub: newGrub },
     });
-    const look = { path: join(tests.directory, 'findings'), mounted: session.mounted };
+    const look = { path: join(tests.directory, 'findings'), folders: session.mounted };
     const warnings = sealWarnings(await sealImage(session, pristine, look));
     const { touched, copyrights } = await readFindings(look.path);
     assert.is(touched, null, 'a find without -printf lists nothing, and fails nothing');

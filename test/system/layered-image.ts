@@ -30,6 +30,15 @@ chown 12345:54321 opt/things/hidden
 printf 'one link' >opt/things/link-1
 ln opt/things/link-1 opt/things/link-2
 mkfifo opt/things/pipe
+mkdir opt/many
+seq 2000 | split -l 1 -a 4 - opt/many/
+# GNU's find, and a shell that starts it in the place of busybox's own, with all that these are linked to.
+rm usr/bin/find usr/bin/sh
+for file in /usr/bin/find /usr/bin/dash $(ldd /usr/bin/find /usr/bin/dash | grep -o '/[^ :]* '); do
+  mkdir -p ".$(dirname "$file")"
+  cp -L "$file" ".$file"
+done
+ln -s dash usr/bin/sh
 `,
   above: `
 mkdir -p opt/things/folder

@@ -20,8 +20,9 @@ if [ -n "$hooks" ]; then
   { cat "$JOB/apt.conf" && echo "$hooks"; } >"$conf"
 fi
 # The list of changed files (lib/guest/scripts/touched.sh) needs every inode, and reading these takes longer than all the
-# rest of it. Beside apt it takes no time: dpkg keeps one processor busy. apt on the worker has no such list.
-[ -n "${APT_CONFIG:-}" ] || find / -xdev -newer / >/dev/null 2>&1 3>&- &
+# rest of it. Beside apt it takes no time: dpkg keeps one processor busy. apt on the worker has no such list, and layers
+# need no such search.
+[ -n "${APT_CONFIG:-}" ] || [ -d /run/imagebuilder-changes ] || find / -xdev -newer / >/dev/null 2>&1 3>&- &
 apt-get -c "$conf" -y -q -o APT::Status-Fd=3 "$recommends" install "$@" </dev/null
 code=$?
 [ "$code" = 0 ] || [ -n "${APT_CONFIG:-}" ] || show_hooks

@@ -114,12 +114,19 @@ kernel_folders() {
   mount --rbind dev root/dev
 }
 
+show() {
+  mkdir "$2"
+  mount --bind "$1" "$2"
+  mount -o remount,bind,ro,nosuid,nodev,noexec "$2"
+}
+
 no_overlay() {
   echo 'unsupported: this kernel cannot lay the layers of the image one above the other (overlay); the guest vm brings its own' >&2
   exit 65
 }
 
 opened=
+changes=
 mounted_root=
 cmdline=
 while IFS=$tab read -r kind one two three four five six; do
@@ -154,6 +161,7 @@ while IFS=$tab read -r kind one two three four five six; do
       else
         mount -t overlay -o "noatime,nodev,$options" overlay "open/$one" || no_overlay
       fi
+      changes=open/$two/upper
       # These devices are none that the image's own boot would have.
       [ "$whose" = own ] || rm -f dev/image*
       ;;
@@ -163,6 +171,11 @@ while IFS=$tab read -r kind one two three four five six; do
       # -n: mount(8) would note a move in /run, which may be read-only.
       mount -n --move "open/$one" "root$two"
       [ -n "$mounted_root" ] || { mounted_root=yes; echo "$cmdline" >cmdline; roots; }
+      # Scripts of the worker search it for changes, and need not go through all that the layers have.
+      if [ -n "$changes" ]; then
+        show "$changes" root/run/imagebuilder-changes
+        changes=
+      fi
       ;;
     again)
       # Both may be files, which no builder needs to see twice.

@@ -88,12 +88,16 @@ fi
 # New files that look like the only ones of their kind in the world, and that no package ships. root.key: the public key of
 # the domain name system.
 reference=/run/imagebuilder-borrowed/opened
-find /etc /var/lib /var/opt /opt /srv /root /usr/local \( -path /var/lib/dpkg -o -path /var/lib/apt \) -prune \
+# Of layers, only the changes are searched, as in touched.sh.
+case ${1:-} in /run/imagebuilder-changes) root=$1 ;; *) root= ;; esac
+find "$root/etc" "$root/var/lib" "$root/var/opt" "$root/opt" "$root/srv" "$root/root" "$root/usr/local" \
+  \( -path "$root/var/lib/dpkg" -o -path "$root/var/lib/apt" \) -prune \
   -o -type f -size -128 -cnewer "$reference" \
   \( \( -name '*.cookie' -o -name '*secret*' -o -name debian.cnf -o -name pg_control -o -name '*uuid' -o -name '*hostid' \
   -o -path '*dropbear*/*host_key' -o -name '*.key' ! -name root.key \) -print \
   -o -exec grep -l -e '-----BEGIN .*PRIVATE KEY-----' {} + \) >/tmp/imagebuilder-unique 2>/dev/null || :
 [ ! -s /tmp/imagebuilder-unique ] || sort -o /tmp/imagebuilder-unique /tmp/imagebuilder-unique
+[ -z "$root" ] || sed -i "s|^$root/|/|" /tmp/imagebuilder-unique
 count=0
 while [ $count -lt 50 ] && read -r path; do
   count=$((count + 1))

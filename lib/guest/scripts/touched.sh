@@ -1,5 +1,6 @@
 # Goes on where seal.sh and the texts behind it end. Writes to file descriptor 4 the files of the image that were made or
-# changed since it was opened and that dpkg did not put there, for touched-files.ts. $@ are the mount points of the image.
+# changed since it was opened and that dpkg did not put there, for touched-files.ts. $@ are the mount points of the image, or
+# the one folder in which assemble.sh shows the changes of layers: these may have any number of files.
 #   TYPE MODE SIZE PATH   TYPE is find's letter, MODE octal; in the order of the paths' bytes
 #   more                  there are others, or some could not be looked at
 # An empty line ends these; then come paths with line breaks, `TYPE MODE SIZE PATH` and a zero byte each, 256 KiB of them
@@ -15,10 +16,20 @@ touched() {
   since=$(($(stat -c %Y "$opened") - 1)).999999999
   # A base image from a clock that is ahead has times to come.
   : >"$made.now"
-  find "$@" -xdev \( -path /var/lib/apt -o -path /var/cache/apt \) -prune -o \
-    ! -type d -newerct "@$since" ! -cnewer "$made.now" \( \
-    -path '/var/lib/dpkg/info/*.list' -type f -fprint "$made.lists" -o -path '/var/lib/dpkg/*' -o \
-    -path "*$newline*" -fprintf "$made.odd" '%y %m %s %p\0' -o -printf '%y %m %s %p\n' \
+  root=
+  shown=%p
+  hidden=-false
+  if [ "$1" = /run/imagebuilder-changes ]; then
+    root=$1
+    shown=/%P
+    # Whiteouts of overlayfs, which stand for files that were deleted.
+    hidden='( -type c -perm 0 )'
+  fi
+  # shellcheck disable=SC2086 # several words
+  find "$@" -xdev \( -path "$root/var/lib/apt" -o -path "$root/var/cache/apt" \) -prune -o \
+    ! -type d -newerct "@$since" ! -cnewer "$made.now" ! $hidden \( \
+    -path "$root/var/lib/dpkg/info/*.list" -type f -fprint "$made.lists" -o -path "$root/var/lib/dpkg/*" -o \
+    -path "*$newline*" -fprintf "$made.odd" "%y %m %s $shown\\0" -o -printf "%y %m %s $shown\\n" \
     \) >"$made" 2>/dev/null
   code=$?
   [ -e "$made.lists" ] || return 0

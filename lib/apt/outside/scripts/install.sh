@@ -32,7 +32,7 @@ if [ -s "$JOB/wanted" ]; then
   # Reads every inode for touched.sh, as in ../../scripts/install.sh. With one processor, nothing runs beside dpkg.
   processors=
   { read -r processors </sys/devices/system/cpu/online; } 2>/dev/null
-  [ "$processors" = 0 ] || find / -xdev -newer / >/dev/null 2>&1 3>&- &
+  [ "$processors" = 0 ] || [ -d /run/imagebuilder-changes ] || find / -xdev -newer / >/dev/null 2>&1 3>&- &
   apt-get -c "$place/apt.conf" -y -q -o APT::Status-Fd=3 --no-install-recommends install "$@" </dev/null
   code=$?
   [ "$code" = 0 ] || show_hooks
