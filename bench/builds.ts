@@ -127,7 +127,7 @@ export async function measureBuilds(
 const noRuns = (): BuildMeasurement[] => [];
 
 /** The partition that holds the root file system: the largest one. */
-function rootOf({ partitions }: ImageInspection): Partition {
+export function rootOf({ partitions }: ImageInspection): Partition {
   const [root] = [...partitions].sort((a, b) => b.sizeBytes - a.sizeBytes);
   if (root === undefined) throw new ImageBuilderError('internal', 'the base image has no partition');
   return root;

@@ -3,13 +3,15 @@ import { dirname, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { toImageBuilderError } from '#lib/errors.ts';
 import { formatBytes, table } from '#lib/text.ts';
-import { measureBuilds } from './builds.ts';
+import { type BuildsOptions, measureBuilds } from './builds.ts';
 import { measureCd } from './cd/measure.ts';
 import { reportCd } from './cd/report.ts';
 import { measureParts, reportParts } from './described.ts';
 import type { GuestKind } from './image-builder.ts';
 import { measurePage } from './page.ts';
 import { reportBuilds } from './report.ts';
+import { type ImageSize, imageSizes, measureSizes } from './sizes.ts';
+import { reportSizes } from './sizes-report.ts';
 import { measureStatus, reportStatus } from './status.ts';
 import { measureTouch } from './touch/measure.ts';
 import { reportTouch } from './touch/report.ts';
@@ -31,6 +33,7 @@ const {
   page = false,
   documents = false,
   floor = false,
+  sizes,
 } = new Command('npm run bench --')
   .description('Times builds, step by step, against other tools doing the same.')
   .addOption(
@@ -46,6 +49,12 @@ const {
     new Option('--guest <guest...>', 'which guests to time (default: those that can run here)').choices(['host', 'vm']),
   )
   .option('--floor', 'compare with a bare shell script alone (as root)')
+  .addOption(
+    new Option(
+      '--sizes [GiB...]',
+      'time builds of base images of these sizes, with and without the image in the cache, and the bare script (as root) instead; makes the images, and keeps them in .cache/bench',
+    ).choices(imageSizes),
+  )
   .option('--documents', 'time builds with and without documents, logs, metrics and the list of changed files instead')
   .option(
     '--status',
@@ -63,6 +72,7 @@ const {
     page?: true;
     documents?: true;
     floor?: true;
+    sizes?: ImageSize[] | true;
   }>();
 
 // The builder of the vm guest is another user, who reads what this one makes, also where the shell's umask is 077.
@@ -83,6 +93,7 @@ try {
     const options = { root, guests: guest === undefined ? null : [...new Set(guest)], rounds, signal, onLine };
     if (kind === 'cd') console.log(await reportCd(await measureCd(options)));
     else if (kind === 'touch') console.log(await reportTouch(await measureTouch(options)));
+    else if (sizes !== undefined) await timeSizes(options);
     else if (documents) console.log(table(reportParts(await measureParts(options))).join('\n'));
     else if (floor) console.log(await reportBuilds(await measureBuilds(options, ['bare-script'])));
     else console.log(await reportBuilds(await measureBuilds(options)));
@@ -91,6 +102,11 @@ try {
   const { message, logTail } = toImageBuilderError(error);
   console.error([`bench: ${message}`, ...logTail.map((line) => `  | ${line}`)].join('\n'));
   process.exitCode = signal.aborted ? 130 : 1;
+}
+
+async function timeSizes(options: BuildsOptions): Promise<void> {
+  const wanted = sizes === undefined || sizes === true ? imageSizes : imageSizes.filter((size) => sizes.includes(size));
+  console.log(await reportSizes(await measureSizes({ ...options, sizes: wanted })));
 }
 
 async function timeStatus(): Promise<void> {
