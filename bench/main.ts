@@ -6,6 +6,7 @@ import { formatBytes, table } from '#lib/text.ts';
 import { type BuildsOptions, measureBuilds } from './builds.ts';
 import { measureCd } from './cd/measure.ts';
 import { reportCd } from './cd/report.ts';
+import { measureColdStarts, reportColdStarts } from './cold-start.ts';
 import { measureParts, reportParts } from './described.ts';
 import type { GuestKind } from './image-builder.ts';
 import { measurePage } from './page.ts';
@@ -13,6 +14,7 @@ import { reportBuilds } from './report.ts';
 import { type ImageSize, imageSizes, measureSizes } from './sizes.ts';
 import { reportSizes } from './sizes-report.ts';
 import { measureStatus, reportStatus } from './status.ts';
+import { measureSubmission, reportSubmission } from './submission.ts';
 import { measureTouch } from './touch/measure.ts';
 import { reportTouch } from './touch/report.ts';
 import { measureUpload } from './upload.ts';
@@ -30,6 +32,8 @@ const {
   guest,
   upload = false,
   status = false,
+  submission = false,
+  coldStart = false,
   page = false,
   documents = false,
   floor = false,
@@ -60,6 +64,14 @@ const {
     '--status',
     'time answers of the function `status` (all of it, one build, one ticket) at 500 calls a second, with up to 10,000 builds and 200 open streams',
   )
+  .option(
+    '--submission',
+    'time submissions of builds, one after the other and 50 a second, with up to 10,000 known builds, against one message',
+  )
+  .option(
+    '--cold-start',
+    'time how a function reads 10,000 queued builds, and streams of a million events, at its start',
+  )
   .option('--page', 'time the live page in Chromium with up to 1,000 builds')
   .option('--upload', 'time uploads of 1 GiB to a real Glance against curl instead')
   .parse()
@@ -69,6 +81,8 @@ const {
     guest?: GuestKind[];
     upload?: true;
     status?: true;
+    submission?: true;
+    coldStart?: true;
     page?: true;
     documents?: true;
     floor?: true;
@@ -88,6 +102,8 @@ const onLine = (line: string) => console.error(line);
 try {
   if (upload) await timeUploads();
   else if (status) await timeStatus();
+  else if (submission) await timeSubmission();
+  else if (coldStart) await timeColdStart();
   else if (page) await timePage();
   else {
     const options = { root, guests: guest === undefined ? null : [...new Set(guest)], rounds, signal, onLine };
@@ -117,6 +133,23 @@ async function timeStatus(): Promise<void> {
   const numbers = { numbersOfBuilds: [100, 10_000], loads, callsPerSecond: 500, seconds: 10 };
   const options = { ...numbers, signal, onProgress: onLine };
   console.log(table(reportStatus(await measureStatus(options))).join('\n'));
+}
+
+async function timeSubmission(): Promise<void> {
+  const numbers = { numbersOfBuilds: [0, 10_000], inTurn: 1_000, callsPerSecond: [50], seconds: 20 };
+  const options = { ...numbers, signal, onProgress: onLine };
+  console.log(table(reportSubmission(await measureSubmission(options))).join('\n'));
+}
+
+async function timeColdStart(): Promise<void> {
+  const million = { name: '1,000,000 events of 31,250 builds', builds: 31_250, eventsOf: () => 31 };
+  const starts = [
+    { name: '10,000 queued builds', builds: 10_000, eventsOf: () => 0, streamSize: '64M' },
+    { ...million, streamSize: '64M' },
+    { ...million, streamSize: '1G' },
+  ];
+  const options = { starts, signal, onProgress: onLine };
+  console.log(table(reportColdStarts(await measureColdStarts(options))).join('\n'));
 }
 
 async function timePage(): Promise<void> {

@@ -58,3 +58,9 @@ async function memoryOfProcess(id: number): Promise<number> {
   const rollup = await readFile(`/proc/${id}/smaps_rollup`, 'utf8').catch(() => '');
   return Number(/^Pss: +([0-9]+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024;
 }
+
+/** Largest resident memory of a process so far (VmHWM of proc_pid_status(5)); memory that it shares counts whole. */
+export async function peakBytesOf(id: number): Promise<number> {
+  const status = await readFile(`/proc/${id}/status`, 'utf8');
+  return Number(/^VmHWM:\s+([0-9]+) kB$/m.exec(status)?.[1] ?? Number.NaN) * 1024;
+}

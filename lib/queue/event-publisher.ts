@@ -28,6 +28,8 @@ export interface PublishEventOptions {
   /** The operation that the event comes from. Default: the one that has submitted the build. */
   readonly trace?: TraceContext | undefined;
   readonly patienceMs?: number | undefined;
+  /** Resolves as soon as the event counts, while it is still on its way to the caller's exchange. Default: false. */
+  readonly untilItCounts?: boolean | undefined;
 }
 
 /** Limit for publishing progress. A lost event is superseded by the next one. */
@@ -46,27 +48,32 @@ export function createEventPublisher(
   const underWay = new Map<string, Promise<unknown>>();
 
   const publish = async (event: BuildEvent, options: PublishEventOptions = {}): Promise<Verdict> => {
-    const { submission, trace, patienceMs = eventPatienceMs } = options;
+    const { submission, trace, patienceMs = eventPatienceMs, untilItCounts = false } = options;
     const known = isTerminal(event.state) ? follower.ledger.get(event.build_id) : undefined;
     const background = known === undefined ? options.background : backgroundOf(known, event.attempt);
     const before = underWay.get(event.build_id);
-    const work = (async () => {
+    const append = async () => {
       await before?.catch(() => {});
       const beside = { ...(submission && { submission }), ...(background && { background }) };
       const record = { kind: 'event', id: randomUUID(), event, ...beside } as const;
       const first = await follower.append(record, patienceMs);
       // The event was sent again because its arrival was uncertain. It had arrived, and may not have gone further.
-      const verdict = first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
+      return first === 'duplicate' && isTerminal(event.state) ? 'applied' : first;
+    };
+    const deliver = async (verdict: Verdict) => {
       if (verdict === 'applied') await notify(event, trace);
       else log.info('an event that does not count any more', { build_id: event.build_id, verdict });
       return verdict;
-    })();
-    underWay.set(event.build_id, work);
-    try {
-      return await work;
-    } finally {
-      if (underWay.get(event.build_id) === work) underWay.delete(event.build_id);
-    }
+    };
+    const counted = append();
+    const delivered = counted.then(deliver).finally(() => {
+      if (underWay.get(event.build_id) === delivered) underWay.delete(event.build_id);
+    });
+    underWay.set(event.build_id, delivered);
+    if (!untilItCounts) return await delivered;
+    // A failure to append it is thrown below.
+    delivered.catch(() => {});
+    return await counted;
   };
 
   const recordNotified = async (buildId: string, way: NotificationWay) => {

@@ -5,6 +5,7 @@ import type { Log } from '../log.ts';
 import type { TraceContext } from '../trace-context.ts';
 import { type BrokerConnection, closeQuietly, sendConfirmed } from './connection.ts';
 import { routingOf } from './event-routing.ts';
+import { keepChannels } from './kept-channels.ts';
 import { toShortString } from './short-string.ts';
 import { amqpCode } from './topology.ts';
 
@@ -42,16 +43,18 @@ const patienceMs = 3_000;
 /** The last event of a build gets a longer limit. */
 const terminalPatienceMs = 20_000;
 const maximumNames = 1_000;
+/** Of the channels that a connection may have. */
+const maximumChannels = 16;
 
 /**
- * Opens the way to callers' exchanges. Every sending has a channel of its own, because a name that is gone closes the
- * channel it is used on. Every name has a line of its own, so that an exchange that refuses everything holds up no
- * other.
+ * Opens the way to callers' exchanges. Every name has a channel of its own, because a name that is gone closes the channel
+ * it is used on, and a line of its own, so that an exchange that refuses everything holds up no other.
  */
 export function openProgress(connection: BrokerConnection, { isOvertaken, log }: ProgressOptions): Progress {
   const remembered = new Map<string, { readonly target: Target; readonly until: number }>();
   /** By name, the newest event under way: the next one waits for it. */
   const lines = new Map<string, Promise<boolean>>();
+  const channels = keepChannels(connection, maximumChannels);
 
   const exists = async (kind: 'exchange' | 'queue', name: string, patience: number): Promise<boolean> => {
     // The exchange is never declared by us: the caller chooses its type. A name that does not exist closes the channel.
@@ -100,12 +103,9 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     patience: number,
   ): Promise<'sent' | 'gone' | 'refused' | 'overtaken'> => {
     const name = event.progress_trigger;
-    const opened = await connection.openChannel(patience);
+    const opened = await channels.take(name, patience);
     // Checked here, after the last wait: a worker may have been stopped for minutes before.
-    if (!isTerminal(event.state) && isOvertaken(event)) {
-      void closeQuietly(opened);
-      return 'overtaken';
-    }
+    if (!isTerminal(event.state) && isOvertaken(event)) return 'overtaken';
     let gone = false;
     let refused = false;
     const onReturn = () => {
@@ -140,10 +140,12 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
         patience,
       );
     } catch (error) {
+      // A confirmation, or the news that the name is gone, may still come, for a message that nobody waits for any more.
+      channels.drop(name);
       if (!gone && !refused) throw error;
     } finally {
-      // Not awaited: a RabbitMQ that takes no messages does not answer this either.
-      void closeQuietly(opened);
+      opened.off('return', onReturn);
+      opened.off('error', onError);
     }
     return refused ? 'refused' : gone ? 'gone' : 'sent';
   };
@@ -201,6 +203,7 @@ export function openProgress(connection: BrokerConnection, { isOvertaken, log }:
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(lines.values());
+      await channels[Symbol.asyncDispose]();
     },
   };
 }

@@ -2,6 +2,7 @@ import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
 import { onAbort, pause, within } from '../async.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { acknowledgeTogether } from './acknowledge.ts';
 import { type BrokerConnection, closeQuietly } from './connection.ts';
 import { decodeRecord, type StreamRecord } from './record.ts';
 import { amqpCode, queues } from './topology.ts';
@@ -60,6 +61,7 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
     channel.once('close', ended.resolve);
     using _listener = onAbort(stopping.signal, ended.resolve);
     await channel.prefetch(prefetch);
+    using acknowledgements = acknowledgeTogether(channel, prefetch / 2);
     await channel.consume(
       queues.events,
       (message) => {
@@ -67,7 +69,7 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
           // null: RabbitMQ has ended the consumer, because the stream was deleted or its leader moved.
           if (message === null) return void closeQuietly(channel);
           receive(message);
-          channel.ack(message);
+          acknowledgements.add(message);
         } catch (error) {
           log.error('an event could not be taken in', { error });
         }

@@ -92,6 +92,8 @@ async function enqueue(
     submission: job.submission,
     background: { request, trace: job.trace },
     patienceMs: eventPatienceMs,
+    // The build is accepted whether or not its caller's exchange takes the news.
+    untilItCounts: true,
   });
 }
 

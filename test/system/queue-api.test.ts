@@ -739,6 +739,8 @@ test('a caller gets the events of one ticket, one build or one state by one bind
     const one = Accepted.parse(
       (await submit(context, request({ progress_trigger: trigger, ticket_id: 'T.1 *' }))).body,
     );
+    // A submission is answered while its event is still on the way.
+    await until('the event of the submission', () => byTicket.length === 1);
     const byBuild = await bound(isHeaders ? { build_id: one.build_id } : `imagebuilder.build.${one.build_id}`);
     const two = Accepted.parse((await submit(context, request({ progress_trigger: trigger, ticket_id: 2 }))).body);
     for (const accepted of [one, two]) await context.broker.publishEvent(running(accepted, trigger, {}));
@@ -756,6 +758,23 @@ test('a caller gets the events of one ticket, one build or one state by one bind
     ]);
     assert.is(byBuild[0]?.properties.headers?.ticket_id, 'T.1 *');
   }
+  await drain(context.broker);
+});
+
+test('a submission is answered while its caller’s queue is full, and its event arrives there as soon as it has room', async (context) => {
+  await using own = await client(context.rabbitmq);
+  const trigger = `p.${randomUUID()}`;
+  await own.channel.assertExchange(trigger, 'fanout', { autoDelete: true });
+  const full = { 'x-max-length': 1, 'x-overflow': 'reject-publish' };
+  const { queue } = await own.channel.assertQueue('', { exclusive: true, arguments: full });
+  await own.channel.bindQueue(queue, trigger, '');
+  own.channel.publish(trigger, '', Buffer.from('full'));
+  await until('the full queue', async () => (await own.channel.checkQueue(queue)).messageCount === 1);
+  const accepted = Accepted.parse((await submit(context, request({ progress_trigger: trigger }))).body);
+  await own.channel.purgeQueue(queue);
+  const messages = await collect(own.channel, queue);
+  await until('the event of the submission', () => messages.length === 1);
+  assert.is(JSON.parse(messages[0]?.content.toString() ?? '').build_id, accepted.build_id);
   await drain(context.broker);
 });
 
