@@ -2,6 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
 import { sizeOfRanges } from '../image/copy-range.ts';
 import { readInto } from '../image/read-at.ts';
+import { longRuns, type SharedRun } from '../image/shared-runs.ts';
 import type { Extent } from './volume.ts';
 
 /** The comparison of a medium with its base while somebody reads the medium from its start to its end. */
@@ -19,6 +20,14 @@ export interface SameBytes {
 export interface ByteComparison {
   /** Compares the bytes at `atBytes` of the new medium; the calls go from its start to its end. Throws `image.output`. */
   check(chunk: Buffer, atBytes: number): Promise<void>;
+}
+
+/** The runs that are longer than 1 MiB. Throws as `createByteComparison` does. */
+export function sharedRuns(same: Iterable<SameBytes>): SharedRun[] {
+  const runs = pairUp(same).map(({ offsetBytes, sizeBytes, shiftBytes }) => ({
+    ...{ offsetBytes, sizeBytes, baseBytes: offsetBytes + shiftBytes },
+  }));
+  return longRuns(runs);
 }
 
 /** One run of bytes on both. */

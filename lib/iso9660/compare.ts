@@ -4,7 +4,8 @@ import { areEqual, type FileRange, sliceRanges } from '../image/copy-range.ts';
 import { hashRanges } from '../image/hash-ranges.ts';
 import { isEsp, type TableEntry } from '../image/partition.ts';
 import { readAt } from '../image/read-at.ts';
-import { createByteComparison, type SameBytes } from './compare-bytes.ts';
+import type { SharedRun } from '../image/shared-runs.ts';
+import { createByteComparison, type SameBytes, sharedRuns } from './compare-bytes.ts';
 import { type IsoInspection, inspectIso } from './inspect.ts';
 import { isRewritten } from './rewritten.ts';
 import type { IsoEntry } from './tree.ts';
@@ -26,10 +27,11 @@ export interface CompareOptions {
   readonly onProgress?: (currentBytes: number, totalBytes: number) => void;
 }
 
-/** The inspection of a new medium, and its digests. */
+/** The inspection of a new medium, its digests, and the long runs of bytes that were found to be those of the base. */
 export interface ComparedIso {
   readonly made: IsoInspection;
   readonly digests: ReadonlyMap<string, string>;
+  readonly shared: readonly SharedRun[];
 }
 
 interface Side {
@@ -80,7 +82,7 @@ export async function compareIso(options: CompareOptions): Promise<ComparedIso> 
       },
     },
   );
-  return { made, digests };
+  return { made, digests, shared: sharedRuns(same) };
 }
 
 /** Throws where a fact of the volume differs. */

@@ -10,6 +10,7 @@ import { cloneFile } from '../copy-file.ts';
 import { isNodeError } from '../errors.ts';
 import { type CacheEntry, type FileCache, openCache } from '../fetch/cache.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
+import { joinRest, type Rest } from '../image/shared-runs.ts';
 import type { Licences } from '../manifest/licences.ts';
 import type { Artifact } from '../store/artifact.ts';
 import type { MadeOf, PlanBasis } from './made-of.ts';
@@ -43,8 +44,13 @@ export interface FinishedBuild {
   readonly madeOf: MadeOf;
   readonly content: Content;
   /** The image first; without their paths. */
-  readonly files: readonly Omit<Artifact, 'path'>[];
+  readonly files: readonly KeptFile[];
 }
+
+export type KeptFile = Omit<Artifact, 'path' | 'sharedWithBase'> & {
+  /** The kept file has only what the base image has not; missing: it is whole. */
+  readonly rest?: Rest;
+};
 
 /**
  * The files of finished builds by the keys of their requests, the newest build of each. They lie in the folder `finished`
@@ -52,8 +58,11 @@ export interface FinishedBuild {
  */
 export interface FinishedBuilds {
   find(key: string): Promise<FinishedBuild | null>;
-  /** Puts a file of a build at `target`, as a link or a copy of its own. False where it is no longer there. */
-  take(file: Pick<Artifact, 'checksums'>, target: string, options: TakeOptions): Promise<boolean>;
+  /**
+   * Puts a file of a build at `target`, as a link or a copy of its own; always as its own where only its rest is kept.
+   * False where it is no longer there.
+   */
+  take(file: TakenFile, target: string, options: TakeOptions): Promise<boolean>;
   forget(key: string): Promise<void>;
   /** Moves the files into the cache: `paths` are in the order of `build.files`. */
   keep(key: string, build: FinishedBuild, paths: readonly string[], workDirectory: string): Promise<void>;
@@ -67,18 +76,24 @@ export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: n
       const content = entry === null ? null : await read(cache, entry);
       return content === null ? null : (deserialize(content) as FinishedBuild);
     },
-    async take({ checksums }, target, { form, signal }) {
-      if (form === 'link') return await cache.linkTo(checksums.sha256, target);
+    async take({ checksums, sizeBytes, rest }, target, { form, basePath, signal }) {
+      if (form === 'link' && rest === undefined) return await cache.linkTo(checksums.sha256, target);
       const shared = `${target}.shared`;
-      if (!(await cache.linkTo(checksums.sha256, shared))) return false;
-      await cloneFile(shared, target, signal);
+      if (!(await cache.linkTo(rest?.sha256 ?? checksums.sha256, shared))) return false;
+      if (rest === undefined) await cloneFile(shared, target, signal);
+      else await joinRest({ restPath: shared, basePath, targetPath: target }, rest, sizeBytes, signal);
       await rm(shared);
       return true;
     },
     forget: (key) => cache.forget(key),
     async keep(key, build, paths, workDirectory) {
-      for (const [index, { sizeBytes, checksums }] of build.files.entries()) {
-        await add(cache, paths[index] ?? '', { url: `${key}/${index}`, sizeBytes, sha256: checksums.sha256 });
+      for (const [index, { sizeBytes, checksums, rest }] of build.files.entries()) {
+        const kept = rest ?? { sizeBytes, sha256: checksums.sha256 };
+        await add(cache, paths[index] ?? '', {
+          url: `${key}/${index}`,
+          sizeBytes: kept.sizeBytes,
+          sha256: kept.sha256,
+        });
       }
       const content = serialize(build);
       const path = join(workDirectory, 'finished-build');
@@ -89,8 +104,12 @@ export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: n
   };
 }
 
+export type TakenFile = Pick<KeptFile, 'checksums' | 'sizeBytes' | 'rest'>;
+
 export interface TakeOptions {
   readonly form: 'link' | 'copy';
+  /** The base image of the build. */
+  readonly basePath: string;
   readonly signal: AbortSignal;
 }
 

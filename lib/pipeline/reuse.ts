@@ -6,12 +6,14 @@ import { resolvePackages } from '../apt/resolve.ts';
 import { cloneFile } from '../copy-file.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import { startAptProxy } from '../fetch/apt-proxy.ts';
+import { sizeOfRanges } from '../image/copy-range.ts';
 import { hashFile } from '../image/digest.ts';
+import { writeRest } from '../image/shared-runs.ts';
 import type { Artifact, Artifacts, ImageArtifact, OtherArtifact } from '../store/artifact.ts';
 import type { Attempt, MadeImage } from './attempt.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
-import { type FinishedBuild, type FinishedBuilds, openFinishedBuilds } from './finished-builds.ts';
+import { type FinishedBuild, type FinishedBuilds, type KeptFile, openFinishedBuilds } from './finished-builds.ts';
 import { differenceOf, digestReleases, type MadeOf, madeOf } from './made-of.ts';
 import { listsShare } from './open-image.ts';
 import { requestKey } from './request-key.ts';
@@ -82,7 +84,10 @@ async function takeSame(
     reporter.log(`the image of build ${earlier.buildId} is not used again: ${difference}`);
     return null;
   }
-  const found = await takeFiles(earlier, attempt, finished, context).catch((error: unknown) => {
+  // A release has its root file system among several files.
+  const own = inputs.files.find(({ sha256 }) => sha256 === earlier.baseSha256);
+  const base = own ?? inputs.files[0];
+  const found = await takeFiles(earlier, base.path, attempt, finished, context).catch((error: unknown) => {
     signal.throwIfAborted();
     log.warn('a finished image cannot be taken from the cache', { made_by: earlier.buildId, error });
     return null;
@@ -95,8 +100,6 @@ async function takeSame(
   reporter.notice(`build ${buildId} has made the same image at ${finishedAt}: it is used again`);
   for (const warning of content.warnings) reporter.notice(warning);
   const reused = { build_id: buildId, started_at: began, finished_at: finishedAt };
-  // A release has its root file system among several files.
-  const base = inputs.files.find(({ sha256 }) => sha256 === earlier.baseSha256) ?? inputs.files[0];
   return { base, found, content, startedAt, finishedAt: new Date(), reused, again: null };
 }
 
@@ -138,6 +141,7 @@ async function planAgain(
 /** The files of the earlier build under the names of this one; null where they are no longer there, or damaged. */
 async function takeFiles(
   earlier: FinishedBuild,
+  basePath: string,
   { place, baseName, store }: Attempt,
   finished: FinishedBuilds,
   { signal, reporter, space, log }: LimitedContext,
@@ -150,7 +154,7 @@ async function takeFiles(
   const found: Artifact[] = [];
   for (const [index, file] of earlier.files.entries()) {
     const path = join(place.workDirectory, `finished-${index}`);
-    if (!(await finished.take(file, path, { form, signal }))) return null;
+    if (!(await finished.take(file, path, { form, basePath, signal }))) return null;
     const { sizeBytes, checksums } = await hashFile(path, {
       signal,
       onProgress: (current, total) => reporter.progress(current, total, 'verifying the image'),
@@ -162,12 +166,16 @@ async function takeFiles(
     }
     const isNamed = file.name.startsWith(earlier.baseName);
     const name = isNamed ? `${baseName}${file.name.slice(earlier.baseName.length)}` : file.name;
-    found.push({ ...file, name, path } as Artifact);
+    const { rest: _, ...taken } = file;
+    found.push({ ...taken, name, path } as Artifact);
   }
   return found as [ImageArtifact, ...OtherArtifact[]];
 }
 
-/** Keeps the image when it is stored: a store of this machine moves it away, and the cache gets a copy before. */
+/**
+ * Keeps the image when it is stored. A store of this machine moves it away, and the cache gets a copy before: of what the
+ * base image has not, where that is known.
+ */
 async function keepWhileStored<Stored>(
   made: MadeImage,
   store: () => Promise<Stored>,
@@ -176,34 +184,43 @@ async function keepWhileStored<Stored>(
   { signal, log, space }: LimitedContext,
 ): Promise<Stored> {
   const { found, again } = made;
+  const isMoved = attempt.store.directory !== null;
   const bytes = found.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  if (again === null || bytes > settings.finishedCacheBytes) return await store();
+  const keptBytes = isMoved ? found.reduce((sum, file) => sum + ownBytes(file), 0) : bytes;
+  if (again === null || keptBytes > settings.finishedCacheBytes) return await store();
   const { workDirectory } = attempt.place;
   const paths: string[] = [];
+  const files: KeptFile[] = [];
   try {
-    if (attempt.store.directory !== null) {
+    if (isMoved) {
       const needs = space.plan.beforeUpload(bytes);
-      await space.claim({ ...needs, work: needs.work + bytes });
+      await space.claim({ ...needs, work: needs.work + keptBytes });
     }
-    for (const [index, { path }] of found.entries()) {
+    for (const [index, { path, sharedWithBase = [], ...file }] of found.entries()) {
       const copy = join(workDirectory, `kept-${index}`);
-      if (attempt.store.directory !== null) await cloneFile(path, copy, signal);
-      paths.push(attempt.store.directory === null ? path : copy);
+      paths.push(isMoved ? copy : path);
+      const isCut = isMoved && sharedWithBase.length > 0;
+      if (isMoved && !isCut) await cloneFile(path, copy, signal);
+      files.push(isCut ? { ...file, rest: await writeRest(path, sharedWithBase, copy, signal) } : file);
     }
   } catch (error) {
     signal.throwIfAborted();
     log.warn('the finished image is not kept', { error });
-    for (const path of paths) await rm(path, { force: true });
+    if (isMoved) for (const path of paths) await rm(path, { force: true });
     return await store();
   }
   const stored = await store();
   const { buildId } = attempt.build;
   const { startedAt, finishedAt, content, base } = made;
   const times = { startedAt: startedAt.toISOString(), finishedAt: finishedAt.toISOString() };
-  const files = found.map(({ path: _, ...file }) => file);
   const build = { buildId, ...times, baseName: attempt.baseName, baseSha256: base.sha256, ...again, content, files };
   await finished.keep(key, build, paths, workDirectory).catch((error: unknown) => {
     log.warn('the finished image is not kept', { error });
   });
   return stored;
+}
+
+/** Bytes of a file that the base image has not. */
+function ownBytes({ sizeBytes, sharedWithBase = [] }: Artifact): number {
+  return sizeBytes - sizeOfRanges(sharedWithBase);
 }

@@ -1,6 +1,7 @@
 import type { ArtifactReport, ArtifactRole } from '../api/artifact-report.ts';
 import type { StoredState } from '../api/image-list.ts';
 import type { Checksums, ImageResult } from '../api/image-result.ts';
+import type { SharedRun } from '../image/shared-runs.ts';
 
 /** A file that a build has made and checked for its store. */
 interface Content {
@@ -10,6 +11,8 @@ interface Content {
   readonly path: string;
   readonly sizeBytes: number;
   readonly checksums: Checksums;
+  /** Long runs of bytes that are those of the base image; missing where none are known. */
+  readonly sharedWithBase?: readonly SharedRun[];
 }
 
 export interface ImageArtifact extends Content {

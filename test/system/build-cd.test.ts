@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -80,6 +80,13 @@ test('a live medium gets a package of a PPA by both guests', async () => {
     assert.is(await equipment(path), await equipment(single));
     trees.set(guest, await extract(path, guest));
     if (!bootCheck) continue;
+    const folder = join(builds.directory, 'cache', 'finished', 'blobs');
+    const kept = await Promise.all((await readdir(folder)).map(async (name) => (await stat(join(folder, name))).size));
+    const keptBytes = kept.reduce((sum, size) => sum + size, 0);
+    assert.ok(
+      keptBytes < image.size / 3,
+      `of ${image.size} bytes, the cache has ${keptBytes}: the base has the others`,
+    );
     const again = await builds.build(guest, ['cd-sample'], { bootCheck, environment });
     assert.ok(again.image.reused, 'the same again is taken from the cache, with the verdict of its boot check');
     assert.equal((await hashFile(again.path)).checksums, image.checksums);

@@ -173,13 +173,13 @@ function inspected(base: BaseMedium, known: KnownLayers, options: InspectOptions
       onProgress(1);
     },
     async check(path, name, { signal, onProgress }) {
-      const digests = await verifyMedium(
+      const verified = await verifyMedium(
         path,
         { base, changed, spliced, layerDigests, deltas, booted, workDirectory: dirname(path) },
         limitsOf(options, signal),
         onProgress,
       );
-      return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...digests, format: 'iso' }];
+      return [{ role: 'image', name, mediaType: 'application/vnd.efi.iso', path, ...verified, format: 'iso' }];
     },
   };
 }

@@ -2,6 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
 import { checksumAlgorithms, checksumsOf, type FileDigests } from '../../image/digest.ts';
 import { hashRanges } from '../../image/hash-ranges.ts';
+import type { SharedRun } from '../../image/shared-runs.ts';
 import { compareIso } from '../../iso9660/compare.ts';
 import { followPath } from '../../iso9660/follow.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
@@ -37,7 +38,7 @@ export interface ChangedMedium {
 }
 
 /**
- * Size and digests of a new medium. Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
+ * Size and digests of a new medium, and the long runs of bytes that it has in common with its base. Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
  * the same ways, has the data of the base in its new layers, lists the right digests of the changed files, and has the
  * packages of the change in every file tree that gets them; or the reason of the signal.
  */
@@ -46,11 +47,11 @@ export async function verifyMedium(
   change: ChangedMedium,
   limits: SquashfsLimits,
   onProgress: OnProgress,
-): Promise<FileDigests> {
+): Promise<FileDigests & { readonly sharedWithBase: readonly SharedRun[] }> {
   const { base, changed, spliced } = change;
   const { signal } = limits;
   try {
-    const { made, digests } = await compareIso({
+    const { made, digests, shared } = await compareIso({
       ...{ basePath: base.path, base: base.iso, newPath: path, changed, signal, onProgress },
       ...{ algorithms: checksumAlgorithms, maximumBytes: Number.MAX_SAFE_INTEGER },
       alsoSame: ({ files }) => sameLayerData(files, spliced),
@@ -60,7 +61,7 @@ export async function verifyMedium(
     await checkDigests(handle, made, change, signal);
     await checkLayers(path, made, change, limits);
     await checkBootedKernels(handle, made.files, change.booted, { ...limits, workDirectory: change.workDirectory });
-    return { sizeBytes: made.fileSizeBytes, checksums: checksumsOf(digests) };
+    return { sizeBytes: made.fileSizeBytes, checksums: checksumsOf(digests), sharedWithBase: shared };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ImageBuilderError && error.code === 'image.output') throw error;

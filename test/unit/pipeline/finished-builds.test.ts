@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { writeRest } from '#lib/image/shared-runs.ts';
 import { type FinishedBuild, openFinishedBuilds } from '#lib/pipeline/finished-builds.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { temporaryFolder } from '../fetch/with-server.ts';
@@ -79,7 +80,8 @@ async function openHouse(maximumBytes: number) {
       const [image] = build?.files ?? [];
       count += 1;
       const target = join(folder.path, `taken-${count}`);
-      if (image === undefined || !(await finished.take(image, target, { form: 'copy', signal }))) return null;
+      if (image === undefined || !(await finished.take(image, target, { form: 'copy', basePath: '', signal })))
+        return null;
       return await readFile(target, 'utf8');
     },
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
@@ -147,13 +149,45 @@ test('a file that is taken is no link to the cache, and one for an upload is', a
   const [image] = (await house.finished.find(key('a')))?.files ?? [];
   assert.ok(image);
   const copy = join(house.folder.path, 'copy');
-  assert.ok(await house.finished.take(image, copy, { form: 'copy', signal }));
+  assert.ok(await house.finished.take(image, copy, { form: 'copy', basePath: '', signal }));
   await writeFile(copy, 'changed');
   assert.is(await house.contentAt(key('a')), 'content');
   const link = join(house.folder.path, 'link');
-  assert.ok(await house.finished.take(image, link, { form: 'link', signal }));
+  assert.ok(await house.finished.take(image, link, { form: 'link', basePath: '', signal }));
   await rm(link);
   assert.is(await house.contentAt(key('a')), 'content');
+});
+
+test('an image is kept without the bytes of its base, and put together as its own file', async () => {
+  await using house = await openHouse(1_000_000);
+  const content = 'head, bytes of the base, tail';
+  const [basePath, imagePath, restPath] = ['base', 'image', 'rest'].map((name) => join(house.folder.path, name));
+  assert.ok(basePath && imagePath && restPath);
+  await writeFile(basePath, 'all bytes of the base, and more');
+  await writeFile(imagePath, content);
+  const build = buildOf(content);
+  const shared = [{ offsetBytes: 6, sizeBytes: 17, baseBytes: 4 }];
+  const files = build.files.map((file) => ({ ...file }));
+  for (const file of files) Object.assign(file, { rest: await writeRest(imagePath, shared, restPath, signal) });
+  assert.is(await readFile(restPath, 'utf8'), 'head, , tail');
+  await house.finished.keep(key('a'), { ...build, files }, [restPath], house.folder.path);
+  const [image] = (await house.finished.find(key('a')))?.files ?? [];
+  assert.ok(image);
+  // A link would be one to the rest.
+  for (const form of ['copy', 'link'] as const) {
+    const target = join(house.folder.path, form);
+    assert.ok(await house.finished.take(image, target, { form, basePath, signal }));
+    assert.is(await readFile(target, 'utf8'), content);
+    await writeFile(target, 'changed');
+  }
+  const target = join(house.folder.path, 'again');
+  assert.ok(await house.finished.take(image, target, { form: 'copy', basePath, signal }));
+  assert.is(await readFile(target, 'utf8'), content);
+  const left = await readdir(house.folder.path);
+  assert.equal(
+    left.filter((name) => name.endsWith('.shared')),
+    [],
+  );
 });
 
 test.run();
