@@ -3,16 +3,16 @@ import { copyFile, open, readdir, readFile, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checksumAlgorithms, hashFile } from '#lib/image/digest.ts';
+import { exec } from '#lib/exec.ts';
+import { hashFile } from '#lib/image/digest.ts';
 import { readAt } from '#lib/image/read-at.ts';
-import { compareIso } from '#lib/iso9660/compare.ts';
 import { readIsoFile, runOf } from '#lib/iso9660/read-file.ts';
-import { finishMedium } from '#lib/kinds/cd/finish-medium.ts';
-import { checkLayerRests, type SplicedLayers, sameLayerData } from '#lib/kinds/cd/layer-data.ts';
+import { checkLayerRests, sameLayerData } from '#lib/kinds/cd/layer-data.ts';
 import { verifyMedium } from '#lib/kinds/cd/verify.ts';
 import { failure } from '../failure.ts';
 import { makeHybridMedium } from './hybrid-medium.ts';
-import { unprivilegedIds, workshop } from './replay-workshop.ts';
+import { inspect, unprivilegedIds, workshop } from './replay-workshop.ts';
+import { layer, splicedShop } from './spliced-shop.ts';
 
 /** New media out of base media, by xorriso, and the check that nothing but the wanted files has changed. */
 
@@ -26,6 +26,8 @@ const bases: Readonly<Record<string, readonly [make: (folder: string) => Promise
   'isolinux and UEFI, hybrid of a network loader': [upstream('/usr/lib/ipxe/ipxe.iso'), 'isolinux.cfg'],
   'GRUB for BIOS (grub-rescue-pc)': [upstream('/usr/lib/grub-rescue/grub-rescue-cdrom.iso'), 'boot/grub/grub.cfg'],
 };
+
+const { signal } = new AbortController();
 
 for (const [what, [make, changed]] of Object.entries(bases)) {
   test(`a medium with ${what} gets new content, and all else stays as it is byte for byte`, async () => {
@@ -76,41 +78,15 @@ test('a new medium with any other difference is not let through, and the differe
   assert.is((await failure(shop.compare())).code, 'image.truncated');
 });
 
-/** A new layer whose file lacks the data that it shares with the base. */
-async function splicedShop(sizeBytes: number) {
-  const list = `${'0'.repeat(32)}  ./${layer}\n`;
-  const shop = await workshop((folder) => makeHybridMedium(folder, { layerBytes: sizeBytes + 1000 }), {
-    [layer]: `head${'\0'.repeat(sizeBytes)}tables`,
-    'md5sum.txt': list,
-  });
-  const { offsetBytes } = runOf(shop.base.files, layer);
-  const place = { baseBytes: offsetBytes + 100, offsetBytes: 4, sizeBytes, layerBytes: sizeBytes + 10 };
-  const restDigest = createHash('sha256').update('headtables').digest('hex');
-  const layers: SplicedLayers = new Map([[layer, { ...place, restDigest }]]);
-  const finish = (changed = layers) =>
-    finishMedium({
-      ...{ mediumPath: shop.basePath, newPath: shop.outputPath, layers: changed, signal, onProgress: () => {} },
-      content: {
-        layerAlgorithms: new Map([[layer, new Set(['md5'] as const)]]),
-        finishLists: async (digests) => new Map([['md5sum.txt', `${digests.get(layer)?.get('md5')}${list.slice(32)}`]]),
-      },
-    });
-  const compare = () =>
-    compareIso({
-      ...{ basePath: shop.basePath, base: shop.base, newPath: shop.outputPath, maximumBytes: 2 ** 30, signal },
-      ...{ changed: new Set(shop.files.keys()), algorithms: checksumAlgorithms },
-      alsoSame: ({ files }) => sameLayerData(files, layers),
-    });
-  return { ...shop, place, layers, finish, compare, [Symbol.asyncDispose]: () => shop[Symbol.asyncDispose]() };
-}
-
-const layer = 'casper/minimal.squashfs';
-const { signal } = new AbortController();
-
 test('data that a new layer shares with its base are placed on the new medium, and any other byte there is found', async () => {
   await using shop = await splicedShop(2_000_000);
   const { place, layers, compare } = shop;
   await shop.replay();
+  const { trees, files } = await inspect(shop.outputPath);
+  const room = runOf(files, layer);
+  await using unfinished = await open(shop.outputPath, 'r');
+  const empty = await readAt(unfinished, room.offsetBytes, room.sizeBytes);
+  assert.ok(trees.joliet?.has(layer) && empty.every((byte) => byte === 0), 'a layer gets its room before its content');
   const digests = await shop.finish();
   const { made } = await compare();
   await using base = await open(shop.basePath, 'r');
@@ -141,6 +117,15 @@ test('data that a new layer shares with its base are placed on the new medium, a
   assert.is((await failure(refused)).code, 'image.output');
 });
 
+test('a worker that may not mount makes the same layer', async () => {
+  await using shop = await splicedShop(2_000_000);
+  await shop.replay();
+  const expected = [...(await shop.finish())].map(([path, found]) => [path, ...found.values()]);
+  const worker = join(import.meta.dirname, 'replay-worker.ts');
+  const { stdout } = await exec('setpriv', ['--bounding-set=-sys_admin', '--', process.execPath, worker]);
+  assert.equal(JSON.parse(stdout), expected);
+});
+
 test('of each byte, a new medium costs one reading and one writing, and its check one reading of both media', async () => {
   const sizeBytes = 64 * 2 ** 20;
   await using shop = await splicedShop(sizeBytes);
@@ -168,14 +153,14 @@ async function countBytes<Value>(work: () => Promise<Value>) {
 }
 
 test('a finished medium whose lists have a wrong digest of a new file is refused, and so is one without a sound layer', async () => {
-  const layer = 'no SquashFS';
+  const content = 'no SquashFS';
   for (const [digest, expected] of [
     ['0'.repeat(32), /^\/md5sum\.txt of the new medium has a wrong digest of \/casper\/minimal\.squashfs$/],
-    [createHash('md5').update(layer).digest('hex'), /^the new medium is damaged: .*SquashFS/i],
+    [createHash('md5').update(content).digest('hex'), /^the new medium is damaged: .*SquashFS/i],
   ] as const) {
     const layerPath = 'casper/minimal.squashfs';
     const list = `${digest}  ./${layerPath}\n`;
-    await using shop = await workshop(makeHybridMedium, { [layerPath]: layer, 'md5sum.txt': list });
+    await using shop = await workshop(makeHybridMedium, { [layerPath]: content, 'md5sum.txt': list });
     await shop.replay();
     const refused = verifyMedium(
       shop.outputPath,

@@ -36,7 +36,8 @@ export async function workshop(
     ...{ basePath, base, outputPath, workDirectory, files },
     replay: (more: Partial<Parameters<typeof replayMedium>[0]> = {}) =>
       replayMedium({
-        ...{ mediumPath: basePath, medium: base, files, outputPath, maximumBytes, unprivilegedIds, signal },
+        ...{ mediumPath: basePath, medium: base, files, later: new Map(), outputPath },
+        ...{ maximumBytes, unprivilegedIds, signal },
         onProgress: () => {},
         ...more,
       }),

@@ -160,7 +160,7 @@ function inspected(base: BaseMedium, known: KnownLayers, options: InspectOptions
       spliced = new Map(layers.flatMap(({ placed: { layer }, data }) => (data === null ? [] : [[layer, data]])));
       const unfinished = `${path}.unfinished`;
       await replayMedium({
-        ...{ mediumPath: base.path, medium: base.iso, files, outputPath: unfinished },
+        ...{ mediumPath: base.path, medium: base.iso, files, later: spliced, outputPath: unfinished },
         ...{ maximumBytes, unprivilegedIds, signal },
         onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * 0.5 * fraction),
       });
@@ -168,6 +168,7 @@ function inspected(base: BaseMedium, known: KnownLayers, options: InspectOptions
         ...{ mediumPath: base.path, newPath: unfinished, layers: spliced, content, signal },
         onProgress: (fraction) => onProgress(layersPart + (1 - layersPart) * (0.5 + 0.5 * fraction)),
       });
+      for (const { restPath } of spliced.values()) await rm(restPath);
       await rename(unfinished, path);
       onLog(`packed by splice: ${files.size} files of the medium are new`);
       onProgress(1);

@@ -14,6 +14,8 @@ import type { Digests } from './checksum-lists.ts';
  * once, from the base medium to the new one.
  */
 export interface LayerData {
+  /** File of the worker with all else of the new layer, in its place. */
+  readonly restPath: string;
   /** Its place in the base medium. */
   readonly baseBytes: number;
   /** Its place in the old layer and in the new one. */
@@ -55,26 +57,26 @@ export interface PlaceOptions {
 }
 
 /**
- * Copies the data of the base medium into the layers on a new medium that were left without, and hashes each layer on the
- * way. Throws `image.output` where the layers are not there in their sizes, `disk.full`, or the reason of the signal.
+ * Writes the layers on a new medium that has room for them: the data of the base medium, and the rest from files of the
+ * worker. Hashes each layer on the way. Throws `image.output` where the layers are not there in their sizes, `disk.full`, or the reason of the signal.
  */
 export async function placeLayerData(options: PlaceOptions): Promise<ReadonlyMap<string, Digests>> {
   const { output, files, layers, algorithms, signal } = options;
   const digests = new Map<string, Digests>();
   await using medium = await open(options.mediumPath, 'r');
-  const totalBytes = [...layers.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const totalBytes = [...layers.values()].reduce((sum, { layerBytes }) => sum + layerBytes, 0);
   let doneBytes = 0;
   for (const [layer, data] of layers) {
-    const { baseBytes, offsetBytes, sizeBytes } = data;
+    const { restPath, baseBytes, offsetBytes, sizeBytes, layerBytes } = data;
     const run = runOfLayer(files, layer, data);
-    const rest = [{ handle: output, ...run }];
+    await using handle = await open(restPath, 'r');
+    const rest = [{ handle, offsetBytes: 0, sizeBytes: layerBytes }];
     const whole = [
       ...sliceRanges(rest, 0, offsetBytes),
       { handle: medium, offsetBytes: baseBytes, sizeBytes },
-      ...sliceRanges(rest, offsetBytes + sizeBytes, run.sizeBytes),
+      ...sliceRanges(rest, offsetBytes + sizeBytes, layerBytes),
     ];
     const onChunk = async (chunk: Buffer, atBytes: number) => {
-      if (atBytes < offsetBytes || atBytes >= offsetBytes + sizeBytes) return;
       await writeAll(output, chunk, run.offsetBytes + atBytes);
       doneBytes += chunk.length;
       options.onProgress(doneBytes / totalBytes);

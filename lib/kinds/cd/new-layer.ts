@@ -50,7 +50,7 @@ export async function writeNewLayer(options: NewLayerOptions): Promise<NewLayer>
   if (isWhole) return { ...delta, path, data: null, grownBytes };
   await using handle = await open(path, 'r');
   const { offsetBytes: baseBytes, sizeBytes } = dataOf(layer);
-  const place = { baseBytes, offsetBytes: layer.dataStart, sizeBytes, layerBytes: spliced.sizeBytes };
+  const place = { restPath: path, baseBytes, offsetBytes: layer.dataStart, sizeBytes, layerBytes: spliced.sizeBytes };
   const written = [{ handle, offsetBytes: 0, sizeBytes: spliced.sizeBytes }];
   const data = { ...place, restDigest: await digestRest(written, place, signal) };
   return { ...delta, path, data, grownBytes };

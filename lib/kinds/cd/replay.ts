@@ -1,13 +1,14 @@
-import { open, rename } from 'node:fs/promises';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageBuilderError, saysNoSpace } from '../../errors.ts';
-import { ExecError, exec } from '../../exec.ts';
+import { ExecError, type ExecOptions, exec } from '../../exec.ts';
 import type { IsoInspection } from '../../iso9660/inspect.ts';
 import type { Owner } from '../../iso9660/rock-ridge.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
-import type { IdRange } from '../../privileges.ts';
+import { type IdRange, mayMount, privilegeArguments, type UnprivilegedUser } from '../../privileges.ts';
 import { formatBytes } from '../../text.ts';
 import { endProcesses, giveTo, openForeignFile, openToolHome } from '../../unprivileged.ts';
+import type { SplicedLayers } from './layer-data.ts';
 import type { NewFiles } from './new-lists.ts';
 
 export interface ReplayOptions {
@@ -15,6 +16,8 @@ export interface ReplayOptions {
   readonly mediumPath: string;
   readonly medium: IsoInspection;
   readonly files: NewFiles;
+  /** Of these, the layers that only get their room, which is written later. */
+  readonly later: SplicedLayers;
   /** A new file. */
   readonly outputPath: string;
   readonly maximumBytes: number;
@@ -37,8 +40,14 @@ const here = '/proc/self/cwd';
 export async function replayMedium(options: ReplayOptions): Promise<void> {
   const { mediumPath, medium, outputPath, maximumBytes, unprivilegedIds, signal } = options;
   await using home = await openToolHome(dirname(outputPath), 'medium-', unprivilegedIds);
-  const changed = [...options.files].map(([path, file], index) => ({ path, file, name: `file${index}` }));
-  for (const { file, name } of changed) await rename(file, join(home.path, name));
+  await mkdir(join(home.path, 'room'));
+  const changed = [...options.files].map(([path, file], index) => {
+    const layerBytes = options.later.get(path)?.layerBytes ?? null;
+    return { path, file, layerBytes, name: layerBytes === null ? `file${index}` : `room/file${index}` };
+  });
+  for (const { file, name, layerBytes } of changed) {
+    if (layerBytes === null) await rename(file, join(home.path, name));
+  }
   await giveTo(home.user, home.path);
   // The medium lies in the cache, where that user finds nothing by its path.
   await using base = await open(mediumPath, 'r');
@@ -65,16 +74,52 @@ export async function replayMedium(options: ReplayOptions): Promise<void> {
   ];
   const limits = [`--cpu=${120 + Math.ceil(maximumBytes / 2 ** 22)}`, `--fsize=${maximumBytes}`, '--core=0', '--'];
   const onLine = replayProgress(options.onProgress);
-  const run = { user: home.user, signal, inherited: [base.fd], cwd: home.path, onLine };
-  await exec('prlimit', [...limits, 'xorriso', ...words], run).catch((error: unknown) =>
-    Promise.reject(explain(error)),
-  );
+  const sizes = changed.flatMap(({ name, layerBytes }) => (layerBytes === null ? [] : [`${name} ${layerBytes}`]));
+  await execInRoom(sizes, ['prlimit', ...limits, 'xorriso', ...words], home.user, {
+    ...{ signal, inherited: [base.fd], cwd: home.path, onLine },
+  }).catch((error: unknown) => Promise.reject(explain(error)));
   await endProcesses(home.user);
   const output = join(home.path, 'output');
   await using written = await openForeignFile(output);
   await written.chown(process.getuid?.() ?? 0, process.getgid?.() ?? 0);
   await written.chmod(0o600);
   await rename(output, outputPath);
+}
+
+/**
+ * Shell text that makes files in the folder `room`, by the lines `NAME BYTES` of `$2`, which have sizes and no content, and
+ * becomes the program of the further arguments. With `$1`, they are in a tmpfs that this program alone sees, and that ends
+ * with it: the holes of files there are read without any memory, those of other file systems fill the cache of pages.
+ */
+const roomScript = `
+set -eu
+if [ "$1" = tmpfs ]; then mount -t tmpfs -o size=64k,mode=755,nosuid,nodev,noexec room room 2>/dev/null || :; fi
+echo "$2" | (
+  umask 022
+  while read -r name bytes; do [ -z "$name" ] || truncate -s "$bytes" "$name"; done
+)
+shift 2
+exec "$@"
+`;
+
+/** Runs a command as `user` with files of these sizes, lines for `roomScript`. Throws as `exec` does. */
+async function execInRoom(
+  sizes: readonly string[],
+  command: readonly string[],
+  user: UnprivilegedUser | null,
+  options: ExecOptions,
+): Promise<void> {
+  const lines = sizes.join('\n');
+  if (!mayMount()) {
+    await exec('sh', ['-c', roomScript, 'room', '', lines, ...command], { ...options, user });
+    return;
+  }
+  const asUser = ['setpriv', '--pdeathsig', 'KILL', ...privilegeArguments(user), '--'];
+  await exec(
+    'unshare',
+    ['--mount', '--', 'sh', '-c', roomScript, 'room', 'tmpfs', lines, ...asUser, ...command],
+    options,
+  );
 }
 
 /** Turns lines such as `xorriso : UPDATE : Writing:     135168s   55.7%   fifo  91%` into fractions. */
