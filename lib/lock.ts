@@ -68,7 +68,8 @@ async function take(
 ): Promise<AsyncDisposable | null> {
   // An abort since the call would not be noticed any more.
   signal?.throwIfAborted();
-  const holder = execa('flock', [...how, path, 'sh', '-c', 'echo locked; cat >/dev/null'], {
+  // One process from beginning to end: flock becomes the shell, which has the locked file open and starts nothing.
+  const holder = execa('flock', ['--no-fork', ...how, path, 'sh', '-c', 'echo locked; read -r _'], {
     stdin: 'pipe',
     stdout: 'pipe',
     stderr: 'pipe',
