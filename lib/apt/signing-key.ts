@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../errors.ts';
-import { ExecError, type ExecOptions, exec } from '../exec.ts';
+import { ExecError, exec } from '../exec.ts';
 import { removeArmor } from '../openpgp/armor.ts';
 import type { IdRange } from '../privileges.ts';
 import { someOf } from '../text.ts';
@@ -28,6 +28,18 @@ export interface SigningKeyOptions {
 const MiB = 2 ** 20;
 /** Material is at most 1 MiB, but may be compressed. */
 const limits = ['--cpu=30', `--data=${512 * MiB}`, `--fsize=${64 * MiB}`, '--core=0', '--'];
+/**
+ * Imports the keys on standard input by the command of the further arguments, lists them, and then prints the key with the
+ * fingerprint `$1` in armour, if it is there. One start of a shell takes less than three of gpg by the worker. gpg ends
+ * with 2 although it has imported the key, where the path of the agent's socket would be too long: the listing decides.
+ */
+const takeKey = `
+fingerprint=$1
+shift
+"$@" --import || [ $? = 2 ] || exit
+"$@" --with-colons --fixed-list-mode --list-keys || exit
+"$@" --export-options export-minimal --armor --export -- "$fingerprint" || :
+`;
 const gpgOptions = ['--batch', '--no-tty', '--no-autostart'];
 
 /**
@@ -45,20 +57,14 @@ export async function readSigningKey(
   await giveTo(user, home);
   // gpg gets a home of its own: it sees no key of the worker's, and needs no agent for public keys. Its user may be
   // unable to pass the folders above.
-  const gpg = (args: readonly string[], options: Pick<ExecOptions, 'input' | 'okExitCodes'> = {}) =>
-    exec('prlimit', [...limits, 'gpg', '--homedir', '/proc/self/cwd', ...gpgOptions, ...args], {
-      user,
-      cwd: home,
-      signal,
-      timeoutMs: 30_000,
-      ...options,
-    });
+  const gpg = ['gpg', '--homedir', '/proc/self/cwd', ...gpgOptions];
   try {
-    // gpg ends with 2 although it has imported the key, where the path of the agent's socket would be too long. The
-    // listing decides.
-    await gpg(['--import'], { input: material, okExitCodes: [0, 2] });
-    const listing = await gpg(['--with-colons', '--fixed-list-mode', '--list-keys']);
-    const keys = parseKeyListing(listing.stdout);
+    const { stdout } = await exec('prlimit', [...limits, 'sh', '-c', takeKey, 'key', fingerprint, ...gpg], {
+      ...{ user, cwd: home, signal, timeoutMs: 30_000, input: material },
+    });
+    // No line of the listing begins like armour.
+    const [listing = '', armour = ''] = stdout.split(/^(?=-----BEGIN )/m);
+    const keys = parseKeyListing(listing);
     if (keys.length === 0) throw noKey(owner);
     const key = keys.find((entry) => entry.fingerprint === fingerprint.toUpperCase());
     if (key === undefined) {
@@ -69,11 +75,11 @@ export async function readSigningKey(
         )}, but Launchpad says ${fingerprint}`,
       );
     }
-    const armored = await gpg(['--export-options', 'export-minimal', '--armor', '--export', key.fingerprint]);
+    if (armour === '') throw noKey(owner);
     return {
       fingerprint: key.fingerprint,
-      armored: armored.stdout,
-      binary: removeArmor(armored.stdout),
+      armored: armour,
+      binary: removeArmor(armour),
       weakness: weaknessOf(key),
     };
   } catch (error) {
