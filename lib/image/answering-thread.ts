@@ -28,7 +28,8 @@ export function startAnsweringThread<Question, Answer>({
   lost,
 }: ThreadOptions): AnsweringThread<Question, Answer> {
   signal.throwIfAborted();
-  const thread = new Worker(path, { workerData });
+  // Not with the options of this process: a module that `--import` names would be loaded by each thread.
+  const thread = new Worker(path, { workerData, execArgv: [] });
   const waiting: PromiseWithResolvers<Answer>[] = [];
   let failure: unknown = null;
   const fail = (reason: unknown) => {
