@@ -25,16 +25,6 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
 }
 
-/** Asks `done` every `pollMs` milliseconds until it returns true; false where it does not within `limitMs`. */
-export async function waitFor(done: () => boolean | Promise<boolean>, limitMs: number, pollMs = 5): Promise<boolean> {
-  const until = performance.now() + limitMs;
-  while (!(await done())) {
-    if (performance.now() > until) return false;
-    await pause(pollMs);
-  }
-  return true;
-}
-
 /**
  * The value of `promise`. Throws the reason of the first signal that aborts earlier; the work behind the promise goes
  * on, and its failure is then ignored.

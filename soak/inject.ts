@@ -108,7 +108,7 @@ export function createInjector({ fleet, callers, startWorker }: InjectorOptions)
       worker.child.kill('SIGCONT');
       return true;
     },
-    'supervisor killed': (fault) => killProcess(fault, /supervisor\.ts.*\/guest\//),
+    'supervisor killed': (fault) => killProcess(fault, /supervisor\.js.*\/guest\//),
     'storage daemon killed': (fault) => killProcess(fault, /^qemu-storage-daemon /),
     'apt killed': (fault) => killProcess(fault, /^apt-get /),
     'build-image killed': () =>

@@ -1,4 +1,4 @@
-import { unescapeOctal } from '../image/octal.ts';
+import { unescapeOctal } from '../image/octal.js';
 import type { Partition } from '../image/partition.ts';
 
 /** The files that boot loaders may read, by partition, as `find` and the mount table of an opened image list them. */

@@ -1,4 +1,4 @@
-import { unescapeOctal } from '../image/octal.ts';
+import { unescapeOctal } from '../image/octal.js';
 import { trimEndOf } from '../text.ts';
 
 /** Reads mounts as fstab(5) and systemd's mount units write them. */

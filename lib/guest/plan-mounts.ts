@@ -1,7 +1,7 @@
 import { ImageBuilderError } from '../errors.ts';
 import { discoverPartitions } from '../image/discoverable.ts';
 import { matchesOfFstabSpec } from '../image/layout.ts';
-import { unescapeOctal } from '../image/octal.ts';
+import { unescapeOctal } from '../image/octal.js';
 import type { Partition } from '../image/partition.ts';
 import { plain } from '../text.ts';
 import { type FstabEntry, isBind, isDevice, opensAtBoot, parseMountUnit, parseTable, subvolumeOf } from './fstab.ts';

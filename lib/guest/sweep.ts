@@ -1,10 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { waitFor } from '../async.ts';
 import { exec } from '../exec.ts';
 import type { Log } from '../log.ts';
+import { waitFor } from '../wait-for.js';
 import { removeCgroup } from './host/cgroup.ts';
-import { abortScript, fuseConnection } from './host/storage.ts';
+import { abortScript, fuseConnection } from './host/fuse-connection.js';
 import { guestDirectory, guestName, guestVariable } from './identity.ts';
 
 /** Time that a supervisor whose worker has died may need to take its guest down by itself. */
@@ -33,7 +33,7 @@ export async function endGuest(directory: string): Promise<GuestProcess[]> {
     const found = await processesOf(directory);
     return role === undefined ? found : found.filter(({ command }) => command.includes(role));
   };
-  const supervised = async () => (await processes('supervisor.ts')).length > 0;
+  const supervised = async () => (await processes('supervisor.js')).length > 0;
   await waitFor(async () => !(await supervised()), supervisorLimitMs);
   await waitFor(async () => (await processes()).length === 0, 1_000);
 

@@ -1,5 +1,5 @@
 import { ImageBuilderError } from '../errors.ts';
-import { unescapeOctal } from './octal.ts';
+import { unescapeOctal } from './octal.js';
 import type { FileSystemType, Partition } from './partition.ts';
 
 /** Finds the roles of partitions: by label and type, never by number, since numbers differ from series to series. */

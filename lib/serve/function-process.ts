@@ -1,11 +1,12 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { onAbort, orAborted, pause, waitFor } from '../async.ts';
+import { onAbort, orAborted, pause } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { collectLines } from '../exec.ts';
 import type { Log } from '../log.ts';
 import { type Backoff, backoffMs } from '../retry.ts';
+import { waitFor } from '../wait-for.js';
 import { accepts } from './socket.ts';
 
 /**

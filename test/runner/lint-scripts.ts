@@ -33,7 +33,7 @@ async function lintShell(): Promise<void> {
     await check('shellcheck', [`--shell=${shell}`, ...scripts]);
   }
   for (const [path, text] of texts) {
-    if (!path.endsWith('.ts')) continue;
+    if (!/\.(ts|js)$/.test(path)) continue;
     for (const script of embeddedScripts(text)) {
       await check('shellcheck', ['--shell=dash', '-'], { input: script.text, title: `${path}, ${script.name}:` });
     }

@@ -200,7 +200,7 @@ async function guestProcesses(disk: GuestDisk): Promise<Map<string, number>> {
     const environment = await readFile(`/proc/${id}/environ`, 'utf8').catch(() => '');
     if (!environment.split('\0').includes(marker)) continue;
     const command = await readFile(`/proc/${id}/cmdline`, 'utf8').catch(() => '');
-    for (const name of ['supervisor.ts', 'qemu-storage-daemon', 'last-will', 'unshare', 'sleep']) {
+    for (const name of ['supervisor.js', 'qemu-storage-daemon', 'last-will', 'unshare', 'sleep']) {
       if (command.split('\0').some((word) => word.endsWith(name))) found.set(name, Number(id));
     }
   }
@@ -221,7 +221,7 @@ async function kill(disk: GuestDisk, ...names: string[]): Promise<void> {
   }
 }
 
-for (const name of ['supervisor.ts', 'qemu-storage-daemon', 'unshare', 'sleep'] as const) {
+for (const name of ['supervisor.js', 'qemu-storage-daemon', 'unshare', 'sleep'] as const) {
   test(`with ${name} killed, the script in progress fails and nothing hangs or stays`, async () => {
     await withDisk(plainImage, async (disk) => {
       await using session = await disk.open();
@@ -234,7 +234,7 @@ for (const name of ['supervisor.ts', 'qemu-storage-daemon', 'unshare', 'sleep'] 
 
 /** Kills the storage daemon, and lets nobody hear of that from the supervisor before a while has gone by. */
 async function killUnheard(disk: GuestDisk): Promise<void> {
-  const supervisor = (await guestProcesses(disk)).get('supervisor.ts') ?? 0;
+  const supervisor = (await guestProcesses(disk)).get('supervisor.js') ?? 0;
   process.kill(supervisor, 'SIGSTOP');
   try {
     await kill(disk, 'qemu-storage-daemon');
@@ -314,7 +314,7 @@ test('images are opened and scripts run where the root file system is read-only,
 test('a worker killed together with its supervisor leaves nothing but its folder and an empty cgroup', async () => {
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
-    await withKilledWorker(disk, { beforeEnd: () => kill(disk, 'supervisor.ts') });
+    await withKilledWorker(disk, { beforeEnd: () => kill(disk, 'supervisor.js') });
     // Empty, and no more than a name.
     await removeCgroup(guestDirectory(disk.workDirectory));
     await assertNothingLeft(before);
@@ -325,7 +325,7 @@ test('a worker killed together with its supervisor leaves nothing but its folder
 test('the sweep of the next worker ends all leftovers when every process that would clean up was killed', async () => {
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
-    await withKilledWorker(disk, { beforeEnd: () => kill(disk, 'last-will', 'supervisor.ts') });
+    await withKilledWorker(disk, { beforeEnd: () => kill(disk, 'last-will', 'supervisor.js') });
     assert.ok((await guestProcesses(disk)).has('qemu-storage-daemon'));
     await sweepGuest(disk.workDirectory, { log });
     await assertNothingLeft(before);

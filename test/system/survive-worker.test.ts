@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCgroup } from '#lib/guest/host/cgroup.ts';
-import { removeGroup } from '#lib/guest/host/remove-group.ts';
+import { removeGroup } from '#lib/guest/host/remove-group.js';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { assertInOrder } from './faults/events.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
-import { unescapeOctal } from '../../image/octal.ts';
+import { unescapeOctal } from '../../image/octal.js';
 import type { Partition } from '../../image/partition.ts';
 import { lineAfter } from '../../text.ts';
 import { giveTo } from '../../unprivileged.ts';

@@ -4,7 +4,7 @@ import { isNodeError, messageOf } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import { lineAfter } from '../../text.ts';
 import { type Controller, controllers, findHierarchies, type Hierarchy } from './hierarchies.ts';
-import { removeGroup } from './remove-group.ts';
+import { removeGroup } from './remove-group.js';
 
 /**
  * The control group of a host guest: it limits its scripts and all their processes together. The storage daemon and the

@@ -1,5 +1,5 @@
 import { join, relative } from 'node:path';
-import { unescapeOctal } from '../../image/octal.ts';
+import { unescapeOctal } from '../../image/octal.js';
 
 /** The names of the cgroup controllers that hold a guest to its limits. */
 export const controllers = ['memory', 'pids', 'cpu'] as const;

@@ -1,5 +1,6 @@
-import { waitFor, within } from '../../async.ts';
+import { within } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
+import { waitFor } from '../../wait-for.js';
 import { execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
 

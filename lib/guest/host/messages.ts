@@ -3,12 +3,19 @@ import type { BaseFile } from '../guest.ts';
 
 /** The messages between the worker and the supervisor of one guest, over Node's IPC channel. */
 
-/** The only argument of the supervisor, as JSON. */
 export interface SupervisorSettings {
   /** An empty file, over which the disk appears as a raw one inside the namespaces. */
   readonly exportPath: string;
   /** The cgroups of the processes in the namespaces, to be removed after them. */
   readonly cgroups: readonly string[];
+}
+
+/** The only argument of the supervisor, as JSON. */
+export interface SupervisorArgument extends SupervisorSettings {
+  /** The port of 127.0.0.1 that it listens at. */
+  readonly port: number;
+  /** Shell text of the storage daemon's last will. */
+  readonly lastWill: string;
 }
 
 /** The disk that the storage daemon exports. */
@@ -21,8 +28,8 @@ export interface StorageDisk {
 }
 
 export type FromWorker =
-  /** The overlay is there: export the disk, and make the namespaces. */
-  | { readonly type: 'begin'; readonly disk: StorageDisk }
+  /** The overlay is there: export the disk, by `unshare` with these arguments, and make the namespaces. */
+  | { readonly type: 'begin'; readonly storage: readonly string[] }
   /** A loop device (`loop3`) that lies on the exported disk: the storage daemon must not end before it is gone. */
   | { readonly type: 'loop'; readonly name: string }
   /** Take everything down, in order, and exit. */

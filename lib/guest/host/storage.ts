@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { unescapeOctal } from '../../image/octal.ts';
 import { privilegeArguments } from '../../privileges.ts';
 import type { StorageDisk } from './messages.ts';
 
@@ -92,26 +90,6 @@ exec chroot "$room" setpriv --pdeathsig KILL "$@" -- qemu-storage-daemon \
 file.driver=file,file.filename=/overlay,file.discard=unmap" \
   --export fuse,id=disk,node-name=disk,mountpoint=/dev/fd/${connectionDescriptor},writable=on,allow-other=off
 `;
-
-/**
- * The number of the FUSE connection that is mounted over `exportPath` for process `processId`, which is its name in
- * fusectl; null where nothing is mounted there. Only reads the mount table: asking the mount itself could hang.
- */
-export async function fuseConnection(processId: number, exportPath: string): Promise<string | null> {
-  const table = await readFile(`/proc/${processId}/mountinfo`, 'utf8').catch(() => '');
-  for (const line of table.split('\n')) {
-    const [, , device = '', , target = ''] = line.split(' ');
-    if (unescapeOctal(target) === exportPath && device.startsWith('0:')) return device.slice(2);
-  }
-  return null;
-}
-
-/**
- * Shell text that aborts the FUSE connection `$1`: processes that wait for its server get an I/O error. It mounts
- * fusectl itself, in a namespace of its own, since containers have none.
- */
-export const abortScript =
-  'mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null; echo 1 >"/sys/fs/fuse/connections/$1/abort"';
 
 /**
  * Shell text of the storage daemon's last will: reads names of loop devices until its standard input ends, which also

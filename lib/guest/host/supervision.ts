@@ -8,7 +8,15 @@ import { ImageBuilderError } from '../../errors.ts';
 import { cleanEnvironment, lastLines } from '../../exec.ts';
 import { guestVariable } from '../identity.ts';
 import { endGuest } from '../sweep.ts';
-import type { FromSupervisor, FromWorker, StorageDisk, SupervisorSettings } from './messages.ts';
+import {
+  type FromSupervisor,
+  type FromWorker,
+  proxyPort,
+  type StorageDisk,
+  type SupervisorArgument,
+  type SupervisorSettings,
+} from './messages.ts';
+import { lastWillScript, storageArguments } from './storage.ts';
 
 /** The worker's end of a supervisor. */
 export interface Supervision extends AsyncDisposable {
@@ -96,7 +104,7 @@ export function launchSupervisor(settings: SupervisorSettings, directory: string
   child.on('exit', () => void lose('its supervisor has ended'));
 
   async function begin(disk: StorageDisk, signal: AbortSignal): Promise<Supervision> {
-    send({ type: 'begin', disk });
+    send({ type: 'begin', storage: storageArguments(disk, settings.exportPath) });
     try {
       return {
         ...(await orAborted(started, signal, lost.signal)),
@@ -134,8 +142,9 @@ exec "$@"`;
  */
 function launch(settings: SupervisorSettings, directory: string, logPath: string): ChildProcess {
   const log = openSync(logPath, 'a');
+  const argument: SupervisorArgument = { ...settings, port: proxyPort, lastWill: lastWillScript };
   try {
-    return fork(join(import.meta.dirname, 'supervisor.ts'), [JSON.stringify(settings)], {
+    return fork(join(import.meta.dirname, 'supervisor.js'), [JSON.stringify(argument)], {
       detached: true,
       execPath: 'unshare',
       execArgv: ['--net', '--', 'sh', '-c', networkScript, 'network', process.execPath],

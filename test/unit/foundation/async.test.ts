@@ -1,7 +1,8 @@
 import { getEventListeners } from 'node:events';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { onAbort, orAborted, pause, sleep, together, waitFor, whenAborted, within } from '#lib/async.ts';
+import { onAbort, orAborted, pause, sleep, together, whenAborted, within } from '#lib/async.ts';
+import { waitFor } from '#lib/wait-for.js';
 
 const signal = new AbortController().signal;
 

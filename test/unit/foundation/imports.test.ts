@@ -7,7 +7,9 @@ import { importsOf } from '../../runner/imports.ts';
 /** The imports between folders, types included: the direction that docs/architecture.md describes. */
 
 const repository = join(import.meta.dirname, '../../..');
-const files = globSync(['lib/**/*.ts', 'bin/**/*.ts', 'functions/**/*.ts', 'template/**/*.ts'], { cwd: repository });
+const files = globSync(['lib/**/*.{ts,js}', 'bin/**/*.ts', 'functions/**/*.ts', 'template/**/*.ts'], {
+  cwd: repository,
+});
 const graph = new Map(files.map((file) => [file, importsOf(repository, file)]));
 
 /** The first circle of imports, as the files along it; null where there is none. */

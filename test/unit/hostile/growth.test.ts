@@ -69,7 +69,7 @@ import { idleMs, parseProcessors } from '#lib/guest/vm/processors.ts';
 import { createEgress } from '#lib/http/egress.ts';
 import { parseRetryAfter } from '#lib/http/failure.ts';
 import { matchFstabSpec } from '#lib/image/layout.ts';
-import { unescapeOctal } from '#lib/image/octal.ts';
+import { unescapeOctal } from '#lib/image/octal.js';
 import type { Partition } from '#lib/image/partition.ts';
 import { followPath } from '#lib/iso9660/follow.ts';
 import { parseRecord } from '#lib/iso9660/record.ts';
@@ -898,7 +898,7 @@ const withoutRow: Readonly<Record<string, string>> = {
 test('every parser has a row', () => {
   const repository = join(import.meta.dirname, '../../..');
   const rows = readFileSync(import.meta.filename, 'utf8');
-  const files = globSync(['lib/**/*.ts', 'functions/**/*.ts', 'template/**/*.ts'], { cwd: repository });
+  const files = globSync(['lib/**/*.{ts,js}', 'functions/**/*.ts', 'template/**/*.ts'], { cwd: repository });
   const names = files.flatMap((file) =>
     [...readFileSync(join(repository, file), 'utf8').matchAll(/^export (?:async )?function (\w+)/gm)].map(
       ([, name = '']) => name,

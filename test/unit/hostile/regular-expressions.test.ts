@@ -9,7 +9,7 @@ import { parseExpression, repeatsGroups } from './expressions/syntax.ts';
 /** No regular expression of the project may take more time than its text is long, whatever the text. */
 
 const repository = join(import.meta.dirname, '../../..');
-const files = globSync(['lib/**/*.ts', 'functions/**/*.ts', 'template/**/*.ts', 'bin/*.ts'], { cwd: repository });
+const files = globSync(['lib/**/*.{ts,js}', 'functions/**/*.ts', 'template/**/*.ts', 'bin/*.ts'], { cwd: repository });
 
 test('expressions that backtrack are distinguished from those that do not', () => {
   const slow = [

@@ -1,20 +1,21 @@
+// @ts-check
 import { rmdir } from 'node:fs/promises';
-import { waitFor } from '../../async.ts';
-import { isNodeError } from '../../errors.ts';
+import { waitFor } from '../../wait-for.js';
 
 const limitMs = 5_000;
 
 /**
  * Removes a cgroup whose processes are gone, for which the kernel may need a moment. Does nothing where it does not
  * exist.
+ * @param {string} folder
  */
-export async function removeGroup(folder: string): Promise<void> {
+export async function removeGroup(folder) {
   await waitFor(async () => {
     try {
       await rmdir(folder);
       return true;
     } catch (error) {
-      return !isNodeError(error) || error.code !== 'EBUSY';
+      return !(error instanceof Error && 'code' in error && error.code === 'EBUSY');
     }
   }, limitMs);
 }

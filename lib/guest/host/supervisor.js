@@ -1,17 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+// @ts-check
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { waitFor } from '../../async.ts';
-import {
-  type FromSupervisor,
-  type FromWorker,
-  proxyPort,
-  type StorageDisk,
-  type SupervisorSettings,
-} from './messages.ts';
-import { removeGroup } from './remove-group.ts';
-import { abortScript, fuseConnection, lastWillScript, storageArguments } from './storage.ts';
+import { waitFor } from '../../wait-for.js';
+import { abortScript, fuseConnection } from './fuse-connection.js';
+import { removeGroup } from './remove-group.js';
 
 /**
  * The process that owns one host guest and outlives the worker's death. On `begin`, it starts the storage daemon and
@@ -19,14 +13,19 @@ import { abortScript, fuseConnection, lastWillScript, storageArguments } from '.
  * `stop`, when the worker dies (its IPC channel closes), and when the daemon dies.
  *
  * When it is killed itself, the kernel kills the namespaces with it (parent-death signals), and the daemon's last will
- * ends the daemon. It uses child_process directly and imports almost nothing: it has to start fast and to survive.
+ * ends the daemon. It uses child_process directly and imports almost nothing: it has to start fast and to survive. It is
+ * JavaScript for that reason: stripping types would take most of the time that it takes to start.
  */
+
+/** @typedef {import('node:child_process').ChildProcess} ChildProcess */
+/** @typedef {import('./messages.ts').FromSupervisor} FromSupervisor */
 
 const startLimitMs = 30_000;
 /** Time limit of each step of the teardown, before the FUSE connection is aborted. */
 const stopLimitMs = 5_000;
 
-const settings = JSON.parse(process.argv[2] ?? '') as SupervisorSettings;
+/** @type {import('./messages.ts').SupervisorArgument} */
+const settings = JSON.parse(process.argv[2] ?? '');
 /**
  * Prints the process id of the namespaces' first process on the worker's side, then only sleeps. With SIGCHLD ignored,
  * the kernel reaps the orphans that it inherits. Where /sys/fs/cgroup is not of version 2, crun would refuse to start,
@@ -42,38 +41,48 @@ echo "$id"
 exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1
 `;
 
-let storage: ChildProcess | undefined;
-let lastWill: ChildProcess | undefined;
-let namespaces: ChildProcess | undefined;
-let initId: number | undefined;
-let connection: string | null = null;
-let stopping: Promise<void> | undefined;
+/** @type {ChildProcess | undefined} */
+let storage;
+/** @type {ChildProcess | undefined} */
+let lastWill;
+/** @type {ChildProcess | undefined} */
+let namespaces;
+/** @type {number | undefined} */
+let initId;
+/** @type {string | null} */
+let connection = null;
+/** @type {Promise<void> | undefined} */
+let stopping;
 
-process.on('message', (message: FromWorker) => {
+process.on('message', (/** @type {import('./messages.ts').FromWorker} */ message) => {
   if (message.type === 'loop') lastWill?.stdin?.write(`${message.name}\n`);
-  else if (message.type === 'begin') void start(message.disk).catch((error: Error) => fail(error.message));
+  else if (message.type === 'begin')
+    void start(message.storage).catch((/** @type {Error} */ error) => fail(error.message));
   else void stop();
 });
 process.on('disconnect', () => void stop());
-for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => void stop());
+for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(name, () => void stop());
 
 /** Sends the worker a socket that listens in this process's network namespace, which is the guest's. */
-async function handOver(): Promise<void> {
+async function handOver() {
   const server = createServer();
-  server.listen(proxyPort, '127.0.0.1');
+  server.listen(settings.port, '127.0.0.1');
   await once(server, 'listening');
-  await new Promise<void>((resolve) => {
-    if (process.connected) process.send?.({ type: 'listening' } satisfies FromSupervisor, server, () => resolve());
-    else resolve();
+  /** @type {FromSupervisor} */
+  const message = { type: 'listening' };
+  await new Promise((resolve) => {
+    if (process.connected) process.send?.(message, server, resolve);
+    else resolve(null);
   });
   server.close();
 }
 const handedOver = handOver();
 handedOver.catch(() => {});
 
-async function start(disk: StorageDisk): Promise<void> {
+/** @param {readonly string[]} storageArguments */
+async function start(storageArguments) {
   if (stopping !== undefined) return;
-  storage = begin('unshare', storageArguments(disk, settings.exportPath), ['ignore', 'ignore', 'inherit']);
+  storage = begin('unshare', storageArguments, ['ignore', 'ignore', 'inherit']);
   const storageId = storage.pid ?? 0;
   const exported = await waitFor(async () => {
     connection = await fuseConnection(storageId, settings.exportPath);
@@ -84,7 +93,7 @@ async function start(disk: StorageDisk): Promise<void> {
   storage.once('exit', () => void fail('the storage daemon has ended'));
   lastWill = begin(
     'sh',
-    ['-c', lastWillScript, 'last-will', String(storageId), settings.exportPath],
+    ['-c', settings.lastWill, 'last-will', String(storageId), settings.exportPath],
     ['pipe', 'ignore', 'inherit'],
   );
   lastWill.stdin?.on('error', () => {});
@@ -115,7 +124,7 @@ async function start(disk: StorageDisk): Promise<void> {
     ],
     ['ignore', 'pipe', 'inherit'],
   );
-  namespaces.stdout?.setEncoding('utf8').on('data', (text: string) => {
+  namespaces.stdout?.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
     initId ??= Number.parseInt(text, 10);
   });
   const ready = await waitFor(
@@ -129,18 +138,19 @@ async function start(disk: StorageDisk): Promise<void> {
   tell({ type: 'started', processId: initId });
 }
 
-async function fail(message: string): Promise<void> {
+/** @param {string} message */
+async function fail(message) {
   if (stopping === undefined) tell({ type: 'failed', message });
   await stop();
 }
 
-function stop(): Promise<void> {
+function stop() {
   stopping ??= takeDown();
   return stopping;
 }
 
-async function takeDown(): Promise<void> {
-  const orForce = async (done: () => boolean) => {
+async function takeDown() {
+  const orForce = async (/** @type {() => boolean} */ done) => {
     if (await waitFor(done, stopLimitMs)) return true;
     await abortConnection();
     return await waitFor(done, stopLimitMs);
@@ -152,9 +162,11 @@ async function takeDown(): Promise<void> {
   if (!(await orForce(() => hasEnded(storage)))) signal(storage?.pid, 'SIGKILL');
   if (!(await waitFor(() => hasEnded(lastWill), stopLimitMs))) signal(lastWill?.pid, 'SIGKILL');
   for (const folder of settings.cgroups) await removeGroup(folder);
-  await new Promise<void>((resolve) => {
-    if (process.connected) process.send?.({ type: 'stopped' } satisfies FromSupervisor, () => resolve());
-    else resolve();
+  /** @type {FromSupervisor} */
+  const message = { type: 'stopped' };
+  await new Promise((resolve) => {
+    if (process.connected) process.send?.(message, resolve);
+    else resolve(null);
   });
   process.exit(0);
 }
@@ -163,7 +175,7 @@ async function takeDown(): Promise<void> {
  * Kills the namespaces' first process, with which all others in them end. While its id is not known, `unshare` may have
  * started it a moment ago without having tied it to itself yet: `unshare` is stopped, so that its child can be found.
  */
-async function killNamespaces(): Promise<void> {
+async function killNamespaces() {
   const id = namespaces?.pid;
   if (initId !== undefined || id === undefined || hasEnded(namespaces)) return signal(initId, 'SIGKILL');
   signal(id, 'SIGSTOP');
@@ -175,8 +187,11 @@ async function killNamespaces(): Promise<void> {
   signal(id, 'SIGKILL');
 }
 
-/** A file of /proc; empty when its process has ended. */
-function readNow(path: string): string {
+/**
+ * A file of /proc; empty when its process has ended.
+ * @param {string} path
+ */
+function readNow(path) {
   try {
     return readFileSync(path, 'utf8');
   } catch {
@@ -184,7 +199,7 @@ function readNow(path: string): string {
   }
 }
 
-async function abortConnection(): Promise<void> {
+async function abortConnection() {
   if (connection === null) return;
   const aborted = begin(
     'unshare',
@@ -194,22 +209,29 @@ async function abortConnection(): Promise<void> {
   await waitFor(() => hasEnded(aborted), stopLimitMs);
 }
 
-/** Every child has a session of its own, so that a signal to the group of a terminal or a service does not reach it. */
-function begin(
-  file: string,
-  commandArguments: readonly string[],
-  stdio: ('ignore' | 'pipe' | 'inherit')[],
-): ChildProcess {
+/**
+ * Every child has a session of its own, so that a signal to the group of a terminal or a service does not reach it.
+ * @param {string} file
+ * @param {readonly string[]} commandArguments
+ * @param {('ignore' | 'pipe' | 'inherit')[]} stdio
+ * @returns {ChildProcess}
+ */
+function begin(file, commandArguments, stdio) {
   const child = spawn(file, commandArguments, { stdio, detached: true });
   child.on('error', (error) => void fail(`${file} cannot be started: ${error.message}`));
   return child;
 }
 
-function hasEnded(child: ChildProcess | undefined): boolean {
+/** @param {ChildProcess | undefined} child */
+function hasEnded(child) {
   return child === undefined || child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
 }
 
-function signal(id: number | undefined, name: NodeJS.Signals): void {
+/**
+ * @param {number | undefined} id
+ * @param {NodeJS.Signals} name
+ */
+function signal(id, name) {
   try {
     if (id !== undefined) process.kill(id, name);
   } catch {
@@ -217,6 +239,7 @@ function signal(id: number | undefined, name: NodeJS.Signals): void {
   }
 }
 
-function tell(message: FromSupervisor): void {
+/** @param {FromSupervisor} message */
+function tell(message) {
   if (process.connected) process.send?.(message);
 }
