@@ -1,18 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import type { SharedRun } from '../shared-run.ts';
 import { writeAll } from '../write-all.ts';
 import { copyRanges, type FileRange } from './copy-range.ts';
 import { hashRanges } from './hash-ranges.ts';
 
 /** Runs of bytes that an image has in common with its base image: with the base, the rest of the image is all of it. */
-
-/** Bytes of an image that are those of its base. */
-export interface SharedRun {
-  /** Their place in the image. */
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-  /** Their place in the base image. */
-  readonly baseBytes: number;
-}
 
 /** All of an image but its shared runs, in one file. */
 export interface Rest {

@@ -2,7 +2,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../errors.ts';
 import { sizeOfRanges } from '../image/copy-range.ts';
 import { readInto } from '../image/read-at.ts';
-import { longRuns, type SharedRun } from '../image/shared-runs.ts';
+import { longRuns } from '../image/shared-runs.ts';
+import type { SharedRun } from '../shared-run.ts';
 import type { Extent } from './volume.ts';
 
 /** The comparison of a medium with its base while somebody reads the medium from its start to its end. */

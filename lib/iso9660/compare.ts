@@ -4,7 +4,7 @@ import { areEqual, type FileRange, sliceRanges } from '../image/copy-range.ts';
 import { hashRanges } from '../image/hash-ranges.ts';
 import { isEsp, type TableEntry } from '../image/partition.ts';
 import { readAt } from '../image/read-at.ts';
-import type { SharedRun } from '../image/shared-runs.ts';
+import type { SharedRun } from '../shared-run.ts';
 import { createByteComparison, type SameBytes, sharedRuns } from './compare-bytes.ts';
 import { type IsoInspection, inspectIso } from './inspect.ts';
 import { isRewritten } from './rewritten.ts';

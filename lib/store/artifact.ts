@@ -1,7 +1,7 @@
 import type { ArtifactReport, ArtifactRole } from '../api/artifact-report.ts';
 import type { StoredState } from '../api/image-list.ts';
 import type { Checksums, ImageResult } from '../api/image-result.ts';
-import type { SharedRun } from '../image/shared-runs.ts';
+import type { SharedRun } from '../shared-run.ts';
 
 /** A file that a build has made and checked for its store. */
 interface Content {

@@ -1,0 +1,8 @@
+/** Bytes of an image that are those of its base (lib/image/shared-runs.ts). */
+export interface SharedRun {
+  /** Their place in the image. */
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+  /** Their place in the base image. */
+  readonly baseBytes: number;
+}
