@@ -85,6 +85,13 @@ export const Reused = z.object({
 });
 export type Reused = z.infer<typeof Reused>;
 
+/** The packages of an image that the worker had installed into its base image before. */
+export const LayerReport = z.object({
+  packages: field(z.int().positive(), 'How many packages of the result the layer had.', 34),
+  made_at: field(z.iso.datetime(), 'The moment when the layer was complete.', '2026-01-01T09:59:12.000Z'),
+});
+export type LayerReport = z.infer<typeof LayerReport>;
+
 /** The finished image: its place, name, size and digests. */
 export const ImageResult = z.object({
   id: field(
@@ -154,6 +161,11 @@ export const ImageResult = z.object({
       started_at: '2026-01-01T09:58:03.000Z',
       finished_at: '2026-01-01T09:59:12.000Z',
     },
+  ).optional(),
+  layer: field(
+    LayerReport,
+    'The packages that the worker had installed into the base image before this build, from the base image’s own repositories; missing where there were none. `reuse: false` in a request builds without them.',
+    { packages: 34, made_at: '2026-01-01T09:59:12.000Z' },
   ).optional(),
   base_image_sha256: field(z.string(), 'The same as `base_image.sha256`.', exampleBaseImage.sha256).optional(),
   base_image: field(

@@ -17,6 +17,8 @@ export interface InstallOptions extends ResolveOptions, KnownRepositories {
   readonly onLog: (line: string) => void;
   /** In packages, each counted twice: fetched and installed. */
   readonly onProgress: (progress: AptProgress) => void;
+  /** The plan of the same installation, where apt has made it of the same lists already. */
+  readonly resolved?: ResolvedPlan | undefined;
   /** Called with the plan before anything is downloaded; an error that it throws ends the installation. */
   readonly onPlan?: (plan: InstallPlan) => void;
 }
@@ -42,7 +44,7 @@ export async function installPackages(
   if (!first.outOfStep) throw first.error;
   options.onLog(`${first.error.message}; trying again with new package lists`);
   await updateLists(runner, { ...options, anew: true, onWarning: () => {}, onProgress: () => {} });
-  const second = await install(runner, specifications, { ...options, anew: true });
+  const second = await install(runner, specifications, { ...options, resolved: undefined, anew: true });
   if (second.error !== null) throw second.error;
   return second.plan;
 }
@@ -59,7 +61,7 @@ async function install(
   specifications: readonly string[],
   options: InstallOptions & { readonly anew?: boolean },
 ): Promise<InstallResult> {
-  const plan = await resolvePackages(runner, specifications, options);
+  const plan = options.resolved ?? (await resolvePackages(runner, specifications, options));
   options.onPlan?.(plan);
   const failures: AptStatus[] = [];
   const total = 2 * plan.install.length;

@@ -40,18 +40,13 @@ export function renderSources(source: PpaSource, facts: ImageFacts, series: stri
   ];
 }
 
-/** Writes the sources of all PPAs into an image. Doing it twice is the same as doing it once. */
-export async function addSources(
-  runner: ScriptRunner,
-  facts: ImageFacts,
-  sources: readonly PpaSource[],
-  series: string,
-): Promise<void> {
+/** The files of all PPAs. Throws `apt.repository` where two of them have the same file. */
+export function sourceFiles(facts: ImageFacts, sources: readonly PpaSource[], series: string): SourceFile[] {
   const owners = new Map<string, PpaSource>();
-  const files: Record<string, string | Uint8Array> = {};
-  const list: string[] = [];
+  const files: SourceFile[] = [];
   for (const source of sources) {
-    for (const { path, content } of renderSources(source, facts, series)) {
+    for (const file of renderSources(source, facts, series)) {
+      const { path } = file;
       const other = owners.get(path);
       if (other?.url === source.url) continue;
       if (other !== undefined) {
@@ -61,13 +56,25 @@ export async function addSources(
         );
       }
       owners.set(path, source);
-      const name = `source-${list.length}`;
-      files[name] = content;
-      list.push(`${name} ${path}`);
+      files.push(file);
     }
   }
-  if (list.length === 0) return;
-  files['source-list'] = `${list.join('\n')}\n`;
+  return files;
+}
+
+/** Writes the sources of all PPAs into an image. Doing it twice is the same as doing it once. */
+export async function addSources(
+  runner: ScriptRunner,
+  facts: ImageFacts,
+  sources: readonly PpaSource[],
+  series: string,
+): Promise<void> {
+  const added = sourceFiles(facts, sources, series);
+  if (added.length === 0) return;
+  const files: Record<string, string | Uint8Array> = {
+    'source-list': added.map(({ path }, index) => `source-${index} ${path}\n`).join(''),
+  };
+  for (const [index, { content }] of added.entries()) files[`source-${index}`] = content;
   await runScript(runner, 'add-sources', { arguments: ['source-list'], files, timeoutMs: 60_000 });
 }
 

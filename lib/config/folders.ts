@@ -46,6 +46,12 @@ export const folderSettings = {
     '5G',
     'Size of the cache of finished images: the same request gets its image from there, where building it anew would put the same packages into the same base image. The least recently used ones are dropped first, and before other caches where a build needs room. 0 keeps none.',
   ),
+  layersCacheBytes: setting(
+    'IMAGEBUILDER_LAYERS_CACHE_SIZE',
+    bytes,
+    '5G',
+    'Size of the cache of layers: base images into which the packages of the distribution that several requests need are installed once. The least recently used ones are dropped first, and before base images where a build needs room. 0 makes none.',
+  ),
 } as const satisfies Declarations;
 
 export type FolderSettings = SettingsOf<typeof folderSettings>;

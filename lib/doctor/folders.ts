@@ -69,11 +69,11 @@ export function foldersOf(
   settings: FolderSettings & Pick<LimitSettings, 'diskReserveBytes'>,
   options: { readonly fileStore: boolean },
 ): Folder[] {
-  const { diskReserveBytes, imageCacheBytes, aptCacheBytes, finishedCacheBytes } = settings;
+  const { diskReserveBytes, imageCacheBytes, aptCacheBytes, finishedCacheBytes, layersCacheBytes } = settings;
   const room = { leastFreeBytes: diskReserveBytes, enoughBytes: diskReserveBytes + roomBytes };
   const needs = {
     work: room,
-    cache: { ...room, keptBytes: imageCacheBytes + aptCacheBytes + finishedCacheBytes },
+    cache: { ...room, keptBytes: imageCacheBytes + aptCacheBytes + finishedCacheBytes + layersCacheBytes },
     store: room,
     temporary: { leastFreeBytes: 16 * MiB, enoughBytes: 0 },
   };
@@ -139,7 +139,8 @@ export function folderFinding(folder: Folder, state: FolderState, userId: number
     return { ...finding, todo: `make room in ${existing}: ${formatBytes(freeBytes)} are little for building images` };
   }
   if (keptBytes !== undefined && keptBytes > totalBytes) {
-    const limits = 'IMAGEBUILDER_IMAGE_CACHE_SIZE, IMAGEBUILDER_APT_CACHE_SIZE and IMAGEBUILDER_FINISHED_CACHE_SIZE';
+    const limits =
+      'IMAGEBUILDER_IMAGE_CACHE_SIZE, IMAGEBUILDER_APT_CACHE_SIZE, IMAGEBUILDER_FINISHED_CACHE_SIZE and IMAGEBUILDER_LAYERS_CACHE_SIZE';
     return {
       ...finding,
       todo: `lower ${limits}: together they allow ${formatBytes(keptBytes)}, more than ${existing} holds`,

@@ -36,18 +36,19 @@ export interface Pristine {
  * than the kept output of a script: a file missing from the record would count as new, and be removed.
  */
 export async function beforeChange(session: ScriptRunner, parts: readonly SealPart[]): Promise<Pristine> {
-  const snapshot = [
-    guestScripts.snapshot,
-    guestScripts.identities,
-    ...parts.map((part) => part.snapshot),
-    'exit 0\n',
-  ].join('');
-  const seal = [guestScripts.seal, guestScripts['first-boot'], ...parts.map((part) => part.seal)].join('');
+  const { snapshot } = pristineOf('', parts);
   const { stdout } = await session.run({ name: 'snapshot', text: snapshot, timeoutMs: ownLimitMs });
   if (!stdout.startsWith('begin\n')) {
     throw new ImageBuilderError('image.unsupported', 'the image has too many files in /var/log or in its caches');
   }
-  return { lines: stdout, snapshot, seal };
+  return pristineOf(stdout, parts);
+}
+
+/** The state of an image that an earlier build has recorded, from its lines. */
+export function pristineOf(lines: string, parts: readonly SealPart[]): Pristine {
+  const snapshots = [guestScripts.snapshot, guestScripts.identities, ...parts.map((part) => part.snapshot), 'exit 0\n'];
+  const seals = [guestScripts.seal, guestScripts['first-boot'], ...parts.map((part) => part.seal)];
+  return { lines, snapshot: snapshots.join(''), seal: seals.join('') };
 }
 
 /** A look at the finished image. */

@@ -27,6 +27,8 @@ export interface ImageKind {
   readonly planSpace: SpacePlanner;
   /** Whether its images are disks, whose size a request may choose (`disk_size`). */
   readonly isDisk: boolean;
+  /** Whether builds share the packages of the distribution (lib/pipeline/layers.ts). Default: they do not. */
+  readonly hasLayers?: boolean;
   /** Files that are put back after the changes, beside those of every system. */
   readonly sealParts: readonly SealPart[];
   /**

@@ -1,8 +1,8 @@
-import type { Reused } from '../api/image-result.ts';
+import type { LayerReport, Reused } from '../api/image-result.ts';
 import type { BuildRequest } from '../api/request.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
-import type { GuestPlace, PreparedGuest } from '../guest/guest.ts';
+import type { Guest, GuestPlace } from '../guest/guest.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import type { Artifacts } from '../store/artifact.ts';
 import type { Store } from '../store/store.ts';
@@ -20,8 +20,8 @@ export interface Attempt {
   readonly build: Build;
   readonly kind: ImageKind;
   readonly chosen: ChosenGuest;
-  /** The guest as far as it works without the image; null for one that begins with it. */
-  readonly prepared: PreparedGuest | null;
+  /** The guest, as far as it is prepared. */
+  readonly opener: Pick<Guest, 'open'>;
   readonly store: Store;
   readonly place: GuestPlace;
   /** Beginning of the names of its files. */
@@ -44,6 +44,8 @@ export interface MadeImage {
   readonly finishedAt: Date;
   /** The build that has made it, where that is another one. */
   readonly reused: Reused | null;
+  /** The layer that it was made from; null where it was made from the base image. */
+  readonly layer: LayerReport | null;
   /** For the same request later; null where its image might differ. */
   readonly again: Pick<FinishedBuild, 'basis' | 'madeOf'> | null;
 }

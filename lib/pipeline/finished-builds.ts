@@ -1,18 +1,16 @@
-import { createHash } from 'node:crypto';
-import { copyFile, rename, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { deserialize, serialize } from 'node:v8';
 import type { ImageResult } from '../api/image-result.ts';
 import type { Installation } from '../apt/apt.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import type { Repositories } from '../apt/repositories/repository.ts';
 import { cloneFile } from '../copy-file.ts';
-import { isNodeError } from '../errors.ts';
-import { type CacheEntry, type FileCache, openCache } from '../fetch/cache.ts';
+import { openCache } from '../fetch/cache.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
 import { joinRest, type Rest } from '../image/shared-runs.ts';
 import type { Licences } from '../manifest/licences.ts';
 import type { Artifact } from '../store/artifact.ts';
+import { addFile, addRecord, readRecord } from './cached-records.ts';
 import type { MadeOf, PlanBasis } from './made-of.ts';
 import type { BuiltBy } from './provenance.ts';
 
@@ -71,11 +69,7 @@ export interface FinishedBuilds {
 export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: number): Promise<FinishedBuilds> {
   const cache = await openCache(join(cacheDirectory, finishedFolder), maximumBytes);
   return {
-    async find(key) {
-      const entry = await cache.find(key);
-      const content = entry === null ? null : await read(cache, entry);
-      return content === null ? null : (deserialize(content) as FinishedBuild);
-    },
+    find: (key) => readRecord<FinishedBuild>(cache, key),
     async take({ checksums, sizeBytes, rest }, target, { form, basePath, signal }) {
       if (form === 'link' && rest === undefined) return await cache.linkTo(checksums.sha256, target);
       const shared = `${target}.shared`;
@@ -89,16 +83,13 @@ export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: n
     async keep(key, build, paths, workDirectory) {
       for (const [index, { sizeBytes, checksums, rest }] of build.files.entries()) {
         const kept = rest ?? { sizeBytes, sha256: checksums.sha256 };
-        await add(cache, paths[index] ?? '', {
+        await addFile(cache, paths[index] ?? '', {
           url: `${key}/${index}`,
           sizeBytes: kept.sizeBytes,
           sha256: kept.sha256,
         });
       }
-      const content = serialize(build);
-      const path = join(workDirectory, 'finished-build');
-      await writeFile(path, content);
-      await add(cache, path, { url: key, sizeBytes: content.length, sha256: digest(content) });
+      await addRecord(cache, key, build, workDirectory);
       await cache.evict();
     },
   };
@@ -115,29 +106,3 @@ export interface TakeOptions {
 
 /** Of the cache's folder. */
 export const finishedFolder = 'finished';
-
-/** The record of a build; null where it is gone or damaged. */
-async function read(cache: FileCache, { sha256 }: CacheEntry): Promise<Buffer | null> {
-  await using file = await cache.open(sha256);
-  const content = (await file?.readFile()) ?? null;
-  return content !== null && digest(content) === sha256 ? content : null;
-}
-
-/** By a rename into the folder for unfinished files, and one into its place: nobody sees a part of a file. */
-async function add(
-  cache: FileCache,
-  path: string,
-  file: Pick<CacheEntry, 'url' | 'sizeBytes' | 'sha256'>,
-): Promise<void> {
-  const part = cache.partPath();
-  await rename(path, part).catch(async (error: unknown) => {
-    if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
-    await copyFile(path, part);
-  });
-  const served = { etag: null, lastModified: null, origin: '', secure: true, validatedAtMs: Date.now() };
-  await cache.add(part, { ...file, ...served });
-}
-
-function digest(content: Uint8Array): string {
-  return createHash('sha256').update(content).digest('hex');
-}

@@ -1,44 +1,20 @@
 import type { ImageResult } from '../api/image-result.ts';
-import type { BuildRequest } from '../api/request.ts';
 import type { Apt, Installation } from '../apt/apt.ts';
 import { reportAsked } from '../apt/asked.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import { assertHoldable, holdPackages } from '../apt/hold.ts';
-import { aptInside } from '../apt/inside/apt-inside.ts';
-import { parseInstalledSize } from '../apt/installed-size.ts';
-import type { PpaSource } from '../apt/launchpad.ts';
-import { openAptOutside } from '../apt/outside/apt-outside.ts';
 import { type OutsideState, readOutsideState } from '../apt/outside/worker-apt.ts';
 import { comparePackages } from '../apt/packages.ts';
 import type { InstallPlan } from '../apt/plan.ts';
-import { prepareApt } from '../apt/prepare.ts';
 import { describeRepositories } from '../apt/repositories/describe.ts';
 import { readReleaseFiles } from '../apt/repositories/read-lists.ts';
 import type { Repositories } from '../apt/repositories/repository.ts';
 import { readRoom, withRoom } from '../apt/room.ts';
-import { addSources } from '../apt/sources.ts';
-import type { AptProgress, UpdateOptions } from '../apt/update.ts';
-import { type ErrorCode, ImageBuilderError } from '../errors.ts';
-import type { AptProxy } from '../fetch/apt-proxy.ts';
-import type { GuestSession } from '../guest/guest.ts';
-import type { BaseSize } from '../limits/space-plan.ts';
+import { ImageBuilderError } from '../errors.ts';
 import type { BuildTools, LimitedContext, Visitor } from './context.ts';
 import { digestReleases, type PlanBasis } from './made-of.ts';
 import { isOffline } from './offline.ts';
-import type { OpenImage } from './open-image.ts';
-
-/** An opened image and its changes to come. */
-export interface Change {
-  readonly image: OpenImage;
-  readonly size: BaseSize;
-  readonly workDirectory: string;
-  readonly series: string;
-  readonly sources: readonly PpaSource[];
-  readonly request: Pick<
-    BuildRequest,
-    'debconf_selections' | 'foreign_architectures' | 'allow_downgrades' | 'hold_packages'
-  >;
-}
+import { aptOptions, blameProxy, type Change, openUpdatedApt } from './open-apt.ts';
 
 /** Apt with lists that are up to date, and the repositories that they come from; null where nobody asks for these. */
 export interface UpdatedApt {
@@ -46,27 +22,30 @@ export interface UpdatedApt {
   readonly repositories: Repositories | null;
   /** The sources of packages, by which a later build finds that its image would be the same; null: it cannot. */
   readonly basis: PlanBasis | null;
+  /** The state of the image's apt without the PPAs; null where it was not read. */
+  readonly baseState: OutsideState | null;
 }
 
 /** Adds the PPAs to the image and updates its package lists, as `openApt` does, and describes the repositories. */
 export async function addPpas(change: Change, tools: BuildTools, context: LimitedContext): Promise<UpdatedApt> {
-  const { apt, facts, state } = await openUpdatedApt(change, tools, context);
+  const { apt, facts, state, baseState } = await openUpdatedApt(change, tools, context);
   const { settings } = tools;
   const repositories =
     settings.provenanceKey === null
       ? null
       : await blameProxy(change.image.proxy, () => lookAtRepositories(apt, change, settings, context));
-  const basis = settings.finishedCacheBytes === 0 ? null : await readBasis(change, facts, state, context);
-  return { apt, repositories, basis };
+  const basis = settings.finishedCacheBytes === 0 ? null : await findBasis(change, facts, state, context);
+  return { apt, repositories, basis, baseState };
 }
 
 /** Never fails a build: where the sources cannot be used without the image, a later one has to open it. */
-async function readBasis(
-  { image }: Change,
+async function findBasis(
+  { image, begun }: Change,
   facts: ImageFacts,
   known: OutsideState | null,
   { signal, log }: LimitedContext,
 ): Promise<PlanBasis | null> {
+  if (begun !== undefined) return { state: begun.planned.state, releases: begun.planned.releases };
   try {
     const state = known ?? (await readOutsideState(image.session, facts));
     return { state, releases: digestReleases(await readReleaseFiles(image.caches.lists)) };
@@ -75,50 +54,6 @@ async function readBasis(
     log.info('the image is not kept for the same request: its sources cannot be read', { error });
     return null;
   }
-}
-
-/** Adds the PPAs to the image and updates its package lists. Resolves with an apt that uses these lists. */
-export async function openApt(change: Change, tools: BuildTools, context: LimitedContext): Promise<Apt> {
-  return (await openUpdatedApt(change, tools, context)).apt;
-}
-
-interface OpenedApt {
-  readonly apt: Apt;
-  /** The facts with the architectures that the request adds. */
-  readonly facts: ImageFacts;
-  /** Null where the image's own apt is used. */
-  readonly state: OutsideState | null;
-}
-
-async function openUpdatedApt(change: Change, { settings }: BuildTools, context: LimitedContext): Promise<OpenedApt> {
-  const { image, sources, request } = change;
-  const { session, caches, proxy } = image;
-  const { unprivilegedIds } = settings;
-  return await blameProxy(proxy, async () => {
-    await addSources(session, image.facts, sources, change.series);
-    const facts = await prepareApt(session, image.facts, {
-      foreignArchitectures: request.foreign_architectures,
-      selections: request.debconf_selections,
-    });
-    const place = { binds: caches.binds, workDirectory: change.workDirectory };
-    const state = isInside(session) ? null : await readOutsideState(session, facts);
-    const apt = image.use(
-      state === null
-        ? aptInside(session, facts)
-        : await openAptOutside(session, state, { ...place, unprivilegedIds, signal: context.signal }),
-    );
-    await apt.updateLists(aptOptions(change, context));
-    await caches.publish(sources).catch((error: unknown) => {
-      // The next build fetches them again.
-      context.log.warn('package lists not cached', { error });
-    });
-    return { apt, facts, state };
-  });
-}
-
-/** Whether the image's own apt resolves and fetches: it needs a network, and is slow where it is emulated. */
-function isInside({ network, emulated = false }: GuestSession): boolean {
-  return network && !emulated;
 }
 
 /** Never fails a build: where the repositories cannot be described, says so. */
@@ -213,44 +148,10 @@ export async function runInstallation(
   return installation;
 }
 
-function aptOptions(
-  { image, size, sources }: Change,
-  { reporter, space, room, signal }: LimitedContext,
-): UpdateOptions {
-  const { session, proxy } = image;
-  return {
-    sources,
-    proxyUrl: (isInside(session) ? session.proxyUrl : undefined) ?? proxy.url,
-    proxyFailures: () => proxy.failures,
-    signal,
-    onLog(line) {
-      reporter.log(line);
-      const growthBytes = parseInstalledSize(line);
-      if (growthBytes === null) return;
-      room.expectGrowth(growthBytes);
-      space.expect(space.plan.beforeChange(size, growthBytes));
-    },
-    onWarning: (message) => image.warn(message),
-    onProgress: ({ current, total, message }: AptProgress) => reporter.progress(current, total, message),
-  };
-}
-
 function assertPackageCount({ install }: InstallPlan, maximumPackages: number): void {
   if (install.length <= maximumPackages) return;
   throw new ImageBuilderError(
     'guest.limit',
     `${install.length} packages would be installed or upgraded, dependencies included; IMAGEBUILDER_MAXIMUM_PACKAGES allows ${maximumPackages}`,
   );
-}
-
-const ofProxies: readonly ErrorCode[] = ['egress.refused', 'disk.full', 'proxy.refused'];
-
-/** Apt sees a refusal of our own proxy, or of the network's, as one of the server's; the proxy's own error is the better one. */
-async function blameProxy<Value>(proxy: AptProxy, work: () => Promise<Value>): Promise<Value> {
-  try {
-    return await work();
-  } catch (error) {
-    const refused = proxy.failures.find(({ code }) => ofProxies.includes(code));
-    throw refused === undefined ? error : new ImageBuilderError(refused.code, refused.message);
-  }
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { LayerReport } from '../api/image-result.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
@@ -9,6 +10,8 @@ import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
 import { addPpas, install } from './install.ts';
+import type { Layer } from './layer-store.ts';
+import type { Beginning, Layers } from './layers.ts';
 import { madeOf } from './made-of.ts';
 import { openImage } from './open-image.ts';
 import { repeatChange } from './repeat.ts';
@@ -16,18 +19,19 @@ import type { Steps } from './steps.ts';
 import { tryBoot } from './try-boot.ts';
 
 /**
- * Builds an image: inspects and opens the base image, installs, packs and checks it. `finish` is called in the last step,
- * with the checked image.
+ * Builds an image: inspects and opens the base image, or a layer of it, installs, packs and checks it. `finish` is called in
+ * the last step, with the checked image.
  */
 export async function makeImage<Finished>(
   attempt: Attempt,
   { files, sources }: BuildInputs,
+  { layers, beginning }: { readonly layers: Layers; readonly beginning: Beginning | null },
   steps: Steps,
   tools: BuildTools,
   context: LimitedContext,
   finish: (made: MadeImage) => Promise<Finished>,
 ): Promise<Finished> {
-  const { build, kind, chosen, place, prepared, diskBytes, isBooted } = attempt;
+  const { build, kind, chosen, place, opener, diskBytes, isBooted } = attempt;
   const { buildId, request } = build;
   const { series } = request.base_image;
   const { workDirectory } = place;
@@ -38,8 +42,9 @@ export async function makeImage<Finished>(
   const onFraction = (fraction: number) => reporter.progress(Math.round(fraction * 100), 100);
   const startedAt = new Date();
 
+  const begunFile: BaseImage = beginning?.file ?? files[0];
   const inspected = await steps.run('inspect', 'looking into the base image', () =>
-    kind.inspect(files[0], {
+    kind.inspect(begunFile, {
       ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: request.output_format },
       ...{ diskBytes, baseImage: request.base_image, files },
       onNotice: (notice) => reporter.notice(notice),
@@ -51,7 +56,7 @@ export async function makeImage<Finished>(
   if (inspected.waysToBoot === null && request.boot_check) {
     throw new ImageBuilderError('image.unsupported', 'no machine boots an image of this kind: leave boot_check out');
   }
-  await using reading = readBaseContent(base, inspected, settings, signal);
+  await using reading = readBaseContent(beginning?.file ?? base, inspected, settings, signal);
   steps.explain = (thrown) => reading.explain(thrown);
 
   const { disk, image } = await steps.run('open', 'opening the image', async () => {
@@ -59,14 +64,21 @@ export async function makeImage<Finished>(
     const disk = await inspected.open(place, { signal });
     const { guest, accelerator, reason } = chosen;
     reporter.guest({ kind: guest.kind, accelerator, reason });
-    const image = await openImage({ disk, opener: prepared ?? guest, base, series, kind }, tools, context);
+    const begun = {
+      known: beginning?.known,
+      changedSince: beginning?.layer.openedSeconds,
+      proxy: beginning?.planned.proxy,
+    };
+    const image = await openImage({ disk, opener, base, series, kind, ...begun }, tools, context);
     steps.inside = image.session;
     return { disk, image };
   });
   await using _ = image;
-  const change = { image, size: inspected.size, workDirectory, series, sources, request };
+  const begun = beginning === null ? undefined : { planned: beginning.planned, present: beginning.layer.present };
+  const { isBaseWanted } = layers;
+  const change = { image, size: inspected.size, workDirectory, series, sources, request, begun, isBaseWanted };
 
-  const { apt, repositories, basis } = await steps.run(
+  const { apt, repositories, basis, baseState } = await steps.run(
     'sources',
     sources.length === 0 ? 'updating the package lists' : 'adding the PPAs',
     () => addPpas(change, tools, context),
@@ -79,11 +91,11 @@ export async function makeImage<Finished>(
     () => install(wanted, apt, change, tools, context),
   );
 
-  const { boots, touched, licences } = await steps.run('seal', 'cleaning up inside the image', async () => {
+  const { boots, touched, licences, bootFiles } = await steps.run('seal', 'cleaning up inside the image', async () => {
     steps.inside = null;
-    const { bootFiles, ...found } = await image.seal(isBooted && inspected.boot !== null);
-    if (bootFiles === null) return { boots: noFindings, ...found };
-    const boots = await checkBoot(bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
+    const found = await image.seal(isBooted && inspected.boot !== null);
+    if (found.bootFiles === null) return { boots: noFindings, ...found };
+    const boots = await checkBoot(found.bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
     return { boots, ...found };
   });
 
@@ -124,11 +136,21 @@ export async function makeImage<Finished>(
     const warnings = [...new Set([...image.warnings, ...repeated, ...boots.warnings])];
     const { guest, accelerator, kernel, emulator } = chosen;
     const by = { guest: guest.kind, accelerator, kernel, emulator };
+    // Packages by which an image boots are in no layer.
+    if (bootFiles === null) {
+      const known = baseState === null ? null : { facts: image.facts, state: baseState, pristine: image.pristine };
+      await layers.learn(known, installed.plan);
+    }
+    const layer = beginning === null ? null : reportLayer(beginning.layer);
     const made = basis === null || !isOffline ? null : madeOf(basis.releases, installed.plan);
     return await finish({
-      ...{ base, found, startedAt, finishedAt: new Date(), reused: null },
+      ...{ base, found, startedAt, finishedAt: new Date(), reused: null, layer },
       content: { before: image.facts, installed, repositories, touched, licences, by, packages, removed, warnings },
       again: basis === null || made === null ? null : { basis, madeOf: made },
     });
   });
+}
+
+function reportLayer({ packages, madeAt }: Layer): LayerReport {
+  return { packages: packages.length, made_at: madeAt };
 }

@@ -7,12 +7,14 @@ import type { BaseImage } from '../fetch/base-image.ts';
 import { guardClosedMounts } from '../guest/closed-mounts.ts';
 import { readFindings } from '../guest/findings.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
-import { beforeChange, sealImage, sealWarnings } from '../guest/seal.ts';
+import { countChangesSince } from '../guest/opened.ts';
+import { beforeChange, pristineOf, sealImage, sealWarnings } from '../guest/seal.ts';
 import { shownChanges } from '../guest/stack.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
 import type { ImageKind } from '../kinds/kind.ts';
 import { type Licences, readLicences } from '../manifest/licences.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
+import type { KnownBase } from './layer-store.ts';
 
 /** An image that a guest has opened, with the proxy and the caches that apt uses in it. */
 export interface OpenImage extends AsyncDisposable {
@@ -23,6 +25,8 @@ export interface OpenImage extends AsyncDisposable {
   warn(message: string): void;
   /** The facts before the change. */
   readonly facts: ImageFacts;
+  /** The lines of the state that `seal` restores. */
+  readonly pristine: string;
   readonly proxy: AptProxy;
   readonly caches: AptCaches;
   /** Keeps a resource that works on the image, to be disposed before the image is closed. */
@@ -32,6 +36,8 @@ export interface OpenImage extends AsyncDisposable {
    * asks for `bootFiles` even where these have not changed.
    */
   seal(always: boolean): Promise<SealedImage>;
+  /** Closes the image as it is, for builds that go on from there. */
+  suspend(): Promise<void>;
 }
 
 /** An image that is cleaned up and closed. Files are in the work directory. */
@@ -52,6 +58,12 @@ export interface OpenImageOptions {
   /** The series that the image must be of. */
   readonly series: string;
   readonly kind: Pick<ImageKind, 'architectures' | 'sealParts'>;
+  /** What earlier builds have found out about the base image. Default: nothing. */
+  readonly known?: Pick<KnownBase, 'facts' | 'pristine'> | undefined;
+  /** The second in which an earlier build has begun the changes that the disk has; missing where it has none. */
+  readonly changedSince?: number | undefined;
+  /** The proxy of a build that has one already; it is not disposed with the image. */
+  readonly proxy?: AptProxy | undefined;
 }
 
 /** Share of the apt cache's size that package lists may take; packages get the rest. */
@@ -62,12 +74,12 @@ export const listsShare = 0.2;
  * it is of another architecture.
  */
 export async function openImage(
-  { disk, opener, base, series, kind }: OpenImageOptions,
+  { disk, opener, base, series, kind, known, changedSince, ...given }: OpenImageOptions,
   { client, aptCache, settings }: BuildTools,
   { signal, reporter, output }: LimitedContext,
 ): Promise<OpenImage> {
   await using stack = new AsyncDisposableStack();
-  const proxy = stack.use(await startAptProxy({ client, cache: aptCache, signal }));
+  const proxy = given.proxy ?? stack.use(await startAptProxy({ client, cache: aptCache, signal }));
   const caches = stack.use(
     await openAptCaches({
       cacheDirectory: settings.cacheDirectory,
@@ -86,10 +98,12 @@ export async function openImage(
     }),
   );
   const session = output.around(opened);
-  const facts = await readImageFacts(session);
+  if (changedSince !== undefined) await countChangesSince(session, changedSince);
+  const facts = known?.facts ?? (await readImageFacts(session));
   assertArchitecture(facts, kind.architectures);
   assertSeries(facts, series);
-  const pristine = await beforeChange(session, kind.sealParts);
+  const pristine =
+    known === undefined ? await beforeChange(session, kind.sealParts) : pristineOf(known.pristine, kind.sealParts);
   const closedMounts = await guardClosedMounts(session, opened.notMounted);
   const warnings = opened.notMounted.flatMap(({ target, reason, expected }) =>
     reason === null || expected === true ? [] : [`${target} stayed closed while the image was changed: ${reason}`],
@@ -102,7 +116,7 @@ export async function openImage(
   const kept = stack.move();
   const users = kept.use(new AsyncDisposableStack());
   return {
-    ...{ session, warnings, warn, facts, proxy, caches },
+    ...{ session, warnings, warn, facts, proxy, caches, pristine: pristine.lines },
     use: (resource) => users.use(resource),
     async seal(always) {
       await users.disposeAsync();
@@ -117,6 +131,12 @@ export async function openImage(
       await kept.disposeAsync();
       const { touched, copyrights } = await readFindings(findingsPath);
       return { bootFiles, touched, licences: readLicences(copyrights) };
+    },
+    async suspend() {
+      await users.disposeAsync();
+      await closedMounts.assertUntouched();
+      await session.close();
+      await kept.disposeAsync();
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

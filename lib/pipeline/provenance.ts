@@ -1,4 +1,4 @@
-import type { Reused } from '../api/image-result.ts';
+import type { LayerReport, Reused } from '../api/image-result.ts';
 import { keepRequest, showRequest } from '../api/kept-request.ts';
 import type { BuildRequest } from '../api/request.ts';
 import type { Installation } from '../apt/apt.ts';
@@ -26,6 +26,8 @@ export interface ProvenBuild {
   readonly by: BuiltBy;
   /** The build that has made the image, where this one has not; null otherwise. */
   readonly reused: Reused | null;
+  /** The layer that it was made from; null where it was made from the base image. */
+  readonly layer: LayerReport | null;
   /** The facts of the base image. */
   readonly before: ImageFacts;
   /** The packages of the finished image, and how they came there. */
@@ -45,6 +47,7 @@ export function describeProvenance(
     base,
     by,
     reused,
+    layer,
     before,
     installed,
     repositories,
@@ -62,7 +65,7 @@ export function describeProvenance(
       ticket_id: request.ticket_id,
       ...showRequest(keepRequest(request, request.callback_url ?? null)),
     },
-    internalParameters: { ...by, ...(reused === null ? {} : { reused }) },
+    internalParameters: { ...by, ...(reused === null ? {} : { reused }), ...(layer === null ? {} : { layer }) },
     materials: [
       { name: 'base image', uri: url, digest: { sha256 }, annotations: evidence },
       ...repositoryMaterials(repositories, packages),

@@ -10,7 +10,8 @@ import type { Guest, ScriptRunner } from '../guest/guest.ts';
 import type { ImageKind, Repetition } from '../kinds/kind.ts';
 import type { BaseSize } from '../limits/space-plan.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
-import { type Change, openApt, runInstallation } from './install.ts';
+import { runInstallation } from './install.ts';
+import { type Change, openApt } from './open-apt.ts';
 import { openImage } from './open-image.ts';
 import type { BuildReporter } from './reporter.ts';
 

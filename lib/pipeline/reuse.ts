@@ -1,11 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openAptCaches } from '../apt/caches.ts';
-import { openWorkerApt } from '../apt/outside/worker-apt.ts';
-import { resolvePackages } from '../apt/resolve.ts';
 import { cloneFile } from '../copy-file.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
-import { startAptProxy } from '../fetch/apt-proxy.ts';
 import { sizeOfRanges } from '../image/copy-range.ts';
 import { hashFile } from '../image/digest.ts';
 import { writeRest } from '../image/shared-runs.ts';
@@ -14,10 +10,10 @@ import type { Attempt, MadeImage } from './attempt.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
 import { type FinishedBuild, type FinishedBuilds, type KeptFile, openFinishedBuilds } from './finished-builds.ts';
-import { differenceOf, digestReleases, type MadeOf, madeOf } from './made-of.ts';
-import { listsShare } from './open-image.ts';
+import { differenceOf, type MadeOf, madeOf } from './made-of.ts';
 import { requestKey } from './request-key.ts';
 import type { Steps } from './steps.ts';
+import { planOnWorker } from './worker-plan.ts';
 
 /** The image of an earlier build with the same request. */
 export interface Reuse {
@@ -100,42 +96,27 @@ async function takeSame(
   reporter.notice(`build ${buildId} has made the same image at ${finishedAt}: it is used again`);
   for (const warning of content.warnings) reporter.notice(warning);
   const reused = { build_id: buildId, started_at: began, finished_at: finishedAt };
-  return { base, found, content, startedAt, finishedAt: new Date(), reused, again: null };
+  return { base, found, content, startedAt, finishedAt: new Date(), reused, layer: null, again: null };
 }
 
 /**
- * The plan that apt makes now of the same installation, with the state of the base image from the earlier build. All
- * lists are fetched and verified for this build, as if it opened the image. Throws as `updateLists` and `resolvePackages`
- * do.
+ * The plan that apt makes now of the same installation, with the state of the base image from the earlier build. Throws as
+ * `planOnWorker` does.
  */
 async function planAgain(
   { basis, baseSha256, content }: FinishedBuild,
-  { build, place }: Attempt,
+  { build }: Attempt,
   { sources }: BuildInputs,
-  { client, aptCache, settings }: BuildTools,
-  { signal, reporter }: LimitedContext,
+  tools: BuildTools,
+  context: LimitedContext,
 ): Promise<MadeOf | null> {
-  const { workDirectory } = place;
-  const { cacheDirectory, aptCacheBytes, unprivilegedIds, installRecommends } = settings;
-  await using proxy = await startAptProxy({ client, cache: aptCache, signal });
-  const cache = { cacheDirectory, cacheBytes: aptCacheBytes * listsShare, baseImageSha256: baseSha256 };
-  await using caches = await openAptCaches({ ...cache, workDirectory, signal });
-  await using apt = await openWorkerApt(basis.state, { binds: caches.binds, workDirectory, unprivilegedIds, signal });
-  const known = { sources, proxyUrl: proxy.url, proxyFailures: () => proxy.failures };
-  const news: string[] = [];
-  await apt.updateLists({
-    ...{ ...known, signal },
-    onLog: (line) => reporter.log(line),
-    onWarning: (message) => news.push(message),
-    onProgress: ({ current, total, message }) => reporter.progress(current, total, message),
-  });
-  const unknown = news.find((message) => !content.warnings.includes(message));
+  const { buildId, request } = build;
+  const { package_list: wanted, allow_downgrades: allowDowngrades } = request;
+  const asked = { state: basis.state, baseSha256, buildId, wanted, sources, allowDowngrades };
+  await using planned = await planOnWorker(asked, tools, context);
+  const unknown = planned.warnings.find((message) => !content.warnings.includes(message));
   if (unknown !== undefined) throw new ImageBuilderError('apt.repository', unknown);
-  const releases = digestReleases((await apt.readRepositories()).releases);
-  const { package_list: wanted, allow_downgrades: allowDowngrades } = build.request;
-  if (wanted.length === 0) return madeOf(releases, { install: [], remove: [], downloads: [] });
-  const options = { recommends: installRecommends, allowDowngrades, proxyUrl: proxy.url };
-  return madeOf(releases, await resolvePackages(apt.runner, wanted, options));
+  return madeOf(planned.releases, planned.plan);
 }
 
 /** The files of the earlier build under the names of this one; null where they are no longer there, or damaged. */

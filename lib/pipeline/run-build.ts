@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { toImageBuilderError } from '../errors.ts';
 import type { ChosenGuest } from '../guest/choose.ts';
+import type { Guest, PreparedGuest } from '../guest/guest.ts';
 import { assertTrials } from '../guest/vm/trial.ts';
 import { imageKinds } from '../kinds/index.ts';
 import type { ImageKind } from '../kinds/kind.ts';
@@ -12,10 +13,11 @@ import type { Attempt, Build, MadeImage } from './attempt.ts';
 import type { BuildContext, BuildTools, LimitedContext } from './context.ts';
 import { wantedDiskBytes } from './disk-size.ts';
 import { writeDocuments } from './documents.ts';
-import { fetchInputs } from './fetch-inputs.ts';
+import { type BuildInputs, fetchInputs } from './fetch-inputs.ts';
 import { forgettingDamage } from './forget-damage.ts';
 import { hideAnswers } from './hide-answers.ts';
 import { watchImageRoom } from './image-room.ts';
+import { openLayers } from './layers.ts';
 import { makeImage } from './make-image.ts';
 import { makeRoomInCaches } from './make-room.ts';
 import { type BuildResult, baseName, describeBase } from './result.ts';
@@ -112,7 +114,8 @@ async function runSteps(given: Chosen, tools: BuildTools, context: LimitedContex
   const place = { overlayPath: join(workDirectory, 'overlay.qcow2'), workDirectory, buildId };
   await using prepared = (await chosen.guest.prepare?.(place, signal)) ?? null;
   const decided = { build, kind, chosen, store, place, diskBytes, isBooted };
-  const attempt: Attempt = { ...decided, prepared, baseName: baseName(series, request.ticket_id, buildId) };
+  const opener = openerOf(chosen.guest, prepared);
+  const attempt: Attempt = { ...decided, opener, baseName: baseName(series, request.ticket_id, buildId) };
   const steps = stepsOf(context);
 
   const inputs = await steps.run('fetch', 'fetching the base image and looking up the PPAs', () =>
@@ -122,12 +125,40 @@ async function runSteps(given: Chosen, tools: BuildTools, context: LimitedContex
     const reuse = await openReuse(attempt, inputs, steps, tools, context);
     const same = await reuse.find();
     const describe = (made: MadeImage) => describeImage(made, attempt, tools, context);
-    const finished =
-      same === null
-        ? await makeImage(attempt, inputs, steps, tools, context, describe)
-        : await steps.run('check', 'describing the image', () => describe(same));
+    const make = () => makeAnew(attempt, inputs, steps, tools, context, describe);
+    const finished = await (same === null ? make() : steps.run('check', 'describing the image', () => describe(same)));
     return await storeImage(finished, attempt, reuse, steps, tools, context);
   });
+}
+
+/** The prepared guest opens one image. */
+function openerOf(guest: Guest, prepared: PreparedGuest | null): Pick<Guest, 'open'> {
+  let next = prepared;
+  return {
+    async open(disk, options) {
+      const opener = next ?? guest;
+      next = null;
+      return await opener.open(disk, options);
+    },
+  };
+}
+
+async function makeAnew<Finished>(
+  attempt: Attempt,
+  inputs: BuildInputs,
+  steps: Steps,
+  tools: BuildTools,
+  context: LimitedContext,
+  finish: (made: MadeImage) => Promise<Finished>,
+): Promise<Finished> {
+  const layers = await openLayers(attempt, inputs, steps, tools, context);
+  await using beginning = await layers.begin();
+  try {
+    return await makeImage(attempt, inputs, { layers, beginning }, steps, tools, context, finish);
+  } catch (error) {
+    if (beginning !== null && !context.signal.aborted) await layers.forget(beginning);
+    throw error;
+  }
 }
 
 interface DescribedImage {
@@ -143,10 +174,10 @@ async function describeImage(
   { signal }: LimitedContext,
 ): Promise<DescribedImage> {
   const { workDirectory } = place;
-  const { found, content, base, startedAt, finishedAt, reused } = made;
+  const { found, content, base, startedAt, finishedAt, reused, layer } = made;
   const [checked, ...others] = found;
   const beside = [...others, ...(await signImage(found, settings.imageKey, workDirectory, signal))];
-  const origin = { build, base, startedAt, finishedAt, reused, wanted: build.request.package_list };
+  const origin = { build, base, startedAt, finishedAt, reused, layer, wanted: build.request.package_list };
   const documents = await writeDocuments({ ...origin, ...content, image: checked, beside }, workDirectory, settings);
   return { made, artifacts: [checked, ...beside, ...documents] };
 }
@@ -160,7 +191,7 @@ async function storeImage(
   context: LimitedContext,
 ): Promise<BuildResult> {
   const { signal, space, reporter } = context;
-  const { base, content, reused } = made;
+  const { base, content, reused, layer } = made;
   const { before, packages, removed, warnings } = content;
   const onProgress = (current: number, total: number) => reporter.progress(current, total);
   const put = async () => {
@@ -181,6 +212,7 @@ async function storeImage(
     ...(removed.length === 0 ? {} : { removed }),
     ...(warnings.length === 0 ? {} : { warnings: [...warnings] }),
     ...(reused === null ? {} : { reused }),
+    ...(layer === null ? {} : { layer }),
   };
   return {
     image: { ...stored, packages, ...optional, base_image_sha256: base.sha256, base_image: describeBase(base) },

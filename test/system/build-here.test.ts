@@ -67,6 +67,7 @@ async function buildHere(
       IMAGEBUILDER_GUEST: 'host',
       // Tests that build the same twice look at what the second build does.
       IMAGEBUILDER_FINISHED_CACHE_SIZE: '0',
+      IMAGEBUILDER_LAYERS_CACHE_SIZE: '0',
       IMAGEBUILDER_WORK_DIRECTORY: join(directory, 'work'),
       IMAGEBUILDER_CACHE_DIRECTORY: join(directory, 'cache'),
       IMAGEBUILDER_STORE_DIRECTORY: join(directory, 'store'),

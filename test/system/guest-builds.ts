@@ -141,6 +141,7 @@ export async function openGuestBuilds(
         IMAGEBUILDER_GUEST: guest,
         // Tests that build the same twice look at what the second build does.
         IMAGEBUILDER_FINISHED_CACHE_SIZE: '0',
+        IMAGEBUILDER_LAYERS_CACHE_SIZE: '0',
         ...environment,
       });
       const { folders, image: imageSettings, limits, packages: packageSettings, verification } = config;

@@ -73,6 +73,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
         IMAGEBUILDER_GUEST: 'host',
         // Tests that build the same twice look at what the second build does.
         IMAGEBUILDER_FINISHED_CACHE_SIZE: '0',
+        IMAGEBUILDER_LAYERS_CACHE_SIZE: '0',
         IMAGEBUILDER_EGRESS_ALLOW_LOOPBACK: 'true',
         IMAGEBUILDER_LAUNCHPAD_API_URL: launchpad.apiUrl,
         IMAGEBUILDER_PPA_URL: launchpad.ppaUrl,

@@ -54,6 +54,7 @@ export function imageFacts(image) {
       ['Store', [image.store, image.region].filter((part) => part).join(', ')],
       ['SHA-256', element('code', {}, image.checksums.sha256)],
       ['Made by build', image.reused?.build_id ?? null],
+      ['Packages from a layer', image.layer === undefined ? null : String(image.layer.packages)],
       ['Base image', base === undefined ? null : maybeLink(base.url)],
       ['Verified by', base === undefined ? null : base.verified_by.replaceAll('_', ' ')],
     ]),

@@ -1,5 +1,6 @@
 import { ImageBuilderError } from '../../errors.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
+import type { ArchiveName } from '../archive-name.ts';
 import { renderAptConfiguration } from '../configuration.ts';
 import { installError } from '../install.ts';
 import { type InstalledPackage, type PackageList, readPackages } from '../packages.ts';
@@ -15,6 +16,8 @@ export interface HandIn {
   /** Folder of the worker that holds the archives' files and nothing else. */
   readonly folder: string;
   readonly archives: readonly Archive[];
+  /** Packages that the image has already, and is to have afterwards. Default: none. */
+  readonly present?: readonly ArchiveName[];
   /** Packages to remove, `name` or `name:architecture`. */
   readonly remove: readonly string[];
   /** The image's own architecture. */
@@ -121,12 +124,17 @@ function wanted({ name, version, architecture }: Archive, { architecture: own }:
 
 /** Throws `guest.failed` unless the image now has the packages that were resolved for it. */
 export function assertInstalled(
-  { archives, remove, architecture: own }: Pick<HandIn, 'archives' | 'remove' | 'architecture'>,
+  {
+    archives,
+    present = [],
+    remove,
+    architecture: own,
+  }: Pick<HandIn, 'archives' | 'present' | 'remove' | 'architecture'>,
   packages: readonly InstalledPackage[],
 ): void {
   const qualified = (name: string, architecture: string) => `${name}:${architecture === 'all' ? own : architecture}`;
   const versions = new Map(packages.map((entry) => [qualified(entry.name, entry.architecture), entry.version]));
-  const wrong = archives.filter(
+  const wrong = [...archives, ...present].filter(
     ({ name, architecture, version }) => versions.get(qualified(name, architecture)) !== version,
   );
   const left = remove.filter((name) => versions.has(name.includes(':') ? name : qualified(name, own)));

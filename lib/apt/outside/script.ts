@@ -4,9 +4,9 @@ import { readShellScripts } from '../../shell-scripts.ts';
 
 /**
  * The scripts of this folder, which run inside images as those of lib/apt/scripts do; `records` is included by others,
- * and `stanzas` is for the worker's own apt.
+ * and `stanzas` and `stand-ins` are for the worker's own apt.
  */
-const names = ['state', 'files', 'repositories', 'install', 'records', 'stanzas'] as const;
+const names = ['state', 'files', 'repositories', 'install', 'records', 'stanzas', 'stand-ins'] as const;
 type OutsideScriptName = (typeof names)[number];
 
 export const outsideTexts = readShellScripts(join(import.meta.dirname, 'scripts'), names);

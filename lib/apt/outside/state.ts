@@ -68,7 +68,10 @@ export function stateOf(records: readonly ImageRecord[], aptVersion: string): Ap
       ({ kind: other, name }) => other === `${kind}-part` && !name.startsWith('.') && parts?.test(name) === true,
     );
     const sorted = [...found].sort((a, b) => (a.name < b.name ? -1 : 1));
-    return [...whole.map((record) => ({ name: main, content: record.content })), ...sorted];
+    return [
+      ...whole.map((record) => ({ name: main, content: record.content })),
+      ...sorted.map(({ name, content }) => ({ name, content })),
+    ];
   };
   return {
     configuration: content('configuration').toString('utf8').split('\n'),

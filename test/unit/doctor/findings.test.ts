@@ -150,6 +150,7 @@ test('caches that may grow beyond their file system are worth a word', () => {
     diskReserveBytes: GiB,
     imageCacheBytes: 90 * GiB,
     finishedCacheBytes: 0,
+    layersCacheBytes: 0,
     aptCacheBytes: 20 * GiB,
   };
   const names = (fileStore: boolean) => foldersOf(settings, { fileStore }).map(({ name }) => name);

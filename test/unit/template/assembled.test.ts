@@ -100,6 +100,7 @@ test('without variables every setting has its default, but for what a pod that m
       imageCacheBytes: 5 * 2 ** 30,
       aptCacheBytes: 2 * 2 ** 30,
       finishedCacheBytes: 2 * 2 ** 30,
+      layersCacheBytes: 2 * 2 ** 30,
     },
   };
   for (const [name, { environment }] of Object.entries((await readStackFile()).functions)) {

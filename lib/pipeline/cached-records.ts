@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { copyFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { deserialize, serialize } from 'node:v8';
+import { isNodeError } from '../errors.ts';
+import type { CacheEntry, FileCache } from '../fetch/cache.ts';
+
+/** Files and records of this worker in a cache, by keys in the place of URLs. */
+
+/** The record with this key; null where it is gone or damaged. Its type is that of who has put it there. */
+export async function readRecord<Value>(cache: FileCache, key: string): Promise<Value | null> {
+  const entry = await cache.find(key);
+  if (entry === null) return null;
+  await using file = await cache.open(entry.sha256);
+  const content = (await file?.readFile()) ?? null;
+  return content !== null && digest(content) === entry.sha256 ? (deserialize(content) as Value) : null;
+}
+
+/** Puts a record in place. `workDirectory` belongs to this build alone. */
+export async function addRecord(cache: FileCache, key: string, value: unknown, workDirectory: string): Promise<void> {
+  const content = serialize(value);
+  const path = join(workDirectory, 'cached-record');
+  await writeFile(path, content);
+  await addFile(cache, path, { url: key, sizeBytes: content.length, sha256: digest(content) });
+}
+
+/** By a rename into the folder for unfinished files, and one into its place: nobody sees a part of a file. */
+export async function addFile(
+  cache: FileCache,
+  path: string,
+  file: Pick<CacheEntry, 'url' | 'sizeBytes' | 'sha256'>,
+): Promise<void> {
+  const part = cache.partPath();
+  await rename(path, part).catch(async (error: unknown) => {
+    if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
+    await copyFile(path, part);
+  });
+  const served = { etag: null, lastModified: null, origin: '', secure: true, validatedAtMs: Date.now() };
+  await cache.add(part, { ...file, ...served });
+}
+
+function digest(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import type { ImageFacts } from '../apt/facts.ts';
+import type { PresentPackage } from '../apt/outside/apt-outside.ts';
+import type { OutsideState } from '../apt/outside/worker-apt.ts';
+import { openCache } from '../fetch/cache.ts';
+import type { Guest } from '../guest/guest.ts';
+import { version } from '../version.ts';
+import { addFile, addRecord, readRecord } from './cached-records.ts';
+
+/**
+ * Layers: base images into which packages of their own repositories are installed, for builds that need at least these.
+ * They lie in the folder `layers` of the cache, with what this worker knows of each base image.
+ */
+export interface LayerStore {
+  /** Null where no build has opened the base image. */
+  readBase(): Promise<KnownBase | null>;
+  readShelf(): Promise<Shelf>;
+  /** Notes what a build has found out. `base` null: it is known already. */
+  learn(base: KnownBase | null, seen: SeenPackages, place: StorePlace): Promise<void>;
+  /** Puts the image of a layer at `target`. False where it is no longer there. */
+  take(layer: Layer, target: string): Promise<boolean>;
+  /** Moves the image of a layer into the cache. */
+  keep(layer: Layer, path: string, place: StorePlace): Promise<void>;
+  forget(layer: Layer, place: StorePlace): Promise<void>;
+  /** Notes packages of which no layer can be made. */
+  refuse(packages: readonly string[], place: StorePlace): Promise<void>;
+}
+
+export interface StorePlace {
+  /** A folder of this build alone. */
+  readonly workDirectory: string;
+  readonly signal: AbortSignal;
+}
+
+/** Facts of a base image that nobody has changed. */
+export interface KnownBase {
+  readonly facts: ImageFacts;
+  /** The state of its apt, without any PPA. */
+  readonly state: OutsideState;
+  /** The lines of `Pristine`. */
+  readonly pristine: string;
+}
+
+/** Packages of a build that its base image's own repositories have. */
+export interface SeenPackages {
+  /** The names that were asked for. */
+  readonly wanted: readonly string[];
+  /** As in `MadeOf`. */
+  readonly packages: readonly string[];
+}
+
+export interface Layer extends SeenPackages {
+  readonly present: readonly PresentPackage[];
+  /** The second in which its base image was opened, by the clock of the guest. */
+  readonly openedSeconds: number;
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  /** ISO 8601. */
+  readonly madeAt: string;
+}
+
+export interface Shelf {
+  /** Of the last builds, the newest first. */
+  readonly seen: readonly SeenPackages[];
+  readonly layers: readonly Layer[];
+  /** Sets of packages of which no layer can be made, nor of more than them. */
+  readonly unfit: readonly (readonly string[])[];
+}
+
+export interface LayerKey {
+  readonly baseSha256: string;
+  readonly imageType: string;
+  readonly guest: Guest['kind'];
+  /** Whether scripts reach the network. */
+  readonly vmNetwork: boolean;
+  /** Of the clusters that builds copy from layers. */
+  readonly compression: string;
+}
+
+/** Of the cache's folder. */
+export const layersFolder = 'layers';
+
+const mostSeen = 16;
+const mostLayers = 32;
+const mostUnfit = 64;
+
+export async function openLayerStore(
+  cacheDirectory: string,
+  maximumBytes: number,
+  { baseSha256, imageType, guest, vmNetwork, compression }: LayerKey,
+): Promise<LayerStore> {
+  const cache = await openCache(join(cacheDirectory, layersFolder), maximumBytes);
+  const parts = [version, baseSha256, imageType, guest, vmNetwork, compression];
+  const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
+  const readShelf = async () => (await readRecord<Shelf>(cache, `${key}/shelf`)) ?? { seen: [], layers: [], unfit: [] };
+
+  async function change({ workDirectory, signal }: StorePlace, edit: (shelf: Shelf) => Shelf): Promise<void> {
+    await using _ = await cache.lock(key, signal);
+    await addRecord(cache, `${key}/shelf`, edit(await readShelf()), workDirectory);
+  }
+
+  const imageKey = ({ sha256 }: Layer) => `${key}/${sha256}`;
+  return {
+    readBase: () => readRecord<KnownBase>(cache, `${key}/base`),
+    readShelf,
+    async learn(base, now, place) {
+      if (base !== null) await addRecord(cache, `${key}/base`, base, place.workDirectory);
+      const same = now.packages.join('\n');
+      await change(place, ({ seen, ...shelf }) => {
+        const others = seen.filter(({ packages }) => packages.join('\n') !== same);
+        return { ...shelf, seen: [now, ...others].slice(0, mostSeen) };
+      });
+      await cache.evict();
+    },
+    take: async (layer, target) =>
+      (await cache.find(imageKey(layer))) !== null && (await cache.linkTo(layer.sha256, target)),
+    async keep(layer, path, place) {
+      const { sha256, sizeBytes } = layer;
+      await addFile(cache, path, { url: imageKey(layer), sizeBytes, sha256 });
+      await change(place, ({ layers, ...shelf }) => {
+        const others = layers.filter((other) => other.packages.join('\n') !== layer.packages.join('\n'));
+        return { ...shelf, layers: [layer, ...others].slice(0, mostLayers) };
+      });
+      await cache.evict();
+    },
+    async forget(layer, place) {
+      await cache.forget(imageKey(layer));
+      await change(place, ({ layers, ...shelf }) => {
+        return { ...shelf, layers: layers.filter(({ sha256 }) => sha256 !== layer.sha256) };
+      });
+    },
+    async refuse(packages, place) {
+      await change(place, ({ unfit, ...shelf }) => ({ ...shelf, unfit: [packages, ...unfit].slice(0, mostUnfit) }));
+    },
+  };
+}

@@ -1,0 +1,203 @@
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { addFiles } from '../apt/outside/add-files.ts';
+import type { ResolvedPlan } from '../apt/resolve.ts';
+import { sourceFiles } from '../apt/sources.ts';
+import { runsOn, workerArchitecture } from '../architecture.ts';
+import { errorTable, toImageBuilderError } from '../errors.ts';
+import type { BaseImage } from '../fetch/base-image.ts';
+import { hashRanges } from '../image/hash-ranges.ts';
+import type { Attempt } from './attempt.ts';
+import type { BuildTools, LimitedContext } from './context.ts';
+import type { BuildInputs } from './fetch-inputs.ts';
+import { fittingLayers, leastPackages, mayShare, namesOf, newLayer, sharedPackages } from './layer-choice.ts';
+import { type KnownBase, type Layer, type LayerStore, openLayerStore, type Shelf } from './layer-store.ts';
+import { makeLayer } from './make-layer.ts';
+import type { Steps } from './steps.ts';
+import { planOnWorker, type WorkerPlan } from './worker-plan.ts';
+
+/** The layers of this worker, for one build. */
+export interface Layers {
+  /** Whether `learn` wants to know the base image as it was. */
+  readonly isBaseWanted: boolean;
+  /** A layer to begin with; null to begin with the base image. */
+  begin(): Promise<Beginning | null>;
+  /** Notes what an installation has found out, for layers to come. Never fails a build. */
+  learn(base: KnownBase | null, plan: ResolvedPlan): Promise<void>;
+  /** Forgets the layer of a build that has failed on it. */
+  forget(beginning: Beginning): Promise<void>;
+}
+
+/** A layer in the work directory, and the plan of the build's whole installation. Disposing it ends the plan's apt. */
+export interface Beginning extends AsyncDisposable {
+  /** The image of the layer, in the place of the base image. */
+  readonly file: BaseImage;
+  readonly layer: Layer;
+  readonly known: KnownBase;
+  readonly planned: WorkerPlan;
+}
+
+const none: Layers = {
+  isBaseWanted: false,
+  begin: async () => null,
+  learn: async () => undefined,
+  forget: async () => undefined,
+};
+
+/** None for kinds without them, for requests that change how packages are installed, and where a person looks into the build. */
+export async function openLayers(
+  attempt: Attempt,
+  inputs: BuildInputs,
+  steps: Steps,
+  tools: BuildTools,
+  context: LimitedContext,
+): Promise<Layers> {
+  const { build, kind, chosen, place } = attempt;
+  const { request } = build;
+  const { cacheDirectory, layersCacheBytes, vmNetwork, compression } = tools.settings;
+  const [base] = inputs.files;
+  const isUsual =
+    request.package_list.length > 0 &&
+    request.debconf_selections.length === 0 &&
+    request.foreign_architectures.length === 0 &&
+    request.hold_packages.length === 0 &&
+    !request.allow_downgrades &&
+    request.disk_size === undefined;
+  if (layersCacheBytes === 0 || kind.hasLayers !== true || !isUsual || context.visitor !== undefined) return none;
+  const { image_type: imageType } = request.base_image;
+  const key = { baseSha256: base.sha256, imageType, guest: chosen.guest.kind, vmNetwork, compression };
+  const store = await openLayerStore(cacheDirectory, layersCacheBytes, key);
+  const known = await store.readBase();
+  const shelf = await store.readShelf();
+  const { workDirectory } = place;
+  const storePlace = { workDirectory, signal: context.signal };
+  return {
+    isBaseWanted: known === null,
+    async begin() {
+      const wanted = request.package_list;
+      if (known === null || !request.reuse || !mayShare(wanted, shelf)) return null;
+      return await steps.run('reuse', 'looking for packages that are installed already', () =>
+        begin({ attempt, inputs, store, shelf, known }, tools, context),
+      );
+    },
+    async learn(fresh, plan) {
+      const packages = sharedPackages(plan, inputs.sources);
+      if (packages.length < leastPackages) return;
+      const wanted = namesOf(request.package_list);
+      await store.learn(fresh, { wanted, packages }, storePlace).catch((error: unknown) => {
+        context.log.warn('the packages of a build are not noted for layers', { error });
+      });
+    },
+    forget: ({ layer }) =>
+      store.forget(layer, { ...storePlace, signal: new AbortController().signal }).catch((error: unknown) => {
+        context.log.warn('a layer is not forgotten', { error });
+      }),
+  };
+}
+
+interface Given {
+  readonly attempt: Attempt;
+  readonly inputs: BuildInputs;
+  readonly store: LayerStore;
+  readonly shelf: Shelf;
+  readonly known: KnownBase;
+}
+
+/** Never fails a build: one that begins with the base image meets the error again, and says it in its own step. */
+async function begin(given: Given, tools: BuildTools, context: LimitedContext): Promise<Beginning | null> {
+  try {
+    return await chooseLayer(given, tools, context);
+  } catch (error) {
+    context.signal.throwIfAborted();
+    context.reporter.log(`no layer is used: ${toImageBuilderError(error).message}`);
+    return null;
+  }
+}
+
+async function chooseLayer(given: Given, tools: BuildTools, context: LimitedContext): Promise<Beginning | null> {
+  const { attempt, inputs, shelf, known } = given;
+  const { request, buildId } = attempt.build;
+  const { sources, files } = inputs;
+  const { series } = request.base_image;
+  if (!runsOn(workerArchitecture, known.facts.architecture)) return null;
+  const state = addFiles(known.state, sourceFiles(known.facts, sources, series));
+  if (state === null) return null;
+  const { package_list: wanted, allow_downgrades: allowDowngrades } = request;
+  const asked = { state, baseSha256: files[0].sha256, buildId, wanted, sources, allowDowngrades };
+  await using opened = new AsyncDisposableStack();
+  const planned = opened.use(await planOnWorker(asked, tools, context));
+  await planned.caches.publish(sources).catch((error: unknown) => {
+    context.log.warn('package lists not cached', { error });
+  });
+  const packages = sharedPackages(planned.plan, sources);
+  const fresh = await addLayer(newLayer(shelf, packages), { ...given, planned }, tools, context);
+  const path = join(attempt.place.workDirectory, 'layer');
+  for (const layer of [...(fresh === null ? [] : [fresh]), ...fittingLayers(shelf.layers, packages)]) {
+    if (!(await takeLayer(layer, path, given, context))) continue;
+    context.reporter.notice(
+      `${layer.packages.length} of ${planned.plan.install.length} packages are installed already, since ${layer.madeAt}`,
+    );
+    const kept = opened.move();
+    const file = { ...files[0], path, sizeBytes: layer.sizeBytes, isSound: true };
+    return { file, layer, known, planned, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  }
+  return null;
+}
+
+/** Makes a layer of these packages, where there are any. Null where there is none afterwards; never fails a build. */
+async function addLayer(
+  packages: readonly string[] | null,
+  { attempt, inputs, store, known, planned }: Given & { readonly planned: WorkerPlan },
+  tools: BuildTools,
+  context: LimitedContext,
+): Promise<Layer | null> {
+  const [base] = inputs.files;
+  // Not before all of it was read once.
+  if (packages === null || !base.isSound) return null;
+  const { signal, reporter, log } = context;
+  const storePlace = { workDirectory: attempt.place.workDirectory, signal };
+  reporter.log(`${packages.length} packages are installed for later builds too`);
+  try {
+    const made = await makeLayer({ packages, base, known, planned }, attempt, tools, context);
+    if ('unfit' in made) {
+      reporter.log(`no layer is made of ${packages.length} packages: ${made.unfit}`);
+      await store.refuse(packages, storePlace);
+      return null;
+    }
+    const layer = { ...made.layer, wanted: namesOf(attempt.build.request.package_list) };
+    if (layer.sizeBytes > tools.settings.layersCacheBytes) await rm(made.path);
+    else await store.keep(layer, made.path, storePlace);
+    return layer;
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn('no layer is made', { error });
+    const { code, message } = toImageBuilderError(error);
+    reporter.log(`no layer is made of ${packages.length} packages: ${message}`);
+    if (!errorTable[code].retryable) await store.refuse(packages, storePlace);
+    return null;
+  }
+}
+
+/** Puts the image of a layer at `path`. False where it is gone, or damaged: it would be in all images made from it. */
+async function takeLayer(
+  layer: Layer,
+  path: string,
+  { attempt, store }: Given,
+  { signal, reporter, log }: LimitedContext,
+): Promise<boolean> {
+  await rm(path, { force: true });
+  if (await store.take(layer, path)) {
+    if ((await hashOf(path, signal)) === layer.sha256) return true;
+    log.warn('a layer in the cache is damaged', { made_at: layer.madeAt });
+    reporter.notice('warning: installed packages in the cache are damaged: they are installed anew');
+  }
+  await store.forget(layer, { workDirectory: attempt.place.workDirectory, signal });
+  return false;
+}
+
+async function hashOf(path: string, signal: AbortSignal): Promise<string | undefined> {
+  await using handle = await open(path, 'r');
+  const { size: sizeBytes } = await handle.stat();
+  const digests = await hashRanges([{ handle, offsetBytes: 0, sizeBytes }], new Set(['sha256']), { signal });
+  return digests.get('sha256');
+}

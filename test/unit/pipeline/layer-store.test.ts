@@ -1,0 +1,162 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type KnownBase, type Layer, type LayerKey, openLayerStore } from '#lib/pipeline/layer-store.ts';
+import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
+import { temporaryFolder } from '../fetch/with-server.ts';
+
+const { signal } = new AbortController();
+const ofBase: LayerKey = {
+  ...{ baseSha256: 'a'.repeat(64), imageType: 'cloud', guest: 'host', vmNetwork: true, compression: 'zlib' },
+};
+const known: KnownBase = {
+  facts: {
+    ...{ distribution: 'debian', distributionVersion: '12', series: 'bookworm', architecture: 'amd64' },
+    ...{ foreignArchitectures: [], aptVersion: '2.6.1', caCertificates: true, aptTransportHttps: false },
+    ...{ packages: [], rooms: [] },
+  },
+  state: {
+    facts: { aptVersion: '2.6.1', architecture: 'amd64', foreignArchitectures: [] },
+    files: new Map([['/key', Buffer.from('key')]]),
+    apt: {
+      ...{ configuration: [], sources: [], preferences: [], trusted: [], credentials: [] },
+      ...{ status: Buffer.from('status'), extendedStates: Buffer.alloc(0), certificates: Buffer.alloc(0) },
+    },
+  },
+  pristine: 'begin\n',
+};
+
+const layerOf = (content: string, packages: readonly string[] = [content.slice(0, 8)]): Layer => ({
+  ...{ wanted: [], packages, present: [], openedSeconds: 1, sizeBytes: content.length, madeAt: '' },
+  sha256: createHash('sha256').update(content).digest('hex'),
+});
+
+/** A cache in a folder of its own, with a work directory for each use. */
+async function openHouse(maximumBytes = 1_000_000) {
+  const folder = await temporaryFolder();
+  const cacheDirectory = join(folder.path, 'cache');
+  await mkdir(cacheDirectory);
+  let count = 0;
+  const place = async () => {
+    count += 1;
+    const workDirectory = join(folder.path, `work-${count}`);
+    await mkdir(workDirectory);
+    return { workDirectory, signal };
+  };
+  const openStore = (key: LayerKey = ofBase) => openLayerStore(cacheDirectory, maximumBytes, key);
+  const store = await openStore();
+  return {
+    ...{ store, cacheDirectory, openStore, place },
+    async keep(layer: Layer, content: string) {
+      const at = await place();
+      const path = join(at.workDirectory, 'layer');
+      await writeFile(path, content);
+      await store.keep(layer, path, at);
+      assert.equal(await readdir(at.workDirectory), [], 'the file has moved');
+    },
+    async take(layer: Layer): Promise<string | null> {
+      const target = join((await place()).workDirectory, 'taken');
+      return (await store.take(layer, target)) ? await readFile(target, 'utf8') : null;
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+test('a layer is found with what the worker knows of its base image, and nothing of it for any other', async () => {
+  await using house = await openHouse();
+  const layer = layerOf('content');
+  await house.keep(layer, 'content');
+  await house.store.learn(known, { wanted: ['a'], packages: ['a 1'] }, await house.place());
+  const again = await house.openStore();
+  assert.equal(await again.readBase(), known);
+  assert.equal(await again.readShelf(), { seen: [{ wanted: ['a'], packages: ['a 1'] }], layers: [layer], unfit: [] });
+  assert.is(await house.take(layer), 'content');
+  const others: LayerKey[] = [
+    { ...ofBase, baseSha256: 'b'.repeat(64) },
+    { ...ofBase, imageType: 'touch' },
+    { ...ofBase, guest: 'vm' },
+    { ...ofBase, vmNetwork: false },
+    { ...ofBase, compression: 'zstd' },
+  ];
+  for (const key of others) {
+    const other = await house.openStore(key);
+    assert.is(await other.readBase(), null);
+    assert.equal(await other.readShelf(), { seen: [], layers: [], unfit: [] });
+    assert.not.ok(await other.take(layer, join((await house.place()).workDirectory, 'taken')), 'a digest is no claim');
+  }
+});
+
+test('builds that make layers of the same base image at the same time leave all of them', async () => {
+  await using house = await openHouse();
+  const contents = ['one', 'two', 'three', 'four'];
+  await Promise.all([
+    ...contents.map((content) => house.keep(layerOf(content), content)),
+    house.keep(layerOf('one'), 'one'),
+    house.place().then((place) => house.store.refuse(['x'], place)),
+  ]);
+  const { layers, unfit } = await house.store.readShelf();
+  assert.equal(layers.map(({ packages }) => packages[0]).sort(), [...contents].sort());
+  assert.equal(unfit, [['x']]);
+  for (const content of contents) assert.is(await house.take(layerOf(content)), content);
+});
+
+test('a newer layer of the same packages takes the place of the older one', async () => {
+  await using house = await openHouse();
+  await house.keep(layerOf('old', ['a']), 'old');
+  await house.keep(layerOf('new', ['a']), 'new');
+  assert.equal((await house.store.readShelf()).layers, [layerOf('new', ['a'])]);
+});
+
+test('what a worker was killed while keeping is not found, and a damaged record is none', async () => {
+  await using house = await openHouse();
+  await house.keep(layerOf('content'), 'content');
+  const layers = join(house.cacheDirectory, 'layers');
+  // A killed worker leaves a file without a name, or one that no record names.
+  await writeFile(join(layers, 'parts', 'half'), 'con');
+  await writeFile(join(layers, 'blobs', layerOf('whole').sha256), 'whole');
+  assert.is(await house.take(layerOf('whole')), null);
+  assert.equal((await house.store.readShelf()).layers, [layerOf('content')]);
+  for (const name of await readdir(join(layers, 'blobs'))) await writeFile(join(layers, 'blobs', name), 'damage');
+  assert.equal(await house.store.readShelf(), { seen: [], layers: [], unfit: [] });
+  assert.is(await house.take(layerOf('content')), null);
+});
+
+test('a layer that is forgotten is gone', async () => {
+  await using house = await openHouse();
+  await house.keep(layerOf('one'), 'one');
+  await house.keep(layerOf('two'), 'two');
+  await house.store.forget(layerOf('one'), await house.place());
+  assert.equal((await house.store.readShelf()).layers, [layerOf('two')]);
+  assert.is(await house.take(layerOf('one')), null);
+});
+
+test('the least recently used layers go first, and those of no build in need of room', async () => {
+  const bytes = 20_000;
+  await using house = await openHouse(3 * bytes);
+  for (const letter of ['a', 'b', 'c', 'd']) {
+    await house.keep(layerOf(letter.repeat(bytes)), letter.repeat(bytes));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.is(await house.take(layerOf('a'.repeat(bytes))), null);
+  assert.is(await house.take(layerOf('d'.repeat(bytes))), 'd'.repeat(bytes));
+  await makeRoomInCaches(house.cacheDirectory, 1_000_000);
+  assert.is(await house.take(layerOf('c'.repeat(bytes))), null);
+});
+
+test('only the last builds are remembered, each set of packages once', async () => {
+  await using house = await openHouse();
+  for (let count = 0; count < 20; count += 1) {
+    await house.store.learn(null, { wanted: [], packages: [`p${count}`] }, await house.place());
+  }
+  await house.store.learn(null, { wanted: ['again'], packages: ['p19'] }, await house.place());
+  const { seen } = await house.store.readShelf();
+  assert.is(seen.length, 16);
+  assert.equal(seen.slice(0, 2), [
+    { wanted: ['again'], packages: ['p19'] },
+    { wanted: [], packages: ['p18'] },
+  ]);
+});
+
+test.run();
