@@ -1,4 +1,6 @@
-import type { InstalledPackage, PackageDifference } from './packages.ts';
+import { ImageBuilderError } from '../errors.ts';
+import { someOf } from '../text.ts';
+import { comparableName, type InstalledPackage, type PackageDifference } from './packages.ts';
 import { bareName, type InstallPlan, withoutArchitecture } from './plan.ts';
 
 /** Sentences about the packages that were asked for, after an installation. */
@@ -43,6 +45,22 @@ export function reportAsked(
     }
   }
   return { warnings, notices };
+}
+
+/** Throws `apt.install` where apt has ended without an error, and has not installed all packages of its plan. */
+export function assertInstalled(
+  { install }: Pick<InstallPlan, 'install'>,
+  packages: readonly InstalledPackage[],
+  architecture: string,
+): void {
+  const installed = packages.filter(({ state }) => state === 'installed');
+  const names = new Set(installed.map((entry) => comparableName(entry, architecture)));
+  const missing = install.filter((name) => !names.has(name));
+  if (missing.length === 0) return;
+  throw new ImageBuilderError(
+    'apt.install',
+    `apt has ended without an error, and has not installed ${someOf(missing)}: something in the image keeps it from that, such as its configuration in /etc/apt or /etc/dpkg`,
+  );
 }
 
 /** False for `name`, and for `name:any` and the like, which stand for the image's own architecture. */

@@ -17,6 +17,18 @@ APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
 
+// An installation installs all that was asked for, whatever the image has apt-get do by default.
+APT::Get::Download "true";
+APT::Get::Download-Only "false";
+APT::Get::Fix-Missing "false";
+APT::Get::Ignore-Missing "false";
+APT::Get::Only-Upgrade "false";
+APT::Get::Print-URIs "false";
+APT::Get::ReInstall "false";
+APT::Get::Simulate "false";
+APT::Get::Trivial-Only "false";
+APT::Get::Upgrade "true";
+
 // Any repository that fails makes update fail; apt before 2.1 does not know this, there its messages tell.
 APT::Update::Error-Mode "any";
 Acquire::http::Timeout "60";
@@ -62,6 +74,10 @@ function renderFetching({ proxyUrl, anew = false }: AptConfiguration): string {
   // The proxy waits for servers and retries by itself, and knows more than apt: apt's own time limit would cut that
   // short. apt's one retry is for downloads that broke off in the middle. The proxy cannot see into https.
   const patience = 'Acquire::Retries "1";\nAcquire::http::Timeout "900";\nAcquire::https::Timeout "60";\n';
+  // The way from the proxy to servers is the worker's affair. Beside a loopback interface alone, apt would not even find
+  // 127.0.0.1 when it is held to one version of IP.
+  const way =
+    'Acquire::ForceIPv4 "false";\nAcquire::ForceIPv6 "false";\nAcquire::http::Dl-Limit "0";\nAcquire::https::Dl-Limit "0";\n';
   const cache = anew ? 'Acquire::http::No-Cache "true";\n' : '';
-  return `${fixed.trimStart()}\n${patience}${cache}${proxy.join('')}`;
+  return `${fixed.trimStart()}\n${patience}${way}${cache}${proxy.join('')}`;
 }

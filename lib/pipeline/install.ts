@@ -1,6 +1,6 @@
 import type { ImageResult } from '../api/image-result.ts';
 import type { Apt, Installation } from '../apt/apt.ts';
-import { reportAsked } from '../apt/asked.ts';
+import { assertInstalled, reportAsked } from '../apt/asked.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import { assertHoldable, holdPackages } from '../apt/hold.ts';
 import { type OutsideState, readOutsideState } from '../apt/outside/worker-apt.ts';
@@ -140,6 +140,7 @@ export async function runInstallation(
     },
   );
   const { remove } = installation.plan;
+  assertInstalled(installation.plan, installation.packages, facts.architecture);
   assertHoldable(held, facts, installation.plan);
   await holdPackages(session, held);
   if (remove.length > 0) reporter.notice(`removed because they conflict: ${remove.join(' ')}`);

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import { aptsAreAlike } from './apt/alike.ts';
+import { configurationIsHarmless } from './apt/configured.ts';
 import { type AptHouse, openHouse } from './apt/house.ts';
 import { workerIsSafe, workerTakesTheImagesSources } from './apt/outside.ts';
 import { placesAreReached } from './apt/places.ts';
@@ -24,6 +25,7 @@ test.after(async () => {
 aptsAreAlike(test);
 reasonsAreTrue(test);
 requestsAreHonoured(test);
+configurationIsHarmless(test);
 plansAreTrue(test);
 workerTakesTheImagesSources(test);
 workerIsSafe(test);

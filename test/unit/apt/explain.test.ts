@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { reportAsked } from '#lib/apt/asked.ts';
+import { assertInstalled, reportAsked } from '#lib/apt/asked.ts';
 import { explainProblem, explainSuites, isNowhere } from '#lib/apt/explain.ts';
 import { parseKnowledge } from '#lib/apt/knowledge.ts';
 import { generalReason, type Problem, roundProblems } from '#lib/apt/resolve-problems.ts';
@@ -170,13 +170,14 @@ test('names nearest to a misspelt one are found, and a long or short one suggest
   assert.equal(nearestNames('x'.repeat(5_000), ['x'.repeat(5_000)]), []);
 });
 
+const installed = (name: string, architecture = 'amd64') => ({
+  name,
+  architecture,
+  version: '1',
+  state: 'installed' as const,
+});
+
 test('a package that is not there by the name that was asked for is a warning, one that stays as it was a notice', () => {
-  const installed = (name: string, architecture = 'amd64') => ({
-    name,
-    architecture,
-    version: '1',
-    state: 'installed' as const,
-  });
   const { warnings, notices } = reportAsked(
     ['exim', 'mta', 'ghost=1', 'bash', 'libc6:i386', 'libc6:arm64', 'tree:any', 'tree:any', 'doc:i386'],
     {
@@ -203,6 +204,17 @@ test('a package that is not there by the name that was asked for is a warning, o
   assert.equal(
     notices.map((notice) => notice.split(' ')[0]),
     ['bash', 'tree:any'],
+  );
+});
+
+test('an installation without a package of its plan fails, also where apt sees no error', () => {
+  const packages = [installed('tree'), installed('doc', 'all'), installed('libc6', 'i386')];
+  assertInstalled({ install: ['doc', 'libc6:i386', 'tree'] }, packages, 'amd64');
+  const half = { ...installed('jq'), state: 'unfinished' } as const;
+  const install = ['doc', 'jq', 'libc6', 'nginx'];
+  assert.throws(
+    () => assertInstalled({ install }, [...packages, half], 'amd64'),
+    /has not installed jq, libc6, nginx:/,
   );
 });
 
