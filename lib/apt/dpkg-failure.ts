@@ -14,6 +14,19 @@ export function parseDpkgFailure(line: string): DpkgFailure | null {
   return { name, message: rest.replace(/^:/, '').trim() };
 }
 
+/** The reason for which dpkg has not even begun, or has broken off, in its own words; null where it gives none. */
+export function dpkgFatal(lines: readonly string[]): string | null {
+  const at = lines.findIndex((line) => /^dpkg: (error|unrecoverable fatal error, aborting):/.test(line));
+  if (at === -1) return null;
+  const after = lines.slice(at + 1);
+  const end = after.findIndex((line) => line.trim() === '' || /^([EWN]:|dpkg: )/.test(line));
+  const first = (lines[at] ?? '').replace(/^dpkg: (error|unrecoverable fatal error, aborting):/, '');
+  return [first, ...after.slice(0, end === -1 ? undefined : end)]
+    .map((line) => line.trim())
+    .join(' ')
+    .trim();
+}
+
 /** `name` of a package, or of the path of an archive; an architecture behind it stays. */
 export function packageOf(name: string): string {
   const file = name.slice(name.lastIndexOf('/') + 1);

@@ -2,7 +2,7 @@ import { type ErrorCode, errorTable, ImageBuilderError, safeUrl, saysNoSpace } f
 import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
 import { renderAptConfiguration } from './configuration.ts';
-import { packageOf, parseDpkgFailure } from './dpkg-failure.ts';
+import { dpkgFatal, packageOf, parseDpkgFailure } from './dpkg-failure.ts';
 import { hookFailure } from './hook-failure.ts';
 import { type AptMessage, parseMessages, repositoryFault, repositoryUrl } from './message.ts';
 import type { InstallPlan } from './plan.ts';
@@ -118,6 +118,8 @@ export function installError(
       logTail,
     });
   }
+  const fatal = dpkgFatal(lines);
+  if (fatal !== null) return new ImageBuilderError('apt.install', `dpkg in the image fails: ${fatal}`, { logTail });
   return downloadError(failedDownloads(lines), logTail, known) ?? aptError(messages, exitCode, logTail);
 }
 

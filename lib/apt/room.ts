@@ -61,10 +61,11 @@ export function inodeError(
   return full(`the packages need more than ${needed} new files, and the image has inodes for ${free}`, rooms);
 }
 
-/** An `image.full` error with the room that the image has; other errors as they are. */
+/** An `image.full` error with the room that the image has, where it does not say that yet; other errors as they are. */
 export function withRoom(thrown: unknown, rooms: readonly Room[]): unknown {
   if (!(thrown instanceof ImageBuilderError) || thrown.code !== 'image.full' || rooms.length === 0) return thrown;
   const { message, logTail } = thrown;
+  if (rooms.some(({ target }) => message.includes(`(${target}: `))) return thrown;
   return new ImageBuilderError('image.full', `${message} (${describeRooms(rooms)})`, { logTail, cause: thrown });
 }
 

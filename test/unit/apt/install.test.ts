@@ -125,6 +125,23 @@ test('a plan lists what is installed, upgraded, downgraded and removed', () => {
 
 const failed = (output: string) => installError({ exitCode: 100, lines: output.split('\n') }, [], { sources: [] });
 
+test('the words in which dpkg itself breaks off are the reason, rather than the code that it ends with', () => {
+  const end = 'E: Sub-process /usr/bin/dpkg returned an error code (2)';
+  const override = `dpkg: unrecoverable fatal error, aborting:
+ unknown system user 'ghost' in statoverride file; the system user got removed
+before the override
+${end}`;
+  for (const [output, reason] of [
+    [override, /unknown system user 'ghost' in statoverride file; the system user got removed before the override$/],
+    [`dpkg: error: error executing hook '/gone', exit code 32512\n${end}`, /fails: error executing hook '\/gone'/],
+    [`dpkg: error: configuration error: /etc/dpkg/dpkg.cfg:3: unknown option 'x'\n\n${end}`, /unknown option 'x'$/],
+  ] as const) {
+    const error = failed(output);
+    assert.is(error?.code, 'apt.install');
+    assert.match(error?.message ?? '', reason);
+  }
+});
+
 test('a package whose script fails is named with dpkg’s reason, also where only its output has it', () => {
   for (const [output, reason] of [
     [

@@ -52,6 +52,7 @@ test('a full file system is named with the room that is left', () => {
   assert.equal((named as ImageBuilderError).logTail, ['last']);
   const other = new ImageBuilderError('apt.install', 'x');
   assert.is(withRoom(other, parseRoom(lines)), other);
+  assert.is(withRoom(named, parseRoom(lines)), named, 'not twice');
 });
 
 test.run();
