@@ -11,7 +11,9 @@ export const PackageSpecification = z
   .regex(
     /^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]([a-z0-9-]*[a-z0-9])?)?(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*|\/[A-Za-z][A-Za-z0-9.+-]*)?$/,
     { error: ({ input }) => specificationFault(String(input)) },
-  );
+  )
+  // No archive has a package `ppa` of an architecture that is called as an owner.
+  .refine((text) => !text.startsWith('ppa:'), { error: ({ input }) => specificationFault(String(input)) });
 
 /** The forms that apt-get takes beside these, each with the way to write the same here. */
 const others: readonly (readonly [RegExp, string])[] = [
@@ -21,6 +23,9 @@ const others: readonly (readonly [RegExp, string])[] = [
   [/^[?~][a-zA-Z!]/, 'is a pattern of apt; list the packages by their names'],
   [/^(\.{0,2}\/|[a-z]+:\/\/)|\.deb$/, 'is a file; only packages of repositories are installed: put it into a PPA'],
   [/^[a-z0-9][a-z0-9+.:-]*[=/]$/, 'ends before the version or the suite'],
+  [/^[^=/]*[=/].*[*?]/, 'has a pattern in place of a version or suite; give all of it'],
+  [/[<>]/, 'has a range of versions, which apt-get does not take; give one version after "="'],
+  [/^ppa:/i, 'is a PPA, which belongs into ppa_list'],
   [/^[a-z0-9+.:-]*[A-Z]/, 'has a capital letter; names of packages have none'],
 ];
 

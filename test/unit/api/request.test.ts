@@ -269,6 +269,10 @@ test('the forms of apt-get that are not taken here are each called what they are
     ['https://example.org/x.deb', /is a file/],
     ['hello=', /ends before the version/],
     ['Hello', /has a capital letter/],
+    ['jq=1.*', /"jq=1\.\*" has a pattern in place of a version or suite/],
+    ['jq (>= 1.5)', /has a range of versions/],
+    ['ppa:owner', /"ppa:owner" is a PPA, which belongs into ppa_list/],
+    ['ppa:owner/name', /is a PPA/],
     ['hello world', /must be a Debian package name/],
   ] as const) {
     const { error } = PackageSpecification.safeParse(text);
