@@ -27,7 +27,7 @@ import { lock } from '../lock.ts';
  *
  *     blobs/<sha256>           the content, read-only
  *     urls/<sha256 of URL>     JSON: what the URL served, with its validators
- *     parts/                   downloads under way; what dead ones left is swept after a day
+ *     parts/                   downloads under way; what dead ones left is swept after a day, or as `openCache` is told
  *     locks/                   one flock per 1/4096 of the keys, so that their number is bounded
  *
  * Everything appears by rename, so a reader sees all of a file or none. Users take a hard link (across file systems a
@@ -93,10 +93,18 @@ type StoredEntry = z.infer<typeof StoredEntry>;
 
 /** Time of modification of a blob that no process has written to: seconds since 1970. */
 const intactTime = 1;
-const leftoverAgeMs = 24 * 60 * 60 * 1000;
+/** A download may be continued for so long. */
+const downloadAgeMs = 24 * 60 * 60 * 1000;
 
-/** Opens (and creates) the cache in `directory`, whose content stays below `maximumBytes`. */
-export async function openCache(directory: string, maximumBytes: number): Promise<FileCache> {
+/**
+ * Opens (and creates) the cache in `directory`, whose content stays below `maximumBytes`. `leftoverAgeMs`: age at which an
+ * unfinished file that nobody writes to is swept.
+ */
+export async function openCache(
+  directory: string,
+  maximumBytes: number,
+  leftoverAgeMs = downloadAgeMs,
+): Promise<FileCache> {
   const folder = (name: string) => join(directory, name);
   await makeOwnFolder(directory);
   for (const name of ['blobs', 'urls', 'parts']) await mkdir(folder(name), { recursive: true });

@@ -1,11 +1,17 @@
 import { createHash } from 'node:crypto';
-import { copyFile, rename, writeFile } from 'node:fs/promises';
+import { copyFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { isNodeError } from '../errors.ts';
 import type { CacheEntry, FileCache } from '../fetch/cache.ts';
 
 /** Files and records of this worker in a cache, by keys in the place of URLs. */
+
+/**
+ * Age at which an unfinished file in such a cache is swept: it is there while it is moved or copied, and an older one is a
+ * dead worker's.
+ */
+export const leftoverAgeMs = 10 * 60_000;
 
 /** The record with this key; null where it is gone or damaged. Its type is that of who has put it there. */
 export async function readRecord<Value>(cache: FileCache, key: string): Promise<Value | null> {
@@ -31,6 +37,8 @@ export async function addFile(
   file: Pick<CacheEntry, 'url' | 'sizeBytes' | 'sha256'>,
 ): Promise<void> {
   const part = cache.partPath();
+  // Another worker would take a file that was made long ago for a dead one's.
+  await utimes(path, new Date(), new Date());
   await rename(path, part).catch(async (error: unknown) => {
     if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
     await copyFile(path, part);

@@ -10,7 +10,7 @@ import type { TouchedFiles } from '../guest/touched-files.ts';
 import { joinRest, type Rest } from '../image/shared-runs.ts';
 import type { Licences } from '../manifest/licences.ts';
 import type { Artifact } from '../store/artifact.ts';
-import { addFile, addRecord, readRecord } from './cached-records.ts';
+import { addFile, addRecord, leftoverAgeMs, readRecord } from './cached-records.ts';
 import type { MadeOf, PlanBasis } from './made-of.ts';
 import type { BuiltBy } from './provenance.ts';
 
@@ -67,7 +67,7 @@ export interface FinishedBuilds {
 }
 
 export async function openFinishedBuilds(cacheDirectory: string, maximumBytes: number): Promise<FinishedBuilds> {
-  const cache = await openCache(join(cacheDirectory, finishedFolder), maximumBytes);
+  const cache = await openCache(join(cacheDirectory, finishedFolder), maximumBytes, leftoverAgeMs);
   return {
     find: (key) => readRecord<FinishedBuild>(cache, key),
     async take({ checksums, sizeBytes, rest }, target, { form, basePath, signal }) {

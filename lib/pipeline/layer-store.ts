@@ -6,7 +6,7 @@ import type { OutsideState } from '../apt/outside/worker-apt.ts';
 import { openCache } from '../fetch/cache.ts';
 import type { Guest } from '../guest/guest.ts';
 import { version } from '../version.ts';
-import { addFile, addRecord, readRecord } from './cached-records.ts';
+import { addFile, addRecord, leftoverAgeMs, readRecord } from './cached-records.ts';
 
 /**
  * Layers: base images into which packages of their own repositories are installed, for builds that need at least these.
@@ -90,7 +90,7 @@ export async function openLayerStore(
   maximumBytes: number,
   { baseSha256, imageType, guest, vmNetwork, compression }: LayerKey,
 ): Promise<LayerStore> {
-  const cache = await openCache(join(cacheDirectory, layersFolder), maximumBytes);
+  const cache = await openCache(join(cacheDirectory, layersFolder), maximumBytes, leftoverAgeMs);
   const parts = [version, baseSha256, imageType, guest, vmNetwork, compression];
   const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
   const readShelf = async () => (await readRecord<Shelf>(cache, `${key}/shelf`)) ?? { seen: [], layers: [], unfit: [] };

@@ -6,6 +6,7 @@ import { parseBrokerUrls } from '../broker-address.ts';
 import { ImageBuilderError, toImageBuilderError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { describeConnectionFailure } from './connection-failure.ts';
+import { describeMissingRight } from './missing-right.ts';
 import { createRotation } from './rotation.ts';
 
 /**
@@ -71,6 +72,8 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   let failure: unknown = null;
   let usableSince: number | null = null;
   let publisher: Promise<ConfirmChannel> | undefined;
+  /** Why RabbitMQ has closed the channel for messages, where it was for a right that its user lacks. */
+  let lacking: string | null = null;
   const returned = new Set<string>();
 
   const { ca, certificate, key } = options.certificates ?? {};
@@ -143,6 +146,11 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
     });
   };
 
+  const notPublished = ({ queue }: QueueMessage, cause: unknown) => {
+    if (isNack(cause)) return refusal(queue, cause);
+    return lacking === null ? unreachable(cause) : refused(lacking, cause);
+  };
+
   const newChannel = async () => {
     const channel = await recovering.createConfirmChannel();
     guard(channel, log);
@@ -155,6 +163,9 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
         channel.once('close', () => {
           publisher = undefined;
           returned.clear();
+        });
+        channel.on('error', (error) => {
+          lacking = describeMissingRight(error, 'write');
         });
         channel.on('return', ({ properties }) => returned.add(String(properties.messageId)));
         return channel;
@@ -183,13 +194,14 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
         try {
           const channel = await within(publishChannel(), deadline - Date.now());
           await within(sendConfirmed(channel, message), deadline - Date.now());
+          lacking = null;
           if (!returned.delete(message.messageId)) return;
           // The queue was deleted while the connection was open.
           if (connected !== null) await within(options.setup(connected), deadline - Date.now());
         } catch (error) {
           if (error instanceof RangeError || error instanceof TypeError) throw toImageBuilderError(error);
           if (Date.now() + retryDelayMs >= deadline) {
-            throw isNack(error) ? refusal(message.queue, error) : unreachable(error);
+            throw notPublished(message, error);
           }
           log.debug('publishing again', { queue: message.queue, reason: reasonOf(error) });
         }
@@ -231,6 +243,10 @@ function isNack(error: unknown): boolean {
 
 function refusal(queue: string, cause: unknown): ImageBuilderError {
   const detail = `RabbitMQ takes no message for the queue ${queue}: it is full, by the max-length or max-length-bytes of a policy, or has no majority of its nodes`;
+  return refused(detail, cause);
+}
+
+function refused(detail: string, cause: unknown): ImageBuilderError {
   return new ImageBuilderError('broker.unreachable', detail, { cause, retryAfterSeconds });
 }
 

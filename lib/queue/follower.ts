@@ -71,6 +71,7 @@ export function followEvents(connection: BrokerConnection, options: FollowerOpti
     connection,
     newLedger: () => createLedger({ forgetAfterSeconds, historyBytes }),
     caughtUpSince: () => reader.caughtUpSince,
+    lacking: () => reader.lacking,
     sync: mark,
     log,
   });

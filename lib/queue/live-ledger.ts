@@ -52,6 +52,8 @@ export interface LiveLedgerOptions {
   readonly newLedger: () => Ledger;
   /** Since when the reader of the stream has caught up, milliseconds since the epoch; null while it has not. */
   readonly caughtUpSince: () => number | null;
+  /** Why the stream cannot be read although RabbitMQ can be reached; null where it can. */
+  readonly lacking: () => string | null;
   readonly sync: (patienceMs: number) => Promise<unknown>;
   readonly log: Log;
 }
@@ -125,7 +127,7 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
         await within(done, patienceMs);
       } catch {
         const { reachable, message } = connection.reachable();
-        throw unreadable(reachable ? 'the events in RabbitMQ are still being read' : message);
+        throw unreadable(reachable ? (options.lacking() ?? 'the events in RabbitMQ are still being read') : message);
       }
     },
     async sync(patienceMs = syncPatienceMs) {

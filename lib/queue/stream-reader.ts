@@ -4,6 +4,7 @@ import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { acknowledgeTogether } from './acknowledge.ts';
 import { type BrokerConnection, closeQuietly } from './connection.ts';
+import { describeMissingRight } from './missing-right.ts';
 import { decodeRecord, type StreamRecord } from './record.ts';
 import { amqpCode, queues } from './topology.ts';
 
@@ -14,6 +15,8 @@ export interface StreamReader extends AsyncDisposable {
    * the epoch; null while that is not so.
    */
   readonly caughtUpSince: number | null;
+  /** The right that the user of RabbitMQ lacks for reading it, and how to give it; null where it has it. */
+  readonly lacking: string | null;
 }
 
 export interface StreamReaderOptions {
@@ -41,6 +44,7 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
   const { take, mark, log } = options;
   const stopping = new AbortController();
   let caughtUpSince: number | null = null;
+  let lacking: string | null = null;
   /** The first offset that has not been read. */
   let next: number | null = null;
   let received = 0;
@@ -76,6 +80,7 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
       },
       { arguments: { 'x-stream-offset': next ?? 'first' } },
     );
+    lacking = null;
     void catchUp(channel);
     await ended.promise;
   };
@@ -112,9 +117,10 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
         channel = await connection.openChannel(channelPatienceMs);
         await readOnce(channel);
       } catch (error) {
-        log.debug('the events stream cannot be read', {
-          reason: messageOf(error),
-        });
+        const before = lacking;
+        lacking = describeMissingRight(error, 'read');
+        const news = lacking !== null && lacking !== before;
+        log[news ? 'error' : 'debug']('the events stream cannot be read', { reason: lacking ?? messageOf(error) });
         // The stream was deleted while the connection was open.
         if (amqpCode(error) === 404) await connection.setUpAgain(channelPatienceMs).catch(() => {});
       }
@@ -128,6 +134,9 @@ export function readStream(connection: BrokerConnection, options: StreamReaderOp
   return {
     get caughtUpSince() {
       return caughtUpSince;
+    },
+    get lacking() {
+      return lacking;
     },
     async [Symbol.asyncDispose]() {
       stopping.abort();

@@ -164,6 +164,19 @@ test('a user who may not declare a queue that is missing is told the rights that
   assert.match(message, /configure on \^imagebuilder\\\., write on \^amq\\\.default\$ and read on \^imagebuilder\\\.$/);
 });
 
+test('where a user may not read or write, the error names the right, and the command that gives it', async (context) => {
+  const lines: string[] = [];
+  await using blind = await open(urlOf(context, 'sees nothing'), (line) => lines.push(line));
+  const lacks = (user: string, right: string, what: string) =>
+    `RabbitMQ does not give its user ${user} the right "${right}" on the ${what} in the virtual host /: rabbitmqctl set_permissions --vhost '/' '${user}' '^imagebuilder\\.' `;
+  const unread = (await errorOf(blind.ledger.ready(5_000))).message;
+  assert.ok(unread.startsWith(lacks('sees nothing', 'read', 'queue imagebuilder.events')), unread);
+  assert.is(lines.filter((line) => line.includes('the events stream cannot be read')).length, 1);
+  await using mute = await open(urlOf(context, 'as the error said'));
+  const unsent = (await errorOf(mute.showWorker({ name: 'w', unable: null }))).message;
+  assert.ok(unsent.startsWith(lacks('as the error said', 'write', 'exchange amq.default')), unsent);
+});
+
 test('the doctor names each right that is missing, how many builds wait, and the jobs that lie aside', async (context) => {
   const request = parseBuildRequest({ ...exampleRequest, progress_trigger: `lander.${randomUUID()}` });
   await using builder = await open(urlOf(context, 'build-image'));

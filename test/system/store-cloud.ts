@@ -62,7 +62,7 @@ export function storeInCloud(cloud: OpenStack, client: Client) {
       const body = { path: import.meta.filename, startByte: 0, bytes: 100 };
       for (const name of names) await client.container.upload(name, body, {}, { signal: never });
     },
-    async read({ location }) {
+    async read({ location }: { readonly location: string }) {
       const { stdout } = await cloud.command(['token', 'issue', '-f', 'value', '-c', 'id']);
       const url = location.startsWith(cloud.glanceUrl) ? `${location}/file` : location;
       return Buffer.from(await got(url, { headers: { 'x-auth-token': stdout.trim() } }).buffer());

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +12,7 @@ import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/open
 import { MiB, never } from '../conformance/finished-build.ts';
 import { assertInOrder } from './faults/events.ts';
 import { buildOver, kill, scenarios, startNext } from './faults/scenarios.ts';
-import { type Client, connect } from './store-cloud.ts';
+import { type Client, connect, storeInCloud } from './store-cloud.ts';
 
 /** Workers killed in the middle of uploads to a real Glance and a real Swift: nothing unfinished stays there. */
 
@@ -109,6 +110,33 @@ scenario('killed while it uploads to Swift: no segment stays but those of the im
 scenario('a build that is given up leaves nothing in Swift', async (fleet) => {
   const buildId = await giveUp(fleet, toSwift, killDuringUploadToSwift);
   assert.equal([await segments(buildId), await objects(buildId)], [[], []]);
+});
+
+scenario('an image that was made before goes into Glance and into Swift once more', async (fleet) => {
+  const kept = { IMAGEBUILDER_FINISHED_CACHE_SIZE: '2G' };
+  const build = async () => {
+    const { buildId } = await fleet.submit(fleet.request());
+    const { event } = await fleet.ended(buildId);
+    assert.is(event.state, 'completed', event.error?.message);
+    return event;
+  };
+  await startNext(fleet, kept);
+  const made = await build();
+  const again = [await build()];
+  await fleet.killWorkers();
+  await startNext(fleet, { ...kept, ...toSwift });
+  again.push(await build());
+  assert.equal(
+    again.map(({ image }) => image?.store),
+    ['glance', 'swift'],
+  );
+  for (const { build_id, image } of again) {
+    assert.ok(image);
+    assert.is(image.reused?.build_id, made.build_id);
+    assert.equal(image.checksums, made.image?.checksums);
+    const content = await storeInCloud(cloud, client).read(image);
+    assert.is(createHash('sha512').update(content).digest('hex'), image.checksums.sha512, build_id);
+  }
 });
 
 /** A build for which the one attempt that it is allowed is lost. */

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCgroup } from '#lib/guest/host/cgroup.ts';
 import { removeGroup } from '#lib/guest/host/remove-group.js';
+import { hashFile } from '#lib/image/digest.ts';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { assertInOrder } from './faults/events.ts';
@@ -151,6 +153,39 @@ scenario('killed while it uploads', async (fleet) => {
   };
   await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/\.incoming-[^/]+\/[^/]+\.qcow2$/));
 });
+
+scenario(
+  'killed while it keeps the finished image: the next one is right, and what is kept stays within its bound',
+  async (fleet) => {
+    const kept = (bytes: number) => ({ IMAGEBUILDER_FINISHED_CACHE_SIZE: String(bytes) });
+    const first = await startNext(fleet, kept(2 ** 30));
+    const { buildId: former } = await fleet.submit(fleet.request());
+    const size = (await fleet.ended(former)).event.image?.size ?? 0;
+    await kill(first);
+
+    const bound = kept(Math.round(2.5 * size));
+    fleet.gate.close();
+    const second = await startNext(fleet, { ...bound, ...holdAt(fleet, /\/finished\/blobs\/[0-9a-f]+ moved$/) });
+    const { buildId } = await fleet.submit(fleet.request({ reuse: false }));
+    await fleet.gate.reached();
+    await kill(second);
+    fleet.gate.open();
+    await startNext(fleet, bound);
+    await assertEndedWell(fleet, await fleet.ended(buildId), 2);
+
+    const folder = join(fleet.directory, 'cache', 'finished');
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+    const sizes = await Promise.all(files.map(async (path) => (await stat(path)).size));
+    assert.ok(sizes.reduce((sum, bytes) => sum + bytes, 0) <= 2.5 * size, `${files.join(' ')} ${sizes.join(' ')}`);
+
+    const { buildId: again } = await fleet.submit(fleet.request());
+    const { image } = (await fleet.ended(again)).event;
+    assert.ok(image);
+    assert.ok([former, buildId].includes(image.reused?.build_id ?? ''), JSON.stringify(image.reused));
+    assert.equal((await hashFile(fileURLToPath(image.location))).checksums, image.checksums);
+  },
+);
 
 scenario('the supervisor killed: the build is tried again', async (fleet) => {
   fleet.gate.close();

@@ -6,7 +6,8 @@ import { connect } from 'node:net';
 /**
  * Loaded into a worker before its own code (`node --import`): makes it wait at the gate whenever it is about to touch a
  * file whose path matches HOLD_AT, so that a test can have its fault in a step that otherwise takes milliseconds. A path
- * that is about to be removed is matched with ` removed` after it. A program of the name STOPPED_PROGRAM stops itself as
+ * that is about to be removed is matched with ` removed` after it, and one that a file is about to be moved to with
+ * ` moved`. A program of the name STOPPED_PROGRAM stops itself as
  * soon as it has been started.
  */
 
@@ -19,7 +20,7 @@ async function pass(path: unknown): Promise<void> {
   await new Promise((resolve) => socket.once('close', resolve).on('error', () => {}));
 }
 
-const { open, readFile, rm } = fileSystem;
+const { open, readFile, rename, rm } = fileSystem;
 Object.assign(fileSystem, {
   open: async (...args: Parameters<typeof open>) => {
     await pass(args[0]);
@@ -28,6 +29,10 @@ Object.assign(fileSystem, {
   readFile: async (...args: Parameters<typeof readFile>) => {
     await pass(args[0]);
     return await readFile(...args);
+  },
+  rename: async (...args: Parameters<typeof rename>) => {
+    await pass(`${args[1]} moved`);
+    await rename(...args);
   },
   rm: async (...args: Parameters<typeof rm>) => {
     await pass(`${args[0]} removed`);

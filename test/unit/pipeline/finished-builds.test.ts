@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -133,6 +133,17 @@ test('an image that a worker was killed while keeping is not found, nor one whos
     if (name !== hash('sha256', 'content')) await writeFile(join(finished, 'blobs', name), 'damage');
   }
   assert.is(await house.finished.find(key('a')), null);
+});
+
+test('a file that a killed worker has left in the middle goes with the next image that is kept, a quarter of an hour later', async () => {
+  await using house = await openHouse(1_000_000);
+  const parts = join(house.cacheDirectory, 'finished', 'parts');
+  await writeFile(join(parts, 'old'), 'half');
+  const then = Date.now() / 1000 - 900;
+  await utimes(join(parts, 'old'), then, then);
+  await writeFile(join(parts, 'new'), 'half');
+  await house.keep(key('a'), 'content');
+  assert.equal(await readdir(parts), ['new']);
 });
 
 test('a build that needs room gets that of finished images first', async () => {
