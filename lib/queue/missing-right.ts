@@ -6,7 +6,7 @@ const refused =
 
 /** A command that gives a user of RabbitMQ the rights that it needs. */
 export const giveRights = (vhost: string, user: string) =>
-  `rabbitmqctl set_permissions --vhost '${vhost}' '${user}' '${rights.configure}' '${rights.write}' '${rights.read}', with the exchanges of callers beside the second pattern`;
+  `rabbitmqctl set_permissions -p '${vhost}' '${user}' '${rights.configure}' '${rights.write}' '${rights.read}', with the exchanges of callers beside the second pattern`;
 
 /**
  * The right that the user of RabbitMQ lacks, by RabbitMQ's own words, and the command that gives it; null for any other error.

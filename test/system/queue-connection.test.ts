@@ -168,7 +168,7 @@ test('where a user may not read or write, the error names the right, and the com
   const lines: string[] = [];
   await using blind = await open(urlOf(context, 'sees nothing'), (line) => lines.push(line));
   const lacks = (user: string, right: string, what: string) =>
-    `RabbitMQ does not give its user ${user} the right "${right}" on the ${what} in the virtual host /: rabbitmqctl set_permissions --vhost '/' '${user}' '^imagebuilder\\.' `;
+    `RabbitMQ does not give its user ${user} the right "${right}" on the ${what} in the virtual host /: rabbitmqctl set_permissions -p '/' '${user}' '^imagebuilder\\.' `;
   const unread = (await errorOf(blind.ledger.ready(5_000))).message;
   assert.ok(unread.startsWith(lacks('sees nothing', 'read', 'queue imagebuilder.events')), unread);
   assert.is(lines.filter((line) => line.includes('the events stream cannot be read')).length, 1);
