@@ -21,7 +21,9 @@ while read -r kind value; do
       path=${value#* }
       # Logs that were there keep what they had; those of services keep their file, which may need its owner and mode.
       if [ ! -f "$path" ] || [ "${value%% *}" -le "$old" ]; then continue; fi
-      if [ "$old" = 0 ]; then : >"$path"; else truncate -s "$old" "$path"; fi
+      # Not by `:`, which ends the script where the file cannot be opened.
+      if [ "$old" = 0 ]; then true >"$path"; else truncate -s "$old" "$path"; fi 2>/dev/null ||
+        echo "warning: $path keeps what the build has written into it: the image allows no shorter one (lsattr shows why)"
       ;;
     identity)
       path=${value%% *}
@@ -36,4 +38,5 @@ while read -r kind value; do
   esac
 done </tmp/imagebuilder-changes
 # In one go: each program that is started takes some 40 ms in an emulated vm.
-[ ! -s /tmp/imagebuilder-remove ] || xargs -0 rm -rf -- </tmp/imagebuilder-remove
+[ ! -s /tmp/imagebuilder-remove ] || xargs -0 rm -rf -- </tmp/imagebuilder-remove 2>/tmp/imagebuilder-kept ||
+  head -n 10 /tmp/imagebuilder-kept | sed 's/^/warning: a file of the build stays in the image: /'
