@@ -55,6 +55,8 @@ export interface FileCache {
   record(entry: CacheEntry): Promise<void>;
   /** Forgets the content of the URL. */
   forget(url: string): Promise<void>;
+  /** Drops the content, whatever has served it. */
+  drop(sha256: string): Promise<void>;
   /** Holds the lock of `key` until disposed. */
   lock(key: string, signal: AbortSignal): Promise<AsyncDisposable>;
   /** Drops the least recently used entries until the size limit holds, and sweeps leftovers. */
@@ -167,6 +169,7 @@ export async function openCache(
   return {
     partPath,
     record,
+    drop,
     async find(url) {
       const entry = await readEntry(urlPath(url));
       return entry !== null && (await use(entry.sha256)) === entry.sizeBytes ? { ...entry, url } : null;

@@ -63,6 +63,7 @@ test('a vm starts with modules that are stored compressed', async () => {
     {
       ...{ machine, accelerator: 'tcg', kernelPath: kernel.imagePath, initramfsPath, directory, limits: vm.settings },
       ...{ memoryBytes: vm.settings.vmMemoryBytes, cpus: 1, overlay: null, proxy: null, user: null },
+      ...{ statePath: null, saveFolder: null },
       disks: [{ source: { rawPath: payload.path, readOnly: true }, serial: 'payload' }],
     },
     300_000,

@@ -89,6 +89,8 @@ async function tryKvm(probe: AcceleratorProbe): Promise<AcceleratorChoice> {
       overlay: null,
       proxy: null,
       disks,
+      statePath: null,
+      saveFolder: null,
       directory,
       user: vmUser(probe.unprivilegedIds, 'kvm'),
       // It runs no script.

@@ -11,8 +11,10 @@ import type { Limited } from './limits.ts';
  * hostile: control lines are few and short, output is only ever text that people read, and a result is only stored.
  */
 export interface Channel {
-  /** Resolves when init waits for its first command. */
-  readonly ready: Promise<void>;
+  /** Resolves when init has done all that is the same for every vm: with false where its state must not be saved. */
+  hold(): Promise<boolean>;
+  /** Has init take up its disks and new random numbers; resolves when it waits for its first script. */
+  begin(): Promise<void>;
   /** Has init run the payload; one at a time. */
   run(handlers: RunHandlers): Run;
 }
@@ -37,6 +39,8 @@ export const portNames = ['control', 'stdout', 'stderr', 'status', 'result'] as 
 export type Ports = Readonly<Record<(typeof portNames)[number], Duplex>>;
 
 const maximumControlCharacters = 128;
+/** As many as the kernel's pool of random numbers holds, twice over. */
+const seedBytes = 64;
 
 export interface ChannelEvents {
   /** Called when the vm breaks the protocol; the vm has to be ended then. */
@@ -55,16 +59,19 @@ export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): 
   // The worker notices the end of a vm by its process; its ports only fall silent.
   for (const name of portNames) ports[name].on('error', () => {});
 
-  let onReady = () => {};
-  const ready = new Promise<void>((resolve) => {
-    onReady = resolve;
-  });
-  let isReady = false;
+  const held = Promise.withResolvers<boolean>();
+  const ready = Promise.withResolvers<void>();
+  const greetings = new Map([
+    ['held', () => held.resolve(true)],
+    ['refused', () => held.resolve(false)],
+    ['ready', () => ready.resolve()],
+  ]);
   let awaited: { readonly nonce: string; readonly resolve: (exitCode: number) => void } | null = null;
   readControl(ports.control, (line) => {
-    if (line === 'ready' && !isReady) {
-      isReady = true;
-      onReady();
+    const greet = greetings.get(line ?? '');
+    if (greet !== undefined) {
+      greetings.delete(line ?? '');
+      greet();
       return;
     }
     if (line === 'limit memory' || line === 'limit processes') {
@@ -81,7 +88,15 @@ export function openChannel(ports: Ports, { onFault, onLimit }: ChannelEvents): 
   });
 
   return {
-    ready,
+    async hold() {
+      ports.control.write('hold\n');
+      return await held.promise;
+    },
+    async begin() {
+      // It waits in the port until init reads it.
+      ports.control.write(`begin ${randomBytes(seedBytes).toString('hex')}\n`);
+      await ready.promise;
+    },
     run({ onLine = () => {}, onStatusLine = () => {}, result }) {
       const nonce = randomBytes(16).toString('hex');
       const mark = Buffer.from(`\0${nonce}`);

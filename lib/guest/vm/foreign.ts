@@ -12,6 +12,7 @@ import { readBusybox } from './initramfs.ts';
 import { findKernel, kernelPackages } from './kernel.ts';
 import { emulators, findMachine } from './machine.ts';
 import type { VmParts, VmSettings } from './prepare.ts';
+import { vmFolder } from './saved-states.ts';
 import { vmScripts } from './script.ts';
 
 /**
@@ -50,7 +51,7 @@ export async function prepareForeignVm(
   options: ForeignOptions,
 ): Promise<VmParts> {
   const machine = await findMachine(architecture);
-  const directory = join(settings.cacheDirectory, 'vm');
+  const directory = join(settings.cacheDirectory, vmFolder);
   await makeOwnFolder(directory);
   const prefix = join(directory, `root-${architecture}-`);
   await using _held = await lock(`${prefix}lock`, { signal: options.signal });

@@ -9,8 +9,11 @@ import type { UnprivilegedUser } from '../../privileges.ts';
 export interface HandedFile {
   readonly path: string;
   readonly writable: boolean;
-  /** QEMU opens the file once more by its descriptor, for which QEMU's user has to be able to read it. */
-  readonly reopened: boolean;
+  /**
+   * `disk`: a block node takes the descriptor. `reopened`: QEMU opens the file once more by its descriptor, for which
+   * QEMU's user has to be able to read it. `inherited`: QEMU goes by the descriptor's number.
+   */
+  readonly use: 'disk' | 'reopened' | 'inherited';
 }
 
 /**
@@ -23,14 +26,16 @@ export function handOver(firstDescriptor: number) {
     files: files as readonly HandedFile[],
     /** Names the file of a block node: QEMU takes the descriptor itself, with the rights that it was opened with. */
     disk: (path: string, { writable }: { readonly writable: boolean }): string =>
-      `/dev/fdset/${add({ path, writable, reopened: false })}`,
+      `/dev/fdset/${add({ path, writable, use: 'disk' })}`,
     /** Names any other file. */
-    plain: (path: string): string => `/proc/self/fd/${add({ path, writable: false, reopened: true })}`,
+    plain: (path: string): string => `/proc/self/fd/${add({ path, writable: false, use: 'reopened' })}`,
+    /** The number of the descriptor. */
+    inherited: (path: string): number => add({ path, writable: false, use: 'inherited' }),
     /** The arguments that name the descriptors of disks to QEMU. */
     arguments: (): string[] =>
-      files.flatMap(({ reopened }, index) => {
+      files.flatMap(({ use }, index) => {
         const descriptor = firstDescriptor + index;
-        return reopened ? [] : ['-add-fd', `fd=${descriptor},set=${descriptor}`];
+        return use !== 'disk' ? [] : ['-add-fd', `fd=${descriptor},set=${descriptor}`];
       }),
   };
 }
@@ -47,9 +52,9 @@ export async function openFiles(
 ): Promise<OpenedFiles> {
   await using opened = new AsyncDisposableStack();
   const descriptors: number[] = [];
-  for (const [index, { path, writable, reopened }] of files.entries()) {
+  for (const [index, { path, writable, use }] of files.entries()) {
     let file = opened.use(await open(path, writable ? 'r+' : 'r'));
-    if (reopened && user !== null && !(await isReadableByAll(file))) {
+    if (use === 'reopened' && user !== null && !(await isReadableByAll(file))) {
       const copy = join(directory, `copy-${index}`);
       await copyFile(path, copy);
       await chmod(copy, 0o444);

@@ -7,7 +7,7 @@ import { gunzip, zstdDecompress } from 'node:zlib';
 import { ImageBuilderError, isNodeError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import { type CpioEntry, writeCpio } from './cpio.ts';
-import { type GuestKernel, modulesToLoad } from './kernel.ts';
+import { type GuestKernel, moduleName, modulesToLoad } from './kernel.ts';
 import type { LinkedProgram } from './linked-program.ts';
 import { vmScripts } from './script.ts';
 
@@ -42,6 +42,12 @@ const applets = [
 ];
 
 const busyboxPaths = ['bin/busybox', 'usr/bin/busybox'];
+/**
+ * The drivers that init loads only when a vm begins: with them the disks and random numbers of this start come in.
+ * No other module needs them.
+ */
+const beginModules = ['virtio_blk', 'virtio_rng'];
+
 const unusedMs = 30 * 24 * 60 * 60 * 1000;
 
 export interface InitramfsOptions {
@@ -76,7 +82,12 @@ export async function prepareInitramfs(options: InitramfsOptions): Promise<strin
   } catch (error) {
     if (!isNodeError(error) || error.code !== 'ENOENT') throw error;
   }
-  const modules = await Promise.all(files.map(readModule));
+  const modules = await Promise.all(
+    files.map(async (path) => ({
+      folder: beginModules.includes(moduleName(path)) ? 'modules/begin' : 'modules',
+      content: await readModule(path),
+    })),
+  );
   const tools = new Map<string, Buffer>();
   for (const [name, file] of options.program?.paths ?? []) tools.set(name, await readFile(file));
   await mkdir(directory, { recursive: true });
@@ -91,15 +102,21 @@ export async function prepareInitramfs(options: InitramfsOptions): Promise<strin
   return path;
 }
 
-function archive(busybox: Buffer, modules: readonly Buffer[], tools: ReadonlyMap<string, Buffer>): Buffer {
+interface LoadedModule {
+  /** The folder from which init loads it. */
+  readonly folder: string;
+  readonly content: Buffer;
+}
+
+function archive(busybox: Buffer, modules: readonly LoadedModule[], tools: ReadonlyMap<string, Buffer>): Buffer {
   const folder = (path: string): CpioEntry => ({ kind: 'folder', path, mode: 0o755 });
   return writeCpio([
-    ...['bin', 'dev', 'guest', 'modules', 'proc', 'sys', 'tools'].map(folder),
+    ...['bin', 'dev', 'guest', 'modules', 'modules/begin', 'proc', 'sys', 'tools'].map(folder),
     { kind: 'device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
     { kind: 'file', path: 'bin/busybox', mode: 0o755, content: busybox },
     ...applets.map((name): CpioEntry => ({ kind: 'link', path: `bin/${name}`, mode: 0o777, target: 'busybox' })),
-    ...modules.map((content, index): CpioEntry => {
-      return { kind: 'file', path: `modules/${String(index).padStart(3, '0')}.ko`, mode: 0o644, content };
+    ...modules.map(({ folder, content }, index): CpioEntry => {
+      return { kind: 'file', path: `${folder}/${String(index).padStart(3, '0')}.ko`, mode: 0o644, content };
     }),
     ...[...tools].map(([name, content]): CpioEntry => ({ kind: 'file', path: `tools/${name}`, mode: 0o755, content })),
     { kind: 'file', path: 'init', mode: 0o755, content: Buffer.from(vmScripts.init) },

@@ -79,7 +79,7 @@ async function readModules(directory: string): Promise<KernelModules> {
 }
 
 /** `virtio_rng` for kernel/drivers/char/hw_random/virtio-rng.ko.xz. */
-function moduleName(path: string): string {
+export function moduleName(path: string): string {
   return basename(path)
     .replace(/\.ko(\.[a-z0-9]+)?$/, '')
     .replaceAll('-', '_');

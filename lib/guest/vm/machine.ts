@@ -31,8 +31,8 @@ export interface Machine {
 }
 
 export interface Disk {
-  /** Name of a block node, or the path of a raw file. */
-  readonly source: { readonly node: string } | { readonly rawPath: string; readonly readOnly: boolean };
+  /** Name of a block node, or the path of a raw file; `blank` for one without content, of a vm that is to be saved. */
+  readonly source: { readonly node: string } | { readonly rawPath: string; readonly readOnly: boolean } | 'blank';
   /** Serial number by which the guest finds the disk, at most 20 characters. */
   readonly serial: string;
 }
@@ -52,6 +52,10 @@ export interface MachineOptions {
   /** Names of the ports in the order of their file descriptors, the first of which is `firstPort`. */
   readonly ports: readonly string[];
   readonly firstPort: number;
+  /** Path of a saved state of a vm with the same devices, with which it goes on; null where it boots. */
+  readonly statePath: string | null;
+  /** Folder of the socket to which it saves its state, by orders to a monitor that it then has; null for neither. */
+  readonly saveFolder: string | null;
   /** The guest's folder, by which a later worker finds processes that this one has left running. */
   readonly directory: string;
 }
@@ -80,6 +84,9 @@ export function guestProxyUrl(url: URL): string {
   inside.host = `${proxyAddress}:${proxyPort}`;
   return inside.href.replace(/\/$/, '');
 }
+
+/** Name of the socket in the folder to which a vm saves its state. */
+export const stateSocket = 'socket';
 
 export const networkModules = ['virtio_net'];
 
@@ -171,15 +178,22 @@ const sandboxWithChildren = 'on,obsolete=deny,resourcecontrol=deny';
 export interface MachineCommand {
   /** The arguments of the emulator. */
   readonly arguments: readonly string[];
-  /** Files that it inherits after its ports, in this order. */
+  /** Files that it inherits after its ports and its monitor, in this order. */
   readonly files: readonly HandedFile[];
 }
 
+export interface VmCommand extends MachineCommand {
+  /** Where it saves its state to, in QEMU's terms; null without a folder for that. */
+  readonly saveUri: string | null;
+}
+
 /** The command line of QEMU. It opens no file of a build, nor of the vm's own, by its path. */
-export function machineCommand(options: MachineOptions): MachineCommand {
-  const files = handOver(options.firstPort + options.ports.length);
+export function machineCommand(options: MachineOptions): VmCommand {
+  const { saveFolder, firstPort, ports } = options;
+  const files = handOver(firstPort + ports.length + (saveFolder === null ? 0 : 1));
+  const saveUri = saveFolder === null ? null : `unix:/proc/self/fd/${files.inherited(saveFolder)}/${stateSocket}`;
   const described = describe(options, files);
-  return { arguments: [...files.arguments(), ...described], files: files.files };
+  return { arguments: [...files.arguments(), ...described], files: files.files, saveUri };
 }
 
 type Files = ReturnType<typeof handOver>;
@@ -215,7 +229,15 @@ function describe(options: MachineOptions, files: Files): string[] {
     ...(overlay === null ? [] : overlayArguments(overlay, bus, files)),
     ...options.disks.flatMap(({ source, serial }) => diskArguments(source, serial, bus, files)),
     ...(proxy === null ? [] : networkArguments(proxy, bus)),
+    ...stateArguments(options, files),
   ];
+}
+
+function stateArguments({ statePath, saveFolder, firstPort, ports }: MachineOptions, files: Files): string[] {
+  if (statePath !== null) return ['-incoming', `fd:${files.inherited(statePath)}`];
+  if (saveFolder === null) return [];
+  const monitor = `socket,id=monitor,fd=${firstPort + ports.length}`;
+  return ['-chardev', monitor, '-mon', 'chardev=monitor,mode=control'];
 }
 
 /**
@@ -226,11 +248,15 @@ function describe(options: MachineOptions, files: Files): string[] {
  * The kernel measures the speed of the counters as it starts. On a busy machine that goes wrong under emulation (clocks
  * at several times the speed were seen): there, a device gives the time, and a slow answer of its timer is no reason to
  * panic.
+ *
+ * The kernel's random numbers are seeded by the random device and the worker alone, once the vm begins: no saved state may
+ * have seeded ones.
  */
 function kernelCommandLine({ console }: Machine, accelerator: Accelerator): string {
-  const fast = 'maxcpus=1 noreplace-smp mitigations=off random.trust_cpu=on tsc=reliable cryptomgr.notests edd=off';
+  const fast = 'maxcpus=1 noreplace-smp mitigations=off tsc=reliable cryptomgr.notests edd=off';
   const clock = accelerator === 'tcg' ? ' no_timer_check clocksource=hpet' : '';
-  return `console=${console} quiet panic=-1 oops=panic reboot=t ${fast}${clock}`;
+  const random = 'random.trust_cpu=off random.trust_bootloader=off';
+  return `console=${console} quiet panic=-1 oops=panic reboot=t ${fast} ${random}${clock}`;
 }
 
 /**
@@ -256,7 +282,9 @@ function overlayArguments({ path, base, parts }: OverlayDisk, bus: string, files
  * Errors are reported to the guest: otherwise QEMU would stop it, and the worker wait, when the worker's disk is full.
  */
 function diskArguments(source: Disk['source'], serial: string, bus: string, files: Files): string[] {
-  const device = `virtio-blk-${bus},drive=${'node' in source ? source.node : serial},serial=${serial},share-rw=on,werror=report,rerror=report`;
+  const node = source !== 'blank' && 'node' in source ? source.node : serial;
+  const device = `virtio-blk-${bus},drive=${node},serial=${serial},share-rw=on,werror=report,rerror=report`;
+  if (source === 'blank') return ['-blockdev', `driver=null-co,node-name=${serial},size=512`, '-device', device];
   if ('node' in source) return ['-device', device];
   const access = source.readOnly ? 'read-only=on' : 'discard=unmap';
   const path = files.disk(source.rawPath, { writable: !source.readOnly });

@@ -9,11 +9,12 @@ import { featureModules, fileSystemModules, findKernel, type GuestKernel } from 
 import type { VmLimits } from './limits.ts';
 import type { LinkedProgram } from './linked-program.ts';
 import { deviceModules, findMachine, type Machine } from './machine.ts';
+import { vmFolder } from './saved-states.ts';
 
 /** The parts of a vm on this machine. */
 
 export interface VmSettings extends VmLimits {
-  /** Folder of the worker's cache; its folder `vm` keeps initramfs and the verdict on KVM. */
+  /** Folder of the worker's cache; its folder `vm` keeps initramfs, states and the verdict on KVM. */
   readonly cacheDirectory: string;
   /** Path of the kernel, its modules in /lib/modules; empty: the newest in /boot. */
   readonly vmKernelPath: string;
@@ -35,7 +36,7 @@ export interface VmParts extends AcceleratorChoice {
 
 /** Finds the parts, and whether KVM works. Throws `guest.unavailable` with all missing parts and their packages. */
 export async function prepareVm(settings: VmSettings): Promise<VmParts> {
-  const directory = join(settings.cacheDirectory, 'vm');
+  const directory = join(settings.cacheDirectory, vmFolder);
   const found = await Promise.allSettled([findMachine(), findKernel(settings.vmKernelPath), readBusybox()]);
   const failed = found.filter((result) => result.status === 'rejected').map(({ reason }) => reason as unknown);
   const [machine, kernel, busybox] = found;

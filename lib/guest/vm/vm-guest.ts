@@ -16,7 +16,8 @@ import { type Disk, guestProxyUrl, networkModules } from './machine.ts';
 import { openPayload } from './payload.ts';
 import { initramfsFor, prepareVm, type VmSettings } from './prepare.ts';
 import { chooseProcessors, measureRoom, unmeasuredRoom } from './processors.ts';
-import { startVm } from './vm.ts';
+import { startSaved } from './saved-states.ts';
+import { startVm, type VmOptions } from './vm.ts';
 import { createScriptRunner, createVmSession, type ScriptRunner } from './vm-session.ts';
 import { vmUser } from './vm-user.ts';
 
@@ -73,35 +74,33 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const room = parts.accelerator === 'tcg' ? await measured : null;
   const processors = chooseProcessors(settings.vmCpus, parts.accelerator, room ?? unmeasuredRoom());
   const startedMs = performance.now();
-  const vm = opened.use(
-    await startVm(
-      {
-        machine: parts.machine,
-        accelerator: parts.accelerator,
-        kernelPath: kernel.imagePath,
-        initramfsPath,
-        memoryBytes: settings.vmMemoryBytes,
-        cpus: processors.count,
-        overlay: {
-          path: disk.overlayPath,
-          base: disk.base,
-          parts: partitions.map(({ number, offsetBytes, sizeBytes }) => {
-            return { serial: `image${number}`, offsetBytes, sizeBytes, readOnly: form.readOnly.includes(number) };
-          }),
-        },
-        proxy: proxy === null ? null : { host: proxy.hostname, port: Number(proxy.port) },
-        disks,
-        directory,
-        user: vmUser(settings.unprivilegedIds, parts.accelerator),
-        limits: settings,
-      },
-      startLimitMs,
-      signal,
-    ),
-  );
+  const wanted: VmOptions = {
+    machine: parts.machine,
+    accelerator: parts.accelerator,
+    kernelPath: kernel.imagePath,
+    initramfsPath,
+    memoryBytes: settings.vmMemoryBytes,
+    cpus: processors.count,
+    overlay: {
+      path: disk.overlayPath,
+      base: disk.base,
+      parts: partitions.map(({ number, offsetBytes, sizeBytes }) => {
+        return { serial: `image${number}`, offsetBytes, sizeBytes, readOnly: form.readOnly.includes(number) };
+      }),
+    },
+    proxy: proxy === null ? null : { host: proxy.hostname, port: Number(proxy.port) },
+    disks,
+    statePath: null,
+    saveFolder: null,
+    directory,
+    user: vmUser(settings.unprivilegedIds, parts.accelerator),
+    limits: settings,
+  };
+  const saved = await startSaved(wanted, { cacheDirectory: settings.cacheDirectory, log }, signal);
+  const vm = opened.use(saved ?? (await startVm(wanted, startLimitMs, signal)));
   const readyMs = Math.round(performance.now() - startedMs);
   log.info('the vm is ready', {
-    ...{ accelerator: parts.accelerator, kernel: kernel.release, ready_ms: readyMs },
+    ...{ accelerator: parts.accelerator, kernel: kernel.release, ready_ms: readyMs, restored: saved !== null },
     ...{ processors: processors.count, processors_reason: processors.reason },
   });
 

@@ -14,6 +14,8 @@ import { type MachineOptions, machineCommand } from './machine.ts';
 /** A running QEMU. It is killed when this process dies, in whatever way. */
 export interface Vm extends AsyncDisposable {
   readonly channel: Channel;
+  /** QEMU's monitor (QMP), and where it saves its state to; null without a folder for that. */
+  readonly saving: { readonly monitor: Duplex; readonly uri: string } | null;
   /**
    * Aborted, with the error as its reason, when the vm has ended by itself, or was ended because its processes went
    * beyond a limit (`guest.limit`). Root in the vm can pretend the latter, and gains nothing by it.
@@ -49,10 +51,10 @@ const firstPort = 3;
  */
 export async function startVm(options: VmOptions, limitMs: number, signal: AbortSignal): Promise<Vm> {
   signal.throwIfAborted();
-  const vm = await launch(options);
+  const vm = await launchVm(options);
   const limit = AbortSignal.timeout(limitMs);
   try {
-    await orAborted(vm.channel.ready, signal, vm.lost, limit);
+    await orAborted(vm.channel.begin(), signal, vm.lost, limit);
     return vm;
   } catch (error) {
     await vm.kill();
@@ -63,8 +65,9 @@ export async function startVm(options: VmOptions, limitMs: number, signal: Abort
   }
 }
 
-async function launch(options: VmOptions): Promise<Vm> {
-  const { arguments: words, files } = machineCommand({ ...options, ports: portNames, firstPort });
+/** Starts QEMU. */
+export async function launchVm(options: VmOptions): Promise<Vm> {
+  const { arguments: words, files, saveUri } = machineCommand({ ...options, ports: portNames, firstPort });
   const command = [
     ...['--pdeathsig', 'KILL', ...privilegeArguments(options.user), '--'],
     ...['prlimit', '--core=0', '--', options.machine.emulator, ...words],
@@ -81,6 +84,7 @@ async function launch(options: VmOptions): Promise<Vm> {
       'pipe',
       'pipe',
       ...portNames.map(() => 'pipe' as const),
+      ...(saveUri === null ? [] : (['pipe'] as const)),
       ...(opened.descriptors as unknown as 'pipe'[]),
     ],
     buffer: false,
@@ -112,10 +116,8 @@ async function launch(options: VmOptions): Promise<Vm> {
     ending = true;
     child.kill('SIGKILL');
   };
-  const [control, stdout, stderr, status, result] = child.stdio.slice(
-    firstPort,
-    firstPort + portNames.length,
-  ) as unknown as Duplex[];
+  const streams = child.stdio.slice(firstPort, firstPort + portNames.length + 1) as unknown as Duplex[];
+  const [control, stdout, stderr, status, result, monitor] = streams;
   if (!control || !stdout || !stderr || !status || !result) {
     throw new ImageBuilderError('internal', 'the ports of the vm are not there');
   }
@@ -129,6 +131,7 @@ async function launch(options: VmOptions): Promise<Vm> {
   );
   return {
     channel,
+    saving: saveUri === null || monitor === undefined ? null : { monitor, uri: saveUri },
     lost: lost.signal,
     console: () => [...console],
     async peakMemoryBytes() {

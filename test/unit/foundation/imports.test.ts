@@ -50,7 +50,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   queue: ['api'],
   store: ['api', 'config', 'folders', 'http'],
   trace: ['config'],
-  guest: ['api', 'folders', 'image'],
+  guest: ['api', 'fetch', 'folders', 'image'],
   boot: ['guest', 'image'],
   apt: ['api', 'fetch', 'folders', 'guest', 'http', 'image', 'openpgp'],
   limits: ['guest'],

@@ -47,7 +47,7 @@ test('output reaches the script that it belongs to, whole, whatever pieces it co
   const channel = openChannel(wire.ports, noEvents);
   wire.send('control', 'rea');
   wire.send('control', 'dy\n');
-  await channel.ready;
+  await channel.begin();
   wire.send('stdout', 'left over from before');
   await settle();
   const lines: string[] = [];
@@ -100,7 +100,7 @@ test('a limit that is met is heard of before the end of the script', async () =>
   const heard: string[] = [];
   const channel = openChannel(wire.ports, { ...noEvents, onLimit: (limited) => void heard.push(limited) });
   wire.send('control', 'ready\n');
-  await channel.ready;
+  await channel.begin();
   const run = channel.run({});
   const nonce = nonceOf(wire);
   void run.exitCode.then((code) => heard.push(String(code)));
@@ -110,12 +110,39 @@ test('a limit that is met is heard of before the end of the script', async () =>
   assert.equal(heard, ['memory', 'processes', '137']);
 });
 
+test('each vm begins with random numbers of its own', async () => {
+  const seeds = await Promise.all(
+    [makeWire(), makeWire()].map(async (wire) => {
+      const channel = openChannel(wire.ports, noEvents);
+      wire.send('control', 'ready\n');
+      await channel.begin();
+      const [, seed = ''] = /^begin ([0-9a-f]{128})\n$/.exec(wire.heard()) ?? [];
+      assert.is(seed.length, 128, wire.heard());
+      return seed;
+    }),
+  );
+  assert.is(new Set(seeds).size, 2);
+});
+
+test('a vm says whether its state may be saved', async () => {
+  for (const [line, answer] of [
+    ['held', true],
+    ['refused', false],
+  ] as const) {
+    const wire = makeWire();
+    const channel = openChannel(wire.ports, noEvents);
+    wire.send('control', `${line}\n`);
+    assert.is(await channel.hold(), answer);
+    assert.is(wire.heard(), 'hold\n');
+  }
+});
+
 test('an exit code that no process can have is a fault', async () => {
   const wire = makeWire();
   const faults: string[] = [];
   const channel = openChannel(wire.ports, { ...noEvents, onFault: ({ code }) => void faults.push(code) });
   wire.send('control', 'ready\n');
-  await channel.ready;
+  await channel.begin();
   channel.run({});
   wire.send('control', `done ${nonceOf(wire)} 999\n`);
   await settle();
@@ -126,7 +153,7 @@ test('a result waits in the vm until there is room for it, and comes whole', asy
   const wire = makeWire();
   const channel = openChannel(wire.ports, noEvents);
   wire.send('control', 'ready\n');
-  await channel.ready;
+  await channel.begin();
   const result = new PassThrough();
   const run = channel.run({ result });
   const nonce = nonceOf(wire);
@@ -147,7 +174,7 @@ test('of endless output only the end is kept', async () => {
   const wire = makeWire();
   const channel = openChannel(wire.ports, noEvents);
   wire.send('control', 'ready\n');
-  await channel.ready;
+  await channel.begin();
   const run = channel.run({});
   for (let part = 0; part < 40; part += 1) {
     wire.send('stdout', 'x'.repeat(100_000));

@@ -27,6 +27,8 @@ const options: MachineOptions = {
   disks: [{ source: { rawPath: '/builds/a,b/payload.raw', readOnly: true }, serial: 'payload' }],
   ports: ['control', 'stdout'],
   firstPort: 3,
+  statePath: null,
+  saveFolder: null,
   directory: '/builds/a,b/guest',
 };
 
@@ -52,7 +54,7 @@ test('QEMU opens no file of a build by its path, and may write to those that it 
     named.map(([, set, plain]) => {
       const file = files[Number(set ?? plain) - first];
       assert.ok(file);
-      assert.is(file.reopened, plain !== undefined);
+      assert.is(file.use, plain === undefined ? 'disk' : 'reopened');
       return [file.path, file.writable];
     }),
   );
@@ -66,7 +68,7 @@ test('QEMU opens no file of a build by its path, and may write to those that it 
       ['/builds/a,b/payload.raw', false],
     ]),
   );
-  const sets = files.flatMap(({ reopened }, index) => (reopened ? [] : [`fd=${first + index},set=${first + index}`]));
+  const sets = files.flatMap(({ use }, index) => (use === 'disk' ? [`fd=${first + index},set=${first + index}`] : []));
   assert.equal(valuesOf('-add-fd'), sets);
   const paths = ['/boot', '/cache', '/builds/base', '.qcow2', '.raw'];
   assert.equal(
@@ -87,6 +89,24 @@ test('ports are the descriptors from the first one on', () => {
 test('the time of an emulated machine is that of a device, and KVM’s is its own', () => {
   assert.match(valuesOf('-append').join(), /clocksource=hpet/);
   assert.not.match(valuesOf('-append', { ...options, accelerator: 'kvm' }).join(), /clocksource/);
+});
+
+test('a vm goes on with a state that it inherits, and saves its own to a socket in a folder that it inherits', () => {
+  const { arguments: words, files } = machineCommand({ ...options, statePath: '/cache/state' });
+  const first = options.firstPort + options.ports.length;
+  const [state = ''] = words.flatMap((word, index) => (words[index - 1] === '-incoming' ? [word] : []));
+  const descriptor = Number(/^fd:([0-9]+)$/.exec(state)?.[1]);
+  assert.equal(files[descriptor - first], { path: '/cache/state', writable: false, use: 'inherited' });
+
+  const saving = machineCommand({ ...options, saveFolder: '/builds/a/state' });
+  assert.ok(saving.arguments.includes(`socket,id=monitor,fd=${first}`), 'its monitor follows the ports');
+  const folder = Number(/^unix:\/proc\/self\/fd\/([0-9]+)\/socket$/.exec(saving.saveUri ?? '')?.[1]);
+  assert.is(saving.files[folder - first - 1]?.path, '/builds/a/state');
+});
+
+test('nothing seeds the random numbers of a vm before it begins', () => {
+  const [line = ''] = valuesOf('-append');
+  assert.match(line, /random\.trust_cpu=off random\.trust_bootloader=off/);
 });
 
 test('without a proxy there is no network device, and QEMU may start no process', () => {

@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { openCache } from '#lib/fetch/cache.ts';
 import { writeRest } from '#lib/image/shared-runs.ts';
 import { type FinishedBuild, openFinishedBuilds } from '#lib/pipeline/finished-builds.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
@@ -152,6 +153,18 @@ test('a build that needs room gets that of finished images first', async () => {
   assert.ok((await makeRoomInCaches(house.cacheDirectory, 1)) > 0);
   await makeRoomInCaches(house.cacheDirectory, 1_000_000);
   assert.is(await house.finished.find(key('a')), null);
+});
+
+test('a build that needs room gets that of saved states of vms too', async () => {
+  await using house = await openHouse(1_000_000);
+  const states = join(house.cacheDirectory, 'vm/states');
+  const cache = await openCache(states, 1_000_000);
+  const part = cache.partPath();
+  await writeFile(part, 'state');
+  const file = { url: 'state', sha256: hash('sha256', 'state'), sizeBytes: 5, etag: null, lastModified: null };
+  await cache.add(part, { ...file, origin: '', secure: true, validatedAtMs: 0 });
+  assert.is(await makeRoomInCaches(house.cacheDirectory, 1), 5);
+  assert.equal(await readdir(join(states, 'blobs')), []);
 });
 
 test('a file that is taken is no link to the cache, and one for an upload is', async () => {

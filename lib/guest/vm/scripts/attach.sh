@@ -9,7 +9,11 @@ while read -r number type options; do
     exit 64
   }
 done <"$JOB/partitions"
-echo "errors $(cat /sys/fs/ext4/*/errors_count 2>/dev/null | { sum=0; while read -r count; do sum=$((sum + count)); done; echo $sum; })"
+errors=0
+for file in /sys/fs/ext4/*/errors_count; do
+  [ ! -e "$file" ] || { read -r count <"$file" && errors=$((errors + count)); }
+done
+echo "errors $errors"
 while read -r folder; do
   mkdir "binds/$folder"
   case $folder in
@@ -32,4 +36,5 @@ unshare -p -i -u -f sh -c '
   while :; do read -r line <&3; done
 ' </dev/null >/dev/null 2>&1 3>&- &
 while [ ! -e process ]; do sleep 0.01; done
-exec nsenter -t "$(cat process)" -p -i -u sh "$JOB/assemble" /guest these <"$JOB/plan"
+read -r id <process
+exec nsenter -t "$id" -p -i -u sh "$JOB/assemble" /guest these <"$JOB/plan"

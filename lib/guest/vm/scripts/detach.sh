@@ -1,13 +1,18 @@
 # Ends all processes inside the image, flushes, trims and unmounts it. $@ are its mount points, the root first.
 # Prints `untrimmed TARGET` and `errors COUNT`.
 set -u
-kill -KILL "$(cat /guest/process)"
+read -r process </guest/process
+kill -KILL "$process"
 for target in "$@"; do
   # Without it, fstrim would leave what has been deleted but not yet written.
   sync
   fstrim "/guest/root$target" 2>/dev/null || echo "untrimmed $target"
 done
-echo "errors $(cat /sys/fs/ext4/*/errors_count 2>/dev/null | { sum=0; while read -r count; do sum=$((sum + count)); done; echo $sum; })"
+errors=0
+for file in /sys/fs/ext4/*/errors_count; do
+  [ ! -e "$file" ] || { read -r count <"$file" && errors=$((errors + count)); }
+done
+echo "errors $errors"
 
 # This script lies where scripts inside the image would find it.
 mount --make-rprivate /

@@ -1,6 +1,8 @@
 #!/bin/sh
 # First process of the vm. Loads the modules, opens the ports and then follows the worker's lines on the control port,
 # one at a time:
+#   hold        answers `held` where a state of the vm may be saved now, to go on any number of times, else `refused`
+#   begin SEED  takes up what belongs to this start alone: random numbers, in hexadecimal, and the disks; then `ready`
 #   run NONCE   runs the file `start` of the payload disk as it is now; standard output, standard error and
 #               descriptors 3 and 4 go to their ports, each followed by a NUL and the nonce; then `done NONCE CODE` to control
 # `limit memory` or `limit processes` goes to control as soon as processes have met that limit, and before `done`.
@@ -8,9 +10,12 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-for module in /modules/*.ko; do
-  [ ! -e "$module" ] || insmod "$module" || echo "$module cannot be loaded"
-done
+load() {
+  for module in "$1"/*.ko; do
+    [ ! -e "$module" ] || insmod "$module" || echo "$module cannot be loaded"
+  done
+}
+load /modules
 
 # Ports and disks appear a moment after their drivers. These paths to them stay, whatever is mounted over /dev.
 find_port() {
@@ -32,6 +37,39 @@ find_port stdout && exec 6>"$device"
 find_port stderr && exec 7>"$device"
 find_port status && exec 8>"$device"
 find_port result && exec 5>"$device"
+
+# The folder in which scripts find the payload; shared, so that it is also seen where it is bound into the image.
+mkdir /guest/jobs
+mount -t tmpfs -o mode=755,size=64k jobs /guest/jobs
+mount --make-shared /guest/jobs
+mkdir /guest/jobs/job
+
+start_processors() {
+  for processor in /sys/devices/system/cpu/cpu[0-9]*/online; do
+    [ ! -e "$processor" ] || echo 1 >"$processor"
+  done
+}
+
+# All up to here is the same for every vm with these devices, so a state that is saved here may go on any number of times.
+read -r word seed <&9
+if [ "$word" = hold ]; then
+  start_processors
+  # Nothing may have seeded random numbers yet, and no disk be known, which takes both drivers as modules. The size is that
+  # of kernels (from 5.18 on) that tell how many bits have seeded them.
+  answer=refused
+  case $(cat /proc/sys/kernel/random/poolsize /proc/sys/kernel/random/entropy_avail) in
+    256?[0-9] | 256?[0-9][0-9]) [ -e /sys/block/vda ] || answer=held ;;
+  esac
+  echo $answer >&9
+  read -r word seed <&9
+fi
+# Vms that go on with one state must not have the same random numbers: packages make keys.
+echo "$seed" >/dev/urandom
+seed=
+load /modules/begin
+# Waits until they are seeded, by the device and by what has been written.
+# shellcheck disable=SC3045 # the shell of the vm is busybox, whose read has -n
+read -r -n 1 _byte </dev/random
 while [ ! -b /payload ]; do
   for disk in /sys/block/vd*; do
     serial=
@@ -45,17 +83,9 @@ while [ ! -b /payload ]; do
   [ -b /payload ] || sleep 0.01
 done
 
-# The folder in which scripts find the payload; shared, so that it is also seen where it is bound into the image.
-mkdir /guest/jobs
-mount -t tmpfs -o mode=755,size=64k jobs /guest/jobs
-mount --make-shared /guest/jobs
-mkdir /guest/jobs/job
-
 echo ready >&9
 # The other processors start meanwhile: before, each would have kept the first one waiting.
-for processor in /sys/devices/system/cpu/cpu[0-9]*/online; do
-  [ ! -e "$processor" ] || echo 1 >"$processor"
-done &
+start_processors &
 
 # All processes of the image are in this control group, with its limits, once stage.sh has made it.
 group=/sys/fs/cgroup/image

@@ -17,10 +17,12 @@ cd /guest
 mkdir dev root disks stage binds
 for disk in /sys/block/vd*; do
   name=${disk##*/}
-  serial=$(cat "$disk/serial")
+  # By the shell alone, as in all these scripts: each process takes an emulated processor some 10 ms. The serial number does
+  # not end in a line break, which `read` takes for a failure.
+  read -r serial <"$disk/serial" || :
   case $serial in
     image*)
-      numbers=$(cat "$disk/dev")
+      read -r numbers <"$disk/dev"
       echo "disk ${serial#image} ${numbers%:*} ${numbers#*:}"
       ln -s "/dev/$name" "disks/${serial#image}"
       mkdir "stage/${serial#image}"
