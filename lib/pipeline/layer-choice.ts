@@ -1,3 +1,4 @@
+import { withoutSlash } from '../apt/downloads.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { bareName, withoutArchitecture } from '../apt/plan.ts';
 import type { ResolvedPlan } from '../apt/resolve.ts';
@@ -13,10 +14,8 @@ export const leastPackages = 5;
  */
 export function sharedPackages(plan: ResolvedPlan, sources: readonly PpaSource[]): string[] {
   if (plan.remove.length > 0 || plan.downloads.length !== plan.install.length) return [];
-  const places = sources.map(({ url }) => `${withoutScheme(url)}/`);
-  const downloads = plan.downloads.filter(
-    ({ url }) => !places.some((place) => withoutScheme(url).startsWith(place.replace(/\/+$/, '/'))),
-  );
+  const places = sources.map(({ url }) => `${withoutSlash(withoutScheme(url))}/`);
+  const downloads = plan.downloads.filter(({ url }) => !places.some((place) => withoutScheme(url).startsWith(place)));
   const install = downloads.map(({ name }) => name);
   return [...(madeOf([], { install, remove: [], downloads })?.packages ?? [])];
 }
