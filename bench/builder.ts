@@ -45,7 +45,9 @@ async function compose(): Promise<(message: Job) => Promise<FromBuilder>> {
   const { accelerator } = await buildTools.chooseGuest();
   tell({ type: 'ready', accelerator });
   return async (job) => {
-    const build = { buildId: randomUUID(), caller: null, request: benchRequest(job) };
+    // Each caller has finished images of its own.
+    const caller = job.reuse === 'packages' ? randomUUID() : null;
+    const build = { buildId: randomUUID(), caller, request: benchRequest(job) };
     const usedBefore = processorSeconds();
     const watch = new Stopwatch();
     await using logged = await logging?.open(build);

@@ -38,6 +38,8 @@ export interface BuildsResult {
     readonly runs: readonly BuildMeasurement[];
     /** The same request once more, by which the image of the run is stored again. */
     readonly again: readonly BuildMeasurement[];
+    /** The same packages for another caller, which begin with all of them but that of the PPA. */
+    readonly shared: readonly BuildMeasurement[];
   }[];
   /** Those of other tools, likewise. */
   readonly theirs: readonly { readonly rival: Rival; readonly runs: readonly BuildMeasurement[] }[];
@@ -71,7 +73,6 @@ export async function measureBuilds(
   const ppaUrl = `${launchpad.ppaUrl}/${ppaName.owner}/${ppaName.name}/ubuntu`;
   const bystanders = new Set(builders.map(({ processId }) => processId));
   const common = { basePath: image.path, packages: packages.cloud, key, proxyUrl: proxy.url, bystanders, signal };
-  const build = (builder: Builder) => builder.build(job);
   const rivals: { rival: Rival; run: () => Promise<BuildMeasurement>; runs: BuildMeasurement[] }[] = [];
   if (wantedRivals.includes('bare-script') && process.getuid?.() === 0) {
     const source = `deb [signed-by=/etc/apt/keyrings/bench.asc] ${ppaUrl} ${job.series} main`;
@@ -94,21 +95,30 @@ export async function measureBuilds(
   }
 
   onLine('Warming up: each does the job once, which fills the caches …');
-  for (const builder of builders) await build(builder);
+  for (const builder of builders) {
+    await builder.build(job);
+    // Makes what the next ones share.
+    await builder.build({ ...job, reuse: 'packages' });
+  }
   for (const { run } of rivals) await run();
 
-  const ours = builders.map((builder) => ({ guest: builder.guest, builder, runs: noRuns(), again: noRuns() }));
+  const ours = builders.map((builder) => {
+    return { guest: builder.guest, builder, runs: noRuns(), again: noRuns(), shared: noRuns() };
+  });
   const repacks: RepackMeasurement[] = [];
   for (let round = 1; round <= rounds; round += 1) {
     const tell = (who: string, { totalSeconds, processorSeconds }: BuildMeasurement) =>
       onLine(
         `Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s, processor ${processorSeconds.toFixed(2)} s`,
       );
-    for (const { guest, builder, runs, again } of ours) {
-      const built = await build(builder);
+    for (const { guest, builder, runs, again, shared } of ours) {
+      const built = await builder.build(job);
       runs.push(built);
       tell(`${guest} guest`, built);
-      const stored = await builder.build({ ...job, isAgain: true });
+      const begun = await builder.build({ ...job, reuse: 'packages' });
+      shared.push(begun);
+      tell(`${guest} guest, all packages shared but one`, begun);
+      const stored = await builder.build({ ...job, reuse: 'image' });
       again.push(stored);
       tell(`${guest} guest, the same again`, stored);
     }

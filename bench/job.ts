@@ -14,8 +14,11 @@ export interface Job {
   readonly kind: keyof typeof packages;
   readonly imageUrl: string;
   readonly series: string;
-  /** True where the image of the build before may be taken again. Default: false, it is built anew. */
-  readonly isAgain?: boolean;
+  /**
+   * `image`: the finished image of the same request may be taken. `packages`: only the installed packages that builds of
+   * all callers share. Default: neither, all is done anew.
+   */
+  readonly reuse?: 'image' | 'packages';
 }
 
 export function benchPpa(series: string): PpaRecipe {
@@ -26,13 +29,13 @@ export function benchPpa(series: string): PpaRecipe {
   };
 }
 
-export function benchRequest({ kind, imageUrl, series, isAgain = false }: Job) {
+export function benchRequest({ kind, imageUrl, series, reuse }: Job) {
   return parseBuildRequest({
     ticket_id: 'bench',
     base_image: { image_type: kind, url_list: [imageUrl], series },
     ppa_list: [`ppa:${ppaName.owner}/${ppaName.name}`],
     package_list: [...packages[kind]],
-    reuse: isAgain,
+    reuse: reuse !== undefined,
     progress_trigger: 'bench',
   });
 }

@@ -58,8 +58,9 @@ function compare({ ours, theirs, accelerator }: BuildsResult): string[][] {
   const names = theirs.map(({ rival }) => `of ${rival}`);
   return [
     ['', 'seconds', ...names, 'processor (s)', ...names, 'peak memory'],
-    ...ours.flatMap(({ guest, runs, again }) => [
+    ...ours.flatMap(({ guest, runs, again, shared }) => [
       row(`Image Builder, ${guest === 'vm' ? `vm guest (${how}), unprivileged` : 'host guest'}`, runs),
+      row('  all packages shared but one', shared),
       row('  the same again', again),
     ]),
     ...theirs.flatMap(({ rival, runs }) => [
