@@ -18,8 +18,9 @@ export interface FinishOptions {
 }
 
 /**
- * Gives a new medium what it was written without: its layers, and their digests in lists of checksums. The data of the base is read once for both. Resolves with the digests. Throws `image.output` where something on the
- * medium has another size than it was written in, `disk.full`, or the reason of the signal.
+ * Gives a new medium what it was written without: its layers, and their digests in lists of checksums. The data of the base
+ * is read once for both. Resolves with the digests. Throws `image.output` where something on the medium has another size
+ * than it was written in, `disk.full`, or the reason of the signal.
  */
 export async function finishMedium(options: FinishOptions): Promise<ReadonlyMap<string, Digests>> {
   const { newPath, layers, content, signal } = options;

@@ -58,7 +58,8 @@ export interface PlaceOptions {
 
 /**
  * Writes the layers on a new medium that has room for them: the data of the base medium, and the rest from files of the
- * worker. Hashes each layer on the way. Throws `image.output` where the layers are not there in their sizes, `disk.full`, or the reason of the signal.
+ * worker. Hashes each layer on the way. Throws `image.output` where the layers are not there in their sizes, `disk.full`,
+ * or the reason of the signal.
  */
 export async function placeLayerData(options: PlaceOptions): Promise<ReadonlyMap<string, Digests>> {
   const { output, files, layers, algorithms, signal } = options;

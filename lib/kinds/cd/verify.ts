@@ -38,9 +38,10 @@ export interface ChangedMedium {
 }
 
 /**
- * Size and digests of a new medium, and the long runs of bytes that it has in common with its base. Throws `image.output` unless the new medium is as sound as its base, differs from it in the changed files alone, boots in
- * the same ways, has the data of the base in its new layers, lists the right digests of the changed files, and has the
- * packages of the change in every file tree that gets them; or the reason of the signal.
+ * Size and digests of a new medium, and the long runs of bytes that it has in common with its base. Throws `image.output`
+ * unless the new medium is as sound as its base, differs from it in the changed files alone, boots in the same ways, has
+ * the data of the base in its new layers, lists the right digests of the changed files, and has the packages of the change
+ * in every file tree that gets them; or the reason of the signal.
  */
 export async function verifyMedium(
   path: string,
