@@ -4,8 +4,8 @@ import * as assert from 'uvu/assert';
 import { isTerminal } from '#lib/api/event.ts';
 import { type Fleet, leaseSeconds } from '../../lab/fleet/fleet.ts';
 import { startCaller } from '../../lab/servers/caller.ts';
-import { assertInOrder } from './faults/events.ts';
-import { assertEndedWell, scenarios, submitHeld } from './faults/scenarios.ts';
+import { assertInOrder, withoutRepeats } from './faults/events.ts';
+import { assertCompleted, assertEndedWell, scenarios, submitHeld } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 
 /** RabbitMQ taken away, and kept from taking messages, in the middle of builds: they go on, and finish once. */
@@ -26,7 +26,9 @@ async function buildThrough(fleet: Fleet, fault: () => Promise<void>): Promise<v
   const buildId = await submitHeld(fleet);
   await fault();
   fleet.gate.open();
-  await assertEndedWell(fleet, await fleet.ended(buildId), 1);
+  const { event } = await fleet.ended(buildId);
+  assertCompleted(event, 1);
+  assertInOrder(withoutRepeats(await fleet.notifications(buildId)));
 }
 
 scenario('RabbitMQ restarted', async (fleet) => {

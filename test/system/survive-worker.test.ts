@@ -126,7 +126,7 @@ scenario('killed together with its supervisor, as when a container is killed', a
   fleet.gate.close();
   await buildOver(fleet, ['slow'], async (_, worker) => {
     await fleet.gate.reached();
-    const supervisor = await waitForProcess(fleet.workDirectory, /supervisor\.ts/);
+    const supervisor = await waitForProcess(fleet.workDirectory, /supervisor\.js/);
     process.kill(supervisor, 'SIGKILL');
     await kill(worker);
     fleet.gate.open();
@@ -191,7 +191,7 @@ scenario('the supervisor killed: the build is tried again', async (fleet) => {
   fleet.gate.close();
   await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();
-    const supervisor = await waitForProcess(fleet.workDirectory, /supervisor\.ts/);
+    const supervisor = await waitForProcess(fleet.workDirectory, /supervisor\.js/);
     fleet.gate.open();
     process.kill(supervisor, 'SIGKILL');
   });

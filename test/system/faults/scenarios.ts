@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildStep } from '#lib/api/event.ts';
+import type { BuildEvent, BuildStep } from '#lib/api/event.ts';
 import type { BuildRequestInput } from '#lib/api/request.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import { type Fleet, type FleetOptions, startFleet } from '../../../lab/fleet/fleet.ts';
@@ -82,9 +82,13 @@ export async function buildOver(
 }
 
 export async function assertEndedWell(fleet: Fleet, { buildId, event }: BuildView, attempt: number): Promise<void> {
+  assertCompleted(event, attempt);
+  assertInOrder(await fleet.notifications(buildId));
+}
+
+export function assertCompleted(event: BuildEvent, attempt: number): void {
   assert.is(event.state, 'completed', `${event.error?.message}\n${event.error?.log_tail?.join('\n')}`);
   assert.is(event.attempt, attempt);
-  assertInOrder(await fleet.notifications(buildId));
 }
 
 export const isIn = (step: BuildStep) => (build: BuildView) => build.event.step === step;
