@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import type { SharedRun } from '../shared-run.ts';
+import type { CommonRun } from '../common-run.ts';
 import { writeAll } from '../write-all.ts';
 import { copyRanges, type FileRange } from './copy-range.ts';
 import { hashRanges } from './hash-ranges.ts';
@@ -9,7 +9,7 @@ import { hashRanges } from './hash-ranges.ts';
 /** All of an image but its shared runs, in one file. */
 export interface Rest {
   /** In the order of their places, none of which overlap. */
-  readonly shared: readonly SharedRun[];
+  readonly shared: readonly CommonRun[];
   readonly sizeBytes: number;
   readonly sha256: string;
 }
@@ -18,8 +18,8 @@ export interface Rest {
 const leastBytes = 2 ** 20;
 
 /** Those of the runs that are long, each byte of the image in one of them only. */
-export function longRuns(runs: Iterable<SharedRun>): SharedRun[] {
-  const long: SharedRun[] = [];
+export function longRuns(runs: Iterable<CommonRun>): CommonRun[] {
+  const long: CommonRun[] = [];
   let end = 0;
   for (const run of [...runs].sort((one, other) => one.offsetBytes - other.offsetBytes)) {
     if (run.sizeBytes < leastBytes || run.offsetBytes < end) continue;
@@ -32,7 +32,7 @@ export function longRuns(runs: Iterable<SharedRun>): SharedRun[] {
 /** Writes all of an image but its shared runs to a new file. Throws as `readRanges` does. */
 export async function writeRest(
   imagePath: string,
-  shared: readonly SharedRun[],
+  shared: readonly CommonRun[],
   restPath: string,
   signal: AbortSignal,
 ): Promise<Rest> {
@@ -68,7 +68,7 @@ export async function joinRest(
   await copyRanges(wholeOf(rest, base, shared, sizeBytes), target, 0, signal);
 }
 
-function wholeOf(rest: FileHandle, base: FileHandle, shared: readonly SharedRun[], sizeBytes: number): FileRange[] {
+function wholeOf(rest: FileHandle, base: FileHandle, shared: readonly CommonRun[], sizeBytes: number): FileRange[] {
   let restBytes = 0;
   const own = gaps(shared, sizeBytes).map((gap) => {
     const offsetBytes = restBytes;
@@ -82,8 +82,8 @@ function wholeOf(rest: FileHandle, base: FileHandle, shared: readonly SharedRun[
 }
 
 /** The places of an image that are in none of the runs. */
-function gaps(shared: readonly SharedRun[], sizeBytes: number): Pick<SharedRun, 'offsetBytes' | 'sizeBytes'>[] {
-  const found: Pick<SharedRun, 'offsetBytes' | 'sizeBytes'>[] = [];
+function gaps(shared: readonly CommonRun[], sizeBytes: number): Pick<CommonRun, 'offsetBytes' | 'sizeBytes'>[] {
+  const found: Pick<CommonRun, 'offsetBytes' | 'sizeBytes'>[] = [];
   let at = 0;
   for (const run of [...shared, { offsetBytes: sizeBytes, sizeBytes: 0 }]) {
     if (run.offsetBytes > at) found.push({ offsetBytes: at, sizeBytes: run.offsetBytes - at });

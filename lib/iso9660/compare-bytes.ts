@@ -1,9 +1,9 @@
 import type { FileHandle } from 'node:fs/promises';
+import type { CommonRun } from '../common-run.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { sizeOfRanges } from '../image/copy-range.ts';
 import { readInto } from '../image/read-at.ts';
 import { longRuns } from '../image/shared-runs.ts';
-import type { SharedRun } from '../shared-run.ts';
 import type { Extent } from './volume.ts';
 
 /** The comparison of a medium with its base while somebody reads the medium from its start to its end. */
@@ -24,7 +24,7 @@ export interface ByteComparison {
 }
 
 /** The runs that are longer than 1 MiB. Throws as `createByteComparison` does. */
-export function sharedRuns(same: Iterable<SameBytes>): SharedRun[] {
+export function sharedRuns(same: Iterable<SameBytes>): CommonRun[] {
   const runs = pairUp(same).map(({ offsetBytes, sizeBytes, shiftBytes }) => ({
     ...{ offsetBytes, sizeBytes, baseBytes: offsetBytes + shiftBytes },
   }));

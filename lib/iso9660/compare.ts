@@ -1,10 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import type { CommonRun } from '../common-run.ts';
 import { ImageBuilderError } from '../errors.ts';
 import { areEqual, type FileRange, sliceRanges } from '../image/copy-range.ts';
 import { hashRanges } from '../image/hash-ranges.ts';
 import { isEsp, type TableEntry } from '../image/partition.ts';
 import { readAt } from '../image/read-at.ts';
-import type { SharedRun } from '../shared-run.ts';
 import { createByteComparison, type SameBytes, sharedRuns } from './compare-bytes.ts';
 import { type IsoInspection, inspectIso } from './inspect.ts';
 import { isRewritten } from './rewritten.ts';
@@ -31,7 +31,7 @@ export interface CompareOptions {
 export interface ComparedIso {
   readonly made: IsoInspection;
   readonly digests: ReadonlyMap<string, string>;
-  readonly shared: readonly SharedRun[];
+  readonly shared: readonly CommonRun[];
 }
 
 interface Side {

@@ -3,7 +3,8 @@ import { copyFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { isNodeError } from '../errors.ts';
-import type { CacheEntry, FileCache } from '../fetch/cache.ts';
+import type { FileCache } from '../fetch/cache.ts';
+import { addOwnFile, type OwnFile } from '../fetch/own-file.ts';
 
 /** Files and records of this worker in a cache, by keys in the place of URLs. */
 
@@ -31,11 +32,7 @@ export async function addRecord(cache: FileCache, key: string, value: unknown, w
 }
 
 /** By a rename into the folder for unfinished files, and one into its place: nobody sees a part of a file. */
-export async function addFile(
-  cache: FileCache,
-  path: string,
-  file: Pick<CacheEntry, 'url' | 'sizeBytes' | 'sha256'>,
-): Promise<void> {
+export async function addFile(cache: FileCache, path: string, file: OwnFile): Promise<void> {
   const part = cache.partPath();
   // Another worker would take a file that was made long ago for a dead one's.
   await utimes(path, new Date(), new Date());
@@ -43,8 +40,7 @@ export async function addFile(
     if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
     await copyFile(path, part);
   });
-  const served = { etag: null, lastModified: null, origin: '', secure: true, validatedAtMs: Date.now() };
-  await cache.add(part, { ...file, ...served });
+  await addOwnFile(cache, part, file);
 }
 
 function digest(content: Uint8Array): string {

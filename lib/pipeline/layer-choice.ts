@@ -61,7 +61,7 @@ export function nameOf(entry: string): string {
   return entry.slice(0, entry.indexOf(' '));
 }
 
-/** What apt is asked for to get exactly this package. `architecture` is the image's own. */
+/** The specification by which apt installs exactly this package. `own` is the architecture of the image. */
 export function specificationOf(entry: string, own: string): string {
   const [name = '', version = '', architecture = ''] = entry.split(' ');
   return `${architecture === 'all' || architecture === own ? name : `${name}:${architecture}`}=${version}`;

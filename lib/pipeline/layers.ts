@@ -44,7 +44,10 @@ const none: Layers = {
   forget: async () => undefined,
 };
 
-/** None for kinds without them, for requests that change how packages are installed, and where a person looks into the build. */
+/**
+ * Opens the layers for a build. There are none for kinds without them, for requests that change how packages are
+ * installed, and where a person looks into the build.
+ */
 export async function openLayers(
   attempt: Attempt,
   inputs: BuildInputs,

@@ -113,7 +113,7 @@ function isInside({ network, emulated = false }: GuestSession): boolean {
   return network && !emulated;
 }
 
-/** What an apt of this image is called with. */
+/** The options of each call of an apt of this image. */
 export function aptOptions(
   { image, size, sources, begun }: Change,
   { reporter, space, room, signal }: LimitedContext,

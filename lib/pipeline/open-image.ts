@@ -58,7 +58,7 @@ export interface OpenImageOptions {
   /** The series that the image must be of. */
   readonly series: string;
   readonly kind: Pick<ImageKind, 'architectures' | 'sealParts'>;
-  /** What earlier builds have found out about the base image. Default: nothing. */
+  /** Findings of earlier builds about the base image. Default: none. */
   readonly known?: Pick<KnownBase, 'facts' | 'pristine'> | undefined;
   /** The second in which an earlier build has begun the changes that the disk has; missing where it has none. */
   readonly changedSince?: number | undefined;

@@ -1,6 +1,6 @@
 import { amqpCode, brokerText, rights } from './topology.ts';
 
-/** What RabbitMQ names where it refuses something; RabbitMQ 3.10 does not name the right. */
+/** The words of RabbitMQ where it refuses something; RabbitMQ 3.10 does not name the right. */
 const refused =
   /(?:(configure|write|read) )?access to (queue|exchange) '([^']*)' in vhost '([^']*)' refused for user '([^']*)'/;
 

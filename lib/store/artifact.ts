@@ -1,7 +1,7 @@
 import type { ArtifactReport, ArtifactRole } from '../api/artifact-report.ts';
 import type { StoredState } from '../api/image-list.ts';
 import type { Checksums, ImageResult } from '../api/image-result.ts';
-import type { SharedRun } from '../shared-run.ts';
+import type { CommonRun } from '../common-run.ts';
 
 /** A file that a build has made and checked for its store. */
 interface Content {
@@ -12,7 +12,7 @@ interface Content {
   readonly sizeBytes: number;
   readonly checksums: Checksums;
   /** Long runs of bytes that are those of the base image; missing where none are known. */
-  readonly sharedWithBase?: readonly SharedRun[];
+  readonly sharedWithBase?: readonly CommonRun[];
 }
 
 export interface ImageArtifact extends Content {

@@ -3,6 +3,7 @@ import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
 import { type CacheEntry, type FileCache, openCache } from '../../fetch/cache.ts';
+import { addOwnFile } from '../../fetch/own-file.ts';
 import { tryLock } from '../../lock.ts';
 import type { Log } from '../../log.ts';
 import { findTool } from '../../tools.ts';
@@ -102,7 +103,7 @@ async function make({ key, cache, blank }: Wanted, { cacheDirectory, log }: Save
   await rm(path, { force: true });
   const startedMs = performance.now();
   const file = await saveState(blank, path, signal);
-  await add(cache, path, { url, ...file });
+  await addOwnFile(cache, path, { url, ...file });
   await cache.evict();
   const took = Math.round(performance.now() - startedMs);
   log.info('saved the state of a vm that has booted', { size_bytes: file.sizeBytes, duration_ms: took });
@@ -134,16 +135,7 @@ async function note(cache: FileCache, what: Note, key: string): Promise<void> {
   const url = urlOf(what, key);
   const path = cache.partPath();
   await writeFile(path, url);
-  await add(cache, path, { url, sha256: createHash('sha256').update(url).digest('hex'), sizeBytes: url.length });
-}
-
-async function add(
-  cache: FileCache,
-  path: string,
-  file: Pick<CacheEntry, 'url' | 'sha256' | 'sizeBytes'>,
-): Promise<void> {
-  const served = { etag: null, lastModified: null, origin: '', secure: true, validatedAtMs: Date.now() };
-  await cache.add(path, { ...file, ...served });
+  await addOwnFile(cache, path, { url, sha256: createHash('sha256').update(url).digest('hex'), sizeBytes: url.length });
 }
 
 const urlOf = (what: Note | 'state', key: string) => `${what} ${key}`;

@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import type { CommonRun } from '../../common-run.ts';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
 import { checksumAlgorithms, checksumsOf, type FileDigests } from '../../image/digest.ts';
 import { hashRanges } from '../../image/hash-ranges.ts';
@@ -8,7 +9,6 @@ import type { IsoInspection } from '../../iso9660/inspect.ts';
 import { runOf } from '../../iso9660/read-file.ts';
 import type { IsoTree } from '../../iso9660/tree.ts';
 import { listedFiles } from '../../medium/checksum-lines.ts';
-import type { SharedRun } from '../../shared-run.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
 import type { OnProgress } from '../../store/artifact.ts';
 import { algorithmsOf, type Digests, readChecksumLists } from './checksum-lists.ts';
@@ -48,7 +48,7 @@ export async function verifyMedium(
   change: ChangedMedium,
   limits: SquashfsLimits,
   onProgress: OnProgress,
-): Promise<FileDigests & { readonly sharedWithBase: readonly SharedRun[] }> {
+): Promise<FileDigests & { readonly sharedWithBase: readonly CommonRun[] }> {
   const { base, changed, spliced } = change;
   const { signal } = limits;
   try {

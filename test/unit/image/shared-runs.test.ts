@@ -3,8 +3,8 @@ import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { CommonRun } from '#lib/common-run.ts';
 import { joinRest, longRuns, writeRest } from '#lib/image/shared-runs.ts';
-import type { SharedRun } from '#lib/shared-run.ts';
 import { failure } from '../../failure.ts';
 import { holds } from '../holds.ts';
 import { temporaryFolder } from './temporary.ts';
@@ -15,7 +15,7 @@ const MiB = 2 ** 20;
 const { signal } = new AbortController();
 
 /** An image whose runs are those of its base. */
-async function makeImage(runs: readonly SharedRun[], sizeBytes: number) {
+async function makeImage(runs: readonly CommonRun[], sizeBytes: number) {
   const folder = await temporaryFolder();
   const [basePath, imagePath, restPath] = [folder.file('base'), folder.file('image'), folder.file('rest')];
   const base = randomBytes(8 * MiB);
@@ -35,7 +35,7 @@ for (const [what, shared] of Object.entries({
   ],
   'in all of it': [{ offsetBytes: 0, sizeBytes: 6 * MiB, baseBytes: 2 * MiB }],
   nowhere: [],
-} satisfies Record<string, SharedRun[]>)) {
+} satisfies Record<string, CommonRun[]>)) {
   test(`an image that has bytes of its base ${what} is the same after it was kept without them`, async () => {
     const sizeBytes = 6 * MiB;
     const made = await makeImage(shared, sizeBytes);

@@ -1,5 +1,5 @@
 /** Bytes of an image that are those of its base (lib/image/shared-runs.ts). */
-export interface SharedRun {
+export interface CommonRun {
   /** Their place in the image. */
   readonly offsetBytes: number;
   readonly sizeBytes: number;
