@@ -8,6 +8,7 @@ import { writeRest } from '#lib/image/shared-runs.ts';
 import { type FinishedBuild, openFinishedBuilds } from '#lib/pipeline/finished-builds.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { temporaryFolder } from '../fetch/with-server.ts';
+import { outsideState } from './outside-state.ts';
 
 const { signal } = new AbortController();
 const hash = (algorithm: string, text: string) => createHash(algorithm).update(text).digest('hex');
@@ -26,14 +27,7 @@ function buildOf(content: string, buildId = content): FinishedBuild {
   return {
     ...{ buildId, baseName: 'bookworm-1', baseSha256: '', startedAt: '', finishedAt: '' },
     basis: {
-      state: {
-        facts: { aptVersion: '2.6.1', architecture: 'amd64', foreignArchitectures: [] },
-        files: new Map([['/key', Buffer.from('key')]]),
-        apt: {
-          ...{ configuration: [], sources: [], preferences: [], trusted: [], credentials: [] },
-          ...{ status: Buffer.from('status'), extendedStates: Buffer.alloc(0), certificates: Buffer.alloc(0) },
-        },
-      },
+      state: outsideState,
       releases: [],
     },
     madeOf: { releases: [], packages: [], removed: [] },

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { type KnownBase, type Layer, type LayerKey, openLayerStore } from '#lib/pipeline/layer-store.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { temporaryFolder } from '../fetch/with-server.ts';
+import { outsideState } from './outside-state.ts';
 
 const { signal } = new AbortController();
 const ofBase: LayerKey = {
@@ -17,14 +18,7 @@ const known: KnownBase = {
     ...{ foreignArchitectures: [], aptVersion: '2.6.1', caCertificates: true, aptTransportHttps: false },
     ...{ packages: [], rooms: [] },
   },
-  state: {
-    facts: { aptVersion: '2.6.1', architecture: 'amd64', foreignArchitectures: [] },
-    files: new Map([['/key', Buffer.from('key')]]),
-    apt: {
-      ...{ configuration: [], sources: [], preferences: [], trusted: [], credentials: [] },
-      ...{ status: Buffer.from('status'), extendedStates: Buffer.alloc(0), certificates: Buffer.alloc(0) },
-    },
-  },
+  state: outsideState,
   pristine: 'begin\n',
 };
 
