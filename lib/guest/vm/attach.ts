@@ -13,7 +13,7 @@ import { openMounts } from '../mounts.ts';
 import { type ClosedMount, planMounts } from '../plan-mounts.ts';
 import { guestScripts } from '../script.ts';
 import { canOpen, type GuestKernel } from './kernel.ts';
-import { guestAddress } from './machine.ts';
+import { guestAddress } from './machine-command.ts';
 import { vmScripts } from './script.ts';
 
 /** Mounts an image in the vm: its partitions, and the folders that scripts need around them. */

@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { orAborted } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { giveTo } from '../../unprivileged.ts';
-import { stateSocket } from './machine.ts';
+import { stateSocket } from './machine-command.ts';
 import { openMonitor } from './monitor.ts';
 import { launchVm, type VmOptions } from './vm.ts';
 

@@ -8,7 +8,7 @@ import { tryLock } from '../../lock.ts';
 import type { Log } from '../../log.ts';
 import { findTool } from '../../tools.ts';
 import { portNames } from './channel.ts';
-import { type Disk, machineCommand } from './machine.ts';
+import { type Disk, machineCommand } from './machine-command.ts';
 import { type BlankOptions, saveState } from './save-state.ts';
 import { startVm, type Vm, type VmOptions } from './vm.ts';
 

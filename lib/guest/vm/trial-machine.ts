@@ -2,7 +2,8 @@ import { access } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
 import { guestName } from '../identity.ts';
 import { handOver } from './handed-files.ts';
-import { type Accelerator, emulatedCpu, type MachineCommand, sandbox, translationMiB } from './machine.ts';
+import { type Accelerator, emulatedCpu } from './machine.ts';
+import { type MachineCommand, sandbox, translationMiB } from './machine-command.ts';
 
 /** The machine in which an image is booted for a trial, without a network: as plain as a cloud's, or a PC for media. */
 

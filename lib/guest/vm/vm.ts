@@ -9,7 +9,7 @@ import { guestVariable } from '../identity.ts';
 import { type Channel, openChannel, portNames } from './channel.ts';
 import { openFiles } from './handed-files.ts';
 import { diedOfMemory, limitMet, type VmLimits } from './limits.ts';
-import { type MachineOptions, machineCommand } from './machine.ts';
+import { type MachineOptions, machineCommand } from './machine-command.ts';
 
 /** A running QEMU. It is killed when this process dies, in whatever way. */
 export interface Vm extends AsyncDisposable {

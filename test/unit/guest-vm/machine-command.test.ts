@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type MachineOptions, machineCommand } from '#lib/guest/vm/machine.ts';
+import { type MachineOptions, machineCommand } from '#lib/guest/vm/machine-command.ts';
 
 const options: MachineOptions = {
   machine: {
