@@ -1,4 +1,5 @@
 import { isChecksumList, isChecksumName, isSignatureName } from './checksums.ts';
+import { sumField, sumOf } from './tar-sum.ts';
 import { upTo } from './text.ts';
 
 /** The one place that recognises files by their first and last bytes: for downloads and for images to be opened. */
@@ -139,11 +140,9 @@ function skippableFrame(head: Buffer): FileFormat | null {
 
 /** Archives of version 7 have no mark: the checksum of their first header is right. */
 function isOldTar(head: Buffer): boolean {
-  const written = /^ *[0-7]{1,6}[\0 ]{1,2}$/.exec(head.toString('latin1', 148, 156));
+  const written = /^ *[0-7]{1,6}[\0 ]{1,2}$/.exec(head.toString('latin1', sumField.from, sumField.to));
   if (head.length < 512 || written === null) return false;
-  let sum = 8 * 0x20;
-  for (let index = 0; index < 512; index += 1) if (index < 148 || index >= 156) sum += head[index] ?? 0;
-  return Number.parseInt(written[0], 8) === sum;
+  return Number.parseInt(written[0], 8) === sumOf(head.subarray(0, 512));
 }
 
 /** A fixed VHD and a DMG are raw disks with a footer. */

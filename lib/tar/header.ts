@@ -53,15 +53,6 @@ export function isZero(bytes: Buffer): boolean {
   return bytes.every((byte) => byte === 0);
 }
 
-/** The sum of all bytes of a header, with blanks in the field of the sum itself. */
-export function sumOf(header: Buffer): number {
-  let sum = 8 * blank;
-  for (let index = 0; index < header.length; index += 1) {
-    if (index < 148 || index >= 156) sum += header[index] ?? 0;
-  }
-  return sum;
-}
-
 /**
  * A number of a header: octal digits between blanks and zero bytes, or GNU's binary form. Throws `image.corrupt` for
  * anything else: programs read other characters in different ways.

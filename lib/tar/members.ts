@@ -1,3 +1,4 @@
+import { sumOf } from '../tar-sum.ts';
 import {
   endBytes,
   formOf,
@@ -8,7 +9,6 @@ import {
   numberOf,
   padded,
   shortName,
-  sumOf,
   tarBlockBytes,
   textAt,
   typeFlags,

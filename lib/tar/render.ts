@@ -1,4 +1,5 @@
-import { padded, sumOf, tarBlockBytes } from './header.ts';
+import { sumOf } from '../tar-sum.ts';
+import { padded, tarBlockBytes } from './header.ts';
 
 /** A header before a member, with its content: `x` for extended ones, `L` and `K` for GNU's long names and targets. */
 export function renderExtra(flag: 'x' | 'L' | 'K', content: Buffer): Buffer {

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { ImageBuilderError } from '../../errors.ts';
-import { isZero, numberAt, numberOf, padded, sumOf, tarBlockBytes } from '../../tar/header.ts';
+import { isZero, numberAt, numberOf, padded, tarBlockBytes } from '../../tar/header.ts';
+import { sumOf } from '../../tar-sum.ts';
 import { readAt, readText } from '../read-at.ts';
 import { assertMemberCount, type Member } from './member.ts';
 

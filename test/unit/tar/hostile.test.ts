@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sumOf } from '#lib/tar/header.ts';
 import type { RootLimits } from '#lib/tar/root-archive.ts';
+import { sumOf } from '#lib/tar-sum.ts';
 import { failure } from '../../failure.ts';
 import {
   type CraftedMember,
