@@ -5,7 +5,8 @@ import { formatMoment, formatSpan } from './text.js';
 
 /** @import { BuildStatus } from '#lib/api/status.ts' */
 
-const steps = [
+/** `buildSteps` of lib/api/event.ts, which a browser cannot load. */
+export const steps = [
   'fetch',
   'reuse',
   'inspect',
