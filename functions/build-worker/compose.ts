@@ -88,7 +88,12 @@ export async function compose(): Promise<
   showMachine(metrics, folderList, () => chosen);
   const lookAtGuest = createGuestLook({ settings: guest, chooseGuest });
   const findHindrance = async () => {
-    const found = [...(await look()), ...(await lookAtGuest())];
+    const lacking = await broker.jobs.lacking();
+    const found = [
+      ...(await look()),
+      ...(await lookAtGuest()),
+      ...(lacking === null ? [] : [{ what: 'RabbitMQ', ok: false, detail: lacking }]),
+    ];
     const reason = found.map(({ what, detail }) => `${what}: ${detail}`).join('; ');
     return found.length === 0 ? null : { reason, advice: adviceOf(found) };
   };

@@ -8,6 +8,7 @@ import type { Log } from '../log.ts';
 import type { TraceContext } from '../trace-context.ts';
 import type { NotificationWay, Verdict } from './build.ts';
 import { openConnection } from './connection.ts';
+import { declareTopology } from './declare-topology.ts';
 import { eventOf } from './event.ts';
 import {
   createEventPublisher,
@@ -23,7 +24,6 @@ import { messageOf } from './log-chunk.ts';
 import { createLogReader, type LogReader } from './log-reader.ts';
 import { createLogWriter, type LogWriter, type LogWriterOptions } from './log-writer.ts';
 import { openProgress } from './progress.ts';
-import { declareTopology } from './topology.ts';
 
 /** All of Image Builder's use of RabbitMQ, on one connection that recovers by itself. */
 export interface Broker extends AsyncDisposable {

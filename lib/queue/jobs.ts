@@ -4,6 +4,8 @@ import type { Log } from '../log.ts';
 import { type BrokerConnection, closeQuietly, type QueueMessage } from './connection.ts';
 import { reviveDeadLetters } from './dead-letters.ts';
 import { type BuildJob, decodeJob, encodeJob } from './job.ts';
+import { unreadable } from './live-ledger.ts';
+import { describeMissingRight } from './missing-right.ts';
 import { amqpCode, queues } from './topology.ts';
 
 /** The jobs that wait, are leased, or were given up. */
@@ -15,6 +17,11 @@ export interface Jobs {
    * seconds.
    */
   take(): Promise<TakenJob | null>;
+  /**
+   * The right that the user of RabbitMQ lacked for taking a job, and the command that gives it; null where it has it. Looks
+   * again where it was missing. Never throws.
+   */
+  lacking(): Promise<string | null>;
   /** Puts a job back at once, for another worker. */
   handBack(job: BuildJob): Promise<void>;
   /** Moves a job that is given up to where an operator can see it. */
@@ -48,6 +55,8 @@ export interface JobsOptions {
 export function openJobs(connection: BrokerConnection, options: JobsOptions): Jobs & AsyncDisposable {
   const { leaseMs, patienceMs, log } = options;
   let current: Promise<ConfirmChannel> | undefined;
+  /** Why no job could be taken, where that was for a right. */
+  let missingRight: string | null = null;
 
   const channel = () => {
     current ??= connection.openChannel(patienceMs).then(
@@ -114,6 +123,17 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
     };
   };
 
+  const next = async () => {
+    try {
+      const got = await onChannel(async (opened) => [opened, await opened.get(queues.builds)] as const);
+      missingRight = null;
+      return got;
+    } catch (error) {
+      missingRight = describeMissingRight(error, 'read');
+      throw missingRight === null ? error : unreadable(missingRight);
+    }
+  };
+
   const count = async (queue: string) => (await onChannel((opened) => opened.checkQueue(queue))).messageCount;
 
   return {
@@ -123,7 +143,7 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
 
     async take() {
       for (;;) {
-        const [from, message] = await onChannel(async (opened) => [opened, await opened.get(queues.builds)] as const);
+        const [from, message] = await next();
         if (message === false) return null;
         const job = decodeJob(message.content);
         if (typeof job !== 'string') return taken(from, message, job);
@@ -140,6 +160,14 @@ export function openJobs(connection: BrokerConnection, options: JobsOptions): Jo
         );
         from.ack(message);
       }
+    },
+
+    async lacking() {
+      if (missingRight === null) return null;
+      // A job that waits goes back, once: from then on, the right is there.
+      const [from, message] = await next().catch(() => [null, false] as const);
+      if (message !== false) from?.nack(message, false, true);
+      return missingRight;
     },
 
     depth: () => count(queues.builds),

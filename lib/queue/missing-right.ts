@@ -5,7 +5,7 @@ const refused =
   /(?:(configure|write|read) )?access to (queue|exchange) '([^']*)' in vhost '([^']*)' refused for user '([^']*)'/;
 
 /** A command that gives a user of RabbitMQ the rights that it needs. */
-export const giveRights = (vhost: string, user: string) =>
+const giveRights = (vhost: string, user: string) =>
   `rabbitmqctl set_permissions -p '${vhost}' '${user}' '${rights.configure}' '${rights.write}' '${rights.read}', with the exchanges of callers beside the second pattern`;
 
 /**

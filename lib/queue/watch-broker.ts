@@ -2,7 +2,7 @@ import { pause } from '../async.ts';
 import type { Log } from '../log.ts';
 import { createLog } from '../log.ts';
 import { type ConnectionOptions, openConnection } from './connection.ts';
-import { declareTopology, type Retention } from './topology.ts';
+import { declareTopology, type Retention } from './declare-topology.ts';
 
 /** Watches whether RabbitMQ can be used, for a process that has no other use for it. */
 export interface BrokerWatch extends AsyncDisposable {

@@ -157,11 +157,12 @@ test('each function works with its own least rights, and a caller reads its even
   assert.equal(lines, []);
 });
 
-test('a user who may not declare a queue that is missing is told the rights that it takes', async (context) => {
+test('where a user may not declare a queue that is missing, the error has the command that gives the right', async (context) => {
   await using broker = await open(urlOf(context, 'status', '/empty'));
   const { code, message } = await errorOf(broker.ledger.ready(5_000));
   assert.is(code, 'broker.unreachable');
-  assert.match(message, /configure on \^imagebuilder\\\., write on \^amq\\\.default\$ and read on \^imagebuilder\\\.$/);
+  const expected = `the queue imagebuilder.buried is not there, and RabbitMQ does not give its user status the right "configure" on the queue imagebuilder.buried in the virtual host empty: rabbitmqctl set_permissions -p 'empty' 'status' '^imagebuilder\\.' '^amq\\.default$' '^imagebuilder\\.', `;
+  assert.ok(message.startsWith(expected), message);
 });
 
 test('where a user may not read or write, the error names the right, and the command that gives it', async (context) => {
@@ -175,6 +176,26 @@ test('where a user may not read or write, the error names the right, and the com
   await using mute = await open(urlOf(context, 'as the error said'));
   const unsent = (await errorOf(mute.showWorker({ name: 'w', unable: null }))).message;
   assert.ok(unsent.startsWith(lacks('as the error said', 'write', 'exchange amq.default')), unsent);
+});
+
+test('where a worker may take no jobs, it is known why until the right is given', async (context) => {
+  await using status = await open(urlOf(context, 'status'));
+  await status.ledger.ready(5_000);
+  assert.is(await status.jobs.lacking(), null);
+  const { code, message } = await errorOf(status.jobs.take());
+  assert.is(code, 'broker.unreachable');
+  const lacks = `RabbitMQ does not give its user status the right "read" on the queue imagebuilder.builds in the virtual host /: rabbitmqctl set_permissions -p '/' 'status' `;
+  assert.ok(message.startsWith(lacks), message);
+  assert.is(await status.jobs.lacking(), message);
+  const give = (read: string) =>
+    context.rabbitmq.control(['set_permissions', '-p', '/', 'status', '^$', '^amq\\.default$', read]);
+  await give('^imagebuilder\\.');
+  try {
+    assert.is(await status.jobs.lacking(), null);
+    assert.is(await status.jobs.take(), null);
+  } finally {
+    await give(users.status[2]);
+  }
 });
 
 test('the doctor names each right that is missing, how many builds wait, and the jobs that lie aside', async (context) => {
