@@ -134,6 +134,9 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
       await options.sync(patienceMs);
     },
     async find(buildId, wanted) {
+      // Once, where it is as wanted: a build that has ended is unpacked each time.
+      const known = ledger.get(buildId);
+      if (known !== undefined && wanted(known)) return known;
       await live.when(buildId, wanted, appearanceMs);
       const build = ledger.get(buildId);
       return build !== undefined && wanted(build) ? build : undefined;
