@@ -15,8 +15,11 @@ export interface Gate extends AsyncDisposable {
   /** Closed: scripts wait. Open: they pass, also those that wait. */
   close(): void;
   open(): void;
-  /** Resolves when a script has reached the closed gate since it was closed; throws when none does for two minutes. */
-  reached(): Promise<void>;
+  /**
+   * Resolves when a script, or so many workers, have reached the closed gate since it was closed; throws when nobody comes
+   * for two minutes.
+   */
+  reached(count?: number): Promise<void>;
 }
 
 const patienceMs = 120_000;
@@ -25,6 +28,7 @@ const pass = 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
 export async function startGate(): Promise<Gate> {
   const waiting = new Set<Socket>();
   let closed = false;
+  let arrived = 0;
   let arrival = Promise.withResolvers<void>();
   const server = createServer((socket) => {
     socket.on('error', () => {});
@@ -32,7 +36,9 @@ export async function startGate(): Promise<Gate> {
     if (!closed) return void socket.end(pass);
     waiting.add(socket);
     socket.once('close', () => waiting.delete(socket));
+    arrived += 1;
     arrival.resolve();
+    arrival = Promise.withResolvers();
   });
   const listening = await listen(server);
   const open = () => {
@@ -46,19 +52,21 @@ export async function startGate(): Promise<Gate> {
     port,
     close() {
       closed = true;
-      arrival = Promise.withResolvers();
+      arrived = 0;
     },
     open,
-    async reached() {
-      const waiting = new AbortController();
-      const inVain = sleep(patienceMs, undefined, { signal: waiting.signal }).then(() => {
-        throw new Error(`no script came to the gate within ${patienceMs / 1000} s`);
-      });
-      try {
-        await Promise.race([arrival.promise, inVain]);
-      } finally {
-        waiting.abort();
-        await inVain.catch(() => {});
+    async reached(count = 1) {
+      while (arrived < count) {
+        const waiting = new AbortController();
+        const inVain = sleep(patienceMs, undefined, { signal: waiting.signal }).then(() => {
+          throw new Error(`no script came to the gate within ${patienceMs / 1000} s`);
+        });
+        try {
+          await Promise.race([arrival.promise, inVain]);
+        } finally {
+          waiting.abort();
+          await inVain.catch(() => {});
+        }
       }
     },
     async [Symbol.asyncDispose]() {

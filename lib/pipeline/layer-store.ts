@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageFacts } from '../apt/facts.ts';
 import type { PresentPackage } from '../apt/outside/apt-outside.ts';
@@ -20,8 +21,11 @@ export interface LayerStore {
   learn(base: KnownBase | null, seen: SeenPackages, place: StorePlace): Promise<void>;
   /** Puts the image of a layer at `target`. False where it is no longer there. */
   take(layer: Layer, target: string): Promise<boolean>;
-  /** Moves the image of a layer into the cache. */
-  keep(layer: Layer, path: string, place: StorePlace): Promise<void>;
+  /**
+   * Moves the image of a layer into the cache. Resolves with the layer of the same packages that another build has put
+   * there meanwhile, where there is one: the image is removed then.
+   */
+  keep(layer: Layer, path: string, place: StorePlace): Promise<Layer>;
   forget(layer: Layer, place: StorePlace): Promise<void>;
   /** Notes packages of which no layer can be made. */
   refuse(packages: readonly string[], place: StorePlace): Promise<void>;
@@ -95,12 +99,31 @@ export async function openLayerStore(
   const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
   const readShelf = async () => (await readRecord<Shelf>(cache, `${key}/shelf`)) ?? { seen: [], layers: [], unfit: [] };
 
-  async function change({ workDirectory, signal }: StorePlace, edit: (shelf: Shelf) => Shelf): Promise<void> {
-    await using _ = await cache.lock(key, signal);
-    await addRecord(cache, `${key}/shelf`, edit(await readShelf()), workDirectory);
+  const putShelf = (shelf: Shelf, { workDirectory }: StorePlace) =>
+    addRecord(cache, `${key}/shelf`, shelf, workDirectory);
+
+  async function change(place: StorePlace, edit: (shelf: Shelf) => Shelf): Promise<void> {
+    await using _ = await cache.lock(key, place.signal);
+    await putShelf(edit(await readShelf()), place);
   }
 
   const imageKey = ({ sha256 }: Layer) => `${key}/${sha256}`;
+
+  async function keepFirst(layer: Layer, path: string, place: StorePlace): Promise<Layer> {
+    await using _ = await cache.lock(key, place.signal);
+    const { layers, ...shelf } = await readShelf();
+    const same = layers.find((other) => other.packages.join('\n') === layer.packages.join('\n'));
+    if (same !== undefined && (await cache.find(imageKey(same))) !== null) {
+      await rm(path);
+      return same;
+    }
+    const { sha256, sizeBytes } = layer;
+    await addFile(cache, path, { url: imageKey(layer), sizeBytes, sha256 });
+    const others = layers.filter((other) => other !== same);
+    await putShelf({ ...shelf, layers: [layer, ...others].slice(0, mostLayers) }, place);
+    return layer;
+  }
+
   return {
     readBase: () => readRecord<KnownBase>(cache, `${key}/base`),
     readShelf,
@@ -116,13 +139,9 @@ export async function openLayerStore(
     take: async (layer, target) =>
       (await cache.find(imageKey(layer))) !== null && (await cache.linkTo(layer.sha256, target)),
     async keep(layer, path, place) {
-      const { sha256, sizeBytes } = layer;
-      await addFile(cache, path, { url: imageKey(layer), sizeBytes, sha256 });
-      await change(place, ({ layers, ...shelf }) => {
-        const others = layers.filter((other) => other.packages.join('\n') !== layer.packages.join('\n'));
-        return { ...shelf, layers: [layer, ...others].slice(0, mostLayers) };
-      });
+      const kept = await keepFirst(layer, path, place);
       await cache.evict();
+      return kept;
     },
     async forget(layer, place) {
       await cache.forget(imageKey(layer));

@@ -168,8 +168,8 @@ async function addLayer(
       return null;
     }
     const layer = { ...made.layer, wanted: namesOf(attempt.build.request.package_list) };
-    if (layer.sizeBytes > tools.settings.layersCacheBytes) await rm(made.path);
-    else await store.keep(layer, made.path, storePlace);
+    if (layer.sizeBytes <= tools.settings.layersCacheBytes) return await store.keep(layer, made.path, storePlace);
+    await rm(made.path);
     return layer;
   } catch (error) {
     signal.throwIfAborted();

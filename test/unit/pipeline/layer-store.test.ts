@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -47,8 +47,9 @@ async function openHouse(maximumBytes = 1_000_000) {
       const at = await place();
       const path = join(at.workDirectory, 'layer');
       await writeFile(path, content);
-      await store.keep(layer, path, at);
-      assert.equal(await readdir(at.workDirectory), [], 'the file has moved');
+      const kept = await store.keep(layer, path, at);
+      assert.equal(await readdir(at.workDirectory), [], 'the file has moved, or is gone');
+      return kept;
     },
     async take(layer: Layer): Promise<string | null> {
       const target = join((await place()).workDirectory, 'taken');
@@ -96,11 +97,23 @@ test('builds that make layers of the same base image at the same time leave all 
   for (const content of contents) assert.is(await house.take(layerOf(content)), content);
 });
 
-test('a newer layer of the same packages takes the place of the older one', async () => {
+test('of the layers that builds make of the same packages at the same time, all get the first one', async () => {
   await using house = await openHouse();
-  await house.keep(layerOf('old', ['a']), 'old');
-  await house.keep(layerOf('new', ['a']), 'new');
-  assert.equal((await house.store.readShelf()).layers, [layerOf('new', ['a'])]);
+  const [first, later] = [layerOf('first', ['a']), layerOf('later', ['a'])];
+  assert.equal(await house.keep(first, 'first'), first);
+  assert.equal(await house.keep(later, 'later'), first);
+  assert.equal((await house.store.readShelf()).layers, [first]);
+  assert.is(await house.take(first), 'first');
+  assert.is(await house.take(later), null);
+});
+
+test('a newer layer takes the place of one whose image is gone', async () => {
+  await using house = await openHouse();
+  const [gone, newer] = [layerOf('gone', ['a']), layerOf('newer', ['a'])];
+  await house.keep(gone, 'gone');
+  await rm(join(house.cacheDirectory, 'layers', 'blobs', gone.sha256));
+  assert.equal(await house.keep(newer, 'newer'), newer);
+  assert.equal((await house.store.readShelf()).layers, [newer]);
 });
 
 test('what a worker was killed while keeping is not found, and a damaged record is none', async () => {
