@@ -23,7 +23,7 @@ const tooLarge = {
 /** Errors of the time before the build are no fault of the build. */
 const errorsOfBefore = 'set_super_value error_count 3\n';
 
-export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestTests): void {
+export function testLayouts(kind: Guest['kind'], { directory, withDisk, withImage }: GuestTests): void {
   test('among several systems that of its own fstab is the root, with all that its boot mounts', async () => {
     const fstab = [
       `UUID="${uuid('2').toUpperCase()}" / ext4 defaults 0 1`,
@@ -145,6 +145,15 @@ export function testLayouts(kind: Guest['kind'], { directory, withDisk }: GuestT
     await withDisk(await makeLayout(directory, 'lvm', [boot, lvm]), async (disk) => {
       const message = /no root partition.*partition 2 holds an LVM physical volume.*partition 1: ext4/;
       assertCode(await failure(disk.open()), 'image.unsupported', message);
+    });
+  });
+
+  test('folders for the file systems of the kernel are made where the image lacks them', async () => {
+    const tampering = ['dev', 'proc', 'run', 'sys', 'tmp'].map((folder) => `rmdir /${folder}\n`).join('');
+    await withImage({ tampering }, async (disk) => {
+      await using session = await disk.open();
+      assert.is(await output(session, 'stat -c %a /tmp; ls -d /proc/self /dev/null'), '1777\n/dev/null\n/proc/self');
+      await session.close();
     });
   });
 

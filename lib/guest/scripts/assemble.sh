@@ -80,7 +80,9 @@ map() {
 
 tab=$(printf '\t')
 roots() {
-  for folder in proc sys run dev tmp; do inside "/$folder"; done
+  # Copies of machines often lack these. systemd makes the others, and leaves their modes to what it mounts there.
+  if [ ! -e root/tmp ] && [ ! -L root/tmp ]; then (cd root && as_root mkdir -m 1777 ./tmp); fi
+  for folder in proc sys run dev tmp; do inside "/$folder" make; done
   [ "$whose" = own ] || kernel_folders
   owner=${first:-0}
   mount -t tmpfs -o "mode=1777,nosuid,nodev,uid=$owner,gid=$owner" tmp root/tmp
