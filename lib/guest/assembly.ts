@@ -70,11 +70,17 @@ export function withSubvolume(options: string, subvolume: string): string {
   return subvolume === '' ? options : `${options},${subvolume}`;
 }
 
-/** The folders that assemble.sh could not let appear in another place. */
+const closedBy = new Map([
+  ['closed', 'its boot lets another file or folder appear there'],
+  ['absent', 'its btrfs has no subvolume of the name that the image’s boot wants there'],
+]);
+
+/** The mount points that assemble.sh could not open, nor let appear in another place. */
 export function closedByAssembly(output: string): ClosedMount[] {
   return output.split('\n').flatMap((line) => {
-    if (!line.startsWith('closed: ')) return [];
-    return [{ target: line.slice('closed: '.length), reason: 'its boot lets another file or folder appear there' }];
+    const colon = line.indexOf(': ');
+    const reason = colon < 0 ? undefined : closedBy.get(line.slice(0, colon));
+    return reason === undefined ? [] : [{ target: line.slice(colon + 2), reason }];
   });
 }
 

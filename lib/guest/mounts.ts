@@ -38,3 +38,18 @@ export async function openMounts(
   }
   return { mounts, notMounted };
 }
+
+/** The mount points after scripts/assemble.sh could not open those in `closed`. `onNotice` gets the news for users. */
+export function withoutClosed(
+  { mounts, notMounted }: Mounts,
+  closed: readonly ClosedMount[],
+  onNotice: (message: string) => void,
+): { readonly mounted: readonly string[]; readonly notMounted: readonly ClosedMount[] } {
+  const mounted: string[] = [];
+  for (const { target } of mounts) {
+    const found = closed.find((one) => one.target === target);
+    if (found === undefined) mounted.push(target);
+    else onNotice(`${target} stays closed: ${found.reason}`);
+  }
+  return { mounted, notMounted: [...notMounted, ...closed] };
+}

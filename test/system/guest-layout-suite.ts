@@ -192,7 +192,7 @@ export function testBtrfs(kind: Guest['kind'], { directory, withDisk }: GuestTes
 
   test(`the ${kind} guest finds the root of a btrfs in a subvolume, and opens others with it`, async () => {
     const id = uuid(kind === 'host' ? '8' : '9');
-    const fstab = `UUID=${id} / btrfs subvol=@ 0 0\nUUID=${id} /home btrfs defaults,subvol=/@home 0 0\n`;
+    const fstab = `UUID=${id} / btrfs subvol=@ 0 0\nUUID=${id} /home btrfs defaults,subvol=/@home 0 0\nUUID=${id} /srv btrfs subvol=@srv 0 0\n`;
     const files = { ...osRelease, '/etc/fstab': fstab };
     const content = btrfsWith(['-U', id], {
       '@': async (tree) => await writeSystem(tree, { files }),
@@ -205,6 +205,11 @@ export function testBtrfs(kind: Guest['kind'], { directory, withDisk }: GuestTes
       await using session = await disk.open({ onNotice: (message) => notices.push(message) });
       assert.equal(session.mounted, ['/', '/home']);
       assert.match(notices.join('\n'), /the subvolume @ of partition 1 is the root of the image: its \/etc\/fstab/);
+      assert.equal(
+        session.notMounted.map(({ target }) => target),
+        ['/srv'],
+      );
+      assert.match(notices.join('\n'), '/srv stays closed: its btrfs has no subvolume');
       assert.is(await output(session, 'ls /home; echo new >/new; echo new >/home/new; stat -c %u /new'), 'user\n0');
       await session.close();
       await using again = await disk.open();

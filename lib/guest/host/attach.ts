@@ -10,7 +10,7 @@ import type { GuestBind } from '../guest.ts';
 import { subvolumeOption } from '../look.ts';
 import { closedBecause } from '../mount-failure.ts';
 import { hostDriver, mountOptions } from '../mount-options.ts';
-import { openMounts } from '../mounts.ts';
+import { openMounts, withoutClosed } from '../mounts.ts';
 import { type ClosedMount, planMounts } from '../plan-mounts.ts';
 import { guestScripts } from '../script.ts';
 import { mountArguments, type Stack, upperFolder } from '../stack.ts';
@@ -80,16 +80,15 @@ export async function attach(supervision: Supervision, options: AttachOptions): 
     }
   };
   const rootMount = { partition: root.partition, subvolume: subvolumeOption(root.system.subvolume) };
-  const { mounts, notMounted } = await openMounts(plan, rootMount, open, onNotice);
+  const opened = await openMounts(plan, rootMount, open, onNotice);
 
   const devices = [...loops].map(([partition, { major, minor }]) => ({ partition, major, minor }));
   const input = renderAssembly({
-    ...{ devices, mounts, again: plan.binds, driver: hostDriver, mountOptions, binds: options.binds },
+    ...{ devices, mounts: opened.mounts, again: plan.binds, driver: hostDriver, mountOptions, binds: options.binds },
   });
   const { closed, ...assembled } = await assembleFor(supervision, options, input);
   return {
-    mounted: mounts.map(({ target }) => target),
-    notMounted: [...notMounted, ...closed],
+    ...withoutClosed(opened, closed, onNotice),
     loops: [...loops.values()].map(({ name }) => name),
     devices: devices.map(({ partition, major, minor }) => ({ name: `image${partition.number}`, major, minor })),
     stages: [...loops.keys()].map((partition) => stagePath(directory, partition)),

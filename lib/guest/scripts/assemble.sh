@@ -12,7 +12,7 @@
 #   mount ID TARGET                               where it appears, the root first
 #   again SOURCE TARGET                           a folder of the image that appears in another place
 #   bind SOURCE TARGET                            a folder of the worker
-# Prints `closed: TARGET` where a folder cannot appear again, `unmapped: REASON` where containers cannot have a user
+# Prints `closed: TARGET` where a folder cannot appear again, `absent: TARGET` where a btrfs has no subvolume for it, `unmapped: REASON` where containers cannot have a user
 # namespace, `program: BYTES`, the first bytes, in hexadecimal, of a program that every image has, and `hostname: NAME`.
 set -eu
 cd "$1"
@@ -128,6 +128,7 @@ no_overlay() {
 }
 
 opened=
+absent=
 changes=
 mounted_root=
 cmdline=
@@ -144,8 +145,15 @@ while IFS=$tab read -r kind one two three four five six; do
       ;;
     open)
       mkdir -p "open/$one"
-      mount -t "$three" -o "$four" "/dev/image$two" "open/$one"
-      opened="$opened open/$one"
+      if said=$(mount -t "$three" -o "$four" "/dev/image$two" "open/$one" 2>&1); then
+        opened="$opened open/$one"
+      else
+        # A subvolume of a file system that is open already, and that only the image's own fstab knows.
+        case "$one $four $said" in
+          [1-9]*subvol*'No such file'*) absent="$absent $one " ;;
+          *) echo "$said" >&2 && exit 32 ;;
+        esac
+      fi
       ;;
     opened)
       # By this one the worker reaches the file system afterwards, whatever the image has made of the path of the other.
@@ -169,6 +177,7 @@ while IFS=$tab read -r kind one two three four five six; do
       ;;
     mount)
       map
+      case $absent in *" $one "*) echo "absent: $two" && continue ;; esac
       inside "$two" make
       # -n: mount(8) would note a move in /run, which may be read-only.
       mount -n --move "open/$one" "root$two"

@@ -9,7 +9,7 @@ import type { GuestBind, GuestOutput, GuestScript } from '../guest.ts';
 import { parseLook, subvolumeOption } from '../look.ts';
 import { closedBecause, type MountingKernel, missingFeatures, mountFailure, noDriver } from '../mount-failure.ts';
 import { lookOptions, mountOptions } from '../mount-options.ts';
-import { openMounts } from '../mounts.ts';
+import { openMounts, withoutClosed } from '../mounts.ts';
 import { type ClosedMount, planMounts } from '../plan-mounts.ts';
 import { guestScripts } from '../script.ts';
 import { canOpen, type GuestKernel } from './kernel.ts';
@@ -73,7 +73,8 @@ export async function attach(options: AttachOptions): Promise<Attachment & { rea
     }
   };
   const rootMount = { partition: root.partition, subvolume: subvolumeOption(root.system.subvolume) };
-  const { mounts, notMounted } = await openMounts(plan, rootMount, open, onNotice);
+  const openedMounts = await openMounts(plan, rootMount, open, onNotice);
+  const { mounts } = openedMounts;
 
   const used = [...new Set(mounts.map(({ partition }) => partition))];
   const others = used.filter((partition) => !mounted.includes(partition)).map(mountLine);
@@ -84,9 +85,8 @@ export async function attach(options: AttachOptions): Promise<Attachment & { rea
     const partition = failedPartition(error, partitions);
     throw partition === undefined ? assemblyError(error) : mountFailure(partition, mounting, error);
   });
-  const closed = [...notMounted, ...closedByAssembly(output)];
-  const errorCount = readErrorCount(output);
-  return { root: root.partition, mounted: mounts.map(({ target }) => target), notMounted: closed, errorCount };
+  const settled = withoutClosed(openedMounts, closedByAssembly(output), onNotice);
+  return { root: root.partition, ...settled, errorCount: readErrorCount(output) };
 }
 
 /**
