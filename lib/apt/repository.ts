@@ -25,8 +25,8 @@ export function describeRepository(
 ): string {
   const ppa = ppaAt(url, sources);
   if (ppa !== null) return formatPpa(ppa.ppa);
-  const place = url === null ? 'a source' : safeUrl(url);
-  return `the image's own source ${place}${suite === null ? '' : ` for "${suite}"`}`;
+  if (url === null) return 'a source of the image';
+  return `the image's own source ${safeUrl(url)}${suite === null ? '' : ` for "${suite}"`}`;
 }
 
 /** The newest failure of the proxy over a file of this repository, unless it only says that the file is missing. */

@@ -37,15 +37,16 @@ export interface Problem {
 }
 
 /**
- * Which of `specifications` a round found to be impossible, and why. Throws `image.corrupt` or `apt.signature` where
+ * Which of `specifications` a round found to be impossible, and why. Throws `image.corrupt`, or `apt.package`, where
  * the reason lies in none of them.
  */
 export function roundProblems(round: Round, specifications: readonly string[]): Map<string, Problem> {
+  const messages = parseMessages(round.plan);
+  assertSuiteKnown(messages, round);
   // apt-get takes an unknown name `name-` as a removal and `a+b` as a pattern: such a round has simulated something
   // else, and only its unknown names count.
   const unknown = unknownNames(round, specifications);
   if (unknown.size > 0) return unknown;
-  const messages = parseMessages(round.plan);
   const whole = messages.find(({ text }) => /fix-broken install|-f install/.test(text));
   if (whole !== undefined) {
     throw new ImageBuilderError(
@@ -69,6 +70,19 @@ export function roundProblems(round: Round, specifications: readonly string[]): 
     specifications
       .filter((specification) => involved.has(nameOf(specification)))
       .map((specification) => [specification, problem('unmet', contradiction)]),
+  );
+}
+
+/** Without the release that it is to prefer, apt says nothing about any package. */
+function assertSuiteKnown(messages: readonly AptMessage[], { plan }: Round): void {
+  const found = messages.flatMap(
+    ({ text }) => /^The value '(.*)' is invalid for APT::Default-Release/.exec(text)?.[1] ?? [],
+  )[0];
+  if (found === undefined) return;
+  throw new ImageBuilderError(
+    'apt.package',
+    `no package can be installed: the configuration of apt in the base image prefers the release "${found}" (APT::Default-Release), and the image has no source of it; take that out of its apt.conf, or add a source of the release`,
+    { logTail: plan.slice(-20) },
   );
 }
 

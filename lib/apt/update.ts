@@ -213,8 +213,16 @@ function describe(failure: RepositoryFailure, known: KnownRepositories): { code:
     case 'scheme':
       return { code: 'apt.repository', message: `a source of the image ${withoutWay(methodOf(failure.text))}` };
     case 'configuration':
-      return { code: 'apt.repository', message: `${who} cannot be used; ${said}` };
+      return { code: 'apt.repository', message: `${who} cannot be used${twice(failure, known)}; ${said}` };
   }
+}
+
+/** apt takes a repository of two sources only where both say the same of its keys. */
+function twice({ url, text }: RepositoryFailure, known: KnownRepositories): string {
+  if (!text.startsWith('Conflicting values set for option Signed-By')) return '';
+  return ppaAt(url, known.sources) === null
+    ? ': two sources of the base image name different keys for it; take one of them out of /etc/apt/sources.list.d there'
+    : ': the base image has a source of its own for it, with its key in another place; take that source out of /etc/apt/sources.list.d there, or the PPA out of ppa_list';
 }
 
 /** Why a repository may not be where the image says. */

@@ -1,6 +1,8 @@
 import { ImageBuilderError } from '../../errors.ts';
+import { ExecError } from '../../exec.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
 import type { ImageFacts } from '../facts.ts';
+import { parseMessages } from '../message.ts';
 import { compareVersions } from '../version.ts';
 import { type ImageRecord, readRecords } from './records.ts';
 
@@ -28,9 +30,27 @@ export interface StateFile {
   readonly content: Buffer;
 }
 
-/** Reads the state of an opened image. Throws `image.too_large`, `guest.failed`, and as `runner.run` does. */
+/**
+ * Reads the state of an opened image. Throws `apt.repository` where its apt cannot read its own configuration,
+ * `image.too_large`, `guest.failed`, and as `runner.run` does.
+ */
 export async function readAptState(inside: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Promise<AptState> {
-  return stateOf(await readRecords(inside, 'state'), facts.aptVersion);
+  const records = await readRecords(inside, 'state').catch((error: unknown) =>
+    Promise.reject(configurationError(error)),
+  );
+  return stateOf(records, facts.aptVersion);
+}
+
+/** `apt.repository` where apt-config has said why it ended; any other error as it is. */
+function configurationError(error: unknown): unknown {
+  if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
+  const said = new Set(parseMessages(error.logTail).flatMap(({ level, text }) => (level === 'error' ? [text] : [])));
+  if (said.size === 0) return error;
+  return new ImageBuilderError(
+    'apt.repository',
+    `the configuration of apt in the base image cannot be read: ${[...said].join('; ')}`,
+    { cause: error, logTail: error.logTail },
+  );
 }
 
 /** Records that are read as text here; the others are passed on unread. */

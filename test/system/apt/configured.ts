@@ -1,9 +1,10 @@
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
+import { failure } from '../../failure.ts';
 import { temporaryFolder, testClient } from '../../unit/fetch/with-server.ts';
 import { type AptHouse, both, never, quiet } from './house.ts';
 
@@ -42,6 +43,33 @@ export function configurationIsHarmless(test: Test<AptHouse>): void {
       const { plan, packages } = await opened.apt.installPackages(['hello-extra'], options);
       assert.equal(plan.install, ['hello-extra']);
       assert.ok(packages.some(({ name, state }) => name === 'hello-extra' && state === 'installed'));
+    });
+
+    test(`${who}: a configuration or source of the image that its own apt refuses is called by its name`, async (house) => {
+      await using chroot = await house.newChroot();
+      const source = await house.resolve('c++');
+      const refused = async (path: string, text: string) => {
+        const place = join(chroot.root, 'etc/apt', path);
+        await writeFile(place, text);
+        const attempt = async () => {
+          await using opened = await house.open(who, { chroot });
+          const options = { ...quiet, sources: [source] };
+          await opened.apt.updateLists(options);
+          await opened.apt.installPackages(['hello-extra'], options);
+        };
+        const error = await failure(attempt());
+        await rm(place);
+        assert.is(error.fault, 'request', error.message);
+        return error.message;
+      };
+      await house.setSource(source, { chroot });
+      const other = await refused('apt.conf.d/99own', 'APT::Default-Release "warty";\n');
+      assert.match(other, /prefers the release "warty" \(APT::Default-Release\), and the image has no source of it/);
+      const broken = await refused('apt.conf.d/99own', 'APT::Install-Recommends "0"\n');
+      assert.match(broken, /Syntax error \/etc\/apt\/apt\.conf\.d\/99own/);
+      const own = `deb [signed-by=/etc/apt/keyrings/own.gpg] ${source.url} ${house.series} main\n`;
+      const twice = await refused('sources.list', own);
+      assert.match(twice, /^ppa:project\/c\+\+ cannot be used: the base image has a source of its own for it/);
     });
   }
 }

@@ -83,6 +83,15 @@ test('the contradictions of apt 3’s own solver name the packages that are in t
   assert.match(problems.get('a')?.text ?? '', /a:amd64 Depends libsoup \(>= 2\.74\) but none of the choices/);
 });
 
+test('a release that the image prefers without having a source of it is the reason, and no package is called unknown', () => {
+  const said =
+    "E: The value 'warty' is invalid for APT::Default-Release as such a release is not available in the sources";
+  assert.throws(
+    () => roundProblems(round('', said), ['jq']),
+    ({ code, message }: ImageBuilderError) => code === 'apt.package' && message.includes('prefers the release "warty"'),
+  );
+});
+
 test('packages of the base image that do not fit together are the image’s fault', () => {
   const simulation = `You might want to run 'apt --fix-broken install' to correct these.
 The following packages have unmet dependencies:

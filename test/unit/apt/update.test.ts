@@ -141,7 +141,25 @@ E: Some index files failed to download. They have been ignored, or old ones used
     output: `E: Malformed entry 1 in list file /etc/apt/sources.list (Suite)
 E: The list of sources could not be read.`,
     code: 'apt.repository',
-    message: /Malformed entry 1/,
+    message: /^a source of the image cannot be used; apt says: Malformed entry 1/,
+  },
+  {
+    what: 'a PPA that the image has among its own sources, with another key',
+    exitCode: 100,
+    output: `E: Conflicting values set for option Signed-By regarding source https://ppa.example.com/project/tools/ubuntu/ noble: /etc/apt/keyrings/own.gpg !=
+E: The list of sources could not be read.`,
+    code: 'apt.repository',
+    message:
+      /^ppa:project\/tools cannot be used: the base image has a source of its own for it.* or the PPA out of ppa_list/,
+  },
+  {
+    what: 'two sources of the image with different keys',
+    exitCode: 100,
+    output: `E: Conflicting values set for option Signed-By regarding source https://packages.example.com/linux/ubuntu/ noble: /etc/apt/keyrings/own.gpg !=
+E: The list of sources could not be read.`,
+    code: 'apt.repository',
+    message:
+      /^the image's own source https:\/\/packages\.example\.com\/linux\/ubuntu.* cannot be used: two sources of the base image name different keys/,
   },
 ];
 
