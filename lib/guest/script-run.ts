@@ -64,9 +64,15 @@ export function borrowScript({ loans = [] }: Pick<GuestDisk, 'loans'>): GuestScr
 }
 
 /**
- * The error of the image when `borrowScript` fails: `image.corrupt` or `image.unsupported`; other errors as they are.
+ * The error of the image when `borrowScript` fails: `image.corrupt`, `image.full` or `image.unsupported`; other errors as
+ * they are.
  */
 export function borrowError(error: unknown): unknown {
+  if (error instanceof ImageBuilderError && error.code === 'image.full') {
+    const message = 'the file system of the image is full before anything is installed';
+    const advice = 'ask for a larger disk with disk_size, or take a base image with more room';
+    return new ImageBuilderError('image.full', `${message}; ${advice}`, { cause: error, logTail: error.logTail });
+  }
   if (!(error instanceof ExecError) || error.exitCode === undefined || error.timedOut) return error;
   // The first program of the image that is started.
   if (/exec format error/i.test(error.stderr)) {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { installError } from '#lib/apt/install.ts';
 import { updateError } from '#lib/apt/update.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
-import { scriptError } from '#lib/guest/script-run.ts';
+import { borrowError, scriptError } from '#lib/guest/script-run.ts';
 
 const node = (code: string) => Object.assign(new Error(`${code}: write`), { code });
 const script = (stderr: string) =>
@@ -31,6 +31,16 @@ test('a full disk or quota is the worker’s where the worker writes, and the im
   }
   assert.is(updateError(['E: Write error - write (5: Input/output error)'], 100, known)?.code, 'apt.repository');
   assert.is(script("cp: error writing '/x': Input/output error\n").code, 'tool.failed');
+});
+
+test('an image without room for the files of a build itself gets the advice that helps, without marks of our scripts', () => {
+  const stderr =
+    "corrupt: in the image, dpkg-divert fails: unable to flush 'diversions-new': No space left on device\n";
+  const error = borrowError(script(stderr)) as ImageBuilderError;
+  assert.is(error.code, 'image.full');
+  assert.match(error.message, /is full before anything is installed; ask for a larger disk with disk_size/);
+  assert.not.match(error.message, 'corrupt');
+  assert.match(error.logTail.join('\n'), 'No space left on device');
 });
 
 test.run();
