@@ -1,4 +1,4 @@
-import { copyFile, open, readdir, readFile, stat } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
@@ -11,6 +11,7 @@ import { createLog } from '#lib/log.ts';
 import { failure, type OpenedDisk, output } from './guest-disk.ts';
 import { makeTestImage } from './guest-image.ts';
 import { emulator, openVmTests } from './guest-vm-disk.ts';
+import { withKilledWorker } from './guest-worker.ts';
 
 /** Vms that go on with the saved state of one that has booted; as root, for QEMU to be a user of its own. */
 
@@ -52,6 +53,8 @@ function newWorker(name: string) {
 
 const saved = 'saved the state of a vm that has booted';
 const useless = 'a saved state of the vm is of no use, so it boots';
+
+const isSaving = async (states: string) => (await readdir(join(states, 'parts')).catch(() => [])).length > 0;
 
 /** Writes into a file without a trace in its times, as a worn disk does. */
 async function damage(path: string): Promise<void> {
@@ -119,8 +122,7 @@ test('a build that is cancelled while it saves leaves nothing, and the next one 
   await vm.withDisk(image, async (disk: OpenedDisk) => {
     const controller = new AbortController();
     const opening = failure(disk.open({ signal: controller.signal }, other.guest()));
-    const isSaving = async () => (await readdir(join(other.states, 'parts')).catch(() => [])).length > 0;
-    while (!(await isSaving())) await sleep(1);
+    while (!(await isSaving(other.states))) await sleep(1);
     const emulatorId = await emulator(disk);
     controller.abort(new Error('cancelled'));
     assert.is(((await opening) as Error).message, 'cancelled');
@@ -128,6 +130,27 @@ test('a build that is cancelled while it saves leaves nothing, and the next one 
   });
   assert.is(await other.statePath(), null);
   assert.is((await other.build()).restored, true);
+});
+
+test('a worker that is killed while it saves leaves no vm and no state, and the next one saves', async () => {
+  const other = newWorker('killed');
+  await other.build();
+  await vm.withDisk(image, async (disk: OpenedDisk) => {
+    let emulatorId = 0;
+    const until = async () => {
+      while (!(await isSaving(other.states))) await sleep(1);
+      emulatorId = await emulator(disk);
+    };
+    const settings = { ...vm.settings, vmCpus: 1, cacheDirectory: join(vm.directory, 'killed') };
+    await withKilledWorker(disk, { vm: settings, until });
+    while ((await readdir('/proc')).includes(String(emulatorId))) await sleep(10);
+    await rm(join(disk.workDirectory, 'guest'), { recursive: true });
+  });
+  assert.is(await other.statePath(), null);
+  const next = await other.build();
+  assert.equal([next.restored, next.messages.includes(saved)], [true, true], next.messages.join());
+  // The part of the killed worker has been replaced.
+  assert.not(await isSaving(other.states));
 });
 
 test.after(vm.remove);

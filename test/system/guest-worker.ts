@@ -28,6 +28,8 @@ export async function withKilledWorker(
     readonly vm?: VmSettings;
     readonly launcher?: readonly string[];
     readonly beforeEnd?: () => Promise<unknown>;
+    /** Resolves when the worker is to be killed. Default: once the script runs. */
+    readonly until?: () => Promise<unknown>;
   } = {},
 ): Promise<void> {
   const task: Task = { disk, ...(options.vm === undefined ? {} : { vm: options.vm }) };
@@ -36,7 +38,7 @@ export async function withKilledWorker(
     ...[process.execPath, import.meta.filename, JSON.stringify(task)],
   ];
   const worker = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  await once(worker.stdout, 'data');
+  await (options.until?.() ?? once(worker.stdout, 'data'));
   await options.beforeEnd?.();
   worker.kill('SIGKILL');
   await once(worker, 'exit');
