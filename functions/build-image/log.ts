@@ -1,11 +1,12 @@
 import { Readable } from 'node:stream';
-import { type ByteRange, parseByteRange } from '#lib/api/byte-range.ts';
+import type { ArtifactReport } from '#lib/api/artifact-report.ts';
+import type { ByteRange } from '#lib/api/byte-range.ts';
 import type { Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
 import { createEventStreams } from '#lib/api/event-streams.ts';
 import { followsLog, lastEventId } from '#lib/api/log-query.ts';
 import { storedLogEvents } from '#lib/api/log-stream.ts';
-import { ImageBuilderError } from '#lib/errors.ts';
+import { sendText } from '#lib/api/send-text.ts';
 import type { Broker } from '#lib/queue/broker.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import type { LogCopy } from '#lib/queue/log-copy.ts';
@@ -67,8 +68,8 @@ export function createAnswerLog({ broker, storeDirectory }: LogDependencies): An
       return stream(call, liveEvents(broker, { buildId, at, gone: disconnected }));
     }
     if (stored !== null) return sendText(event, call, stored.size, true, (range) => Readable.from(stored.read(range)));
-    const elsewhere = artifact?.download_url ?? artifact?.location ?? '';
-    if (/^https?:/.test(elsewhere)) {
+    const elsewhere = placeElsewhere(event, buildId, artifact);
+    if (elsewhere !== null) {
       call.status(307);
       call.headers({ location: elsewhere, 'cache-control': 'no-store' });
       return undefined;
@@ -84,6 +85,20 @@ export function createAnswerLog({ broker, storeDirectory }: LogDependencies): An
       throw error;
     }
   };
+}
+
+/**
+ * Where a log in Swift is: packed, by its own URL; or as text, of which alone a caller can have a part, from the function that
+ * may read Swift. Null for a log in a folder, and for none.
+ */
+function placeElsewhere(
+  { headers }: FunctionEvent,
+  buildId: string,
+  artifact: ArtifactReport | undefined,
+): string | null {
+  const packed = artifact?.download_url ?? artifact?.location ?? '';
+  if (!/^https?:/.test(packed)) return null;
+  return headers.range === undefined ? packed : `../../images/${buildId}/log`;
 }
 
 /**
@@ -104,38 +119,6 @@ async function isPlaceWhileRunning(
   } catch {
     return attempt > 1;
   }
-}
-
-/**
- * A text of `size` bytes, or the part of it that the call asks for. `isEnded` is false where the text may still grow.
- */
-function sendText(
-  { headers }: FunctionEvent,
-  call: Call,
-  size: number,
-  isEnded: boolean,
-  read: (range: ByteRange) => Readable,
-  mayBeParted = true,
-): Readable {
-  const whole = { from: 0, to: size };
-  // Without an ETag, no If-Range holds.
-  const wanted = mayBeParted && headers['if-range'] === undefined ? parseByteRange(headers.range, size) : null;
-  if (wanted === 'outside') {
-    call.headers({ 'content-range': `bytes */${size}` });
-    throw new ImageBuilderError('request.range', `the log has ${size} bytes${isEnded ? '' : ' so far'}`);
-  }
-  const { from, to } = wanted ?? whole;
-  call.headers({
-    'content-type': 'text/plain; charset=utf-8',
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-    ...(mayBeParted ? { 'accept-ranges': 'bytes', 'content-length': String(to - from) } : {}),
-  });
-  if (wanted !== null) {
-    call.status(206);
-    call.headers({ 'content-range': `bytes ${from}-${to - 1}/${isEnded ? size : '*'}` });
-  }
-  return read({ from, to });
 }
 
 async function* partsOf(copy: LogCopy, { from, to }: ByteRange): AsyncGenerator<Buffer, void> {

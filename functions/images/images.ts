@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { isBuildId } from '#lib/api/build-id.ts';
 import { Cursor } from '#lib/api/build-list.ts';
+import type { ByteRange } from '#lib/api/byte-range.ts';
 import { answerCall, type Call } from '#lib/api/call.ts';
 import { isTerminal } from '#lib/api/event.ts';
 import { createEventStreams, type EventStreams } from '#lib/api/event-streams.ts';
@@ -9,6 +10,7 @@ import { followsLog, lastEventId } from '#lib/api/log-query.ts';
 import { storedLogEvents } from '#lib/api/log-stream.ts';
 import { parseQuery } from '#lib/api/query.ts';
 import { refuseMethod } from '#lib/api/respond.ts';
+import { sendText } from '#lib/api/send-text.ts';
 import { type Callers, mayChange, maySee, seesAll } from '#lib/callers.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Log } from '#lib/log.ts';
@@ -18,7 +20,7 @@ import type { StoredBuild } from '#lib/store/artifact.ts';
 import type { StoredBuilds } from '#lib/store/stored-builds.ts';
 import type { FunctionEvent, Handler } from '../../template/node24-ts/function.ts';
 import { openStoredFile } from './stored-file.ts';
-import { after, openStoredLog, type StoredLogOptions } from './stored-log.ts';
+import { openStoredLog, partOf, type StoredLogOptions } from './stored-log.ts';
 
 export interface ImagesDependencies {
   readonly ledger: Pick<LiveLedger, 'get' | 'ready'>;
@@ -152,14 +154,27 @@ async function sendLog(
   const { buildId, artifacts } = await findStored(dependencies, id, call);
   const log = artifacts.find(({ role }) => role === 'log');
   if (log === undefined) throw new ImageBuilderError('request.not_found', 'the store has no log of the build');
+  const open = () => openStoredLog(buildId, log, { ...dependencies, signal });
+  if (!follow && event.headers.range !== undefined) {
+    // Nothing but the whole text says how long it is.
+    let size = 0;
+    for await (const chunk of await open()) size += chunk.length;
+    const read = async function* (range: ByteRange) {
+      yield* partOf(await open(), range);
+    };
+    return sendText(event, call, size, true, (range) => streams.open(read(range)));
+  }
   const from = follow ? lastEventId(event) : 0;
-  const text = await openStoredLog(buildId, log, { ...dependencies, signal });
+  const text = await open();
   const state = dependencies.ledger.get(buildId)?.state ?? null;
   try {
-    const sent = streams.open(follow ? storedLogEvents(after(text, from), { buildId, state }, from) : text);
+    const sent = streams.open(
+      follow ? storedLogEvents(partOf(text, { from, to: Infinity }), { buildId, state }, from) : text,
+    );
     call.headers({
       'content-type': follow ? 'text/event-stream' : 'text/plain; charset=utf-8',
       ...{ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
+      ...(follow ? {} : { 'accept-ranges': 'bytes' }),
     });
     return sent;
   } catch (error) {

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { ArtifactReport } from '#lib/api/artifact-report.ts';
+import type { ByteRange } from '#lib/api/byte-range.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import type { Session } from '#lib/store/openstack/session.ts';
 import { openStoredFile } from './stored-file.ts';
@@ -41,11 +42,12 @@ function unpack(packed: Readable): Readable {
   return packed.pipe(text);
 }
 
-/** The text from the byte `from` on. */
-export async function* after(text: AsyncIterable<Buffer>, from: number): AsyncGenerator<Buffer, void> {
+/** The part of the text. */
+export async function* partOf(text: AsyncIterable<Buffer>, { from, to }: ByteRange): AsyncGenerator<Buffer, void> {
   let at = 0;
   for await (const chunk of text) {
-    const part = chunk.subarray(Math.max(0, from - at));
+    if (at >= to) return;
+    const part = chunk.subarray(Math.max(0, from - at), to - at);
     at += chunk.length;
     if (part.length > 0) yield part;
   }

@@ -388,6 +388,8 @@ test('the log that lies in Swift is a redirect to a URL that gives it without a 
   assert.equal(await follow(urlOf(images), id, isEnd, followed[0]?.id), [second, ...followed.slice(2)]);
   const plain = await fetch(`${urlOf(images)}/${id}/log`);
   assert.equal([plain.status, await plain.text()], [200, stored]);
+  const part = await fetch(`${urlOf(images)}/${id}/log`, { headers: { range: 'bytes=5-' } });
+  assert.equal([part.status, await part.text()], [206, stored.slice(5)]);
   await swiftStore.remove(id, { signal: new AbortController().signal });
   assert.is((await fetch(`${urlOf(images)}/${id}/log?follow`)).status, 404);
 });

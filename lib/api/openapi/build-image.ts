@@ -11,7 +11,7 @@ import {
 } from '../examples.ts';
 import type { Json } from '../json-schemas.ts';
 import { exampleBuild } from '../status.ts';
-import { buildId, commonErrors, json, problem, queryParameter, retryAfter } from './parts.ts';
+import { buildId, commonErrors, json, problem, queryParameter, rangeHeader, retryAfter } from './parts.ts';
 
 /** The paths of the function `build-image`. `suffix` ends the names of their operations. */
 
@@ -148,7 +148,7 @@ export function logPath(suffix: string): Json {
           'The lines as they come, as server-sent events, until the build has ended. So is the answer to a call that accepts `text/event-stream`.',
           'true',
         ),
-        parameter('Range', 'header', 'Only these bytes of the text. One range; `bytes=N-` goes on.', 'bytes=4096-'),
+        rangeHeader,
         parameter('Last-Event-ID', 'header', 'With `follow`: go on after this event.', '4096'),
       ],
       responses: {
@@ -166,7 +166,7 @@ export function logPath(suffix: string): Json {
         '206': { description: 'The part of the text that the header `Range` asks for.', content: text },
         '307': {
           description:
-            'The log, as gzip, of a build that has ended; with `follow`, where the store sends it as events.',
+            'The log, as gzip, of a build that has ended; with `follow` or `Range`, where the store sends it as events, or as text.',
           headers: {
             Location: {
               description: 'Its place in the store.',

@@ -3,7 +3,7 @@ import { Cursor } from '../build-list.ts';
 import { exampleImagePage } from '../examples.ts';
 import { defaultImagePage, exampleStoredBuild, largestImagePage } from '../image-list.ts';
 import type { Json } from '../json-schemas.ts';
-import { buildId, commonErrors, json, problem, queryParameter, retryAfter } from './parts.ts';
+import { buildId, commonErrors, json, problem, queryParameter, rangeHeader, retryAfter } from './parts.ts';
 
 /** The paths of what the store has; their function asks RabbitMQ only before it deletes. */
 export function imagePaths(root: string, suffix: string): Json {
@@ -80,6 +80,7 @@ export function imagePaths(root: string, suffix: string): Json {
         summary: 'The log of a build in the store, as text, or as server-sent events that end.',
         parameters: [
           queryParameter('follow', 'Sends events, as `Accept: text/event-stream` does.', '1', { type: 'string' }),
+          rangeHeader,
         ],
         responses: {
           '200': {
@@ -89,8 +90,13 @@ export function imagePaths(root: string, suffix: string): Json {
               'text/event-stream': { schema: { type: 'string' } },
             },
           },
+          '206': {
+            description: 'The part of the text that the header `Range` asks for.',
+            content: { 'text/plain': { schema: { type: 'string' } } },
+          },
           '400': problem('The query has faults.'),
           '404': notFound,
+          '416': problem('The text has no such part.'),
           '429': problem('As many logs are being read as this function takes at a time.', retryAfter),
           ...common,
         },

@@ -36,3 +36,8 @@ export const buildId = {
 export const queryParameter = (name: string, description: string, example: unknown, schema: Json) => ({
   ...{ name, in: 'query', description, example, schema },
 });
+
+export const rangeHeader = {
+  ...{ name: 'Range', in: 'header', description: 'Only these bytes of the text. One range; `bytes=N-` goes on.' },
+  ...{ example: 'bytes=4096-', schema: { type: 'string' } },
+};

@@ -168,7 +168,7 @@ test('a file beside an image is for those who may see the build, by the name tha
   assert.is((await call('GET', `/${own}/files/${name}`, 'lander')).status, 404, 'in a folder of another machine');
 });
 
-test('the log in the store is text, or events that end: whole, or from where a reader was', async () => {
+test('the log in the store is text, a part of it, or events that end: whole, or from where a reader was', async () => {
   const { call, put, store, record, folder } = await open();
   const own = await put();
   const packed = gzipSync('the first\nthe second\nwithout an end');
@@ -183,6 +183,18 @@ test('the log in the store is text, or events that end: whole, or from where a r
   const plain = await call('GET', `/${own}/log`, 'lander');
   assert.equal([plain.status, plain.headers['content-type']], [200, 'text/plain; charset=utf-8']);
   assert.is(plain.content, 'the first\nthe second\nwithout an end');
+  for (const [range, status, content, header] of [
+    ['bytes=10-', 206, 'the second\nwithout an end', 'bytes 10-34/35'],
+    ['bytes=4-8', 206, 'first', 'bytes 4-8/35'],
+    ['bytes=-3', 206, 'end', 'bytes 32-34/35'],
+    ['lines=1-', 200, plain.content, undefined],
+  ] as const) {
+    const part = await call('GET', `/${own}/log`, 'lander', {}, { range });
+    assert.equal([part.status, part.content, part.headers['content-range']], [status, content, header], range);
+    assert.is(part.headers['content-length'], String(content.length));
+  }
+  const behind = await call('GET', `/${own}/log`, 'lander', {}, { range: 'bytes=35-' });
+  assert.equal([behind.status, behind.headers['content-range']], [416, 'bytes */35']);
   const followed = await call('GET', `/${own}/log`, 'lander', { follow: '' });
   assert.is(followed.headers['content-type'], 'text/event-stream');
   const events =

@@ -16,7 +16,9 @@ const log = {
 };
 
 /** The answer to a follower of a build that has ended so many minutes ago. */
-async function follow(minutes: number, artifact: object, lastId?: string) {
+const follow = (minutes: number, artifact: object) => ask(minutes, artifact, { accept: 'text/event-stream' });
+
+async function ask(minutes: number, artifact: object, headers: Readonly<Record<string, string>>) {
   const ledger = createLedger({ forgetAfterSeconds: 86_400_000, historyBytes: 2 ** 20 });
   const buildId = randomUUID();
   const time = new Date(Date.now() - minutes * 60_000).toISOString();
@@ -37,7 +39,6 @@ async function follow(minutes: number, artifact: object, lastId?: string) {
     },
     headers: (values: Readonly<Record<string, string>>) => Object.assign(answered, values),
   };
-  const headers = { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) };
   const event = { method: 'GET', path: '/', query: {}, headers, body: undefined, rawBody: Buffer.alloc(0) };
   const disconnected = AbortSignal.abort();
   await answerLog(build, event, { disconnected }, call as never);
@@ -57,6 +58,15 @@ test('a log in Swift is followed from there, by the function that may read it, w
       assert.equal(findRoute(pathname + search), { kind: 'function', name: 'images', path: `/${buildId}/log?follow` });
     }
   }
+});
+
+test('a part of a log in Swift is one of its text, from the function that may read it, and not of the packed bytes', async () => {
+  const whole = await ask(1, log, {});
+  assert.equal([whole.status, whole.location], [307, log.location]);
+  const { buildId, status, location = '' } = await ask(1, log, { range: 'bytes=10-' });
+  assert.is(status, 307);
+  const { pathname } = new URL(location, `http://gateway.example/api/v1/build_image/${buildId}/log`);
+  assert.is(pathname, `/api/v1/images/${buildId}/log`);
 });
 
 test('the log of a build that has just ended, or that no store has, is followed from RabbitMQ', async () => {
