@@ -17,7 +17,7 @@ const own: PackageRecipe = {
   conffiles: ['/etc/own/site.conf'],
   scripts: {
     preinst: 'adduser --system --group --home /var/lib/own --quiet own',
-    postinst: 'chown own:own /usr/bin/own-site; chmod 4750 /usr/bin/own-site; nproc >/etc/own/processors',
+    postinst: 'chown own:own /usr/bin/own-site; chmod 4750 /usr/bin/own-site',
   },
 };
 const startedSeconds = Math.floor(Date.now() / 1000);
