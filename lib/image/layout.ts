@@ -55,12 +55,16 @@ const foreignRoots: Readonly<Partial<Record<FileSystemType, string>>> = {
 
 /** `image.unsupported`: no partition holds a root that can be opened. Names those that may hold it all the same. */
 export function noRoot(partitions: readonly Partition[]): ImageBuilderError {
-  const elsewhere = partitions.flatMap(({ number, fileSystem }) => {
+  const foreign = partitions.flatMap(({ number, fileSystem }) => {
     const name = fileSystem === null ? undefined : foreignRoots[fileSystem.type];
-    if (name !== undefined) return [`${number === 0 ? 'the whole disk' : `partition ${number}`} holds ${name}`];
-    return fileSystem?.fault === undefined ? [] : [`${fileSystem.type} of partition ${number}: ${fileSystem.fault}`];
+    return name === undefined ? [] : [`${number === 0 ? 'the whole disk' : `partition ${number}`} holds ${name}`];
   });
-  const why = elsewhere.length === 0 ? '' : `; ${elsewhere.join(', ')}, which cannot be changed here`;
+  const faulty = partitions.flatMap(({ number, fileSystem }) =>
+    fileSystem?.fault === undefined ? [] : [`${fileSystem.type} of partition ${number}: ${fileSystem.fault}`],
+  );
+  const advice = foreign.length === 0 ? '' : ': give an image whose root is such a file system, on a plain partition';
+  const elsewhere = [...foreign, ...faulty].join(', ');
+  const why = elsewhere === '' ? '' : `; ${elsewhere}, which cannot be changed here${advice}`;
   return new ImageBuilderError(
     'image.unsupported',
     `the image has no root partition that can be opened (ext2 to ext4, xfs or btrfs)${why}. Its partitions: ${describePartitions(partitions)}`,

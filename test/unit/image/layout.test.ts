@@ -63,6 +63,7 @@ test('an image without a root that can be opened is refused with a list of its p
     const { message, code } = noRoot([boot, partition(2, { fileSystem: { type } })]);
     assert.is(code, 'image.unsupported');
     assert.match(message, `partition 2 holds ${name}`);
+    assert.match(message, 'give an image whose root is such a file system, on a plain partition');
   }
   const large = partition(1, { fileSystem: { fault: 'it has 2 bytes, and its partition only 1' } });
   assert.match(noRoot([large]).message, /ext4 of partition 1: it has 2 bytes, and its partition only 1/);
