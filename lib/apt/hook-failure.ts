@@ -4,10 +4,12 @@
  */
 export function hookFailure(lines: readonly string[]): string | null {
   const failed = lines
-    .map((line) => /^E: Problem executing scripts (\S+) '(.*)'$/.exec(line))
+    .map((line) => /^E: (?:Problem executing scripts (\S+) '(.*)'|Failure running script (.*))$/.exec(line))
     .find((match) => match !== null);
   if (failed === undefined) return null;
-  const [, list = '', command = ''] = failed;
+  // apt has other words for the hooks that get the list of packages.
+  const [, list = 'DPkg::Pre-Install-Pkgs', around, before = ''] = failed;
+  const command = around ?? before;
   const kind = list.slice(list.lastIndexOf(':') + 1).toLowerCase();
   const set = lines.flatMap((line) => {
     const [, file = '', text = ''] = /^hook in ([^:]+):(.*)$/.exec(line) ?? [];

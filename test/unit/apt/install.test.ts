@@ -151,6 +151,17 @@ ${end}`;
   }
 });
 
+test('a hook that gets the list of packages is named with its file, as any other hook', () => {
+  const error = failed(`E: Sub-process /usr/bin/apt-listbugs apt || exit 10 returned an error code (10)
+E: Failure running script /usr/bin/apt-listbugs apt || exit 10
+hook in /etc/apt/apt.conf.d/10listbugs:1:DPkg::Pre-Install-Pkgs {"/usr/bin/apt-listbugs apt || exit 10";};`);
+  assert.is(error?.code, 'apt.install');
+  assert.match(
+    error?.message ?? '',
+    /^a hook of the base image has failed: '\/usr\/bin\/apt-listbugs apt \|\| exit 10', which \/etc\/apt\/apt\.conf\.d\/10listbugs sets as DPkg::Pre-Install-Pkgs; /,
+  );
+});
+
 test('a package whose script fails is named with dpkg’s reason, also where only its output has it', () => {
   for (const [output, reason] of [
     [
