@@ -27,8 +27,11 @@ export interface ImageKind {
   readonly planSpace: SpacePlanner;
   /** Whether its images are disks, whose size a request may choose (`disk_size`). */
   readonly isDisk: boolean;
-  /** Whether builds share the packages of the distribution (lib/pipeline/layers.ts). Default: they do not. */
-  readonly hasLayers?: boolean;
+  /**
+   * The form of the layers by which builds share the packages of the distribution (lib/pipeline/layers.ts): an image, in the place
+   * of the base image, or the overlay of a disk that `open` has made, with the changes. Missing: they share none.
+   */
+  readonly layerForm?: 'image' | 'overlay';
   /** Files that are put back after the changes, beside those of every system. */
   readonly sealParts: readonly SealPart[];
   /**
@@ -66,6 +69,20 @@ export interface InspectOptions {
   readonly onProgress: (fraction: number) => void;
 }
 
+export interface OpenOptions {
+  readonly signal: AbortSignal;
+  /** For kinds whose layers are overlays: the changes to begin with. Missing: none. */
+  readonly begun?: BegunOverlay | undefined;
+}
+
+/** The overlay of a disk that `open` has made of the same base image with the same options, closed. */
+export interface BegunOverlay {
+  /** It is copied. */
+  readonly path: string;
+  /** The second, since 1970, in which its changes began. */
+  readonly openedSeconds: number;
+}
+
 /** A base image that is safe to open. */
 export interface InspectedImage {
   /** The base image among `files` of the options; missing: the one that was given. */
@@ -79,7 +96,7 @@ export interface InspectedImage {
    */
   readContent(signal: AbortSignal): Promise<void>;
   /** Makes the disk that the guest opens: it reads as the base image and takes the changes. */
-  open(place: GuestPlace, options: { readonly signal: AbortSignal }): Promise<GuestDisk>;
+  open(place: GuestPlace, options: OpenOptions): Promise<GuestDisk>;
   /** For the boot check by files; null for images that it does not know. */
   readonly boot: BootDisk | null;
   /** For the boot check by machines; null for images that no machine boots by itself. */

@@ -39,6 +39,8 @@ export interface StorePlace {
 
 /** Facts of a base image that nobody has changed. */
 export interface KnownBase {
+  /** Of a release: of the file with its root file system. */
+  readonly baseSha256: string;
   readonly facts: ImageFacts;
   /** The state of its apt, without any PPA. */
   readonly state: OutsideState;
@@ -73,8 +75,12 @@ export interface Shelf {
 }
 
 export interface LayerKey {
-  readonly baseSha256: string;
-  readonly imageType: string;
+  /** SHA-256 of the base image, or of each file of its release. */
+  readonly files: readonly string[];
+  /** Further words of the request by which the base image is opened: its kind, series, and parts. */
+  readonly base: unknown;
+  /** Largest size of disks: that of those which are made for an archive. */
+  readonly maximumVirtualBytes: number;
   readonly guest: Guest['kind'];
   /** Whether scripts reach the network. */
   readonly vmNetwork: boolean;
@@ -92,10 +98,10 @@ const mostUnfit = 64;
 export async function openLayerStore(
   cacheDirectory: string,
   maximumBytes: number,
-  { baseSha256, imageType, guest, vmNetwork, compression }: LayerKey,
+  { files, base, maximumVirtualBytes, guest, vmNetwork, compression }: LayerKey,
 ): Promise<LayerStore> {
   const cache = await openCache(join(cacheDirectory, layersFolder), maximumBytes, leftoverAgeMs);
-  const parts = [version, baseSha256, imageType, guest, vmNetwork, compression];
+  const parts = [version, files, base, maximumVirtualBytes, guest, vmNetwork, compression];
   const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
   const readShelf = async () => (await readRecord<Shelf>(cache, `${key}/shelf`)) ?? { seen: [], layers: [], unfit: [] };
 

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { addFiles } from '../apt/outside/add-files.ts';
 import type { ResolvedPlan } from '../apt/resolve.ts';
 import { sourceFiles } from '../apt/sources.ts';
-import { runsOn, workerArchitecture } from '../architecture.ts';
 import { errorTable, toImageBuilderError } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import { hashRanges } from '../image/hash-ranges.ts';
+import type { BegunOverlay } from '../kinds/kind.ts';
 import type { Attempt } from './attempt.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
@@ -30,8 +30,10 @@ export interface Layers {
 
 /** A layer in the work directory, and the plan of the build's whole installation. Disposing it ends the plan's apt. */
 export interface Beginning extends AsyncDisposable {
-  /** The image of the layer, in the place of the base image. */
+  /** The image of the layer in the place of the base image, or the base image. */
   readonly file: BaseImage;
+  /** The layer, where it is the overlay of a disk. */
+  readonly overlay: BegunOverlay | undefined;
   readonly layer: Layer;
   readonly known: KnownBase;
   readonly planned: WorkerPlan;
@@ -57,8 +59,7 @@ export async function openLayers(
 ): Promise<Layers> {
   const { build, kind, chosen, place } = attempt;
   const { request } = build;
-  const { cacheDirectory, layersCacheBytes, vmNetwork, compression } = tools.settings;
-  const [base] = inputs.files;
+  const { cacheDirectory, layersCacheBytes, vmNetwork, compression, maximumVirtualBytes } = tools.settings;
   const isUsual =
     request.package_list.length > 0 &&
     request.debconf_selections.length === 0 &&
@@ -66,9 +67,10 @@ export async function openLayers(
     request.hold_packages.length === 0 &&
     !request.allow_downgrades &&
     request.disk_size === undefined;
-  if (layersCacheBytes === 0 || kind.hasLayers !== true || !isUsual || context.visitor !== undefined) return none;
-  const { image_type: imageType } = request.base_image;
-  const key = { baseSha256: base.sha256, imageType, guest: chosen.guest.kind, vmNetwork, compression };
+  if (layersCacheBytes === 0 || kind.layerForm === undefined || !isUsual || context.visitor !== undefined) return none;
+  const { url_list, checksum, ...base } = request.base_image;
+  const files = inputs.files.map(({ sha256 }) => sha256);
+  const key = { files, base, maximumVirtualBytes, guest: chosen.guest.kind, vmNetwork, compression };
   const store = await openLayerStore(cacheDirectory, layersCacheBytes, key);
   const known = await store.readBase();
   const shelf = await store.readShelf();
@@ -122,11 +124,10 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
   const { request, buildId } = attempt.build;
   const { sources, files } = inputs;
   const { series } = request.base_image;
-  if (!runsOn(workerArchitecture, known.facts.architecture)) return null;
   const state = addFiles(known.state, sourceFiles(known.facts, sources, series));
   if (state === null) return null;
   const { package_list: wanted, allow_downgrades: allowDowngrades } = request;
-  const asked = { state, baseSha256: files[0].sha256, buildId, wanted, sources, allowDowngrades };
+  const asked = { state, baseSha256: known.baseSha256, buildId, wanted, sources, allowDowngrades };
   await using opened = new AsyncDisposableStack();
   const planned = opened.use(await planOnWorker(asked, tools, context));
   await planned.caches.publish(sources).catch((error: unknown) => {
@@ -141,8 +142,10 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
       `${layer.packages.length} of ${planned.plan.install.length} packages are installed already, since ${layer.madeAt}`,
     );
     const kept = opened.move();
-    const file = { ...files[0], path, sizeBytes: layer.sizeBytes, isSound: true };
-    return { file, layer, known, planned, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+    const isImage = attempt.kind.layerForm === 'image';
+    const file = isImage ? { ...files[0], path, sizeBytes: layer.sizeBytes, isSound: true } : files[0];
+    const overlay = isImage ? undefined : { path, openedSeconds: layer.openedSeconds };
+    return { file, overlay, layer, known, planned, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   }
   return null;
 }
@@ -154,14 +157,14 @@ async function addLayer(
   tools: BuildTools,
   context: LimitedContext,
 ): Promise<Layer | null> {
-  const [base] = inputs.files;
+  const { files } = inputs;
   // Not before all of it was read once.
-  if (packages === null || !base.isSound) return null;
+  if (packages === null || !files.some(({ sha256, isSound }) => isSound && sha256 === known.baseSha256)) return null;
   const { signal, reporter, log } = context;
   const storePlace = { workDirectory: attempt.place.workDirectory, signal };
   reporter.log(`${packages.length} packages are installed for later builds too`);
   try {
-    const made = await makeLayer({ packages, base, known, planned }, attempt, tools, context);
+    const made = await makeLayer({ packages, files, known, planned }, attempt, tools, context);
     if ('unfit' in made) {
       reporter.log(`no layer is made of ${packages.length} packages: ${made.unfit}`);
       await store.refuse(packages, storePlace);

@@ -61,7 +61,7 @@ export async function makeImage<Finished>(
 
   const { disk, image } = await steps.run('open', 'opening the image', async () => {
     await space.claim(space.plan.beforeChange(inspected.size, null));
-    const disk = await inspected.open(place, { signal });
+    const disk = await inspected.open(place, { signal, begun: beginning?.overlay });
     const { guest, accelerator, reason } = chosen;
     reporter.guest({ kind: guest.kind, accelerator, reason });
     const begun = {
@@ -138,7 +138,10 @@ export async function makeImage<Finished>(
     const by = { guest: guest.kind, accelerator, kernel, emulator };
     // Packages by which an image boots are in no layer.
     if (bootFiles === null) {
-      const known = baseState === null ? null : { facts: image.facts, state: baseState, pristine: image.pristine };
+      const known =
+        baseState === null
+          ? null
+          : { baseSha256: base.sha256, facts: image.facts, state: baseState, pristine: image.pristine };
       await layers.learn(known, installed.plan);
     }
     const layer = beginning === null ? null : reportLayer(beginning.layer);

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArchiveName } from '../apt/archive-name.ts';
 import { openAptCaches } from '../apt/caches.ts';
@@ -6,13 +6,14 @@ import { aptOutside, type PresentPackage } from '../apt/outside/apt-outside.ts';
 import { openWorkerApt, type WorkerApt } from '../apt/outside/worker-apt.ts';
 import { type ResolvedPlan, resolvePackages } from '../apt/resolve.ts';
 import { ImageBuilderError } from '../errors.ts';
-import type { BaseImage } from '../fetch/base-image.ts';
+import type { GuestDisk } from '../guest/guest.ts';
 import { readChangesSoFar } from '../guest/opened.ts';
 import { hashFile } from '../image/digest.ts';
 import type { InspectedImage } from '../kinds/kind.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Attempt } from './attempt.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
+import type { BuildInputs } from './fetch-inputs.ts';
 import { specificationOf } from './layer-choice.ts';
 import type { KnownBase, Layer } from './layer-store.ts';
 import { madeOf } from './made-of.ts';
@@ -24,7 +25,8 @@ import type { WorkerPlan } from './worker-plan.ts';
 export interface LayerOrder {
   /** As in `MadeOf`, sorted. */
   readonly packages: readonly string[];
-  readonly base: BaseImage;
+  /** The base image, or the files of its release. */
+  readonly files: BuildInputs['files'];
   readonly known: KnownBase;
   /** A plan of this build, of which the packages are a part. */
   readonly planned: WorkerPlan;
@@ -52,7 +54,7 @@ export async function makeLayer(
   const workDirectory = join(planned.workDirectory, 'alone');
   await mkdir(workDirectory, { mode: 0o711 });
   opened.defer(() => rm(workDirectory, { recursive: true, force: true }));
-  const cache = { cacheDirectory, cacheBytes: aptCacheBytes * listsShare, baseImageSha256: order.base.sha256 };
+  const cache = { cacheDirectory, cacheBytes: aptCacheBytes * listsShare, baseImageSha256: known.baseSha256 };
   const caches = opened.use(await openAptCaches({ ...cache, workDirectory, signal }));
   const place = { binds: caches.binds, workDirectory, unprivilegedIds, signal };
   const worker = opened.use(await openWorkerApt(known.state, place));
@@ -92,47 +94,49 @@ interface Parts {
 
 async function install(parts: Parts, tools: BuildTools, context: LimitedContext): Promise<MadeLayer> {
   const { order, attempt, worker, plan } = parts;
-  const { base, known, planned } = order;
-  const { build, kind, opener, place } = attempt;
+  const { files, known, planned } = order;
+  const { build, kind, chosen } = attempt;
   const { signal, reporter, space } = context;
   const { maximumVirtualBytes, unprivilegedIds } = tools.settings;
-  const inspected = await kind.inspect(base, {
-    ...{ maximumVirtualBytes, unprivilegedIds, workDirectory: place.workDirectory, signal, outputFormat: 'qcow2' },
-    ...{ diskBytes: null, baseImage: build.request.base_image },
+  // The files of kinds with overlays have the names of those of the build.
+  const workDirectory = join(attempt.place.workDirectory, 'alone');
+  await using made = new AsyncDisposableStack();
+  await mkdir(workDirectory, { mode: 0o711 });
+  made.defer(() => rm(workDirectory, { recursive: true, force: true }));
+  const place = { overlayPath: join(workDirectory, 'layer-overlay.qcow2'), workDirectory, buildId: build.buildId };
+  const inspected = await kind.inspect(files[0], {
+    ...{ maximumVirtualBytes, unprivilegedIds, workDirectory, signal, outputFormat: 'qcow2' },
+    ...{ diskBytes: null, baseImage: build.request.base_image, files },
     onNotice: () => undefined,
     onProgress: () => undefined,
   });
   const needs = space.plan.beforeChange(inspected.size, null);
   await space.claim({ ...needs, work: needs.work + inspected.size.packedBytes });
-  const overlayPath = join(place.workDirectory, 'layer-overlay.qcow2');
-  try {
-    const disk = await inspected.open({ ...place, overlayPath }, { signal });
-    const { proxy } = planned;
-    const { series } = build.request.base_image;
-    await using image = await openImage({ disk, opener, base, series, kind, known, proxy }, tools, context);
-    const asked = new Set(proxy.asked);
-    const apt = aptOutside({ inside: image.session, worker, state: known.state, plan, unprivilegedIds, signal });
-    const installed = await apt.installPackages(
-      order.packages.map((entry) => specificationOf(entry, known.facts.architecture)),
-      {
-        ...{ sources: [], proxyUrl: proxy.url, proxyFailures: () => proxy.failures, signal },
-        ...{ recommends: false, allowDowngrades: false },
-        onLog: (line) => reporter.log(line),
-        onProgress: ({ current, total, message }) => reporter.progress(current, total, message),
-      },
-    );
-    if (!isPlanOf(installed.plan, order.packages))
-      throw new ImageBuilderError('upstream.status', 'the repositories have changed');
-    const present = await describePresent(join(worker.directory, 'packages'));
-    const { openedSeconds, ordered } = await readChangesSoFar(image.session);
-    if (ordered !== null) return { unfit: `they change ${ordered}, which depends on the packages beside them` };
-    const fetched = [...proxy.asked].filter((url) => !asked.has(url));
-    if (!isOffline(fetched, plan.downloads)) return { unfit: 'their scripts fetch more than packages' };
-    await image.suspend();
-    return await pack({ ...parts, inspected, disk, present, openedSeconds }, tools, context);
-  } finally {
-    await rm(overlayPath, { force: true });
-  }
+  const disk = withoutChanges(await inspected.open(place, { signal }));
+  const { proxy } = planned;
+  const { series } = build.request.base_image;
+  const base = inspected.base ?? files[0];
+  await using image = await openImage({ disk, opener: chosen.guest, base, series, kind, known, proxy }, tools, context);
+  const asked = new Set(proxy.asked);
+  const apt = aptOutside({ inside: image.session, worker, state: known.state, plan, unprivilegedIds, signal });
+  const installed = await apt.installPackages(
+    order.packages.map((entry) => specificationOf(entry, known.facts.architecture)),
+    {
+      ...{ sources: [], proxyUrl: proxy.url, proxyFailures: () => proxy.failures, signal },
+      ...{ recommends: false, allowDowngrades: false },
+      onLog: (line) => reporter.log(line),
+      onProgress: ({ current, total, message }) => reporter.progress(current, total, message),
+    },
+  );
+  if (!isPlanOf(installed.plan, order.packages))
+    throw new ImageBuilderError('upstream.status', 'the repositories have changed');
+  const present = await describePresent(join(worker.directory, 'packages'), worker.archives);
+  const { openedSeconds, ordered } = await readChangesSoFar(image.session);
+  if (ordered !== null) return { unfit: `they change ${ordered}, which depends on the packages beside them` };
+  const fetched = [...proxy.asked].filter((url) => !asked.has(url));
+  if (!isOffline(fetched, plan.downloads)) return { unfit: 'their scripts fetch more than packages' };
+  await image.suspend();
+  return await pack({ ...parts, inspected, disk, present, openedSeconds }, tools, context);
 }
 
 interface SuspendedBuild extends Parts, Pick<Layer, 'present' | 'openedSeconds'> {
@@ -147,23 +151,33 @@ async function pack(
 ): Promise<MadeLayer> {
   const { compression, xzPreset, xzThreads } = settings;
   const path = join(attempt.place.workDirectory, 'layer.qcow2');
-  await inspected.pack(disk, path, {
-    ...{ compression, xzPreset, xzThreads, signal },
-    onProgress: (fraction) => reporter.progress(Math.round(fraction * 100), 100),
-    onLog: (line) => reporter.log(line),
-    onWarning: () => undefined,
-  });
+  if (attempt.kind.layerForm === 'overlay') await rename(disk.overlayPath, path);
+  else {
+    await inspected.pack(disk, path, {
+      ...{ compression, xzPreset, xzThreads, signal },
+      onProgress: (fraction) => reporter.progress(Math.round(fraction * 100), 100),
+      onLog: (line) => reporter.log(line),
+      onWarning: () => undefined,
+    });
+  }
   const { sizeBytes, checksums } = await hashFile(path, { signal });
   const made = { present, openedSeconds, sizeBytes, sha256: checksums.sha256, madeAt: new Date().toISOString() };
   return { layer: { packages: order.packages, ...made }, path };
 }
 
-/** The package files that were handed in, which nobody has changed. */
-async function describePresent(folder: string): Promise<PresentPackage[]> {
+/** Nobody asks for the changes of a layer by themselves. */
+function withoutChanges(disk: GuestDisk): GuestDisk {
+  if ('layers' in disk) return disk;
+  const { changes: _, ...bare } = disk;
+  return bare;
+}
+
+/** The package files that were handed in, with the sizes that they had in `archives`: some are handed in uncompressed. */
+async function describePresent(folder: string, archives: string): Promise<PresentPackage[]> {
   const files = await readdir(folder);
   const described = files.map(async (file): Promise<PresentPackage[]> => {
     const named = parseArchiveName(file);
-    return named === null ? [] : [{ ...named, file, sizeBytes: (await stat(join(folder, file))).size }];
+    return named === null ? [] : [{ ...named, file, sizeBytes: (await stat(join(archives, file))).size }];
   });
   return (await Promise.all(described)).flat();
 }

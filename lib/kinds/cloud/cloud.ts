@@ -45,7 +45,7 @@ export const cloud = {
   ],
   planSpace,
   isDisk: true,
-  hasLayers: true,
+  layerForm: 'image',
   sealParts: [bootLoaderSeal, bootState],
   async inspect(base, options) {
     const path = await unwrapImage(base.path, {

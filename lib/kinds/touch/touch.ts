@@ -2,6 +2,7 @@ import { chmod, open, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
+import { cloneFile } from '../../copy-file.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { untouchedSeconds } from '../../ext4/inode.ts';
 import { writeExt4 } from '../../ext4/write.ts';
@@ -45,6 +46,7 @@ export const touch = {
   ],
   planSpace,
   isDisk: false,
+  layerForm: 'overlay',
   sealParts: [],
   async inspect(base, options) {
     const { files = [{ ...base, fileName: '', beside: [], isNamed: true }] } = options;
@@ -89,6 +91,7 @@ function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions
   const diskBytes = diskBytesOf(archive, options);
   const fileBytes = file.sizeBytes;
   const partBytes = parts.reduce((sum, part) => sum + part.file.sizeBytes, 0);
+  let openedSeconds = 0;
   let startedSeconds = 0;
   let buildId = '';
   let merged: Merged | null = null;
@@ -98,12 +101,18 @@ function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions
     format: formats[compression],
     // Inspection has decompressed all of it already.
     readContent: async () => undefined,
-    async open(place, { signal }): Promise<PartitionedDisk> {
+    async open(place, { signal, begun }): Promise<PartitionedDisk> {
       const basePath = join(place.workDirectory, 'root.ext4');
       await writeRoot(basePath, base, diskBytes, signal);
       const disk = { format: 'raw', virtualSizeBytes: diskBytes, qcow2: null } as const;
-      await createOverlay({ basePath, base: disk, overlayPath: place.overlayPath, unprivilegedIds, signal });
-      startedSeconds = Math.floor(Date.now() / 1000);
+      if (begun === undefined) {
+        await createOverlay({ basePath, base: disk, overlayPath: place.overlayPath, unprivilegedIds, signal });
+      } else {
+        await cloneFile(begun.path, place.overlayPath, signal);
+        await chmod(place.overlayPath, 0o600);
+      }
+      openedSeconds = Math.floor(Date.now() / 1000);
+      startedSeconds = begun?.openedSeconds ?? openedSeconds;
       return {
         ...place,
         ...(architecture === null ? {} : { architecture }),
@@ -160,7 +169,7 @@ function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions
       const { sha256 } = digests.checksums;
       const { series } = options.baseImage;
       const companion = { role: 'companion', name: `${word}-${sha256}.json`, mediaType: 'application/json' } as const;
-      const description = describeRoot({ word, sha256, version: newVersion(file, startedSeconds, buildId), series });
+      const description = describeRoot({ word, sha256, version: newVersion(file, openedSeconds, buildId), series });
       const written = await writeArtifact(companion, description, dirname(path));
       return [{ ...image, name: `${word}-${sha256}.${format}` }, written, ...copies];
     },
@@ -168,10 +177,10 @@ function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions
 }
 
 /** The version of the base, or else the day of the build, with the beginning of the build's id. */
-function newVersion({ beside }: FetchedFile, startedSeconds: number, buildId: string): string {
+function newVersion({ beside }: FetchedFile, openedSeconds: number, buildId: string): string {
   const described = beside.find(({ role }) => role === 'companion');
   const version = described === undefined ? null : parseDescribedVersion(described.content.toString());
-  const day = new Date(startedSeconds * 1000).toISOString().slice(0, 10).replaceAll('-', '');
+  const day = new Date(openedSeconds * 1000).toISOString().slice(0, 10).replaceAll('-', '');
   return `${version ?? day}-${buildId.slice(0, 8)}`;
 }
 

@@ -10,9 +10,17 @@ import { outsideState } from './outside-state.ts';
 
 const { signal } = new AbortController();
 const ofBase: LayerKey = {
-  ...{ baseSha256: 'a'.repeat(64), imageType: 'cloud', guest: 'host', vmNetwork: true, compression: 'zlib' },
+  ...{
+    files: ['a'.repeat(64)],
+    base: { image_type: 'cloud' },
+    maximumVirtualBytes: 2 ** 30,
+    guest: 'host',
+    vmNetwork: true,
+    compression: 'zlib',
+  },
 };
 const known: KnownBase = {
+  baseSha256: 'a'.repeat(64),
   facts: {
     ...{ distribution: 'debian', distributionVersion: '12', series: 'bookworm', architecture: 'amd64' },
     ...{ foreignArchitectures: [], aptVersion: '2.6.1', caCertificates: true, aptTransportHttps: false },
@@ -69,8 +77,9 @@ test('a layer is found with what the worker knows of its base image, and nothing
   assert.equal(await again.readShelf(), { seen: [{ wanted: ['a'], packages: ['a 1'] }], layers: [layer], unfit: [] });
   assert.is(await house.take(layer), 'content');
   const others: LayerKey[] = [
-    { ...ofBase, baseSha256: 'b'.repeat(64) },
-    { ...ofBase, imageType: 'touch' },
+    { ...ofBase, files: ['b'.repeat(64)] },
+    { ...ofBase, base: { image_type: 'touch' } },
+    { ...ofBase, maximumVirtualBytes: 2 ** 31 },
     { ...ofBase, guest: 'vm' },
     { ...ofBase, vmNetwork: false },
     { ...ofBase, compression: 'zstd' },
