@@ -132,8 +132,11 @@ export interface GuestSession extends AsyncDisposable {
   readonly network: boolean;
   /** Address of the worker's proxy for scripts, when it differs from the proxy's own URL. */
   readonly proxyUrl?: string;
-  /** True where programs inside are emulated one by one: each takes a second to start, and the worker's own do not. */
-  readonly emulated?: boolean;
+  /**
+   * `programs` where programs inside are emulated one by one: each takes a second to start, and the worker's own do not. `machine`
+   * where a whole machine is. Missing where the processor runs them.
+   */
+  readonly emulation?: 'programs' | 'machine';
   /** Mount points that are open, such as `/`, `/boot`, and those of the fstab that are not. */
   readonly mounted: readonly string[];
   readonly notMounted: readonly ClosedMount[];

@@ -109,8 +109,8 @@ async function readBaseState({ image }: Change, { signal, log }: LimitedContext)
 }
 
 /** Whether the image's own apt resolves and fetches: it needs a network, and is slow where it is emulated. */
-function isInside({ network, emulated = false }: GuestSession): boolean {
-  return network && !emulated;
+function isInside({ network, emulation }: Pick<GuestSession, 'network' | 'emulation'>): boolean {
+  return network && emulation !== 'programs';
 }
 
 /** The options of each call of an apt of this image. */

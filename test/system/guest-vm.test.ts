@@ -55,6 +55,7 @@ test('an emulated vm has one processor on a busy machine, and the log says so', 
       const ready = JSON.parse(lines.find((line) => line.includes('the vm is ready')) ?? '{}');
       const count = ready.accelerator === 'kvm' ? Math.min(2, loads.length) : 1;
       assert.is(ready.processors, count, JSON.stringify(ready));
+      assert.is(session.emulation, ready.accelerator === 'kvm' ? undefined : 'machine');
       assert.is(await output(session, 'nproc --all'), String(count));
       await session.close();
     } finally {

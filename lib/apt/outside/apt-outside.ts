@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { runsOn, workerArchitecture } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { GuestSession } from '../../guest/guest.ts';
 import type { IdRange } from '../../privileges.ts';
@@ -17,7 +16,7 @@ import { runOutsideScript } from './script.ts';
 import { type OpenWorkerAptOptions, type OutsideState, openWorkerApt, type WorkerApt } from './worker-apt.ts';
 
 /** The opened image. */
-type Inside = Pick<GuestSession, 'run' | 'network'>;
+type Inside = Pick<GuestSession, 'run' | 'network' | 'emulation'>;
 
 /**
  * Apt for an image whose scripts have no network, or whose programs are emulated. The worker's own apt-get stands in for
@@ -61,8 +60,17 @@ export interface PresentPackage extends ArchiveName {
   readonly sizeBytes: number;
 }
 
-/** Smaller packages, and larger ones, stay compressed. */
-const plainBytes = { leastBytes: 2 ** 19, maximumBytes: 2 ** 31 };
+/** Smaller packages stay compressed, and so do those for which all of them together would take more than the room. */
+const leastPackedBytes = 2 ** 16;
+const plainRoomBytes = 2 ** 30;
+
+/** A function that takes the compression off packages, one after the other. */
+function plainMaker(options: Pick<OutsideParts, 'unprivilegedIds' | 'signal'>): (path: string) => Promise<void> {
+  let leftBytes = plainRoomBytes;
+  return async (path) => {
+    leftBytes -= await makePlain(path, { ...options, leastBytes: leastPackedBytes, maximumBytes: leftBytes });
+  };
+}
 
 async function install(
   parts: OutsideParts,
@@ -92,9 +100,8 @@ async function install(
   assertDownloaded(plan, described.length + present.length);
   // The checked files must stay as they are.
   await place.end();
-  const isEmulated = !runsOn(workerArchitecture, architecture);
-  const plainly = async (path: string) => await makePlain(path, { ...plainBytes, unprivilegedIds, signal });
-  const archives = await takeArchives(described, worker.archives, folder, signal, isEmulated ? plainly : null);
+  const plainly = inside.emulation === undefined ? null : plainMaker({ unprivilegedIds, signal });
+  const archives = await takeArchives(described, worker.archives, folder, signal, plainly);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const isUntouched = archives.length + present.length === 0 && plan.remove.length === 0;
   const isChanged = !extendedStates.equals(state.apt.extendedStates);

@@ -31,18 +31,18 @@ export interface PlainOptions {
 
 /**
  * Puts a package whose files are not compressed in the place of the one at this path. One that is damaged, of an unusual form, too
- * small or too large stays as it is, and so do all on a worker without xz: the image's dpkg says what is wrong with it. Throws
- * `disk.full`, or the reason of the signal.
+ * small or too large stays as it is, and so do all on a worker without xz: the image's dpkg says what is wrong with it. Resolves with
+ * the bytes of its content where it was replaced, else with 0. Throws `disk.full`, or the reason of the signal.
  */
 export async function makePlain(
   path: string,
   { leastBytes, maximumBytes, unprivilegedIds, signal }: PlainOptions,
-): Promise<void> {
+): Promise<number> {
   const [packed, content, made] = [`${path}.packed`, `${path}.content`, `${path}.plain`];
   try {
     await using file = await open(path, 'r');
     const data = await findData(file);
-    if (data === null || data.sizeBytes < leastBytes) return;
+    if (data === null || data.sizeBytes < leastBytes) return 0;
     await writeNew(packed, file, data, signal);
     const limits = { maximumBytes, unprivilegedIds, signal, onProgress: () => undefined };
     await decompressFile(packed, methods[data.name], content, limits);
@@ -55,10 +55,12 @@ export async function makePlain(
     await copyRanges([all], output, data.headAt + headBytes, signal);
     if (size % 2 === 1) await writeAll(output, Buffer.from('\n'), data.headAt + headBytes + size);
     await rename(made, path);
+    return size;
   } catch (error) {
     signal.throwIfAborted();
     const isOfPackage = error instanceof ImageBuilderError && /^(image|tool)[.]/.test(error.code);
     if (!isOfPackage) throw error;
+    return 0;
   } finally {
     for (const scratch of [packed, content, made]) await rm(scratch, { force: true });
   }

@@ -191,7 +191,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     kind: 'host',
     network: proxyUrl !== null,
     ...(proxyUrl === null ? {} : { proxyUrl }),
-    emulated: parts.holderId !== null,
+    ...(parts.holderId === null ? {} : { emulation: 'programs' as const }),
     mounted: attachment.mounted,
     notMounted: attachment.notMounted,
     run,

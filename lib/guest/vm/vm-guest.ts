@@ -109,7 +109,10 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
   const attachment = await form.attach(runner, { architecture, processes: settings.guestProcesses, binds, onNotice });
   const ending = opened.move();
-  const session = createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end: () => ending.disposeAsync() });
+  const session = createVmSession({
+    ...{ runner, vm, disk, attachment, log, proxyUrl, accelerator: parts.accelerator },
+    end: () => ending.disposeAsync(),
+  });
   try {
     await session.borrow();
     return session;

@@ -15,6 +15,7 @@ import { changesArguments, stackOf } from '../stack.ts';
 import { saveTreeChanges } from '../tree-changes.ts';
 import { type Attachment, readErrorCount } from './attach.ts';
 import { linkedCommand } from './linked-program.ts';
+import type { Accelerator } from './machine.ts';
 import type { Payload } from './payload.ts';
 import { vmScripts } from './script.ts';
 import type { Vm } from './vm.ts';
@@ -111,6 +112,7 @@ export interface VmSessionParts {
   readonly attachment: Attachment;
   readonly log: Log;
   readonly proxyUrl: string | null;
+  readonly accelerator: Accelerator;
   /** Ends the vm and removes its folder; may be called again. */
   readonly end: () => Promise<void>;
 }
@@ -120,7 +122,8 @@ export interface VmSession extends GuestSession {
   borrow(): Promise<void>;
 }
 
-export function createVmSession({ runner, vm, disk, attachment, log, proxyUrl, end }: VmSessionParts): VmSession {
+export function createVmSession(parts: VmSessionParts): VmSession {
+  const { runner, vm, disk, attachment, log, proxyUrl, accelerator, end } = parts;
   const { mounted, notMounted } = attachment;
 
   const saveChanges = async (disk: LayeredDisk): Promise<void> => {
@@ -151,6 +154,7 @@ export function createVmSession({ runner, vm, disk, attachment, log, proxyUrl, e
     kind: 'vm',
     network: proxyUrl !== null,
     ...(proxyUrl === null ? {} : { proxyUrl }),
+    ...(accelerator === 'tcg' ? { emulation: 'machine' as const } : {}),
     mounted,
     notMounted,
     run: (script) => runner.inside(script),
