@@ -1,7 +1,8 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { IdRange } from '../privileges.ts';
 import type { ImageInspection } from './inspection.ts';
-import { limitsFor, openQemuTools } from './qemu-img.ts';
+import { renderEmptyQcow2 } from './qcow2/empty.ts';
 
 export interface OverlayOptions {
   /** An inspected image; it is only read. It must stay where it is for as long as the overlay is in use. */
@@ -10,7 +11,6 @@ export interface OverlayOptions {
   readonly overlayPath: string;
   /** Size of its disk; default: that of the base. */
   readonly virtualSizeBytes?: number;
-  readonly unprivilegedIds: IdRange;
   readonly signal?: AbortSignal;
 }
 
@@ -18,19 +18,22 @@ const defaultClusterBytes = 64 * 1024;
 
 /**
  * Creates an empty qcow2 file that reads as the base and takes all changes. Its clusters are never smaller than those
- * of the base, so that each change covers whole clusters of the base, on which appending the changes relies. Throws
- * `tool.failed`, `disk.full` or the reason of `signal`.
+ * of the base, so that each change covers whole clusters of the base, on which appending the changes relies. The base
+ * is not opened. Throws `image.too_large` where no qcow2 can have such a disk, Node's error where the file cannot be
+ * written, or the reason of `signal`.
  */
 export async function createOverlay(options: OverlayOptions): Promise<void> {
-  const { basePath, base, overlayPath, unprivilegedIds, signal } = options;
+  const { basePath, base, overlayPath, signal } = options;
   const { virtualSizeBytes = base.virtualSizeBytes } = options;
-  await using tools = await openQemuTools({ overlay: { path: overlayPath, writable: true } }, unprivilegedIds);
-  const clusterBytes = Math.max(defaultClusterBytes, base.qcow2?.clusterSizeBytes ?? 0);
-  const args = ['create', '-q', '-f', 'qcow2', '-o', `compat=1.1,cluster_size=${clusterBytes}`];
-  // The overlay keeps the base's path, without opening it here (-u). QEMU never takes an absolute path for a URL.
-  args.push('-u', '-F', base.format, '-b', resolve(basePath), tools.names.overlay, String(virtualSizeBytes));
-  await tools.run('qemu-img', args, {
-    limits: limitsFor(virtualSizeBytes),
-    ...(signal === undefined ? {} : { signal }),
+  signal?.throwIfAborted();
+  const { parts, fileBytes } = renderEmptyQcow2({
+    clusterBytes: Math.max(defaultClusterBytes, base.qcow2?.clusterSizeBytes ?? 0),
+    virtualSizeBytes,
+    // QEMU never takes an absolute path for a URL.
+    backing: { path: resolve(basePath), format: base.format },
   });
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+  await using file = await open(overlayPath, flags, 0o600);
+  await file.truncate(fileBytes);
+  for (const { offset, bytes } of parts) await file.write(bytes, 0, bytes.length, offset);
 }

@@ -33,7 +33,7 @@ export async function createScratchOverlay(
   const offsetBytes = Math.ceil(baseBytes / alignmentBytes) * alignmentBytes;
   const virtualSizeBytes = offsetBytes + scratchBytes;
   const base = { format: 'raw', virtualSizeBytes, qcow2: null } as const;
-  await createOverlay({ basePath, base, overlayPath, virtualSizeBytes, unprivilegedIds, signal });
+  await createOverlay({ basePath, base, overlayPath, virtualSizeBytes, signal });
   const scratchPath = join(options.workDirectory, 'scratch.raw');
   try {
     await makeFileSystem(scratchPath, options);

@@ -62,7 +62,7 @@ async function openBase(folder: Folder, raw: string, convert?: readonly string[]
   else await exec('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', ...convert, raw, basePath]);
   const base = await inspectImage(basePath, { maximumVirtualBytes });
   const overlayPath = folder.file('overlay, with: odd=name');
-  await createOverlay({ basePath, base, overlayPath, unprivilegedIds });
+  await createOverlay({ basePath, base, overlayPath });
   return { basePath, base, overlayPath };
 }
 
@@ -281,7 +281,7 @@ for (const clusterSize of ['512', '4K', '64K', '2M']) {
       const base = await inspectImage(basePath, { maximumVirtualBytes });
       const overlay = folder.file(`overlay-${round}`);
       const output = folder.file(`output-${round}`);
-      await createOverlay({ basePath, base, overlayPath: overlay, unprivilegedIds });
+      await createOverlay({ basePath, base, overlayPath: overlay });
       await changeDisk(overlay, randomChanges(next, noise));
       const result = await repack({
         ...{ basePath, base, overlayPath: overlay, outputPath: output, outputFormat: 'qcow2', compression: 'zlib' },

@@ -101,10 +101,10 @@ export async function bootTrial(options: TrialOptions): Promise<Booted> {
       overlayPath: join(directory, 'trial.qcow2'),
       variablesPath: join(directory, 'variables.fd'),
     };
-    const { path, unprivilegedIds } = options;
+    const { path } = options;
     if (way.drive !== 'cd') {
       const { overlayPath } = place;
-      await createOverlay({ basePath: path, base: way.image, overlayPath, unprivilegedIds, signal });
+      await createOverlay({ basePath: path, base: way.image, overlayPath, signal });
     }
     if (way.firmware === 'uefi') await copyFile(uefiVariables, place.variablesPath);
     return (await watch(options, place, true)) ?? (await watch(options, place, false)) ?? fail(options);

@@ -102,7 +102,6 @@ function inspected(
         base: inspection,
         virtualSizeBytes: wanted.virtualSizeBytes,
         overlayPath: place.overlayPath,
-        unprivilegedIds,
         signal,
       });
       if (growth !== null) {

@@ -106,7 +106,7 @@ function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions
       await writeRoot(basePath, base, diskBytes, signal);
       const disk = { format: 'raw', virtualSizeBytes: diskBytes, qcow2: null } as const;
       if (begun === undefined) {
-        await createOverlay({ basePath, base: disk, overlayPath: place.overlayPath, unprivilegedIds, signal });
+        await createOverlay({ basePath, base: disk, overlayPath: place.overlayPath, signal });
       } else {
         await cloneFile(begun.path, place.overlayPath, signal);
         await chmod(place.overlayPath, 0o600);
