@@ -32,7 +32,7 @@ export const folderSettings = {
     'IMAGEBUILDER_IMAGE_CACHE_SIZE',
     bytes,
     '20G',
-    'Size of the cache of base images. The least recently used ones are dropped first.',
+    'Size of the cache of base images. The least recently used ones are dropped first. What they leave of it is for uncompressed copies of them, over which images are opened faster.',
   ),
   aptCacheBytes: setting(
     'IMAGEBUILDER_APT_CACHE_SIZE',

@@ -12,6 +12,7 @@ import { tryMirrors } from './mirrors.ts';
 import type { FetchObserver } from './observer.ts';
 import type { Probe } from './probe.ts';
 import { ownTurn, waitForTurn } from './turn.ts';
+import { imagesFolder, limitUncompressedImages } from './uncompressed-images.ts';
 import { assertVerified, verificationOf } from './verification.ts';
 
 export interface FetchOptions {
@@ -79,7 +80,7 @@ export async function fetchFile(
   const { client, signal, workDirectory } = options;
   const onNotice = options.onNotice ?? (() => undefined);
   const least = options.leastVerification ?? 'unverified';
-  const cache = await openCache(join(options.cacheDirectory, 'images'), options.cacheBytes);
+  const cache = await openCache(join(options.cacheDirectory, imagesFolder), options.cacheBytes);
   const target = join(workDirectory, name);
   await rm(target, { force: true });
 
@@ -139,6 +140,7 @@ export async function fetchFile(
       throw new ImageBuilderError('internal', 'the base image left the cache while it was put there');
     }
     await cache.evict();
+    await limitUncompressedImages(options);
     return image;
   }
 
@@ -156,7 +158,7 @@ export async function forgetDamagedImage(
   { cacheDirectory, cacheBytes }: Pick<FetchOptions, 'cacheDirectory' | 'cacheBytes'>,
 ): Promise<void> {
   if (checksumAlgorithms.length > 0) return;
-  const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
+  const cache = await openCache(join(cacheDirectory, imagesFolder), cacheBytes);
   await cache.forget(url);
 }
 
@@ -165,7 +167,7 @@ export async function recordSoundImage(
   { url, sha256 }: Pick<BaseImage, 'url' | 'sha256'>,
   { cacheDirectory, cacheBytes }: Pick<FetchOptions, 'cacheDirectory' | 'cacheBytes'>,
 ): Promise<void> {
-  const cache = await openCache(join(cacheDirectory, 'images'), cacheBytes);
+  const cache = await openCache(join(cacheDirectory, imagesFolder), cacheBytes);
   const entry = await cache.find(url);
   if (entry?.sha256 === sha256) await cache.record({ ...entry, isSound: true });
 }

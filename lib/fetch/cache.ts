@@ -40,8 +40,11 @@ import { lock } from '../lock.ts';
 export interface FileCache {
   /** The URL's content as it was last fetched, if it is still here. */
   find(url: string): Promise<CacheEntry | null>;
-  /** Puts the content at `target`, a path that does not exist. False when it is not here (any more). */
-  linkTo(sha256: string, target: string): Promise<boolean>;
+  /**
+   * Puts the content at `target`, a path that does not exist. False when it is not here (any more), or, with `linkOnly`, where
+   * the file system there takes no hard link to it.
+   */
+  linkTo(sha256: string, target: string, options?: { readonly linkOnly?: boolean }): Promise<boolean>;
   /** The content opened for reading; null when it is not here (any more). */
   open(sha256: string): Promise<FileHandle | null>;
   /** A path under `parts/`: always the same for the same key, a fresh one without. */
@@ -59,6 +62,8 @@ export interface FileCache {
   drop(sha256: string): Promise<void>;
   /** Holds the lock of `key` until disposed. */
   lock(key: string, signal: AbortSignal): Promise<AsyncDisposable>;
+  /** Bytes that all content takes on the disk. */
+  usedBytes(): Promise<number>;
   /** Drops the least recently used entries until the size limit holds, and sweeps leftovers. */
   evict(): Promise<void>;
   /**
@@ -150,7 +155,7 @@ export async function openCache(
     return found
       .flatMap(({ name, stats }) =>
         // A build that uses it has a link of its own.
-        stats === null ? [] : [{ name, sizeBytes: stats.size, usedMs: stats.atimeMs, inUse: stats.nlink > 1 }],
+        stats === null ? [] : [{ name, sizeBytes: storedBytes(stats), usedMs: stats.atimeMs, inUse: stats.nlink > 1 }],
       )
       .sort((one, other) => one.usedMs - other.usedMs);
   }
@@ -175,7 +180,7 @@ export async function openCache(
       return entry !== null && (await use(entry.sha256)) === entry.sizeBytes ? { ...entry, url } : null;
     },
     forget: (url) => rm(urlPath(url), { force: true }),
-    async linkTo(sha256, target) {
+    async linkTo(sha256, target, { linkOnly = false } = {}) {
       if ((await use(sha256)) === null) return false;
       try {
         await link(blobPath(sha256), target);
@@ -183,6 +188,7 @@ export async function openCache(
         if (isNodeError(error) && error.code === 'ENOENT') return false;
         // EXDEV: another file system. EPERM, EMLINK, ENOTSUP: a file system that cannot make this hard link.
         if (!isNodeError(error) || !['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(error.code ?? '')) throw error;
+        if (linkOnly) return false;
         return (await orNull(copyFile(blobPath(sha256), target, constants.COPYFILE_FICLONE))) !== null;
       }
       return true;
@@ -198,11 +204,12 @@ export async function openCache(
       await rename(path, blobPath(entry.sha256));
     },
     lock: (key, signal) => lock(join(folder('locks'), digest(key).slice(0, 3)), { signal }),
+    usedBytes: async () => sumOf(await leastRecentlyUsedFirst()),
     async evict() {
       await using _ = await lock(join(folder('locks'), 'evict'));
       await sweepParts();
       const blobs = await leastRecentlyUsedFirst();
-      let total = blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      let total = sumOf(blobs);
       if (total <= maximumBytes) return;
       for (const { name, sizeBytes } of blobs) {
         if (total <= maximumBytes) break;
@@ -225,6 +232,13 @@ export async function openCache(
     },
   };
 }
+
+const sumOf = (blobs: readonly { readonly sizeBytes: number }[]) =>
+  blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+
+/** What a file takes on the disk, but for the rest of its last block: its holes take nothing. */
+const storedBytes = ({ size, blocks }: { readonly size: number; readonly blocks: number }) =>
+  Math.min(size, blocks * 512);
 
 const digest = (text: string) => createHash('sha256').update(text).digest('hex');
 

@@ -9,6 +9,7 @@ import type { GuestDisk, GuestPlace } from '../guest/guest.ts';
 import type { SealPart } from '../guest/seal.ts';
 import type { TrialWay } from '../guest/vm/trial.ts';
 import type { Firmware } from '../guest/vm/trial-machine.ts';
+import type { CopiedContent } from '../image/qcow2/content.ts';
 import type { BaseSize, SpacePlanner } from '../limits/space-plan.ts';
 import type { IdRange } from '../privileges.ts';
 import type { Artifacts, OnProgress } from '../store/artifact.ts';
@@ -73,6 +74,8 @@ export interface OpenOptions {
   readonly signal: AbortSignal;
   /** For kinds whose layers are overlays: the changes to begin with. Missing: none. */
   readonly begun?: BegunOverlay | undefined;
+  /** Where the `uncompressed` disk lies; missing: the guest reads the base image itself. */
+  readonly uncompressedPath?: string | undefined;
 }
 
 /** The overlay of a disk that `open` has made of the same base image with the same options, closed. */
@@ -95,6 +98,8 @@ export interface InspectedImage {
    * signal.
    */
   readContent(signal: AbortSignal): Promise<void>;
+  /** A copy of the disk without compression, over which the guest works faster; missing where it is of no use. */
+  readonly uncompressed?: UncompressedDisk | undefined;
   /** Makes the disk that the guest opens: it reads as the base image and takes the changes. */
   open(place: GuestPlace, options: OpenOptions): Promise<GuestDisk>;
   /** For the boot check by files; null for images that it does not know. */
@@ -119,6 +124,14 @@ export interface InspectedImage {
    * of the signal.
    */
   check(path: string, name: string, options: CheckOptions): Promise<Artifacts>;
+}
+
+/** A disk that can be copied to a raw file with holes. */
+export interface UncompressedDisk {
+  /** Bytes that the copy takes on the disk. */
+  readonly storedBytes: number;
+  /** Does what `readContent` does, and writes the copy to `path`, where nothing is. */
+  copy(path: string, signal: AbortSignal): CopiedContent;
 }
 
 /**

@@ -20,6 +20,8 @@ export interface DiskSpace extends AsyncDisposable {
    * `disk.full`, or `disk.small` where the file system is too small for this build at any time.
    */
   claim(needs: Needs): Promise<void>;
+  /** Whether there is room for so much at the moment, beside what other builds have claimed. Claims nothing, and drops nothing. */
+  hasRoom(needs: Needs): Promise<boolean>;
   /**
    * Claims in the background, for needs that turn up on the way; aborts `exhausted` where there is no room for them.
    */
@@ -187,6 +189,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
     ),
     exhausted: exhausted.signal,
     claim,
+    hasRoom: async (needs) => (await findShortage(sum(needs))) === null,
     expect(needs) {
       expecting = expecting.then(() => claim(needs)).catch((error: unknown) => exhausted.abort(error));
     },

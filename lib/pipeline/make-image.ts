@@ -6,6 +6,7 @@ import type { ScriptRunner } from '../guest/guest.ts';
 import type { Artifacts } from '../store/artifact.ts';
 import type { Attempt, MadeImage } from './attempt.ts';
 import { readBaseContent } from './base-content.ts';
+import { findBaseCopy } from './base-copy.ts';
 import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
@@ -56,12 +57,15 @@ export async function makeImage<Finished>(
   if (inspected.waysToBoot === null && request.boot_check) {
     throw new ImageBuilderError('image.unsupported', 'no machine boots an image of this kind: leave boot_check out');
   }
-  await using reading = readBaseContent(beginning?.file ?? base, inspected, settings, signal);
+  // A layer is another disk than its base image, and a vm has not become faster by a copy.
+  const hasCopy = beginning === null && chosen.guest.kind === 'host';
+  const copy = hasCopy ? await findBaseCopy(base, inspected, settings, workDirectory, context) : {};
+  await using reading = readBaseContent(beginning?.file ?? base, inspected, copy.begun, settings, context);
   steps.explain = (thrown) => reading.explain(thrown);
 
   const { disk, image } = await steps.run('open', 'opening the image', async () => {
     await space.claim(space.plan.beforeChange(inspected.size, null));
-    const disk = await inspected.open(place, { signal, begun: beginning?.overlay });
+    const disk = await inspected.open(place, { signal, begun: beginning?.overlay, uncompressedPath: copy.path });
     const { guest, accelerator, reason } = chosen;
     reporter.guest({ kind: guest.kind, accelerator, reason });
     const begun = {

@@ -1,17 +1,18 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCache } from '../fetch/cache.ts';
+import { uncompressedFolder } from '../fetch/uncompressed-images.ts';
 import { statesFolder } from '../guest/vm/saved-states.ts';
 import { finishedFolder } from './finished-builds.ts';
 import { layersFolder } from './layer-store.ts';
 
 /**
- * Drops unused files from the caches in a folder until so many bytes are free: of finished images, layers,
- * states of vms, packages, then base images.
+ * Drops unused files from the caches in a folder until so many bytes are free: of uncompressed base images, finished
+ * images, layers, states of vms, packages, then base images.
  */
 export async function makeRoomInCaches(cacheDirectory: string, bytes: number): Promise<number> {
   let freedBytes = 0;
-  for (const name of [finishedFolder, layersFolder, statesFolder, 'packages', 'images']) {
+  for (const name of [uncompressedFolder, finishedFolder, layersFolder, statesFolder, 'packages', 'images']) {
     if (freedBytes >= bytes) break;
     const folder = join(cacheDirectory, name);
     // On a full disk no folder can be made.

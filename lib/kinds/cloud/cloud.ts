@@ -9,7 +9,7 @@ import { inspectImage } from '../../image/inspect.ts';
 import type { ImageInspection } from '../../image/inspection.ts';
 import { openDisk } from '../../image/open-disk.ts';
 import { createOverlay } from '../../image/overlay.ts';
-import { checkContent } from '../../image/qcow2/content.ts';
+import { checkContent, copyContent } from '../../image/qcow2/content.ts';
 import { repack } from '../../image/repack.ts';
 import { type Growth, planGrowth } from '../../image/resize/plan-growth.ts';
 import { writePatches } from '../../image/resize/write-patches.ts';
@@ -18,7 +18,7 @@ import { verifyImage } from '../../image/verify.ts';
 import type { BaseSize } from '../../limits/space-plan.ts';
 import { bootLoaderEnvironment, bootLoaderLoan, bootLoaderSeal } from '../disk/boot-loader.ts';
 import { initramfsLoan } from '../disk/initramfs.ts';
-import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
+import type { ImageKind, InspectedImage, InspectOptions, UncompressedDisk } from '../kind.ts';
 import { planSpace } from './space.ts';
 
 /** Cloud images: one disk with a partition table, as qcow2 or raw. The finished image is a compressed qcow2, or raw. */
@@ -61,14 +61,35 @@ export const cloud = {
     const fileBytes = path === base.path ? base.sizeBytes : storedBytes;
     const packedBytes = options.outputFormat === 'raw' ? (inspection.qcow2?.allocatedBytes ?? storedBytes) : fileBytes;
     const growth = await growthOf(path, inspection, options.diskBytes);
-    return inspected({ path, size: { fileBytes, packedBytes } }, inspection, growth, options);
+    const file = { path, wrapped: path !== base.path, size: { fileBytes, packedBytes } };
+    return inspected(file, inspection, growth, options);
   },
 } as const satisfies ImageKind;
+
+interface InspectedFile {
+  readonly path: string;
+  /** Whether the base image came compressed as a whole, in an archive or in a foreign format. */
+  readonly wrapped: boolean;
+  readonly size: Omit<BaseSize, 'diskBytes'>;
+}
 
 async function growthOf(path: string, base: ImageInspection, diskBytes: number | null): Promise<Growth | null> {
   if (diskBytes === null || diskBytes === base.virtualSizeBytes) return null;
   await using disk = await openDisk(path, base);
   return await planGrowth(disk, base, diskBytes);
+}
+
+/** Base images with more data get no copy: it would take the cache from many others, and long to write. */
+const mostUncompressedBytes = 4 * 1024 ** 3;
+
+/** Missing for images that hardly are compressed, those with unusual features, and those that each build unwraps. */
+function uncompressedDisk({ path, wrapped }: InspectedFile, inspection: ImageInspection): UncompressedDisk | undefined {
+  const { qcow2, virtualSizeBytes } = inspection;
+  if (qcow2 === null || wrapped || virtualSizeBytes % 512 !== 0) return undefined;
+  const { unusual, allocatedBytes, compressedBytes } = qcow2;
+  if (unusual.length > 0 || compressedBytes < allocatedBytes / 2 || compressedBytes === 0) return undefined;
+  if (allocatedBytes > mostUncompressedBytes) return undefined;
+  return { storedBytes: allocatedBytes, copy: (target, signal) => copyContent(path, target, signal) };
 }
 
 /** Throws `image.unsupported` for a disk that would be no raw image for who reads it. */
@@ -83,7 +104,7 @@ function assertRaw({ asRaw: { takenFor, objection } }: ImageInspection, onNotice
 }
 
 function inspected(
-  base: { readonly path: string; readonly size: Omit<BaseSize, 'diskBytes'> },
+  base: InspectedFile,
   inspection: ImageInspection,
   growth: Growth | null,
   { maximumVirtualBytes, unprivilegedIds, outputFormat }: InspectOptions,
@@ -96,7 +117,8 @@ function inspected(
     async readContent(signal) {
       if ((inspection.qcow2?.compressedBytes ?? 0) > 0) await checkContent(base.path, signal);
     },
-    async open(place, { signal }) {
+    uncompressed: uncompressedDisk(base, inspection),
+    async open(place, { signal, uncompressedPath }) {
       await createOverlay({
         basePath: base.path,
         base: inspection,
@@ -110,7 +132,11 @@ function inspected(
       }
       return {
         ...place,
-        base: { path: base.path, format: inspection.format },
+        // Packing goes by the base image itself, whose compressed clusters it takes over.
+        base:
+          uncompressedPath === undefined
+            ? { path: base.path, format: inspection.format }
+            : { path: uncompressedPath, format: 'raw' },
         partitions: wanted.partitions,
         grown: growth?.partition ?? null,
         environment: bootLoaderEnvironment(inspection),

@@ -1,11 +1,11 @@
-import { open } from 'node:fs/promises';
+import { open, readFile, rm, stat } from 'node:fs/promises';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { openDisk } from '#lib/image/open-disk.ts';
-import { checkContent } from '#lib/image/qcow2/content.ts';
+import { checkContent, copyContent } from '#lib/image/qcow2/content.ts';
 import { failure } from '../../failure.ts';
 import { type CraftedImage, type CraftOptions, craftQcow2, extension } from './craft-qcow2.ts';
 import { withFile } from './temporary.ts';
@@ -319,6 +319,45 @@ for (const compression of ['zlib', 'zstd'] as const) {
       const { code, message } = await failure(checkContent(path, signal));
       assert.is(code, 'image.corrupt');
       assert.match(message, place);
+    });
+  });
+}
+
+for (const compression of ['zlib', 'zstd'] as const) {
+  test(`the uncompressed copy of a ${compression} image reads as its disk, zeros are holes, and damage ends it`, async () => {
+    const { signal } = new AbortController();
+    const clusters = new Map<number, { data: Buffer } | { compressed: Buffer } | { zero: true }>([
+      [0, { compressed: pattern(1) }],
+      [1, { data: pattern(2) }],
+      [2, { zero: true }],
+      [7, { compressed: Buffer.alloc(clusterSize) }],
+      [9, { compressed: pattern(3) }],
+    ]);
+    const { bytes } = craftQcow2({ compression, clusters });
+    await withFile(bytes, async (path) => {
+      const copyPath = `${path}.raw`;
+      const { checked, copied } = copyContent(path, copyPath, signal);
+      await checked;
+      assert.is(await copied, null);
+      const inspection = await inspectImage(path, { maximumVirtualBytes });
+      await using disk = await openDisk(path, inspection);
+      assert.ok((await readFile(copyPath)).equals(await disk.read(0, inspection.virtualSizeBytes)));
+      const { blocks, mode } = await stat(copyPath);
+      assert.is(blocks * 512, 3 * clusterSize);
+      assert.is(mode & 0o077, 0);
+      // The copy is there already: the file is checked all the same.
+      const again = copyContent(path, copyPath, signal);
+      await again.checked;
+      assert.match((await again.copied) ?? '', /EEXIST/);
+      await rm(copyPath);
+    });
+    const damaged = Buffer.from(bytes);
+    damaged.fill(0xff, 5 * clusterSize, 5 * clusterSize + 512);
+    await withFile(damaged, async (path) => {
+      const { checked, copied } = copyContent(path, `${path}.raw`, signal);
+      assert.is((await failure(checked)).code, 'image.corrupt');
+      assert.is((await failure(copied)).code, 'image.corrupt');
+      await rm(`${path}.raw`);
     });
   });
 }
