@@ -44,6 +44,9 @@ const secrets = {
   "the password in the image's own sources": canary('mirror'),
 };
 
+/** A copy of the base image, for the worker alone, has what the image itself has. */
+const ofBase = /^the password in the image's own sources: \S+\/cache\/uncompressed\/blobs\/[0-9a-f]{64}$/;
+
 test('no secret is in a log, event, answer, callback, command line, environment, file left behind, or image', async () => {
   await using stack = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'secrets-'));
@@ -249,7 +252,7 @@ test('no secret is in a log, event, answer, callback, command line, environment,
   await cloud.command(['image', 'save', '--file', path, toGlance.image?.id ?? '']);
   await exec('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw]);
   await scan.file(raw, 'the built image');
-  assert.equal([...scan.found].sort(), []);
+  assert.equal([...scan.found].filter((found) => !ofBase.test(found)).sort(), []);
 });
 
 test('the look finds a secret wherever it is', async () => {
