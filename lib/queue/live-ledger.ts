@@ -31,8 +31,8 @@ export interface LiveLedger extends Omit<Ledger, 'apply'> {
    * clock, and without the time in which RabbitMQ was away: other clocks differ, and workers could not be heard then.
    */
   quietMs(buildId: string): number;
-  /** Resolves as soon as the build is known to be as wanted, or when patience is over. */
-  when(buildId: string, wanted: (build: BuildView) => boolean, patienceMs: number): Promise<void>;
+  /** Resolves with the build as soon as it is known to be as wanted, or with undefined when patience is over. */
+  when(buildId: string, wanted: (build: BuildView) => boolean, patienceMs: number): Promise<BuildView | undefined>;
   /** Calls the listener after every record that has changed the build. Returns the function that ends that. */
   onChange(buildId: string, listener: (build: BuildView) => void): () => void;
 }
@@ -133,14 +133,7 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
     async sync(patienceMs = syncPatienceMs) {
       await options.sync(patienceMs);
     },
-    async find(buildId, wanted) {
-      // Once, where it is as wanted: a build that has ended is unpacked each time.
-      const known = ledger.get(buildId);
-      if (known !== undefined && wanted(known)) return known;
-      await live.when(buildId, wanted, appearanceMs);
-      const build = ledger.get(buildId);
-      return build !== undefined && wanted(build) ? build : undefined;
-    },
+    find: (buildId, wanted) => live.when(buildId, wanted, appearanceMs),
     quietMs(buildId) {
       const { usableSince } = connection;
       const since = caughtUpSince();
@@ -149,11 +142,12 @@ export function createLiveLedger(options: LiveLedgerOptions): FedLedger {
     },
     async when(buildId, wanted, patienceMs) {
       const known = ledger.get(buildId);
-      if (known !== undefined && wanted(known)) return;
-      const come = Promise.withResolvers<void>();
-      const unfollow = live.onChange(buildId, (build) => wanted(build) && come.resolve());
-      await within(come.promise, patienceMs).catch(() => {});
+      if (known !== undefined && wanted(known)) return known;
+      const come = Promise.withResolvers<BuildView>();
+      const unfollow = live.onChange(buildId, (build) => wanted(build) && come.resolve(build));
+      const build = await within(come.promise, patienceMs).catch(() => undefined);
       unfollow();
+      return build;
     },
     onChange(buildId, listener) {
       const ofBuild = listeners.get(buildId) ?? new Set();
