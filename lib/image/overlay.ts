@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { renderEmptyQcow2 } from '../empty-qcow2.ts';
+import { writeAll } from '../write-all.ts';
 import type { ImageInspection } from './inspection.ts';
-import { renderEmptyQcow2 } from './qcow2/empty.ts';
 
 export interface OverlayOptions {
   /** An inspected image; it is only read. It must stay where it is for as long as the overlay is in use. */
@@ -35,5 +36,5 @@ export async function createOverlay(options: OverlayOptions): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
   await using file = await open(overlayPath, flags, 0o600);
   await file.truncate(fileBytes);
-  for (const { offset, bytes } of parts) await file.write(bytes, 0, bytes.length, offset);
+  for (const { offset, bytes } of parts) await writeAll(file, bytes, offset);
 }

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { renderEmptyQcow2 } from '../empty-qcow2.ts';
 import { UpstreamError } from '../http/upstream-error.ts';
 import type { Artifacts, Origin } from './artifact.ts';
 import type { Store } from './store.ts';
@@ -84,23 +85,10 @@ async function tinyImage(directory: string, format: TrialFormat): Promise<Artifa
   ];
 }
 
-/**
- * An empty disk of 1 MiB as qcow2, version 3 (docs/interop/qcow2.txt of QEMU): header, refcount table, refcount block and L1
- * table take a cluster each, and nothing else is in use.
- */
+/** An empty disk of 1 MiB, of which the header, the refcount table, the refcount block and the L1 table take a cluster each. */
 function emptyQcow2(): Buffer {
-  const image = Buffer.alloc(tinyBytes);
-  image.write('QFI\xfb', 0, 'latin1');
-  image.writeUInt32BE(3, 4); // version
-  image.writeUInt32BE(Math.log2(clusterBytes), 20);
-  image.writeBigUInt64BE(1024n * 1024n, 24); // virtual size
-  image.writeUInt32BE(1, 36); // entries of the L1 table
-  image.writeBigUInt64BE(BigInt(3 * clusterBytes), 40); // L1 table
-  image.writeBigUInt64BE(BigInt(clusterBytes), 48); // refcount table
-  image.writeUInt32BE(1, 56); // clusters of the refcount table
-  image.writeUInt32BE(4, 96); // 1 << 4 bits of a reference count
-  image.writeUInt32BE(104, 100); // bytes of the header
-  image.writeBigUInt64BE(BigInt(2 * clusterBytes), clusterBytes); // refcount block
-  for (let cluster = 0; cluster < 4; cluster += 1) image.writeUInt16BE(1, 2 * clusterBytes + 2 * cluster);
+  const { parts, fileBytes } = renderEmptyQcow2({ clusterBytes, virtualSizeBytes: 1024 * 1024 });
+  const image = Buffer.alloc(fileBytes);
+  for (const { offset, bytes } of parts) bytes.copy(image, offset);
   return image;
 }

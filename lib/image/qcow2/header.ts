@@ -1,3 +1,4 @@
+import { backingFormatExtension, maximumL1Bytes } from '../../empty-qcow2.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { readBig } from '../read-at.ts';
 import { readFeatures } from './features.ts';
@@ -32,12 +33,11 @@ const minimumClusterBits = 9;
 const maximumClusterBits = 21;
 /** Offsets are signed 64-bit numbers in QEMU. */
 const maximumOffset = 2n ** 63n - 1n;
-const maximumL1Bytes = 32 * 1024 * 1024;
 const maximumRefcountTableBytes = 8 * 1024 * 1024;
 
 const extension = {
   end: 0,
-  backingFormat: 0xe2792aca,
+  backingFormat: backingFormatExtension,
   bitmaps: 0x23852875,
   encryption: 0x0537be77,
   dataFile: 0x44415441,

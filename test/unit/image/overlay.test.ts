@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { renderEmptyQcow2 } from '#lib/empty-qcow2.ts';
 import { exec } from '#lib/exec.ts';
 import { createOverlay } from '#lib/image/overlay.ts';
-import { renderEmptyQcow2 } from '#lib/image/qcow2/empty.ts';
 import { failure } from '../../failure.ts';
 import { temporaryFolder } from './temporary.ts';
 

@@ -1,4 +1,4 @@
-import { ImageBuilderError } from '../../errors.ts';
+import { ImageBuilderError } from './errors.ts';
 
 /** Writes the tables of a qcow2 file without data, as QEMU's docs/interop/qcow2.txt describes them. */
 
@@ -6,8 +6,8 @@ export interface EmptyQcow2 {
   /** A power of two from 64 KiB to 2 MiB. */
   readonly clusterBytes: number;
   readonly virtualSizeBytes: number;
-  /** The file by which all of the disk reads. */
-  readonly backing: { readonly path: string; readonly format: string };
+  /** The file by which all of the disk reads; missing: it reads as zeros. */
+  readonly backing?: { readonly path: string; readonly format: string };
 }
 
 /** Pieces of a file of `fileBytes`, which is zero elsewhere. */
@@ -17,11 +17,12 @@ export interface SparseFile {
 }
 
 /** QEMU reads no longer L1 table (QCOW_MAX_L1_SIZE). */
-const maximumL1Bytes = 32 * 1024 * 1024;
+export const maximumL1Bytes = 32 * 1024 * 1024;
 /** QEMU's limit for the name of a backing file. */
 const maximumPathBytes = 1023;
 const headerBytes = 104;
-const backingFormat = 0xe2792aca;
+/** The header extension that names the format of the backing file. */
+export const backingFormatExtension = 0xe2792aca;
 
 /**
  * Renders an empty qcow2 of version 3: the header, the table of reference counts, one block of them, and the L1 table,
@@ -33,22 +34,17 @@ export function renderEmptyQcow2({ clusterBytes, virtualSizeBytes, backing }: Em
   if (l1Entries * 8 > maximumL1Bytes) {
     throw new ImageBuilderError('image.too_large', `a qcow2 image cannot have a disk of ${virtualSizeBytes} bytes`);
   }
-  const path = Buffer.from(backing.path);
+  const path = Buffer.from(backing?.path ?? '');
   if (path.length > maximumPathBytes) {
     throw new ImageBuilderError('internal', `the path of the base image has more than ${maximumPathBytes} bytes`);
   }
   const clusters = 3 + Math.ceil((l1Entries * 8) / clusterBytes);
 
-  const format = Buffer.from(backing.format);
-  const extensions = Buffer.alloc(8 + Math.ceil(format.length / 8) * 8 + 8);
-  extensions.writeUInt32BE(backingFormat, 0);
-  extensions.writeUInt32BE(format.length, 4);
-  format.copy(extensions, 8);
-
+  const extensions = backing === undefined ? Buffer.alloc(0) : nameFormat(backing.format);
   const header = Buffer.alloc(headerBytes);
   header.write('QFI\xfb', 0, 'latin1');
   header.writeUInt32BE(3, 4);
-  header.writeBigUInt64BE(BigInt(headerBytes + extensions.length), 8);
+  if (backing !== undefined) header.writeBigUInt64BE(BigInt(headerBytes + extensions.length), 8);
   header.writeUInt32BE(path.length, 16);
   header.writeUInt32BE(Math.log2(clusterBytes), 20);
   // A disk consists of whole sectors.
@@ -74,4 +70,14 @@ export function renderEmptyQcow2({ clusterBytes, virtualSizeBytes, backing }: Em
     ],
     fileBytes: clusters * clusterBytes,
   };
+}
+
+/** The extension that names the format of the backing file, and the one that ends them all. */
+function nameFormat(name: string): Buffer {
+  const format = Buffer.from(name);
+  const extensions = Buffer.alloc(8 + Math.ceil(format.length / 8) * 8 + 8);
+  extensions.writeUInt32BE(backingFormatExtension, 0);
+  extensions.writeUInt32BE(format.length, 4);
+  format.copy(extensions, 8);
+  return extensions;
 }
