@@ -236,7 +236,7 @@ export async function openCache(
 const sumOf = (blobs: readonly { readonly sizeBytes: number }[]) =>
   blobs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 
-/** What a file takes on the disk, but for the rest of its last block: its holes take nothing. */
+/** Bytes that a file takes on the disk, but for the rest of its last block: its holes take nothing. */
 const storedBytes = ({ size, blocks }: { readonly size: number; readonly blocks: number }) =>
   Math.min(size, blocks * 512);
 

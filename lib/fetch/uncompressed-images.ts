@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { tryLock } from '../lock.ts';
 import { type FileCache, openCache } from './cache.ts';
-import { addOwnFile } from './own-file.ts';
+import { addOwnFile, digestOfKey, leftoverAgeMs } from './own-file.ts';
 
 /**
  * Copies of base images without compression, raw with holes, that guests open in the place of these: to inflate clusters again
@@ -15,9 +14,6 @@ import { addOwnFile } from './own-file.ts';
 /** The folders of the cache for base images, and for their uncompressed copies. */
 export const imagesFolder = 'images';
 export const uncompressedFolder = 'uncompressed';
-
-/** A dead worker's copy is swept at this age; a living one writes to its file every second. */
-const leftoverAgeMs = 10 * 60_000;
 
 export interface ImageCacheOptions {
   readonly cacheDirectory: string;
@@ -110,5 +106,5 @@ async function openCopies({ cacheDirectory }: ImageCacheOptions, maximumBytes = 
 
 function namesOf(sha256: string): { readonly url: string; readonly blob: string } {
   const url = `uncompressed ${sha256}`;
-  return { url, blob: createHash('sha256').update(url).digest('hex') };
+  return { url, blob: digestOfKey(url) };
 }

@@ -8,12 +8,6 @@ import { addOwnFile, type OwnFile } from '../fetch/own-file.ts';
 
 /** Files and records of this worker in a cache, by keys in the place of URLs. */
 
-/**
- * Age at which an unfinished file in such a cache is swept: it is there while it is moved or copied, and an older one is a
- * dead worker's.
- */
-export const leftoverAgeMs = 10 * 60_000;
-
 /** The record with this key; null where it is gone or damaged. Its type is that of who has put it there. */
 export async function readRecord<Value>(cache: FileCache, key: string): Promise<Value | null> {
   const entry = await cache.find(key);

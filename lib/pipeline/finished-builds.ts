@@ -6,11 +6,12 @@ import type { ImageFacts } from '../apt/facts.ts';
 import type { Repositories } from '../apt/repositories/repository.ts';
 import { cloneFile } from '../copy-file.ts';
 import { openCache } from '../fetch/cache.ts';
+import { leftoverAgeMs } from '../fetch/own-file.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
 import { joinRest, type Rest } from '../image/shared-runs.ts';
 import type { Licences } from '../manifest/licences.ts';
 import type { Artifact } from '../store/artifact.ts';
-import { addFile, addRecord, leftoverAgeMs, readRecord } from './cached-records.ts';
+import { addFile, addRecord, readRecord } from './cached-records.ts';
 import type { MadeOf, PlanBasis } from './made-of.ts';
 import type { BuiltBy } from './provenance.ts';
 

@@ -5,9 +5,10 @@ import type { ImageFacts } from '../apt/facts.ts';
 import type { PresentPackage } from '../apt/outside/apt-outside.ts';
 import type { OutsideState } from '../apt/outside/worker-apt.ts';
 import { openCache } from '../fetch/cache.ts';
+import { leftoverAgeMs } from '../fetch/own-file.ts';
 import type { Guest } from '../guest/guest.ts';
 import { version } from '../version.ts';
-import { addFile, addRecord, leftoverAgeMs, readRecord } from './cached-records.ts';
+import { addFile, addRecord, readRecord } from './cached-records.ts';
 
 /**
  * Layers: base images into which packages of their own repositories are installed, for builds that need at least these.

@@ -58,8 +58,8 @@ export async function makeImage<Finished>(
     throw new ImageBuilderError('image.unsupported', 'no machine boots an image of this kind: leave boot_check out');
   }
   // A layer is another disk than its base image, and a vm has not become faster by a copy.
-  const hasCopy = beginning === null && chosen.guest.kind === 'host';
-  const copy = hasCopy ? await findBaseCopy(base, inspected, settings, workDirectory, context) : {};
+  const mayHaveCopy = beginning === null && chosen.guest.kind === 'host';
+  const copy = mayHaveCopy ? await findBaseCopy(base, inspected, settings, workDirectory, context) : {};
   await using reading = readBaseContent(beginning?.file ?? base, inspected, copy.begun, settings, context);
   steps.explain = (thrown) => reading.explain(thrown);
 

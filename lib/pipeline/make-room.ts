@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCache } from '../fetch/cache.ts';
-import { uncompressedFolder } from '../fetch/uncompressed-images.ts';
+import { imagesFolder, uncompressedFolder } from '../fetch/uncompressed-images.ts';
 import { statesFolder } from '../guest/vm/saved-states.ts';
 import { finishedFolder } from './finished-builds.ts';
 import { layersFolder } from './layer-store.ts';
@@ -12,7 +12,7 @@ import { layersFolder } from './layer-store.ts';
  */
 export async function makeRoomInCaches(cacheDirectory: string, bytes: number): Promise<number> {
   let freedBytes = 0;
-  for (const name of [uncompressedFolder, finishedFolder, layersFolder, statesFolder, 'packages', 'images']) {
+  for (const name of [uncompressedFolder, finishedFolder, layersFolder, statesFolder, 'packages', imagesFolder]) {
     if (freedBytes >= bytes) break;
     const folder = join(cacheDirectory, name);
     // On a full disk no folder can be made.

@@ -12,8 +12,9 @@
 #   mount ID TARGET                               where it appears, the root first
 #   again SOURCE TARGET                           a folder of the image that appears in another place
 #   bind SOURCE TARGET                            a folder of the worker
-# Prints `closed: TARGET` where a folder cannot appear again, `absent: TARGET` where a btrfs has no subvolume for it, `unmapped: REASON` where containers cannot have a user
-# namespace, `program: BYTES`, the first bytes, in hexadecimal, of a program that every image has, and `hostname: NAME`.
+# Prints `closed: TARGET` where a folder cannot appear again, `absent: TARGET` where a btrfs has no subvolume for it,
+# `unmapped: REASON` where containers cannot have a user namespace, `program: BYTES`, the first bytes, in hexadecimal, of a
+# program that every image has, and `hostname: NAME`.
 set -eu
 cd "$1"
 guest=$PWD

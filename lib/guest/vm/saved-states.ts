@@ -3,7 +3,7 @@ import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageBuilderError, messageOf } from '../../errors.ts';
 import { type CacheEntry, type FileCache, openCache } from '../../fetch/cache.ts';
-import { addOwnFile } from '../../fetch/own-file.ts';
+import { addOwnFile, digestOfKey } from '../../fetch/own-file.ts';
 import { tryLock } from '../../lock.ts';
 import type { Log } from '../../log.ts';
 import { findTool } from '../../tools.ts';
@@ -135,7 +135,7 @@ async function note(cache: FileCache, what: Note, key: string): Promise<void> {
   const url = urlOf(what, key);
   const path = cache.partPath();
   await writeFile(path, url);
-  await addOwnFile(cache, path, { url, sha256: createHash('sha256').update(url).digest('hex'), sizeBytes: url.length });
+  await addOwnFile(cache, path, { url, sha256: digestOfKey(url), sizeBytes: url.length });
 }
 
 const urlOf = (what: Note | 'state', key: string) => `${what} ${key}`;

@@ -11,7 +11,7 @@ export interface ContentCopy {
 }
 
 const startSync = promisify(fdatasync);
-/** What is written goes to the disk in such pieces meanwhile, so that little is left to wait for at the end. */
+/** After so many bytes, those written so far go to the disk, so that little is left to wait for at the end. */
 const syncBytes = 64 * 1024 * 1024;
 
 /** Opens the copy of a disk of so many bytes at `path`, which does not exist. Writes in this thread. */

@@ -45,7 +45,7 @@ export function copyContent(path: string, copyPath: string, signal: AbortSignal)
 function startReading(job: ToContentThread, signal: AbortSignal): CopiedContent {
   const checked = Promise.withResolvers<void>();
   const copied = Promise.withResolvers<string | null>();
-  // Whoever waits for one of the two need not wait for the other.
+  // A caller may wait for one of the two alone: the other's error is no unhandled one then.
   checked.promise.catch(() => undefined);
   copied.promise.catch(() => undefined);
   const fail = (reason: unknown) => {

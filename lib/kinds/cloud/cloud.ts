@@ -61,7 +61,7 @@ export const cloud = {
     const fileBytes = path === base.path ? base.sizeBytes : storedBytes;
     const packedBytes = options.outputFormat === 'raw' ? (inspection.qcow2?.allocatedBytes ?? storedBytes) : fileBytes;
     const growth = await growthOf(path, inspection, options.diskBytes);
-    const file = { path, wrapped: path !== base.path, size: { fileBytes, packedBytes } };
+    const file = { path, isWrapped: path !== base.path, size: { fileBytes, packedBytes } };
     return inspected(file, inspection, growth, options);
   },
 } as const satisfies ImageKind;
@@ -69,7 +69,7 @@ export const cloud = {
 interface InspectedFile {
   readonly path: string;
   /** Whether the base image came compressed as a whole, in an archive or in a foreign format. */
-  readonly wrapped: boolean;
+  readonly isWrapped: boolean;
   readonly size: Omit<BaseSize, 'diskBytes'>;
 }
 
@@ -83,9 +83,12 @@ async function growthOf(path: string, base: ImageInspection, diskBytes: number |
 const mostUncompressedBytes = 4 * 1024 ** 3;
 
 /** Missing for images that hardly are compressed, those with unusual features, and those that each build unwraps. */
-function uncompressedDisk({ path, wrapped }: InspectedFile, inspection: ImageInspection): UncompressedDisk | undefined {
+function uncompressedDisk(
+  { path, isWrapped }: InspectedFile,
+  inspection: ImageInspection,
+): UncompressedDisk | undefined {
   const { qcow2, virtualSizeBytes } = inspection;
-  if (qcow2 === null || wrapped || virtualSizeBytes % 512 !== 0) return undefined;
+  if (qcow2 === null || isWrapped || virtualSizeBytes % 512 !== 0) return undefined;
   const { unusual, allocatedBytes, compressedBytes } = qcow2;
   if (unusual.length > 0 || compressedBytes < allocatedBytes / 2 || compressedBytes === 0) return undefined;
   if (allocatedBytes > mostUncompressedBytes) return undefined;
