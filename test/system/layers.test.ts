@@ -3,24 +3,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { type BuiltImage, type GuestBuildOptions, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { listImage } from './image-listing.ts';
+import { ownSite } from './own-site.ts';
 import { assertPackages, buildDefinitionOf } from './provenance.ts';
 
 /** Builds that begin with packages which an earlier build had too. */
 
-const own: PackageRecipe = {
-  name: 'own-site',
-  fields: { Depends: 'nginx-light, jq', 'Pre-Depends': 'adduser' },
-  files: { '/etc/own/site.conf': 'a = 1\n', '/usr/bin/own-site': '#!/bin/sh\n' },
-  conffiles: ['/etc/own/site.conf'],
-  scripts: {
-    preinst: 'adduser --system --group --home /var/lib/own --quiet own',
-    postinst: 'chown own:own /usr/bin/own-site; chmod 4750 /usr/bin/own-site; echo changed >>/etc/hosts',
-  },
-};
+const own = ownSite('nginx-light, jq');
 const kept = { IMAGEBUILDER_LAYERS_CACHE_SIZE: '4G' };
 const wanted = ['own-site', 'git'];
 /** Whole seconds, as times in listings are. */

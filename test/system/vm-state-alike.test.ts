@@ -3,29 +3,19 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { workerArchitecture } from '#lib/architecture.ts';
-import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { openGuestBuilds } from './guest-builds.ts';
 import { compareListings } from './image-comparison.ts';
 import { listImage } from './image-listing.ts';
+import { ownSite } from './own-site.ts';
 
 /** Whole builds in a vm that has booted, and in one that goes on with a saved state. */
 
-const own: PackageRecipe = {
-  name: 'own-site',
-  fields: { Depends: 'jq', 'Pre-Depends': 'adduser' },
-  files: { '/etc/own/site.conf': 'a = 1\n', '/usr/bin/own-site': '#!/bin/sh\n' },
-  conffiles: ['/etc/own/site.conf'],
-  scripts: {
-    preinst: 'adduser --system --group --home /var/lib/own --quiet own',
-    postinst: 'chown own:own /usr/bin/own-site; chmod 4750 /usr/bin/own-site',
-  },
-};
 const startedSeconds = Math.floor(Date.now() / 1000);
 // ldconfig keeps the times and inodes of libraries here, to save itself reading them again.
 const explained = ['1:/var/cache/ldconfig/aux-cache'];
 
 test('the image of a vm that goes on with a saved state is that of a vm that has booted, file by file', async () => {
-  await using builds = await openGuestBuilds('plain', [own]);
+  await using builds = await openGuestBuilds('plain', [ownSite('jq')]);
   const blobs = join(builds.directory, 'cache/vm/states/blobs');
   const states = async () => {
     const names = await readdir(blobs);
