@@ -39,6 +39,10 @@ await testGuest({
     // They start while scripts run.
     const wait = `until [ "$(nproc)" = ${settings.vmCpus} ]; do sleep 0.1; done`;
     await session.run({ name: 'processors', text: wait, timeoutMs: 60_000 });
+    const addresses = async () => await output(session, 'grep -F "[stack]" /proc/self/maps');
+    const [first, second] = [await addresses(), await addresses()];
+    // Under emulation, the same for each program that starts.
+    assert.is(first === second, session.emulation === 'machine', `${first}, then ${second}`);
   },
 });
 

@@ -2,7 +2,7 @@
 # That and room.sh are in $JOB. Changes nothing.
 export LC_ALL=C
 
-# Prints the lines on standard input after the word $1. A program more would take 40 ms to start in an emulated vm.
+# Prints the lines on standard input after the word $1. A program more would take some 10 ms to start in an emulated vm.
 each_after() { while IFS= read -r line || [ -n "$line" ]; do printf '%s %s\n' "$1" "$line"; done; }
 from_file() { [ -f "$2" ] && head -c 65536 "$2" | each_after "$1"; }
 

@@ -148,14 +148,17 @@ function stateArguments({ statePath, saveFolder, firstPort, ports }: MachineOpti
  * at several times the speed were seen): there, a device gives the time, and a slow answer of its timer is no reason to
  * panic.
  *
+ * An emulator keeps translated code by its address. There, programs have the same addresses at each start, at which they are
+ * not translated anew.
+ *
  * The kernel's random numbers are seeded by the random device and the worker alone, once the vm begins: no saved state may
  * have seeded ones.
  */
 function kernelCommandLine({ console }: Machine, accelerator: Accelerator): string {
   const fast = 'maxcpus=1 noreplace-smp mitigations=off tsc=reliable cryptomgr.notests edd=off';
-  const clock = accelerator === 'tcg' ? ' no_timer_check clocksource=hpet' : '';
+  const emulated = accelerator === 'tcg' ? ' no_timer_check clocksource=hpet norandmaps' : '';
   const random = 'random.trust_cpu=off random.trust_bootloader=off';
-  return `console=${console} quiet panic=-1 oops=panic reboot=t ${fast} ${random}${clock}`;
+  return `console=${console} quiet panic=-1 oops=panic reboot=t ${fast} ${random}${emulated}`;
 }
 
 /**

@@ -22,7 +22,7 @@ find_port() {
   while :; do
     for port in /sys/class/virtio-ports/*; do
       name=
-      # By the shell alone: each process costs an emulated processor some 20 ms.
+      # By the shell alone: each process costs an emulated processor some 5 ms.
       [ ! -e "$port/name" ] || read -r name <"$port/name"
       if [ "$name" = "$1" ] && [ -c "/dev/${port##*/}" ]; then
         device=/dev/${port##*/}

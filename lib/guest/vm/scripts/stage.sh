@@ -17,7 +17,7 @@ cd /guest
 mkdir dev root disks stage binds
 for disk in /sys/block/vd*; do
   name=${disk##*/}
-  # By the shell alone, as in all these scripts: each process takes an emulated processor some 10 ms. The serial number does
+  # By the shell alone, as in all these scripts: each process takes an emulated processor some 5 ms. The serial number does
   # not end in a line break, which `read` takes for a failure.
   read -r serial <"$disk/serial" || :
   case $serial in
