@@ -7,6 +7,7 @@ import type { OutsideState } from '../apt/outside/worker-apt.ts';
 import { openCache } from '../fetch/cache.ts';
 import { leftoverAgeMs } from '../fetch/own-file.ts';
 import type { Guest } from '../guest/guest.ts';
+import { lock, tryLock } from '../lock.ts';
 import { version } from '../version.ts';
 import { addFile, addRecord, readRecord } from './cached-records.ts';
 
@@ -20,6 +21,11 @@ export interface LayerStore {
   readShelf(): Promise<Shelf>;
   /** Notes what a build has found out. `base` null: it is known already. */
   learn(base: KnownBase | null, seen: SeenPackages, place: StorePlace): Promise<void>;
+  /**
+   * Holds the making of a layer of these packages until disposed. Waits for another build that holds it, after a call of
+   * `onWait`. Null where that takes longer than any layer should take. The turn of a killed maker goes to the next build.
+   */
+  turn(packages: readonly string[], options: TurnOptions): Promise<AsyncDisposable | null>;
   /** Puts the image of a layer at `target`. False where it is no longer there. */
   take(layer: Layer, target: string): Promise<boolean>;
   /**
@@ -30,6 +36,13 @@ export interface LayerStore {
   forget(layer: Layer, place: StorePlace): Promise<void>;
   /** Notes packages of which no layer can be made. */
   refuse(packages: readonly string[], place: StorePlace): Promise<void>;
+}
+
+export interface TurnOptions {
+  readonly signal: AbortSignal;
+  readonly onWait: () => void;
+  /** Default: half an hour. */
+  readonly patienceMs?: number;
 }
 
 export interface StorePlace {
@@ -95,6 +108,7 @@ export const layersFolder = 'layers';
 const mostSeen = 16;
 const mostLayers = 32;
 const mostUnfit = 64;
+const patienceOfTurnMs = 30 * 60_000;
 
 export async function openLayerStore(
   cacheDirectory: string,
@@ -134,6 +148,25 @@ export async function openLayerStore(
   return {
     readBase: () => readRecord<KnownBase>(cache, `${key}/base`),
     readShelf,
+    async turn(packages, { signal, onWait, patienceMs = patienceOfTurnMs }) {
+      // One lock per 1/4096 of the keys. Those of the cache have other names: makers take them on the way.
+      const digits = createHash('sha256')
+        .update(JSON.stringify([key, packages]))
+        .digest('hex')
+        .slice(0, 3);
+      const path = join(cacheDirectory, layersFolder, 'locks', `making-${digits}`);
+      const free = await tryLock(path);
+      if (free !== null) return free;
+      onWait();
+      const impatient = AbortSignal.timeout(patienceMs);
+      try {
+        return await lock(path, { signal: AbortSignal.any([signal, impatient]) });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!impatient.aborted) throw error;
+        return null;
+      }
+    },
     async learn(base, now, place) {
       if (base !== null) await addRecord(cache, `${key}/base`, base, place.workDirectory);
       const same = now.packages.join('\n');

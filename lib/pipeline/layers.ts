@@ -120,7 +120,7 @@ async function begin(given: Given, tools: BuildTools, context: LimitedContext): 
 }
 
 async function chooseLayer(given: Given, tools: BuildTools, context: LimitedContext): Promise<Beginning | null> {
-  const { attempt, inputs, shelf, known } = given;
+  const { attempt, inputs, known } = given;
   const { request, buildId } = attempt.build;
   const { sources, files } = inputs;
   const { series } = request.base_image;
@@ -134,9 +134,9 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
     context.log.warn('package lists not cached', { error });
   });
   const packages = sharedPackages(planned.plan, sources);
-  const fresh = await addLayer(newLayer(shelf, packages), { ...given, planned }, tools, context);
+  const layers = await withNewLayer(packages, { ...given, planned }, tools, context);
   const path = join(attempt.place.workDirectory, 'layer');
-  for (const layer of [...(fresh === null ? [] : [fresh]), ...fittingLayers(shelf.layers, packages)]) {
+  for (const layer of fittingLayers(layers, packages)) {
     if (!(await takeLayer(layer, path, given, context))) continue;
     context.reporter.notice(
       `${layer.packages.length} of ${planned.plan.install.length} packages are installed already, since ${layer.madeAt}`,
@@ -150,16 +150,39 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
   return null;
 }
 
-/** Makes a layer of these packages, where there are any. Null where there is none afterwards; never fails a build. */
+/**
+ * The layers for a build with these packages: those of the shelf, and the one that is made for it, where one is worth it. A
+ * build that waits for another which makes the same layer takes that.
+ */
+async function withNewLayer(
+  packages: readonly string[],
+  given: Given & { readonly planned: WorkerPlan },
+  tools: BuildTools,
+  context: LimitedContext,
+): Promise<readonly Layer[]> {
+  const { inputs, store, shelf, known } = given;
+  const { signal, reporter } = context;
+  const wanted = newLayer(shelf, packages);
+  // Not before all of it was read once.
+  const isRead = inputs.files.some(({ sha256, isSound }) => isSound && sha256 === known.baseSha256);
+  if (wanted === null || !isRead) return shelf.layers;
+  const onWait = () => reporter.notice('another build installs the same packages for later builds; waiting for it');
+  await using _ = await store.turn(wanted, { signal, onWait });
+  const now = await store.readShelf();
+  // Another build may have made it meanwhile, or found that it cannot be made.
+  const isStillWanted = newLayer(now, packages)?.join('\n') === wanted.join('\n');
+  const made = isStillWanted ? await addLayer(wanted, given, tools, context) : null;
+  return [...(made === null ? [] : [made]), ...now.layers];
+}
+
+/** Makes a layer of these packages. Null where there is none afterwards; never fails a build. */
 async function addLayer(
-  packages: readonly string[] | null,
+  packages: readonly string[],
   { attempt, inputs, store, known, planned }: Given & { readonly planned: WorkerPlan },
   tools: BuildTools,
   context: LimitedContext,
 ): Promise<Layer | null> {
   const { files } = inputs;
-  // Not before all of it was read once.
-  if (packages === null || !files.some(({ sha256, isSound }) => isSound && sha256 === known.baseSha256)) return null;
   const { signal, reporter, log } = context;
   const storePlace = { workDirectory: attempt.place.workDirectory, signal };
   reporter.log(`${packages.length} packages are installed for later builds too`);

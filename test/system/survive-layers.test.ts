@@ -1,8 +1,11 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ImageResult } from '#lib/api/image-result.ts';
+import type { BuildView } from '#lib/queue/build.ts';
 import type { Fleet } from '../../lab/fleet/fleet.ts';
 import { assertEndedWell, holdAt, kill, scenarios, startNext } from './faults/scenarios.ts';
 
@@ -30,6 +33,17 @@ async function endWell(fleet: Fleet, buildId: string, attempt = 1): Promise<Imag
   return image;
 }
 
+const isWaiting = ({ event }: BuildView) => event.message?.includes('waiting for it') ?? false;
+
+/** Whether the log of a build that has ended says that it made a layer. */
+async function makes(fleet: Fleet, buildId: string): Promise<boolean> {
+  const { event } = await fleet.ended(buildId);
+  const stored = event.artifacts?.find(({ role }) => role === 'log');
+  if (stored === undefined) throw new Error('the log is not stored');
+  const text = gunzipSync(await readFile(fileURLToPath(stored.location))).toString();
+  return text.includes('are installed for later builds too');
+}
+
 /** Packages with versions, without those of the PPA, of which layers have none. */
 const installedBy = ({ packages = [] }: ImageResult) =>
   packages.map(({ name, version }) => `${name} ${version}`).filter((line) => !line.startsWith('libfoo '));
@@ -43,30 +57,30 @@ async function keptLayers(fleet: Fleet): Promise<{ readonly images: number; read
   return { images: sizes.filter((bytes) => bytes > leastImageBytes).length, parts: parts.length };
 }
 
-scenario(
-  'builds that make the same layer at the same time are both right, and one of their layers is kept',
-  async (fleet) => {
-    const learning = await startNext(fleet);
-    const before = await endWell(fleet, await submit(fleet));
-    assert.is(before.layer, undefined);
-    await kill(learning);
+scenario('of two builds that need the same new layer one makes it, and the other waits for it', async (fleet) => {
+  const learning = await startNext(fleet);
+  const before = await endWell(fleet, await submit(fleet));
+  assert.is(before.layer, undefined);
+  await kill(learning);
 
-    fleet.gate.close();
-    await startNext(fleet, holdAt(fleet, madeLayer));
-    await startNext(fleet, holdAt(fleet, madeLayer));
-    const [one, other] = [await submit(fleet), await submit(fleet)];
-    await fleet.gate.reached(2);
-    fleet.gate.open();
-    const made = [await endWell(fleet, one), await endWell(fleet, other)];
-    for (const image of made) {
-      assert.is(image.layer?.packages, installedBy(before).length);
-      assert.equal(installedBy(image), installedBy(before));
-    }
-    assert.equal(await keptLayers(fleet), { images: 1, parts: 0 });
-    const { layer } = await endWell(fleet, await submit(fleet));
-    for (const image of made) assert.equal(image.layer, layer, 'all begin with the same one');
-  },
-);
+  fleet.gate.close();
+  await startNext(fleet, holdAt(fleet, madeLayer));
+  const maker = await submit(fleet);
+  await fleet.gate.reached();
+  await startNext(fleet);
+  const waiter = await submit(fleet);
+  await fleet.when(waiter, isWaiting);
+  fleet.gate.open();
+  const made = [await endWell(fleet, maker), await endWell(fleet, waiter)];
+  for (const image of made) {
+    assert.is(image.layer?.packages, installedBy(before).length);
+    assert.equal(installedBy(image), installedBy(before));
+  }
+  assert.equal([await makes(fleet, maker), await makes(fleet, waiter)], [true, false]);
+  assert.equal(await keptLayers(fleet), { images: 1, parts: 0 });
+  const { layer } = await endWell(fleet, await submit(fleet));
+  for (const image of made) assert.equal(image.layer, layer, 'all begin with the same one');
+});
 
 scenario(
   'killed while it saves a layer: the next attempt makes it, and later builds begin with that',
@@ -83,12 +97,14 @@ scenario(
     const worker = await startNext(fleet, { ...fresh, ...holdAt(fleet, savesLayer) });
     const buildId = await submit(fleet);
     await fleet.gate.reached();
+    await startNext(fleet, fresh);
+    const waiter = await submit(fleet);
+    await fleet.when(waiter, isWaiting);
     await kill(worker);
     fleet.gate.open();
-    // Swept once nobody can be moving it any more.
-    assert.equal(await keptLayers(fleet), { images, parts: 1 });
-    await startNext(fleet, fresh);
+    const waited = await endWell(fleet, waiter);
     const image = await endWell(fleet, buildId, 2);
+    assert.equal(waited.layer, image.layer);
     assert.equal(installedBy(image), installedBy(before));
     assert.is(image.layer?.packages, installedBy(before).length);
     assert.equal(await keptLayers(fleet), { images: images + 1, parts: 1 });

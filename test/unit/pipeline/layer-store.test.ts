@@ -3,7 +3,13 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type KnownBase, type Layer, type LayerKey, openLayerStore } from '#lib/pipeline/layer-store.ts';
+import {
+  type KnownBase,
+  type Layer,
+  type LayerKey,
+  openLayerStore,
+  type TurnOptions,
+} from '#lib/pipeline/layer-store.ts';
 import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
 import { temporaryFolder } from '../fetch/with-server.ts';
 import { outsideState } from './outside-state.ts';
@@ -114,6 +120,31 @@ test('of the layers that builds make of the same packages at the same time, all 
   assert.equal((await house.store.readShelf()).layers, [first]);
   assert.is(await house.take(first), 'first');
   assert.is(await house.take(later), null);
+});
+
+test('one build makes a layer at a time: others wait for their turn, with patience, and no other layer waits', async () => {
+  await using house = await openHouse();
+  const take = async (packages: readonly string[], changes: Partial<TurnOptions> = {}) => {
+    const turn = await house.store.turn(packages, { signal, onWait: () => undefined, ...changes });
+    return turn ?? 'in vain';
+  };
+  const first = await take(['a']);
+  assert.is.not(first, 'in vain');
+  await using other = new AsyncDisposableStack();
+  const unlike = await take(['b'], { onWait: () => assert.unreachable() });
+  if (unlike !== 'in vain') other.use(unlike);
+  assert.is(await take(['a'], { patienceMs: 1 }), 'in vain');
+  const stop = new AbortController();
+  const reason = new Error('the build is cancelled');
+  const stopped = take(['a'], { signal: stop.signal, onWait: () => stop.abort(reason) });
+  assert.is(await stopped.catch((error: unknown) => error), reason);
+  const waits = Promise.withResolvers<void>();
+  const second = take(['a'], { onWait: waits.resolve });
+  await waits.promise;
+  if (first !== 'in vain') await first[Symbol.asyncDispose]();
+  const turn = await second;
+  assert.is.not(turn, 'in vain');
+  if (turn !== 'in vain') await turn[Symbol.asyncDispose]();
 });
 
 test('a newer layer takes the place of one whose image is gone', async () => {
