@@ -1,5 +1,6 @@
-import { rm, stat } from 'node:fs/promises';
+import { open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isNodeError } from '../errors.ts';
 import { tryLock } from '../lock.ts';
 import { type FileCache, openCache } from './cache.ts';
 import { addOwnFile, digestOfKey, leftoverAgeMs } from './own-file.ts';
@@ -44,11 +45,13 @@ export interface CopyWish extends ImageCacheOptions {
   /** Whether the copies of other base images, those not used for longest, may go for it. */
   readonly mayReplace: boolean;
   readonly workDirectory: string;
+  /** Whether the disk has the room. */
+  readonly hasRoom: () => Promise<boolean>;
 }
 
 /**
- * Begins a copy. Null where it would not fit into the cache, where no link to it could be made in the work directory, or while
- * another build makes one, or has just made this one. The caller knows that the disk has room.
+ * Begins a copy. Null where it would not fit into the cache or on the disk, where no link to it could be made in the work
+ * directory, or while another build makes one, or has just made this one.
  */
 export async function beginUncompressed(wish: CopyWish): Promise<NewCopy | null> {
   const { sha256, storedBytes, mayReplace, workDirectory } = wish;
@@ -63,9 +66,10 @@ export async function beginUncompressed(wish: CopyWish): Promise<NewCopy | null>
   if (making === null) return null;
   opened.use(making);
   if ((await cache.find(namesOf(sha256).url)) !== null) return null;
-  // Always the same path: what a killed worker has left there is replaced.
-  const path = cache.partPath('copy');
+  const path = unfinishedPath(cache);
+  // A killed worker has left it.
   await rm(path, { force: true });
+  if (!(await wish.hasRoom())) return null;
   opened.defer(() => rm(path, { force: true }));
   const kept = opened.move();
   return {
@@ -78,6 +82,28 @@ export async function beginUncompressed(wish: CopyWish): Promise<NewCopy | null>
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/**
+ * Removes the copy that is being written, or that a killed worker has left: a build needs its room. Returns the bytes that are
+ * free again.
+ */
+export async function dropUnfinished({ cacheDirectory }: Pick<ImageCacheOptions, 'cacheDirectory'>): Promise<number> {
+  const cache = await openCopies({ cacheDirectory });
+  const path = unfinishedPath(cache);
+  try {
+    await using file = await open(path, 'r+');
+    await rm(path);
+    const { nlink, blocks } = await file.stat();
+    // Else the worker that writes it has just moved it into the cache.
+    if (nlink > 0) return 0;
+    // That worker has it open, and gives it up no sooner than it notices.
+    await file.truncate(0);
+    return blocks * 512;
+  } catch (error) {
+    if (isNodeError(error) && error.code === 'ENOENT') return 0;
+    throw error;
+  }
 }
 
 /** Forgets the copy of a base image. */
@@ -100,9 +126,15 @@ async function roomOf({ cacheDirectory, cacheBytes }: ImageCacheOptions): Promis
   return Math.max(0, cacheBytes - (await images.usedBytes()));
 }
 
-async function openCopies({ cacheDirectory }: ImageCacheOptions, maximumBytes = 0): Promise<FileCache> {
+async function openCopies(
+  { cacheDirectory }: Pick<ImageCacheOptions, 'cacheDirectory'>,
+  maximumBytes = 0,
+): Promise<FileCache> {
   return await openCache(join(cacheDirectory, uncompressedFolder), maximumBytes, leftoverAgeMs);
 }
+
+/** One copy is written at a time, always here. */
+const unfinishedPath = (cache: FileCache) => cache.partPath('copy');
 
 function namesOf(sha256: string): { readonly url: string; readonly blob: string } {
   const url = `uncompressed ${sha256}`;

@@ -21,7 +21,7 @@ export function readBaseContent(
   base: BaseImage,
   inspected: Pick<InspectedImage, 'readContent' | 'uncompressed'>,
   newCopy: NewCopy | undefined,
-  { cacheDirectory, imageCacheBytes }: BuildTools['settings'],
+  { cacheDirectory, imageCacheBytes }: Pick<BuildTools['settings'], 'cacheDirectory' | 'imageCacheBytes'>,
   { signal, log }: Pick<LimitedContext, 'signal' | 'log'>,
 ): BaseContent {
   const closing = new AbortController();
@@ -44,6 +44,9 @@ export function readBaseContent(
       else log.warn('the base image gets no uncompressed copy', { reason: obstacle });
     } catch (error) {
       if (!stopped.aborted) log.warn('the base image gets no uncompressed copy', { reason: messageOf(error) });
+    } finally {
+      // At once: the disk may be full.
+      await newCopy?.[Symbol.asyncDispose]();
     }
   };
   const keeping = copying && keep(copying);
@@ -62,7 +65,6 @@ export function readBaseContent(
       if (!isWhole) closing.abort();
       await reading;
       await keeping;
-      await newCopy?.[Symbol.asyncDispose]();
     },
   };
 }

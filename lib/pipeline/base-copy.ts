@@ -13,6 +13,8 @@ export interface BaseCopy {
   readonly begun?: NewCopy;
 }
 
+type CacheSettings = Pick<BuildTools['settings'], 'cacheDirectory' | 'imageCacheBytes'>;
+
 /** Room that is left for other builds beside a copy, in copies. */
 const spareCopies = 1;
 
@@ -23,9 +25,9 @@ const spareCopies = 1;
 export async function findBaseCopy(
   { sha256, isSound }: BaseImage,
   { uncompressed, size }: Pick<InspectedImage, 'uncompressed' | 'size'>,
-  { cacheDirectory, imageCacheBytes }: BuildTools['settings'],
+  { cacheDirectory, imageCacheBytes }: CacheSettings,
   workDirectory: string,
-  { space, log, reporter }: LimitedContext,
+  { space, log, reporter }: Pick<LimitedContext, 'space' | 'log' | 'reporter'>,
 ): Promise<BaseCopy> {
   if (uncompressed === undefined) return {};
   const { storedBytes } = uncompressed;
@@ -37,9 +39,16 @@ export async function findBaseCopy(
       return { path };
     }
     const { cache: others, ...needs } = space.plan.beforeChange(size, null);
-    if (!(await space.hasRoom({ ...needs, cache: others + storedBytes * (1 + spareCopies) }))) return {};
+    const hasRoom = () => space.hasRoom({ ...needs, cache: others + storedBytes * (1 + spareCopies) });
     // Base images that were read before have had a copy, unless there was no room: they take turns no more than once.
-    const begun = await beginUncompressed({ ...cache, sha256, storedBytes, mayReplace: !isSound, workDirectory });
+    const begun = await beginUncompressed({
+      ...cache,
+      sha256,
+      storedBytes,
+      mayReplace: !isSound,
+      workDirectory,
+      hasRoom,
+    });
     return begun === null ? {} : { begun };
   } catch (error) {
     log.warn('base images are read without an uncompressed copy', { reason: messageOf(error) });
@@ -50,7 +59,7 @@ export async function findBaseCopy(
 /** Forgets the copies of base images. Never fails. */
 export async function forgetBaseCopies(
   images: readonly BaseImage[],
-  { cacheDirectory, imageCacheBytes }: Pick<BuildTools['settings'], 'cacheDirectory' | 'imageCacheBytes'>,
+  { cacheDirectory, imageCacheBytes }: CacheSettings,
 ): Promise<void> {
   for (const { sha256 } of images) {
     await forgetUncompressed(sha256, { cacheDirectory, cacheBytes: imageCacheBytes }).catch(() => undefined);

@@ -1,89 +1,25 @@
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
-import { exec } from '#lib/exec.ts';
 import { openCache } from '#lib/fetch/cache.ts';
 import { download } from '#lib/fetch/download.ts';
 import { createHttpClient } from '#lib/http/client.ts';
 import { createEgress } from '#lib/http/egress.ts';
-import { imageKinds } from '#lib/kinds/index.ts';
-import { type DiskSpace, type DiskSpaceOptions, openDiskSpace } from '#lib/limits/disk-space.ts';
-import { createLog } from '#lib/log.ts';
-import { makeRoomInCaches } from '#lib/pipeline/make-room.ts';
-import { openWorkDirectory } from '#lib/pipeline/work-directory.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { listen } from '../../lab/servers/listen.ts';
 import { finishedBuild, quiet } from '../conformance/finished-build.ts';
 import { failure } from '../failure.ts';
 import { imagebuilder } from './serve/command.ts';
+import { MiB, smallDisks, startBuild, until, work, write } from './small-disks.ts';
 
 /** Disk space, on file systems that are really that small. */
 
-const MiB = 2 ** 20;
 const never = new AbortController().signal;
-const directory = await mkdtemp(join(tmpdir(), 'imagebuilder-space-'));
-const mounts: string[] = [];
-
-/** An empty file system of this size, with the folders of a worker. */
-async function fileSystem(sizeMiB: number): Promise<string> {
-  const path = join(directory, `disk-${mounts.length}`);
-  await mkdir(path);
-  await exec('mount', ['-t', 'tmpfs', '-o', `size=${sizeMiB}M`, 'tmpfs', path]);
-  mounts.push(path);
-  for (const name of ['work', 'cache', 'store']) await mkdir(join(path, name));
-  return path;
-}
-
-test.after(async () => {
-  for (const path of mounts) await exec('umount', [path]);
-  await rm(directory, { recursive: true, force: true });
-});
-
-interface Build extends AsyncDisposable {
-  readonly space: DiskSpace;
-  readonly workDirectory: string;
-  readonly notices: string[];
-}
-
-async function startBuild(disk: string, reserveMiB: number, changes: Partial<DiskSpaceOptions> = {}): Promise<Build> {
-  await using opened = new AsyncDisposableStack();
-  const work = opened.use(await openWorkDirectory(join(disk, 'work'), 'build'));
-  const notices: string[] = [];
-  const cache = join(disk, 'cache');
-  const space = opened.use(
-    await openDiskSpace({
-      planSpace: imageKinds.cloud.planSpace,
-      folders: { work: join(disk, 'work'), cache, store: join(disk, 'store') },
-      workDirectory: work.path,
-      scratchBytes: 0,
-      reserveBytes: reserveMiB * MiB,
-      makeRoom: (bytes) => makeRoomInCaches(cache, bytes),
-      onNotice: (message) => notices.push(message),
-      signal: never,
-      log: createLog({ level: 'error' }),
-      ...changes,
-    }),
-  );
-  const kept = opened.move();
-  return { space, workDirectory: work.path, notices, [Symbol.asyncDispose]: () => kept.disposeAsync() };
-}
-
-const work = (sizeMiB: number) => ({ work: sizeMiB * MiB, cache: 0, store: 0 });
-
-async function write(path: string, sizeMiB: number): Promise<void> {
-  await writeFile(path, Buffer.alloc(sizeMiB * MiB));
-}
-
-async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 30_000; !(await isSo()); await sleep(20)) {
-    if (Date.now() > end) throw new Error('waited 30 seconds in vain');
-  }
-}
+const { fileSystem } = smallDisks();
 
 test('a build that does not fit at the moment is refused before anything is written, with the folder and the numbers', async () => {
   const disk = await fileSystem(100);

@@ -1,10 +1,10 @@
-import { closeSync, fdatasync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { messageOf } from '../../errors.ts';
 
 /** A raw copy of a disk, written cluster by cluster, in which zeros are holes. */
 export interface ContentCopy {
-  /** Writes a cluster to its place. Nothing is written any more once that has failed. */
+  /** Writes a cluster to its place. Once that has failed, nothing is written any more, and the file takes no room. */
   write(cluster: Buffer, diskOffset: number): void;
   /** Resolves when all of it is on the disk: with null, or the reason why there is no copy. */
   finish(): Promise<string | null>;
@@ -14,18 +14,26 @@ const startSync = promisify(fdatasync);
 /** After so many bytes, those written so far go to the disk, so that little is left to wait for at the end. */
 const syncBytes = 64 * 1024 * 1024;
 
-/** Opens the copy of a disk of so many bytes at `path`, which does not exist. Writes in this thread. */
+/**
+ * Opens the copy of a disk of so many bytes at `path`, which does not exist. Writes in this thread. The copy is given up where
+ * another process removes the file.
+ */
 export function openContentCopy(path: string, virtualSizeBytes: number): ContentCopy {
   let descriptor: number | null = null;
   let obstacle: string | null = null;
   let zeros = Buffer.alloc(0);
   let unsyncedBytes = 0;
   let syncing: Promise<void> | null = null;
+  const giveUp = (error: unknown) => {
+    obstacle ??= messageOf(error);
+    // A full disk needs the room at once, not only when the file is removed.
+    if (descriptor !== null) ftruncateSync(descriptor, 0);
+  };
   const attempt = (work: () => void) => {
     try {
       work();
     } catch (error) {
-      obstacle ??= messageOf(error);
+      giveUp(error);
     }
   };
   attempt(() => {
@@ -35,13 +43,14 @@ export function openContentCopy(path: string, virtualSizeBytes: number): Content
 
   function sync(file: number): void {
     unsyncedBytes = 0;
-    syncing ??= startSync(file)
-      .catch((error: unknown) => {
-        obstacle ??= messageOf(error);
-      })
-      .finally(() => {
-        syncing = null;
-      });
+    if (fstatSync(file).nlink === 0) giveUp(new Error('its room was needed'));
+    else {
+      syncing ??= startSync(file)
+        .catch(giveUp)
+        .finally(() => {
+          syncing = null;
+        });
+    }
   }
 
   return {

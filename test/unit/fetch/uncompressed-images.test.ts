@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -21,6 +21,8 @@ const dataBytes = 64 * 1024;
 /** Much more than the limit of the cache: a copy counts by what it takes on the disk. */
 const diskBytes = 1024 ** 3;
 
+type House = Awaited<ReturnType<typeof openHouse>>;
+
 /** A cache with a limit for base images and copies, and work directories. */
 async function openHouse(cacheBytes: number) {
   const folder = await temporaryFolder();
@@ -28,8 +30,8 @@ async function openHouse(cacheBytes: number) {
   const workDirectory = join(folder.path, 'work');
   for (const path of [cacheDirectory, workDirectory]) await mkdir(path);
   const options = { cacheDirectory, cacheBytes };
-  const begin = (sha256: string, mayReplace = true) =>
-    beginUncompressed({ ...options, sha256, storedBytes: dataBytes, mayReplace, workDirectory });
+  const begin = (sha256: string, mayReplace = true, hasRoom = async () => true) =>
+    beginUncompressed({ ...options, sha256, storedBytes: dataBytes, mayReplace, workDirectory, hasRoom });
   const target = join(workDirectory, 'copy');
   return {
     ...{ options, begin, target, copies: join(cacheDirectory, uncompressedFolder) },
@@ -94,13 +96,47 @@ test('a copy that was not finished is none, and the next one replaces what it ha
     assert.is(await house.has(one), false);
   }
   assert.equal(await readdir(parts), []);
-  // A killed worker's.
+  await leave(house);
+  assert.is(await house.make(two), true);
+  assert.equal(await readdir(parts), []);
+});
+
+/** A part of a copy, as a killed worker leaves it. Returns its path. */
+async function leave(house: House): Promise<string> {
   await using copy = await house.begin(one);
   const path = copy?.path ?? '';
   await copy?.[Symbol.asyncDispose]();
-  await writeFile(path, 'half');
-  assert.is(await house.make(two), true);
-  assert.equal(await readdir(parts), []);
+  await writeFile(path, Buffer.alloc(dataBytes, 1));
+  return path;
+}
+
+test('where the disk has no room no copy is begun, and whatever a killed worker has left is gone before that is asked', async () => {
+  await using house = await openHouse(4 * dataBytes);
+  const path = await leave(house);
+  const hasRoom = async () => {
+    assert.is(await stat(path).catch(() => null), null);
+    return false;
+  };
+  assert.is(await house.begin(one, true, hasRoom), null);
+  assert.is(await house.make(one), true, 'the lock is free');
+});
+
+test('where a build needs room, the copy that is being written goes first, and is none', async () => {
+  await using house = await openHouse(4 * dataBytes);
+  await house.make(two);
+  {
+    await using copy = await house.begin(one);
+    await writeFile(copy?.path ?? '', Buffer.alloc(dataBytes, 1));
+    await using writer = await open(copy?.path ?? '', 'r+');
+    assert.is(await makeRoomInCaches(house.options.cacheDirectory, dataBytes), dataBytes);
+    assert.is((await writer.stat()).blocks, 0, 'though its writer has it open');
+    assert.instance(await copy?.keep().catch((error: unknown) => error), Error);
+  }
+  assert.is(await house.has(one), false);
+  assert.is(await house.has(two), true);
+  await leave(house);
+  assert.is(await makeRoomInCaches(house.options.cacheDirectory, dataBytes), dataBytes);
+  assert.is(await house.has(two), true);
 });
 
 test('copies get the room that base images leave, the least recently used go first', async () => {
@@ -116,6 +152,8 @@ test('copies get the room that base images leave, the least recently used go fir
   assert.is(await house.make(one, false), false, 'an older base image pushes no copy out');
   assert.is(await house.make(one, true), true);
   assert.is(await house.has(two), false);
+  await limitUncompressedImages({ ...house.options, cacheBytes: 2 * dataBytes });
+  assert.is(await house.has(one), false, 'the limit is lower than before');
   await house.addBase(3 * dataBytes);
   assert.is(await house.make(two), false);
 });

@@ -6,6 +6,7 @@ import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { openDisk } from '#lib/image/open-disk.ts';
 import { checkContent, copyContent } from '#lib/image/qcow2/content.ts';
+import { openContentCopy } from '#lib/image/qcow2/content-copy.ts';
 import { failure } from '../../failure.ts';
 import { type CraftedImage, type CraftOptions, craftQcow2, extension } from './craft-qcow2.ts';
 import { withFile } from './temporary.ts';
@@ -322,6 +323,19 @@ for (const compression of ['zlib', 'zstd'] as const) {
     });
   });
 }
+
+test('a copy whose file another process removes while it is written is given up, and takes no room', async () => {
+  await withFile(Buffer.alloc(0), async (path) => {
+    const copyPath = `${path}.raw`;
+    const copy = openContentCopy(copyPath, 2 * clusterSize);
+    copy.write(pattern(1), 0);
+    await using file = await open(copyPath, 'r');
+    await rm(copyPath);
+    copy.write(pattern(2), clusterSize);
+    assert.is(await copy.finish(), 'its room was needed');
+    assert.is((await file.stat()).blocks, 0);
+  });
+});
 
 for (const compression of ['zlib', 'zstd'] as const) {
   test(`the uncompressed copy of a ${compression} image reads as its disk, zeros are holes, and damage ends it`, async () => {
