@@ -1,6 +1,7 @@
 import { nearestNames } from '../spelling.ts';
 import { someOf } from '../text.ts';
 import type { AptKnowledge } from './knowledge.ts';
+import { filesAgainst } from './pins.ts';
 import { bareName, withoutArchitecture } from './plan.ts';
 import type { Problem } from './resolve-problems.ts';
 
@@ -75,13 +76,13 @@ function virtual({ providers }: Problem): string | null {
   return providers.length === 0 ? null : `it is a virtual package; ask for one that provides it: ${someOf(providers)}`;
 }
 
-function pinnedAway(name: string, { policies }: AptKnowledge): string | null {
+function pinnedAway(name: string, { policies, pins }: AptKnowledge): string | null {
   const policy = policies.get(name);
   const pinned = policy?.candidate === null ? policy.versions.filter(({ priority }) => priority < 0) : [];
   const [newest] = pinned;
   return newest === undefined
     ? null
-    : `the pins of the base image (apt_preferences) keep apt from all its versions (${versionsOf(pinned)}); ask for one of them, as ${name}=${newest.version}, or change the pins there`;
+    : `the pins of the base image (${filesAgainst(withoutArchitecture(name), pins) ?? 'apt_preferences'}) keep apt from all its versions (${versionsOf(pinned)}); ask for one of them, as ${name}=${newest.version}, or change the pins there`;
 }
 
 function others(name: string, { policies }: AptKnowledge): string {

@@ -1,5 +1,6 @@
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
+import { type Pin, parsePins } from './pins.ts';
 import { type PackagePolicy, parsePolicies, parseSuites } from './policy.ts';
 import { runScript } from './script.ts';
 
@@ -8,6 +9,8 @@ export interface AptKnowledge {
   readonly policies: ReadonlyMap<string, PackagePolicy>;
   /** Suites that there are lists of, with their components: `bookworm main`. */
   readonly suites: readonly string[];
+  /** The image's own, in the order of its files. */
+  readonly pins: readonly Pin[];
   /** Packages on hold. */
   readonly held: ReadonlySet<string>;
   /** The image's own architecture, and the foreign ones that are enabled. */
@@ -40,6 +43,7 @@ export function parseKnowledge(lines: readonly string[]): AptKnowledge {
   return {
     policies: parsePolicies(part('policy')),
     suites: parseSuites(part('suites')),
+    pins: parsePins(part('pins')),
     held: new Set(part('holds')),
     architectures: part('architectures'),
     names: part('names'),

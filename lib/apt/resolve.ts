@@ -7,6 +7,7 @@ import { readKnowledge } from './knowledge.ts';
 import { bareName, type InstallPlan, parsePlan, withoutArchitecture } from './plan.ts';
 import { generalReason, type Problem, type Round, roundProblems } from './resolve-problems.ts';
 import { runApt } from './script.ts';
+import { assertReadable } from './unreadable.ts';
 
 /** The changes of an installation, and the files that it fetches. */
 export interface ResolvedPlan extends InstallPlan {
@@ -24,8 +25,8 @@ export interface ResolveOptions {
 
 /**
  * Asks apt what installing `specifications` (`name`, `name:arch`, `name=version`, `name/suite`) would do. Throws
- * `apt.package` naming each of them that cannot be found or satisfied, with apt's reasons, and `image.corrupt` where
- * the image's own packages do not fit together.
+ * `apt.package` naming each of them that cannot be found or satisfied, with apt's reasons, `image.corrupt` where the
+ * image's own packages do not fit together, and `apt.repository` where apt cannot read a file of the image.
  */
 export async function resolvePackages(
   runner: ScriptRunner,
@@ -40,6 +41,7 @@ export async function resolvePackages(
   // the rest.
   while (remaining.length > 0) {
     const round = await ask(runner, remaining, options);
+    if (round.exitCode !== 0) await assertReadable(runner, round.plan);
     const found = roundProblems(round, remaining);
     if (found.size === 0 && round.exitCode === 0) {
       if (problems.size === 0) return { ...parsePlan(round.plan), downloads: round.downloads };

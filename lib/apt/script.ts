@@ -10,6 +10,7 @@ const names = [
   'room',
   'add-sources',
   'update',
+  'sources-of',
   'resolve',
   'explain',
   'prepare',

@@ -2,6 +2,7 @@ import { sleep } from '../async.ts';
 import { type ErrorCode, errorTable, ImageBuilderError, saysNoSpace } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
+import { explainContradiction, readContradiction, withoutKeys } from './contradiction.ts';
 import {
   methodOf,
   parseMessages,
@@ -50,7 +51,7 @@ export async function updateLists(runner: ScriptRunner, options: UpdateOptions):
   for (let attempt = 0; ; attempt += 1) {
     const anew = options.anew === true || attempt > 0;
     const run = await update(runner, { ...options, anew });
-    const error = updateError(run.lines, run.exitCode, options);
+    const error = updateError(run.lines, run.exitCode, options, await readContradiction(runner, run.lines));
     if (error === null) {
       for (const warning of updateWarnings(run.lines, options)) options.onWarning(warning);
       return;
@@ -84,12 +85,14 @@ interface RepositoryFailure {
 
 /**
  * The failure that `apt-get update` reports; null where there is none. The exit code alone is not enough: apt before
- * 2.1 ends with 0 when it could not verify or reach a repository and uses old lists, or none, instead.
+ * 2.1 ends with 0 when it could not verify or reach a repository and uses old lists, or none, instead. `contradicting` are
+ * the files of `readContradiction`.
  */
 export function updateError(
   lines: readonly string[],
   exitCode: number,
   known: KnownRepositories,
+  contradicting: readonly string[] = [],
 ): ImageBuilderError | null {
   const all = repositoryFailures(lines);
   const failures = all.filter((failure) => !isDisc(failure));
@@ -101,7 +104,7 @@ export function updateError(
     const code = saysNoSpace(reason) ? 'disk.full' : 'apt.repository';
     return new ImageBuilderError(code, `the package lists cannot be fetched: ${reason}`, { logTail });
   }
-  const described = failures.map((failure) => describe(failure, known));
+  const described = failures.map((failure) => describe(failure, known, contradicting));
   // Errors that the caller has to mend come before those that may pass: for the former a retry would not help.
   const first = described.find(({ code }) => !errorTable[code].retryable) ?? described[0];
   const message = [first, ...described.filter((other) => other !== first)].map((entry) => entry?.message).join('; ');
@@ -181,10 +184,14 @@ function nearestCauses(failures: readonly RepositoryFailure[]): RepositoryFailur
   return [...nearest.values()];
 }
 
-function describe(failure: RepositoryFailure, known: KnownRepositories): { code: ErrorCode; message: string } {
+function describe(
+  failure: RepositoryFailure,
+  known: KnownRepositories,
+  contradicting: readonly string[],
+): { code: ErrorCode; message: string } {
   const { url, suite } = failure;
   const who = describeRepository(url, suite, known);
-  const said = `apt says: ${failure.text}`;
+  const said = `apt says: ${withoutKeys(failure.text)}`;
   switch (failure.fault) {
     case 'missing':
       return ppaAt(url, known.sources) === null
@@ -212,17 +219,12 @@ function describe(failure: RepositoryFailure, known: KnownRepositories): { code:
       return { code: 'upstream.status', message: `${who} is being changed or out of step with itself; ${said}` };
     case 'scheme':
       return { code: 'apt.repository', message: `a source of the image ${withoutWay(methodOf(failure.text))}` };
-    case 'configuration':
-      return { code: 'apt.repository', message: `${who} cannot be used${twice(failure, known)}; ${said}` };
+    case 'configuration': {
+      const how = explainContradiction(failure.text, contradicting, ppaAt(url, known.sources));
+      const advice = / in source list /.test(failure.text) ? '; mend that file in the base image, or take it out' : how;
+      return { code: 'apt.repository', message: `${who} cannot be used${advice}; ${said}` };
+    }
   }
-}
-
-/** apt takes a repository of two sources only where both say the same of its keys. */
-function twice({ url, text }: RepositoryFailure, known: KnownRepositories): string {
-  if (!text.startsWith('Conflicting values set for option Signed-By')) return '';
-  return ppaAt(url, known.sources) === null
-    ? ': two sources of the base image name different keys for it; take one of them out of /etc/apt/sources.list.d there'
-    : ': the base image has a source of its own for it, with its key in another place; take that source out of /etc/apt/sources.list.d there, or the PPA out of ppa_list';
 }
 
 /** Why a repository may not be where the image says. */

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import { aptsAreAlike } from './apt/alike.ts';
 import { configurationIsHarmless } from './apt/configured.ts';
+import { damageIsNamed } from './apt/damaged.ts';
 import { type AptHouse, openHouse } from './apt/house.ts';
 import { workerIsSafe, workerTakesTheImagesSources } from './apt/outside.ts';
 import { placesAreReached } from './apt/places.ts';
@@ -26,6 +27,7 @@ aptsAreAlike(test);
 reasonsAreTrue(test);
 requestsAreHonoured(test);
 configurationIsHarmless(test);
+damageIsNamed(test);
 plansAreTrue(test);
 workerTakesTheImagesSources(test);
 workerIsSafe(test);

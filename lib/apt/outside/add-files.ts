@@ -12,13 +12,13 @@ export function addFiles(state: OutsideState, added: readonly SourceFile[]): Out
   let { sources, trusted } = state.apt;
   const files = new Map(state.files);
   for (const { path, content } of added) {
-    const file = { name: basename(path), content: Buffer.from(content) };
+    const file = { name: basename(path), path, content: Buffer.from(content) };
     switch (dirname(path)) {
       case '/etc/apt/sources.list.d':
-        sources = withPart(sources, file, 'sources.list');
+        sources = withPart(sources, file);
         break;
       case '/etc/apt/trusted.gpg.d':
-        trusted = withPart(trusted, file, 'trusted.gpg');
+        trusted = withPart(trusted, file);
         break;
       default:
         files.set(path, file.content);
@@ -35,9 +35,10 @@ const usualFolders: readonly string[] = [
   'Dir::Etc::trustedparts "trusted.gpg.d";',
 ];
 
-/** In the order of `stateOf`: `main` first, the parts by their names. A part takes the place of one with its name. */
-function withPart(files: readonly StateFile[], added: StateFile, main: string): readonly StateFile[] {
-  const parts = files.filter(({ name }) => name !== main && name !== added.name);
+/** In the order of `stateOf`: the main file first, the parts by their names. A part takes the place of one with its path. */
+function withPart(files: readonly StateFile[], added: StateFile): readonly StateFile[] {
+  const isPart = ({ path }: StateFile) => dirname(path) === dirname(added.path);
+  const parts = files.filter((file) => isPart(file) && file.path !== added.path);
   const sorted = [...parts, added].sort((a, b) => (a.name < b.name ? -1 : 1));
-  return [...files.filter(({ name }) => name === main), ...sorted];
+  return [...files.filter((file) => !isPart(file)), ...sorted];
 }

@@ -89,6 +89,6 @@ export function parseDeb822(text: string, file: string): SourceFields[] {
 function malformed(where: string, file: string): ImageBuilderError {
   return new ImageBuilderError(
     'apt.repository',
-    `the image's own source in ${file} is not written as apt wants it (${where})`,
+    `the image's own source in ${file} is not written as apt wants it (${where}); mend it in the base image, or take it out`,
   );
 }

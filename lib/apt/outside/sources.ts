@@ -10,6 +10,8 @@ import type { StateFile } from './state.ts';
  * nothing of the worker is read.
  */
 export interface OutsideSource {
+  /** Path in the image of the file that has it. */
+  readonly file: string;
   /** By http and https, or `mirror+file:/…` with a list of mirrors in the image. */
   readonly uris: readonly string[];
   readonly suites: readonly string[];
@@ -55,7 +57,7 @@ export function readOutsideSources(
   onWarning: (message: string) => void = () => {},
 ): OutsideSource[] {
   const sources = files.flatMap((file) =>
-    readSourceFields(file).flatMap((fields) => checkSource(withoutDiscs(fields, onWarning), file.name)),
+    readSourceFields(file).flatMap((fields) => checkSource(withoutDiscs(fields, onWarning), file.path)),
   );
   assertFew(sources);
   return sources;
@@ -74,9 +76,22 @@ export function assertFew(sources: readonly unknown[]): void {
 }
 
 /** The sources of packages in a file, as it gives them: not checked. Throws `apt.repository` for wrong syntax. */
-export function readSourceFields({ name, content }: StateFile): SourceFields[] {
+export function readSourceFields({ name, path, content }: StateFile): SourceFields[] {
+  assertUnmarked(path, content);
   const text = content.toString('utf8').replaceAll('\r', '');
-  return (name.endsWith('.sources') ? parseDeb822(text, name) : parseOneLine(text, name)).filter(isWanted);
+  return (name.endsWith('.sources') ? parseDeb822(text, path) : parseOneLine(text, path)).filter(isWanted);
+}
+
+/** Editors of other systems put such a mark before the text: UTF-8, UTF-16 of either order. */
+const marks = ['efbbbf', 'fffe', 'feff'].map((hex) => Buffer.from(hex, 'hex'));
+
+/** Throws `apt.repository` for a file that apt would not read because of the mark at its beginning. */
+function assertUnmarked(path: string, content: Buffer): void {
+  if (!marks.some((mark) => content.subarray(0, mark.length).equals(mark))) return;
+  throw new ImageBuilderError(
+    'apt.repository',
+    `${path} in the base image begins with a byte order mark, and apt reads no such file; save it there as UTF-8 without one, or take it out`,
+  );
 }
 
 function isWanted(fields: SourceFields): boolean {
@@ -113,7 +128,7 @@ function checkSource(fields: SourceFields, file: string): OutsideSource[] {
   const components = split(fields.get('components'));
   const named = [...suites, ...components];
   if (uris.length === 0 || suites.length === 0 || !named.every((name) => /^[A-Za-z0-9._~+$()/:-]+$/.test(name))) {
-    throw refuse('is not written as apt wants it');
+    throw refuse('is not written as apt wants it; mend it in the base image, or take it out');
   }
   for (const field of unsupported) {
     const value = fields.get(field.toLowerCase());
@@ -133,7 +148,8 @@ function checkSource(fields: SourceFields, file: string): OutsideSource[] {
   // The base image vouches for such a repository, as it does with the image's own apt. The result has a warning.
   else if (yes.test(trusted)) kept.set('Trusted', 'yes');
   const signedBy = fields.get('signed-by');
-  return [{ uris, suites, components, fields: kept, signedBy: signedBy === undefined ? null : readSignedBy(signedBy) }];
+  const keys = signedBy === undefined ? null : readSignedBy(signedBy);
+  return [{ file, uris, suites, components, fields: kept, signedBy: keys }];
 
   function readSignedBy(value: string): SignedBy {
     const signedBy = splitSignedBy(value);

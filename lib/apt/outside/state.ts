@@ -1,9 +1,11 @@
+import { basename } from 'node:path';
 import { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
 import type { ImageFacts } from '../facts.ts';
 import { parseMessages } from '../message.ts';
 import { compareVersions } from '../version.ts';
+import { placeOf } from './places.ts';
 import { type ImageRecord, readRecords } from './records.ts';
 
 /** The state of an image's apt: everything that decides which packages it would install, and from where. */
@@ -27,6 +29,8 @@ export interface AptState {
 export interface StateFile {
   /** Without its folder. Letters, digits, `.`, `_`, `:` and `-`. */
   readonly name: string;
+  /** In the image. */
+  readonly path: string;
   readonly content: Buffer;
 }
 
@@ -82,25 +86,28 @@ export function stateOf(records: readonly ImageRecord[], aptVersion: string): Ap
   const has = (version: string) => compareVersions(aptVersion, version) >= 0;
   assertShort(records.filter(({ kind }) => textKinds.has(kind)));
   const content = (kind: string) => records.find((record) => record.kind === kind)?.content ?? Buffer.alloc(0);
-  const files = (kind: string, main: string, parts: RegExp | null): StateFile[] => {
+  const configuration = content('configuration').toString('utf8').split('\n');
+  const files = (kind: string, key: string, parts: RegExp | null): StateFile[] => {
+    const main = placeOf(configuration, `Dir::Etc::${key}`);
+    const folder = placeOf(configuration, `Dir::Etc::${key === 'sourcelist' ? 'source' : key}parts`);
     const whole = records.filter((record) => record.kind === kind).slice(0, 1);
     const found = records.filter(
       ({ kind: other, name }) => other === `${kind}-part` && !name.startsWith('.') && parts?.test(name) === true,
     );
     const sorted = [...found].sort((a, b) => (a.name < b.name ? -1 : 1));
     return [
-      ...whole.map((record) => ({ name: main, content: record.content })),
-      ...sorted.map(({ name, content }) => ({ name, content })),
+      ...whole.map((record) => ({ name: basename(main), path: main, content: record.content })),
+      ...sorted.map(({ name, content }) => ({ name, path: `${folder}/${name}`, content })),
     ];
   };
   return {
-    configuration: content('configuration').toString('utf8').split('\n'),
+    configuration,
     status: content('status'),
     extendedStates: content('extended-states'),
-    sources: files('source', 'sources.list', has('1.1~') ? /\.(list|sources)$/ : /\.list$/),
+    sources: files('source', 'sourcelist', has('1.1~') ? /\.(list|sources)$/ : /\.list$/),
     preferences: files('preferences', 'preferences', /^[^.]+$|\.pref$/),
-    trusted: files('trusted', 'trusted.gpg', has('1.4~') ? /\.(gpg|asc)$/ : /\.gpg$/),
-    credentials: files('netrc', 'auth.conf', has('1.5~') ? /^[^.]+$|\.conf$/ : null),
+    trusted: files('trusted', 'trusted', has('1.4~') ? /\.(gpg|asc)$/ : /\.gpg$/),
+    credentials: files('netrc', 'netrc', has('1.5~') ? /^[^.]+$|\.conf$/ : null),
     certificates: content('certificates'),
   };
 }

@@ -86,7 +86,7 @@ export async function openWorkerApt(
   const place = opened.use(await openWorkerPlace(workDirectory, unprivilegedIds));
   const { user } = place;
   const below = (name: string) => join(directory, name);
-  const names = await writeWorkerFiles(directory, { state, sources, files, aptVersion: facts.aptVersion });
+  const { names, mirrors } = await writeWorkerFiles(directory, { state, sources, files, aptVersion: facts.aptVersion });
   await mkdir(join(archives, 'partial'), { recursive: true });
   const configuration = below('etc/apt.conf');
   await writeFile(
@@ -114,7 +114,7 @@ export async function openWorkerApt(
     readRepositories: async () => ({
       ...{ sources: state.sources, trusted: state.trusted, keyrings: files },
       releases: await readReleaseFiles(lists),
-      mirrors: new Map([...names].map(([copy, path]) => [path, copy])),
+      mirrors,
     }),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

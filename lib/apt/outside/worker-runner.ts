@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
 import type { WorkerPlace } from '../../worker-place.ts';
+import { here } from './worker-files.ts';
 
 /**
  * Runs the scripts of lib/apt on the worker itself, so that its apt stands in for an image's. They are ours, and the
@@ -15,13 +16,13 @@ export function createWorkerRunner(options: {
   readonly directory: string;
   /** Path of the file for APT_CONFIG. */
   readonly configuration: string;
-  /** Names of files as apt knows them here, with those that people know. */
+  /** Paths in the image of files in that folder, by their paths there. */
   readonly names: ReadonlyMap<string, string>;
   readonly signal: AbortSignal;
 }): ScriptRunner {
   const { place, directory, configuration, names, signal } = options;
   const shown = (line: string) =>
-    [...names].reduce((text, [own, known]) => text.replaceAll(own, known), line.replaceAll(directory, ''));
+    [directory, here].reduce((text, folder) => inImage(text, `${folder}/`, names), line).replaceAll(directory, '');
   return {
     async run({ text, arguments: args = [], files = {}, env = {}, onLine, onStatusLine, timeoutMs }) {
       const job = await mkdtemp(join(directory, 'job-'));
@@ -52,6 +53,18 @@ export function createWorkerRunner(options: {
       }
     },
   };
+}
+
+/** A line of apt in which files of a folder have their paths in the image. Other files of the folder lose its name. */
+function inImage(line: string, folder: string, names: ReadonlyMap<string, string>): string {
+  const [first = '', ...parts] = line.split(folder);
+  return parts.reduce((text, part) => {
+    const path = /^[A-Za-z0-9._/-]*[A-Za-z0-9]/.exec(part)?.[0] ?? '';
+    const known = names.get(path);
+    // Each source has a file here, so the number behind it is none of the image's file.
+    const rest = part.slice(path.length).replace(/^:[0-9]+/, '');
+    return known === undefined ? `${text}/${part}` : `${text}${known}${rest}`;
+  }, first);
 }
 
 const GiB = 2 ** 30;

@@ -7,7 +7,8 @@ import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/source
 import { ImageBuilderError } from '#lib/errors.ts';
 import { holds } from '../holds.ts';
 
-const read = (text: string, name = 'sources.list') => readOutsideSources([{ name, content: Buffer.from(text) }]);
+const read = (text: string, name = 'sources.list') =>
+  readOutsideSources([{ name, path: `/etc/apt/${name}`, content: Buffer.from(text) }]);
 const render = (text: string, name?: string) =>
   read(text, name).map((source) =>
     renderOutsideSource(
@@ -181,8 +182,9 @@ test('a disc is left out with a warning, and with it a source that has no other 
   const warnings: string[] = [];
   const disc = 'cdrom:[Debian GNU/Linux 12.0.0 _Bookworm_ - Official amd64 DVD]/';
   const text = `deb ${disc} bookworm main non-free\ndeb http://x.example.com a b\n`;
-  const found = readOutsideSources([{ name: 'a.list', content: Buffer.from(text) }], (message) =>
-    warnings.push(message),
+  const found = readOutsideSources(
+    [{ name: 'a.list', path: '/etc/apt/a.list', content: Buffer.from(text) }],
+    (message) => warnings.push(message),
   );
   assert.equal(
     found.map(({ uris }) => uris),

@@ -82,8 +82,12 @@ async function describe({ source = `deb ${url} stable main\n`, name = 'sources.l
   await using folder = await temporaryFolder();
   return await describeRepositories(
     {
-      sources: [{ name, content: Buffer.from(source) }],
-      trusted: (given.trusted ?? []).map((content) => ({ name: 'x.asc', content: Buffer.from(content) })),
+      sources: [{ name, path: `/etc/apt/${name}`, content: Buffer.from(source) }],
+      trusted: (given.trusted ?? []).map((content) => ({
+        name: 'x.asc',
+        path: '/x.asc',
+        content: Buffer.from(content),
+      })),
       keyrings: buffers(given.keyrings ?? {}),
       releases: buffers(given.releases ?? {}),
       mirrors: given.mirrors ?? new Map(),

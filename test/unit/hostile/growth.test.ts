@@ -572,7 +572,7 @@ const parsers: readonly Growing[] = [
     name: 'sources on one line',
     run: (text) => {
       parseOneLine(text, 'a.list');
-      return readOutsideSources([{ name: 'a.list', content: Buffer.from(text) }]).map(render);
+      return readOutsideSources([{ name: 'a.list', path: '/a.list', content: Buffer.from(text) }]).map(render);
     },
     frames: [
       ['deb http://x/ ', ' main'],
@@ -587,7 +587,7 @@ const parsers: readonly Growing[] = [
     name: 'sources in deb822',
     run: (text) => {
       parseDeb822(text, 'a.sources');
-      return readOutsideSources([{ name: 'a.sources', content: Buffer.from(text) }]).map(render);
+      return readOutsideSources([{ name: 'a.sources', path: '/a.sources', content: Buffer.from(text) }]).map(render);
     },
     frames: [
       ['Types: deb\nURIs: http://x/\nSuites: noble\nComponents: main\nSigned-By:\n -----BEGIN\n ', ''],
@@ -624,7 +624,7 @@ const parsers: readonly Growing[] = [
     name: 'repositories that sources name',
     run: (text) => {
       const content = Buffer.from(text);
-      for (const name of ['x.list', 'x.sources']) readNamedRepositories([{ name, content }], 'amd64');
+      for (const name of ['x.list', 'x.sources']) readNamedRepositories([{ name, path: name, content }], 'amd64');
     },
     frames: [
       ['deb http://x ', ' main'],
