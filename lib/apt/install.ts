@@ -1,6 +1,7 @@
 import { type ErrorCode, errorTable, ImageBuilderError, safeUrl, saysNoSpace } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import { someOf } from '../text.ts';
+import type { PackageCollector } from './collect-packages.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { dpkgFatal, packageOf, parseDpkgFailure } from './dpkg-failure.ts';
 import { hookFailure } from './hook-failure.ts';
@@ -21,6 +22,8 @@ export interface InstallOptions extends ResolveOptions, KnownRepositories {
   readonly resolved?: ResolvedPlan | undefined;
   /** Called with the plan before anything is downloaded; an error that it throws ends the installation. */
   readonly onPlan?: (plan: InstallPlan) => void;
+  /** Takes the packages that the image has afterwards. */
+  readonly collector?: PackageCollector;
 }
 
 /**
@@ -67,9 +70,10 @@ async function install(
   const total = 2 * plan.install.length;
   const run = await runApt(runner, 'install', {
     arguments: [recommendsOption(options.recommends), ...specifications],
-    files: { 'apt.conf': renderAptConfiguration(options), hooks: texts.hooks },
+    files: { 'apt.conf': renderAptConfiguration(options), hooks: texts.hooks, packages: texts.packages },
     onLine: options.onLog,
     onStatusLine: (line) => {
+      if (options.collector?.take(line) === true) return;
       const status = parseStatusLine(line);
       if (status === null) return;
       if (status.kind === 'failure') failures.push(status);

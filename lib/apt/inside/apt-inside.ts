@@ -1,8 +1,8 @@
 import type { ScriptRunner } from '../../guest/guest.ts';
 import type { Apt } from '../apt.ts';
+import { collectPackages } from '../collect-packages.ts';
 import type { ImageFacts } from '../facts.ts';
 import { installPackages } from '../install.ts';
-import { readPackages } from '../packages.ts';
 import { planInstallation } from '../planned.ts';
 import { readRepositoriesInside } from '../repositories/read-inside.ts';
 import { updateLists } from '../update.ts';
@@ -13,10 +13,11 @@ export function aptInside(runner: ScriptRunner, facts: Pick<ImageFacts, 'aptVers
     updateLists: (options) => updateLists(runner, options),
     readRepositories: () => readRepositoriesInside(runner, facts),
     planInstallation: (specifications, options) => planInstallation(runner, specifications, options),
-    installPackages: async (specifications, options) => ({
-      plan: await installPackages(runner, specifications, options),
-      ...(await readPackages(runner)),
-    }),
+    async installPackages(specifications, options) {
+      const collector = collectPackages();
+      const plan = await installPackages(runner, specifications, { ...options, collector });
+      return { plan, ...(await collector.list(runner)) };
+    },
     async [Symbol.asyncDispose]() {},
   };
 }

@@ -1,6 +1,7 @@
 import { ImageBuilderError } from '../../errors.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
 import type { ArchiveName } from '../archive-name.ts';
+import { collectPackages } from '../collect-packages.ts';
 import { renderAptConfiguration } from '../configuration.ts';
 import { installError } from '../install.ts';
 import { type InstalledPackage, type PackageList, readPackages } from '../packages.ts';
@@ -71,12 +72,14 @@ export async function installDownloaded(
   if (archives.length === 0 && remove.length === 0 && extendedStates === null) return await readPackages(inside);
   const lines: string[] = [];
   const failures: AptStatus[] = [];
+  const collector = collectPackages();
   let exitCode: number | undefined;
   await runOutsideScript(inside, 'install', {
     folder,
     files: {
       'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${outsideConfiguration}`,
       hooks: texts.hooks,
+      packages: texts.packages,
       settings: handIn.configuration
         .filter((line) => /^dpkg::/i.test(line))
         .map((line) => `${line}\n`)
@@ -90,6 +93,7 @@ export async function installDownloaded(
       options.onLog(line);
     },
     onStatusLine: (line) => {
+      if (collector.take(line)) return;
       const exit = /^exit:([0-9]+)$/.exec(line);
       if (exit !== null) exitCode = Number(exit[1]);
       const status = parseStatusLine(line);
@@ -112,7 +116,7 @@ export async function installDownloaded(
   assertNotKilled(exitCode, lines);
   const error = installError({ exitCode, lines }, failures, { sources: [] });
   if (error !== null) throw options.network ? error : explainNetworkFailure(error, lines);
-  const list = await readPackages(inside);
+  const list = await collector.list(inside);
   assertInstalled(handIn, list.packages);
   return list;
 }

@@ -27,3 +27,9 @@ apt-get -c "$conf" -y -q -o APT::Status-Fd=3 "$recommends" install "$@" </dev/nu
 code=$?
 [ "$code" = 0 ] || [ -n "${APT_CONFIG:-}" ] || show_hooks
 echo "exit:$code" >&3
+if [ "$code" != 0 ] || [ -n "${APT_CONFIG:-}" ]; then exit 0; fi
+# For lib/apt/collect-packages.ts.
+echo packages: >&3
+# shellcheck source=packages.sh
+(. "$JOB/packages") >&3 2>/dev/null && echo listed: >&3
+exit 0

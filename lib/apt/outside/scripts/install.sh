@@ -43,3 +43,9 @@ if [ "$code" = 0 ] && [ -f "$JOB/extended_states" ]; then
   cat "$JOB/extended_states" >"$states" || code=100
 fi
 echo "exit:$code" >&3
+[ "$code" = 0 ] || exit 0
+# For lib/apt/collect-packages.ts.
+echo packages: >&3
+# shellcheck source=../../scripts/packages.sh
+(. "$JOB/packages") >&3 2>/dev/null && echo listed: >&3
+exit 0
