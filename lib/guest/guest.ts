@@ -92,6 +92,11 @@ interface OverlayDisk extends GuestPlace {
    * with the functions of that.
    */
   readonly loans?: readonly string[];
+  /**
+   * The second, since 1970, from which on changes of the image count as this build's: where an earlier build has begun them.
+   * Missing where the overlay has none.
+   */
+  readonly changedSince?: number;
 }
 
 /** The base image that an overlay lies on. */

@@ -4,15 +4,6 @@ import { ownLimitMs } from './script-run.ts';
 /** The file of scripts/borrow.sh by whose time the changes of a build are told from what its base image had. */
 const opened = '/run/imagebuilder-borrowed/opened';
 
-/**
- * Sets the second, since 1970, from which on changes of an image count as this build's: where an earlier build has begun
- * them.
- */
-export async function countChangesSince(session: ScriptRunner, seconds: number): Promise<void> {
-  const text = `touch -d "@$1" ${opened}\n`;
-  await session.run({ name: 'since', text, arguments: [String(seconds)], timeoutMs: ownLimitMs });
-}
-
 /** The changes of an image so far, as far as others can go on from there. */
 export interface ChangesSoFar {
   /** The second in which the image was opened. */

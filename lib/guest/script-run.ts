@@ -59,8 +59,10 @@ export function scriptError({ name }: GuestScript, failure: ScriptFailure): Imag
 export const ownLimitMs = 10 * 60_000;
 
 /** The script that puts files into the image that it needs while it is open. */
-export function borrowScript({ loans = [] }: Pick<GuestDisk, 'loans'>): GuestScript {
-  return { name: 'borrow', text: [guestScripts.borrow, ...loans, 'lent\n'].join('\n'), timeoutMs: ownLimitMs };
+export function borrowScript({ loans = [], changedSince }: Pick<GuestDisk, 'loans' | 'changedSince'>): GuestScript {
+  const text = [guestScripts.borrow, ...loans, 'lent\n'].join('\n');
+  const since = changedSince === undefined ? {} : { arguments: [String(changedSince)] };
+  return { name: 'borrow', text, timeoutMs: ownLimitMs, ...since };
 }
 
 /**

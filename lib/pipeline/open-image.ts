@@ -7,7 +7,6 @@ import type { BaseImage } from '../fetch/base-image.ts';
 import { guardClosedMounts } from '../guest/closed-mounts.ts';
 import { readFindings } from '../guest/findings.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
-import { countChangesSince } from '../guest/opened.ts';
 import { beforeChange, pristineOf, sealImage, sealWarnings } from '../guest/seal.ts';
 import { shownChanges } from '../guest/stack.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
@@ -90,7 +89,7 @@ export async function openImage(
     }),
   );
   const opened = stack.use(
-    await opener.open(disk, {
+    await opener.open(changedSince === undefined ? disk : { ...disk, changedSince }, {
       signal,
       onNotice: (message) => reporter.notice(message),
       binds: caches.binds,
@@ -98,7 +97,6 @@ export async function openImage(
     }),
   );
   const session = output.around(opened);
-  if (changedSince !== undefined) await countChangesSince(session, changedSince);
   const facts = known?.facts ?? (await readImageFacts(session));
   assertArchitecture(facts, kind.architectures);
   assertSeries(facts, series);

@@ -1,6 +1,7 @@
 # Puts the files into the image that it needs while it is being changed; give-back.sh takes them out. Paths end in
 # .imagebuilder while they hold the former file. The text that a kind of image adds follows it (`loans` in guest.ts), and
 # `lent` ends it. A program takes some 40 ms to start in an emulated vm, so the shell does by itself what it can.
+# $1 the second, since 1970, in which an earlier build has begun the changes; missing where the image has none
 set -eu
 
 # A file that waits for a writer, or never ends, would keep dpkg and apt waiting: no package has such files.
@@ -29,7 +30,7 @@ fi
 borrowed=/run/imagebuilder-borrowed
 mkdir -p "$borrowed/programs"
 # The build's own files are newer than this one.
-: >"$borrowed/opened"
+if [ $# = 0 ]; then : >"$borrowed/opened"; else touch -d "@$1" "$borrowed/opened"; fi
 [ ! -f /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old "$borrowed/"
 diverted=
 ! command -v dpkg-divert >/dev/null || diverted=yes
