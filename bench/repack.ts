@@ -28,7 +28,7 @@ export async function measureRepack(options: {
       deltaAppend({ ...common, compression: 'zlib' }, await readDelta(options.overlayPath, options.signal)),
     'convert, zlib': () => convert({ ...common, compression: 'zlib' }),
     'convert, zstd': () => convert({ ...common, compression: 'zstd' }),
-  } satisfies Record<string, () => Promise<void>>;
+  } satisfies Record<string, () => Promise<unknown>>;
   const measured: RepackMeasurement[] = [];
   for (const [method, run] of Object.entries(methods)) {
     const started = performance.now();

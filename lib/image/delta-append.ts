@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import type { CommonRun } from '../common-run.ts';
 import { cloneFile } from '../copy-file.ts';
 import type { RepackOptions } from './convert.ts';
 import type { Delta } from './delta.ts';
@@ -30,17 +31,21 @@ export function obstacleToDeltaAppend(
 
 /**
  * Writes the changed disk as a copy of the base in which the changed clusters are replaced, compressed. The result has
- * no backing file. Throws the errors of `appendChanges`, of QEMU’s tools and of `exec`.
+ * no backing file. Returns long runs of bytes that it has in common with the base. Throws the errors of `appendChanges`, of QEMU’s tools and of `exec`.
  */
-export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<void> {
+export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<CommonRun[]> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
   await cloneFile(basePath, output, signal);
-  if (delta.virtualSizeBytes > base.virtualSizeBytes) {
+  const grows = delta.virtualSizeBytes > base.virtualSizeBytes;
+  if (grows) {
     await using tools = await openQemuTools({ output: { path: output, writable: true } }, options.unprivilegedIds);
     const limits = limitsFor(Math.max(delta.virtualSizeBytes, base.fileSizeBytes));
     const args = ['resize', '-q', '-f', 'qcow2', tools.names.output, String(delta.virtualSizeBytes)];
     await tools.run('qemu-img', args, { limits, signal });
   }
-  if (delta.extents.length > 0) await appendChanges({ outputPath: output, overlayPath, delta, signal, onProgress });
+  if (delta.extents.length === 0) return [];
+  const shared = await appendChanges({ outputPath: output, overlayPath, delta, signal, onProgress });
+  // qemu-img does not say which bytes it has changed.
+  return grows ? [] : shared;
 }

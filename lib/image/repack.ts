@@ -1,5 +1,6 @@
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { CommonRun } from '../common-run.ts';
 import { toImageBuilderError } from '../errors.ts';
 import { convert, type RepackOptions } from './convert.ts';
 import { type Delta, readDelta } from './delta.ts';
@@ -11,6 +12,8 @@ export interface RepackResult {
   readonly method: 'delta-append' | 'convert';
   /** The reason why everything was converted, in words; only with `convert`. */
   readonly reason?: string;
+  /** Long runs of bytes that the file has in common with the base. */
+  readonly shared: readonly CommonRun[];
   readonly sizeBytes: number;
 }
 
@@ -29,7 +32,8 @@ export async function repack(options: RepackOptions): Promise<RepackResult> {
   const partial = { ...options, outputPath: partialPath };
   try {
     const delta = await readDelta(overlayPath, signal);
-    const reason = obstacleToDeltaAppend(options, delta) ?? (await tryDeltaAppend(partial, delta));
+    const obstacle = obstacleToDeltaAppend(options, delta);
+    const { shared, reason } = obstacle === null ? await tryDeltaAppend(partial, delta) : failedBy(obstacle);
     if (reason !== null) {
       await rm(partialPath, { force: true });
       await convert(partial, delta.virtualSizeBytes);
@@ -38,23 +42,31 @@ export async function repack(options: RepackOptions): Promise<RepackResult> {
     await rename(partialPath, outputPath);
     await sync(dirname(outputPath));
     const { size: sizeBytes } = await stat(outputPath);
-    return reason === null ? { method: 'delta-append', sizeBytes } : { method: 'convert', reason, sizeBytes };
+    const made = { sizeBytes, shared };
+    return reason === null ? { method: 'delta-append', ...made } : { method: 'convert', reason, ...made };
   } catch (thrown) {
     await rm(partialPath, { force: true });
     throw thrown;
   }
 }
 
-/** Returns the reason why delta-append failed, or null. Throws errors that would break a full conversion too. */
-async function tryDeltaAppend(options: RepackOptions, delta: Delta): Promise<string | null> {
+interface Appended {
+  readonly shared: readonly CommonRun[];
+  /** The reason why nothing could be appended, or null. */
+  readonly reason: string | null;
+}
+
+const failedBy = (reason: string): Appended => ({ shared: [], reason });
+
+/** Throws errors that would break a full conversion too. */
+async function tryDeltaAppend(options: RepackOptions, delta: Delta): Promise<Appended> {
   try {
-    await deltaAppend(options, delta);
-    return null;
+    return { shared: await deltaAppend(options, delta), reason: null };
   } catch (thrown) {
     options.signal.throwIfAborted();
     const error = toImageBuilderError(thrown);
     if (error.code === 'disk.full') throw error;
-    return `appending the changes failed: ${error.message}`;
+    return failedBy(`appending the changes failed: ${error.message}`);
   }
 }
 

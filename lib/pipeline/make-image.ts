@@ -128,10 +128,9 @@ export async function makeImage<Finished>(
 
   return await steps.run('check', 'checking the new image', async () => {
     await reading.whole();
-    const found: Artifacts = await inspected.check(path, `${attempt.baseName}.${inspected.format}`, {
-      signal,
-      onProgress,
-    });
+    const name = `${attempt.baseName}.${inspected.format}`;
+    const checked: Artifacts = await inspected.check(path, name, { signal, onProgress });
+    const found = beginning === null ? checked : withoutSharedRuns(checked);
     const { waysToBoot } = inspected;
     if (isBooted && waysToBoot !== null) {
       const { accelerator } = chosen;
@@ -156,6 +155,12 @@ export async function makeImage<Finished>(
       again: basis === null || made === null ? null : { basis, madeOf: made },
     });
   });
+}
+
+/** The bytes that an image shares with a layer: those of the base image among them are not known. */
+function withoutSharedRuns([image, ...others]: Artifacts): Artifacts {
+  const { sharedWithBase: _, ...rest } = image;
+  return [rest, ...others];
 }
 
 function reportLayer({ packages, madeAt }: Layer): LayerReport {

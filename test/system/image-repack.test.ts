@@ -50,6 +50,7 @@ const changes = [
 interface Attempt {
   readonly result: RepackResult;
   readonly base: ImageInspection;
+  readonly basePath: string;
   readonly output: string;
   readonly overlay: string;
   readonly fractions: readonly number[];
@@ -92,11 +93,11 @@ async function attempt(
     signal: new AbortController().signal,
     onProgress: (fraction) => fractions.push(fraction),
   });
-  return { result, base, output, overlay, fractions };
+  return { result, base, basePath, output, overlay, fractions };
 }
 
-/** The output is sound, stands alone, and reads as base and overlay together. */
-async function expectFaithful({ output, overlay, base, result }: Attempt): Promise<ImageInspection> {
+/** The output is sound, stands alone, reads as base and overlay together, and has in common with the base what it says. */
+async function expectFaithful({ output, overlay, base, basePath, result }: Attempt): Promise<ImageInspection> {
   const { signal } = new AbortController();
   const format = 'qcow2';
   const image = await verifyImage(output, { format, base, maximumVirtualBytes, unprivilegedIds, signal });
@@ -105,6 +106,11 @@ async function expectFaithful({ output, overlay, base, result }: Attempt): Promi
   const { stdout } = await exec('qemu-img', ['info', '-f', 'qcow2', '--output=json', output]);
   assert.not('backing-filename' in JSON.parse(stdout));
   assert.is(result.sizeBytes, (await stat(output)).size);
+  const [before, after] = [await readFile(basePath), await readFile(output)];
+  for (const { offsetBytes, baseBytes, sizeBytes } of result.shared) {
+    const run = after.subarray(offsetBytes, offsetBytes + sizeBytes);
+    assert.ok(run.equals(before.subarray(baseBytes, baseBytes + sizeBytes)));
+  }
   return image;
 }
 
@@ -288,7 +294,7 @@ for (const clusterSize of ['512', '4K', '64K', '2M']) {
         ...{ unprivilegedIds, signal: new AbortController().signal, onProgress: () => {} },
       });
       assert.equal([result.method, result.reason], ['delta-append', undefined], `seed ${seed}`);
-      await expectFaithful({ result, base, output, overlay, fractions: [] });
+      await expectFaithful({ result, base, basePath, output, overlay, fractions: [] });
       await rename(output, basePath);
     }
   });

@@ -32,7 +32,13 @@ async function build(options: GuestBuildOptions = {}): Promise<BuiltImage> {
 
 const stepsOf = ({ events }: BuiltImage) => [...new Set(events.flatMap(({ step }) => step ?? []))];
 const isAnew = (built: BuiltImage) => built.image.reused === undefined && stepsOf(built).includes('install');
-const blobs = () => readdir(join(builds.directory, 'cache', 'finished', 'blobs'));
+
+/** The files of the cache, whatever they hold. */
+async function cached() {
+  const folder = join(builds.directory, 'cache', 'finished', 'blobs');
+  const paths = (await readdir(folder)).map((name) => join(folder, name));
+  return await Promise.all(paths.map(async (path) => ({ path, stats: await stat(path) })));
+}
 
 /** The documents of a build, by their roles. */
 async function documentsOf({ artifacts }: BuiltImage): Promise<ReadonlyMap<string, string>> {
@@ -65,6 +71,11 @@ test('the same request again gets the image that the worker has made, under its 
   assert.is(externalParameters.ticket_id, 'T-2');
 });
 
+test('the cache has of an image only what its base image has not', async () => {
+  const keptBytes = (await cached()).reduce((sum, { stats }) => sum + stats.size, 0);
+  assert.ok(keptBytes < stored.image.size / 4, `${keptBytes} of ${stored.image.size}`);
+});
+
 test('a file of the store is none of the cache: changes to it reach no later image', async () => {
   assert.is((await stat(stored.path)).nlink, 1);
   await appendFile(stored.path, 'changed');
@@ -81,12 +92,12 @@ test('a request with `reuse: false` is built anew, and its image serves the next
 });
 
 test('a damaged image in the cache is built anew, with a warning', async () => {
-  const folder = join(builds.directory, 'cache', 'finished', 'blobs');
-  for (const name of await blobs()) {
-    const { atime, mtime, size } = await stat(join(folder, name));
-    if (size < 50 * 2 ** 20) continue;
+  for (const { path, stats } of await cached()) {
+    const { atime, mtime, size } = stats;
+    // Not the records.
+    if (size < 2 ** 20) continue;
     // As a fault of the disk does it, without a trace in the times.
-    await using file = await open(join(folder, name), 'r+');
+    await using file = await open(path, 'r+');
     await file.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
     await file.utimes(atime, mtime);
   }

@@ -3,6 +3,7 @@ import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
 import { readDiskLoaders } from '../../boot/disk-loaders.ts';
 import { bootState } from '../../boot/probe.ts';
+import type { CommonRun } from '../../common-run.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
 import { inspectImage } from '../../image/inspect.ts';
@@ -114,6 +115,8 @@ function inspected(
 ): InspectedImage {
   // The disk as it is to be.
   const wanted = growth?.inspection ?? inspection;
+  /** Of the packed image. */
+  let sharedWithBase: readonly CommonRun[] = [];
   return {
     size: { ...base.size, diskBytes: wanted.virtualSizeBytes },
     format: outputFormat,
@@ -163,7 +166,8 @@ function inspected(
     async pack({ overlayPath }, path, { onLog, ...options }) {
       const files = { basePath: base.path, base: inspection, overlayPath, outputPath: path };
       const input = { ...files, outputFormat, unprivilegedIds };
-      const { method, reason } = await repack({ ...input, ...options });
+      const { method, reason, shared } = await repack({ ...input, ...options });
+      if (!base.isWrapped) sharedWithBase = shared;
       onLog(`packed by ${method}${reason === undefined ? '' : `: ${reason}`}`);
     },
     async check(path, name, { signal, onProgress }) {
@@ -178,7 +182,8 @@ function inspected(
         }),
       ]);
       // No media type is registered for qcow2 and raw disks.
-      return [{ role: 'image', name, mediaType: 'application/octet-stream', path, ...digests, format: outputFormat }];
+      const packed = { path, ...digests, sharedWithBase, format: outputFormat };
+      return [{ role: 'image', name, mediaType: 'application/octet-stream', ...packed }];
     },
   };
 }

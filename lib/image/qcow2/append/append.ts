@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { writeAll } from '../../../write-all.ts';
+import type { CommonRun } from '../../../common-run.ts';
+import { type ChangedFile, openChangedFile } from '../../changed-file.ts';
 import type { Delta } from '../../delta.ts';
 import { readAt } from '../../read-at.ts';
 import { readEntry } from '../entry.ts';
@@ -34,18 +35,20 @@ interface Batch {
 
 /**
  * Replaces the changed clusters of a qcow2 image by those of an overlay, compressed by the image's own method. What
- * becomes free is used for them, or zero afterwards. Memory is bounded but for 2 bytes for each cluster of the image.
+ * becomes free is used for them, or zero afterwards. Returns the long runs of bytes that are those of the base still.
+ * Memory is bounded but for 2 bytes for each cluster of the image.
  * Throws `image.unsupported` for images or overlays with unusual features, `image.corrupt` where their tables
  * contradict themselves, the reason of `signal`, and Node’s own errors.
  */
-export async function appendChanges(options: AppendOptions): Promise<void> {
+export async function appendChanges(options: AppendOptions): Promise<CommonRun[]> {
   const { outputPath, overlayPath, delta, signal, onProgress } = options;
-  await using output = await open(outputPath, 'r+');
+  await using handle = await open(outputPath, 'r+');
   await using overlay = await open(overlayPath, 'r');
-  const header = await readHeader(output, false);
+  const header = await readHeader(handle, false);
   const { clusterSizeBytes, compression: method, unusual } = header;
   if (unusual.length > 0) throw unsupported(`the image has ${unusual.join(', ')}`);
-  const { size } = await output.stat();
+  const { size } = await handle.stat();
+  const output = openChangedFile(handle, size);
   const space = await openSpace(output, header, size);
   const entries = await openEntries(output, header, space, size);
   await free(delta, header, { space, entries }, signal);
@@ -63,6 +66,7 @@ export async function appendChanges(options: AppendOptions): Promise<void> {
   await entries.flush();
   await space.write(signal);
   onProgress(1);
+  return output.unchanged();
 }
 
 async function readHeader(handle: FileHandle, allowBackingFile: boolean): Promise<Qcow2Header> {
@@ -133,7 +137,7 @@ async function store(
     space,
     entries,
   }: {
-    readonly output: FileHandle;
+    readonly output: ChangedFile;
     readonly header: Qcow2Header;
     readonly space: FileSpace;
     readonly entries: Entries;
@@ -148,7 +152,7 @@ async function store(
   );
   /** Bytes of `data` that wait to be written to a place of the file. */
   let run = { from: 0, to: 0, place: 0 };
-  const write = async () => await writeAll(output, data.subarray(run.from, run.to), run.place);
+  const write = async () => await output.write(data.subarray(run.from, run.to), run.place);
   for (const [index, cluster] of clusters.entries()) {
     const length = lengths[index] ?? 0;
     if (length === 0) continue;

@@ -1,5 +1,4 @@
-import type { FileHandle } from 'node:fs/promises';
-import { writeAll } from '../../../write-all.ts';
+import type { ChangedFile } from '../../changed-file.ts';
 import { readAt, readBig } from '../../read-at.ts';
 import type { Qcow2Header } from '../header.ts';
 import { corrupt, unsupported } from '../refusals.ts';
@@ -32,7 +31,8 @@ const maximumTableBytes = 8 * 1024 * 1024;
 const zeros = Buffer.alloc(1024 * 1024);
 
 /** The space of a file of `fileSizeBytes` whose tables have been checked. */
-export async function openSpace(handle: FileHandle, header: Qcow2Header, fileSizeBytes: number): Promise<FileSpace> {
+export async function openSpace(file: ChangedFile, header: Qcow2Header, fileSizeBytes: number): Promise<FileSpace> {
+  const { handle } = file;
   const { clusterSizeBytes, refcountTableOffset, refcountTableClusters } = header;
   const perBlock = clusterSizeBytes / countBytes;
   const table = await readAt(handle, refcountTableOffset, refcountTableClusters * clusterSizeBytes);
@@ -100,7 +100,7 @@ export async function openSpace(handle: FileHandle, header: Qcow2Header, fileSiz
     const pointer = Buffer.alloc(12);
     pointer.writeBigUInt64BE(BigInt(offset), 0);
     pointer.writeUInt32BE(clusters, 8);
-    await writeAll(handle, pointer, 48);
+    await file.write(pointer, 48);
     tableOffset = offset;
     while (places.length * 8 < clusters * clusterSizeBytes) places.push(0);
     return true;
@@ -139,16 +139,16 @@ export async function openSpace(handle: FileHandle, header: Qcow2Header, fileSiz
       }
       for (const [index, block] of blocks) {
         signal.throwIfAborted();
-        await writeAll(handle, block, places[index] ?? 0);
+        await file.write(block, places[index] ?? 0);
       }
       const changed = Buffer.alloc(places.length * 8);
       for (const [index, place] of places.entries()) changed.writeBigUInt64BE(BigInt(place), index * 8);
-      await writeAll(handle, changed, tableOffset);
+      await file.write(changed, tableOffset);
       for (const cluster of free ?? released) {
         signal.throwIfAborted();
         for (let done = 0; done < clusterSizeBytes; done += zeros.length) {
           const piece = zeros.subarray(0, Math.min(zeros.length, clusterSizeBytes - done));
-          await writeAll(handle, piece, cluster * clusterSizeBytes + done);
+          await file.write(piece, cluster * clusterSizeBytes + done);
         }
       }
       const isLast = sharedOffset + sharedBytes === endCluster * clusterSizeBytes && sharedBytes < clusterSizeBytes;

@@ -1,5 +1,4 @@
-import type { FileHandle } from 'node:fs/promises';
-import { writeAll } from '../../../write-all.ts';
+import type { ChangedFile } from '../../changed-file.ts';
 import { readAt } from '../../read-at.ts';
 import { type Cluster, readEntry } from '../entry.ts';
 import type { Qcow2Header } from '../header.ts';
@@ -27,11 +26,12 @@ export const soleReference = 1n << 63n;
 
 /** Opens the tables of a file without extended entries, whose tables have been checked. */
 export async function openEntries(
-  handle: FileHandle,
+  file: ChangedFile,
   header: Qcow2Header,
   space: FileSpace,
   fileSizeBytes: number,
 ): Promise<Entries> {
+  const { handle } = file;
   const { clusterSizeBytes } = header;
   const perTable = clusterSizeBytes / 8;
   const offsets = await readL1(handle, header, fileSizeBytes);
@@ -39,7 +39,7 @@ export async function openEntries(
 
   const flush = async () => {
     if (current === null || !current.isChanged) return;
-    await writeAll(handle, current.table, offsets[current.index] ?? 0);
+    await file.write(current.table, offsets[current.index] ?? 0);
     current.isChanged = false;
   };
   const open = async (index: number) => {
@@ -52,7 +52,7 @@ export async function openEntries(
       offsets[index] = offset;
       const entry = Buffer.alloc(8);
       entry.writeBigUInt64BE(soleReference | BigInt(offset));
-      await writeAll(handle, entry, header.l1Offset + index * 8);
+      await file.write(entry, header.l1Offset + index * 8);
     }
     const table = isNew ? Buffer.alloc(clusterSizeBytes) : await readAt(handle, offset, clusterSizeBytes);
     current = { index, table, isChanged: isNew };
