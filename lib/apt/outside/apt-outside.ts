@@ -11,7 +11,7 @@ import { planInstallation } from '../planned.ts';
 import type { ResolvedPlan } from '../resolve.ts';
 import { describeArchives, takeArchives } from './archives.ts';
 import { installDownloaded } from './install.ts';
-import { makePlain } from './plain-archive.ts';
+import { plainMaker } from './plain-archive.ts';
 import { runOutsideScript } from './script.ts';
 import { type OpenWorkerAptOptions, type OutsideState, openWorkerApt, type WorkerApt } from './worker-apt.ts';
 
@@ -61,16 +61,7 @@ export interface PresentPackage extends ArchiveName {
 }
 
 /** Smaller packages stay compressed, and so do those for which all of them together would take more than the room. */
-const leastPackedBytes = 2 ** 16;
-const plainRoomBytes = 2 ** 30;
-
-/** A function that takes the compression off packages, one after the other. */
-function plainMaker(options: Pick<OutsideParts, 'unprivilegedIds' | 'signal'>): (path: string) => Promise<void> {
-  let leftBytes = plainRoomBytes;
-  return async (path) => {
-    leftBytes -= await makePlain(path, { ...options, leastBytes: leastPackedBytes, maximumBytes: leftBytes });
-  };
-}
+const plain = { leastBytes: 2 ** 16, roomBytes: 2 ** 30 };
 
 async function install(
   parts: OutsideParts,
@@ -100,7 +91,7 @@ async function install(
   assertDownloaded(plan, described.length + present.length);
   // The checked files must stay as they are.
   await place.end();
-  const plainly = inside.emulation === undefined ? null : plainMaker({ unprivilegedIds, signal });
+  const plainly = inside.emulation === undefined ? undefined : plainMaker({ ...plain, unprivilegedIds, signal });
   const archives = await takeArchives(described, worker.archives, folder, signal, plainly);
   const extendedStates = await readForeignFile(join(directory, 'state', 'extended_states'), maximumStatesBytes);
   const isUntouched = archives.length + present.length === 0 && plan.remove.length === 0;

@@ -37,16 +37,22 @@ export async function describeArchives(
 }
 
 /**
+ * May put another package with the same content in the place of the one at this path; true where it has. `installedBytes` are those
+ * that its files take as the lists say, null where they do not.
+ */
+export type ChangeArchive = (path: string, installedBytes: number | null) => Promise<boolean>;
+
+/**
  * Moves downloaded files from `archives` into `folder`, which it creates and where nobody may change them any more.
- * Throws `tool.failed` for entries that are not files, and for packages that the lists do not contain. `change` may put
- * another package with the same content in the place of each, once its digest was compared.
+ * Throws `tool.failed` for entries that are not files, and for packages that the lists do not contain. `change`
+ * gets each, once its digest was compared.
  */
 export async function takeArchives(
   described: readonly DescribedArchive[],
   archives: string,
   folder: string,
   signal: AbortSignal,
-  change: ((path: string) => Promise<void>) | null = null,
+  change: ChangeArchive = async () => false,
 ): Promise<Archive[]> {
   await mkdir(folder);
   const taken: Archive[] = [];
@@ -59,8 +65,8 @@ export async function takeArchives(
     const stanza = stanzas.find((each) => each.get('SHA256') === downloaded.sha256) ?? stanzas[0];
     if (stanza === undefined)
       throw new ImageBuilderError('tool.failed', `apt does not know what it has downloaded: ${file}`);
-    await change?.(path);
-    const { sizeBytes, sha256 } = change === null ? downloaded : await digest(path, signal);
+    const isChanged = await change(path, installedBytes(stanza));
+    const { sizeBytes, sha256 } = isChanged ? await digest(path, signal) : downloaded;
     const text = `${renderStanza(stanza)}Filename: ./${file}\nSize: ${sizeBytes}\nSHA256: ${sha256}\nDescription: ${name}\n`;
     taken.push({ ...archive, stanza: text });
   }
@@ -79,6 +85,11 @@ function identityOf({ name, version, architecture }: Pick<Archive, 'name' | 'ver
 function identity(stanza: Stanza): string {
   const field = (name: string) => stanza.get(name) ?? '';
   return identityOf({ name: field('Package'), version: field('Version'), architecture: field('Architecture') });
+}
+
+function installedBytes(stanza: Stanza): number | null {
+  const kibibytes = stanza.get('Installed-Size') ?? '';
+  return /^[0-9]{1,12}$/.test(kibibytes) ? 1024 * Number(kibibytes) : null;
 }
 
 function nameOf(file: string): ArchiveName {

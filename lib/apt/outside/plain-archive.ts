@@ -5,6 +5,7 @@ import { readAt } from '../../image/read-at.ts';
 import { decompressFile } from '../../image/unwrap/decompress-file.ts';
 import type { IdRange } from '../../privileges.ts';
 import { writeAll } from '../../write-all.ts';
+import type { ChangeArchive } from './archives.ts';
 
 /**
  * Packages without compression (deb(5), ar(5)). An emulated dpkg-deb takes ten times as long to decompress as the worker does,
@@ -29,20 +30,36 @@ export interface PlainOptions {
   readonly signal: AbortSignal;
 }
 
+/** Makes packages plain, one after the other, until they take the room; others stay as they are. */
+export function plainMaker({
+  roomBytes,
+  ...options
+}: Omit<PlainOptions, 'maximumBytes'> & { readonly roomBytes: number }): ChangeArchive {
+  let leftBytes = roomBytes;
+  return async (path, installedBytes) => {
+    if ((installedBytes ?? 0) > leftBytes) return false;
+    const usedBytes = await makePlain(path, { ...options, maximumBytes: leftBytes });
+    // So no more than one is begun in vain, whatever the lists say of their sizes.
+    leftBytes -= usedBytes ?? leftBytes;
+    return usedBytes !== null && usedBytes > 0;
+  };
+}
+
 /**
  * Puts a package whose files are not compressed in the place of the one at this path. One that is damaged, of an unusual form, too
  * small or too large stays as it is, and so do all on a worker without xz: the image's dpkg says what is wrong with it. Resolves with
- * the bytes of its content where it was replaced, else with 0. Throws `disk.full`, or the reason of the signal.
+ * the bytes of its content where it was replaced, with 0 where that was not begun, and with null where it was begun in vain. Throws
+ * `disk.full`, or the reason of the signal.
  */
 export async function makePlain(
   path: string,
   { leastBytes, maximumBytes, unprivilegedIds, signal }: PlainOptions,
-): Promise<number> {
+): Promise<number | null> {
   const [packed, content, made] = [`${path}.packed`, `${path}.content`, `${path}.plain`];
   try {
     await using file = await open(path, 'r');
     const data = await findData(file);
-    if (data === null || data.sizeBytes < leastBytes) return 0;
+    if (data === null || data.sizeBytes < leastBytes || data.sizeBytes > maximumBytes) return 0;
     await writeNew(packed, file, data, signal);
     const limits = { maximumBytes, unprivilegedIds, signal, onProgress: () => undefined };
     await decompressFile(packed, methods[data.name], content, limits);
@@ -60,7 +77,7 @@ export async function makePlain(
     signal.throwIfAborted();
     const isOfPackage = error instanceof ImageBuilderError && /^(image|tool)[.]/.test(error.code);
     if (!isOfPackage) throw error;
-    return 0;
+    return null;
   } finally {
     for (const scratch of [packed, content, made]) await rm(scratch, { force: true });
   }
