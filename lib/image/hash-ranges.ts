@@ -26,8 +26,8 @@ export interface HashRangesOptions {
 
 /** Chunks that are read while the slowest thread still hashes earlier ones. */
 const chunksAhead = 4;
-/** A thread takes some 30 ms to start, in which one hashes so many bytes. */
-const fewBytes = 16 * 2 ** 20;
+/** A thread takes some 35 ms of the processor to start, in which SHA-256 of so many bytes is computed where processors help. */
+const fewBytes = 64 * 2 ** 20;
 
 /**
  * Digests in hexadecimal, by each algorithm, of ranges one behind the other. The bytes are read once for all of them; of
