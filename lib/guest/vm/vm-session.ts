@@ -22,8 +22,11 @@ import type { Vm } from './vm.ts';
 
 /** Runs scripts in a vm, around the image and inside it. */
 export interface ScriptRunner {
-  /** Runs it with the tools of the vm, as its root. */
-  around(script: GuestScript): Promise<GuestOutput>;
+  /**
+   * Runs it with the tools of the vm, as its root; with `first`, behind a script in the image, in one go: it is left out where
+   * that one fails. The image cannot forge its output: that of `first` is dropped.
+   */
+  around(script: GuestScript, first?: Pick<GuestScript, 'name' | 'text'>): Promise<GuestOutput>;
   /** Runs it in the image, with the image's own shell. */
   inside(script: GuestScript): Promise<GuestOutput>;
 }
@@ -76,25 +79,29 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
     return { stdout: running.stdout(), stderr: running.stderr() };
   };
 
-  return {
-    around: async (script) =>
-      await run(`JOB=${jobs}/job/files exec sh ${jobs}/job/files/script ${quoted(script.arguments ?? [])}\n`, {
-        timeoutMs: ownLimitMs,
-        ...script,
-      }),
-    inside: async (script) => {
-      const variables = Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`);
-      const command = [
-        ...(disk.architecture === 'armhf' ? ['linux32'] : []),
-        ...['env', '-i', ...variables, 'chroot', '/guest/root'],
-        ...['/bin/sh', '-c', guestScripts.runner, script.name, '/run/imagebuilder/job/files'],
-        ...(script.arguments ?? []),
-      ];
+  /** Shell text that becomes the script, whose files are in that folder of the payload. */
+  const enter = (script: Pick<GuestScript, 'name' | 'env' | 'arguments'>, folder: string) => {
+    const variables = Object.entries({ ...environment, ...script.env }).map(([name, value]) => `${name}=${value}`);
+    const command = [
       // An arm64 kernel would name its own processor to 32-bit programs, and packages build for that.
-      // The vm's own `env`, and the shell's `read`: a program of the image takes twice as long to start.
-      const enter = 'read -r process </guest/process; exec nsenter -t "$process" -p -i -u';
-      return await run(`${enter} ${quoted(command)}\n`, script);
+      ...(disk.architecture === 'armhf' ? ['linux32'] : []),
+      ...['env', '-i', ...variables, 'chroot', '/guest/root'],
+      ...['/bin/sh', '-c', guestScripts.runner, script.name, `/run/imagebuilder/job/${folder}`],
+      ...(script.arguments ?? []),
+    ];
+    // The vm's own `env`, and the shell's `read`: a program of the image takes twice as long to start.
+    return `read -r process </guest/process; exec nsenter -t "$process" -p -i -u ${quoted(command)}`;
+  };
+
+  return {
+    around: async (script, first) => {
+      const start = `JOB=${jobs}/job/files exec sh ${jobs}/job/files/script ${quoted(script.arguments ?? [])}\n`;
+      const limited = { timeoutMs: ownLimitMs, ...script };
+      if (first === undefined) return await run(start, limited);
+      const files = { ...script.files, 'first/script': first.text };
+      return await run(`(${enter(first, 'files/first')}) >/dev/null || exit $?\n${start}`, { ...limited, files });
     },
+    inside: async (script) => await run(`${enter(script, 'files')}\n`, script),
   };
 }
 
@@ -132,12 +139,15 @@ export function createVmSession(parts: VmSessionParts): VmSession {
   };
 
   const close = async (): Promise<void> => {
-    await runner.inside({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
-    if ('partitions' in disk && disk.changes !== undefined) {
-      await saveTreeChanges(runner.inside, disk.changes, ownLimitMs);
+    const giveBack = { name: 'give-back', text: guestScripts['give-back'] };
+    const changes = 'partitions' in disk ? disk.changes : undefined;
+    if (changes !== undefined) {
+      await runner.inside({ ...giveBack, timeoutMs: ownLimitMs });
+      await saveTreeChanges(runner.inside, changes, ownLimitMs);
     }
-    const detach = { name: 'detach', text: vmScripts.detach, arguments: [...mounted] };
-    const { stdout } = await runner.around(detach);
+    const detach = { name: 'close', text: vmScripts.detach, arguments: [...mounted] };
+    // In one go, since a run of its own takes an emulated vm longer than the script itself.
+    const { stdout } = await runner.around(detach, changes === undefined ? giveBack : undefined);
     for (const line of stdout.split('\n')) {
       if (!line.startsWith('untrimmed ')) continue;
       log.debug('a file system of the image is not trimmed', { target: line.slice('untrimmed '.length) });
