@@ -3,9 +3,14 @@
 # `lent` ends it. A program takes some 40 ms to start in an emulated vm, so the shell does by itself what it can.
 # $1 the second, since 1970, in which an earlier build has begun the changes; missing where the image has none
 set -eu
+since=${1:-}
 
-# A file that waits for a writer, or never ends, would keep dpkg and apt waiting: no package has such files.
-odd=$(find -L /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg \( -type p -o -type c ! -samefile /dev/null \) -print -quit 2>/dev/null || :)
+# A file that waits for a writer, or never ends, would keep dpkg and apt waiting: no package has such files. The first look
+# is at names alone, of which there are hundreds; it fails where a folder is missing, or find is not GNU's.
+set -- /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg
+odd=
+found=$(find "$@" ! -type d ! -type f ! -xtype f -print -quit 2>/dev/null) || found=failed
+[ -z "$found" ] || odd=$(find -L "$@" \( -type p -o -type c ! -samefile /dev/null \) -print -quit 2>/dev/null || :)
 if [ -n "$odd" ]; then
   echo "unsupported: $odd in the image is no plain file" >&2
   exit 65
@@ -30,13 +35,13 @@ fi
 borrowed=/run/imagebuilder-borrowed
 mkdir -p "$borrowed/programs"
 # The build's own files are newer than this one.
-if [ $# = 0 ]; then : >"$borrowed/opened"; else touch -d "@$1" "$borrowed/opened"; fi
+if [ -z "$since" ]; then : >"$borrowed/opened"; else touch -d "@$since" "$borrowed/opened"; fi
 [ ! -f /var/lib/dpkg/diversions-old ] || cp -p /var/lib/dpkg/diversions-old "$borrowed/"
 diverted=
 ! command -v dpkg-divert >/dev/null || diverted=yes
 newline='
 '
-diversions=$newline$(cat /var/lib/dpkg/diversions 2>/dev/null || :)$newline
+diversions=$newline$([ ! -f /var/lib/dpkg/diversions ] || copy </var/lib/dpkg/diversions)$newline
 
 # divert PROGRAM: the script on standard input takes its place. By a diversion, so that the package that owns the program
 # can be installed, upgraded and removed meanwhile. A program that the image diverts itself is moved: no package but the

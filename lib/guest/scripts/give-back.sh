@@ -1,43 +1,57 @@
 # Takes the files of borrow.sh out of the image. A file that a package has replaced in the meantime stays as the package
-# wants it.
+# wants it. A program takes some 40 ms to start in an emulated vm, so the shell does by itself what it can, and one call
+# serves all files.
 set -eu
 
 there() { [ -e "$1" ] || [ -L "$1" ]; }
-# Whether $1 holds what $2 holds. The first way starts one program where the second starts two, but not every image has it.
+# Whether $1 holds what $2, one of our scripts, holds. The two are read no further than they are alike.
 same() {
   if [ ! -f "$1" ] || [ -L "$1" ]; then return 1; fi
-  if command -v cmp >/dev/null; then cmp -s "$1" "$2"; else [ "$(cat "$1")" = "$(cat "$2")" ]; fi
+  {
+    while IFS= read -r own <&6; do
+      IFS= read -r line <&5 || return 1
+      [ "$line" = "$own" ] || return 1
+    done
+    if IFS= read -r line <&5 || [ -n "$line" ]; then return 1; fi
+  } 5<"$1" 6<"$2"
 }
+newline='
+'
+remove=
+diverted=
+folders=
 
 borrowed=/run/imagebuilder-borrowed
+policy=/usr/sbin/policy-rc.d
 printf '#!/bin/sh\nexit 101\n' >/tmp/imagebuilder-policy
-if same /usr/sbin/policy-rc.d /tmp/imagebuilder-policy; then
-  rm -f /usr/sbin/policy-rc.d
-  if there /usr/sbin/policy-rc.d.imagebuilder; then mv /usr/sbin/policy-rc.d.imagebuilder /usr/sbin/policy-rc.d; fi
+if same $policy /tmp/imagebuilder-policy; then
+  if there $policy.imagebuilder; then
+    rm -f $policy
+    mv $policy.imagebuilder $policy
+  else
+    remove=$policy$newline
+  fi
 fi
-if there /usr/sbin/policy-rc.d.imagebuilder; then rm -rf /usr/sbin/policy-rc.d.imagebuilder; fi
+if there $policy.imagebuilder; then rm -rf $policy.imagebuilder; fi
 
-diversions=
 give_back() {
   case $1 in
-    lent) rm -f "$2" ;;
-    # Stays where a package has put files there.
-    made) rmdir "$2" 2>/dev/null || : ;;
+    lent) remove=$remove$2$newline ;;
+    made) folders=$folders$2$newline ;;
     moved)
       if same "$2" "$borrowed/programs/${2##*/}"; then
         rm -f "$2"
         if there "$2.imagebuilder"; then mv "$2.imagebuilder" "$2"; fi
       fi
-      rm -f "$2.imagebuilder"
+      remove=$remove$2.imagebuilder$newline
       ;;
     diverted)
-      diversions=yes
+      diverted=$diverted$2$newline
       if same "$2" "$borrowed/programs/${2##*/}"; then
-        rm -f "$2"
+        remove=$remove$2$newline
       elif [ -e "$2" ]; then
         mv -f "$2" "$2.imagebuilder"
       fi
-      dpkg-divert --quiet --local --rename --remove "$2" >/dev/null
       ;;
   esac
 }
@@ -50,7 +64,17 @@ if [ -f "$borrowed/list" ]; then
     shift 2
   done
 fi
-if [ -n "$diversions" ]; then
+set -f
+IFS=$newline
+# shellcheck disable=SC2086 # several paths
+[ -z "$remove" ] || rm -f $remove
+for path in $diverted; do
+  dpkg-divert --quiet --local --rename --remove "$path" >/dev/null
+done
+# Those stay where a package has put files.
+# shellcheck disable=SC2086 # several paths
+[ -z "$folders" ] || rmdir $folders 2>/dev/null || :
+if [ -n "$diverted" ]; then
   # dpkg's copy of the list before the last change names our diversions.
   if [ -e "$borrowed/diversions-old" ]; then
     cp -pf "$borrowed/diversions-old" /var/lib/dpkg/
