@@ -1,16 +1,39 @@
 # Removes from the image new files that do not belong into an image. $JOB/before is the output of $JOB/snapshot before
 # the changes. first-boot.sh and the text that a kind of image adds follow it (SealPart in seal.ts): they read the new lines
-# in /tmp/imagebuilder-new. They print `warning: TEXT`, and `unsealed: REASON` where they fail.
+# in /tmp/imagebuilder-new, and those that are no more in /tmp/imagebuilder-gone. They print `warning: TEXT`, and `unsealed: REASON` where they fail.
 set -eu
 export LC_ALL=C
 
-sh "$JOB/snapshot" >/tmp/imagebuilder-after
-grep -vxF -f "$JOB/before" /tmp/imagebuilder-after >/tmp/imagebuilder-new || :
-# log OLDSIZE SIZE PATH: in one go for all of them, since an image may have thousands.
-awk '{ path = substr($0, length($1 $2) + 3) }
-  FNR == NR { if ($1 == "log") size[path] = $2; next }
-  $1 == "log" { print "log", (path in size ? size[path] : 0), $2, path; next }
-  { print }' "$JOB/before" /tmp/imagebuilder-new >/tmp/imagebuilder-changes
+# shellcheck disable=SC2034 # the texts behind snapshot.sh read it
+sealing=yes
+# shellcheck source=snapshot.sh
+(set +eu && . "$JOB/snapshot") >/tmp/imagebuilder-after
+# In one go for all lines, since an image may have thousands of logs: the lines that are only in the second one, those that
+# are only in the first one, and the former with the old sizes of logs, log OLDSIZE SIZE PATH.
+: >/tmp/imagebuilder-new
+: >/tmp/imagebuilder-gone
+: >/tmp/imagebuilder-changes
+awk '
+  {
+    path = substr($0, length($1 $2) + 3)
+  }
+  pass == 1 {
+    there[$0] = 1
+    if ($1 == "log") size[path] = $2
+    next
+  }
+  $0 in there {
+    there[$0] = 2
+    next
+  }
+  {
+    print >"/tmp/imagebuilder-new"
+    if ($1 == "log") $0 = "log " (path in size ? size[path] : 0) " " $2 " " path
+    print >"/tmp/imagebuilder-changes"
+  }
+  END {
+    for (line in there) if (there[line] == 1) print line >"/tmp/imagebuilder-gone"
+  }' pass=1 "$JOB/before" pass=2 /tmp/imagebuilder-after
 : >/tmp/imagebuilder-remove
 while read -r kind value; do
   case $kind in

@@ -33,13 +33,15 @@ for path in \
   echo "there $path"
 done
 
-# log SIZE PATH: shrinks back to that size.
-find /var/log -xdev -type f -exec stat -c 'log %s %n' {} +
+# log SIZE PATH: shrinks back to that size. Only GNU's find has -printf; a line that comes twice counts once.
+find /var/log -xdev -type f -printf 'log %s %p\n' 2>/dev/null || find /var/log -xdev -type f -exec stat -c 'log %s %n' {} +
 
 # identity PATH none | link TARGET | text TEXT: is put back as it was.
 for path in /etc/machine-id /var/lib/dbus/machine-id; do
   if [ -L "$path" ]; then
     echo "identity $path link $(readlink "$path")"
+  elif [ -f "$path" ] && [ ! -s "$path" ]; then
+    echo "identity $path text "
   elif [ -f "$path" ]; then
     echo "identity $path text $(head -c 100 "$path" | { read -r text || :; echo "$text"; })"
   else

@@ -5,7 +5,8 @@ if [ -e /boot/grub/device.map ] || [ -L /boot/grub/device.map ]; then echo 'ther
 set --
 for path in /boot/grub/grub.cfg /boot/grub/menu.lst; do [ ! -f "$path" ] || set -- "$@" "$path"; done
 [ $# = 0 ] || md5sum "$@" | while read -r digest path; do echo "boot $path $digest"; done
-[ ! -f /etc/fstab ] || set -- "$@" /etc/fstab
+# seal.sh needs the value before the changes.
+if [ -n "${sealing:-}" ]; then set --; elif [ -f /etc/fstab ]; then set -- "$@" /etc/fstab; fi
 [ $# = 0 ] || sed -n \
   -e 's/^[[:blank:]]*\(linux\|linux16\|linuxefi\|kernel\)[[:blank:]].*[[:blank:]]root=\([^[:blank:]]*\).*/root \2/p' \
   -e 's/^\(\(LABEL\|UUID\|PARTUUID\)=[^[:blank:]]*\)[[:blank:]]\{1,\}\/[[:blank:]].*/root \1/p' "$@"
