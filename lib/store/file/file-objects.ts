@@ -8,7 +8,7 @@ import type { storeModes } from '../../folders/settings.ts';
 import type { Log } from '../../log.ts';
 import type { OtherArtifact } from '../artifact.ts';
 import type { Beside, FoundObject } from '../beside.ts';
-import { openPlace, removeFolder, syncFolder } from './place.ts';
+import { openPlace, removeFolder, sync, syncFiles } from './place.ts';
 import {
   incomingPrefix,
   isWhole,
@@ -106,13 +106,13 @@ export function openFileObjects({ directory, readers, log }: FileObjectsOptions)
         await writeFile(join(incoming, recordNames.others), othersRecord(others, origin));
         for (const name of await readdir(incoming)) await admit(join(incoming, name), modes.file);
         await admit(incoming, modes.folder);
-        await syncFolder(incoming);
+        await syncFiles(incoming);
         const parent = dirname(join(directory, folder));
         if ((await mkdir(parent, { recursive: true, mode: modes.folder })) !== undefined)
           await admit(parent, modes.folder);
         await removeFolder(directory, idOf(folder), join(directory, folder));
         await rename(incoming, join(directory, folder));
-        await syncFolder(parent);
+        await sync(parent);
       } catch (error) {
         if (incoming !== undefined) await rm(incoming, { recursive: true, force: true });
         signal.throwIfAborted();

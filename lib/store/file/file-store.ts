@@ -8,7 +8,7 @@ import { describeAll, isBuildId, listOf, mergeNewest, selectNewest } from '../li
 import type { Store, StorePutOptions } from '../store.ts';
 import { stateOf } from '../stored-build.ts';
 import { tryStore } from '../trial.ts';
-import { move, openPlace, removeFolder, syncFolder } from './place.ts';
+import { move, openPlace, removeFolder, sync, syncFiles } from './place.ts';
 import {
   imageRecord,
   incomingPrefix,
@@ -72,9 +72,9 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       for (const name of await readdir(target)) await place.admit(join(target, name), modes.file);
       await place.admit(target, modes.folder);
       options.signal.throwIfAborted();
-      await syncFolder(target);
+      await syncFiles(target);
       await publish(target, buildId);
-      await syncFolder(directory);
+      await sync(directory);
     } catch (error) {
       if (target !== undefined) await rm(target, { recursive: true, force: true });
       options.signal.throwIfAborted();
@@ -97,6 +97,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
       incoming = await mkdtemp(join(directory, incomingPrefix(buildId)));
       await move(log.path, join(incoming, log.name), { ...options, onProgress: () => {} });
       await writeFile(join(incoming, recordNames.log), logRecord(log, origin));
+      await syncFiles(incoming);
       options.signal.throwIfAborted();
       const made = await mkdir(folder(buildId), { recursive: true, mode: modes.folder });
       if (made !== undefined) await place.admit(folder(buildId), modes.folder);
@@ -104,7 +105,7 @@ export function createFileStore(directory: string, readers: keyof typeof storeMo
         await place.admit(join(incoming, name), modes.file);
         await rename(join(incoming, name), join(folder(buildId), name));
       }
-      await syncFolder(folder(buildId));
+      await sync(folder(buildId));
     } catch (error) {
       options.signal.throwIfAborted();
       throw failed(error);

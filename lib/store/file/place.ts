@@ -67,7 +67,7 @@ async function renamed(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Renames, or copies where the two lie on different file systems, and flushes the data to the disk. */
+/** Renames, or copies where the two lie on different file systems. `syncFiles` flushes the data. */
 export async function move(from: string, to: string, options: StorePutOptions): Promise<void> {
   try {
     await rename(from, to);
@@ -75,22 +75,18 @@ export async function move(from: string, to: string, options: StorePutOptions): 
     if (!isNodeError(error) || error.code !== 'EXDEV') throw error;
     await copySparse(from, to, options);
   }
-  const file = await open(to, 'r+');
-  try {
-    await file.sync();
-    const { size } = await file.stat();
-    options.onProgress(size, size);
-  } finally {
-    await file.close();
-  }
+  const { size } = await stat(to);
+  options.onProgress(size, size);
 }
 
-/** Flushes the names in a folder to the disk. */
-export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+/** Flushes the files of a folder, and their names, to the disk: a folder that is then renamed into its place is whole. */
+export async function syncFiles(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) await sync(join(folder, name));
+  await sync(folder);
+}
+
+/** Flushes a file, or the names in a folder, to the disk. */
+export async function sync(path: string): Promise<void> {
+  await using handle = await open(path, 'r');
+  await handle.sync();
 }

@@ -6,9 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { exec } from '#lib/exec.ts';
+import { createLog } from '#lib/log.ts';
+import { openFileObjects } from '#lib/store/file/file-objects.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import { finishedBuild, MiB, quiet } from '../../conformance/finished-build.ts';
 import { storeConformance } from '../../conformance/store.ts';
+import { testWith } from '../with-programs.ts';
 
 let root = '';
 /** On another file system than the files that are put, so that these are copied. */
@@ -52,6 +56,32 @@ test('an image is beside its SHA256SUMS, and image.json names no others where th
     ...{ name, size: 9, checksums, format: 'qcow2' },
     build: { ticket_id: 'T-77', series: 'noble', caller: 'lander' },
   });
+});
+
+/** Whether a file of the folder waits in memory for its place on the disk (delayed allocation). */
+async function isOnlyInMemory(folder: string): Promise<boolean> {
+  const paths = (await readdir(folder)).map((name) => join(folder, name));
+  // It fails where the file system does not say where its files are.
+  const { stdout } = await exec('filefrag', ['-v', ...paths], { okExitCodes: [0, 1] });
+  return stdout.includes('delalloc');
+}
+
+testWith('filefrag')('when an image is in the store, all files of its folder are on the disk', async () => {
+  const folder = join(root, 'flushed');
+  const build = await finishedBuild(root, { bytes: 5000, others: { log: 'log', manifest: 'manifest' } });
+  await createFileStore(folder).put(...build.given, quiet);
+  assert.not.ok(await isOnlyInMemory(join(folder, build.buildId)));
+});
+
+testWith('filefrag')('files beside an image that is elsewhere are on the disk when they are put', async () => {
+  const directory = join(root, 'flushed-objects');
+  await mkdir(directory);
+  const build = await finishedBuild(root, { bytes: 5000, others: { log: 'log', manifest: 'manifest' } });
+  const [artifacts, origin] = build.given;
+  await openFileObjects({ directory, readers: 'owner', log: createLog({ level: 'error' }) }).put(
+    ...([`objects/${build.buildId}`, artifacts, origin, quiet] as const),
+  );
+  assert.not.ok(await isOnlyInMemory(join(directory, 'objects', build.buildId)));
 });
 
 test('the holes of a raw image stay holes on another file system', async () => {
