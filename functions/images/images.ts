@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { isBuildId } from '#lib/api/build-id.ts';
 import { Cursor } from '#lib/api/build-list.ts';
@@ -158,7 +159,10 @@ async function sendLog(
   if (!follow && event.headers.range !== undefined) {
     // Nothing but the whole text says how long it is.
     let size = 0;
-    for await (const chunk of await open()) size += chunk.length;
+    const whole = openIn(streams, await open());
+    for await (const chunk of whole) size += (chunk as Buffer).length;
+    // Only then its place is free for the part.
+    if (!whole.closed) await once(whole, 'close');
     const read = async function* (range: ByteRange) {
       yield* partOf(await open(), range);
     };
@@ -167,16 +171,20 @@ async function sendLog(
   const from = follow ? lastEventId(event) : 0;
   const text = await open();
   const state = dependencies.ledger.get(buildId)?.state ?? null;
+  const events = () => storedLogEvents(partOf(text, { from, to: Infinity }), { buildId, state }, from);
+  const sent = openIn(streams, text, follow ? events() : text);
+  call.headers({
+    'content-type': follow ? 'text/event-stream' : 'text/plain; charset=utf-8',
+    ...{ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
+    ...(follow ? {} : { 'accept-ranges': 'bytes' }),
+  });
+  return sent;
+}
+
+/** Opens a stream of `text`, or of `content` that is made of it. Closes the text where all places are taken. */
+function openIn(streams: EventStreams, text: Readable, content: AsyncIterable<string | Buffer> = text): Readable {
   try {
-    const sent = streams.open(
-      follow ? storedLogEvents(partOf(text, { from, to: Infinity }), { buildId, state }, from) : text,
-    );
-    call.headers({
-      'content-type': follow ? 'text/event-stream' : 'text/plain; charset=utf-8',
-      ...{ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' },
-      ...(follow ? {} : { 'accept-ranges': 'bytes' }),
-    });
-    return sent;
+    return streams.open(content);
   } catch (error) {
     text.destroy();
     throw error;

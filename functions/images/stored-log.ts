@@ -38,6 +38,8 @@ export async function openStoredLog(
 function unpack(packed: Readable): Readable {
   const text = createGunzip();
   packed.on('error', (error) => text.destroy(error));
+  // Readers get it all the same; where there is none any more, it must not end the process.
+  text.on('error', () => undefined);
   text.on('close', () => packed.destroy());
   return packed.pipe(text);
 }

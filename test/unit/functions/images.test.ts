@@ -49,7 +49,8 @@ async function open() {
     storeDirectory: folder,
     session: null,
   });
-  const call = async (
+  /** Calls the function; nobody has read a stream that it answers with. */
+  const begin = async (
     method: string,
     path: string,
     caller: string,
@@ -68,8 +69,12 @@ async function open() {
     const headers = { authorization: `Bearer ${caller}`, ...more };
     const event = { method, path, query, headers, body: undefined, rawBody: Buffer.alloc(0) };
     const body = await handler(event, context as never);
-    const content = body instanceof Readable ? await text(body) : '';
-    return { status, headers: answered, content, body: body as ImagePage & StoredBuildReport & { code?: string } };
+    return { status, headers: answered, body: body as (ImagePage & StoredBuildReport & { code?: string }) | Readable };
+  };
+  const call = async (...given: Parameters<typeof begin>) => {
+    const { body, ...answer } = await begin(...given);
+    if (body instanceof Readable) return { ...answer, content: await text(body), body: {} as never };
+    return { ...answer, content: '', body };
   };
   const put = async (others = {}) => {
     const build = await finishedBuild(root, { bytes: 100, others });
@@ -94,7 +99,7 @@ async function open() {
       }),
       submission: { caller, request_sha256: '0'.repeat(64) },
     });
-  return { folder, store, call, put, forget, record, lines };
+  return { folder, store, begin, call, put, forget, record, lines };
 }
 
 test('callers see their own images, operators and readers all; those whose caller is not known are for these alone', async () => {
@@ -219,6 +224,25 @@ test('the log in the store is text, a part of it, or events that end: whole, or 
   assert.is((await call('GET', `/${own}/log`, 'lander', { follows: '' })).status, 400);
   await rm(join(folder, own, name));
   assert.is((await call('GET', `/${own}/log`, 'lander')).status, 404);
+});
+
+test('whoever asks for a part of a log takes a place as soon as the log is read', async () => {
+  const { begin, call, put, store, folder } = await open();
+  const own = await put();
+  const { log, origin } = await finishedLog(root, own, 'a log\n');
+  await store.keepLog(log, origin, quiet);
+  const range = { range: 'bytes=2-' };
+  const read: Readable[] = [];
+  for (let taken = 0; taken < 100; taken += 1) {
+    const { body } = await begin('GET', `/${own}/log`, 'lander');
+    if (body instanceof Readable) read.push(body);
+  }
+  assert.is(read.length, 100);
+  // Nobody can read it.
+  await writeFile(join(folder, own, log.name), 'damage');
+  const refused = await call('GET', `/${own}/log`, 'lander', {}, range);
+  assert.equal([refused.status, refused.headers['retry-after']], [429, '5']);
+  for (const body of read) body.destroy();
 });
 
 test('the owner of an image that an older version has stored is known as long as its events are', async () => {
