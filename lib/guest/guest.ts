@@ -65,14 +65,19 @@ export interface TreeChanges {
 export interface LayeredDisk extends OverlayDisk {
   /** The SquashFS file systems inside the base, the bottom one first. */
   readonly layers: readonly Region[];
-  /** An empty ext4 in the overlay, behind the base: it takes the changes, in the folder `upper`. */
+  /** An ext4 in the overlay, behind the base: it takes the changes, in the folder `upper`. */
   readonly scratch: Region;
   /**
    * `close` writes the changes to a new file of the worker: a tar (pax) of the upper directory of a Linux overlay, whose
    * devices 0/0 and attributes `trusted.overlay.opaque` hide what lies below. More bytes are `guest.limit`. The image
-   * chooses the content: read it as a stranger's.
+   * chooses the content: read it as a stranger's. Missing where nobody asks for them.
    */
-  readonly changes: { readonly path: string; readonly maximumBytes: number };
+  readonly changes?: LayerChanges;
+}
+
+export interface LayerChanges {
+  readonly path: string;
+  readonly maximumBytes: number;
 }
 
 /** A part of the disk. */

@@ -167,7 +167,6 @@ async function pack(
 
 /** Nobody asks for the changes of a layer by themselves. */
 function withoutChanges(disk: GuestDisk): GuestDisk {
-  if ('layers' in disk) return disk;
   const { changes: _, ...bare } = disk;
   return bare;
 }

@@ -5,14 +5,14 @@ import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
 import { exec } from '#lib/exec.ts';
 import { readFindings } from '#lib/guest/findings.ts';
-import type { GuestSession, LayeredDisk } from '#lib/guest/guest.ts';
+import type { GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { beforeChange, type Pristine, sealImage, sealWarnings } from '#lib/guest/seal.ts';
 import { shownChanges } from '#lib/guest/stack.ts';
 import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
 import { cancelAndKill, exceedChanges } from './guest-endings.ts';
 import { log, openVmTests } from './guest-vm-disk.ts';
-import { layeredDisk, makeLayeredImage } from './layered-image.ts';
+import { type ChangedDisk, layeredDisk, makeLayeredImage } from './layered-image.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
 const limits = loadConfig({}).guest;
@@ -27,7 +27,7 @@ const image = await makeLayeredImage(vm.directory);
 await chmod(image.path, 0o644);
 const MiB = 2 ** 20;
 
-type BegunDisk = Begun<LayeredDisk> & { end(): Promise<void> };
+type BegunDisk = Begun<ChangedDisk> & { end(): Promise<void> };
 
 const begin = async (guest: 'host' | 'vm', base = image, maximumBytes = 64 * MiB): Promise<BegunDisk> =>
   await guests[guest].beginDisk((place) => layeredDisk(base, place, maximumBytes));
@@ -57,8 +57,20 @@ rm folder/new
 printf again >folder/old
 `;
 
+/** Changes of those above, and of what they hide. */
+const changeAgain = `
+cd /opt/things
+rm moved symbolic folder/old
+mkdir removed
+printf again >removed/one
+printf again >>whole/two
+rm -r /var/lib/spool
+chmod 0700 capable
+printf again >>/etc/new-secret
+`;
+
 /** The entries of a tar without their times, and its content. */
-async function listChanges({ changes: { path } }: LayeredDisk): Promise<string> {
+async function listChanges({ changes: { path } }: ChangedDisk): Promise<string> {
   const all = ['--xattrs', '--xattrs-include=*', '--numeric-owner'];
   const { stdout } = await exec('tar', [...all, '--list', '-vv', '--file', path]);
   const lines = stdout.replaceAll(/ \d{4}-\d\d-\d\d \d\d:\d\d /g, ' ');
@@ -153,6 +165,21 @@ test('both guests hand out the same layer, with all that a layer can have', () =
 });
 
 for (const kind of ['host', 'vm'] as const) {
+  test(`${kind}: changes that go on in a copy of a closed overlay come out with those before`, async () => {
+    const changed = async (disk: BegunDisk, ...texts: readonly string[]) => {
+      await using session = await disk.open();
+      for (const text of texts) await session.run({ name: 'change', text });
+      await session.close();
+    };
+    const [whole, first, second] = [await begin(kind), await begin(kind), await begin(kind)];
+    await changed(whole, change, changeAgain);
+    await changed(first, change);
+    await copyFile(first.overlayPath, second.overlayPath);
+    await changed(second, changeAgain);
+    assert.is(await listChanges(second), await listChanges(whole));
+    for (const disk of [whole, first, second]) await disk.end();
+  });
+
   test(`${kind}: more changes than are allowed end the build`, async () => {
     await exceedChanges(await begin(kind, image, MiB));
   });

@@ -1,7 +1,7 @@
 import { appendFile, mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '#lib/exec.ts';
-import type { GuestPlace, LayeredDisk, Region } from '#lib/guest/guest.ts';
+import type { GuestPlace, LayerChanges, LayeredDisk, Region } from '#lib/guest/guest.ts';
 import { createScratchOverlay } from '#lib/image/scratch.ts';
 import { writeSystem } from './guest-image.ts';
 import { unprivilegedIds } from './unprivileged.ts';
@@ -75,12 +75,17 @@ export async function makeLayeredImage(directory: string): Promise<LayeredImage>
   return { path, layers };
 }
 
+/** A disk whose changes come out. */
+export interface ChangedDisk extends LayeredDisk {
+  readonly changes: LayerChanges;
+}
+
 /** The disk that a guest opens, in the place of a build. */
 export async function layeredDisk(
   { path, layers }: LayeredImage,
   place: GuestPlace,
   maximumBytes: number,
-): Promise<LayeredDisk> {
+): Promise<ChangedDisk> {
   const { size: baseBytes } = await stat(path);
   const scratch = await createScratchOverlay({
     ...{ basePath: path, baseBytes, overlayPath: place.overlayPath, scratchBytes: 2 ** 30 },

@@ -7,7 +7,7 @@ import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import { giveTo } from '../../unprivileged.ts';
-import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayeredDisk } from '../guest.ts';
+import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayerChanges } from '../guest.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
@@ -146,12 +146,12 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
     if ('partitions' in disk && disk.changes !== undefined) await saveTreeChanges(run, disk.changes, ownLimitMs);
     await settle().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
-    if ('layers' in disk) await saveChanges(disk);
+    if ('layers' in disk && disk.changes !== undefined) await saveChanges(disk.changes);
     await unmount().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
     await end();
   };
 
-  const saveChanges = async ({ changes }: LayeredDisk): Promise<void> => {
+  const saveChanges = async (changes: LayerChanges): Promise<void> => {
     const [scratch = ''] = attachment.stages;
     await using outbox = await openOutbox({ name: 'changes', outbox: changes });
     if (outbox === null) return;

@@ -161,8 +161,10 @@ while IFS=$tab read -r kind one two three four five six; do
       [ "$whose" = own ] || umount "stage/$one"
       ;;
     stack)
-      # Relative paths, since a path of the worker may have a comma. The upper folder is made before the id map.
-      mkdir "open/$two/upper" "open/$two/work" "open/$one"
+      # Relative paths, since a path of the worker may have a comma. The upper folder is made before the id map, unless an
+      # earlier guest has left its changes there.
+      mkdir -p "open/$two/upper" "open/$two/work"
+      mkdir "open/$one"
       map
       below=
       for id in $three; do below=$below${below:+:}open/$id; done

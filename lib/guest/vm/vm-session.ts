@@ -1,6 +1,6 @@
 import { orAborted } from '../../async.ts';
 import type { Log } from '../../log.ts';
-import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayeredDisk } from '../guest.ts';
+import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayerChanges, LayeredDisk } from '../guest.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
@@ -133,9 +133,9 @@ export function createVmSession(parts: VmSessionParts): VmSession {
   const { runner, vm, disk, attachment, log, proxyUrl, accelerator, end } = parts;
   const { mounted, notMounted } = attachment;
 
-  const saveChanges = async (disk: LayeredDisk): Promise<void> => {
+  const saveChanges = async (disk: LayeredDisk, outbox: LayerChanges): Promise<void> => {
     const command = [...linkedCommand('tar'), ...changesArguments(`/guest/open/${stackOf(disk).scratch.number}`)];
-    await runner.around({ name: 'changes', text: `exec ${quoted(command)} >&4\n`, outbox: disk.changes });
+    await runner.around({ name: 'changes', text: `exec ${quoted(command)} >&4\n`, outbox });
   };
 
   const close = async (): Promise<void> => {
@@ -153,7 +153,7 @@ export function createVmSession(parts: VmSessionParts): VmSession {
       log.debug('a file system of the image is not trimmed', { target: line.slice('untrimmed '.length) });
     }
     if (readErrorCount(stdout) > attachment.errorCount) throw fileSystemErrors();
-    if ('layers' in disk) await saveChanges(disk);
+    if ('layers' in disk && disk.changes !== undefined) await saveChanges(disk, disk.changes);
     const peak = await vm.peakMemoryBytes();
     await vm.end(endLimitMs);
     log.info('the vm has ended', { peak_memory_bytes: peak });
