@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { chmod, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { cloneFile } from '../copy-file.ts';
 import { renderEmptyQcow2 } from '../empty-qcow2.ts';
 import { writeAll } from '../write-all.ts';
 import type { ImageInspection } from './inspection.ts';
@@ -37,4 +38,13 @@ export async function createOverlay(options: OverlayOptions): Promise<void> {
   await using file = await open(overlayPath, flags, 0o600);
   await file.truncate(fileBytes);
   for (const { offset, bytes } of parts) await writeAll(file, bytes, offset);
+}
+
+/**
+ * Copies a closed overlay with its changes to `overlayPath`, where nothing is. Throws the errors of `exec`, or the reason
+ * of `signal`.
+ */
+export async function copyOverlay(path: string, overlayPath: string, signal: AbortSignal): Promise<void> {
+  await cloneFile(path, overlayPath, signal);
+  await chmod(overlayPath, 0o600);
 }

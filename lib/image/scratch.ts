@@ -19,18 +19,31 @@ export interface ScratchOptions {
   readonly signal: AbortSignal;
 }
 
+/** The scratch file system inside an overlay. */
+export interface ScratchRegion {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
 /** Where the scratch file system begins: its clusters are not those of the base. */
 const alignmentBytes = 1024 * 1024;
+
+/** The place of the scratch file system in an overlay that `createScratchOverlay` makes with these sizes. */
+export function scratchRegion({
+  baseBytes,
+  scratchBytes,
+}: Pick<ScratchOptions, 'baseBytes' | 'scratchBytes'>): ScratchRegion {
+  return { offsetBytes: Math.ceil(baseBytes / alignmentBytes) * alignmentBytes, sizeBytes: scratchBytes };
+}
 
 /**
  * Creates a qcow2 file that reads as the base, with an empty ext4 behind it for changes, and resolves with the place of
  * that. Throws `tool.failed`, `disk.full` or the reason of `signal`.
  */
-export async function createScratchOverlay(
-  options: ScratchOptions,
-): Promise<{ readonly offsetBytes: number; readonly sizeBytes: number }> {
-  const { basePath, baseBytes, overlayPath, scratchBytes, unprivilegedIds, signal } = options;
-  const offsetBytes = Math.ceil(baseBytes / alignmentBytes) * alignmentBytes;
+export async function createScratchOverlay(options: ScratchOptions): Promise<ScratchRegion> {
+  const { basePath, overlayPath, scratchBytes, unprivilegedIds, signal } = options;
+  const region = scratchRegion(options);
+  const { offsetBytes } = region;
   const virtualSizeBytes = offsetBytes + scratchBytes;
   const base = { format: 'raw', virtualSizeBytes, qcow2: null } as const;
   await createOverlay({ basePath, base, overlayPath, virtualSizeBytes, signal });
@@ -55,7 +68,7 @@ export async function createScratchOverlay(
   } finally {
     await rm(scratchPath, { force: true });
   }
-  return { offsetBytes, sizeBytes: scratchBytes };
+  return region;
 }
 
 /** An ext4 without a journal: after a crash, nobody reads it. */

@@ -69,7 +69,7 @@ async function repeatIn(
 ): Promise<readonly string[]> {
   const { signal } = context;
   const { series } = request.base_image;
-  const workDirectory = join(change.workDirectory, 'layer');
+  const workDirectory = join(change.workDirectory, 'repeated');
   // Tools that run as other users get to its files.
   await mkdir(workDirectory, { mode: 0o711 });
   try {

@@ -1,13 +1,13 @@
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type BuiltImage, type GuestBuildOptions, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { listImage } from './image-listing.ts';
 import { ownSite } from './own-site.ts';
-import { assertPackages, buildDefinitionOf } from './provenance.ts';
+import { buildDefinitionOf } from './provenance.ts';
+import { assertSameDocuments, documentsOf } from './same-documents.ts';
 
 /** Builds that begin with packages which an earlier build had too. */
 
@@ -39,12 +39,6 @@ async function build(
 
 const makesLayer = () => lines.some((line) => line.includes('packages are installed for later builds too'));
 
-async function documentsOf({ artifacts }: BuiltImage): Promise<ReadonlyMap<string, string>> {
-  const read = async ({ role, location }: BuiltImage['artifacts'][number]) =>
-    [role, await readFile(fileURLToPath(location), 'utf8')] as const;
-  return new Map(await Promise.all(artifacts.map(read)));
-}
-
 /** All allowed differences, with their reasons. */
 const explained: readonly Pick<Difference, 'path' | 'what'>[] = [
   // ldconfig keeps the times and inodes of libraries here, to save itself reading them again.
@@ -62,19 +56,7 @@ async function assertAlike(layered: BuiltImage, whole: BuiltImage): Promise<void
     [],
   );
   assert.is(one.files.get('1:/usr/bin/own-site')?.mode, '4750', 'the package has done what it can');
-  const { image } = layered;
-  assert.equal(
-    [image.packages, image.removed, image.warnings],
-    [whole.image.packages, whole.image.removed, whole.image.warnings],
-  );
-  const [documents, before] = [await documentsOf(layered), await documentsOf(whole)];
-  for (const role of ['manifest', 'changes']) assert.is(documents.get(role), before.get(role), role);
-  const materialsOf = (found: ReadonlyMap<string, string>) =>
-    buildDefinitionOf(found.get('provenance') ?? '').resolvedDependencies;
-  assert.equal(
-    await assertPackages(materialsOf(documents), builds.ppaUrl),
-    await assertPackages(materialsOf(before), builds.ppaUrl),
-  );
+  await assertSameDocuments(layered, whole, builds.ppaUrl);
 }
 
 const layers = new Map<string, BuiltImage['image']['layer']>();

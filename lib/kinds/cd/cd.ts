@@ -3,12 +3,13 @@ import { dirname, join } from 'node:path';
 import { architectures } from '../../architecture.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import type { GuestDisk, GuestPlace, LayeredDisk } from '../../guest/guest.ts';
-import { createScratchOverlay } from '../../image/scratch.ts';
+import { copyOverlay } from '../../image/overlay.ts';
+import { createScratchOverlay, scratchRegion } from '../../image/scratch.ts';
 import { runOf } from '../../iso9660/read-file.ts';
 import type { PlacedLayer } from '../../medium/plan-layers.ts';
 import type { SquashfsLimits } from '../../squashfs/open.ts';
 import { missingPackages, toolsOf } from '../../tools.ts';
-import type { ImageKind, InspectedImage, InspectOptions } from '../kind.ts';
+import type { ImageKind, InspectedImage, InspectOptions, OpenOptions } from '../kind.ts';
 import type { Digests } from './checksum-lists.ts';
 import { compactLayer } from './compact-layer.ts';
 import { finishMedium } from './finish-medium.ts';
@@ -45,6 +46,7 @@ export const cd = {
   ],
   planSpace,
   isDisk: false,
+  layerForm: 'overlay',
   sealParts: [],
   async inspect(base, options) {
     await using handle = await open(base.path, 'r');
@@ -84,13 +86,15 @@ function inspected(base: BaseMedium, known: KnownLayers, options: InspectOptions
   async function openLayer(
     { layer, below }: PlacedLayer,
     place: GuestPlace,
-    signal: AbortSignal,
+    { signal, begun }: Pick<OpenOptions, 'signal' | 'begun'>,
   ): Promise<LayeredDisk> {
     const { overlayPath, workDirectory } = place;
-    const scratch = await createScratchOverlay({
-      ...{ basePath: base.path, baseBytes: fileSizeBytes, overlayPath, scratchBytes },
-      ...{ workDirectory, unprivilegedIds, signal },
-    });
+    const sizes = { baseBytes: fileSizeBytes, scratchBytes };
+    if (begun === undefined) {
+      const overlay = { basePath: base.path, overlayPath, ...sizes, workDirectory, unprivilegedIds, signal };
+      await createScratchOverlay(overlay);
+    } else await copyOverlay(begun.path, overlayPath, signal);
+    const scratch = scratchRegion(sizes);
     const layers = [...below, layer].map((path) => runOf(base.iso.files, path));
     const changes = { path: join(workDirectory, 'changes.tar'), maximumBytes: scratchBytes };
     return { ...place, base: { path: base.path, format: 'raw' }, layers, scratch, changes };
@@ -115,14 +119,14 @@ function inspected(base: BaseMedium, known: KnownLayers, options: InspectOptions
     format: 'iso',
     // Packed blocks are copied as they are (docs/cd.md); the kernel checks those that the build reads.
     readContent: async () => undefined,
-    async open(place, { signal }) {
+    async open(place, options) {
       await assertTools();
-      return await openLayer(first, place, signal);
+      return await openLayer(first, place, options);
     },
     repetitions: (disk) =>
       above.map((placed) => ({
         name: `/${placed.layer}`,
-        open: (place, { signal }) => openLayer(placed, place, signal),
+        open: (place, { signal }) => openLayer(placed, place, { signal }),
         async take(own, { signal }) {
           await takeFirst(disk, signal);
           await take(placed, own, signal);
@@ -193,6 +197,6 @@ async function assertTools(): Promise<void> {
 }
 
 function changesOf(disk: GuestDisk): string {
-  if ('layers' in disk) return disk.changes.path;
+  if ('layers' in disk && disk.changes !== undefined) return disk.changes.path;
   throw new ImageBuilderError('internal', 'a medium was opened as a disk with partitions');
 }

@@ -2,14 +2,13 @@ import { chmod, open, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { architectures } from '../../architecture.ts';
 import { together } from '../../async.ts';
-import { cloneFile } from '../../copy-file.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { untouchedSeconds } from '../../ext4/inode.ts';
 import { writeExt4 } from '../../ext4/write.ts';
 import type { FetchedFile } from '../../fetch/base-images.ts';
 import type { GuestDisk, PartitionedDisk } from '../../guest/guest.ts';
 import { type FileDigests, hashFile } from '../../image/digest.ts';
-import { createOverlay } from '../../image/overlay.ts';
+import { copyOverlay, createOverlay } from '../../image/overlay.ts';
 import { writeArtifact } from '../../store/write-artifact.ts';
 import type { RootArchive } from '../../tar/root-archive.ts';
 import { plain, someOf } from '../../text.ts';
@@ -105,12 +104,9 @@ function inspected({ file, base, parts }: OpenedRelease, options: InspectOptions
       const basePath = join(place.workDirectory, 'root.ext4');
       await writeRoot(basePath, base, diskBytes, signal);
       const disk = { format: 'raw', virtualSizeBytes: diskBytes, qcow2: null } as const;
-      if (begun === undefined) {
-        await createOverlay({ basePath, base: disk, overlayPath: place.overlayPath, signal });
-      } else {
-        await cloneFile(begun.path, place.overlayPath, signal);
-        await chmod(place.overlayPath, 0o600);
-      }
+      const { overlayPath } = place;
+      if (begun === undefined) await createOverlay({ basePath, base: disk, overlayPath, signal });
+      else await copyOverlay(begun.path, overlayPath, signal);
       openedSeconds = Math.floor(Date.now() / 1000);
       startedSeconds = begun?.openedSeconds ?? openedSeconds;
       return {
