@@ -6,7 +6,7 @@ import type { PpaRecipe } from '../lab/servers/launchpad.ts';
 export const ppaName = { owner: 'bench', name: 'ppa' } as const;
 export const packages = {
   cloud: ['hello-ppa', 'nginx', 'jq', 'git'],
-  cd: ['hello-ppa', 'nginx', 'tcpdump'],
+  cd: ['hello-ppa', 'nginx', 'curl'],
   touch: ['hello-ppa', 'jq', 'git'],
 } as const;
 

@@ -7,7 +7,7 @@ import { startImageServer } from '../../lab/servers/image-server.ts';
 import { type BuildsOptions, startPlainBuilders, startServices } from '../builds.ts';
 import type { HandMeasurement } from '../by-hand.ts';
 import type { Builder, BuildMeasurement, GuestKind } from '../image-builder.ts';
-import { packages, ppaName } from '../job.ts';
+import { type Job, packages, ppaName } from '../job.ts';
 import { benchCache, openPlace } from '../site.ts';
 import { rebuildMediumByHand } from './by-hand.ts';
 import { makeCdMedia } from './media.ts';
@@ -16,6 +16,8 @@ import { makeCdMedia } from './media.ts';
 export interface CdBuilds {
   readonly guest: GuestKind;
   readonly small: readonly BuildMeasurement[];
+  /** The small medium for another caller, whose builds begin with all packages but that of the PPA. */
+  readonly shared: readonly BuildMeasurement[];
   readonly large: readonly BuildMeasurement[];
 }
 
@@ -59,35 +61,44 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
       source: `deb [signed-by=/etc/apt/keyrings/bench.asc] ${ppaUrl} ${media.codename} main`,
       bystanders: new Set(builders.map(({ processId }) => processId)),
     });
-  const build = (builder: Builder, size: 'small' | 'large') =>
-    builder.build({ kind: 'cd', imageUrl: urls[size], series: media.codename });
+  const build = (builder: Builder, size: 'small' | 'large', reuse: Pick<Job, 'reuse'> = {}) =>
+    builder.build({ kind: 'cd', imageUrl: urls[size], series: media.codename, ...reuse });
 
   onLine('Warming up: each does the job once, which fills the caches …');
-  for (const builder of builders) for (const size of ['small', 'large'] as const) await build(builder, size);
+  for (const builder of builders) {
+    for (const size of ['small', 'large'] as const) await build(builder, size);
+    // Makes what the next ones share.
+    await build(builder, 'small', { reuse: 'packages' });
+  }
   await byHandOnce('small');
   const [smallBytes, largeBytes] = [(await stat(media.small)).size, (await stat(media.large)).size];
   const ours = builders.map((builder) => ({
-    ...{ guest: builder.guest, builder, small: [] as BuildMeasurement[], large: [] as BuildMeasurement[] },
+    ...{ guest: builder.guest, builder, small: noRuns(), shared: noRuns(), large: noRuns() },
   }));
   const byHand: HandMeasurement[] = [];
   const copySeconds: number[] = [];
   let byHandLarge: HandMeasurement | null = null;
   for (let round = 1; round <= rounds; round += 1) {
-    const tell = (who: string, seconds: number) =>
-      onLine(`Round ${round} of ${rounds}: ${who}, ${seconds.toFixed(2)} s`);
+    const tell = (who: string, { totalSeconds, processorSeconds }: HandMeasurement) =>
+      onLine(
+        `Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s, processor ${processorSeconds.toFixed(2)} s`,
+      );
     for (const each of ours) {
       for (const size of ['small', 'large'] as const) {
         const built = await build(each.builder, size);
         each[size].push(built);
-        tell(`${each.guest} guest, ${size} medium`, built.totalSeconds);
+        tell(`${each.guest} guest, ${size} medium`, built);
       }
+      const begun = await build(each.builder, 'small', { reuse: 'packages' });
+      each.shared.push(begun);
+      tell(`${each.guest} guest, small medium, all packages shared but one`, begun);
     }
     const byHandNow = await byHandOnce('small');
     byHand.push(byHandNow);
-    tell('by hand, small medium', byHandNow.totalSeconds);
+    tell('by hand, small medium', byHandNow);
     if (round === 1) {
       byHandLarge = await byHandOnce('large');
-      tell('by hand, large medium', byHandLarge.totalSeconds);
+      tell('by hand, large medium', byHandLarge);
     }
     const copied = await timeCopy(media.large, join(directory, 'copy.iso'));
     copySeconds.push((copied * (largeBytes - smallBytes)) / largeBytes);
@@ -96,6 +107,8 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
   if (byHandLarge === null) throw new RangeError('there was no round');
   return { ours, byHand, byHandLarge, copySeconds, smallBytes, largeBytes, accelerator };
 }
+
+const noRuns = (): BuildMeasurement[] => [];
 
 async function timeCopy(from: string, to: string): Promise<number> {
   const started = performance.now();

@@ -9,11 +9,16 @@ import type { CdResult } from './measure.ts';
 export async function reportCd(results: CdResult): Promise<string> {
   const { ours, byHand, byHandLarge, smallBytes, largeBytes, accelerator } = results;
   const small = ours.map(({ guest, small: runs }) => ({ guest, runs }));
+  const shared = ours.map(({ guest, shared: runs }) => ({ guest, runs }));
   const large = ours.map(({ guest, large: runs }) => ({ guest, runs: runs.slice(0, 1) }));
   return [
     `Medians of ${byHand.length} rounds in turns; live medium of ${formatBytes(smallBytes)} (xz); ${packages.cd.join(' ')}`,
     '',
     ...table(compareWithHand(small, byHand)),
+    '',
+    'The same builds where all packages are shared but one',
+    '',
+    ...table(compareWithHand(shared, byHand)),
     '(Shares are medians of those of each round.)',
     '',
     ...table(stepsWithHand(small, byHand)),
