@@ -81,13 +81,17 @@ export function borrowError(error: unknown): unknown {
     return foreignImage(null, error);
   }
   const corrupt = lineAfter(error.stderr, 'corrupt: ');
-  return new ImageBuilderError(
-    corrupt === undefined ? 'image.unsupported' : 'image.corrupt',
+  const reason =
     corrupt ??
-      lineAfter(error.stderr, 'unsupported: ') ??
-      `the image cannot be made ready for changes: ${error.logTail.at(-1) ?? `exit code ${error.exitCode}`}`,
-    { cause: error, logTail: error.logTail },
-  );
+    lineAfter(error.stderr, 'unsupported: ') ??
+    `the image cannot be made ready for changes: ${error.logTail.at(-1) ?? `exit code ${error.exitCode}`}`;
+  // Root may do all else to the image's files.
+  const isLocked = reason.endsWith('Operation not permitted');
+  const advice = isLocked ? '; the file or its folder is kept from changes: end that there (chattr -i, chattr -a)' : '';
+  return new ImageBuilderError(corrupt === undefined ? 'image.unsupported' : 'image.corrupt', `${reason}${advice}`, {
+    cause: error,
+    logTail: error.logTail,
+  });
 }
 
 /** The error when processes inside an image took `tooMuch`, such as `memory than the 64 MiB that SETTING allows`. */

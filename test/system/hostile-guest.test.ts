@@ -251,7 +251,11 @@ const broken: Readonly<Record<string, readonly [prepare: string, code: string, m
     /dpkg/,
   ],
   'a status of dpkg that is noise': ['head -c 5000 /dev/urandom >/var/lib/dpkg/status', 'image.corrupt', /dpkg/],
-  'no status of dpkg': ['rm /var/lib/dpkg/status*', 'image.unsupported', /has no the package apt/],
+  'no status of dpkg': [
+    'rm /var/lib/dpkg/status*',
+    'image.unsupported',
+    /has no package at all in its \/var\/lib\/dpkg\/status/,
+  ],
   'no database of dpkg': ['rm -rf /var/lib/dpkg', 'image.corrupt', /dpkg/],
   'a package that is half installed': [
     "sed -i '/^Package: bash$/,/^Status:/s/^Status: .*/Status: install ok half-installed/' /var/lib/dpkg/status",
@@ -259,6 +263,11 @@ const broken: Readonly<Record<string, readonly [prepare: string, code: string, m
     /unfinished: bash/,
   ],
   'dpkg interrupted': ['echo x >/var/lib/dpkg/updates/0001', 'image.corrupt', /dpkg/],
+  'a policy-rc.d that is kept from changes': [
+    'echo >/usr/sbin/policy-rc.d; chattr +i /usr/sbin/policy-rc.d',
+    'image.unsupported',
+    /\/usr\/sbin\/policy-rc\.d.*Operation not permitted; .*chattr -i/,
+  ],
   'diversions that make no sense': ["printf 'one\\ntwo\\n' >/var/lib/dpkg/diversions", 'image.corrupt', /dpkg-divert/],
 };
 

@@ -34,7 +34,7 @@ inside() {
     # From within the parent: that user may be unable to pass the folders above.
     if [ "${2:-}" = make ] && [ ! -e "$path" ] && [ ! -L "$path" ]; then (cd "$parent" && as_root mkdir -m 755 "./$part"); fi
     if [ -L "$path" ] || [ ! -d "$path" ]; then
-      echo "unsupported: $1 in the image is no folder, or reached through a link" >&2
+      echo "unsupported: $1 in the image is no folder, or reached through a link; make it a folder there, and its parents too" >&2
       exit 65
     fi
   done

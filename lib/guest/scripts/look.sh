@@ -48,7 +48,7 @@ look() {
     if [ -e etc/os-release ] || [ -L etc/os-release ]; then echo 'has os-release'; fi
     if [ -L etc/fstab ] || { [ -e etc/fstab ] && { [ ! -f etc/fstab ] || [ "$(stat -c %s etc/fstab)" -gt 524288 ]; }; }; then
       echo 'has fstab'
-      echo 'bad /etc/fstab in the image is no plain file'
+      echo 'bad /etc/fstab in the image is no plain file of at most 512 KiB; put one there, in place of a link'
     elif [ -e etc/fstab ]; then
       echo 'has fstab'
       show fstab etc/fstab 524288
