@@ -29,6 +29,12 @@ APT::Get::Simulate "false";
 APT::Get::Trivial-Only "false";
 APT::Get::Upgrade "true";
 
+// dpkg works on the image itself, and apt's memory for the lists grows as it needs: images of old have limits there.
+DPkg::Chroot-Directory "/";
+DPkg::Run-Directory "/";
+APT::Cache-Grow "1048576";
+APT::Cache-Limit "0";
+
 // Any repository that fails makes update fail; apt before 2.1 does not know this, there its messages tell.
 APT::Update::Error-Mode "any";
 Acquire::http::Timeout "60";

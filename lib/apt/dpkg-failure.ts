@@ -19,7 +19,9 @@ export function dpkgFatal(lines: readonly string[]): string | null {
   const at = lines.findIndex((line) => /^dpkg: (error|unrecoverable fatal error, aborting):/.test(line));
   if (at === -1) return null;
   const after = lines.slice(at + 1);
-  const end = after.findIndex((line) => line.trim() === '' || /^([EWN]:|dpkg: )/.test(line));
+  const end = after.findIndex(
+    (line) => line.trim() === '' || /^([EWN]:|dpkg: |\(Reading database|hook in )/.test(line),
+  );
   const first = (lines[at] ?? '').replace(/^dpkg: (error|unrecoverable fatal error, aborting):/, '');
   return [first, ...after.slice(0, end === -1 ? undefined : end)]
     .map((line) => line.trim())

@@ -29,7 +29,7 @@ export interface ImageFacts {
 
 /**
  * Reads the facts of an opened image. Throws `image.unsupported` where it is not a system with dpkg and apt, and
- * `image.corrupt` where dpkg was interrupted or left packages half installed: nothing can be added to such an image.
+ * `image.corrupt` where dpkg fails, was interrupted or left packages half installed: nothing can be added to such an image.
  */
 export async function readImageFacts(runner: ScriptRunner): Promise<ImageFacts> {
   const lines = await runScript(runner, 'facts', {
@@ -47,11 +47,19 @@ export function parseFacts(lines: readonly string[], packages: readonly Installe
   const missing = of('missing');
   const apt = packages.find((entry) => entry.name === 'apt');
   const architecture = of('architecture')[0] ?? '';
+  const [failing] = of('failing');
+  if (missing.length === 0 && failing !== undefined) {
+    throw new ImageBuilderError(
+      'image.corrupt',
+      `dpkg in the base image fails: ${failing.replace(/^dpkg: (error: )?/, '')}; mend that there`,
+    );
+  }
   if (missing.length > 0 || apt === undefined || architecture === '') {
-    const lack = missing.length > 0 ? missing.join(', ') : 'the package apt';
+    const ofApt = packages.length > 0 ? 'no package apt' : 'no package at all in its /var/lib/dpkg/status';
+    const lack = missing.length > 0 ? `no ${missing.join(', ')}` : ofApt;
     throw new ImageBuilderError(
       'image.unsupported',
-      `the base image has no ${lack}: only Debian, Ubuntu and systems derived from them can be changed`,
+      `the base image has ${lack}: only Debian, Ubuntu and systems derived from them can be changed`,
     );
   }
   const unfinished = packages.filter((entry) => entry.state === 'unfinished').map((entry) => entry.name);

@@ -123,7 +123,10 @@ export function installError(
     });
   }
   const fatal = dpkgFatal(lines);
-  if (fatal !== null) return new ImageBuilderError('apt.install', `dpkg in the image fails: ${fatal}`, { logTail });
+  if (fatal !== null) {
+    const message = `dpkg in the image, with its files in /var/lib/dpkg and /etc/dpkg, fails: ${fatal}`;
+    return new ImageBuilderError('apt.install', message, { logTail });
+  }
   return downloadError(failedDownloads(lines), logTail, known) ?? aptError(messages, exitCode, logTail);
 }
 
@@ -170,6 +173,11 @@ function withSafeUrls(text: string): string {
 /** An error of apt itself: held packages, removal of essential ones, unsigned packages. */
 function aptError(messages: readonly AptMessage[], exitCode: number, logTail: readonly string[]): ImageBuilderError {
   const reason = messages.map(({ text }) => text).join('; ') || `apt-get ended with code ${exitCode}`;
+  const folder = /^Directory '([^']*)' missing/.exec(reason)?.[1];
+  if (folder !== undefined) {
+    const message = `apt in the image has no folder for its log: ${folder} cannot be made there; see to it that it is a folder, or take Dir::Log out of the image's apt.conf`;
+    return new ImageBuilderError('apt.install', message, { logTail });
+  }
   if (repositoryFault(reason) === 'signature') return new ImageBuilderError('apt.signature', reason, { logTail });
   const code = /^(Held|Essential|Packages were downgraded)/.test(reason) ? 'apt.package' : 'apt.install';
   return new ImageBuilderError(code, `the packages cannot be installed: ${reason}`, { logTail });

@@ -1,6 +1,7 @@
 import { formatPpa } from '../api/ppa.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
+import { someOf } from '../text.ts';
 import type { ImageFacts } from './facts.ts';
 import type { PpaSource } from './launchpad.ts';
 import { runScript } from './script.ts';
@@ -62,7 +63,10 @@ export function sourceFiles(facts: ImageFacts, sources: readonly PpaSource[], se
   return files;
 }
 
-/** Writes the sources of all PPAs into an image. Doing it twice is the same as doing it once. */
+/**
+ * Writes the sources of all PPAs into an image. Doing it twice is the same as doing it once. Throws `apt.repository` where
+ * the image's apt would not read them.
+ */
 export async function addSources(
   runner: ScriptRunner,
   facts: ImageFacts,
@@ -75,7 +79,21 @@ export async function addSources(
     'source-list': added.map(({ path }, index) => `source-${index} ${path}\n`).join(''),
   };
   for (const [index, { content }] of added.entries()) files[`source-${index}`] = content;
-  await runScript(runner, 'add-sources', { arguments: ['source-list'], files, timeoutMs: 60_000 });
+  assertRead(await runScript(runner, 'add-sources', { arguments: ['source-list'], files, timeoutMs: 60_000 }));
+}
+
+/** Throws `apt.repository` where the image's apt would not read what was to be added. */
+function assertRead(lines: readonly string[]): void {
+  const after = (word: string) =>
+    lines.flatMap((line) => (line.startsWith(`${word} `) ? [line.slice(word.length + 1)] : []));
+  const [elsewhere] = after('elsewhere:');
+  if (elsewhere === undefined) return;
+  const files = after('set in');
+  const place = files.length === 0 ? 'the configuration of its apt' : someOf(files);
+  throw new ImageBuilderError(
+    'apt.repository',
+    `PPAs cannot be added: apt in the base image reads no sources from /etc/apt/sources.list.d, but from ${elsewhere}, by Dir::Etc::sourceparts of ${place}; take that setting out there`,
+  );
 }
 
 /**

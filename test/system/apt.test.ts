@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import { aptsAreAlike } from './apt/alike.ts';
 import { configurationIsHarmless } from './apt/configured.ts';
-import { damageIsNamed } from './apt/damaged.ts';
+import { damageIsNamed, foldersMayBeElsewhere } from './apt/damaged.ts';
 import { type AptHouse, openHouse } from './apt/house.ts';
 import { workerIsSafe, workerTakesTheImagesSources } from './apt/outside.ts';
 import { placesAreReached } from './apt/places.ts';
@@ -28,6 +28,7 @@ reasonsAreTrue(test);
 requestsAreHonoured(test);
 configurationIsHarmless(test);
 damageIsNamed(test);
+foldersMayBeElsewhere(test);
 plansAreTrue(test);
 workerTakesTheImagesSources(test);
 workerIsSafe(test);

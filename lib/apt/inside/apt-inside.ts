@@ -6,9 +6,11 @@ import { installPackages } from '../install.ts';
 import { planInstallation } from '../planned.ts';
 import { readRepositoriesInside } from '../repositories/read-inside.ts';
 import { updateLists } from '../update.ts';
+import { withBuildFolders } from './build-folders.ts';
 
 /** The image's own apt, for an image whose scripts have a network. */
-export function aptInside(runner: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Apt {
+export function aptInside(inside: ScriptRunner, facts: Pick<ImageFacts, 'aptVersion'>): Apt {
+  const runner = withBuildFolders(inside);
   return {
     updateLists: (options) => updateLists(runner, options),
     readRepositories: () => readRepositoriesInside(runner, facts),

@@ -10,6 +10,7 @@ import { type AptStatus, parseStatusLine } from '../status-line.ts';
 import type { AptProgress } from '../update.ts';
 import { type Archive, qualifiedName } from './archives.ts';
 import { explainNetworkFailure } from './network-failure.ts';
+import { placeOf } from './places.ts';
 import { runOutsideScript } from './script.ts';
 
 /** Packages that were resolved and downloaded outside an image, to be installed in it. */
@@ -74,13 +75,15 @@ export async function installDownloaded(
   const failures: AptStatus[] = [];
   const collector = collectPackages();
   let exitCode: number | undefined;
+  const { configuration } = handIn;
   await runOutsideScript(inside, 'install', {
+    arguments: [placeOf(configuration, 'Dir::Log'), placeOf(configuration, 'Dir::State::extended_states')],
     folder,
     files: {
       'apt.conf': `${renderAptConfiguration({ proxyUrl: null })}${outsideConfiguration}`,
       hooks: texts.hooks,
       packages: texts.packages,
-      settings: handIn.configuration
+      settings: configuration
         .filter((line) => /^dpkg::/i.test(line))
         .map((line) => `${line}\n`)
         .join(''),

@@ -10,6 +10,7 @@ const usual: ReadonlyMap<string, string> = new Map([
   ['Dir::Etc::trustedparts', 'trusted.gpg.d'],
   ['Dir::Etc::netrc', 'auth.conf'],
   ['Dir::Etc::netrcparts', 'auth.conf.d'],
+  ['Dir::Log', 'var/log/apt'],
   ['Dir::State', 'var/lib/apt'],
   ['Dir::State::extended_states', 'extended_states'],
 ]);

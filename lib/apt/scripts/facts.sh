@@ -12,7 +12,8 @@ from_file debian-version /etc/debian_version
 for tool in dpkg dpkg-query apt-get apt-cache; do
   command -v "$tool" >/dev/null 2>&1 || echo "missing $tool"
 done
-echo "architecture $(dpkg --print-architecture 2>/dev/null)"
+architecture=$(dpkg --print-architecture 2>/dev/null) || dpkg --print-architecture 2>&1 | each_after failing
+echo "architecture $architecture"
 dpkg --print-foreign-architectures 2>/dev/null | each_after foreign-architecture
 [ -s /etc/ssl/certs/ca-certificates.crt ] && echo 'ca-certificates present'
 # dpkg keeps numbered journal files here while it works; some left over mean that it was interrupted.

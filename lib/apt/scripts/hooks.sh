@@ -1,4 +1,10 @@
-# For the scripts that install packages: the hooks that the image's apt runs around dpkg.
+# For the scripts that install packages: the hooks that the image's apt runs around dpkg, and the folder of its log.
+
+# Makes the folder $1, that apt writes its log to, and would not make itself. Images have /var/log as a link to a place in
+# memory, which their own boot makes.
+make_log_folder() {
+  [ -d "$1" ] || mkdir -p "$(readlink -m "$1")"
+}
 
 # Reads lines of `apt-config dump`, and prints configuration that takes out hooks without a use here:
 # - Those which only remount a file system, as hardened images have them. Whether /tmp or /usr is writable and executable is

@@ -3,14 +3,18 @@ exec 2>&1
 recommends=$1
 shift
 export LC_ALL=C.UTF-8
-# apt makes the other folders that it needs. With APT_CONFIG this is the worker, which has its own.
-[ -n "${APT_CONFIG:-}" ] || mkdir -p /var/log/apt
+# shellcheck source=hooks.sh
+. "$JOB/hooks"
+# With APT_CONFIG this is the worker, which has its own.
+if [ -z "${APT_CONFIG:-}" ]; then
+  log=
+  eval "$(apt-config shell log Dir::Log/d)"
+  make_log_folder "$log"
+fi
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
 export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
 # Nothing of the image runs yet, so there is nothing to restart.
 export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
-# shellcheck source=hooks.sh
-. "$JOB/hooks"
 conf=$JOB/apt.conf
 hooks=
 [ -n "${APT_CONFIG:-}" ] || hooks=$(apt-config dump DPkg | without_needless_hooks)

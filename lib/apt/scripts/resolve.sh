@@ -5,24 +5,13 @@ recommends=$1
 shift
 exec 2>&1
 
-# Images made from containers keep no cache of the package lists, and apt would read all lists with each call. One in memory
-# serves all calls, where there is room.
-conf=$JOB/apt.conf
-kept=
-free=$(df -Pk /tmp | awk 'NR == 2 { print $4 }')
-if [ "$(apt-config -c "$conf" shell cache Dir::Cache::pkgcache)" = "cache=''" ] && [ "${free:-0}" -gt 262144 ] &&
-  kept=$(mktemp -d /tmp/imagebuilder-XXXXXX); then
-  conf=$kept/apt.conf
-  { cat "$JOB/apt.conf" && echo "Dir::Cache::pkgcache \"$kept/pkgcache.bin\";"; } >"$conf"
-fi
-
 echo '== policy'
-xargs apt-cache -c "$conf" policy <"$JOB/names"
+xargs apt-cache -c "$JOB/apt.conf" policy <"$JOB/names"
 echo '== plan'
 # apt-get refuses without a simulation what it refuses with one, in the same words, and takes half the time. With -q, it would
 # not say which package it takes for a virtual one. The image's configuration must not change what is read here.
 ask() {
-  apt-get -c "$conf" -y -q=0 "$recommends" -o APT::Output-Version=0 -o APT::Get::Show-Upgraded=true "$@" </dev/null
+  apt-get -c "$JOB/apt.conf" -y -q=0 "$recommends" -o APT::Output-Version=0 -o APT::Get::Show-Upgraded=true "$@" </dev/null
 }
 # A repository without SHA-256 may have SHA-512.
 plan=$(ask -o Acquire::ForceHash=SHA256 --print-uris install "$@") || plan=$(ask --print-uris install "$@")
@@ -34,7 +23,6 @@ if [ "$code" = 0 ]; then
   echo '== places'
   printf '%s\n' "$plan" |
     sed -n "/^'/{s/^'[^']*' \([a-z0-9][a-z0-9+.-]*\)_[^_]*_\([a-z0-9-]*\)\.deb .*/\1:\2/;s/:all\$//;p;}" |
-    xargs apt-cache -c "$conf" madison -- 2>/dev/null | head -c 8000000
+    xargs apt-cache -c "$JOB/apt.conf" madison -- 2>/dev/null | head -c 8000000
 fi
-[ -z "$kept" ] || rm -rf "$kept"
 echo "exit:$code" >&3

@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -78,7 +78,30 @@ const damages: readonly Damage[] = [
     code: 'apt.repository',
     words: ['/etc/apt/sources.list.d/own.list'],
   },
+  {
+    what: 'an unknown option of dpkg',
+    files: { 'etc/dpkg/dpkg.cfg.d/own': 'no-such-option\n' },
+    code: 'image.corrupt',
+    words: ['dpkg in the base image fails', '/etc/dpkg/dpkg.cfg.d/own'],
+  },
+  {
+    what: 'a right of a user that is not there',
+    files: { 'var/lib/dpkg/statoverride': 'nobody-has-this root 755 /opt/x\n' },
+    code: 'apt.install',
+    words: ['files in /var/lib/dpkg and /etc/dpkg, fails: unknown system user'],
+  },
 ];
+
+/** Folders that an image may have set for its own apt, and that are of no use to a build. */
+const moved = `
+Dir::Cache "/srv/cache";
+Dir::Cache::archives "/srv/archives";
+Dir::Cache::pkgcache "/srv/pkgcache.bin";
+Dir::Cache::srcpkgcache "/srv/srcpkgcache.bin";
+Dir::State::lists "/srv/lists";
+DPkg::Run-Directory "/srv/run";
+APT::Cache-Limit "1000";
+`;
 
 /** Whatever is wrong with a base image, its users read which file of it that is, by its own path, and what to do. */
 export function damageIsNamed(test: Test<AptHouse>): void {
@@ -104,6 +127,49 @@ export function damageIsNamed(test: Test<AptHouse>): void {
       }
     });
   }
+}
+
+/** Whatever folders an image has set for its apt: the build works, or says what it cannot use. */
+export function foldersMayBeElsewhere(test: Test<AptHouse>): void {
+  for (const who of both) {
+    test(`${who}: folders of apt that the image has moved are not used, and its log is where the image has it`, async (house) => {
+      await using chroot = await house.newChroot();
+      const { root } = chroot;
+      await house.setSource(await house.resolve('c++'), { chroot });
+      await writeFile(join(root, 'etc/apt/apt.conf.d/99own'), moved);
+      await rename(join(root, 'var/log'), join(root, 'var/former-log'));
+      await symlink('/run/log', join(root, 'var/log'));
+      await install(house, who, chroot, 'hello-extra');
+      assert.equal(await readdir(join(root, 'srv')), []);
+      assert.ok((await readdir(join(root, 'run/log/apt'))).includes('history.log'));
+      await writeFile(join(root, 'etc/apt/apt.conf.d/99own'), 'Dir::Log "/srv/log";\n');
+      await install(house, who, chroot, 'hello-fan');
+      assert.equal(await readdir(join(root, 'srv')), ['log']);
+      await writeFile(join(root, 'srv/file'), '');
+      await writeFile(join(root, 'etc/apt/apt.conf.d/99own'), 'Dir::Log "/srv/file";\n');
+      const error = await failure(install(house, who, chroot, 'early'));
+      assert.match(error.message, /has no folder for its log: \/srv\/file\/ cannot be made/);
+    });
+  }
+
+  test('a PPA is refused where apt of the image reads sources from another folder, with the file that says so', async (house) => {
+    await using chroot = await house.newChroot();
+    const file = join(chroot.root, 'etc/apt/apt.conf.d/99own');
+    const source = await house.resolve('c++');
+    for (const [text, folder] of [
+      ['Dir::Etc::sourceparts "/opt/sources";', '/opt/sources/'],
+      ['Dir { Etc { sourceparts "-"; }; };', '/etc/apt/-/'],
+      ['Dir::Etc::sourceparts "/dev/null";', '/dev/null'],
+    ] as const) {
+      await writeFile(file, `${text}\n`);
+      const error = await failure(house.setSource(source, { chroot }));
+      assert.is(error.code, 'apt.repository');
+      assert.match(error.message, `but from ${folder}`);
+      assert.match(error.message, 'by Dir::Etc::sourceparts of /etc/apt/apt.conf.d/99own;');
+    }
+    await writeFile(file, 'Dir::Etc::sourceparts "sources.list.d";\n');
+    await house.setSource(source, { chroot });
+  });
 }
 
 /** Updates the lists and installs one package. */

@@ -140,7 +140,12 @@ test('the words in which dpkg itself breaks off are the reason, rather than the 
  unknown system user 'ghost' in statoverride file; the system user got removed
 before the override
 ${end}`;
+  const list = `dpkg: unrecoverable fatal error, aborting:
+ files list file for package 'x' is missing final newline
+(Reading database ... ${end}
+hook in /etc/apt/apt.conf.d/70debconf:DPkg::Pre-Install-Pkgs {"/usr/sbin/dpkg-preconfigure --apt || true";};`;
   for (const [output, reason] of [
+    [list, /files list file for package 'x' is missing final newline$/],
     [override, /unknown system user 'ghost' in statoverride file; the system user got removed before the override$/],
     [`dpkg: error: error executing hook '/gone', exit code 32512\n${end}`, /fails: error executing hook '\/gone'/],
     [`dpkg: error: configuration error: /etc/dpkg/dpkg.cfg:3: unknown option 'x'\n\n${end}`, /unknown option 'x'$/],

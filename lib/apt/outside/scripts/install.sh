@@ -1,10 +1,9 @@
 # Installs packages that were resolved and downloaded elsewhere, without the network and without asking anything.
-# $JOB/folder holds the packages, $JOB/Packages their index, $JOB/wanted what apt-get is to install and remove,
+# $1 is the folder of apt's log, $2 the path of its extended_states. $JOB/folder holds the packages, $JOB/Packages their index, $JOB/wanted what apt-get is to install and remove,
 # $JOB/settings the lines of `apt-config dump` that set hooks, $JOB/extended_states, where it exists, the new content of the extended_states of apt.
 exec 2>&1
+log=$1 states=$2
 export LC_ALL=C.UTF-8
-# apt makes the other folders that it needs.
-mkdir -p /var/log/apt
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
 export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
 # Nothing of the image runs yet, so there is nothing to restart.
@@ -28,6 +27,7 @@ if [ -s "$JOB/wanted" ]; then
   set -- $(cat "$JOB/wanted")
   # shellcheck source=../../scripts/hooks.sh
   . "$JOB/hooks"
+  make_log_folder "$log"
   { cat "$JOB/apt.conf" && without_needless_hooks <"$JOB/settings"; } >"$place/apt.conf"
   # Reads every inode for touched.sh, as in ../../scripts/install.sh. With one processor, nothing runs beside dpkg.
   processors=
@@ -38,9 +38,10 @@ if [ -s "$JOB/wanted" ]; then
   [ "$code" = 0 ] || show_hooks
 fi
 if [ "$code" = 0 ] && [ -f "$JOB/extended_states" ]; then
-  states=
-  eval "$(apt-config shell states Dir::State::extended_states/f)"
-  cat "$JOB/extended_states" >"$states" || code=100
+  if ! { { [ -d "${states%/*}" ] || mkdir -p "${states%/*}"; } && cat "$JOB/extended_states" >"$states"; }; then
+    echo "E: $states cannot be written"
+    code=100
+  fi
 fi
 echo "exit:$code" >&3
 [ "$code" = 0 ] || exit 0

@@ -5,14 +5,15 @@ export LC_ALL=C
 # shellcheck source=records.sh
 . "$JOB/records"
 
-list='' parts='' trusted='' trusted_parts='' lists=''
+list='' parts='' trusted='' trusted_parts=''
 eval "$(apt-config shell list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d \
-  trusted Dir::Etc::trusted/f trusted_parts Dir::Etc::trustedparts/d lists Dir::State::lists/d)"
+  trusted Dir::Etc::trusted/f trusted_parts Dir::Etc::trustedparts/d)"
 record source - "$list"
 records source-part "${parts:-/none}"
 record trusted - "$trusted"
 records trusted-part "${trusted_parts:-/none}"
-for path in "$lists"*Release "$lists"*Release.gpg; do
+# The folder of the build, whatever folder the image’s configuration names.
+for path in /var/lib/apt/lists/*Release /var/lib/apt/lists/*Release.gpg; do
   case ${path##*/} in *[!A-Za-z0-9._%:+~@,=-]*) continue ;; esac
   record release "${path##*/}" "$path"
 done
