@@ -204,7 +204,7 @@ function describe(
             message: `${who} publishes nothing${suite === null ? '' : ` for "${suite}"`}; ${said}`,
           };
     case 'signature':
-      return { code: 'apt.signature', message: `${who} is not signed by the key that it should be; ${said}` };
+      return { code: 'apt.signature', message: `${who} ${signatureFault(failure.text)}; ${said}` };
     case 'expired':
       return {
         code: 'apt.repository',
@@ -225,6 +225,14 @@ function describe(
       return { code: 'apt.repository', message: `${who} cannot be used${advice}; ${said}` };
     }
   }
+}
+
+function signatureFault(text: string): string {
+  if (/EXPKEYSIG|KEYEXPIRED/.test(text)) {
+    return 'is signed by a key that has expired (its owner has to extend the key; an own source of the image then needs that key in a newer keyring)';
+  }
+  if (/REVKEYSIG/.test(text)) return 'is signed by a key that its owner has revoked, and needs a new one';
+  return 'is not signed by the key that it should be';
 }
 
 /** Why a repository may not be where the image says. */

@@ -72,6 +72,19 @@ E: The repository 'https://ppa.example.com/project/tools/ubuntu noble InRelease'
     code: 'apt.signature',
     message: /^ppa:project\/tools is not signed by the key that it should be/,
   },
+  ...(
+    [
+      ['EXPKEYSIG', 'has expired', /^ppa:project\/tools is signed by a key that has expired \(its owner has to extend/],
+      ['REVKEYSIG', 'was revoked', /^ppa:project\/tools is signed by a key that its owner has revoked/],
+    ] as const
+  ).map(([word, state, message]) => ({
+    what: `apt 2.6 (bookworm), signed by a key that ${state}`,
+    exitCode: 100,
+    output: `W: GPG error: https://ppa.example.com/project/tools/ubuntu noble InRelease: The following signatures were invalid: ${word} D354FD3102F4ADB5 Launchpad PPA for Project
+E: The repository 'https://ppa.example.com/project/tools/ubuntu noble InRelease' is not signed.`,
+    code: 'apt.signature' as const,
+    message,
+  })),
   {
     what: 'apt 3.0 (sqv), signed by another key',
     exitCode: 100,
