@@ -263,11 +263,6 @@ const broken: Readonly<Record<string, readonly [prepare: string, code: string, m
     /unfinished: bash/,
   ],
   'dpkg interrupted': ['echo x >/var/lib/dpkg/updates/0001', 'image.corrupt', /dpkg/],
-  'a policy-rc.d that is kept from changes': [
-    'echo >/usr/sbin/policy-rc.d; chattr +i /usr/sbin/policy-rc.d',
-    'image.unsupported',
-    /\/usr\/sbin\/policy-rc\.d.*Operation not permitted; .*chattr -i/,
-  ],
   'diversions that make no sense': ["printf 'one\\ntwo\\n' >/var/lib/dpkg/diversions", 'image.corrupt', /dpkg-divert/],
 };
 
