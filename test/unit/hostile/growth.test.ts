@@ -28,6 +28,7 @@ import { parseDeb822, parseOneLine } from '#lib/apt/outside/source-format.ts';
 import { readOutsideSources, renderOutsideSource } from '#lib/apt/outside/sources.ts';
 import { createStanzaReader, renderStanza } from '#lib/apt/outside/stanzas.ts';
 import { comparePackages, parseListed, parsePackages } from '#lib/apt/packages.ts';
+import { filesAgainst, filesWithoutPriority, parsePins } from '#lib/apt/pins.ts';
 import { parsePlan } from '#lib/apt/plan.ts';
 import { parseChanges } from '#lib/apt/planned.ts';
 import { parsePolicies, parseSuites } from '#lib/apt/policy.ts';
@@ -525,11 +526,15 @@ const parsers: readonly Growing[] = [
       const known = parseKnowledge(lines(text));
       parsePolicies(lines(text));
       parseSuites(lines(text));
+      const pins = parsePins(lines(text));
+      filesAgainst('x', pins);
+      filesWithoutPriority(pins);
       const problem = { kind: 'unknown', text, providers: [], replacedBy: [], concerns: [text] } as const;
       return [explainProblem('x', problem, known), explainProblem('x', { ...problem, kind: 'unmet' }, known)];
     },
     frames: [
       ['== names\n', ''],
+      ['/a:Package: ', '\n/a:Pin-Priority: -1'],
       ['== policy\nx:\n     1.0 500\n        500 http://x ', '/main amd64 Packages'],
       ['      release ', ',n=x'],
     ],
