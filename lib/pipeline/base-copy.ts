@@ -15,6 +15,9 @@ export interface BaseCopy {
 
 type CacheSettings = Pick<BuildTools['settings'], 'cacheDirectory' | 'imageCacheBytes'>;
 
+/** In the work directory. */
+const fileName = 'uncompressed.raw';
+
 /** Room that is left for other builds beside a copy, in copies. */
 const spareCopies = 1;
 
@@ -32,7 +35,7 @@ export async function findBaseCopy(
   if (uncompressed === undefined) return {};
   const { storedBytes } = uncompressed;
   const cache = { cacheDirectory, cacheBytes: imageCacheBytes };
-  const path = join(workDirectory, 'uncompressed.raw');
+  const path = join(workDirectory, fileName);
   try {
     if (await takeUncompressed(sha256, path, cache)) {
       reporter.log('the image is opened over the uncompressed copy of its base image that the cache has');
@@ -54,6 +57,22 @@ export async function findBaseCopy(
     log.warn('base images are read without an uncompressed copy', { reason: messageOf(error) });
     return {};
   }
+}
+
+/**
+ * Links the copy of a base image into the work directory, for one more opening of it. Missing where the cache has none, or a guest
+ * has no use for it. Never fails.
+ */
+export async function takeBaseCopy(
+  { sha256 }: BaseImage,
+  { uncompressed }: Pick<InspectedImage, 'uncompressed'>,
+  { cacheDirectory, imageCacheBytes }: CacheSettings,
+  workDirectory: string,
+): Promise<string | undefined> {
+  if (uncompressed === undefined) return undefined;
+  const path = join(workDirectory, fileName);
+  const cache = { cacheDirectory, cacheBytes: imageCacheBytes };
+  return (await takeUncompressed(sha256, path, cache).catch(() => false)) ? path : undefined;
 }
 
 /** Forgets the copies of base images. Never fails. */

@@ -12,6 +12,7 @@ import { hashFile } from '../image/digest.ts';
 import type { InspectedImage } from '../kinds/kind.ts';
 import { limitOutput } from '../limits/output-limit.ts';
 import type { Attempt } from './attempt.ts';
+import { takeBaseCopy } from './base-copy.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
 import { specificationOf } from './layer-choice.ts';
@@ -112,10 +113,12 @@ async function install(parts: Parts, tools: BuildTools, context: LimitedContext)
   });
   const needs = space.plan.beforeChange(inspected.size, null);
   await space.claim({ ...needs, work: needs.work + inspected.size.packedBytes });
-  const disk = withoutChanges(await inspected.open(place, { signal }));
   const { proxy } = planned;
   const { series } = build.request.base_image;
   const base = inspected.base ?? files[0];
+  const uncompressedPath =
+    chosen.guest.kind === 'host' ? await takeBaseCopy(base, inspected, tools.settings, workDirectory) : undefined;
+  const disk = withoutChanges(await inspected.open(place, { signal, uncompressedPath }));
   await using image = await openImage({ disk, opener: chosen.guest, base, series, kind, known, proxy }, tools, context);
   const asked = new Set(proxy.asked);
   const apt = aptOutside({ inside: image.session, worker, state: known.state, plan, unprivilegedIds, signal });
