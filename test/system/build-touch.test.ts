@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ArtifactReport } from '#lib/api/artifact-report.ts';
@@ -12,24 +11,11 @@ import { readOpenPgpKey } from '#lib/openpgp/signing-key.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import type { RootArchive } from '#lib/tar/root-archive.ts';
 import { openKeyring } from '../openpgp/keyring.ts';
-import { craftTar } from '../tar/craft.ts';
 import { assertUnpacks } from '../tar/unpack.ts';
 import type { BuiltImage } from './guest-builds.ts';
-import { assertChanged, listed, openTouchBuilds } from './touch-builds.ts';
+import { assertChanged, listed, openTouchBuilds, release } from './touch-builds.ts';
 
 /** Whole builds of archives of a root file system, of this machine's architecture and of another, by both guests. */
-
-/** Files of a release beside the root file system, by their names. Nothing reads what is in the signature of a part. */
-const release = {
-  'device-42.tar.gz': gzipSync(craftTar({ name: 'partitions/boot.img', content: 'kernel' })),
-  'device-42.tar.gz.asc': Buffer.from('-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n'),
-  'version-1.tar': craftTar(
-    { name: 'system/etc/ubuntu-build', content: '1' },
-    { name: 'system/etc/system-image/channel.ini', content: '[service]\nbuild_number: 1\n' },
-  ),
-  'manifest.json': Buffer.from('{}'),
-  'ubuntu.json': Buffer.from('{"generator": "cdimage-ubuntu", "version": "20140417"}'),
-};
 
 const keyring = await openKeyring();
 test.after(async () => await keyring[Symbol.asyncDispose]());

@@ -1,5 +1,6 @@
 import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import type { OpenPgpKey } from '#lib/openpgp/signing-key.ts';
@@ -8,11 +9,24 @@ import type { RootEntry } from '#lib/tar/root-entry.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { craftTar } from '../tar/craft.ts';
 import { readFileAsRoot } from '../tar/read.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { servicePackage, startedMark } from './service-package.ts';
 
 /** Whole builds of archives of a root file system, and what is expected of them. */
+
+/** Files of a release beside the root file system, by their names. Nothing reads what is in the signature of a part. */
+export const release = {
+  'device-42.tar.gz': gzipSync(craftTar({ name: 'partitions/boot.img', content: 'kernel' })),
+  'device-42.tar.gz.asc': Buffer.from('-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n'),
+  'version-1.tar': craftTar(
+    { name: 'system/etc/ubuntu-build', content: '1' },
+    { name: 'system/etc/system-image/channel.ini', content: '[service]\nbuild_number: 1\n' },
+  ),
+  'manifest.json': Buffer.from('{}'),
+  'ubuntu.json': Buffer.from('{"generator": "cdimage-ubuntu", "version": "20140417"}'),
+};
 
 /** Starts a daemon in all ways of upstart's time. */
 const startUpstart = `
