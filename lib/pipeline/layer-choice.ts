@@ -45,13 +45,21 @@ export function fittingLayers(layers: readonly Layer[], packages: readonly strin
   return fitting.sort((one, other) => other.packages.length - one.packages.length);
 }
 
-/** The packages of which a layer is to be made: the most that another build had too; null where that is not worth it. */
-export function newLayer({ seen, unfit, layers }: Shelf, packages: readonly string[]): readonly string[] | null {
+/**
+ * The packages of which a layer is to be made: the most that another build had too; null where that is not worth it, or where the
+ * layer would not fit into a cache of `cacheBytes`.
+ */
+export function newLayer(
+  { seen, refused, layers }: Shelf,
+  packages: readonly string[],
+  cacheBytes: number,
+): readonly string[] | null {
   const planned = new Set(packages);
   const common = seen.map((each) => each.packages.filter((entry) => planned.has(entry)));
   const least = (fittingLayers(layers, packages)[0]?.packages.length ?? 0) + leastPackages;
+  const unfit = refused.filter(({ sizeBytes }) => sizeBytes === null || sizeBytes > cacheBytes);
   const possible = common.filter(
-    (found) => found.length >= least && !unfit.some((each) => each.every((entry) => found.includes(entry))),
+    (found) => found.length >= least && !unfit.some((each) => each.packages.every((entry) => found.includes(entry))),
   );
   return possible.sort((one, other) => other.length - one.length)[0] ?? null;
 }

@@ -35,7 +35,7 @@ export interface LayerStore {
   keep(layer: Layer, path: string, place: StorePlace): Promise<Layer>;
   forget(layer: Layer, place: StorePlace): Promise<void>;
   /** Notes packages of which no layer can be made. */
-  refuse(packages: readonly string[], place: StorePlace): Promise<void>;
+  refuse(refused: RefusedPackages, place: StorePlace): Promise<void>;
 }
 
 export interface TurnOptions {
@@ -84,8 +84,14 @@ export interface Shelf {
   /** Of the last builds, the newest first. */
   readonly seen: readonly SeenPackages[];
   readonly layers: readonly Layer[];
-  /** Sets of packages of which no layer can be made, nor of more than them. */
-  readonly unfit: readonly (readonly string[])[];
+  readonly refused: readonly RefusedPackages[];
+}
+
+/** A set of packages of which no layer can be made, nor of more than them. */
+export interface RefusedPackages {
+  readonly packages: readonly string[];
+  /** The size of the layer: where the cache may have as much, it can be made. Null where that is no matter of size. */
+  readonly sizeBytes: number | null;
 }
 
 export interface LayerKey {
@@ -107,7 +113,8 @@ export const layersFolder = 'layers';
 
 const mostSeen = 16;
 const mostLayers = 32;
-const mostUnfit = 64;
+const mostRefused = 64;
+const emptyShelf: Shelf = { seen: [], layers: [], refused: [] };
 const patienceOfTurnMs = 30 * 60_000;
 
 export async function openLayerStore(
@@ -118,7 +125,7 @@ export async function openLayerStore(
   const cache = await openCache(join(cacheDirectory, layersFolder), maximumBytes, leftoverAgeMs);
   const parts = [version, files, base, maximumVirtualBytes, guest, vmNetwork, compression];
   const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
-  const readShelf = async () => (await readRecord<Shelf>(cache, `${key}/shelf`)) ?? { seen: [], layers: [], unfit: [] };
+  const readShelf = async () => ({ ...emptyShelf, ...(await readRecord<Partial<Shelf>>(cache, `${key}/shelf`)) });
 
   const putShelf = (shelf: Shelf, { workDirectory }: StorePlace) =>
     addRecord(cache, `${key}/shelf`, shelf, workDirectory);
@@ -189,8 +196,12 @@ export async function openLayerStore(
         return { ...shelf, layers: layers.filter(({ sha256 }) => sha256 !== layer.sha256) };
       });
     },
-    async refuse(packages, place) {
-      await change(place, ({ unfit, ...shelf }) => ({ ...shelf, unfit: [packages, ...unfit].slice(0, mostUnfit) }));
+    async refuse({ packages, sizeBytes }, place) {
+      const latest = { packages, sizeBytes };
+      await change(place, ({ refused, ...shelf }) => ({
+        ...shelf,
+        refused: [latest, ...refused].slice(0, mostRefused),
+      }));
     },
   };
 }

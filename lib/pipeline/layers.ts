@@ -7,6 +7,7 @@ import { errorTable, toImageBuilderError } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import { hashRanges } from '../image/hash-ranges.ts';
 import type { BegunOverlay } from '../kinds/kind.ts';
+import { formatBytes } from '../text.ts';
 import type { Attempt } from './attempt.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
@@ -162,7 +163,8 @@ async function withNewLayer(
 ): Promise<readonly Layer[]> {
   const { inputs, store, shelf, known } = given;
   const { signal, reporter } = context;
-  const wanted = newLayer(shelf, packages);
+  const { layersCacheBytes } = tools.settings;
+  const wanted = newLayer(shelf, packages, layersCacheBytes);
   // Not before all of it was read once.
   const isRead = inputs.files.some(({ sha256, isSound }) => isSound && sha256 === known.baseSha256);
   if (wanted === null || !isRead) return shelf.layers;
@@ -170,7 +172,7 @@ async function withNewLayer(
   await using _ = await store.turn(wanted, { signal, onWait });
   const now = await store.readShelf();
   // Another build may have made it meanwhile, or found that it cannot be made.
-  const isStillWanted = newLayer(now, packages)?.join('\n') === wanted.join('\n');
+  const isStillWanted = newLayer(now, packages, layersCacheBytes)?.join('\n') === wanted.join('\n');
   const made = isStillWanted ? await addLayer(wanted, given, tools, context) : null;
   return [...(made === null ? [] : [made]), ...now.layers];
 }
@@ -190,19 +192,23 @@ async function addLayer(
     const made = await makeLayer({ packages, files, known, planned }, attempt, tools, context);
     if ('unfit' in made) {
       reporter.log(`no layer is made of ${packages.length} packages: ${made.unfit}`);
-      await store.refuse(packages, storePlace);
+      await store.refuse({ packages, sizeBytes: null }, storePlace);
       return null;
     }
     const layer = { ...made.layer, wanted: namesOf(attempt.build.request.package_list) };
-    if (layer.sizeBytes <= tools.settings.layersCacheBytes) return await store.keep(layer, made.path, storePlace);
+    const { sizeBytes } = layer;
+    if (sizeBytes <= tools.settings.layersCacheBytes) return await store.keep(layer, made.path, storePlace);
     await rm(made.path);
-    return layer;
+    await store.refuse({ packages, sizeBytes }, storePlace);
+    const needs = `a layer of ${packages.length} packages takes ${formatBytes(sizeBytes)}, which IMAGEBUILDER_LAYERS_CACHE_SIZE does not allow`;
+    reporter.notice(`warning: ${needs}: they are installed anew by every build`);
+    return null;
   } catch (error) {
     signal.throwIfAborted();
     log.warn('no layer is made', { error });
     const { code, message } = toImageBuilderError(error);
     reporter.log(`no layer is made of ${packages.length} packages: ${message}`);
-    if (!errorTable[code].retryable) await store.refuse(packages, storePlace);
+    if (!errorTable[code].retryable) await store.refuse({ packages, sizeBytes: null }, storePlace);
     return null;
   }
 }

@@ -55,19 +55,25 @@ test('a build begins with the largest layer of which it needs every package, in 
 });
 
 test('a layer is made of what an earlier build had too, where that is enough and more than what there is', () => {
-  const shelf = { seen: [seen('abcdefg'), seen('efghijklm')], layers: [], unfit: [] };
-  assert.equal(newLayer(shelf, entries('abcdefxyz')), entries('abcdef'));
-  assert.equal(newLayer(shelf, entries('abcdefghijklm')), entries('efghijklm'));
-  assert.is(newLayer(shelf, entries('abcdxyz')), null);
-  assert.is(newLayer({ ...shelf, layers: [layer('efgh')] }, entries('efghijklxyz')), null);
-  assert.equal(newLayer({ ...shelf, layers: [layer('efgh')] }, entries('efghijklm')), entries('efghijklm'));
+  const shelf = { seen: [seen('abcdefg'), seen('efghijklm')], layers: [], refused: [] };
+  assert.equal(newLayer(shelf, entries('abcdefxyz'), 100), entries('abcdef'));
+  assert.equal(newLayer(shelf, entries('abcdefghijklm'), 100), entries('efghijklm'));
+  assert.is(newLayer(shelf, entries('abcdxyz'), 100), null);
+  assert.is(newLayer({ ...shelf, layers: [layer('efgh')] }, entries('efghijklxyz'), 100), null);
+  assert.equal(newLayer({ ...shelf, layers: [layer('efgh')] }, entries('efghijklm'), 100), entries('efghijklm'));
 });
 
 test('packages of which no layer could be made are not tried again, nor more than these', () => {
-  const shelf = { seen: [seen('abcdefg')], layers: [], unfit: [entries('abcde')] };
-  assert.is(newLayer(shelf, entries('abcdefg')), null);
-  assert.is(newLayer(shelf, entries('abcde')), null);
-  assert.equal(newLayer(shelf, entries('abcdfg')), entries('abcdfg'));
+  const shelf = { seen: [seen('abcdefg')], layers: [], refused: [{ packages: entries('abcde'), sizeBytes: null }] };
+  assert.is(newLayer(shelf, entries('abcdefg'), 100), null);
+  assert.is(newLayer(shelf, entries('abcde'), 100), null);
+  assert.equal(newLayer(shelf, entries('abcdfg'), 100), entries('abcdfg'));
+});
+
+test('packages whose layer the cache had no room for are tried again once it has', () => {
+  const shelf = { seen: [seen('abcdefg')], layers: [], refused: [{ packages: entries('abcde'), sizeBytes: 101 }] };
+  assert.is(newLayer(shelf, entries('abcdefg'), 100), null);
+  assert.equal(newLayer(shelf, entries('abcdefg'), 101), entries('abcdefg'));
 });
 
 test('apt is not asked for a request that shares no name with one that was seen', () => {

@@ -80,7 +80,7 @@ test('a layer is found with what the worker knows of its base image, and nothing
   await house.store.learn(known, { wanted: ['a'], packages: ['a 1'] }, await house.place());
   const again = await house.openStore();
   assert.equal(await again.readBase(), known);
-  assert.equal(await again.readShelf(), { seen: [{ wanted: ['a'], packages: ['a 1'] }], layers: [layer], unfit: [] });
+  assert.equal(await again.readShelf(), { seen: [{ wanted: ['a'], packages: ['a 1'] }], layers: [layer], refused: [] });
   assert.is(await house.take(layer), 'content');
   const others: LayerKey[] = [
     { ...ofBase, files: ['b'.repeat(64)] },
@@ -93,7 +93,7 @@ test('a layer is found with what the worker knows of its base image, and nothing
   for (const key of others) {
     const other = await house.openStore(key);
     assert.is(await other.readBase(), null);
-    assert.equal(await other.readShelf(), { seen: [], layers: [], unfit: [] });
+    assert.equal(await other.readShelf(), { seen: [], layers: [], refused: [] });
     assert.not.ok(await other.take(layer, join((await house.place()).workDirectory, 'taken')), 'a digest is no claim');
   }
 });
@@ -104,11 +104,11 @@ test('builds that make layers of the same base image at the same time leave all 
   await Promise.all([
     ...contents.map((content) => house.keep(layerOf(content), content)),
     house.keep(layerOf('one'), 'one'),
-    house.place().then((place) => house.store.refuse(['x'], place)),
+    house.place().then((place) => house.store.refuse({ packages: ['x'], sizeBytes: null }, place)),
   ]);
-  const { layers, unfit } = await house.store.readShelf();
+  const { layers, refused } = await house.store.readShelf();
   assert.equal(layers.map(({ packages }) => packages[0]).sort(), [...contents].sort());
-  assert.equal(unfit, [['x']]);
+  assert.equal(refused, [{ packages: ['x'], sizeBytes: null }]);
   for (const content of contents) assert.is(await house.take(layerOf(content)), content);
 });
 
@@ -166,7 +166,7 @@ test('what a worker was killed while keeping is not found, and a damaged record 
   assert.is(await house.take(layerOf('whole')), null);
   assert.equal((await house.store.readShelf()).layers, [layerOf('content')]);
   for (const name of await readdir(join(layers, 'blobs'))) await writeFile(join(layers, 'blobs', name), 'damage');
-  assert.equal(await house.store.readShelf(), { seen: [], layers: [], unfit: [] });
+  assert.equal(await house.store.readShelf(), { seen: [], layers: [], refused: [] });
   assert.is(await house.take(layerOf('content')), null);
 });
 
