@@ -1,6 +1,6 @@
 # Puts the files into the image that it needs while it is being changed; give-back.sh takes them out. Paths end in
 # .imagebuilder while they hold the former file. The text that a kind of image adds follows it (`loans` in guest.ts), and
-# `lent` ends it. A program takes some 40 ms to start in an emulated vm, so the shell does by itself what it can.
+# `lent` ends it. A program takes some 10 ms to start in an emulated vm, so the shell does by itself what it can.
 # $1 the second, since 1970, in which an earlier build has begun the changes; missing where the image has none
 set -eu
 since=${1:-}

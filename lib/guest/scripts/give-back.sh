@@ -1,5 +1,5 @@
 # Takes the files of borrow.sh out of the image. A file that a package has replaced in the meantime stays as the package
-# wants it. A program takes some 40 ms to start in an emulated vm, so the shell does by itself what it can, and one call
+# wants it. A program takes some 10 ms to start in an emulated vm, so the shell does by itself what it can, and one call
 # serves all files.
 set -eu
 

@@ -60,6 +60,6 @@ while read -r kind value; do
       ;;
   esac
 done </tmp/imagebuilder-changes
-# In one go: each program that is started takes some 40 ms in an emulated vm.
+# In one go: each program that is started takes some 10 ms in an emulated vm.
 [ ! -s /tmp/imagebuilder-remove ] || xargs -0 rm -rf -- </tmp/imagebuilder-remove 2>/tmp/imagebuilder-kept ||
   head -n 10 /tmp/imagebuilder-kept | sed 's/^/warning: a file of the build stays in the image: /'
