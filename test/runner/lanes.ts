@@ -16,9 +16,12 @@ export const alone: readonly string[] = [
 /** Files of more than a minute and a half, the longest first. They begin first, so that no lane ends long after the other. */
 export const longest: readonly string[] = [
   'test/system/boot-loaders.test.ts',
+  'test/system/layers-touch.test.ts',
   'test/system/build-container.test.ts',
+  'test/system/layers.test.ts',
   'test/system/apt.test.ts',
   'test/system/survive-worker.test.ts',
+  'test/system/layers-cd.test.ts',
   'test/system/survive-vm.test.ts',
   'test/system/build.test.ts',
   'test/system/survive-stop.test.ts',
