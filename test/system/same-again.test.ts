@@ -97,7 +97,7 @@ test('a damaged image in the cache is built anew, with a warning', async () => {
     const { atime, mtime, size } = stats;
     await using file = await open(path, 'r+');
     const { buffer } = await file.read(Buffer.alloc(1), 0, 1, 0);
-    // The records, which V8 has serialized.
+    // The records: the mark of V8's format.
     if (buffer[0] === 0xff) continue;
     // As a fault of the disk does it, without a trace in the times.
     await file.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
