@@ -20,6 +20,7 @@ import { type Builder, type BuildMeasurement, type GuestKind, startBuilder } fro
 import { packages, ppaName } from './job.ts';
 import { makeAppliance, measureVirtCustomize, prepareLibguestfs } from './libguestfs.ts';
 import { measureRepack, type RepackMeasurement } from './repack.ts';
+import { makeShared, noRuns, roundTeller } from './rounds.ts';
 import { openSite, type Place, type SiteOptions } from './site.ts';
 
 export interface BuildsOptions extends SiteOptions {
@@ -97,8 +98,7 @@ export async function measureBuilds(
   onLine('Warming up: each does the job once, which fills the caches …');
   for (const builder of builders) {
     await builder.build(job);
-    // In an empty cache the first one is remembered, the second one makes what the next ones share, and the third uses it.
-    for (let count = 0; count < 3; count += 1) await builder.build({ ...job, reuse: 'packages' });
+    await makeShared(builder, job);
   }
   for (const { run } of rivals) await run();
 
@@ -107,10 +107,7 @@ export async function measureBuilds(
   });
   const repacks: RepackMeasurement[] = [];
   for (let round = 1; round <= rounds; round += 1) {
-    const tell = (who: string, { totalSeconds, processorSeconds }: BuildMeasurement) =>
-      onLine(
-        `Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s, processor ${processorSeconds.toFixed(2)} s`,
-      );
+    const tell = roundTeller(round, rounds, onLine);
     for (const { guest, builder, runs, again, shared } of ours) {
       const built = await builder.build(job);
       runs.push(built);
@@ -133,8 +130,6 @@ export async function measureBuilds(
   }
   return { ours, theirs: rivals, repacks, accelerator, applianceSeconds, baseBytes: image.sizeBytes };
 }
-
-const noRuns = (): BuildMeasurement[] => [];
 
 /** The partition that holds the root file system: the largest one. */
 export function rootOf({ partitions }: ImageInspection): Partition {

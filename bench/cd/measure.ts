@@ -6,8 +6,9 @@ import type { Accelerator } from '#lib/guest/vm/machine.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
 import { type BuildsOptions, startPlainBuilders, startServices } from '../builds.ts';
 import type { HandMeasurement } from '../by-hand.ts';
-import type { Builder, BuildMeasurement, GuestKind } from '../image-builder.ts';
+import type { BuildMeasurement, GuestKind } from '../image-builder.ts';
 import { type Job, packages, ppaName } from '../job.ts';
+import { makeShared, noRuns, roundTeller } from '../rounds.ts';
 import { benchCache, openPlace } from '../site.ts';
 import { rebuildMediumByHand } from './by-hand.ts';
 import { makeCdMedia } from './media.ts';
@@ -61,14 +62,12 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
       source: `deb [signed-by=/etc/apt/keyrings/bench.asc] ${ppaUrl} ${media.codename} main`,
       bystanders: new Set(builders.map(({ processId }) => processId)),
     });
-  const build = (builder: Builder, size: 'small' | 'large', reuse: Pick<Job, 'reuse'> = {}) =>
-    builder.build({ kind: 'cd', imageUrl: urls[size], series: media.codename, ...reuse });
+  const jobOf = (size: 'small' | 'large'): Job => ({ kind: 'cd', imageUrl: urls[size], series: media.codename });
 
   onLine('Warming up: each does the job once, which fills the caches …');
   for (const builder of builders) {
-    for (const size of ['small', 'large'] as const) await build(builder, size);
-    // Makes what the next ones share.
-    await build(builder, 'small', { reuse: 'packages' });
+    for (const size of ['small', 'large'] as const) await builder.build(jobOf(size));
+    await makeShared(builder, jobOf('small'));
   }
   await byHandOnce('small');
   const [smallBytes, largeBytes] = [(await stat(media.small)).size, (await stat(media.large)).size];
@@ -79,17 +78,14 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
   const copySeconds: number[] = [];
   let byHandLarge: HandMeasurement | null = null;
   for (let round = 1; round <= rounds; round += 1) {
-    const tell = (who: string, { totalSeconds, processorSeconds }: HandMeasurement) =>
-      onLine(
-        `Round ${round} of ${rounds}: ${who}, ${totalSeconds.toFixed(2)} s, processor ${processorSeconds.toFixed(2)} s`,
-      );
+    const tell = roundTeller(round, rounds, onLine);
     for (const each of ours) {
       for (const size of ['small', 'large'] as const) {
-        const built = await build(each.builder, size);
+        const built = await each.builder.build(jobOf(size));
         each[size].push(built);
         tell(`${each.guest} guest, ${size} medium`, built);
       }
-      const begun = await build(each.builder, 'small', { reuse: 'packages' });
+      const begun = await each.builder.build({ ...jobOf('small'), reuse: 'packages' });
       each.shared.push(begun);
       tell(`${each.guest} guest, small medium, all packages shared but one`, begun);
     }
@@ -107,8 +103,6 @@ export async function measureCd({ root, guests, rounds, signal, onLine }: Builds
   if (byHandLarge === null) throw new RangeError('there was no round');
   return { ours, byHand, byHandLarge, copySeconds, smallBytes, largeBytes, accelerator };
 }
-
-const noRuns = (): BuildMeasurement[] => [];
 
 async function timeCopy(from: string, to: string): Promise<number> {
   const started = performance.now();
