@@ -206,11 +206,12 @@ export async function openCache(
     lock: (key, signal) => lock(join(folder('locks'), digest(key).slice(0, 3)), { signal }),
     usedBytes: async () => sumOf(await leastRecentlyUsedFirst()),
     async evict() {
-      await using _ = await lock(join(folder('locks'), 'evict'));
       await sweepParts();
+      // To take the lock starts a process, and nearly every build finds nothing to drop.
+      if (sumOf(await leastRecentlyUsedFirst()) <= maximumBytes) return;
+      await using _ = await lock(join(folder('locks'), 'evict'));
       const blobs = await leastRecentlyUsedFirst();
       let total = sumOf(blobs);
-      if (total <= maximumBytes) return;
       for (const { name, sizeBytes } of blobs) {
         if (total <= maximumBytes) break;
         await drop(name);

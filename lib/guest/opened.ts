@@ -1,8 +1,8 @@
 import type { ScriptRunner } from './guest.ts';
 import { ownLimitMs } from './script-run.ts';
 
-/** The file of scripts/borrow.sh by whose time the changes of a build are told from what its base image had. */
-const opened = '/run/imagebuilder-borrowed/opened';
+/** The file, inside, of scripts/borrow.sh by whose time the changes of a build are told from what its base image had. */
+export const openedFile = '/run/imagebuilder-borrowed/opened';
 
 /** The changes of an image so far, as far as others can go on from there. */
 export interface ChangesSoFar {
@@ -17,7 +17,7 @@ export interface ChangesSoFar {
  * what was there when it was made. Some file systems know whole seconds only.
  */
 const look = `export LC_ALL=C
-since=$(stat -c %Y ${opened})
+since=$(stat -c %Y ${openedFile})
 echo "opened $since"
 find /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/subuid /etc/subgid /etc/shells /var/lib/dpkg/statoverride \\
   /var/lib/ucf/hashfile /var/lib/ucf/registry /boot /efi /vmlinuz /initrd.img /lib/modules/*/modules.dep \\

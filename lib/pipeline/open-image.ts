@@ -4,7 +4,7 @@ import { assertArchitecture, assertSeries, type ImageFacts, readImageFacts } fro
 import { collectBootFiles, hasBootChanged } from '../boot/probe.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
-import { guardClosedMounts } from '../guest/closed-mounts.ts';
+import { assertHiddenUntouched } from '../guest/closed-mounts.ts';
 import { readFindings } from '../guest/findings.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
 import { beforeChange, pristineOf, sealImage, sealWarnings } from '../guest/seal.ts';
@@ -102,7 +102,6 @@ export async function openImage(
   assertSeries(facts, series);
   const pristine =
     known === undefined ? await beforeChange(session, kind.sealParts) : pristineOf(known.pristine, kind.sealParts);
-  const closedMounts = await guardClosedMounts(session, opened.notMounted);
   const warnings = opened.notMounted.flatMap(({ target, reason, expected }) =>
     reason === null || expected === true ? [] : [`${target} stayed closed while the image was changed: ${reason}`],
   );
@@ -118,7 +117,7 @@ export async function openImage(
     use: (resource) => users.use(resource),
     async seal(always) {
       await users.disposeAsync();
-      await closedMounts.assertUntouched();
+      await assertHiddenUntouched(session, opened.notMounted);
       const findingsPath = join(disk.workDirectory, 'findings');
       const folders = 'layers' in disk ? [shownChanges] : opened.mounted;
       const sealed = await sealImage(session, pristine, { path: findingsPath, folders });
@@ -132,7 +131,7 @@ export async function openImage(
     },
     async suspend() {
       await users.disposeAsync();
-      await closedMounts.assertUntouched();
+      await assertHiddenUntouched(session, opened.notMounted);
       await session.close();
       await kept.disposeAsync();
     },
