@@ -12,6 +12,7 @@ export const guestScripts = readShellScripts(join(import.meta.dirname, 'scripts'
   'give-back',
   'identities',
   'list-changes',
+  'own-files',
   'pack-changes',
   'grow-unmounted',
   'look',

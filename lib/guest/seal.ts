@@ -63,7 +63,7 @@ export interface FinalLook {
  * Leaves the image as pristine as its base was, apart from the requested changes; the last script before `close`.
  * Identity that belongs to one machine (machine-id, host keys, names of initiators, random seeds), logs, caches and backups
  * of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
- * makes what no program makes anew. Resolves with the lines that the parts print. Throws `guest.failed` where a part
+ * makes what no program makes anew. Resolves with the lines that the parts print, and with `look` those of `readOwnFiles`. Throws `guest.failed` where a part
  * refuses the image. With `look`, it lists the files that the build has touched and the copyright files, for `readFindings`.
  */
 export async function sealImage(
@@ -76,7 +76,7 @@ export async function sealImage(
   try {
     const { stdout } = await session.run({
       name: 'seal',
-      text: look === null ? seal : seal + guestScripts.touched + guestScripts.copyright,
+      text: look === null ? seal : seal + guestScripts.touched + guestScripts['own-files'] + guestScripts.copyright,
       timeoutMs: ownLimitMs,
       files: { snapshot, before: lines },
       ...looking,

@@ -2,7 +2,7 @@ import { withoutSlash } from '../apt/downloads.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { bareName, withoutArchitecture } from '../apt/plan.ts';
 import type { ResolvedPlan } from '../apt/resolve.ts';
-import type { Layer, Shelf } from './layer-store.ts';
+import type { Layer, SeenBuild, Shelf } from './layer-store.ts';
 import { madeOf } from './made-of.ts';
 
 /** Fewer packages are not worth a layer, which takes as much room as its base image. */
@@ -62,6 +62,11 @@ export function newLayer(
     (found) => found.length >= least && !unfit.some((each) => each.packages.every((entry) => found.includes(entry))),
   );
   return possible.sort((one, other) => other.length - one.length)[0] ?? null;
+}
+
+/** The builds that have installed all of these packages. */
+export function buildsWith({ seen }: Pick<Shelf, 'seen'>, packages: readonly string[]): readonly SeenBuild[] {
+  return seen.filter((build) => packages.every((entry) => build.packages.includes(entry)));
 }
 
 /** `name version architecture digest`, an entry of `MadeOf.packages`. */

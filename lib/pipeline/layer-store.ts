@@ -7,6 +7,7 @@ import type { OutsideState } from '../apt/outside/worker-apt.ts';
 import { openCache } from '../fetch/cache.ts';
 import { leftoverAgeMs } from '../fetch/own-file.ts';
 import type { Guest } from '../guest/guest.ts';
+import type { OwnFiles } from '../guest/own-files.ts';
 import { lock, tryLock } from '../lock.ts';
 import { version } from '../version.ts';
 import { addFile, addRecord, readRecord } from './cached-records.ts';
@@ -20,7 +21,7 @@ export interface LayerStore {
   readBase(): Promise<KnownBase | null>;
   readShelf(): Promise<Shelf>;
   /** Notes what a build has found out. `base` null: it is known already. */
-  learn(base: KnownBase | null, seen: SeenPackages, place: StorePlace): Promise<void>;
+  learn(base: KnownBase | null, seen: SeenBuild, place: StorePlace): Promise<void>;
   /**
    * Holds the making of a layer of these packages until disposed. Waits for another build that holds it, after a call of
    * `onWait`. Null where that takes longer than any layer should take. The turn of a killed maker goes to the next build.
@@ -70,6 +71,12 @@ export interface SeenPackages {
   readonly packages: readonly string[];
 }
 
+/** A build whose packages others may have too. */
+export interface SeenBuild extends SeenPackages {
+  /** Of its finished image. */
+  readonly own: OwnFiles;
+}
+
 export interface Layer extends SeenPackages {
   readonly present: readonly PresentPackage[];
   /** The second in which its base image was opened, by the clock of the guest. */
@@ -82,7 +89,7 @@ export interface Layer extends SeenPackages {
 
 export interface Shelf {
   /** Of the last builds, the newest first. */
-  readonly seen: readonly SeenPackages[];
+  readonly seen: readonly SeenBuild[];
   readonly layers: readonly Layer[];
   readonly refused: readonly RefusedPackages[];
 }
@@ -111,6 +118,8 @@ export interface LayerKey {
 /** Of the cache's folder. */
 export const layersFolder = 'layers';
 
+/** Number of the form of these records: those of another are as good as none. */
+const form = 2;
 const mostSeen = 16;
 const mostLayers = 32;
 const mostRefused = 64;
@@ -123,7 +132,7 @@ export async function openLayerStore(
   { files, base, maximumVirtualBytes, guest, vmNetwork, compression }: LayerKey,
 ): Promise<LayerStore> {
   const cache = await openCache(join(cacheDirectory, layersFolder), maximumBytes, leftoverAgeMs);
-  const parts = [version, files, base, maximumVirtualBytes, guest, vmNetwork, compression];
+  const parts = [version, form, files, base, maximumVirtualBytes, guest, vmNetwork, compression];
   const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
   const readShelf = async () => ({ ...emptyShelf, ...(await readRecord<Partial<Shelf>>(cache, `${key}/shelf`)) });
 

@@ -5,13 +5,22 @@ import type { ResolvedPlan } from '../apt/resolve.ts';
 import { sourceFiles } from '../apt/sources.ts';
 import { errorTable, toImageBuilderError } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
+import type { OwnFiles } from '../guest/own-files.ts';
 import { hashRanges } from '../image/hash-ranges.ts';
 import type { BegunOverlay } from '../kinds/kind.ts';
 import { formatBytes } from '../text.ts';
 import type { Attempt } from './attempt.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
-import { fittingLayers, leastPackages, mayShare, namesOf, newLayer, sharedPackages } from './layer-choice.ts';
+import {
+  buildsWith,
+  fittingLayers,
+  leastPackages,
+  mayShare,
+  namesOf,
+  newLayer,
+  sharedPackages,
+} from './layer-choice.ts';
 import { type KnownBase, type Layer, type LayerStore, openLayerStore, type Shelf } from './layer-store.ts';
 import { makeLayer } from './make-layer.ts';
 import type { Steps } from './steps.ts';
@@ -24,7 +33,7 @@ export interface Layers {
   /** A layer to begin with; null to begin with the base image. */
   begin(): Promise<Beginning | null>;
   /** Notes what an installation has found out, for layers to come. Never fails a build. */
-  learn(base: KnownBase | null, plan: ResolvedPlan): Promise<void>;
+  learn(base: KnownBase | null, plan: ResolvedPlan, own: OwnFiles | null): Promise<void>;
   /** Forgets the layer of a build that has failed on it. */
   forget(beginning: Beginning): Promise<void>;
 }
@@ -86,11 +95,11 @@ export async function openLayers(
         begin({ attempt, inputs, store, shelf, known }, tools, context),
       );
     },
-    async learn(fresh, plan) {
+    async learn(fresh, plan, own) {
       const packages = sharedPackages(plan, inputs.sources);
-      if (packages.length < leastPackages) return;
+      if (packages.length < leastPackages || own === null) return;
       const wanted = namesOf(request.package_list);
-      await store.learn(fresh, { wanted, packages }, storePlace).catch((error: unknown) => {
+      await store.learn(fresh, { wanted, packages, own }, storePlace).catch((error: unknown) => {
         context.log.warn('the packages of a build are not noted for layers', { error });
       });
     },
@@ -180,7 +189,7 @@ async function withNewLayer(
 /** Makes a layer of these packages. Null where there is none afterwards; never fails a build. */
 async function addLayer(
   packages: readonly string[],
-  { attempt, inputs, store, known, planned }: Given & { readonly planned: WorkerPlan },
+  { attempt, inputs, store, shelf, known, planned }: Given & { readonly planned: WorkerPlan },
   tools: BuildTools,
   context: LimitedContext,
 ): Promise<Layer | null> {
@@ -189,7 +198,12 @@ async function addLayer(
   const storePlace = { workDirectory: attempt.place.workDirectory, signal };
   reporter.log(`${packages.length} packages are installed for later builds too`);
   try {
-    const made = await makeLayer({ packages, files, known, planned }, attempt, tools, context);
+    const made = await makeLayer(
+      { packages, files, known, planned, builds: buildsWith(shelf, packages) },
+      attempt,
+      tools,
+      context,
+    );
     if ('unfit' in made) {
       reporter.log(`no layer is made of ${packages.length} packages: ${made.unfit}`);
       await store.refuse({ packages, sizeBytes: null }, storePlace);

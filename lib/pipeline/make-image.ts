@@ -95,13 +95,17 @@ export async function makeImage<Finished>(
     () => install(wanted, apt, change, tools, context),
   );
 
-  const { boots, touched, licences, bootFiles } = await steps.run('seal', 'cleaning up inside the image', async () => {
-    steps.inside = null;
-    const found = await image.seal(isBooted && inspected.boot !== null);
-    if (found.bootFiles === null) return { boots: noFindings, ...found };
-    const boots = await checkBoot(found.bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
-    return { boots, ...found };
-  });
+  const { boots, touched, own, licences, bootFiles } = await steps.run(
+    'seal',
+    'cleaning up inside the image',
+    async () => {
+      steps.inside = null;
+      const found = await image.seal(isBooted && inspected.boot !== null);
+      if (found.bootFiles === null) return { boots: noFindings, ...found };
+      const boots = await checkBoot(found.bootFiles, { inspected, guest: chosen.guest, place }, tools, context);
+      return { boots, ...found };
+    },
+  );
 
   const repetitions = inspected.repetitions(disk);
   const repeat = async () => {
@@ -145,7 +149,7 @@ export async function makeImage<Finished>(
         baseState === null
           ? null
           : { baseSha256: base.sha256, facts: image.facts, state: baseState, pristine: image.pristine };
-      await layers.learn(known, installed.plan);
+      await layers.learn(known, installed.plan, own);
     }
     const layer = beginning === null ? null : reportLayer(beginning.layer);
     const made = basis === null || !isOffline ? null : madeOf(basis.releases, installed.plan);

@@ -7,16 +7,19 @@ import { openWorkerApt, type WorkerApt } from '../apt/outside/worker-apt.ts';
 import { type ResolvedPlan, resolvePackages } from '../apt/resolve.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { GuestDisk } from '../guest/guest.ts';
-import { readChangesSoFar } from '../guest/opened.ts';
+import { type ChangesSoFar, readChangesSoFar } from '../guest/opened.ts';
+import { madeAnew } from '../guest/own-files.ts';
+import { shownChanges } from '../guest/stack.ts';
 import { hashFile } from '../image/digest.ts';
 import type { InspectedImage } from '../kinds/kind.ts';
 import { limitOutput } from '../limits/output-limit.ts';
+import { plain } from '../text.ts';
 import type { Attempt } from './attempt.ts';
 import { takeBaseCopy } from './base-copy.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
 import { specificationOf } from './layer-choice.ts';
-import type { KnownBase, Layer } from './layer-store.ts';
+import type { KnownBase, Layer, SeenBuild } from './layer-store.ts';
 import { madeOf } from './made-of.ts';
 import { isOffline } from './offline.ts';
 import { listsShare, openImage } from './open-image.ts';
@@ -29,6 +32,8 @@ export interface LayerOrder {
   /** The base image, or the files of its release. */
   readonly files: BuildInputs['files'];
   readonly known: KnownBase;
+  /** Builds that have installed them all. */
+  readonly builds: readonly SeenBuild[];
   /** A plan of this build, of which the packages are a part. */
   readonly planned: WorkerPlan;
 }
@@ -134,12 +139,23 @@ async function install(parts: Parts, tools: BuildTools, context: LimitedContext)
   if (!isPlanOf(installed.plan, order.packages))
     throw new ImageBuilderError('upstream.status', 'the repositories have changed');
   const present = await describePresent(join(worker.directory, 'packages'), worker.archives);
-  const { openedSeconds, ordered } = await readChangesSoFar(image.session);
-  if (ordered !== null) return { unfit: `they change ${ordered}, which depends on the packages beside them` };
+  const { session } = image;
+  const changes = await readChangesSoFar(session, 'layers' in disk ? [shownChanges] : session.mounted);
+  const reason = whyNotShared(changes, order.builds);
+  if (reason !== null) return { unfit: reason };
   const fetched = [...proxy.asked].filter((url) => !asked.has(url));
   if (!isOffline(fetched, plan.downloads)) return { unfit: 'their scripts fetch more than packages' };
   await image.suspend();
+  const { openedSeconds } = changes;
   return await pack({ ...parts, inspected, disk, present, openedSeconds }, tools, context);
+}
+
+/** The reason why other builds must not have these changes; null where they would make the same. */
+function whyNotShared({ ordered, own, removed }: ChangesSoFar, builds: readonly SeenBuild[]): string | null {
+  if (ordered !== null) return `they change ${ordered}, which depends on the packages beside them`;
+  if (own === null) return 'the files that their scripts make cannot be compared';
+  const [anew] = builds.flatMap((build) => madeAnew(own, build.own, removed) ?? []);
+  return anew === undefined ? null : `each build makes its own ${plain(anew)}`;
 }
 
 interface SuspendedBuild extends Parts, Pick<Layer, 'present' | 'openedSeconds'> {

@@ -7,6 +7,7 @@ import type { BaseImage } from '../fetch/base-image.ts';
 import { assertHiddenUntouched } from '../guest/closed-mounts.ts';
 import { readFindings } from '../guest/findings.ts';
 import type { Guest, GuestDisk, GuestSession } from '../guest/guest.ts';
+import { type OwnFiles, readOwnFiles } from '../guest/own-files.ts';
 import { beforeChange, pristineOf, sealImage, sealWarnings } from '../guest/seal.ts';
 import { shownChanges } from '../guest/stack.ts';
 import type { TouchedFiles } from '../guest/touched-files.ts';
@@ -45,6 +46,8 @@ export interface SealedImage {
   readonly bootFiles: string | null;
   /** The files that the build has touched; null where the tools of the image could not list them. */
   readonly touched: TouchedFiles | null;
+  /** Null where they could not list them. */
+  readonly own: OwnFiles | null;
   /** The licences of its packages. */
   readonly licences: Licences;
 }
@@ -127,7 +130,7 @@ export async function openImage(
       await session.close();
       await kept.disposeAsync();
       const { touched, copyrights } = await readFindings(findingsPath);
-      return { bootFiles, touched, licences: readLicences(copyrights) };
+      return { bootFiles, touched, own: readOwnFiles(sealed), licences: readLicences(copyrights) };
     },
     async suspend() {
       await users.disposeAsync();

@@ -106,6 +106,22 @@ test('no layer is made of packages that add accounts', async () => {
   assert.is(built.image.layer, undefined);
 });
 
+test('no layer is made of packages whose scripts make something anew for each image', async () => {
+  // debsecan chooses the minute of its job at random.
+  const packages = ['debsecan', 'jq'];
+  const first = await build('host', packages);
+  const second = await build('host', packages);
+  const said = /no layer is made of [0-9]+ packages: each build makes its own \/etc\/cron\.d\/debsecan$/;
+  assert.ok(
+    lines.some((line) => said.test(line)),
+    lines.join('\n'),
+  );
+  assert.is(second.image.layer, undefined);
+  const digestOf = async ({ path }: BuiltImage) =>
+    (await listImage(path, builds.directory)).files.get('1:/etc/cron.d/debsecan')?.content;
+  assert.is.not(await digestOf(first), await digestOf(second));
+});
+
 test('a damaged layer is made anew, with a warning', async () => {
   const folder = join(builds.directory, 'cache', 'layers', 'blobs');
   for (const name of await readdir(folder)) {

@@ -43,7 +43,7 @@ touched() {
   for folder in /bin /sbin /lib /lib32 /lib64 /libx32; do
     if [ -L "$folder" ] && [ "$folder" -ef "/usr$folder" ]; then links="$links $folder"; fi
   done
-  sort -u -k 4 "$made" | awk -v links="$links" -v made="$made" -v code="$code" '
+  sort -u -k 4 "$made" | awk -v links="$links" -v made="$made" -v code="$code" -v root="$root" '
     # 20,000 lines or 3 MiB.
     function show(line) {
       bytes += length(line) + 1
@@ -83,6 +83,8 @@ touched() {
       path = substr($0, length($1 $2 $3) + 4)
       if (path in known || (path in size && size[path] == $3)) next
       if (!show($0)) { code = 1; exit }
+      # For own-files.sh.
+      if ($1 == "f" && $3 <= 1048576 && path ~ /^\/(etc|home|opt|root|srv|usr\/local|var\/(lib|opt|www))\//) print root path >(made ".own")
     }
     END {
       if (code != 0) print "more"

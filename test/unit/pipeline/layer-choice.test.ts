@@ -28,7 +28,7 @@ const layer = (names: string): Layer => ({
   ...{ wanted: [], packages: entries(names), present: [], openedSeconds: 0 },
   ...{ sha256: names, sizeBytes: 1, madeAt: '' },
 });
-const seen = (names: string, wanted: readonly string[] = []) => ({ wanted, packages: entries(names) });
+const seen = (names: string, wanted: readonly string[] = []) => ({ wanted, packages: entries(names), own: {} });
 
 test('packages are shared but for those of the PPAs, by whatever scheme and whatever their neighbours are called', () => {
   const ppa = 'http://ppa.example/project/one/ubuntu';

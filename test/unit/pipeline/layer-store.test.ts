@@ -77,10 +77,14 @@ test('a layer is found with what the worker knows of its base image, and nothing
   await using house = await openHouse();
   const layer = layerOf('content');
   await house.keep(layer, 'content');
-  await house.store.learn(known, { wanted: ['a'], packages: ['a 1'] }, await house.place());
+  await house.store.learn(known, { wanted: ['a'], packages: ['a 1'], own: {} }, await house.place());
   const again = await house.openStore();
   assert.equal(await again.readBase(), known);
-  assert.equal(await again.readShelf(), { seen: [{ wanted: ['a'], packages: ['a 1'] }], layers: [layer], refused: [] });
+  assert.equal(await again.readShelf(), {
+    seen: [{ wanted: ['a'], packages: ['a 1'], own: {} }],
+    layers: [layer],
+    refused: [],
+  });
   assert.is(await house.take(layer), 'content');
   const others: LayerKey[] = [
     { ...ofBase, files: ['b'.repeat(64)] },
@@ -195,14 +199,14 @@ test('the least recently used layers go first, and those of no build in need of 
 test('only the last builds are remembered, each set of packages once', async () => {
   await using house = await openHouse();
   for (let count = 0; count < 20; count += 1) {
-    await house.store.learn(null, { wanted: [], packages: [`p${count}`] }, await house.place());
+    await house.store.learn(null, { wanted: [], packages: [`p${count}`], own: {} }, await house.place());
   }
-  await house.store.learn(null, { wanted: ['again'], packages: ['p19'] }, await house.place());
+  await house.store.learn(null, { wanted: ['again'], packages: ['p19'], own: {} }, await house.place());
   const { seen } = await house.store.readShelf();
   assert.is(seen.length, 16);
   assert.equal(seen.slice(0, 2), [
-    { wanted: ['again'], packages: ['p19'] },
-    { wanted: [], packages: ['p18'] },
+    { wanted: ['again'], packages: ['p19'], own: {} },
+    { wanted: [], packages: ['p18'], own: {} },
   ]);
 });
 
