@@ -6,7 +6,7 @@ import { shownChanges } from './stack.ts';
  */
 export type OwnFiles = Readonly<Record<string, string>>;
 
-/** More are not compared. */
+/** More are not compared; scripts/touched.sh knows it too. */
 const mostFiles = 1_000;
 
 /** Reads the lines of scripts/own-files.sh; null where the image's tools could not make them, or where there are too many. */

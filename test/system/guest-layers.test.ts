@@ -7,6 +7,7 @@ import { exec } from '#lib/exec.ts';
 import { readFindings } from '#lib/guest/findings.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 import { createHostGuest } from '#lib/guest/host/host-guest.ts';
+import { readOwnFiles } from '#lib/guest/own-files.ts';
 import { beforeChange, type Pristine, sealImage, sealWarnings } from '#lib/guest/seal.ts';
 import { shownChanges } from '#lib/guest/stack.ts';
 import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
@@ -92,7 +93,7 @@ END
 chmod 755 /usr/local/bin/find
 `;
 
-/** The files that `sealImage` lists as touched. */
+/** The files that `sealImage` lists as touched, and the digests of those that are settings and state. */
 async function listTouched(session: GuestSession, pristine: Pristine, folders: readonly string[]) {
   const path = join(vm.directory, 'findings');
   const sealed = await sealImage(session, pristine, { path, folders });
@@ -102,7 +103,7 @@ async function listTouched(session: GuestSession, pristine: Pristine, folders: r
   const { touched } = await readFindings(path);
   await rm(path);
   const files = touched?.files.map((file) => ({ ...file, path: Buffer.from(file.path).toString() }));
-  return { isComplete: touched?.isComplete, files };
+  return { isComplete: touched?.isComplete, files, ownFiles: readOwnFiles(sealed) };
 }
 
 const listings = new Map<'host' | 'vm', string>();
@@ -134,7 +135,12 @@ for (const kind of ['host', 'vm'] as const) {
     const searched = (await output(session, 'cat /tmp/searched; rm -r /tmp/searched /usr/local/bin')).split('\n');
     assert.ok(Math.max(...searched.map(Number)) < 200, `${searched} files of 2000 and more were searched`);
     const own = found.files?.filter(({ path }) => path !== '/usr/local/bin/find');
-    assert.equal({ ...found, files: own }, everywhere);
+    const { '/usr/local/bin/find': ours, ...ownFiles } = found.ownFiles ?? {};
+    assert.ok(ours !== undefined && ownFiles['/etc/new-secret'] !== undefined);
+    assert.equal({ ...found, files: own, ownFiles }, everywhere);
+    await session.run({ name: 'many', text: 'mkdir /etc/many; for n in $(seq 1000); do : >/etc/many/$n; done' });
+    assert.is((await listTouched(session, pristine, [shownChanges])).ownFiles, null, 'too many to compare');
+    await session.run({ name: 'few', text: 'rm -r /etc/many' });
     const paths = new Set(own?.map(({ path }) => path));
     const changed = ['kept', 'whole/two', 'capable', 'link-1', 'link-3', 'symbolic', 'pipe-2', 'moved', 'folder/old'];
     assert.equal(

@@ -4,7 +4,9 @@ own_files() {
   made=/tmp/imagebuilder-touched
   [ -e "$made.lists" ] && [ ! -s "$made.odd" ] || return 0
   echo 'own files: begin'
-  [ ! -s "$made.own" ] || xargs -d '\n' md5sum -- <"$made.own" 2>/dev/null || return 0
+  if [ -s "$made.own" ]; then
+    tr '\n' '\0' <"$made.own" | xargs -0 md5sum -- 2>/dev/null || return 0
+  fi
   echo 'own files: end'
 }
 (own_files) || :
