@@ -1,13 +1,13 @@
 import { shownChanges } from './stack.ts';
 
 /**
- * Small files of settings and state that a build has made or changed outside dpkg's knowledge, each with its MD5 in
- * hexadecimal. Scripts of packages make some of them anew each time: keys, passwords, names of this one system.
+ * Small files of settings and state that a build has made or changed, each with its MD5 in hexadecimal. Scripts of packages
+ * make some of them anew each time: keys, passwords, names of this one system.
  */
 export type OwnFiles = Readonly<Record<string, string>>;
 
 /** More are not compared; scripts/touched.sh knows it too. */
-const mostFiles = 1_000;
+const mostFiles = 2_000;
 
 /** Reads the lines of scripts/own-files.sh; null where the image's tools could not make them, or where there are too many. */
 export function readOwnFiles(output: string): OwnFiles | null {

@@ -138,7 +138,7 @@ for (const kind of ['host', 'vm'] as const) {
     const { '/usr/local/bin/find': ours, ...ownFiles } = found.ownFiles ?? {};
     assert.ok(ours !== undefined && ownFiles['/etc/new-secret'] !== undefined);
     assert.equal({ ...found, files: own, ownFiles }, everywhere);
-    await session.run({ name: 'many', text: 'mkdir /etc/many; for n in $(seq 1000); do : >/etc/many/$n; done' });
+    await session.run({ name: 'many', text: 'mkdir /etc/many; for n in $(seq 2000); do : >/etc/many/$n; done' });
     assert.is((await listTouched(session, pristine, [shownChanges])).ownFiles, null, 'too many to compare');
     await session.run({ name: 'few', text: 'rm -r /etc/many' });
     const paths = new Set(own?.map(({ path }) => path));

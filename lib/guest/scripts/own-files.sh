@@ -1,5 +1,5 @@
-# Goes on where touched.sh ends. Prints lines of md5sum for those small files of its list that are settings and state, between
-# two lines of its own, for own-files.ts. Nothing, or no last line, where some could not be read.
+# Goes on where touched.sh ends. Prints lines of md5sum for small changed files that are settings and state, by the list of
+# that, between two lines of its own, for own-files.ts. Nothing, or no last line, where some could not be read.
 own_files() {
   made=/tmp/imagebuilder-touched
   [ -e "$made.lists" ] && [ ! -s "$made.odd" ] || return 0

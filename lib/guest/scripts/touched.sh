@@ -16,6 +16,7 @@ touched() {
   since=$(($(stat -c %Y "$opened") - 1)).999999999
   # A base image from a clock that is ahead has times to come.
   : >"$made.now"
+  : >"$made.own"
   root=
   shown=%p
   hidden=-false
@@ -81,13 +82,15 @@ touched() {
     }
     {
       path = substr($0, length($1 $2 $3) + 4)
+      # For own-files.sh: one more than it may have says that there are too many.
+      if ($1 == "f" && $3 <= 262144 && path ~ /^\/(etc|home|opt|root|srv|usr\/local|var\/(lib|opt|www))\// && ++own <= 2001) print root path >(made ".own")
       if (path in known || (path in size && size[path] == $3)) next
       if (!show($0)) { code = 1; exit }
-      # For own-files.sh: one more than it may have says that there are too many.
-      if ($1 == "f" && $3 <= 262144 && path ~ /^\/(etc|home|opt|root|srv|usr\/local|var\/(lib|opt|www))\// && ++own <= 1001) print root path >(made ".own")
     }
     END {
       if (code != 0) print "more"
+      # No file, so that own-files.sh says nothing.
+      if (code != 0) print "/" >(made ".own")
       print ""
     }' >&4
   [ ! -s "$made.odd" ] || cat "$made.odd" >&4

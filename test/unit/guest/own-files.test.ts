@@ -22,7 +22,7 @@ test('files that could not all be read are none', () => {
   assert.is(readOwnFiles(outputOf(`${one}  /etc/a`).replace('own files: end', '')), null);
   assert.is(readOwnFiles(outputOf(`${one}  /etc/a`).replace('own files: begin', '')), null);
   assert.is(readOwnFiles(outputOf('md5sum: no such file')), null);
-  assert.is(readOwnFiles(outputOf(...Array.from({ length: 1_001 }, (_, index) => `${one}  /etc/${index}`))), null);
+  assert.is(readOwnFiles(outputOf(...Array.from({ length: 2_001 }, (_, index) => `${one}  /etc/${index}`))), null);
 });
 
 test('a file that another build has not, or has otherwise, is made anew; those that are taken out or collected are not', () => {
