@@ -23,8 +23,11 @@ const allowedGrowth = 8;
  * then left out: 16 times 2 ms are 8 times 4 ms.
  */
 const negligibleMs = 2;
-/** How often a growth that looks wrong is measured again: a garbage collection disturbs one time, not each. */
-const repeats = 5;
+/**
+ * How often a growth that looks wrong is measured again: a garbage collection disturbs one time, not each. A machine with
+ * much other work, and with page faults that take long, disturbed five in a row.
+ */
+const repeats = 15;
 
 export interface Growing {
   readonly name: string;
