@@ -160,6 +160,8 @@ export async function openCache(
       .sort((one, other) => one.usedMs - other.usedMs);
   }
 
+  const usedBytes = async () => sumOf(await leastRecentlyUsedFirst());
+
   async function sweepParts(): Promise<void> {
     for (const name of await readdir(folder('parts'))) {
       const path = join(folder('parts'), name);
@@ -204,11 +206,11 @@ export async function openCache(
       await rename(path, blobPath(entry.sha256));
     },
     lock: (key, signal) => lock(join(folder('locks'), digest(key).slice(0, 3)), { signal }),
-    usedBytes: async () => sumOf(await leastRecentlyUsedFirst()),
+    usedBytes,
     async evict() {
       await sweepParts();
       // To take the lock starts a process, and nearly every build finds nothing to drop.
-      if (sumOf(await leastRecentlyUsedFirst()) <= maximumBytes) return;
+      if ((await usedBytes()) <= maximumBytes) return;
       await using _ = await lock(join(folder('locks'), 'evict'));
       const blobs = await leastRecentlyUsedFirst();
       let total = sumOf(blobs);

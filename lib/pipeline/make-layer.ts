@@ -9,7 +9,6 @@ import { ImageBuilderError } from '../errors.ts';
 import type { GuestDisk } from '../guest/guest.ts';
 import { type ChangesSoFar, readChangesSoFar } from '../guest/opened.ts';
 import { madeAnew } from '../guest/own-files.ts';
-import { shownChanges } from '../guest/stack.ts';
 import { hashFile } from '../image/digest.ts';
 import type { InspectedImage } from '../kinds/kind.ts';
 import { limitOutput } from '../limits/output-limit.ts';
@@ -139,8 +138,7 @@ async function install(parts: Parts, tools: BuildTools, context: LimitedContext)
   if (!isPlanOf(installed.plan, order.packages))
     throw new ImageBuilderError('upstream.status', 'the repositories have changed');
   const present = await describePresent(join(worker.directory, 'packages'), worker.archives);
-  const { session } = image;
-  const changes = await readChangesSoFar(session, 'layers' in disk ? [shownChanges] : session.mounted);
+  const changes = await readChangesSoFar(image.session, image.folders);
   const reason = whyNotShared(changes, order.builds);
   if (reason !== null) return { unfit: reason };
   const fetched = [...proxy.asked].filter((url) => !asked.has(url));

@@ -23,6 +23,8 @@ export interface OpenImage extends AsyncDisposable {
   readonly warnings: readonly string[];
   /** Adds a warning, unless it is there, and reports it. */
   warn(message: string): void;
+  /** The folders that hold all changes, as in `FinalLook`. */
+  readonly folders: readonly string[];
   /** The facts before the change. */
   readonly facts: ImageFacts;
   /** The lines of the state that `seal` restores. */
@@ -113,16 +115,16 @@ export async function openImage(
     warnings.push(message);
     reporter.notice(message);
   };
+  const folders = 'layers' in disk ? [shownChanges] : opened.mounted;
   const kept = stack.move();
   const users = kept.use(new AsyncDisposableStack());
   return {
-    ...{ session, warnings, warn, facts, proxy, caches, pristine: pristine.lines },
+    ...{ session, folders, warnings, warn, facts, proxy, caches, pristine: pristine.lines },
     use: (resource) => users.use(resource),
     async seal(always) {
       await users.disposeAsync();
       await assertHiddenUntouched(session, opened.notMounted);
       const findingsPath = join(disk.workDirectory, 'findings');
-      const folders = 'layers' in disk ? [shownChanges] : opened.mounted;
       const sealed = await sealImage(session, pristine, { path: findingsPath, folders });
       for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;

@@ -88,9 +88,11 @@ touched() {
       if (!show($0)) { code = 1; exit }
     }
     END {
-      if (code != 0) print "more"
-      # No file, so that own-files.sh says nothing.
-      if (code != 0) print "/" >(made ".own")
+      if (code != 0) {
+        print "more"
+        # No file, so that own-files.sh does not say that it has read all.
+        print "/" >(made ".own")
+      }
       print ""
     }' >&4
   [ ! -s "$made.odd" ] || cat "$made.odd" >&4
