@@ -21,8 +21,8 @@ export function parseLoaderEntry(text: string): LoaderEntry {
       .split(/[ \t]/)
       .filter((word) => word !== '');
     if (key === 'linux') kernel = rest[0] ?? null;
-    if (key === 'initrd') initrds.push(...rest);
-    if (key === 'options') words.push(...rest);
+    if (key === 'initrd') for (const path of rest) initrds.push(path);
+    if (key === 'options') for (const word of rest) words.push(word);
   }
   return { kernel, initrds, arguments: words };
 }
@@ -46,12 +46,13 @@ export function parseExtlinux(text: string, folder: string): LoaderEntry[] {
         if (entry !== undefined && rest[0] !== undefined && !/\.c32$/i.test(rest[0])) entry.kernel = full(rest[0]);
         break;
       case 'initrd':
-        entry?.initrds.push(...rest.flatMap((word) => word.split(',')).map(full));
+        for (const path of rest.flatMap((word) => word.split(','))) entry?.initrds.push(full(path));
         break;
       case 'append':
-        entry?.arguments.push(...rest);
         for (const word of rest) {
-          if (word.startsWith('initrd=')) entry?.initrds.push(...word.slice(7).split(',').map(full));
+          entry?.arguments.push(word);
+          if (!word.startsWith('initrd=')) continue;
+          for (const path of word.slice(7).split(',')) entry?.initrds.push(full(path));
         }
         break;
     }

@@ -149,7 +149,9 @@ function faultsOf(view: BootView, menu: Menu): BootFault[] {
   }
   const newest = view.kernels.at(-1);
   const important = new Set([chosen, entries.find((entry) => newest !== undefined && starts(entry, newest)) ?? null]);
-  for (const entry of important) if (entry !== null) faults.push(...entryFaults(view, menu, entry));
+  for (const entry of important) {
+    if (entry !== null) for (const fault of entryFaults(view, menu, entry)) faults.push(fault);
+  }
   for (const version of view.kernels) {
     if (entries.some((entry) => starts(entry, version))) continue;
     if (path === 'loader/entries') continue;
