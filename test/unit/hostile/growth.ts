@@ -13,21 +13,25 @@ const hostile = [
 ];
 const endings = ['', 'x'];
 
-/** Characters. A quadratic parser takes seconds for the largest of these. */
-const sizes = [2 ** 12, 2 ** 14, 2 ** 16];
+/** Characters. Growth up to the usual size shows most faults; the larger sizes follow only where it looks wrong. */
+const sizes = [2 ** 12, 2 ** 14, 2 ** 16, 2 ** 18, 2 ** 20];
+const usualSize = 2 ** 16;
 /** The kernel's resolution of processor time. Shorter times count as this. */
 const leastMs = 4;
 const allowedGrowth = 8;
 /**
- * With less than this at the second size, even a quadratic parser stays below what is allowed at the largest, which is
- * then left out: 16 times 2 ms are 8 times 4 ms.
+ * With less than this at the second size, even a quadratic parser stays below what is allowed at the usual size, which
+ * is then left out: 16 times 2 ms are 8 times 4 ms.
  */
 const negligibleMs = 2;
+/** How often a growth that looks wrong is measured again: a garbage collection disturbs one time, not each. */
+const repeats = 2;
 /**
- * How often a growth that looks wrong is measured again: a garbage collection disturbs one time, not each. A machine with
- * much other work, and with page faults that take long, disturbed five in a row.
+ * Growth counts from here on. Below, fresh memory and the first collections can cost more than the parser itself, each
+ * time alike, where page faults take long. A quadratic parser gets here within the sizes: it takes sixteenfold longer
+ * at each.
  */
-const repeats = 15;
+const decisiveMs = 200;
 
 export interface Growing {
   readonly name: string;
@@ -66,7 +70,10 @@ async function growthOf(run: Growing['run'], input: (size: number) => string): P
       smallerMs = await timeOf(run, smaller);
       ms = Math.min(ms, await timeOf(run, text));
     }
-    if (grows(ms)) return `${smallerMs.toFixed(2)} ms for a quarter of it, ${ms.toFixed(2)} ms for ${size} characters`;
+    const looksWrong = grows(ms);
+    if (looksWrong && ms >= decisiveMs)
+      return `${smallerMs.toFixed(2)} ms for a quarter of it, ${ms.toFixed(2)} ms for ${size} characters`;
+    if (!looksWrong && size >= usualSize) return null;
     smallerMs = ms;
   }
   return null;
