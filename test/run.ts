@@ -1,4 +1,4 @@
-import { chmod, glob, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ExecError, exec } from '#lib/exec.ts';
@@ -11,7 +11,7 @@ import { add, type Counts, countProgram, countTests, noTests, summaryLine } from
  * node test/run.ts [check] [unit] [system] [long] [filter …]
  *
  * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. Tests
- * that take too long for every change run only where `long` is named. A filter is a part of a test file's path or of a
+ * that take too long for every change, and system tests with all their variants, run only where `long` is named. A filter is a part of a test file's path or of a
  * check's name; of several whole paths, each file runs. Every file runs in a process of its own, so that a hang or a
  * leak in one cannot hide in another. Most files run side by side (test/runner/lanes.ts names the others). The last
  * line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
@@ -109,8 +109,14 @@ if (failures.length > 0) console.log(`\n${failures.join('\n')}`);
 console.log(`\n${summaryLine(counts)}`);
 process.exitCode = counts.failed === 0 ? 0 : 1;
 
+/** Of the long kind are also the system tests with variants that take long. */
 async function testFiles(kind: Kind): Promise<string[]> {
   const found = await Array.fromAsync(glob(`test/${kind}/**/*.test.ts`, { cwd: root }));
+  if (kind === 'long') {
+    for await (const file of glob('test/system/**/*.test.ts', { cwd: root })) {
+      if ((await readFile(join(root, file), 'utf8')).includes("/runner/long.ts'")) found.push(file);
+    }
+  }
   return found.filter(matches).sort();
 }
 
@@ -130,8 +136,10 @@ async function runFile(file: string, kind: Kind): Promise<FileRun> {
   const before = usesMachine(kind) ? await observe(directory, { parentId: null }) : null;
   const result = await runNode(kind, ['--import', './test/runner/seed.ts', file], {
     TMPDIR: directory,
-    // Unit tests spend a fourth of their processor time on compiling the same modules again.
-    ...(kind === 'unit' ? { NODE_COMPILE_CACHE: join(root, '.cache/node-compile') } : {}),
+    // A fourth of the processor time of unit tests, and a tenth of that of the others, went into compiling the same
+    // modules again, in each file and in each process that it starts.
+    NODE_COMPILE_CACHE: join(root, '.cache/node-compile'),
+    ...(kind === 'long' ? { TEST_LONG: '1' } : {}),
   });
   const left = before === null ? null : await findLeft(before, directory);
   // Leftovers may be mounted below the folder, so it is not removed then.

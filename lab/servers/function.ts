@@ -6,6 +6,8 @@ import { createInterface } from 'node:readline';
 /** Serves a handler with the template, as a child process, the way the watchdog and `imagebuilder serve` do. */
 
 const repository = `${import.meta.dirname}/../..`;
+/** Each process compiles all its modules anew without. */
+const compileCache = { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE };
 
 export interface FunctionProcess extends AsyncDisposable {
   readonly child: ChildProcess;
@@ -73,7 +75,7 @@ function spawnFunction(options: FunctionOptions) {
   const index = options.index ?? `${repository}/template/node24-ts/index.ts`;
   const child = spawn(process.execPath, [index, ...(options.handler === undefined ? [] : [options.handler])], {
     cwd: options.cwd ?? repository,
-    env: { PATH: process.env.PATH ?? '', PORT: '0', ...options.env },
+    env: { PATH: process.env.PATH ?? '', PORT: '0', ...compileCache, ...options.env },
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   const lines: string[] = [];

@@ -15,14 +15,11 @@ export const alone: readonly string[] = [
 
 /** Files of more than a minute and a half, the longest first. They begin first, so that no lane ends long after the other. */
 export const longest: readonly string[] = [
-  'test/system/boot-loaders.test.ts',
   'test/system/layers-touch.test.ts',
   'test/system/build-container.test.ts',
   'test/system/layers.test.ts',
   'test/system/apt.test.ts',
   'test/system/survive-worker.test.ts',
-  'test/system/layers-cd.test.ts',
-  'test/system/survive-vm.test.ts',
   'test/system/build.test.ts',
   'test/system/survive-stop.test.ts',
   'test/system/guest-host.test.ts',
@@ -36,12 +33,18 @@ export const longest: readonly string[] = [
   'test/system/boot-trial.test.ts',
   'test/system/build-cd-layers.test.ts',
   'test/system/survive-store.test.ts',
-  'test/system/charm.test.ts',
   'test/system/installed-service.test.ts',
   'test/system/packages.test.ts',
   'test/system/build-touch.test.ts',
   'test/system/store-swift.test.ts',
-  'test/system/build-cd-kernel.test.ts',
+  'test/system/secrets.test.ts',
+  'test/system/same-again.test.ts',
+  'test/system/function-image.test.ts',
+  'test/system/build-faults.test.ts',
+  'test/system/serve-command.test.ts',
+  'test/system/page.test.ts',
+  'test/system/build-glance.test.ts',
+  'test/system/guest-vm-state.test.ts',
 ];
 
 export interface Plan {

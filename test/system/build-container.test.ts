@@ -25,6 +25,7 @@ import {
   testWithDocker,
 } from '../../lab/servers/function-image.ts';
 import { freePorts } from '../../lab/servers/ports.ts';
+import { whenLong } from '../runner/long.ts';
 
 /**
  * The worker as a stock OpenFaaS pod runs it: its real image, with the environment, the limits and the read-only root
@@ -48,6 +49,8 @@ const patienceMs = 15 * 60_000;
 
 await testWithDocker(run);
 test.run();
+
+const long = whenLong(test);
 
 function run(docker: Docker): void {
   let directory: string;
@@ -237,7 +240,7 @@ function run(docker: Docker): void {
     await assertIdle(pod);
   });
 
-  test('a cancelled build leaves neither processes nor files, and a stopped worker gives its build back', async () => {
+  long('a cancelled build leaves neither processes nor files, and a stopped worker gives its build back', async () => {
     const cancelled = await submit(pod, ['endless']);
     await when(pod, cancelled, installing('endless'));
     await fleet.broker.requestCancel(cancelled);
@@ -254,7 +257,7 @@ function run(docker: Docker): void {
     await fleet.broker.requestCancel(handedBack);
   });
 
-  test('the same image serves the host guest, where the container may mount', async () => {
+  long('the same image serves the host guest, where the container may mount', async () => {
     const worker = await startWorker({
       args: [...privileged, '--user=0', '--mount=type=volume,dst=/tmp'],
       settings: { IMAGEBUILDER_GUEST: 'host' },

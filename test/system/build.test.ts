@@ -14,6 +14,7 @@ import { bootImage } from '../../lab/images/boot.ts';
 import { assertNothingLeft, type Observation, observe } from '../../lab/leaks.ts';
 import { markerPackage } from '../../lab/servers/launchpad.ts';
 import { listen } from '../../lab/servers/listen.ts';
+import { whenLong } from '../runner/long.ts';
 import { type SpanReceiver, startSpanReceiver } from '../unit/trace/span-receiver.ts';
 import { admitToFolder, attackFolders } from './other-user.ts';
 import { leftInWorkDirectory, type Service, startService } from './service.ts';
@@ -21,6 +22,7 @@ import { leftInWorkDirectory, type Service, startService } from './service.ts';
 /** Builds that succeed, through the whole service: gateway, functions, RabbitMQ, apt, a real cloud image, a boot. */
 
 const marker = 'baz-utils-was-here';
+const long = whenLong(test);
 let service: Service;
 let tracing: SpanReceiver;
 let before: Observation;
@@ -177,29 +179,32 @@ test('another user of the machine can read, lock and replace nothing of a build,
   assert.equal([...during, ...(await attackFolders(folders))], []);
 });
 
-test('two builds at once both succeed, each with its own packages and format; without packages the PPA alone is added', async () => {
-  const [one, other] = await Promise.all([
-    service.build(service.request({ package_list: ['libfoo'] })),
-    service.build(service.request({ package_list: [], output_format: 'raw' })),
-  ]);
-  assert.equal([one.state, other.state], ['completed', 'completed'], `${one.error?.message} ${other.error?.message}`);
-  assert.equal([one.image?.packages?.map(({ name }) => name), other.image?.packages], [['libfoo'], []]);
-  assert.equal([one.image?.format, other.image?.format], ['qcow2', 'raw']);
-  const path = fileURLToPath(other.image?.location ?? '');
-  const { size, blocks } = await stat(path);
-  assert.match(path, /\.raw$/);
-  assert.is(size, other.image?.size);
-  assert.ok(blocks * 512 < size, 'it has holes');
-  const { checksums } = await hashFile(path);
-  assert.equal(checksums, other.image?.checksums);
-  const info = await exec('qemu-img', [
-    'info',
-    '-f',
-    'qcow2',
-    '--output=json',
-    fileURLToPath(one.image?.location ?? ''),
-  ]);
-  assert.is(size, JSON.parse(info.stdout)['virtual-size']);
-});
+long(
+  'two builds at once both succeed, each with its own packages and format; without packages the PPA alone is added',
+  async () => {
+    const [one, other] = await Promise.all([
+      service.build(service.request({ package_list: ['libfoo'] })),
+      service.build(service.request({ package_list: [], output_format: 'raw' })),
+    ]);
+    assert.equal([one.state, other.state], ['completed', 'completed'], `${one.error?.message} ${other.error?.message}`);
+    assert.equal([one.image?.packages?.map(({ name }) => name), other.image?.packages], [['libfoo'], []]);
+    assert.equal([one.image?.format, other.image?.format], ['qcow2', 'raw']);
+    const path = fileURLToPath(other.image?.location ?? '');
+    const { size, blocks } = await stat(path);
+    assert.match(path, /\.raw$/);
+    assert.is(size, other.image?.size);
+    assert.ok(blocks * 512 < size, 'it has holes');
+    const { checksums } = await hashFile(path);
+    assert.equal(checksums, other.image?.checksums);
+    const info = await exec('qemu-img', [
+      'info',
+      '-f',
+      'qcow2',
+      '--output=json',
+      fileURLToPath(one.image?.location ?? ''),
+    ]);
+    assert.is(size, JSON.parse(info.stdout)['virtual-size']);
+  },
+);
 
 test.run();

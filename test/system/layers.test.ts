@@ -2,6 +2,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { whenLong } from '../runner/long.ts';
 import { type BuiltImage, type GuestBuildOptions, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 import { compareListings, type Difference } from './image-comparison.ts';
 import { listImage } from './image-listing.ts';
@@ -11,6 +12,7 @@ import { assertSameDocuments, documentsOf } from './same-documents.ts';
 
 /** Builds that begin with packages which an earlier build had too. */
 
+const long = whenLong(test);
 const own = ownSite('nginx-light, jq');
 const kept = { IMAGEBUILDER_LAYERS_CACHE_SIZE: '4G' };
 const wanted = ['own-site', 'git'];
@@ -96,7 +98,7 @@ test('the third build begins with the layer, whatever else it installs, such as 
   assert.is(again.image.reused?.build_id, built.events[0]?.build_id, 'it can be used again as any image');
 });
 
-test('no layer is made of packages that add accounts', async () => {
+long('no layer is made of packages that add accounts', async () => {
   // cron adds a group.
   await build('host', ['cron', 'jq']);
   const built = await build('host', ['cron', 'jq']);
@@ -122,7 +124,7 @@ test('no layer is made of packages whose scripts make something anew for each im
   assert.is.not(await digestOf(first), await digestOf(second));
 });
 
-test('a damaged layer is made anew, with a warning', async () => {
+long('a damaged layer is made anew, with a warning', async () => {
   const folder = join(builds.directory, 'cache', 'layers', 'blobs');
   for (const name of await readdir(folder)) {
     const { atime, mtime, size } = await stat(join(folder, name));
@@ -139,7 +141,7 @@ test('a damaged layer is made anew, with a warning', async () => {
   assert.ok(makesLayer());
 });
 
-test('a vm makes layers too', async () => {
+long('a vm makes layers too', async () => {
   await assertLayers('vm');
 });
 

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { isTerminal } from '#lib/api/event.ts';
 import { type Fleet, leaseSeconds } from '../../lab/fleet/fleet.ts';
 import { startCaller } from '../../lab/servers/caller.ts';
+import { whenLong } from '../runner/long.ts';
 import { assertInOrder, withoutRepeats } from './faults/events.ts';
 import { assertCompleted, assertEndedWell, scenarios, submitHeld } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
@@ -21,6 +22,8 @@ function scenario(name: string, body: (fleet: Fleet) => Promise<void>): void {
   });
 }
 
+const long = whenLong(scenario);
+
 /** Runs a build, has the fault in the middle of its installation, and checks that it went on and finished once. */
 async function buildThrough(fleet: Fleet, fault: () => Promise<void>): Promise<void> {
   const buildId = await submitHeld(fleet);
@@ -31,7 +34,7 @@ async function buildThrough(fleet: Fleet, fault: () => Promise<void>): Promise<v
   assertInOrder(withoutRepeats(await fleet.notifications(buildId)));
 }
 
-scenario('RabbitMQ restarted', async (fleet) => {
+long('RabbitMQ restarted', async (fleet) => {
   await buildThrough(fleet, () => fleet.rabbitMq.restart());
 });
 
@@ -62,7 +65,7 @@ scenario('every connection closed, again and again', async (fleet) => {
   });
 });
 
-scenario('a consumer_timeout of a second', async (fleet) => {
+long('a consumer_timeout of a second', async (fleet) => {
   await fleet.rabbitMq.setConsumerTimeout(1_000);
   await buildThrough(fleet, () => sleep(5_000));
 });
@@ -71,7 +74,7 @@ for (const [what, on, off] of [
   ['memory', ['set_vm_memory_high_watermark', 'absolute', '1'], ['set_vm_memory_high_watermark', 'absolute', '512MB']],
   ['disk', ['set_disk_free_limit', '100000GB'], ['set_disk_free_limit', '50MB']],
 ] as const) {
-  scenario(
+  (what === 'disk' ? scenario : long)(
     `a ${what} alarm for longer than a lease: submissions are refused whole, the build goes on`,
     async (fleet) => {
       const refused: string[] = [];
@@ -100,7 +103,7 @@ for (const [what, on, off] of [
   );
 }
 
-scenario(
+long(
   'a caller whose exchange goes with RabbitMQ is notified of the end when it has declared it again',
   async (fleet) => {
     const exchange = 'testbuild-2-imagebuilder';

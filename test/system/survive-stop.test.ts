@@ -8,6 +8,7 @@ import { BuildEvent, isTerminal } from '#lib/api/event.ts';
 import { type Fleet, leaseSeconds } from '../../lab/fleet/fleet.ts';
 import { call } from '../../lab/servers/function.ts';
 import { listen } from '../../lab/servers/listen.ts';
+import { whenLong } from '../runner/long.ts';
 import { assertInOrder } from './faults/events.ts';
 import { startPod } from './faults/pod.ts';
 import { scenarios, startNext, submitHeld } from './faults/scenarios.ts';
@@ -21,6 +22,7 @@ async function storedBy({ storeDirectory }: Fleet): Promise<string[]> {
 }
 
 const scenario = scenarios(async () => ({ base: await smallImage() }));
+const long = whenLong(scenario);
 
 scenario('SIGTERM hands the build to another worker at once, and it costs no attempt', async (fleet) => {
   fleet.timer(false);
@@ -52,7 +54,7 @@ scenario('SIGTERM hands the build to another worker at once, and it costs no att
   fleet.timer(true);
 });
 
-scenario(
+long(
   'SIGTERM while RabbitMQ is away ends the worker within seconds too, and another one claims its build later',
   async (fleet) => {
     await fleet.startWorker('first');
@@ -116,7 +118,7 @@ scenario('the same request fifty times at once: one build, one image', async (fl
   assert.is(ends.length, 1);
 });
 
-scenario('a lease that comes back again and again while its build lives starts no second one', async (fleet) => {
+long('a lease that comes back again and again while its build lives starts no second one', async (fleet) => {
   await fleet.startWorker('first');
   await fleet.startWorker('second');
   const buildId = await submitHeld(fleet);
@@ -147,34 +149,37 @@ scenario(
 );
 
 for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-  scenario(`a callback that a worker could not deliver before ${signal} is delivered by another`, async (fleet) => {
-    const tried = Promise.withResolvers<void>();
-    const delivered = Promise.withResolvers<BuildEvent>();
-    let away = true;
-    let calls = 0;
-    const receiver = createServer(async (request, response) => {
-      const body = await text(request);
-      response.writeHead(away ? 503 : 200).end();
-      if (away) return tried.resolve();
-      calls += 1;
-      delivered.resolve(BuildEvent.parse(JSON.parse(body)));
-    });
-    await using listening = await listen(receiver);
-    const settings = { IMAGEBUILDER_CALLBACK_TIMEOUT: '2' };
-    const first = await startNext(fleet, settings);
-    const { buildId } = await fleet.submit(fleet.request({ callback_url: `${listening.url}/done` }));
-    await tried.promise;
-    first.child.kill(signal);
-    await first.exited;
-    away = false;
-    await startNext(fleet, settings);
-    const event = await delivered.promise;
-    assert.equal([event.build_id, event.state, event.attempt], [buildId, 'completed', 1]);
-    // Nor does a lease that is still out bring another one.
-    while (fleet.broker.ledger.get(buildId)?.notified.includes('callback') !== true) await sleep(50);
-    await sleep(1.5 * leaseSeconds * 1000);
-    assert.is(calls, 1);
-  });
+  (signal === 'SIGKILL' ? scenario : long)(
+    `a callback that a worker could not deliver before ${signal} is delivered by another`,
+    async (fleet) => {
+      const tried = Promise.withResolvers<void>();
+      const delivered = Promise.withResolvers<BuildEvent>();
+      let away = true;
+      let calls = 0;
+      const receiver = createServer(async (request, response) => {
+        const body = await text(request);
+        response.writeHead(away ? 503 : 200).end();
+        if (away) return tried.resolve();
+        calls += 1;
+        delivered.resolve(BuildEvent.parse(JSON.parse(body)));
+      });
+      await using listening = await listen(receiver);
+      const settings = { IMAGEBUILDER_CALLBACK_TIMEOUT: '2' };
+      const first = await startNext(fleet, settings);
+      const { buildId } = await fleet.submit(fleet.request({ callback_url: `${listening.url}/done` }));
+      await tried.promise;
+      first.child.kill(signal);
+      await first.exited;
+      away = false;
+      await startNext(fleet, settings);
+      const event = await delivered.promise;
+      assert.equal([event.build_id, event.state, event.attempt], [buildId, 'completed', 1]);
+      // Nor does a lease that is still out bring another one.
+      while (fleet.broker.ledger.get(buildId)?.notified.includes('callback') !== true) await sleep(50);
+      await sleep(1.5 * leaseSeconds * 1000);
+      assert.is(calls, 1);
+    },
+  );
 }
 
 scenario(

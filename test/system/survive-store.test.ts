@@ -10,6 +10,7 @@ import type { Fleet } from '../../lab/fleet/fleet.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { MiB, never } from '../conformance/finished-build.ts';
+import { whenLong } from '../runner/long.ts';
 import { assertInOrder } from './faults/events.ts';
 import { buildOver, kill, scenarios, startNext } from './faults/scenarios.ts';
 import { type Client, connect, storeInCloud } from './store-cloud.ts';
@@ -37,6 +38,7 @@ const scenario = scenarios(async () => {
     },
   };
 });
+const long = whenLong(scenario);
 
 test.after(async () => {
   await cloud[Symbol.asyncDispose]();
@@ -65,7 +67,7 @@ scenario('killed while it uploads to Glance: no unfinished record stays', async 
   );
 });
 
-scenario('a build that is given up leaves no record in Glance', async (fleet) => {
+long('a build that is given up leaves no record in Glance', async (fleet) => {
   await giveUp(fleet, {}, killDuringUploadToGlance);
   const { stdout } = await cloud.command(['image', 'list', '--format', 'json', '--long']);
   const states = (JSON.parse(stdout) as { Status: string }[]).map(({ Status }) => Status);
@@ -107,7 +109,7 @@ scenario('killed while it uploads to Swift: no segment stays but those of the im
   );
 });
 
-scenario('a build that is given up leaves nothing in Swift', async (fleet) => {
+long('a build that is given up leaves nothing in Swift', async (fleet) => {
   const buildId = await giveUp(fleet, toSwift, killDuringUploadToSwift);
   assert.equal([await segments(buildId), await objects(buildId)], [[], []]);
 });

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Fleet } from '../../lab/fleet/fleet.ts';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
+import { whenLong } from '../runner/long.ts';
 import { assertEndedWell, buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
 
@@ -14,6 +15,8 @@ const scenario = scenarios(async () => ({
   settings: { IMAGEBUILDER_GUEST: 'vm' },
 }));
 
+const long = whenLong(scenario);
+
 /** Resolves with QEMU's process id, in the middle of the installation, QEMU stopped. */
 async function stopInInstallation(fleet: Fleet, buildId: string): Promise<number> {
   await fleet.when(
@@ -25,7 +28,7 @@ async function stopInInstallation(fleet: Fleet, buildId: string): Promise<number
   return qemu;
 }
 
-scenario('killed while a package is being installed in the vm, and again while it packs', async (fleet) => {
+long('killed while a package is being installed in the vm, and again while it packs', async (fleet) => {
   fleet.gate.close();
   const first = await startNext(fleet);
   const { buildId } = await fleet.submit(fleet.request({ package_list: ['takes-long'] }));

@@ -10,6 +10,7 @@ import { removeGroup } from '#lib/guest/host/remove-group.js';
 import { hashFile } from '#lib/image/digest.ts';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
+import { whenLong } from '../runner/long.ts';
 import { assertInOrder } from './faults/events.ts';
 import {
   assertEndedWell,
@@ -31,6 +32,7 @@ const scenario = scenarios(async () => ({
   packages: (gate) => [{ name: 'slow-seal', files: { '/usr/local/bin/find': findAtGate(gate.script) } }],
 }));
 
+const long = whenLong(scenario);
 const findAtGate = (script: string) => `#!/bin/sh\n${script}\nexec /usr/bin/find "$@"\n`;
 
 scenario('killed while it fetches the base image', async (fleet) => {
@@ -47,7 +49,7 @@ scenario('killed while it fetches the base image', async (fleet) => {
   assert.ok(resumedAt > 0.3 * fleet.base.sizeBytes, `what was fetched before is not fetched again: ${resumedAt}`);
 });
 
-scenario('killed while it reads the signing key of a PPA', async (fleet) => {
+long('killed while it reads the signing key of a PPA', async (fleet) => {
   fleet.gate.close();
   const fault = async (_: string, worker: FunctionProcess) => {
     await fleet.gate.reached();
@@ -67,7 +69,7 @@ for (const [step, path] of [
   ['open', /\/sys\/block\/loop\d+\/dev$/],
   ['check', /\/image\.qcow2$/],
 ] as const) {
-  scenario(`killed in the step ${step}`, async (fleet) => {
+  (step === 'open' ? scenario : long)(`killed in the step ${step}`, async (fleet) => {
     fleet.gate.close();
     const fault = async (buildId: string, worker: FunctionProcess) => {
       await fleet.gate.reached();
@@ -91,7 +93,7 @@ scenario('killed while apt waits for an answer of the PPA', async (fleet) => {
   });
 });
 
-scenario('apt killed while it fetches the package lists: the build is tried again', async (fleet) => {
+long('apt killed while it fetches the package lists: the build is tried again', async (fleet) => {
   const lists = /\/Packages(\.|$)/;
   fleet.launchpad.fault(lists, { kind: 'stall' });
   const before = fleet.launchpad.requests.length;
@@ -103,7 +105,7 @@ scenario('apt killed while it fetches the package lists: the build is tried agai
   });
 });
 
-scenario('killed while it cleans up inside the image', async (fleet) => {
+long('killed while it cleans up inside the image', async (fleet) => {
   fleet.gate.close();
   await buildOver(fleet, ['slow-seal'], async (buildId, worker) => {
     await fleet.gate.reached();
@@ -133,7 +135,7 @@ scenario('killed together with its supervisor, as when a container is killed', a
   });
 });
 
-scenario('killed while it packs the image', async (fleet) => {
+long('killed while it packs the image', async (fleet) => {
   const fault = async (buildId: string, worker: FunctionProcess) => {
     await fleet.when(buildId, isIn('repack'));
     await waitForProcess(fleet.workDirectory, /cp --no-preserve/);
@@ -187,7 +189,7 @@ scenario(
   },
 );
 
-scenario('the supervisor killed: the build is tried again', async (fleet) => {
+long('the supervisor killed: the build is tried again', async (fleet) => {
   fleet.gate.close();
   await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();
@@ -207,7 +209,7 @@ scenario('the storage daemon killed under the live mount: the build is tried aga
   });
 });
 
-scenario('apt killed inside the image, as when memory has run out: the build is tried again', async (fleet) => {
+long('apt killed inside the image, as when memory has run out: the build is tried again', async (fleet) => {
   fleet.gate.close();
   await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();

@@ -5,8 +5,8 @@ import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
+import { buildOver, holdAt, isIn, kill, scenarios, startNext } from '../system/faults/scenarios.ts';
 import { temporaryFolder } from '../unit/image/temporary.ts';
-import { buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/scenarios.ts';
 
 /** Builds of touch images whose workers are killed, and that are cancelled, in the steps that only they have. */
 

@@ -12,9 +12,9 @@ import { startLaunchpad } from '../../lab/servers/launchpad.ts';
 import { freePorts, isFree } from '../../lab/servers/ports.ts';
 import { type RabbitMq, startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { makeCharm } from '../../packaging/charm/pack.ts';
-import { type InstalledUnit, startUnit } from './charm-unit.ts';
-import { smallImage } from './faults/small-image.ts';
-import { withMachine } from './with-machine.ts';
+import { type InstalledUnit, startUnit } from '../system/charm-unit.ts';
+import { smallImage } from '../system/faults/small-image.ts';
+import { withMachine } from '../system/with-machine.ts';
 
 /**
  * The packed charm from `install` to `remove` on a machine with a real systemd, with a real RabbitMQ elsewhere, by TLS. The

@@ -8,11 +8,11 @@ import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import { assertSame, type Files } from '../squashfs/files.ts';
 import { openFile, readFiles } from '../squashfs/make.ts';
-import { extractMedium } from './extract-medium.ts';
-import { type BuiltImage, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
-import { addSources } from './medium-with-sources.ts';
-import { ownSite } from './own-site.ts';
-import { assertSameDocuments } from './same-documents.ts';
+import { extractMedium } from '../system/extract-medium.ts';
+import { type BuiltImage, type GuestBuilds, openGuestBuilds } from '../system/guest-builds.ts';
+import { addSources } from '../system/medium-with-sources.ts';
+import { ownSite } from '../system/own-site.ts';
+import { assertSameDocuments } from '../system/same-documents.ts';
 
 /** Builds of a live medium with several file trees that begin with packages which an earlier build had too. */
 

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
-import { buildOver, holdAt, isIn, kill, scenarios, startNext, stopProgram } from './faults/scenarios.ts';
+import { buildOver, holdAt, isIn, kill, scenarios, startNext, stopProgram } from '../system/faults/scenarios.ts';
 
 /** Builds of CD images whose workers are killed, and that are cancelled, in the steps that only they have. */
 

@@ -7,9 +7,9 @@ import { newestKernel } from '../../lab/images/another-kernel.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { extractMedium } from '../system/extract-medium.ts';
+import { openGuestBuilds } from '../system/guest-builds.ts';
 import { temporaryFolder } from '../unit/fetch/with-server.ts';
-import { extractMedium } from './extract-medium.ts';
-import { openGuestBuilds } from './guest-builds.ts';
 
 /** A live medium boots the kernel and the initial ramdisk of its live system, after a change of these. */
 

@@ -6,8 +6,8 @@ import * as assert from 'uvu/assert';
 import { bootImage } from '../../lab/images/boot.ts';
 import { newerPackages } from '../../lab/images/newer-packages.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
-import { changeImage, runInImage } from './base-session.ts';
-import { openGuestBuilds } from './guest-builds.ts';
+import { changeImage, runInImage } from '../system/base-session.ts';
+import { openGuestBuilds } from '../system/guest-builds.ts';
 
 /** Packages of boot loaders and kernels leave an image that boots, whatever machine the guest shows them. */
 
