@@ -11,10 +11,11 @@ import { add, type Counts, countProgram, countTests, noTests, summaryLine } from
  * node test/run.ts [check] [unit] [system] [long] [filter …]
  *
  * Runs the checks (types, formatter, linters), the unit tests and the system tests; all three when none is named. Tests
- * that take too long for every change, and system tests with all their variants, run only where `long` is named. A filter is a part of a test file's path or of a
- * check's name; of several whole paths, each file runs. Every file runs in a process of its own, so that a hang or a
- * leak in one cannot hide in another. Most files run side by side (test/runner/lanes.ts names the others). The last
- * line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
+ * that take too long for every change, and the system tests that have such variants, run only where `long` is named. A
+ * filter is a part of a test file's path or of a check's name; of several whole paths, each file runs. Every file runs in
+ * a process of its own, so that a hang or a leak in one cannot hide in another. Most files run side by side
+ * (test/runner/lanes.ts names the others). The last line is `N passed, N failed`, and the exit code is 0 only when
+ * nothing failed.
  *
  * System tests break real servers on a machine that other users may keep busy. Where at most three of their files fail,
  * these run once more at the end; those that then pass count as passed, and are named, with what failed at first, as

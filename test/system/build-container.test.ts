@@ -47,10 +47,9 @@ const privileged = [
 /** A build under emulation, with the machine busy otherwise. */
 const patienceMs = 15 * 60_000;
 
+const long = whenLong(test);
 await testWithDocker(run);
 test.run();
-
-const long = whenLong(test);
 
 function run(docker: Docker): void {
   let directory: string;
