@@ -33,8 +33,11 @@ export interface Client {
   deleteImage(buildId: string): Promise<void>;
   /** The text of the log of a build; of one that runs, so far. */
   log(buildId: string): AsyncGenerator<Buffer, void>;
-  /** The lines of the log as events, after the one with this id, and then those that come. */
-  logEvents(buildId: string, lastId: string | undefined): AsyncGenerator<LogEvent, void>;
+  /**
+   * The lines of the log as events, after the one with this id, and then those that come. Calls `onAlive` whenever the
+   * gateway sends something, which it does several times a minute also where there is no event.
+   */
+  logEvents(buildId: string, lastId: string | undefined, onAlive?: () => void): AsyncGenerator<LogEvent, void>;
 }
 
 export interface StatusFilter {
@@ -99,16 +102,19 @@ export function createClient(options: ClientOptions): Client {
   }
 
   /** The answer to a call whose body is still to be read; a redirect is followed, elsewhere without the token. */
-  async function open(path: string, headers: Readonly<Record<string, string>>): Promise<HttpResponse> {
+  async function open(
+    path: string,
+    { headers, isLive = false }: Pick<HttpRequest, 'headers' | 'isLive'> = {},
+  ): Promise<HttpResponse> {
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token.text}` };
     const asked = new URL(`${base}${path}`);
-    let response = await connections.send(asked, { headers: { ...headers, ...authorization }, signal });
+    let response = await connections.send(asked, { headers: { ...headers, ...authorization }, signal, isLive });
     const { location } = response.headers;
     if (response.status === 307 && location !== undefined) {
       response[Symbol.dispose]();
       const next = new URL(location, asked);
       const ours = next.origin === asked.origin ? authorization : {};
-      response = await connections.send(next, { headers: { ...headers, ...ours }, signal });
+      response = await connections.send(next, { headers: { ...headers, ...ours }, signal, isLive });
     }
     if (response.status < 300) return response;
     using refused = response;
@@ -131,12 +137,12 @@ export function createClient(options: ClientOptions): Client {
   const logPath = (buildId: string) => `/api/v1/build_image/${encodeURIComponent(buildId)}/log`;
 
   return {
-    log: (buildId) => stream(() => open(logPath(buildId), {}), unpacked),
-    logEvents(buildId, lastId) {
+    log: (buildId) => stream(() => open(logPath(buildId)), unpacked),
+    logEvents(buildId, lastId, onAlive = () => {}) {
       const headers = { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) };
       return stream(
-        () => open(`${logPath(buildId)}?follow`, headers),
-        ({ body }) => eventsOf(body),
+        () => open(`${logPath(buildId)}?follow`, { headers, isLive: true }),
+        ({ body }) => eventsOf(tapped(body, onAlive)),
       );
     },
     async submit(request) {
@@ -183,6 +189,14 @@ function searchOf(query: Readonly<Record<string, string | undefined>>): URLSearc
 function unpacked({ headers, body, url }: HttpResponse): AsyncIterable<Buffer> {
   const isPacked = headers['content-type'] === 'application/gzip' || new URL(url).pathname.endsWith('.gz');
   return isPacked ? Readable.from(body).compose(createGunzip()) : body;
+}
+
+/** The same chunks; calls `onChunk` before each. */
+async function* tapped(chunks: AsyncIterable<Buffer>, onChunk: () => void): AsyncGenerator<Buffer, void> {
+  for await (const chunk of chunks) {
+    onChunk();
+    yield chunk;
+  }
 }
 
 function read<Schema extends z.ZodType>(schema: Schema, base: string, response: TextResponse): z.output<Schema> {

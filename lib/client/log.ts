@@ -13,11 +13,13 @@ const patienceMs = 120_000;
  */
 export async function* followLog(client: Client, buildId: string, signal: AbortSignal): AsyncGenerator<string, void> {
   let last: string | undefined;
-  let seenMs: number | undefined;
+  let aliveMs: number | undefined;
+  const onAlive = () => {
+    aliveMs = performance.now();
+  };
   for (;;) {
     try {
-      for await (const { id, event, data } of client.logEvents(buildId, last)) {
-        seenMs = performance.now();
+      for await (const { id, event, data } of client.logEvents(buildId, last, onAlive)) {
         last = id;
         if (event === 'end') return;
         yield data;
@@ -25,7 +27,7 @@ export async function* followLog(client: Client, buildId: string, signal: AbortS
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof ImageBuilderError) || !error.retryable) throw error;
-      if (seenMs === undefined || performance.now() - seenMs >= patienceMs) throw error;
+      if (aliveMs === undefined || performance.now() - aliveMs >= patienceMs) throw error;
     }
     await pause(reconnectMs, signal);
     signal.throwIfAborted();

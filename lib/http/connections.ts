@@ -51,6 +51,8 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   /** Limit for the whole of the exchange, in place of that for the first byte. */
   readonly totalTimeoutMs?: number;
+  /** The answer comes as things happen, such as events: it may drip for ever, but not stall. Default: no. */
+  readonly isLive?: boolean;
 }
 
 /** Names in lower case. */
@@ -70,7 +72,7 @@ export function createConnections(options: ConnectionsOptions): Connections {
 
   async function sendOnce(
     url: URL,
-    { method = 'GET', headers, body, file, signal, totalTimeoutMs }: HttpRequest,
+    { method = 'GET', headers, body, file, signal, totalTimeoutMs, isLive = false }: HttpRequest,
     begun: () => void,
   ) {
     signal?.throwIfAborted();
@@ -117,7 +119,7 @@ export function createConnections(options: ConnectionsOptions): Connections {
       const response = await Promise.race(file === undefined ? [answered] : [answered, sendAll(file)]);
       if (proxy !== null && response.statusCode === 407)
         throw proxyRefusal(proxy, url.host, 407, response.statusMessage);
-      return toResponse(stream, response, url, stallTimeoutMs, signal);
+      return toResponse(stream, response, url, { stallTimeoutMs, isLive, signal });
     } catch (error) {
       // Never ends the body in order where the file is too short: Glance would take it for a whole one.
       stream.destroy();

@@ -24,13 +24,19 @@ export interface HttpResponse extends HttpHead, Disposable {
   readonly body: AsyncIterable<Buffer>;
 }
 
+export interface BodyLimits {
+  readonly stallTimeoutMs: number;
+  /** See `HttpRequest`. */
+  readonly isLive: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** The answer of a got stream whose head has come. */
 export function toResponse(
   stream: Request,
   response: GotResponse,
   url: string | URL,
-  stallTimeoutMs: number,
-  signal: AbortSignal | undefined,
+  limits: BodyLimits,
 ): HttpResponse {
   return {
     status: response.statusCode,
@@ -38,7 +44,7 @@ export function toResponse(
     headers: response.headers,
     url: String(url),
     secure: new URL(url).protocol === 'https:',
-    body: readBody(stream, url, stallTimeoutMs, signal),
+    body: readBody(stream, url, limits),
     [Symbol.dispose]: () => {
       stream.destroy();
     },
@@ -52,8 +58,7 @@ export function toResponse(
 async function* readBody(
   stream: Request,
   url: string | URL,
-  stallTimeoutMs: number,
-  signal: AbortSignal | undefined,
+  { stallTimeoutMs, isLive, signal }: BodyLimits,
 ): AsyncGenerator<Buffer, void> {
   const stalled = () => stream.destroy(tooSlow(url, `sent nothing for ${Math.round(stallTimeoutMs / 1000)} seconds`));
   const rate = createRateGuard(stallTimeoutMs);
@@ -66,7 +71,7 @@ async function* readBody(
       const { done, value } = await chunks.next();
       clearTimeout(timer);
       if (done === true) return;
-      if (rate.isTooSlow(performance.now() - askedMs, value.length)) {
+      if (!isLive && rate.isTooSlow(performance.now() - askedMs, value.length)) {
         throw tooSlow(url, `sends less than ${leastBytesPerSecond} bytes a second`);
       }
       yield value;

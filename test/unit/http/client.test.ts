@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ImageBuilderError } from '#lib/errors.ts';
+import { createConnections } from '#lib/http/connections.ts';
 import { UpstreamError } from '#lib/http/upstream-error.ts';
 import { listen } from '../../../lab/servers/listen.ts';
 import { rejection, startServer, testClient } from '../fetch/with-server.ts';
@@ -186,6 +187,26 @@ test('a body that drips is given up, though it never stalls', async () => {
   assert.is(error.code, 'upstream.unreachable');
   assert.match(error.message, 'less than 1024 bytes a second');
   assert.is(server.requests.length, 2);
+});
+
+test('an answer that comes as things happen may drip for ever, and is given up when it stalls', async () => {
+  let timer: NodeJS.Timeout | undefined;
+  await using server = await startServer((_request, response) => {
+    response.writeHead(200);
+    timer = setInterval(() => response.write('x'), 20);
+  });
+  const limits = { connectTimeoutMs: 10_000, stallTimeoutMs: 200, userAgent: 'test' };
+  using connections = createConnections(limits);
+  using response = await connections.send(server.url, { isLive: true });
+  const startedMs = performance.now();
+  const read = async () => {
+    for await (const _ of response.body) {
+      // Longer than any drip may last.
+      if (performance.now() - startedMs > 10 * limits.stallTimeoutMs) clearInterval(timer);
+    }
+  };
+  const error = await rejection(read());
+  assert.match(error.message, 'sent nothing');
 });
 
 test('a slow reader is not mistaken for a slow server', async () => {
