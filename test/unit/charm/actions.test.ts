@@ -3,11 +3,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exampleImage } from '#lib/api/image-result.ts';
 import { type BuildStatus, exampleBuild } from '#lib/api/status.ts';
+import { makeQuickUnit } from './quick-unit.ts';
 import { breakRelation, start } from './samples.ts';
 import type { Answer, Call } from './tool-client.ts';
 import { makeUnit, type Unit } from './unit.ts';
 
-/** The actions of the charm. The command that they run is answered here; its own tests run it. */
+/** The actions of the charm. The command that they run is answered here; its own tests run it. `build` follows a real process. */
 
 const id = '0f3c9f4e-5f0a-4c7e-9a51-0d9f6a4f3c55';
 const answers = (unit: Unit, answer: Partial<Answer>): Call[] => {
@@ -26,7 +27,7 @@ const only = (calls: readonly Call[]): Call => {
 const lines = (...values: unknown[]): string => values.map((value) => `${JSON.stringify(value)}\n`).join('');
 
 test('pause stops the service, no hook starts it, and resume does', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   await start(unit);
   await unit.action('pause');
@@ -47,7 +48,7 @@ test('pause stops the service, no hook starts it, and resume does', async () => 
 for (const action of ['status', 'build', 'cancel']) {
   const parameters = { 'build-id': id, series: 'noble', 'image-url': 'http://images.example/a.img' };
   test(`${action} of a unit that is paused, blocked or stopped fails with the reason, and calls nothing`, async () => {
-    await using unit = await makeUnit();
+    await using unit = makeQuickUnit();
     const { model, machine } = unit;
     const calls = answers(unit, {});
     await start(unit);
@@ -67,7 +68,7 @@ for (const action of ['status', 'build', 'cancel']) {
 }
 
 test('status reports what the command says, also of a service that is degraded', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, port } = unit;
   await start(unit);
   const calls = answers(unit, { exitCode: 1, stdout: 'degraded: RabbitMQ is out of reach\n' });
@@ -81,7 +82,7 @@ test('status reports what the command says, also of a service that is degraded',
 });
 
 test('a report that no argument could hold is cut off', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await start(unit);
   answers(unit, { stdout: 'ü'.repeat(300_000) });
   await unit.action('status');
@@ -148,7 +149,7 @@ for (const [title, parameters, reason] of [
   ['a whole request beside parts', { request: '{}', series: 'noble' }, 'leave out series'],
 ] as const) {
   test(`build with ${title} fails with the reason`, async () => {
-    await using unit = await makeUnit();
+    await using unit = makeQuickUnit();
     await start(unit);
     const calls = answers(unit, {});
     await unit.action('build', parameters);
@@ -166,7 +167,7 @@ test('a request that the service refuses makes the action fail with all its faul
 });
 
 test('cancel cancels, and an id that is an option is none', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await start(unit);
   const calls = answers(unit, {});
   await unit.action('cancel', { 'build-id': '--help' });
@@ -179,7 +180,7 @@ for (const [action, words] of [
   ['store-check', ['store', 'check']],
 ] as const) {
   test(`${action} reports also where the unit is blocked, and fails where a check does`, async () => {
-    await using unit = await makeUnit();
+    await using unit = makeQuickUnit();
     const { model } = unit;
     await unit.action(action);
     assert.match(model.failure ?? '', 'Image Builder is not installed: see juju status imagebuilder/0');
@@ -198,7 +199,7 @@ for (const [action, words] of [
 }
 
 test('clean-cache empties the caches while the service is stopped, and keeps images', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { machine } = unit;
   await start(unit);
   for (const folder of ['cache/images', 'store']) {

@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseBrokerUrls } from '#lib/broker-address.ts';
+import { makeQuickUnit } from './quick-unit.ts';
 import { rabbit, relate, start } from './samples.ts';
 import { freePort, makeUnit } from './unit.ts';
 
-/** The charm's program as Juju runs it: `dispatch`, hook by hook. */
+/** The charm's program, hook by hook: as Juju runs it, by `dispatch` and real processes, or in this process. */
 
 const missing = 'Missing relation amqp: juju integrate imagebuilder rabbitmq-server';
 /** Programs that change something. */
@@ -56,7 +57,7 @@ test('a unit is blocked without RabbitMQ, waits for its user there, and is activ
 });
 
 test('a hook that runs again changes nothing and starts nothing', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   model.secrets.set('secret:t', { content: { token: 'token-of-the-operator-0123456789' }, granted: true });
   model.options.token = 'secret:t';
@@ -88,7 +89,7 @@ test('secrets are files of mode 0600 in a folder of mode 0700, and no other file
 });
 
 test('a hook that fails commits nothing, and the next one does it all', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   model.relations.set('amqp:1', { units: new Map([['rabbitmq-server/0', rabbit()]]), local: {} });
   model.relations.set('image-builder:3', { units: new Map([['lander/0', {}]]), local: {} });
@@ -112,7 +113,7 @@ test('a hook that fails commits nothing, and the next one does it all', async ()
 });
 
 test('another port closes the port before, opens its own, and restarts the service', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   await relate(unit, 'image-builder:3', { 'lander/0': {} });
   await start(unit);
@@ -126,7 +127,7 @@ test('another port closes the port before, opens its own, and restarts the servi
 
 for (const port of [0, -1, 65_536, 1_000_000]) {
   test(`a unit with the port ${port} is blocked`, async () => {
-    await using unit = await makeUnit();
+    await using unit = makeQuickUnit();
     unit.model.options.port = port;
     await start(unit);
     assert.is(unit.model.status.name, 'blocked');
@@ -136,7 +137,7 @@ for (const port of [0, -1, 65_536, 1_000_000]) {
 }
 
 test('a unit is active only once its service answers, though systemd calls it active before', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   unit.machine.listensAfterMs = 1_500;
   await start(unit);
   assert.is(unit.model.status.name, 'active');
@@ -145,7 +146,7 @@ test('a unit is active only once its service answers, though systemd calls it ac
 });
 
 test('a service that ends at once is blocked with what it has said, and is started at the next hook', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   machine.startFault = 'the configuration has faults: IMAGEBUILDER_LOG_LEVEL must be debug, info, warn or error';
   await start(unit);
@@ -157,7 +158,7 @@ test('a service that ends at once is blocked with what it has said, and is start
 });
 
 test('a service that ends without a word is not blamed for the fault of a start before', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   machine.startFault = 'the configuration has faults: IMAGEBUILDER_LOG_LEVEL must be debug, info, warn or error';
   await start(unit);
@@ -168,7 +169,7 @@ test('a service that ends without a word is not blamed for the fault of a start 
 });
 
 test('a status says why builds cannot run: RabbitMQ is too old, or the folder has no room', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   machine.report = { broker: { reachable: false, message: 'RabbitMQ 3.9 has no streams' }, workers: [] };
   machine.health = { status: 200, body: { ready: true } };
@@ -181,7 +182,7 @@ test('a status says why builds cannot run: RabbitMQ is too old, or the folder ha
 });
 
 test('a restart that systemd refuses is told, and tried again at the next hook', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   machine.systemdFails = true;
   await start(unit);
@@ -193,7 +194,7 @@ test('a restart that systemd refuses is told, and tried again at the next hook',
 });
 
 test('settings that a hook has written before it died are those of the next start', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   await start(unit);
   model.options['log-level'] = 'debug';
@@ -207,7 +208,7 @@ test('settings that a hook has written before it died are those of the next star
 });
 
 test('stop ends the service, and remove leaves nothing on the machine', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { machine } = unit;
   mkdirSync(unit.path('/var/lib/imagebuilder/store'), { recursive: true });
   writeFileSync(unit.path('/var/lib/imagebuilder/store/image'), 'x');
@@ -223,14 +224,14 @@ test('stop ends the service, and remove leaves nothing on the machine', async ()
 });
 
 test('stop and remove of a unit that was never installed end well', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await unit.hook('stop');
   await unit.hook('remove');
   assert.equal(unit.files(), {});
 });
 
 test('dispatch without Juju says who runs it', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { exitCode, errors } = await unit.tryHook('install', { JUJU_UNIT_NAME: '' });
   assert.is.not(exitCode, 0);
   assert.match(errors, 'dispatch is run by Juju');

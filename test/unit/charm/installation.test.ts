@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync,
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { makeQuickUnit } from './quick-unit.ts';
 import { rabbit, start } from './samples.ts';
 import { makeUnit } from './unit.ts';
 
@@ -24,7 +25,7 @@ test('packages that apt cannot install block the unit, and are tried again at ea
 });
 
 test('packages of an upgrade that apt cannot install leave the service running, with the settings of now', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   await start(unit);
   writeFileSync(unit.path('/opt/imagebuilder/packages'), 'those of the version before');
@@ -38,7 +39,7 @@ test('packages of an upgrade that apt cannot install leave the service running, 
 });
 
 test('apt is not asked again for the kernel that it has installed', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await start(unit);
   mkdirSync(unit.path('/boot'));
   writeFileSync(unit.path('/boot/vmlinuz-6.8.0-1-virtual'), '');
@@ -47,7 +48,7 @@ test('apt is not asked again for the kernel that it has installed', async () => 
 });
 
 test('a machine with a kernel gets no other', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   mkdirSync(unit.path('/boot'));
   writeFileSync(unit.path('/boot/vmlinuz-6.8.0-1-aws'), '');
   await start(unit);
@@ -55,7 +56,7 @@ test('a machine with a kernel gets no other', async () => {
 });
 
 test('an upgrade installs the new program beside the old one, restarts the service, and deletes the old one', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine, charm } = unit;
   await start(unit);
   const before = readlinkSync(unit.path('/opt/imagebuilder/current'));
@@ -70,7 +71,7 @@ test('an upgrade installs the new program beside the old one, restarts the servi
 });
 
 test('a program whose installation was interrupted is installed anew', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await start(unit);
   const name = readlinkSync(unit.path('/opt/imagebuilder/current'));
   const folder = unit.path(`/opt/imagebuilder/${name}`);
@@ -82,7 +83,7 @@ test('a program whose installation was interrupted is installed anew', async () 
 });
 
 test('the host guest has its drop-in, and another guest none', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model } = unit;
   const dropIn = '/etc/systemd/system/imagebuilder.service.d/host-guest.conf';
   model.options.guest = 'host';
@@ -96,7 +97,7 @@ test('the host guest has its drop-in, and another guest none', async () => {
 });
 
 test('options arrive as the settings of the program, whatever characters they have', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model } = unit;
   const odd = 'a "b" $HOME `c` \\ d\ne';
   model.options['glance-properties'] = odd;
@@ -113,7 +114,7 @@ test('options arrive as the settings of the program, whatever characters they ha
 });
 
 test('a storage that is detached stops the service before, and its data lies on the root disk after', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   model.storages.add('data/0');
   await unit.hook('data-storage-attached', { JUJU_STORAGE_ID: 'data/0' });
@@ -128,7 +129,7 @@ test('a storage that is detached stops the service before, and its data lies on 
 });
 
 test('a storage that is attached later restarts the service on it', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await start(unit);
   unit.model.storages.add('data/0');
   await unit.hook('data-storage-attached', { JUJU_STORAGE_ID: 'data/0' });

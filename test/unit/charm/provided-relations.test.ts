@@ -1,13 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
+import { makeQuickUnit } from './quick-unit.ts';
 import { breakRelation, relate, start } from './samples.ts';
-import { makeUnit } from './unit.ts';
 
 /** The relations by which others use the unit. */
 
 test('image-builder: callers get the address, and with a token a secret that is rotated with it', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, port } = unit;
   await relate(unit, 'image-builder:3', { 'lander/0': {} });
   const local = () => model.relations.get('image-builder:3')?.local ?? {};
@@ -39,7 +39,7 @@ test('image-builder: callers get the address, and with a token a secret that is 
 });
 
 test('image-builder: a token that is taken away takes the secret away', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model } = unit;
   model.secrets.set('secret:t', { content: { token: 'first-token-0123456789-0123456789' }, granted: true });
   model.options.token = 'secret:t';
@@ -53,7 +53,7 @@ test('image-builder: a token that is taken away takes the secret away', async ()
 });
 
 test('image-builder: a unit with an address of IPv6 listens there', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   unit.model.address = 'fd00::5';
   await relate(unit, 'image-builder:3', { 'lander/0': {} });
   await start(unit);
@@ -62,7 +62,7 @@ test('image-builder: a unit with an address of IPv6 listens there', async () => 
 });
 
 test('cos-agent: gets the scrape job, the alert rules, and the dashboard as the agent unpacks it', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, port } = unit;
   await relate(unit, 'cos-agent:4', { 'grafana-agent/0': {} });
   assert.equal(model.relations.get('cos-agent:4')?.local, {});

@@ -5,8 +5,9 @@ import { parseBrokerUrls } from '#lib/broker-address.ts';
 import { loadConfig } from '#lib/config/load.ts';
 import { readOpenStackConfiguration } from '#lib/store/openstack/configuration.ts';
 import type { Data } from './model.ts';
+import { makeQuickUnit } from './quick-unit.ts';
 import { breakRelation, keystone, oddPassword, rabbit, relate, start } from './samples.ts';
-import { makeUnit, type Unit } from './unit.ts';
+import type { Unit } from './unit.ts';
 
 /** Each relation that the unit needs, from its beginning to its end and again, with the hooks that Juju runs on the way. */
 
@@ -15,7 +16,7 @@ const secretOf = (unit: Unit, name: string): string => unit.machine.starts.at(-1
 const addresses = (unit: Unit) => parseBrokerUrls(secretOf(unit, 'imagebuilder-amqp-url'));
 
 test('amqp: the service has the user, the nodes and the certificates of RabbitMQ as they are now', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   const changed = async (name = 'changed', variables = {}) =>
     await unit.hook(`amqp-relation-${name}`, { JUJU_RELATION_ID: 'amqp:1', ...variables });
@@ -77,7 +78,7 @@ test('amqp: the service has the user, the nodes and the certificates of RabbitMQ
 });
 
 test('amqp: a unit that departs is not taken any more, though it is still listed', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await relate(unit, 'amqp:1', { 'rabbitmq-server/0': rabbit('10.0.0.9'), 'rabbitmq-server/1': rabbit('10.0.0.10') });
   await unit.hook('amqp-relation-departed', {
     JUJU_RELATION_ID: 'amqp:1',
@@ -90,14 +91,14 @@ test('amqp: a unit that departs is not taken any more, though it is still listed
 });
 
 test('amqp: certificates that are none block the unit', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await relate(unit, 'amqp:1', { 'rabbitmq-server/0': { ...rabbit(), ssl_port: '5671', ssl_ca: 'bm9uZQ==' } });
   assert.is(unit.model.status.name, 'blocked');
   assert.match(unit.model.status.message, 'ssl_ca');
 });
 
 test('amqp: the option rabbit-port takes another port, with TLS and without, and a wrong one blocks the unit', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model } = unit;
   await start(unit);
   const given: readonly [number, Data, string][] = [
@@ -124,7 +125,7 @@ test('amqp: the option rabbit-port takes another port, with TLS and without, and
 });
 
 test('amqp: one unit with TLS keeps the password from those without; every authority is trusted', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const other = certificate.replace('AA==', 'AB==');
   const tls = (text: string) => ({ ssl_port: '5671', ssl_ca: Buffer.from(text).toString('base64') });
   await relate(unit, 'amqp:1', {
@@ -142,7 +143,7 @@ test('amqp: one unit with TLS keeps the password from those without; every autho
 });
 
 test('identity-credentials: the authority of keystone is trusted beside those of the operator', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const path = '/etc/imagebuilder/ca-certificates.pem';
   unit.model.options['ca-certificates'] = certificate;
   await start(unit);
@@ -155,7 +156,7 @@ test('identity-credentials: the authority of keystone is trusted beside those of
 });
 
 test('identity-credentials: images go to OpenStack with the user of keystone, and to the storage without', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   await start(unit);
   await relate(unit, 'identity-credentials:2', {});
@@ -195,7 +196,7 @@ test('identity-credentials: images go to OpenStack with the user of keystone, an
 });
 
 test('identity-credentials: keystone is never asked for a user without roles, who would be an administrator', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model } = unit;
   model.options['openstack-roles'] = ' , ';
   await start(unit);
@@ -206,7 +207,7 @@ test('identity-credentials: keystone is never asked for a user without roles, wh
 });
 
 test('identity-credentials: version 2 of keystone’s API blocks the unit', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   await start(unit);
   await relate(unit, 'identity-credentials:2', { 'keystone/0': { ...keystone, api_version: '2.0' } });
   assert.is(unit.model.status.name, 'blocked');
@@ -224,7 +225,7 @@ for (const { id, remote, early, ready } of [
 ]) {
   const [endpoint = ''] = id.split(':');
   test(`${endpoint}: the unit needs keystone, waits until the store is ready, and forgets it`, async () => {
-    await using unit = await makeUnit();
+    await using unit = makeQuickUnit();
     const { model } = unit;
     await start(unit);
     await relate(unit, id, { [remote]: early });

@@ -2,15 +2,15 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { secretFiles } from '#lib/config/secrets.ts';
+import { makeQuickUnit } from './quick-unit.ts';
 import { start } from './samples.ts';
-import { makeUnit } from './unit.ts';
 
 /** Options of the type secret. */
 
 const token = 'token-of-the-operator-0123456789';
 
 test('a secret that was not granted blocks the unit, and the service does not run without it', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   await start(unit);
   model.secrets.set('secret:abc', { content: { token }, granted: false });
@@ -27,7 +27,7 @@ test('a secret that was not granted blocks the unit, and the service does not ru
 });
 
 test('a secret that the operator has removed, or that never was, blocks the unit', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   unit.model.options['provenance-signing-key'] = 'secret:none';
   await start(unit);
   assert.is(unit.model.status.name, 'blocked');
@@ -35,7 +35,7 @@ test('a secret that the operator has removed, or that never was, blocks the unit
 });
 
 test('a secret is read without the line break of the file that it was made of', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model } = unit;
   model.secrets.set('secret:abc', { content: { token: `${token}\n` }, granted: true });
   model.options.token = 'secret:abc';
@@ -48,7 +48,7 @@ test('a secret is read without the line break of the file that it was made of', 
 });
 
 test('a controller that does not answer fails the hook: the service keeps its secrets', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   model.secrets.set('secret:abc', { content: { token }, granted: true });
   model.options.token = 'secret:abc';
@@ -70,7 +70,7 @@ for (const [title, content] of [
   ['an empty value', { token: ' \n' }],
 ] as const) {
   test(`a secret with ${title} blocks the unit`, async () => {
-    await using unit = await makeUnit();
+    await using unit = makeQuickUnit();
     unit.model.secrets.set('secret:abc', { content: { ...content }, granted: true });
     unit.model.options.token = 'secret:abc';
     await start(unit);
@@ -80,7 +80,7 @@ for (const [title, content] of [
 }
 
 test('callers with tokens of their own: the charm calls with a token of its own, which stays and goes', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   const text = 'callers:\n  - name: lander\n    role: submit\n    token: token-of-the-lander-0123456789-0123456789\n';
   model.secrets.set('secret:abc', { content: { tokens: text }, granted: true });
@@ -107,7 +107,7 @@ test('callers with tokens of their own: the charm calls with a token of its own,
 });
 
 test('every secret of the program that no relation brings is an option', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   const notOptions = ['imagebuilder-amqp-url', 'imagebuilder-amqp-ca'];
   const inClouds = ['openstack-password', 'openstack-application-credential-secret'];
@@ -123,7 +123,7 @@ test('every secret of the program that no relation brings is an option', async (
 });
 
 test('headers for spans are a secret, and stand in the settings, which only root reads', async () => {
-  await using unit = await makeUnit();
+  await using unit = makeQuickUnit();
   const { model, machine } = unit;
   model.secrets.set('secret:abc', { content: { headers: 'authorization=Bearer%20span-secret' }, granted: true });
   model.options['otel-exporter-otlp-headers'] = 'secret:abc';
