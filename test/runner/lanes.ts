@@ -15,8 +15,6 @@ export const alone: readonly string[] = [
 
 /** Files of more than a minute and a half, the longest first. They begin first, so that no lane ends long after the other. */
 export const longest: readonly string[] = [
-  'test/system/layers-touch.test.ts',
-  'test/system/build-container.test.ts',
   'test/system/layers.test.ts',
   'test/system/apt.test.ts',
   'test/system/survive-worker.test.ts',
@@ -30,7 +28,6 @@ export const longest: readonly string[] = [
   'test/system/build-limits.test.ts',
   'test/system/hostile-guest.test.ts',
   'test/system/build-cd.test.ts',
-  'test/system/boot-trial.test.ts',
   'test/system/build-cd-layers.test.ts',
   'test/system/survive-store.test.ts',
   'test/system/installed-service.test.ts',

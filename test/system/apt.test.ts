@@ -1,4 +1,5 @@
 import { suite } from 'uvu';
+import { whenLong } from '../runner/long.ts';
 import { aptsAreAlike } from './apt/alike.ts';
 import { configurationIsHarmless } from './apt/configured.ts';
 import { damageIsNamed, foldersMayBeElsewhere } from './apt/damaged.ts';
@@ -24,7 +25,7 @@ test.after(async () => {
 });
 
 aptsAreAlike(test);
-reasonsAreTrue(test);
+whenLong(reasonsAreTrue)(test);
 requestsAreHonoured(test);
 configurationIsHarmless(test);
 damageIsNamed(test);

@@ -10,6 +10,7 @@ import { type Fleet, startFleet } from '../../lab/fleet/fleet.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { call, type FunctionProcess } from '../../lab/servers/function.ts';
 import { listen } from '../../lab/servers/listen.ts';
+import { whenLong } from '../runner/long.ts';
 import { smallImage } from './faults/small-image.ts';
 
 /** Builds that go beyond a limit, through the whole service: each ends with a clear error, and the worker goes on. */
@@ -71,6 +72,8 @@ function scenario(
   });
 }
 
+const long = whenLong(scenario);
+
 async function submit(packages: readonly string[]): Promise<string> {
   return (await fleet.submit(fleet.request({ package_list: [...packages] }))).buildId;
 }
@@ -130,7 +133,7 @@ scenario('a package that writes without end is stopped, and fills neither memory
   assert.ok((await peak()) < usual + 200 * 1024, 'the output is not kept in memory');
 });
 
-scenario('output without a single newline is stopped as well', quiet, async () => {
+long('output without a single newline is stopped as well', quiet, async () => {
   assertFailed(await build('murmurs'), 'guest.limit', 'request', /more than 8\.0 MiB of output/);
 });
 
@@ -159,7 +162,7 @@ scenario(
   },
 );
 
-scenario('a package that unpacks to more than the image holds ends its build, and the worker goes on', {}, async () => {
+long('a package that unpacks to more than the image holds ends its build, and the worker goes on', {}, async () => {
   const sizes = /take a base image with one \(\/: .* of \d+\.\d MiB free/;
   assertFailed(await build('explodes'), 'image.full', 'request', sizes);
   await assertBuilds();
@@ -202,7 +205,7 @@ scenario(
   },
 );
 
-scenario('a receiver of callbacks that never answers keeps no build waiting', { max_inflight: '1' }, async (worker) => {
+long('a receiver of callbacks that never answers keeps no build waiting', { max_inflight: '1' }, async (worker) => {
   const called = Promise.withResolvers<void>();
   await using receiver = await listen(createServer(() => called.resolve()));
   const request = fleet.request({ callback_url: `${receiver.url}/` });
@@ -244,7 +247,7 @@ scenario('a disk without room for a build is reported before anything is downloa
   await assertBuilds();
 });
 
-scenario(
+long(
   'a disk that is too small for the image at any time is reported as that',
   onDisk(`${diskMiB - 100}M`),
   async () => {

@@ -11,9 +11,11 @@ import { openEventWriter } from '../../lab/page/event-writer.ts';
 import { writeManyBuilds } from '../../lab/page/many-builds.ts';
 import { startPageService } from '../../lab/page/page-service.ts';
 import { startNginx } from '../../lab/servers/nginx.ts';
+import { whenLong } from '../runner/long.ts';
 
 /** The live page in a real browser, against a running service. */
 
+const long = whenLong(test);
 const markup = '<img src="x" onerror="document.title=1">';
 const service = await startPageService({ scriptOutput: [markup, 'a needle in the log'] });
 const browser = await startChromium();
@@ -335,7 +337,7 @@ test('nothing is wider than a phone', async () => {
   assert.is(await widths(), viewport.width, 'the form');
 });
 
-test('the page is live again after the service was away', async () => {
+long('the page is live again after the service was away', async () => {
   await using visited = await visit();
   const { page } = visited;
   await connection(page, 'Live');
@@ -393,9 +395,11 @@ test('without RabbitMQ the page says so and keeps what it knows, and when Rabbit
   await row(page, ticket).filter({ hasText: 'failed' }).waitFor();
 });
 
-test('behind nginx below a path of its own the page follows a build, and polls where nginx holds streams back', async () => {
-  const { host } = new URL(service.url);
-  const locations = `
+long(
+  'behind nginx below a path of its own the page follows a build, and polls where nginx holds streams back',
+  async () => {
+    const { host } = new URL(service.url);
+    const locations = `
     location /tools/images/ { proxy_pass http://${host}/; }
     location /held/ {
       proxy_pass http://${host}/;
@@ -404,28 +408,29 @@ test('behind nginx below a path of its own the page follows a build, and polls w
       proxy_buffer_size 1m;
       proxy_buffers 8 1m;
     }`;
-  service.gate.close();
-  const { accepted } = await service.client.submit(service.request({ package_list: ['slow'] }));
-  const fragment = `#build/${accepted.build_id}`;
-  const first = await startNginx(locations);
-  await using visited = await visit(fragment, { base: `${first.url}/tools/images/` });
-  await using held = await visit(fragment, { base: `${first.url}/held/api/v1/imagebuilder/` });
-  const pages = [visited.page, held.page];
-  for (const page of pages) {
-    await badge(page, 'running');
-    await logOf(page).getByText(markup).waitFor();
-  }
-  await connection(held.page, 'Polling');
-  await held.page.getByText('lines come every few seconds').waitFor();
-  await first[Symbol.asyncDispose]();
-  for (const page of pages) await connection(page, 'Offline');
-  service.gate.open();
-  await using _second = await startNginx(locations, Number(new URL(first.url).port));
-  for (const page of pages) {
-    await badge(page, 'completed');
-    await assertWholeLog(page, await storedLog(accepted.build_id));
-  }
-});
+    service.gate.close();
+    const { accepted } = await service.client.submit(service.request({ package_list: ['slow'] }));
+    const fragment = `#build/${accepted.build_id}`;
+    const first = await startNginx(locations);
+    await using visited = await visit(fragment, { base: `${first.url}/tools/images/` });
+    await using held = await visit(fragment, { base: `${first.url}/held/api/v1/imagebuilder/` });
+    const pages = [visited.page, held.page];
+    for (const page of pages) {
+      await badge(page, 'running');
+      await logOf(page).getByText(markup).waitFor();
+    }
+    await connection(held.page, 'Polling');
+    await held.page.getByText('lines come every few seconds').waitFor();
+    await first[Symbol.asyncDispose]();
+    for (const page of pages) await connection(page, 'Offline');
+    service.gate.open();
+    await using _second = await startNginx(locations, Number(new URL(first.url).port));
+    for (const page of pages) {
+      await badge(page, 'completed');
+      await assertWholeLog(page, await storedLog(accepted.build_id));
+    }
+  },
+);
 
 test('news of one build among a thousand change its own row alone', async () => {
   await using many = await writeManyBuilds(service, 1_000);

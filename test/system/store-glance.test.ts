@@ -16,10 +16,12 @@ import { afterBytes, allText, finishedBuild, finishedLog, MiB, never, quiet } fr
 import { storeConformance } from '../conformance/store.ts';
 import { quickRetry, storeInputs } from '../conformance/store-inputs.ts';
 import { failure } from '../failure.ts';
+import { whenLong } from '../runner/long.ts';
 import { type Client, connect, storeInCloud } from './store-cloud.ts';
 
 /** Images in a real Glance, and the files beside them in a real Swift, with a real Keystone before both. */
 
+const long = whenLong(test);
 let directory: string;
 let cloud: OpenStack;
 let client: Client;
@@ -442,7 +444,7 @@ test('a token that expires in the middle of an upload is renewed and the image k
   assert.equal(await statuses(build.buildId), ['active']);
 });
 
-test('Keystone away for ten seconds delays an upload and no more', async () => {
+long('Keystone away for ten seconds delays an upload and no more', async () => {
   const build = await finishedBuild(directory);
   const { glanceStore } = await connect(cloud);
   // With a token in hand: Glance answers 401 while it cannot ask Keystone about it.
@@ -454,7 +456,7 @@ test('Keystone away for ten seconds delays an upload and no more', async () => {
   assert.equal(stored.checksums, build.image.checksums);
 });
 
-test('Glance that stays away is an upstream failure that may pass', async () => {
+long('Glance that stays away is an upstream failure that may pass', async () => {
   await cloud.glance.stop();
   const { glanceStore } = await connect(cloud, { retry: { ...quickRetry, patienceMs: 1_000 } });
   const error = await failure(glanceStore.put(...(await finishedBuild(directory)).given, quiet));

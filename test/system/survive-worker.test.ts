@@ -81,7 +81,7 @@ for (const [step, path] of [
   });
 }
 
-scenario('killed while apt waits for an answer of the PPA', async (fleet) => {
+long('killed while apt waits for an answer of the PPA', async (fleet) => {
   const lists = /\/Packages(\.|$)/;
   fleet.launchpad.fault(lists, { kind: 'stall' });
   const before = fleet.launchpad.requests.length;
@@ -115,7 +115,7 @@ long('killed while it cleans up inside the image', async (fleet) => {
   });
 });
 
-scenario('killed while a package is being installed', async (fleet) => {
+long('killed while a package is being installed', async (fleet) => {
   fleet.gate.close();
   await buildOver(fleet, ['slow'], async (_, worker) => {
     await fleet.gate.reached();

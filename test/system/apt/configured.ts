@@ -6,7 +6,7 @@ import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import { failure } from '../../failure.ts';
 import { temporaryFolder, testClient } from '../../unit/fetch/with-server.ts';
-import { type AptHouse, both, never, quiet } from './house.ts';
+import { type AptHouse, never, oneForBoth, quiet } from './house.ts';
 
 /** Options that people have set for machines of theirs, and that would keep a build from installing. */
 const configuration = `
@@ -28,7 +28,7 @@ Acquire::http::Proxy { "127.0.0.1" "DIRECT"; proxy.example "http://proxy.example
 
 /** The image's apt.conf decides how apt chooses, and not whether it installs. */
 export function configurationIsHarmless(test: Test<AptHouse>): void {
-  for (const who of both) {
+  for (const who of oneForBoth) {
     test(`${who}: an apt.conf by which apt-get would not install, or not reach the proxy, keeps no build from it`, async (house) => {
       await using chroot = await house.newChroot();
       await using folder = await temporaryFolder();

@@ -4,7 +4,7 @@ import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { failure } from '../../failure.ts';
 import type { Chroot } from './chroot.ts';
-import { type AptHouse, both, quiet, type WhoseApt } from './house.ts';
+import { type AptHouse, oneForBoth, quiet, type WhoseApt } from './house.ts';
 
 /** A base image of which something is not as its apt wants it, with the words of the error. */
 interface Damage {
@@ -105,7 +105,7 @@ APT::Cache-Limit "1000";
 
 /** Whatever is wrong with a base image, its users read which file of it that is, by its own path, and what to do. */
 export function damageIsNamed(test: Test<AptHouse>): void {
-  for (const who of both) {
+  for (const who of oneForBoth) {
     test(`${who}: an error about a file of the image has its path in the image, and advice`, async (house) => {
       await using chroot = await house.newChroot();
       const source = await house.resolve('c++');
@@ -131,7 +131,7 @@ export function damageIsNamed(test: Test<AptHouse>): void {
 
 /** Whatever folders an image has set for its apt: the build works, or says what it cannot use. */
 export function foldersMayBeElsewhere(test: Test<AptHouse>): void {
-  for (const who of both) {
+  for (const who of oneForBoth) {
     test(`${who}: folders of apt that the image has moved are not used, and its log is where the image has it`, async (house) => {
       await using chroot = await house.newChroot();
       const { root } = chroot;

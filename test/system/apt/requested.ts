@@ -7,11 +7,11 @@ import { holdPackages } from '#lib/apt/hold.ts';
 import { prepareApt } from '#lib/apt/prepare.ts';
 import { exec } from '#lib/exec.ts';
 import { failure } from '../../failure.ts';
-import { type AptHouse, both, quiet } from './house.ts';
+import { type AptHouse, oneForBoth, quiet } from './house.ts';
 
 /** The further wishes of a request: answers for debconf, architectures, downgrades and holds. */
 export function requestsAreHonoured(test: Test<AptHouse>): void {
-  for (const who of both) {
+  for (const who of oneForBoth) {
     test(`${who}: questions are answered, architectures enabled, older versions taken where allowed, packages held, in a minimised image`, async (house) => {
       await using chroot = await house.newChroot();
       // A minimised image: apt and dpkg do without these folders and files, or make them.

@@ -12,14 +12,12 @@ import { makeBaseImage } from '../../lab/images/base-image.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
 import { startLaunchpad } from '../../lab/servers/launchpad.ts';
-import { whenLong } from '../runner/long.ts';
-import { failure, openGuestTests } from './guest-disk.ts';
-import { makeMbrImage } from './mbr-image.ts';
-import { unprivilegedIds } from './unprivileged.ts';
+import { failure, openGuestTests } from '../system/guest-disk.ts';
+import { makeMbrImage } from '../system/mbr-image.ts';
+import { unprivilegedIds } from '../system/unprivileged.ts';
 
 /** `boot_check`: the finished image is booted before it is stored. */
 
-const long = whenLong(test);
 const services = new AsyncDisposableStack();
 const directory = await mkdtemp(join(tmpdir(), 'boot-trial-'));
 services.defer(() => rm(directory, { recursive: true, force: true }));
@@ -67,7 +65,7 @@ test('an image that boots by BIOS and by UEFI, with the kernel that its menu nam
   assert.equal(await readdir(join(directory, 'work')), []);
 });
 
-long('a disk with one partition in a master boot record boots by BIOS with a new initial ramdisk', async () => {
+test('a disk with one partition in a master boot record boots by BIOS with a new initial ramdisk', async () => {
   const { partitions } = await inspectImage(base.path, { maximumVirtualBytes: 2 ** 40 });
   const root = partitions.find(({ number }) => number === 1);
   assert.ok(root);

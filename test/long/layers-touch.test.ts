@@ -4,13 +4,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { workerArchitecture } from '#lib/architecture.ts';
 import { readAt } from '#lib/image/read-at.ts';
-import { isLong, whenLong } from '../runner/long.ts';
-import type { BuiltImage } from './guest-builds.ts';
-import { openTouchBuilds, release, type TouchBuilds, unpackTouch } from './touch-builds.ts';
+import type { BuiltImage } from '../system/guest-builds.ts';
+import { openTouchBuilds, release, type TouchBuilds, unpackTouch } from '../system/touch-builds.ts';
 
 /** Builds of archives that begin with packages which an earlier build had too, of this machine's architecture and of another. */
 
-const long = whenLong(test);
 const environment = { IMAGEBUILDER_LAYERS_CACHE_SIZE: '4G' };
 const wanted = ['touch-sample', 'git'];
 
@@ -62,7 +60,7 @@ async function assertLayers(builds: TouchBuilds, guest: 'host' | 'vm', isRepeate
   await assertAlike(third, await build(wanted, false));
 }
 
-for (const architecture of isLong ? (['amd64', 'armhf'] as const) : (['amd64'] as const)) {
+for (const architecture of ['amd64', 'armhf'] as const) {
   test(`${architecture}: an archive that is made from a layer is the one that is made without, member by member`, async () => {
     await using builds = await openTouchBuilds({ architecture });
     // Emulated ones take minutes.
@@ -70,7 +68,7 @@ for (const architecture of isLong ? (['amd64', 'armhf'] as const) : (['amd64'] a
   });
 }
 
-long(
+test(
   'a release of several files that is made from a layer has the root file system that is made without, by either guest',
   async () => {
     await using builds = await openTouchBuilds({ architecture: 'amd64', release });

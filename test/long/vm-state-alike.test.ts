@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { workerArchitecture } from '#lib/architecture.ts';
-import { openGuestBuilds } from './guest-builds.ts';
-import { compareListings } from './image-comparison.ts';
-import { listImage } from './image-listing.ts';
-import { ownSite } from './own-site.ts';
+import { openGuestBuilds } from '../system/guest-builds.ts';
+import { compareListings } from '../system/image-comparison.ts';
+import { listImage } from '../system/image-listing.ts';
+import { ownSite } from '../system/own-site.ts';
 
 /** Whole builds in a vm that has booted, and in one that goes on with a saved state. */
 

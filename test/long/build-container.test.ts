@@ -25,7 +25,6 @@ import {
   testWithDocker,
 } from '../../lab/servers/function-image.ts';
 import { freePorts } from '../../lab/servers/ports.ts';
-import { whenLong } from '../runner/long.ts';
 
 /**
  * The worker as a stock OpenFaaS pod runs it: its real image, with the environment, the limits and the read-only root
@@ -47,7 +46,6 @@ const privileged = [
 /** A build under emulation, with the machine busy otherwise. */
 const patienceMs = 15 * 60_000;
 
-const long = whenLong(test);
 await testWithDocker(run);
 test.run();
 
@@ -239,7 +237,7 @@ function run(docker: Docker): void {
     await assertIdle(pod);
   });
 
-  long('a cancelled build leaves neither processes nor files, and a stopped worker gives its build back', async () => {
+  test('a cancelled build leaves neither processes nor files, and a stopped worker gives its build back', async () => {
     const cancelled = await submit(pod, ['endless']);
     await when(pod, cancelled, installing('endless'));
     await fleet.broker.requestCancel(cancelled);
@@ -256,7 +254,7 @@ function run(docker: Docker): void {
     await fleet.broker.requestCancel(handedBack);
   });
 
-  long('the same image serves the host guest, where the container may mount', async () => {
+  test('the same image serves the host guest, where the container may mount', async () => {
     const worker = await startWorker({
       args: [...privileged, '--user=0', '--mount=type=volume,dst=/tmp'],
       settings: { IMAGEBUILDER_GUEST: 'host' },
