@@ -68,12 +68,9 @@ for (const architecture of ['amd64', 'armhf'] as const) {
   });
 }
 
-test(
-  'a release of several files that is made from a layer has the root file system that is made without, by either guest',
-  async () => {
-    await using builds = await openTouchBuilds({ architecture: 'amd64', release });
-    for (const guest of ['host', 'vm'] as const) await assertLayers(builds, guest, false);
-  },
-);
+test('a release of several files that is made from a layer has the root file system that is made without, by either guest', async () => {
+  await using builds = await openTouchBuilds({ architecture: 'amd64', release });
+  for (const guest of ['host', 'vm'] as const) await assertLayers(builds, guest, false);
+});
 
 test.run();

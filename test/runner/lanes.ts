@@ -29,8 +29,6 @@ export const longest: readonly string[] = [
   'test/system/hostile-guest.test.ts',
   'test/system/build-cd.test.ts',
   'test/system/build-cd-layers.test.ts',
-  'test/system/survive-store.test.ts',
-  'test/system/installed-service.test.ts',
   'test/system/packages.test.ts',
   'test/system/build-touch.test.ts',
   'test/system/store-swift.test.ts',

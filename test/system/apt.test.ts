@@ -28,13 +28,13 @@ aptsAreAlike(test);
 whenLong(reasonsAreTrue)(test);
 requestsAreHonoured(test);
 configurationIsHarmless(test);
-damageIsNamed(test);
-foldersMayBeElsewhere(test);
+whenLong(damageIsNamed)(test);
+whenLong(foldersMayBeElsewhere)(test);
 plansAreTrue(test);
 workerTakesTheImagesSources(test);
 workerIsSafe(test);
 sourcesAreRead(test);
-placesAreReached(test);
+whenLong(placesAreReached)(test);
 upstreamGoesWrong(test);
 
 test.run();

@@ -168,16 +168,19 @@ test('a cloud image gets its PPA and packages, and the new image boots', async (
   assert.match(console, `kernel: ${kernel}\n`);
 });
 
-test('another user of the machine can read, lock and replace nothing of a build, neither in its course nor later', async () => {
-  await admitToFolder(service.directory);
-  const folders = ['work', 'cache', 'store'].map((name) => join(service.directory, name));
-  const { accepted } = await service.client.submit(service.request());
-  while ((await leftInWorkDirectory(service)).length === 0) await sleep(20);
-  const during = await attackFolders(folders);
-  const build = await service.ended(accepted.build_id);
-  assert.is(build.state, 'completed', build.error?.message);
-  assert.equal([...during, ...(await attackFolders(folders))], []);
-});
+long(
+  'another user of the machine can read, lock and replace nothing of a build, neither in its course nor later',
+  async () => {
+    await admitToFolder(service.directory);
+    const folders = ['work', 'cache', 'store'].map((name) => join(service.directory, name));
+    const { accepted } = await service.client.submit(service.request());
+    while ((await leftInWorkDirectory(service)).length === 0) await sleep(20);
+    const during = await attackFolders(folders);
+    const build = await service.ended(accepted.build_id);
+    assert.is(build.state, 'completed', build.error?.message);
+    assert.equal([...during, ...(await attackFolders(folders))], []);
+  },
+);
 
 long(
   'two builds at once both succeed, each with its own packages and format; without packages the PPA alone is added',

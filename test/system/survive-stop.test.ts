@@ -182,30 +182,25 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
   );
 }
 
-scenario(
-  'behind of-watchdog, a pod that is ended gives its build away and answers the call that was on',
-  async (fleet) => {
-    await using pod = await startPod(fleet);
-    fleet.timer(false);
-    fleet.gate.close();
-    const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
-    const answer = call(pod.address, '/', { method: 'POST', body: '' });
-    await fleet.gate.reached();
-    await startNext(fleet);
-    fleet.gate.close();
-    pod.child.kill('SIGTERM');
-    const taken = await fleet.when(buildId, ({ attempt }) => attempt === 2);
-    assert.is(taken.handBacks, 1);
-    const { status, body } = await answer;
-    assert.is(status, 200);
-    assert.equal(JSON.parse(body.toString()).builds, [
-      { build_id: buildId, ticket_id: taken.ticketId, state: 'queued' },
-    ]);
-    assert.is(await pod.exited, 0);
-    fleet.gate.open();
-    const { event } = await fleet.ended(buildId);
-    assert.equal([event.state, event.attempt], ['completed', 2], event.error?.message);
-  },
-);
+long('behind of-watchdog, a pod that is ended gives its build away and answers the call that was on', async (fleet) => {
+  await using pod = await startPod(fleet);
+  fleet.timer(false);
+  fleet.gate.close();
+  const { buildId } = await fleet.submit(fleet.request({ package_list: ['slow'] }));
+  const answer = call(pod.address, '/', { method: 'POST', body: '' });
+  await fleet.gate.reached();
+  await startNext(fleet);
+  fleet.gate.close();
+  pod.child.kill('SIGTERM');
+  const taken = await fleet.when(buildId, ({ attempt }) => attempt === 2);
+  assert.is(taken.handBacks, 1);
+  const { status, body } = await answer;
+  assert.is(status, 200);
+  assert.equal(JSON.parse(body.toString()).builds, [{ build_id: buildId, ticket_id: taken.ticketId, state: 'queued' }]);
+  assert.is(await pod.exited, 0);
+  fleet.gate.open();
+  const { event } = await fleet.ended(buildId);
+  assert.equal([event.state, event.attempt], ['completed', 2], event.error?.message);
+});
 
 test.run();

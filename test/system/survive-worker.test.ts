@@ -156,7 +156,7 @@ scenario('killed while it uploads', async (fleet) => {
   await buildOver(fleet, ['libfoo'], fault, holdAt(fleet, /\/\.incoming-[^/]+\/[^/]+\.qcow2$/));
 });
 
-scenario(
+long(
   'killed while it keeps the finished image: the next one is right, and what is kept stays within its bound',
   async (fleet) => {
     const kept = (bytes: number) => ({ IMAGEBUILDER_FINISHED_CACHE_SIZE: String(bytes) });

@@ -10,10 +10,9 @@ import type { Fleet } from '../../lab/fleet/fleet.ts';
 import type { FunctionProcess } from '../../lab/servers/function.ts';
 import { type OpenStack, startOpenStack } from '../../lab/servers/openstack/openstack.ts';
 import { MiB, never } from '../conformance/finished-build.ts';
-import { whenLong } from '../runner/long.ts';
-import { assertInOrder } from './faults/events.ts';
-import { buildOver, kill, scenarios, startNext } from './faults/scenarios.ts';
-import { type Client, connect, storeInCloud } from './store-cloud.ts';
+import { assertInOrder } from '../system/faults/events.ts';
+import { buildOver, kill, scenarios, startNext } from '../system/faults/scenarios.ts';
+import { type Client, connect, storeInCloud } from '../system/store-cloud.ts';
 
 /** Workers killed in the middle of uploads to a real Glance and a real Swift: nothing unfinished stays there. */
 
@@ -38,7 +37,6 @@ const scenario = scenarios(async () => {
     },
   };
 });
-const long = whenLong(scenario);
 
 test.after(async () => {
   await cloud[Symbol.asyncDispose]();
@@ -67,7 +65,7 @@ scenario('killed while it uploads to Glance: no unfinished record stays', async 
   );
 });
 
-long('a build that is given up leaves no record in Glance', async (fleet) => {
+scenario('a build that is given up leaves no record in Glance', async (fleet) => {
   await giveUp(fleet, {}, killDuringUploadToGlance);
   const { stdout } = await cloud.command(['image', 'list', '--format', 'json', '--long']);
   const states = (JSON.parse(stdout) as { Status: string }[]).map(({ Status }) => Status);
@@ -109,7 +107,7 @@ scenario('killed while it uploads to Swift: no segment stays but those of the im
   );
 });
 
-long('a build that is given up leaves nothing in Swift', async (fleet) => {
+scenario('a build that is given up leaves nothing in Swift', async (fleet) => {
   const buildId = await giveUp(fleet, toSwift, killDuringUploadToSwift);
   assert.equal([await segments(buildId), await objects(buildId)], [[], []]);
 });

@@ -3,10 +3,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type AsyncGateway, startAsyncGateway } from '../../lab/servers/async-gateway.ts';
 import { call } from '../../lab/servers/function.ts';
-import { assertInOrder } from './faults/events.ts';
-import { startPod } from './faults/pod.ts';
-import { scenarios, submitHeld } from './faults/scenarios.ts';
-import { smallImage } from './faults/small-image.ts';
+import { assertInOrder } from '../system/faults/events.ts';
+import { startPod } from '../system/faults/pod.ts';
+import { scenarios, submitHeld } from '../system/faults/scenarios.ts';
+import { smallImage } from '../system/faults/small-image.ts';
 
 /** Workers as pods of OpenFaaS CE, whose queue worker makes one asynchronous call at a time; no timer wakes them. */
 

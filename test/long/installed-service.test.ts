@@ -12,8 +12,8 @@ import { freePorts } from '../../lab/servers/ports.ts';
 import { startRabbitMq } from '../../lab/servers/rabbitmq.ts';
 import { type SystemdMachine, startSystemdMachine } from '../../lab/servers/systemd-machine.ts';
 import { makeDebianPackage } from '../../packaging/deb.ts';
-import { smallImage } from './faults/small-image.ts';
-import { withMachine } from './with-machine.ts';
+import { smallImage } from '../system/faults/small-image.ts';
+import { withMachine } from '../system/with-machine.ts';
 
 /** The Debian package in a machine with a real systemd: installed, upgraded in the middle of a build, removed, purged. */
 

@@ -2,9 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Fleet } from '../../lab/fleet/fleet.ts';
 import { waitForProcess } from '../../lab/fleet/processes.ts';
-import { whenLong } from '../runner/long.ts';
-import { assertEndedWell, buildOver, holdAt, isIn, kill, scenarios, startNext } from './faults/scenarios.ts';
-import { smallImage } from './faults/small-image.ts';
+import { assertEndedWell, buildOver, holdAt, isIn, kill, scenarios, startNext } from '../system/faults/scenarios.ts';
+import { smallImage } from '../system/faults/small-image.ts';
 
 /** The same with the vm guest: workers and QEMU killed in the middle of builds. */
 
@@ -14,8 +13,6 @@ const scenario = scenarios(async () => ({
   packages: () => [{ name: 'takes-long', scripts: { postinst: 'echo its script runs; sleep 15' } }],
   settings: { IMAGEBUILDER_GUEST: 'vm' },
 }));
-
-const long = whenLong(scenario);
 
 /** Resolves with QEMU's process id, in the middle of the installation, QEMU stopped. */
 async function stopInInstallation(fleet: Fleet, buildId: string): Promise<number> {
@@ -28,7 +25,7 @@ async function stopInInstallation(fleet: Fleet, buildId: string): Promise<number
   return qemu;
 }
 
-long('killed while a package is being installed in the vm, and again while it packs', async (fleet) => {
+scenario('killed while a package is being installed in the vm, and again while it packs', async (fleet) => {
   fleet.gate.close();
   const first = await startNext(fleet);
   const { buildId } = await fleet.submit(fleet.request({ package_list: ['takes-long'] }));
