@@ -23,12 +23,10 @@ export const longest: readonly string[] = [
   'test/system/guest-host.test.ts',
   'test/system/survive-broker.test.ts',
   'test/system/identities.test.ts',
-  'test/system/guest-tree.test.ts',
   'test/system/store-glance.test.ts',
   'test/system/build-limits.test.ts',
   'test/system/hostile-guest.test.ts',
   'test/system/build-cd.test.ts',
-  'test/system/build-cd-layers.test.ts',
   'test/system/packages.test.ts',
   'test/system/build-touch.test.ts',
   'test/system/store-swift.test.ts',
@@ -38,8 +36,6 @@ export const longest: readonly string[] = [
   'test/system/build-faults.test.ts',
   'test/system/serve-command.test.ts',
   'test/system/page.test.ts',
-  'test/system/build-glance.test.ts',
-  'test/system/guest-vm-state.test.ts',
 ];
 
 export interface Plan {

@@ -9,9 +9,9 @@ import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
 import { failure } from '../failure.ts';
-import { extractMedium } from './extract-medium.ts';
-import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
-import { makeLayeredMedium } from './layered-medium.ts';
+import { extractMedium } from '../system/extract-medium.ts';
+import { type GuestBuilds, openGuestBuilds } from '../system/guest-builds.ts';
+import { makeLayeredMedium } from '../system/layered-medium.ts';
 
 /** A live medium with four layers, one of them of a language: what is below each of them, and what gets installed. */
 

@@ -8,10 +8,10 @@ import { findKernel } from '#lib/guest/vm/kernel.ts';
 import type { VmSettings } from '#lib/guest/vm/prepare.ts';
 import { createVmGuest } from '#lib/guest/vm/vm-guest.ts';
 import { createLog } from '#lib/log.ts';
-import { failure, type OpenedDisk, output } from './guest-disk.ts';
-import { makeTestImage } from './guest-image.ts';
-import { emulator, openVmTests } from './guest-vm-disk.ts';
-import { withKilledWorker } from './guest-worker.ts';
+import { failure, type OpenedDisk, output } from '../system/guest-disk.ts';
+import { makeTestImage } from '../system/guest-image.ts';
+import { emulator, openVmTests } from '../system/guest-vm-disk.ts';
+import { withKilledWorker } from '../system/guest-worker.ts';
 
 /** Vms that go on with the saved state of one that has booted; as root, for QEMU to be a user of its own. */
 

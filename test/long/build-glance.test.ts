@@ -8,7 +8,7 @@ import { exec } from '#lib/exec.ts';
 import { hashFile } from '#lib/image/digest.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { startOpenStack } from '../../lab/servers/openstack/openstack.ts';
-import { startService } from './service.ts';
+import { startService } from '../system/service.ts';
 
 const root = join(import.meta.dirname, '../..');
 

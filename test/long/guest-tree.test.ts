@@ -8,12 +8,12 @@ import { createHostGuest } from '#lib/guest/host/host-guest.ts';
 import { prepareForeignVm } from '#lib/guest/vm/foreign.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeTouchBase } from '../../lab/images/touch-base.ts';
-import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from './guest-disk.ts';
-import { cancelAndKill, exceedChanges } from './guest-endings.ts';
-import { programForArm } from './guest-image.ts';
-import { log, openVmTests } from './guest-vm-disk.ts';
-import { makeTreeImage, type TreeDisk, treeDisk } from './tree-image.ts';
-import { unprivilegedIds } from './unprivileged.ts';
+import { assertCode, type Begun, failure, type GuestTests, openGuestTests, output } from '../system/guest-disk.ts';
+import { cancelAndKill, exceedChanges } from '../system/guest-endings.ts';
+import { programForArm } from '../system/guest-image.ts';
+import { log, openVmTests } from '../system/guest-vm-disk.ts';
+import { makeTreeImage, type TreeDisk, treeDisk } from '../system/tree-image.ts';
+import { unprivilegedIds } from '../system/unprivileged.ts';
 
 /** Root file systems of tar archives in both guests, of this machine's architecture and of another one. */
 

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import type { ImageResult } from '#lib/api/image-result.ts';
 import type { BuildView } from '#lib/queue/build.ts';
 import type { Fleet } from '../../lab/fleet/fleet.ts';
-import { assertEndedWell, holdAt, kill, scenarios, startNext } from './faults/scenarios.ts';
+import { assertEndedWell, holdAt, kill, scenarios, startNext } from '../system/faults/scenarios.ts';
 
 /** Layers that several workers make at the same time, and whose workers are killed. */
 
