@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { loadConfig } from '#lib/config/load.ts';
 import { installation } from '../../../packaging/installation.ts';
 
-/** The files for systemd; test/system/packages.test.ts has systemd read them. */
+/** The files for systemd; test/long/packages.test.ts has systemd read them. */
 
 const root = join(import.meta.dirname, '../../..');
 

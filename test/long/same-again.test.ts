@@ -5,8 +5,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hashFile } from '#lib/image/digest.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
-import { type BuiltImage, type GuestBuildOptions, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
-import { buildDefinitionOf } from './provenance.ts';
+import { type BuiltImage, type GuestBuildOptions, type GuestBuilds, openGuestBuilds } from '../system/guest-builds.ts';
+import { buildDefinitionOf } from '../system/provenance.ts';
 
 /** Requests whose image this worker has built before. */
 
