@@ -18,7 +18,7 @@ import { type BaseImageVariant, makeBaseImage } from '../../lab/images/base-imag
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
 import { startLaunchpad } from '../../lab/servers/launchpad.ts';
-import { isLong } from '../runner/long.ts';
+import { variants } from '../runner/long.ts';
 import { failure, openGuestTests, output } from './guest-disk.ts';
 import { unprivilegedIds } from './unprivileged.ts';
 
@@ -196,7 +196,7 @@ const harmless: readonly Omit<Break, 'expected'>[] = [
   },
 ];
 
-for (const variant of isLong ? (['plain', 'separate-boot'] as const) : (['plain'] as const)) {
+for (const variant of variants('plain', 'separate-boot')) {
   test(`the boot check finds what breaks an image, and nothing else (${variant})`, async () => {
     await withImage(variant, async ({ base, pristine, session, look }) => {
       assert.equal(examineBoot(base).faults, []);

@@ -11,7 +11,7 @@ import { readOpenPgpKey } from '#lib/openpgp/signing-key.ts';
 import { createFileStore } from '#lib/store/file/file-store.ts';
 import type { RootArchive } from '#lib/tar/root-archive.ts';
 import { openKeyring } from '../openpgp/keyring.ts';
-import { isLong } from '../runner/long.ts';
+import { variants } from '../runner/long.ts';
 import { assertUnpacks } from '../tar/unpack.ts';
 import type { BuiltImage } from './guest-builds.ts';
 import { assertChanged, listed, openTouchBuilds, release } from './touch-builds.ts';
@@ -95,7 +95,7 @@ assert "system/usr/bin/touch-sample" in names
 print("accepted")
 `;
 
-for (const architecture of isLong ? (['amd64', 'armhf'] as const) : (['armhf'] as const)) {
+for (const architecture of variants('armhf', 'amd64')) {
   test(`${architecture}: an archive gets a package of a PPA by both guests, and all else of it stays`, async () => {
     const isRelease = architecture === 'amd64';
     await using builds = await openTouchBuilds({ architecture, ...(isRelease && { release, imageKey }) });

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { exec } from '#lib/exec.ts';
 import { inspectImage } from '#lib/image/inspect.ts';
 import { ChangesDocument } from '#lib/manifest/changes.ts';
-import { isLong } from '../runner/long.ts';
+import { variants } from '../runner/long.ts';
 import { changeImage, runInImage } from './base-session.ts';
 import { type BuiltImage, type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
@@ -67,7 +67,7 @@ const servers = ['openssh-server', 'dropbear', 'tinysshd', 'open-iscsi', 'ssl-ce
 // Keys take long where the processor is emulated, and both guests run the same scripts.
 const wanted = { host: [...small, ...servers], vm: small } as const;
 
-for (const guest of isLong ? (['host', 'vm'] as const) : (['host'] as const)) {
+for (const guest of variants('host', 'vm')) {
   test(`${guest} guest: servers and initiators are installed`, async () => {
     builds ??= cleanup.use(await openGuestBuilds('plain', [ownSecret], prepareBase));
     built.set(guest, await builds.build(guest, wanted[guest]));

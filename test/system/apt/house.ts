@@ -15,7 +15,7 @@ import { exec } from '#lib/exec.ts';
 import type { GuestBind, GuestSession } from '#lib/guest/guest.ts';
 import type { HttpClient } from '#lib/http/client.ts';
 import { failingPackage, type Launchpad, type PpaRecipe, startLaunchpad } from '../../../lab/servers/launchpad.ts';
-import { isLong } from '../../runner/long.ts';
+import { variants } from '../../runner/long.ts';
 import { testClient } from '../../unit/fetch/with-server.ts';
 import { unprivilegedIds } from '../unprivileged.ts';
 import { type Chroot, minimalSystem, openChroot } from './chroot.ts';
@@ -25,7 +25,7 @@ import { type Chroot, minimalSystem, openChroot } from './chroot.ts';
 export type WhoseApt = 'the image’s apt' | 'the worker’s apt';
 export const both: readonly WhoseApt[] = ['the image’s apt', 'the worker’s apt'];
 /** One of them stands for both where a test takes long and the other's has nothing of its own. */
-export const oneForBoth = isLong ? both : both.slice(1);
+export const oneForBoth = variants<WhoseApt>('the worker’s apt', 'the image’s apt');
 
 export interface AptHouse extends AsyncDisposable {
   readonly series: string;
