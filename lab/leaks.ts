@@ -2,6 +2,7 @@ import * as assert from 'node:assert/strict';
 import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exec } from '#lib/exec.ts';
+import { holderName } from '#lib/lock-holder.ts';
 
 /**
  * The check at the end of every system test: nothing of the test's folder may be left, no mount in any namespace, no
@@ -66,7 +67,7 @@ async function leftovers(before: Observation, emptyFolders: readonly string[]): 
       if (isUnder(target, directory)) mounts.add(`mount ${target}, seen by process ${process.id} ${process.command}`);
       if (device.startsWith('0:')) mountedFuse.add(device.slice(2));
     }
-    if (before.processIds.has(process.id)) continue;
+    if (before.processIds.has(process.id) || (await isIdleHolder(process))) continue;
     if (descends(process.id, before.parentId, running) || process.mentions.some((text) => text.includes(directory))) {
       left.push(`process ${process.id} (${process.state}) ${process.command}`);
     }
@@ -87,6 +88,11 @@ async function leftovers(before: Observation, emptyFolders: readonly string[]): 
     for (const name of await readdir(folder)) left.push(`file ${folder}/${name}`);
   }
   return left;
+}
+
+/** Whether it waits for the next lock of the process that has started it, and holds none. */
+async function isIdleHolder({ id, command }: RunningProcess): Promise<boolean> {
+  return command.endsWith(` ${holderName}`) && (await link(`/proc/${id}/fd/5`)) === '';
 }
 
 /** The cgroups of host guests below a folder, in all hierarchies. */

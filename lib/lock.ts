@@ -1,7 +1,8 @@
 import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { execa } from 'execa';
+import { onAbort } from './async.ts';
 import { ImageBuilderError, isNodeError } from './errors.ts';
+import { cannotOpen, type Holder, startHolder, takeHolder } from './lock-holder.ts';
 
 /**
  * Locks between processes, as well as within one: the kernel's flock on a file or folder. The kernel frees it when this
@@ -9,9 +10,7 @@ import { ImageBuilderError, isNodeError } from './errors.ts';
  */
 
 /** Exit code that we have flock(1) use when another process holds the lock. */
-const heldByAnother = 75;
-/** Exit code of flock(1) where it cannot open the path: EX_NOINPUT of sysexits.h. */
-const cannotOpen = 66;
+const heldByAnother = '75';
 
 /**
  * Takes the lock on `path` (created, with its folder, when missing) and holds it until disposed. Waits without limit
@@ -23,7 +22,7 @@ export async function lock(
 ): Promise<AsyncDisposable> {
   options.signal?.throwIfAborted();
   await makeLockFile(path);
-  const held = await take(path, [options.shared === true ? '--shared' : '--exclusive'], options);
+  const held = await take(path, options.shared === true ? '--shared' : '--exclusive', options);
   if (held === null) throw new ImageBuilderError('tool.failed', `cannot lock ${path}`);
   return held;
 }
@@ -59,44 +58,42 @@ export async function tryLockFolder(path: string): Promise<AsyncDisposable | nul
   return await take(`${path}/.`, notWaiting, { orGone: true });
 }
 
-const notWaiting = ['--exclusive', '--nonblock', '--conflict-exit-code', String(heldByAnother)];
+const notWaiting = ['--exclusive', '--nonblock', '--conflict-exit-code', heldByAnother].join(' ');
 
 async function take(
   path: string,
-  how: readonly string[],
+  how: string,
   { signal, orGone = false }: { readonly signal?: AbortSignal | undefined; readonly orGone?: boolean } = {},
 ): Promise<AsyncDisposable | null> {
   // An abort since the call would not be noticed any more.
   signal?.throwIfAborted();
-  // One process from beginning to end: flock becomes the shell, which has the locked file open and starts nothing.
-  const holder = execa('flock', ['--no-fork', ...how, path, 'sh', '-c', 'echo locked; read -r _'], {
-    stdin: 'pipe',
-    stdout: 'pipe',
-    stderr: 'pipe',
-    buffer: false,
-    reject: false,
-  });
-  // The signal ends the wait only: a lock that is held protects the clean-up after an abort too.
-  const onAbort = () => holder.kill('SIGTERM');
-  signal?.addEventListener('abort', onAbort, { once: true });
-  const locked = await new Promise<boolean>((resolve) => {
-    holder.stdout.once('data', () => resolve(true));
-    void holder.finally(() => resolve(false));
-  });
-  signal?.removeEventListener('abort', onAbort);
+  if (path.includes('\n')) throw new ImageBuilderError('tool.failed', 'a path with a line break cannot be locked');
+  let holder = takeHolder();
+  let code = await ask(holder, how, path, signal);
+  if (code === null && signal?.aborted !== true) {
+    // It may have been killed while nobody used it.
+    holder = startHolder();
+    code = await ask(holder, how, path, signal);
+  }
   const release = async () => {
-    holder.stdin.end();
-    await holder;
+    await holder.free();
+    holder.giveBack();
   };
   if (signal?.aborted === true) {
-    await release();
+    if (code === '0') await release();
     throw signal.reason;
   }
-  if (locked) return { [Symbol.asyncDispose]: release };
-  const { exitCode, originalMessage } = await holder;
-  if (exitCode === heldByAnother || (orGone && exitCode === cannotOpen)) return null;
+  if (code === '0') return { [Symbol.asyncDispose]: release };
+  holder.giveBack();
+  if (code === heldByAnother || (orGone && code === cannotOpen)) return null;
   throw new ImageBuilderError(
     'tool.failed',
-    `cannot lock ${path}: flock (util-linux) ended with ${exitCode ?? originalMessage}`,
+    `cannot lock ${path}: flock (util-linux) ${code === null ? 'was killed' : `ended with ${code}`}`,
   );
+}
+
+/** The signal ends the wait only: a lock that is held protects the clean-up after an abort too. */
+async function ask(holder: Holder, how: string, path: string, signal: AbortSignal | undefined): Promise<string | null> {
+  using _listener = onAbort(signal, holder.kill);
+  return await holder.ask(how, path);
 }

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lock, tryLock, tryLockFolder } from '#lib/lock.ts';
+import { failure } from '../../failure.ts';
 
 let directory = '';
 test.before(async () => {
@@ -90,6 +91,33 @@ test('the lock of a folder is held like any other, and trying that of one that i
   assert.is(await tryLockFolder(path), null);
   assert.is(await tryLock(path), null);
   await held?.[Symbol.asyncDispose]();
+});
+
+const helpers = async () => (await readFile(`/proc/self/task/${process.pid}/children`, 'utf8')).trim().split(' ');
+
+test('a process that has held a lock holds the next one, also when it was killed meanwhile', async () => {
+  const path = join(directory, 'again');
+  const release = async (held: AsyncDisposable) => await held[Symbol.asyncDispose]();
+  await release(await lock(path));
+  const before = await helpers();
+  for (let count = 0; count < 5; count += 1) {
+    const other = await lock(join(directory, 'other'), { shared: true });
+    assert.is((await helpers()).length, before.length);
+    await release(other);
+  }
+  for (const id of before) process.kill(Number(id), 'SIGKILL');
+  const held = await lock(path);
+  assert.is(await tryLock(path), null);
+  await release(held);
+});
+
+test('a lock that fails costs no process, and a path that cannot be one line is refused', async () => {
+  const before = (await helpers()).length;
+  for (let count = 0; count < 20; count += 1) {
+    assert.is(await tryLockFolder(join(directory, 'missing')), null);
+    assert.is((await failure(lock(join(directory, 'a\nb')))).code, 'tool.failed');
+  }
+  assert.ok((await helpers()).length <= before + 1);
 });
 
 test('the lock of a process that is killed is free', async () => {
