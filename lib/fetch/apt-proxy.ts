@@ -47,6 +47,11 @@ export interface AptProxyOptions {
 /** Programs inside an image can ask for anything, any number of times. */
 const maximumFailures = 1000;
 const maximumAsked = 20_000;
+/**
+ * Open connections at a time. apt has one for each host; programs inside an image could open as many as they have
+ * descriptors, which would take the worker's memory.
+ */
+const maximumConnections = 256;
 /** apt keeps its connections between the phases of one run. */
 const keepAliveMs = 120_000;
 
@@ -150,6 +155,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     failed(`https://${request.url ?? ''}/`, unauthorized());
     socket.end('HTTP/1.1 407 Proxy Authentication Required\r\nconnection: close\r\n\r\n');
   });
+  server.maxConnections = maximumConnections;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -158,6 +164,7 @@ export async function startAptProxy(options: AptProxyOptions): Promise<AptProxy>
     url: `http://imagebuilder:${password}@127.0.0.1:${port}`,
     password,
     serve(listener) {
+      listener.maxConnections = maximumConnections;
       listener.on('connection', (socket) => {
         trusted.add(socket);
         server.emit('connection', socket);

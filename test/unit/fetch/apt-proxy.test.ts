@@ -487,6 +487,36 @@ async function tunnel(port: number, authorization: string, target: string): Prom
   return [socket, chunk.toString()];
 }
 
+test('an image that opens connections without end gets so many and no more, and is served again once it lets them go', async () => {
+  await using shop = await workshop();
+  const listener = net.createServer();
+  shop.proxy.serve(listener);
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const address = listener.address() as net.AddressInfo;
+  const ports = [address.port, shop.port];
+  for (const port of ports) {
+    const sockets = Array.from({ length: 300 }, () =>
+      net
+        .connect(port, '127.0.0.1')
+        .on('error', () => {})
+        .resume(),
+    );
+    const closed = () => sockets.filter((socket) => socket.closed).length;
+    while (closed() < 44) await sleep(10);
+    await sleep(200);
+    assert.is(closed(), 44);
+    for (const socket of sockets) socket.destroy();
+    await sleep(100);
+    const socket = net.connect(port, '127.0.0.1');
+    socket.write('POST http://example.org/ HTTP/1.1\r\nhost: example.org\r\n\r\n');
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    assert.match(String(answer), /^HTTP\/1\.1 40[57] /);
+    socket.destroy();
+  }
+  listener.close();
+});
+
 test('a tunnel passes bytes both ways, under the same rules', async () => {
   await using server = await startServer((_request, response) => response.end('through'));
   const { host, port } = new URL(server.url);
