@@ -16,6 +16,8 @@ export interface ImageFacts {
   /** dpkg's own architecture: `amd64`. */
   readonly architecture: string;
   readonly foreignArchitectures: readonly string[];
+  /** True where the configuration of its apt may name other architectures than dpkg's. */
+  readonly aptArchitectures: boolean;
   /** Version of the package `apt`. */
   readonly aptVersion: string;
   /** True where TLS servers can be verified. */
@@ -77,6 +79,7 @@ export function parseFacts(lines: readonly string[], packages: readonly Installe
     series: seriesOf(osRelease, parseAssignments(of('lsb-release')), of('debian-version')),
     architecture,
     foreignArchitectures: of('foreign-architecture'),
+    aptArchitectures: of('apt-architectures').length > 0,
     aptVersion: apt.version,
     caCertificates: of('ca-certificates').length > 0,
     aptTransportHttps: packages.some((entry) => entry.name === 'apt-transport-https'),

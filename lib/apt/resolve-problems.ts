@@ -13,8 +13,8 @@ import {
 
 /** One question to apt about packages, and its answer. */
 export interface Round {
-  /** Lines of `apt-cache policy`. */
-  readonly policy: readonly string[];
+  /** Lines of `apt-cache policy`; null where apt-get was content, and its answer is about just these names. */
+  readonly policy: readonly string[] | null;
   /** Lines of `apt-get install --print-uris`. */
   readonly plan: readonly string[];
   readonly exitCode: number;
@@ -92,8 +92,9 @@ function problem(kind: Problem['kind'], text: string, more: Partial<Problem> = {
   return { kind, text, providers: [], replacedBy: [], concerns: [], ...more };
 }
 
-function unknownNames(round: Round, specifications: readonly string[]): Map<string, Problem> {
-  const named = policyNames(round.policy);
+function unknownNames({ policy }: Round, specifications: readonly string[]): Map<string, Problem> {
+  if (policy === null) return new Map();
+  const named = policyNames(policy);
   const exactly = new Set(named);
   const known = new Set([...named, ...named.map(withoutArchitecture)]);
   return new Map(

@@ -88,21 +88,41 @@ async function ask(
   options: ResolveOptions,
 ): Promise<Round & Pick<ResolvedPlan, 'downloads'>> {
   const names = specifications.map((specification) => bareName(specification));
+  const patterns = names.every((name) => plainName.test(name)) ? {} : { patterns: '' };
   const { exitCode, lines } = await runApt(runner, 'resolve', {
     arguments: [recommendsOption(options.recommends), ...specifications],
-    files: { 'apt.conf': renderAptConfiguration(options), names: `${names.join('\n')}\n` },
+    files: { 'apt.conf': renderAptConfiguration(options), names: `${names.join('\n')}\n`, ...patterns },
     timeoutMs: 600_000,
   });
-  const start = lines.indexOf('== plan');
-  const places = lines.indexOf('== places');
-  const plan = lines.slice(start + 1, places === -1 ? undefined : places);
+  const parts = partsOf(lines);
+  const plan = parts.get('plan') ?? [];
+  const places = parts.get('places');
   return {
-    policy: lines.slice(0, start),
+    policy: parts.get('policy') ?? null,
     plan,
-    downloads: places === -1 ? [] : parseDownloads(plan, lines.slice(places + 1)),
+    downloads: places === undefined ? [] : parseDownloads(plan, places),
     exitCode,
   };
 }
+
+/** The lines below each `== NAME`. */
+function partsOf(lines: readonly string[]): Map<string, string[]> {
+  const parts = new Map<string, string[]>();
+  let part: string[] = [];
+  for (const line of lines) {
+    const name = /^== (plan|policy|places)$/.exec(line)?.[1];
+    if (name === undefined || parts.has(name)) {
+      part.push(line);
+      continue;
+    }
+    part = [];
+    parts.set(name, part);
+  }
+  return parts;
+}
+
+/** A name that apt-get takes for nothing but the name of a package: no pattern (`a+b`), and no removal (`name-`). */
+const plainName = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9-]+)?$/;
 
 /** apt-get's option that decides about recommended packages, whatever the image's configuration says. */
 export function recommendsOption(recommends: boolean): string {

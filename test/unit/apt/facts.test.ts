@@ -33,6 +33,8 @@ test('trusty, whose os-release has no codename, is known by its lsb-release', ()
   assert.is(facts.aptVersion, '1.0.1ubuntu2.24');
   assert.is(facts.caCertificates, true);
   assert.is(facts.aptTransportHttps, false);
+  assert.is(facts.aptArchitectures, false);
+  assert.is(parseFacts([...trusty, 'apt-architectures set'], [apt('1.0.1ubuntu2.24')]).aptArchitectures, true);
 });
 
 test('the series of other releases is found in any of its places', () => {

@@ -19,6 +19,7 @@ const facts = (aptVersion: string, more: Partial<ImageFacts> = {}): ImageFacts =
   series: null,
   architecture: 'amd64',
   foreignArchitectures: [],
+  aptArchitectures: false,
   aptVersion,
   caCertificates: true,
   aptTransportHttps: false,

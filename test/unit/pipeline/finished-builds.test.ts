@@ -20,6 +20,7 @@ function buildOf(content: string, buildId = content): FinishedBuild {
     packages: [],
     rooms: [],
     foreignArchitectures: [],
+    aptArchitectures: false,
     distribution: 'debian',
     distributionVersion: '12',
   };
