@@ -22,20 +22,20 @@ export interface UpdatedApt {
   readonly repositories: Repositories | null;
   /** The sources of packages, by which a later build finds that its image would be the same; null: it cannot. */
   readonly basis: PlanBasis | null;
-  /** The state of the image's apt without the PPAs; null where it was not read. */
-  readonly baseState: OutsideState | null;
+  /** The state of the image's apt without the PPAs, where it was read. */
+  readonly freshState: OutsideState | null;
 }
 
 /** Adds the PPAs to the image and updates its package lists, as `openApt` does, and describes the repositories. */
 export async function addPpas(change: Change, tools: BuildTools, context: LimitedContext): Promise<UpdatedApt> {
-  const { apt, facts, state, baseState } = await openUpdatedApt(change, tools, context);
+  const { apt, facts, state, freshState } = await openUpdatedApt(change, tools, context);
   const { settings } = tools;
   const repositories =
     settings.provenanceKey === null
       ? null
       : await blameProxy(change.image.proxy, () => lookAtRepositories(apt, change, settings, context));
   const basis = settings.finishedCacheBytes === 0 ? null : await findBasis(change, facts, state, context);
-  return { apt, repositories, basis, baseState };
+  return { apt, repositories, basis, freshState };
 }
 
 /** Never fails a build: where the sources cannot be used without the image, a later one has to open it. */

@@ -20,8 +20,8 @@ export interface LayerStore {
   /** Null where no build has opened the base image. */
   readBase(): Promise<KnownBase | null>;
   readShelf(): Promise<Shelf>;
-  /** Notes what a build has found out. `base` null: it is known already. */
-  learn(base: KnownBase | null, seen: SeenBuild, place: StorePlace): Promise<void>;
+  /** Notes what a build has found out. `base` null: it is known already. `seen` null: others have no use for its packages. */
+  learn(base: KnownBase | null, seen: SeenBuild | null, place: StorePlace): Promise<void>;
   /**
    * Holds the making of a layer of these packages until disposed. Waits for another build that holds it, after a call of
    * `onWait`. Null where that takes longer than any layer should take. The turn of a killed maker goes to the next build.
@@ -119,7 +119,7 @@ export interface LayerKey {
 export const layersFolder = 'layers';
 
 /** Number of the form of these records: those of another are as good as none. */
-const form = 2;
+const form = 3;
 const mostSeen = 16;
 const mostLayers = 32;
 const mostRefused = 64;
@@ -184,12 +184,15 @@ export async function openLayerStore(
       }
     },
     async learn(base, now, place) {
+      if (base === null && now === null) return;
       if (base !== null) await addRecord(cache, `${key}/base`, base, place.workDirectory);
-      const same = now.packages.join('\n');
-      await change(place, ({ seen, ...shelf }) => {
-        const others = seen.filter(({ packages }) => packages.join('\n') !== same);
-        return { ...shelf, seen: [now, ...others].slice(0, mostSeen) };
-      });
+      if (now !== null) {
+        const same = now.packages.join('\n');
+        await change(place, ({ seen, ...shelf }) => {
+          const others = seen.filter(({ packages }) => packages.join('\n') !== same);
+          return { ...shelf, seen: [now, ...others].slice(0, mostSeen) };
+        });
+      }
       await cache.evict();
     },
     take: async (layer, target) =>

@@ -28,6 +28,8 @@ import { planOnWorker, type WorkerPlan } from './worker-plan.ts';
 
 /** The layers of this worker, for one build. */
 export interface Layers {
+  /** The base image as earlier builds have found it; null where none has opened it, or it opens otherwise for this build. */
+  readonly known: KnownBase | null;
   /** Whether `learn` wants to know the base image as it was. */
   readonly isBaseWanted: boolean;
   /** A layer to begin with; null to begin with the base image. */
@@ -50,6 +52,7 @@ export interface Beginning extends AsyncDisposable {
 }
 
 const none: Layers = {
+  known: null,
   isBaseWanted: false,
   begin: async () => null,
   learn: async () => undefined,
@@ -87,6 +90,7 @@ export async function openLayers(
   const { workDirectory } = place;
   const storePlace = { workDirectory, signal: context.signal };
   return {
+    known,
     isBaseWanted: known === null,
     async begin() {
       const wanted = request.package_list;
@@ -97,10 +101,10 @@ export async function openLayers(
     },
     async learn(fresh, plan, own) {
       const packages = sharedPackages(plan, inputs.sources);
-      if (packages.length < leastPackages || own === null) return;
       const wanted = namesOf(request.package_list);
-      await store.learn(fresh, { wanted, packages, own }, storePlace).catch((error: unknown) => {
-        context.log.warn('the packages of a build are not noted for layers', { error });
+      const seen = packages.length < leastPackages || own === null ? null : { wanted, packages, own };
+      await store.learn(fresh, seen, storePlace).catch((error: unknown) => {
+        context.log.warn('what a build has found out is not noted for others', { error });
       });
     },
     forget: ({ layer }) =>

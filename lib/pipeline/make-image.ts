@@ -59,6 +59,8 @@ export async function makeImage<Finished>(
   }
   // A layer is another disk than its base image, and a vm has not become faster by a copy.
   const mayHaveCopy = beginning === null && chosen.guest.kind === 'host';
+  // The same bytes have the same facts, whatever the build does with them.
+  const known = beginning?.known ?? (layers.known?.baseSha256 === base.sha256 ? layers.known : undefined);
   const copy = mayHaveCopy ? await findBaseCopy(base, inspected, settings, workDirectory, context) : {};
   await using reading = readBaseContent(beginning?.file ?? base, inspected, copy.begun, settings, context);
   steps.explain = (thrown) => reading.explain(thrown);
@@ -69,7 +71,7 @@ export async function makeImage<Finished>(
     const { guest, accelerator, reason } = chosen;
     reporter.guest({ kind: guest.kind, accelerator, reason });
     const begun = {
-      known: beginning?.known,
+      known,
       changedSince: beginning?.layer.openedSeconds,
       proxy: beginning?.planned.proxy,
     };
@@ -80,9 +82,20 @@ export async function makeImage<Finished>(
   await using _ = image;
   const begun = beginning === null ? undefined : { planned: beginning.planned, present: beginning.layer.present };
   const { isBaseWanted } = layers;
-  const change = { image, size: inspected.size, workDirectory, series, sources, request, begun, isBaseWanted };
+  const baseState = known?.state;
+  const change = {
+    image,
+    size: inspected.size,
+    workDirectory,
+    series,
+    sources,
+    request,
+    begun,
+    isBaseWanted,
+    baseState,
+  };
 
-  const { apt, repositories, basis, baseState } = await steps.run(
+  const { apt, repositories, basis, freshState } = await steps.run(
     'sources',
     sources.length === 0 ? 'updating the package lists' : 'adding the PPAs',
     () => addPpas(change, tools, context),
@@ -145,11 +158,11 @@ export async function makeImage<Finished>(
     const by = { guest: guest.kind, accelerator, kernel, emulator };
     // Packages by which an image boots are in no layer.
     if (bootFiles === null) {
-      const known =
-        baseState === null
+      const fresh =
+        freshState === null
           ? null
-          : { baseSha256: base.sha256, facts: image.facts, state: baseState, pristine: image.pristine };
-      await layers.learn(known, installed.plan, own);
+          : { baseSha256: base.sha256, facts: image.facts, state: freshState, pristine: image.pristine };
+      await layers.learn(fresh, installed.plan, own);
     }
     const layer = beginning === null ? null : reportLayer(beginning.layer);
     const made = basis === null || !isOffline ? null : madeOf(basis.releases, installed.plan);

@@ -31,7 +31,9 @@ export interface Change {
   >;
   /** The plan of the installation, and packages of it that the image has already; missing where there is none. */
   readonly begun?: { readonly planned: WorkerPlan; readonly present: readonly PresentPackage[] } | undefined;
-  /** Whether to read the state of apt without the PPAs. Default: false. */
+  /** The state of apt without the PPAs, where it is known. */
+  readonly baseState?: OutsideState | undefined;
+  /** Whether to read that state where it is not known. Default: false. */
   readonly isBaseWanted?: boolean;
 }
 
@@ -46,7 +48,8 @@ export interface OpenedApt {
   readonly facts: ImageFacts;
   /** With the PPAs; null where it was not read. */
   readonly state: OutsideState | null;
-  readonly baseState: OutsideState | null;
+  /** The state without them, where it was read. */
+  readonly freshState: OutsideState | null;
 }
 
 /** The same, with what was read on the way. */
@@ -60,7 +63,9 @@ export async function openUpdatedApt(
   const { unprivilegedIds } = settings;
   const { signal } = context;
   return await blameProxy(proxy, async () => {
-    const baseState = change.isBaseWanted === true ? await readBaseState(change, context) : null;
+    const isRead = change.baseState === undefined && change.isBaseWanted === true;
+    const freshState = isRead ? await readBaseState(change, context) : null;
+    const baseState = change.baseState ?? freshState;
     await addSources(session, image.facts, sources, series);
     if (begun !== undefined) return openBegunApt(begun, change, settings, context);
     const facts = await prepareApt(session, image.facts, {
@@ -80,7 +85,7 @@ export async function openUpdatedApt(
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });
     });
-    return { apt, facts, state, baseState };
+    return { apt, facts, state, freshState };
   });
 }
 
@@ -94,7 +99,7 @@ function openBegunApt(
   const { apt: worker, state, plan } = planned;
   for (const warning of planned.warnings) image.warn(warning);
   const apt = aptOutside({ inside: image.session, worker, state, plan, present, unprivilegedIds, signal });
-  return { apt: image.use(apt), facts: image.facts, state, baseState: null };
+  return { apt: image.use(apt), facts: image.facts, state, freshState: null };
 }
 
 /** Never fails a build: where apt's state cannot be used without the image, layers are not made. */

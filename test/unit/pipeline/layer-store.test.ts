@@ -29,7 +29,13 @@ const known: KnownBase = {
   baseSha256: 'a'.repeat(64),
   facts: {
     ...{ distribution: 'debian', distributionVersion: '12', series: 'bookworm', architecture: 'amd64' },
-    ...{ foreignArchitectures: [], aptVersion: '2.6.1', caCertificates: true, aptTransportHttps: false },
+    ...{
+      foreignArchitectures: [],
+      aptArchitectures: false,
+      aptVersion: '2.6.1',
+      caCertificates: true,
+      aptTransportHttps: false,
+    },
     ...{ packages: [], rooms: [] },
   },
   state: outsideState,
