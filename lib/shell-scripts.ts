@@ -12,3 +12,8 @@ export function readShellScripts<Name extends string>(
   const texts = names.map((name) => [name, readFileSync(join(directory, `${name}.sh`), 'utf8')] as const);
   return Object.fromEntries(texts) as Record<Name, string>;
 }
+
+/** As words of a POSIX shell. */
+export function shellWords(words: readonly string[]): string {
+  return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+}

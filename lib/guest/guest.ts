@@ -186,6 +186,11 @@ export interface GuestScript {
    * session can only be disposed then. The image chooses the content: read it as a stranger's.
    */
   readonly outbox?: { readonly path: string; readonly maximumBytes: number };
+  /**
+   * No later script changes the image. A guest may then take out behind it, in the same go, what it has put into the image
+   * for the time that it is open. Default: false.
+   */
+  readonly isLast?: boolean;
   readonly timeoutMs?: number;
 }
 

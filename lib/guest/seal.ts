@@ -1,8 +1,10 @@
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError } from '../exec.ts';
 import { lineAfter, plain } from '../text.ts';
+import { hiddenError, renderHiddenSearch } from './closed-mounts.ts';
 import { maximumFindingsBytes } from './findings.ts';
 import type { GuestScript, ScriptRunner } from './guest.ts';
+import type { ClosedMount } from './plan-mounts.ts';
 import { guestScripts } from './script.ts';
 import { ownLimitMs } from './script-run.ts';
 
@@ -59,25 +61,35 @@ export interface FinalLook {
   readonly folders: readonly string[];
 }
 
+export interface SealOptions {
+  /** The mount points below which nothing may have changed. Default: none. */
+  readonly closed?: readonly ClosedMount[];
+  /** As for `GuestScript`. */
+  readonly isLast?: boolean;
+}
+
 /**
- * Leaves the image as pristine as its base was, apart from the requested changes; the last script before `close`.
+ * Leaves the image as pristine as its base was, apart from the requested changes.
  * Identity that belongs to one machine (machine-id, host keys, names of initiators, random seeds), logs, caches and backups
  * of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
  * makes what no program makes anew. Resolves with the lines that the parts print. Throws `guest.failed` where a part
- * refuses the image. With `look`, it lists the files that the build has touched and the copyright files, for `readFindings`,
+ * refuses the image, and as `assertHiddenUntouched` does. With `look`, it lists the files that the build has touched and the copyright files, for `readFindings`,
  * and prints the lines of `readOwnFiles`.
  */
 export async function sealImage(
   session: ScriptRunner,
   { lines, snapshot, seal }: Pristine,
   look: FinalLook | null = null,
+  { closed = [], isLast = false }: SealOptions = {},
 ): Promise<string> {
   const looking: Partial<GuestScript> =
     look === null ? {} : { arguments: look.folders, outbox: { path: look.path, maximumBytes: maximumFindingsBytes } };
+  const ending = look === null ? [] : [guestScripts.touched, guestScripts['own-files'], guestScripts.copyright];
   try {
     const { stdout } = await session.run({
       name: 'seal',
-      text: look === null ? seal : seal + guestScripts.touched + guestScripts['own-files'] + guestScripts.copyright,
+      text: [renderHiddenSearch(closed), seal, ...ending].join(''),
+      isLast,
       timeoutMs: ownLimitMs,
       files: { snapshot, before: lines },
       ...looking,
@@ -85,7 +97,7 @@ export async function sealImage(
     return stdout;
   } catch (error) {
     const reason = error instanceof ExecError ? lineAfter(error.stderr, 'unsealed: ') : undefined;
-    if (reason === undefined) throw error;
+    if (reason === undefined) throw hiddenError(error, closed) ?? error;
     throw new ImageBuilderError('guest.failed', reason, { cause: error });
   }
 }

@@ -123,9 +123,9 @@ export async function openImage(
     use: (resource) => users.use(resource),
     async seal(always) {
       await users.disposeAsync();
-      await assertHiddenUntouched(session, opened.notMounted);
       const findingsPath = join(disk.workDirectory, 'findings');
-      const sealed = await sealImage(session, pristine, { path: findingsPath, folders });
+      const ending = { closed: opened.notMounted, isLast: true };
+      const sealed = await sealImage(session, pristine, { path: findingsPath, folders }, ending);
       for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);

@@ -77,7 +77,16 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     return met;
   };
 
+  // A container of its own for the second of two scripts would take as long as the script itself.
+  let isGivenBack = false;
   const run = async (script: GuestScript): Promise<GuestOutput> => {
+    if (script.isLast !== true) return await runAlone(script);
+    const output = await runAlone({ ...script, text: `${script.text}\n(\n${guestScripts['give-back']}\n)\n` });
+    isGivenBack = true;
+    return output;
+  };
+
+  const runAlone = async (script: GuestScript): Promise<GuestOutput> => {
     const limit = script.timeoutMs === undefined ? undefined : AbortSignal.timeout(script.timeoutMs);
     await using outbox = await openOutbox(script);
     const own = [limit, outbox?.failed].filter((each) => each !== undefined);
@@ -143,7 +152,7 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   };
 
   const close = async (): Promise<void> => {
-    await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
+    if (!isGivenBack) await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
     if ('partitions' in disk && disk.changes !== undefined) await saveTreeChanges(run, disk.changes, ownLimitMs);
     await settle().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
     if ('layers' in disk && disk.changes !== undefined) await saveChanges(disk.changes);
@@ -169,10 +178,9 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   const settle = async (): Promise<void> => {
     const { processId } = supervision;
     const { stages, root } = attachment;
-    if (firstId !== null) {
-      await execInside(processId, ['perl', capabilitiesProgram, root, String(openedAt), workerArchitecture]);
-    }
-    const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...stages]);
+    const program = firstId === null ? '' : capabilitiesProgram;
+    const words = ['detach', program, root, String(openedAt), workerArchitecture, ...stages];
+    const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, ...words]);
     if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
     if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
       throw fileSystemErrors();

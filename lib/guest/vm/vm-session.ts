@@ -1,5 +1,6 @@
 import { orAborted } from '../../async.ts';
 import type { Log } from '../../log.ts';
+import { shellWords } from '../../shell-scripts.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayerChanges, LayeredDisk } from '../guest.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
@@ -90,12 +91,12 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
       ...(script.arguments ?? []),
     ];
     // The vm's own `env`, and the shell's `read`: a program of the image takes twice as long to start.
-    return `read -r process </guest/process; exec nsenter -t "$process" -p -i -u ${quoted(command)}`;
+    return `read -r process </guest/process; exec nsenter -t "$process" -p -i -u ${shellWords(command)}`;
   };
 
   return {
     around: async (script, first) => {
-      const start = `JOB=${jobs}/job/files exec sh ${jobs}/job/files/script ${quoted(script.arguments ?? [])}\n`;
+      const start = `JOB=${jobs}/job/files exec sh ${jobs}/job/files/script ${shellWords(script.arguments ?? [])}\n`;
       const limited = { timeoutMs: ownLimitMs, ...script };
       if (first === undefined) return await run(start, limited);
       const files = { ...script.files, 'first/script': first.text };
@@ -106,11 +107,6 @@ export function createScriptRunner({ vm, payload, disk, signal, proxyUrl }: Scri
 }
 
 const jobs = '/guest/jobs';
-
-/** As words of a POSIX shell. */
-function quoted(words: readonly string[]): string {
-  return words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
-}
 
 export interface VmSessionParts {
   readonly runner: ScriptRunner;
@@ -135,7 +131,7 @@ export function createVmSession(parts: VmSessionParts): VmSession {
 
   const saveChanges = async (disk: LayeredDisk, outbox: LayerChanges): Promise<void> => {
     const command = [...linkedCommand('tar'), ...changesArguments(`/guest/open/${stackOf(disk).scratch.number}`)];
-    await runner.around({ name: 'changes', text: `exec ${quoted(command)} >&4\n`, outbox });
+    await runner.around({ name: 'changes', text: `exec ${shellWords(command)} >&4\n`, outbox });
   };
 
   const close = async (): Promise<void> => {
