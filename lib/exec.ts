@@ -32,6 +32,11 @@ export interface ExecOptions {
    * the child keeps all rights of this process.
    */
   readonly user?: UnprivilegedUser | null;
+  /**
+   * True where the child ends with something else that ends with this process: it is then started without a program in
+   * front of it that would see to that. Not beside `user`. Default: false.
+   */
+  readonly endsByItself?: boolean;
   /** Exit codes that are results rather than failures. Default: only 0. */
   readonly okExitCodes?: readonly number[];
 }
@@ -109,7 +114,11 @@ export async function exec(file: string, args: readonly string[], options: ExecO
   // the command, so the process id is the command's, and it asks for the signal after it has changed the user, by which
   // the kernel forgets it.
   const privileges = options.user === undefined ? [] : privilegeArguments(options.user);
-  const child = execa('setpriv', ['--pdeathsig', 'KILL', ...privileges, '--', file, ...args], {
+  const [program, ...words] =
+    options.endsByItself === true
+      ? ([file, ...args] as const)
+      : (['setpriv', '--pdeathsig', 'KILL', ...privileges, '--', file, ...args] as const);
+  const child = execa(program, words, {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...cleanEnvironment, ...options.env },
     extendEnv: false,
@@ -163,7 +172,8 @@ export async function exec(file: string, args: readonly string[], options: ExecO
       exitCode: result.exitCode,
       signalName: result.signal,
       timedOut,
-      notFound: result.exitCode === 127 && stderr().startsWith('setpriv: failed to execute'),
+      notFound:
+        result.code === 'ENOENT' || (result.exitCode === 127 && stderr().startsWith('setpriv: failed to execute')),
       stdout: stdout(),
       stderr: stderr(),
       cause: result.cause,

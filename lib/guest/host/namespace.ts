@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type ExecOptions, type ExecResult, exec } from '../../exec.ts';
 import { type Container, renderContainer } from './container.ts';
 
-type InsideOptions = Omit<ExecOptions, 'signal' | 'timeoutMs'>;
+type InsideOptions = Omit<ExecOptions, 'signal' | 'timeoutMs' | 'user' | 'endsByItself'>;
 
 /** Runs a command of the worker inside the namespaces of process `processId`; it ends with them. */
 export async function execInside(
@@ -12,7 +12,7 @@ export async function execInside(
   options: InsideOptions = {},
 ): Promise<ExecResult> {
   // No signal or time limit here: killing nsenter would leave its child running. Ending the namespaces ends both.
-  return await exec('nsenter', [...enterArguments(processId), ...command], options);
+  return await exec('nsenter', [...enterArguments(processId), ...command], { ...options, endsByItself: true });
 }
 
 export interface ContainerPlace {
@@ -51,7 +51,7 @@ export async function execContainer(
         ...['--bundle', bundle, '--preserve-fds', inherited, '--no-new-keyring', place.name],
       ],
       // Not the worker's /dev/null, whose mode root inside could change.
-      { ...options, input: '' },
+      { ...options, input: '', endsByItself: true },
     );
   } finally {
     await rm(bundle, { recursive: true, force: true });

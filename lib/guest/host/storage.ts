@@ -63,24 +63,24 @@ room=\${1%/*} base=$4
 exec 3<>"$2" 4<"$3" 8<>/dev/null
 shift 4
 mount -t tmpfs -o mode=755,size=1M,nosuid,nodev room "$room"
+links=
 for folder in usr bin lib lib32 lib64 libx32 sbin; do
   if [ -L "/$folder" ]; then
-    ln -s "$(readlink "/$folder")" "$room/$folder"
+    links="$links /$folder"
   elif [ -d "/$folder" ]; then
     mkdir "$room/$folder"
-    mount --bind "/$folder" "$room/$folder"
-    mount -o remount,bind,ro "$room/$folder"
+    mount -o bind,ro "/$folder" "$room/$folder"
   fi
 done
+[ -z "$links" ] || cp -P $links "$room/"
 mkdir "$room/dev" "$room/dev/fd"
 borrow() {
   : >"$room$2"
-  mount -c --bind "/proc/self/fd/$1" "$room$2"
+  mount -c -o "bind,$3" "/proc/self/fd/$1" "$room$2"
 }
-borrow 8 /dev/null
-borrow 3 /overlay
-borrow 4 /base
-mount -o remount,bind,ro "$room/base"
+borrow 8 /dev/null rw
+borrow 3 /overlay rw
+borrow 4 /base ro
 : >"$room/dev/fd/${connectionDescriptor}"
 mount -o remount,ro "$room"
 exec 3<&- 4<&- 8<&-

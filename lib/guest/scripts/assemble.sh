@@ -49,9 +49,11 @@ as_root() {
 # table, which is where grub-probe looks. The name must not look like a loop device, of which GRUB wants the file behind
 # it, nor like a partition, of which it wants the disk.
 mount -t tmpfs -o mode=755,nosuid,size=64m dev dev
-mkdir dev/pts dev/disk dev/disk/by-label dev/disk/by-uuid dev/disk/by-partuuid
-mkdir -m 1777 dev/shm
-[ "$whose" = these ] || mkdir dev/root dev/sys
+# Containers get their own terminals, shared memory and links.
+own='dev/root dev/sys'
+[ "$whose" = own ] || own='dev/pts dev/shm'
+# shellcheck disable=SC2086 # several words
+mkdir dev/disk dev/disk/by-label dev/disk/by-uuid dev/disk/by-partuuid $own
 while read -r name minor major; do
   mknod -m 666 "dev/$name" c "$major" "$minor"
 done <<END
@@ -62,12 +64,15 @@ random 8 1
 urandom 9 1
 tty 0 5
 END
-ln -s /proc/self/fd dev/fd
-ln -s fd/0 dev/stdin
-ln -s fd/1 dev/stdout
-ln -s fd/2 dev/stderr
-ln -s pts/ptmx dev/ptmx
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+if [ "$whose" = these ]; then
+  chmod 1777 dev/shm
+  ln -s /proc/self/fd dev/fd
+  ln -s fd/0 dev/stdin
+  ln -s fd/1 dev/stdout
+  ln -s fd/2 dev/stderr
+  ln -s pts/ptmx dev/ptmx
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+fi
 mount --rbind dev /dev
 
 # With all of the image's mounts, or with none: on one without it, files of root would have no known owner inside.
@@ -77,6 +82,16 @@ map() {
   mapped=yes
   # shellcheck disable=SC2086 # several arguments; the paths are ours
   reason=$(perl "$program" "$first" $opened 2>&1 </dev/null) || { echo "unmapped: $reason" && first=; }
+}
+
+# $2 shows the folder $1, with the mount options $3. busybox's mount, which is that of the vm, ignores them in the first call.
+bound() {
+  if [ "$whose" = own ]; then
+    mount -o "bind,$3" "$1" "$2"
+  else
+    mount --bind "$1" "$2"
+    mount -o "remount,bind,$3" "$2"
+  fi
 }
 
 tab=$(printf '\t')
@@ -93,8 +108,7 @@ roots() {
   ln -s /dev/shm root/run/shm
   [ -z "$first" ] || chown -h "$first:$first" dev/image* root/run/*
   # Read-only: the worker writes here, and must not meet a link that the image has put.
-  mount --bind jobs root/run/imagebuilder
-  mount -o remount,bind,ro,nosuid,nodev root/run/imagebuilder
+  bound jobs root/run/imagebuilder ro,nosuid,nodev
 }
 kernel_folders() {
   mount -t proc -o nosuid,nodev,noexec proc root/proc
@@ -119,8 +133,7 @@ kernel_folders() {
 
 show() {
   mkdir "$2"
-  mount --bind "$1" "$2"
-  mount -o remount,bind,ro,nosuid,nodev,noexec "$2"
+  bound "$1" "$2" ro,nosuid,nodev,noexec
 }
 
 no_overlay() {
@@ -198,8 +211,7 @@ while IFS=$tab read -r kind one two three four five six; do
     bind)
       # Minimised images lack apt's folders; apt makes them like this.
       inside "$two" make
-      mount --bind "$one" "root$two"
-      mount -o remount,bind,nosuid,nodev "root$two"
+      bound "$one" "root$two" nosuid,nodev
       ;;
   esac
 done
