@@ -140,8 +140,11 @@ export function startFlight(options: FlightOptions): Flight {
       stop.abort();
     }
     await finished;
-    await readFrom?.close();
+    // Another one may have joined while the download was being cached, and reads on.
+    if (readers > 0) return;
+    const file = readFrom;
     readFrom = null;
+    await file?.close();
   }
 
   head.promise.catch(() => undefined);
