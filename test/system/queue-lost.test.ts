@@ -161,7 +161,8 @@ test('a submission to a queue that is full by a policy is refused with the reaso
     });
   }
   assert.instance(refused, ImageBuilderError);
-  assert.match((refused as ImageBuilderError).message, /imagebuilder\.builds: it is full, by the max-length/);
+  const { message } = refused as ImageBuilderError;
+  assert.match(message, /imagebuilder\.builds: it is full, by the max-length/, message);
 });
 
 test('a build whose job was purged ends, its caller learns of it, and may ask again', async (context) => {
