@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { ImageBuilderError } from '../errors.ts';
 import { ExecError, exec } from '../exec.ts';
 import { removeArmor } from '../openpgp/armor.ts';
@@ -43,6 +44,14 @@ shift
 const gpgOptions = ['--batch', '--no-tty', '--no-autostart'];
 
 /**
+ * Keys by the digest of what they were taken out of, the oldest first: builds with the same PPAs come one after the other,
+ * and to ask gpg takes a dozen processes.
+ */
+const known = new Map<string, ReadKey>();
+const maximumKnown = 64;
+const maximumKnownCharacters = 256 * 1024;
+
+/**
  * Takes only the key with this fingerprint out of untrusted key material. Throws `ppa.key` where the material is no key
  * or holds another one. `owner` names the repository in messages.
  */
@@ -50,8 +59,32 @@ export async function readSigningKey(
   material: string,
   fingerprint: string,
   owner: string,
-  { workDirectory, unprivilegedIds, signal }: SigningKeyOptions,
+  options: SigningKeyOptions,
 ): Promise<SigningKey> {
+  const name = createHash('sha256').update(`${fingerprint}\n${material}`).digest('hex');
+  const before = known.get(name);
+  if (before !== undefined && Date.now() < before.untilMs) return before.key;
+  const read = await readWithGpg(material, fingerprint, owner, options);
+  if (read.key.armored.length > maximumKnownCharacters) return read.key;
+  known.delete(name);
+  known.set(name, read);
+  const [oldest] = known.keys();
+  if (known.size > maximumKnown && oldest !== undefined) known.delete(oldest);
+  return read.key;
+}
+
+interface ReadKey {
+  readonly key: SigningKey;
+  /** When its weakness may be another one, by `Date.now()`. */
+  readonly untilMs: number;
+}
+
+async function readWithGpg(
+  material: string,
+  fingerprint: string,
+  owner: string,
+  { workDirectory, unprivilegedIds, signal }: SigningKeyOptions,
+): Promise<ReadKey> {
   await using tool = await openToolHome(workDirectory, 'key-', unprivilegedIds);
   const { path: home, user } = tool;
   await giveTo(user, home);
@@ -76,11 +109,15 @@ export async function readSigningKey(
       );
     }
     if (armour === '') throw noKey(owner);
+    const { expires } = key;
     return {
-      fingerprint: key.fingerprint,
-      armored: armour,
-      binary: removeArmor(armour),
-      weakness: weaknessOf(key),
+      key: {
+        fingerprint: key.fingerprint,
+        armored: armour,
+        binary: removeArmor(armour),
+        weakness: weaknessOf(key),
+      },
+      untilMs: expires === null || key.validity === 'e' ? Number.POSITIVE_INFINITY : expires * 1000,
     };
   } catch (error) {
     if (!(error instanceof ExecError) || error.exitCode === undefined) throw error;
@@ -101,6 +138,8 @@ export interface ListedKey {
   readonly bits: number;
   /** GnuPG's letter: `e` expired, `r` revoked. */
   readonly validity: string;
+  /** The second since 1970 in which it expires; null for never. */
+  readonly expires: number | null;
 }
 
 /** Primary keys of `gpg --with-colons` (GnuPG's doc/DETAILS): the first `fpr` record after a `pub` is its own. */
@@ -111,8 +150,11 @@ export function parseKeyListing(text: string): ListedKey[] {
     const fields = line.split(':');
     if (fields[0] === 'pub') open = fields;
     if (fields[0] !== 'fpr' || open === null) continue;
-    const [, validity = '', bits, algorithm] = open;
-    keys.push({ fingerprint: fields[9] ?? '', algorithm: Number(algorithm), bits: Number(bits), validity });
+    const [, validity = '', bits, algorithm, , , expires = ''] = open;
+    keys.push({
+      ...{ fingerprint: fields[9] ?? '', algorithm: Number(algorithm), bits: Number(bits), validity },
+      expires: /^[0-9]{1,12}$/.test(expires) ? Number(expires) : null,
+    });
     open = null;
   }
   return keys;

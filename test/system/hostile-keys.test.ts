@@ -72,6 +72,20 @@ test('of several keys only the one that was announced is taken', async () => {
   assert.not.match(await gpg(['--with-colons', '--show-keys'], key.armored), new RegExp(other));
 });
 
+test('the same material is read once, and anything else anew', async () => {
+  const material = await armored(wanted);
+  const key = await read(material, wanted);
+  const nowhere = (text: string, fingerprint: string) =>
+    readSigningKey(text, fingerprint, 'ppa:project/name', {
+      workDirectory: join(home, 'missing'),
+      unprivilegedIds: loadConfig({}).tools.unprivilegedIds,
+      signal,
+    }).catch((error: NodeJS.ErrnoException) => error.code);
+  assert.equal(await nowhere(material, wanted), key);
+  assert.is(await nowhere(material, other), 'ENOENT');
+  assert.is(await nowhere(`${material}\n`, wanted), 'ENOENT');
+});
+
 test('another key, no key, half a key and noise are refused', async () => {
   const whole = await armored(wanted);
   await refusal(await armored(other));
