@@ -51,6 +51,11 @@ export function requestsAreHonoured(test: Test<AptHouse>): void {
           onLog: (line) => log.push(line),
         });
       };
+      const own = join(chroot.root, 'etc/apt/apt.conf.d/10-own');
+      await writeFile(own, 'APT { Architectures { "amd64"; }; };\n');
+      const alone = await failure(install(['foreign:i386']));
+      assert.is(alone.code, 'apt.package', 'an image whose apt.conf names architectures has no other');
+      await rm(own);
       const { plan } = await install(['hello-asks', 'foreign:i386', 'hello-one']);
       assert.equal([...plan.install].sort(), ['foreign:i386', 'hello-asks', 'hello-one']);
       assert.is(await readFile(join(chroot.root, 'etc/hello-answer'), 'utf8'), `${value}\n`);
@@ -79,10 +84,6 @@ export function requestsAreHonoured(test: Test<AptHouse>): void {
       await holdPackages(session, ['hello-one', 'foreign:i386']);
       const held = await exec('chroot', [chroot.root, 'apt-mark', 'showhold']);
       assert.equal(held.stdout.trim().split('\n').sort(), ['foreign:i386', 'hello-one']);
-
-      await writeFile(join(chroot.root, 'etc/apt/apt.conf.d/10-own'), 'APT { Architectures { "amd64"; }; };\n');
-      const alone = await failure(install(['foreign:i386']));
-      assert.is(alone.code, 'apt.package', 'an image whose apt.conf names architectures has no other');
     });
   }
 }
