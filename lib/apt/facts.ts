@@ -16,7 +16,7 @@ export interface ImageFacts {
   /** dpkg's own architecture: `amd64`. */
   readonly architecture: string;
   readonly foreignArchitectures: readonly string[];
-  /** True where the configuration of its apt may name other architectures than dpkg's. */
+  /** True where the configuration of its apt may name another architecture, or others, than dpkg. */
   readonly aptArchitectures: boolean;
   /** Version of the package `apt`. */
   readonly aptVersion: string;

@@ -15,7 +15,8 @@ done
 architecture=$(dpkg --print-architecture 2>/dev/null) || dpkg --print-architecture 2>&1 | each_after failing
 echo "architecture $architecture"
 dpkg --print-foreign-architectures 2>/dev/null | each_after foreign-architecture
-grep -qsi architectures /etc/apt/apt.conf /etc/apt/apt.conf.d/* && echo 'apt-architectures set'
+# Names of index files hold $(ARCHITECTURE) and the like, which set nothing.
+grep -qsiE 'architectures?([[:space:]{:"]|$)' /etc/apt/apt.conf /etc/apt/apt.conf.d/* && echo 'apt-architectures set'
 [ -s /etc/ssl/certs/ca-certificates.crt ] && echo 'ca-certificates present'
 # dpkg keeps numbered journal files here while it works; some left over mean that it was interrupted.
 for file in /var/lib/dpkg/updates/[0-9]*; do
