@@ -8,6 +8,7 @@ import { bootImage } from '../../lab/images/boot.ts';
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { makeLiveMedia } from '../../lab/images/live-media.ts';
 import type { PackageRecipe } from '../../lab/servers/launchpad.ts';
+import { whenLong } from '../runner/long.ts';
 import { extractMedium } from './extract-medium.ts';
 import { type GuestBuilds, openGuestBuilds } from './guest-builds.ts';
 
@@ -166,7 +167,7 @@ test('the boot check has booted it by both firmwares, from a CD and from a disk'
   }
 });
 
-test('firmware with Secure Boot on starts it', async () => {
+whenLong(test)('firmware with Secure Boot on starts it', async () => {
   const path = media.get('vm') ?? '';
   await bootImage({ path, format: 'raw', firmware: 'secure-boot', until: /Secure boot enabled/ });
 });

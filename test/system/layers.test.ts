@@ -110,7 +110,7 @@ long('no layer is made of packages that add accounts', async () => {
   assert.is(built.image.layer, undefined);
 });
 
-test('no layer is made of packages whose scripts make something anew for each image', async () => {
+long('no layer is made of packages whose scripts make something anew for each image', async () => {
   // debsecan chooses the minute of its job at random.
   const packages = ['debsecan', 'jq'];
   const first = await build('host', packages);

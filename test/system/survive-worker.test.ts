@@ -199,7 +199,7 @@ long('the supervisor killed: the build is tried again', async (fleet) => {
   });
 });
 
-scenario('the storage daemon killed under the live mount: the build is tried again', async (fleet) => {
+long('the storage daemon killed under the live mount: the build is tried again', async (fleet) => {
   fleet.gate.close();
   await buildOver(fleet, ['slow'], async () => {
     await fleet.gate.reached();

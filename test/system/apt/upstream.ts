@@ -10,8 +10,9 @@ import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import { type Fault, startFaultyServer } from '../../../lab/servers/faulty.ts';
 import { failure } from '../../failure.ts';
+import { variants } from '../../runner/long.ts';
 import { temporaryFolder, testClient } from '../../unit/fetch/with-server.ts';
-import { type AptHouse, both, never, quiet, type WhoseApt } from './house.ts';
+import { type AptHouse, never, quiet, type WhoseApt } from './house.ts';
 
 /** One build as far as apt is concerned: a cache, a proxy and lists of its own, and the PPA as its only source. */
 async function openBuild(house: AptHouse, who: WhoseApt, stallTimeoutMs = 1000) {
@@ -64,6 +65,8 @@ const passing: readonly (readonly [string, Fault, times?: number])[] = [
 
 /** Both apts meet the same proxy: of the faults that it deals with alone, one of each kind is enough for the second. */
 const forBoth = ['is silent', 'cuts the connection', 'sends something else', 'answers 503', 'redirects in a loop'];
+/** The image’s apt stands for both: more can befall it. */
+const whose = variants<WhoseApt>('the image’s apt', 'the worker’s apt');
 const isFor = (who: WhoseApt, what: string) => who === 'the image’s apt' || forBoth.includes(what);
 
 /** Faults that last, with the codes and words of their errors. `place` is the part that fails. */
@@ -134,7 +137,7 @@ const blame = {
 
 /** A PPA goes wrong while apt reads from it through the proxy: a short fault costs nothing, a lasting one is named. */
 export function upstreamGoesWrong(test: Test<AptHouse>): void {
-  for (const who of both) {
+  for (const who of whose) {
     for (const [what, fault, times = 1] of passing) {
       if (!isFor(who, what)) continue;
       test(`${who}: a PPA that ${what}, and is well again, costs nothing`, async (house) => {
@@ -149,7 +152,7 @@ export function upstreamGoesWrong(test: Test<AptHouse>): void {
     }
   }
 
-  for (const who of both) {
+  for (const who of whose) {
     for (const [what, place, fault, code, words] of lasting) {
       if (place === 'list' && !isFor(who, what)) continue;
       test(`${who}: a PPA that ${what} (${place}) ends it as ${code}, and is named`, async (house) => {
