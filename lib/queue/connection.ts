@@ -14,6 +14,8 @@ import { createRotation } from './rotation.ts';
  * while the broker is away, every operation ends after its patience with `broker.unreachable`.
  */
 export interface BrokerConnection extends AsyncDisposable {
+  /** False while the first attempt to connect is under way. */
+  readonly hasTried: boolean;
   /** Whether the broker can be used now; where not, the reason in words without credentials. */
   reachable(): { readonly reachable: boolean; readonly message?: string };
   /** Time since which it could be used without a break, milliseconds since the epoch; null while it cannot. */
@@ -70,6 +72,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   let connected: ChannelModel | null = null;
   let blocked: string | null = null;
   let failure: unknown = null;
+  let hasTried = false;
   let usableSince: number | null = null;
   let publisher: Promise<ConfirmChannel> | undefined;
   /** Why RabbitMQ has closed the channel for messages, where it was for a right that its user lacks. */
@@ -101,6 +104,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   });
   recovering.on('connect', (model) => {
     connected = model;
+    hasTried = true;
     blocked = null;
     failure = null;
     reasons.clear();
@@ -121,6 +125,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
     if (reasons.get(node.where) !== reason) log.warn('RabbitMQ cannot be used', { broker: node.where, reason });
     reasons.set(node.where, reason);
     failure = error;
+    hasTried = true;
     nodes.next();
   });
   recovering.on('blocked', (reason) => {
@@ -179,6 +184,10 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   };
 
   return {
+    get hasTried() {
+      return hasTried;
+    },
+
     reachable() {
       if (connected !== null && blocked === null) return { reachable: true };
       return { reachable: false, message: unreachable(failure ?? new Error('connecting')).message };

@@ -45,7 +45,8 @@ export async function watchBroker({ retention, log, ...options }: BrokerWatchOpt
         if (awaySince !== null && sayAt > awaySince + graceMs) log.info('RabbitMQ can be used again');
         awaySince = null;
       } else if (awaySince === null) {
-        awaySince = now;
+        // On a busy machine the first handshake may take seconds.
+        if (connection.hasTried) awaySince = now;
         sayAt = now + graceMs;
         pauseMs = firstPauseMs;
       } else if (now >= sayAt) {

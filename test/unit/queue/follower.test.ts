@@ -37,6 +37,7 @@ test('a connection that comes back again and again leaves nothing behind in the 
     reachable: () => ({ reachable: true }),
     setUpAgain: async () => {},
     usableSince: Date.now(),
+    hasTried: true,
     async [Symbol.asyncDispose]() {},
   } satisfies BrokerConnection;
   const listeners = () => Math.max(...signals.map((signal) => getEventListeners(signal, 'abort').length));
