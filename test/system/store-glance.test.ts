@@ -16,7 +16,7 @@ import { afterBytes, allText, finishedBuild, finishedLog, MiB, never, quiet } fr
 import { storeConformance } from '../conformance/store.ts';
 import { quickRetry, storeInputs } from '../conformance/store-inputs.ts';
 import { failure } from '../failure.ts';
-import { whenLong } from '../runner/long.ts';
+import { variants, whenLong } from '../runner/long.ts';
 import { type Client, connect, storeInCloud } from './store-cloud.ts';
 
 /** Images in a real Glance, and the files beside them in a real Swift, with a real Keystone before both. */
@@ -246,12 +246,12 @@ test('an image with this build id that is empty, garbage or of another project i
   assert.ok(await other.glance.get(forged.id, quiet), 'what is not ours is left alone');
 });
 
-for (const kill of [false, true]) {
-  test(`Glance stopped by ${kill ? 'SIGKILL' : 'SIGTERM'} in the middle of an upload gets the image once it is back`, async () => {
+for (const end of variants('SIGKILL', 'SIGTERM')) {
+  test(`Glance stopped by ${end} in the middle of an upload gets the image once it is back`, async () => {
     const build = await finishedBuild(directory, large);
     let restarted: Promise<void> | undefined;
     const restart = async () => {
-      await cloud.glance.stop({ kill });
+      await cloud.glance.stop({ kill: end === 'SIGKILL' });
       await cloud.glance.start();
     };
     const onProgress = afterBytes(middle, () => {
