@@ -76,15 +76,12 @@ async function take(
     code = await ask(holder, how, path, signal);
   }
   const release = async () => {
-    await holder.free();
+    if (code === '0') await holder.free();
     holder.giveBack();
   };
-  if (signal?.aborted === true) {
-    if (code === '0') await release();
-    throw signal.reason;
-  }
-  if (code === '0') return { [Symbol.asyncDispose]: release };
-  holder.giveBack();
+  if (code === '0' && signal?.aborted !== true) return { [Symbol.asyncDispose]: release };
+  await release();
+  signal?.throwIfAborted();
   if (code === heldByAnother || (orGone && code === cannotOpen)) return null;
   throw new ImageBuilderError(
     'tool.failed',

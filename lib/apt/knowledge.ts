@@ -2,7 +2,7 @@ import type { ScriptRunner } from '../guest/guest.ts';
 import { renderAptConfiguration } from './configuration.ts';
 import { type Pin, parsePins } from './pins.ts';
 import { type PackagePolicy, parsePolicies, parseSuites } from './policy.ts';
-import { runScript } from './script.ts';
+import { partOf, runScript } from './script.ts';
 
 /** Everything that apt knows about packages that cannot be installed. */
 export interface AptKnowledge {
@@ -35,11 +35,7 @@ export async function readKnowledge(
 
 /** Parses the lines of scripts/explain.sh. */
 export function parseKnowledge(lines: readonly string[]): AptKnowledge {
-  const part = (name: string) => {
-    const start = lines.indexOf(`== ${name}`) + 1;
-    const end = lines.findIndex((line, index) => index >= start && line.startsWith('== '));
-    return start === 0 ? [] : lines.slice(start, end === -1 ? undefined : end);
-  };
+  const part = (name: string) => partOf(lines, name) ?? [];
   return {
     policies: parsePolicies(part('policy')),
     suites: parseSuites(part('suites')),

@@ -6,7 +6,7 @@ import { explainProblem, explainSuites, isNowhere } from './explain.ts';
 import { readKnowledge } from './knowledge.ts';
 import { bareName, type InstallPlan, parsePlan, withoutArchitecture } from './plan.ts';
 import { generalReason, type Problem, type Round, roundProblems } from './resolve-problems.ts';
-import { runApt } from './script.ts';
+import { partOf, runApt } from './script.ts';
 import { assertReadable } from './unreadable.ts';
 
 /** The changes of an installation, and the files that it fetches. */
@@ -94,31 +94,14 @@ async function ask(
     files: { 'apt.conf': renderAptConfiguration(options), names: `${names.join('\n')}\n`, ...patterns },
     timeoutMs: 600_000,
   });
-  const parts = partsOf(lines);
-  const plan = parts.get('plan') ?? [];
-  const places = parts.get('places');
+  const plan = partOf(lines, 'plan') ?? [];
+  const places = partOf(lines, 'places');
   return {
-    policy: parts.get('policy') ?? null,
+    policy: partOf(lines, 'policy'),
     plan,
-    downloads: places === undefined ? [] : parseDownloads(plan, places),
+    downloads: places === null ? [] : parseDownloads(plan, places),
     exitCode,
   };
-}
-
-/** The lines below each `== NAME`. */
-function partsOf(lines: readonly string[]): Map<string, string[]> {
-  const parts = new Map<string, string[]>();
-  let part: string[] = [];
-  for (const line of lines) {
-    const name = /^== (plan|policy|places)$/.exec(line)?.[1];
-    if (name === undefined || parts.has(name)) {
-      part.push(line);
-      continue;
-    }
-    part = [];
-    parts.set(name, part);
-  }
-  return parts;
 }
 
 /** A name that apt-get takes for nothing but the name of a package: no pattern (`a+b`), and no removal (`name-`). */

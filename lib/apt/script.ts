@@ -67,6 +67,14 @@ export async function runScript(
   return lines;
 }
 
+/** The lines that a script has printed below `== NAME`, up to the next such line; null where it has not printed that. */
+export function partOf(lines: readonly string[], name: string): readonly string[] | null {
+  const start = lines.indexOf(`== ${name}`) + 1;
+  if (start === 0) return null;
+  const end = lines.findIndex((line, index) => index >= start && line.startsWith('== '));
+  return lines.slice(start, end === -1 ? undefined : end);
+}
+
 export interface AptRun {
   /** apt's own exit code. */
   readonly exitCode: number;

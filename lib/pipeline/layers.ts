@@ -47,7 +47,6 @@ export interface Beginning extends AsyncDisposable {
   /** The layer, where it is the overlay of a disk. */
   readonly overlay: BegunOverlay | undefined;
   readonly layer: Layer;
-  readonly known: KnownBase;
   readonly planned: WorkerPlan;
 }
 
@@ -159,7 +158,7 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
     const isImage = attempt.kind.layerForm === 'image';
     const file = isImage ? { ...files[0], path, sizeBytes: layer.sizeBytes, isSound: true } : files[0];
     const overlay = isImage ? undefined : { path, openedSeconds: layer.openedSeconds };
-    return { file, overlay, layer, known, planned, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+    return { file, overlay, layer, planned, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   }
   return null;
 }

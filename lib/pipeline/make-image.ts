@@ -60,7 +60,7 @@ export async function makeImage<Finished>(
   // A layer is another disk than its base image, and a vm has not become faster by a copy.
   const mayHaveCopy = beginning === null && chosen.guest.kind === 'host';
   // The same bytes have the same facts, whatever the build does with them.
-  const known = beginning?.known ?? (layers.known?.baseSha256 === base.sha256 ? layers.known : undefined);
+  const known = layers.known ?? undefined;
   const copy = mayHaveCopy ? await findBaseCopy(base, inspected, settings, workDirectory, context) : {};
   await using reading = readBaseContent(beginning?.file ?? base, inspected, copy.begun, settings, context);
   steps.explain = (thrown) => reading.explain(thrown);
@@ -82,18 +82,8 @@ export async function makeImage<Finished>(
   await using _ = image;
   const begun = beginning === null ? undefined : { planned: beginning.planned, present: beginning.layer.present };
   const { isBaseWanted } = layers;
-  const baseState = known?.state;
-  const change = {
-    image,
-    size: inspected.size,
-    workDirectory,
-    series,
-    sources,
-    request,
-    begun,
-    isBaseWanted,
-    baseState,
-  };
+  const state = { isBaseWanted, baseState: known?.state };
+  const change = { image, size: inspected.size, workDirectory, series, sources, request, begun, ...state };
 
   const { apt, repositories, basis, freshState } = await steps.run(
     'sources',

@@ -33,7 +33,7 @@ export interface Change {
   readonly begun?: { readonly planned: WorkerPlan; readonly present: readonly PresentPackage[] } | undefined;
   /** The state of apt without the PPAs, where it is known. */
   readonly baseState?: OutsideState | undefined;
-  /** Whether to read that state where it is not known. Default: false. */
+  /** Whether to read that state, which is not known. Default: false. */
   readonly isBaseWanted?: boolean;
 }
 
@@ -63,8 +63,7 @@ export async function openUpdatedApt(
   const { unprivilegedIds } = settings;
   const { signal } = context;
   return await blameProxy(proxy, async () => {
-    const isRead = change.baseState === undefined && change.isBaseWanted === true;
-    const freshState = isRead ? await readBaseState(change, context) : null;
+    const freshState = change.isBaseWanted === true ? await readBaseState(change, context) : null;
     const baseState = change.baseState ?? freshState;
     await addSources(session, image.facts, sources, series);
     if (begun !== undefined) return openBegunApt(begun, change, settings, context);

@@ -6,13 +6,10 @@ import { installPackages } from '../install.ts';
 import { planInstallation } from '../planned.ts';
 import { readRepositoriesInside } from '../repositories/read-inside.ts';
 import { updateLists } from '../update.ts';
-import { withKnown } from './known.ts';
+import { type KnownArchitectures, withKnown } from './known.ts';
 
 /** The image's own apt, for an image whose scripts have a network. */
-export function aptInside(
-  inside: ScriptRunner,
-  facts: Pick<ImageFacts, 'aptVersion' | 'architecture' | 'foreignArchitectures' | 'aptArchitectures'>,
-): Apt {
+export function aptInside(inside: ScriptRunner, facts: KnownArchitectures & Pick<ImageFacts, 'aptVersion'>): Apt {
   const runner = withKnown(inside, facts);
   return {
     updateLists: (options) => updateLists(runner, options),
