@@ -3,7 +3,7 @@ import type { CommonRun } from '../common-run.ts';
 import { cloneFile } from '../copy-file.ts';
 import type { RepackOptions } from './convert.ts';
 import type { Delta } from './delta.ts';
-import { appendChanges } from './qcow2/append/append.ts';
+import { appendChanges, compressorFor } from './qcow2/append/append.ts';
 import { limitsFor, openQemuTools } from './qemu-img.ts';
 
 /**
@@ -36,6 +36,9 @@ export function obstacleToDeltaAppend(
 export async function deltaAppend(options: RepackOptions, delta: Delta): Promise<CommonRun[]> {
   const { basePath, base, overlayPath, outputPath, signal, onProgress } = options;
   const output = resolve(outputPath);
+  // Its threads start while the file is copied.
+  const isChanged = base.qcow2 !== null && delta.extents.length > 0;
+  await using compressor = isChanged ? await compressorFor(base.qcow2, { path: overlayPath, delta }, signal) : null;
   await cloneFile(basePath, output, signal);
   const grows = delta.virtualSizeBytes > base.virtualSizeBytes;
   if (grows) {
@@ -44,8 +47,8 @@ export async function deltaAppend(options: RepackOptions, delta: Delta): Promise
     const args = ['resize', '-q', '-f', 'qcow2', tools.names.output, String(delta.virtualSizeBytes)];
     await tools.run('qemu-img', args, { limits, signal });
   }
-  if (delta.extents.length === 0) return [];
-  const shared = await appendChanges({ outputPath: output, overlayPath, delta, signal, onProgress });
+  if (compressor === null) return [];
+  const shared = await appendChanges({ outputPath: output, overlayPath, delta, compressor, signal, onProgress });
   // qemu-img does not say which bytes it has changed.
   return grows ? [] : shared;
 }

@@ -1,5 +1,4 @@
-import { open, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { rename, rm, stat } from 'node:fs/promises';
 import type { CommonRun } from '../common-run.ts';
 import { toImageBuilderError } from '../errors.ts';
 import { convert, type RepackOptions } from './convert.ts';
@@ -20,7 +19,7 @@ export interface RepackResult {
 /**
  * Makes one finished file, a compressed qcow2 or a raw disk, out of a base and the overlay over it: by appending the
  * changes to a copy of the base where that is possible, otherwise, and where that fails, by converting everything. The
- * file appears under `outputPath` whole, synced to the disk, or not at all.
+ * file appears under `outputPath` whole or not at all; it may not be on the disk yet.
  *
  * Throws `disk.full`, `tool.failed`, `image.corrupt` or `image.truncated` for a damaged overlay, the reason of
  * `signal`, and Node's own errors where the output cannot be put in place.
@@ -38,9 +37,7 @@ export async function repack(options: RepackOptions): Promise<RepackResult> {
       await rm(partialPath, { force: true });
       await convert(partial, delta.virtualSizeBytes);
     }
-    await sync(partialPath);
     await rename(partialPath, outputPath);
-    await sync(dirname(outputPath));
     const { size: sizeBytes } = await stat(outputPath);
     const made = { sizeBytes, shared };
     return reason === null ? { method: 'delta-append', ...made } : { method: 'convert', reason, ...made };
@@ -68,9 +65,4 @@ async function tryDeltaAppend(options: RepackOptions, delta: Delta): Promise<App
     if (error.code === 'disk.full') throw error;
     return failedBy(`appending the changes failed: ${error.message}`);
   }
-}
-
-async function sync(path: string): Promise<void> {
-  await using handle = await open(path, 'r');
-  await handle.sync();
 }

@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import type { LayerReport } from '../api/image-result.ts';
+import { together } from '../async.ts';
 import { ImageBuilderError } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { ScriptRunner } from '../guest/guest.ts';
 import type { Artifacts } from '../store/artifact.ts';
+import { sync } from '../store/file/place.ts';
 import type { Attempt, MadeImage } from './attempt.ts';
 import { readBaseContent } from './base-content.ts';
 import { findBaseCopy } from './base-copy.ts';
@@ -136,7 +138,11 @@ export async function makeImage<Finished>(
   return await steps.run('check', 'checking the new image', async () => {
     await reading.whole();
     const name = `${attempt.baseName}.${inspected.format}`;
-    const checked: Artifacts = await inspected.check(path, name, { signal, onProgress });
+    const [checked] = await together<[Artifacts, unknown]>(signal, (both) => [
+      inspected.check(path, name, { signal: both, onProgress }),
+      // A store of this machine waits for that before it shows the image.
+      attempt.store.directory === null ? Promise.resolve() : sync(path),
+    ]);
     const found = beginning === null ? checked : withoutSharedRuns(checked);
     const { waysToBoot } = inspected;
     if (isBooted && waysToBoot !== null) {

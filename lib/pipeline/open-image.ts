@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type AptCaches, openAptCaches } from '../apt/caches.ts';
 import { assertArchitecture, assertSeries, type ImageFacts, readImageFacts } from '../apt/facts.ts';
+import { together } from '../async.ts';
 import { collectBootFiles, hasBootChanged } from '../boot/probe.ts';
 import { type AptProxy, startAptProxy } from '../fetch/apt-proxy.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
@@ -129,10 +130,16 @@ export async function openImage(
       for (const warning of sealWarnings(sealed)) warn(warning);
       const bootFiles = always || hasBootChanged(sealed) ? join(disk.workDirectory, 'boot-files') : null;
       if (bootFiles !== null) await collectBootFiles(opened, bootFiles, pristine.lines);
-      await session.close();
-      await kept.disposeAsync();
-      const { touched, copyrights } = await readFindings(findingsPath);
-      return { bootFiles, touched, own: readOwnFiles(sealed), licences: readLicences(copyrights) };
+      const close = async () => {
+        await session.close();
+        await kept.disposeAsync();
+      };
+      const look = async () => {
+        const { touched, copyrights } = await readFindings(findingsPath);
+        return { touched, licences: readLicences(copyrights) };
+      };
+      const [found] = await together<[Awaited<ReturnType<typeof look>>, unknown]>(signal, () => [look(), close()]);
+      return { bootFiles, own: readOwnFiles(sealed), ...found };
     },
     async suspend() {
       await users.disposeAsync();

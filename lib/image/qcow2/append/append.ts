@@ -1,5 +1,4 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import type { CommonRun } from '../../../common-run.ts';
 import { type ChangedFile, openChangedFile } from '../../changed-file.ts';
 import type { Delta } from '../../delta.ts';
@@ -8,7 +7,13 @@ import { readEntry } from '../entry.ts';
 import { headerAreaBytes, parseHeader, type Qcow2Header } from '../header.ts';
 import { corrupt, unsupported } from '../refusals.ts';
 import { forEachTable } from '../tables.ts';
-import { type CompressedBatch, compressBatches, type StoredPiece } from './compress.ts';
+import {
+  type CompressedBatch,
+  type CompressJob,
+  type Compressor,
+  type StoredPiece,
+  startCompressor,
+} from './compress.ts';
 import { type FileSpace, openSpace } from './space.ts';
 import { type Entries, openEntries, soleReference } from './tables.ts';
 
@@ -18,6 +23,8 @@ export interface AppendOptions {
   /** Its clusters are as large as those of the base, or a multiple. */
   readonly overlayPath: string;
   readonly delta: Delta;
+  /** One of `compressorFor` for this image. */
+  readonly compressor: Compressor;
   readonly signal: AbortSignal;
   /** Called with the finished part, 0 to 1. */
   readonly onProgress: (fraction: number) => void;
@@ -25,12 +32,23 @@ export interface AppendOptions {
 
 /** A batch is read and compressed at once: some clusters, or one large one. */
 const batchBytes = 1024 * 1024;
-/** Starting a thread takes as long as compressing some of this. */
-const bytesPerThread = 8 * 1024 * 1024;
 
 /** Clusters of the overlay that hold data, and where they lie on the disk. */
 interface Batch {
   readonly pieces: readonly (StoredPiece & { readonly diskOffset: number })[];
+}
+
+/** Starts to get ready for compressing the changes in an overlay by the method of an image, for `appendChanges`. */
+export async function compressorFor(
+  { clusterSizeBytes, compression: method }: Pick<Qcow2Header, 'clusterSizeBytes' | 'compression'>,
+  { path, delta }: { readonly path: string; readonly delta: Delta },
+  signal: AbortSignal,
+): Promise<Compressor> {
+  const job: CompressJob = {
+    ...{ path, clusterSizeBytes, method },
+    batchBytes: Math.max(batchBytes, delta.clusterSizeBytes),
+  };
+  return await startCompressor(job, delta.dataBytes, signal);
 }
 
 /**
@@ -41,11 +59,11 @@ interface Batch {
  * contradict themselves, the reason of `signal`, and Node’s own errors.
  */
 export async function appendChanges(options: AppendOptions): Promise<CommonRun[]> {
-  const { outputPath, overlayPath, delta, signal, onProgress } = options;
+  const { outputPath, overlayPath, delta, compressor, signal, onProgress } = options;
   await using handle = await open(outputPath, 'r+');
   await using overlay = await open(overlayPath, 'r');
   const header = await readHeader(handle, false);
-  const { clusterSizeBytes, compression: method, unusual } = header;
+  const { unusual } = header;
   if (unusual.length > 0) throw unsupported(`the image has ${unusual.join(', ')}`);
   const { size } = await handle.stat();
   const output = openChangedFile(handle, size);
@@ -53,11 +71,8 @@ export async function appendChanges(options: AppendOptions): Promise<CommonRun[]
   const entries = await openEntries(output, header, space, size);
   await free(delta, header, { space, entries }, signal);
 
-  const job = { path: overlayPath, clusterSizeBytes, method, batchBytes: Math.max(batchBytes, delta.clusterSizeBytes) };
-  const threads = Math.min(8, availableParallelism(), Math.ceil(delta.dataBytes / bytesPerThread));
   let doneBytes = 0;
-  const batches = batchesOf(overlay, signal);
-  for await (const { batch, compressed } of compressBatches(batches, job, Math.max(1, threads), signal)) {
+  for await (const { batch, compressed } of compressor.compress(batchesOf(overlay, signal))) {
     signal.throwIfAborted();
     await store(batch, compressed, { output, header, space, entries });
     doneBytes += batch.pieces.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

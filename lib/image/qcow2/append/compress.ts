@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startAnsweringThread } from '../../answering-thread.ts';
 
@@ -37,21 +38,41 @@ export interface ThreadBatch {
   readonly sizeBytes: number;
 }
 
+/** Threads that compress the clusters of one file. Disposing ends them. */
+export interface Compressor extends AsyncDisposable {
+  /**
+   * Compresses batches, and gives them back in their order, each together with its answer. For one use. Throws the reason of
+   * the compressor's signal, and errors of reading.
+   */
+  compress<Batch extends { readonly pieces: readonly StoredPiece[] }>(
+    batches: AsyncIterable<Batch>,
+  ): AsyncGenerator<{ readonly batch: Batch; readonly compressed: CompressedBatch }, void, undefined>;
+}
+
 /** Batches that a thread has before it, so that it need not wait for this one. */
 const batchesPerThread = 2;
+/** Starting a thread takes as long as compressing some of this. */
+const bytesPerThread = 8 * 1024 * 1024;
 
 /**
- * Compresses batches in threads, and gives them back in their order, each together with its answer. Memory is bounded:
- * some batches for each thread. Throws the reason of `signal`, and errors of reading.
+ * Starts as many threads as `dataBytes` are worth, which takes them a moment. Memory is bounded: some batches for each
+ * thread. Throws the reason of the signal.
  */
-export async function* compressBatches<Batch extends { readonly pieces: readonly StoredPiece[] }>(
+export async function startCompressor(job: CompressJob, dataBytes: number, signal: AbortSignal): Promise<Compressor> {
+  const count = Math.max(1, Math.min(8, availableParallelism(), Math.ceil(dataBytes / bytesPerThread)));
+  await using starting = new AsyncDisposableStack();
+  const threads = Array.from({ length: count }, () => starting.use(startThread(job, signal)));
+  const stack = starting.move();
+  return {
+    compress: (batches) => compressBatches(batches, threads),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+async function* compressBatches<Batch extends { readonly pieces: readonly StoredPiece[] }>(
   batches: AsyncIterable<Batch>,
-  job: CompressJob,
-  threadCount: number,
-  signal: AbortSignal,
+  threads: readonly Compress[],
 ): AsyncGenerator<{ readonly batch: Batch; readonly compressed: CompressedBatch }, void, undefined> {
-  await using stack = new AsyncDisposableStack();
-  const threads = Array.from({ length: threadCount }, () => stack.use(startThread(job, signal)));
   const running: { readonly batch: Batch; readonly compressed: Promise<CompressedBatch> }[] = [];
   const first = async () => {
     const [next] = running.splice(0, 1);
@@ -59,15 +80,15 @@ export async function* compressBatches<Batch extends { readonly pieces: readonly
   };
   let sent = 0;
   for await (const batch of batches) {
-    const thread = threads[sent % threadCount];
+    const thread = threads[sent % threads.length];
     if (thread === undefined) throw new RangeError('there is no thread');
     // The batch that had this place before has been given back, and is stored by now.
-    const compressed = thread(batch.pieces, Math.floor(sent / threadCount) % batchesPerThread);
+    const compressed = thread(batch.pieces, Math.floor(sent / threads.length) % batchesPerThread);
     sent += 1;
     // Awaited below; by then, an earlier one may have failed.
     compressed.catch(() => undefined);
     running.push({ batch, compressed });
-    if (running.length < threadCount * batchesPerThread) continue;
+    if (running.length < threads.length * batchesPerThread) continue;
     const done = await first();
     if (done !== undefined) yield done;
   }
