@@ -12,7 +12,8 @@ export interface Guest {
   readonly scratchBytes: number;
   /**
    * Opens a disk for change. Throws `guest.unavailable` where this machine cannot do that, `image.unsupported` where the
-   * image has no root file system that can be opened.
+   * image has no root file system that can be opened. Files that the image needs while it is open are put into it in front of
+   * the first script, which throws `image.corrupt`, `image.full` or `image.unsupported` where that cannot be done.
    */
   open(disk: GuestDisk, options: GuestOptions): Promise<GuestSession>;
   /**

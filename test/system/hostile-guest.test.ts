@@ -287,7 +287,8 @@ test('in a vm, images are refused for the same, and nothing of them is waited fo
   const vm = createVmGuest({ ...settings, log: createLog({ level: 'error' }) });
   await withDisk(async (disk) => {
     await disk.prepare('rm -f /var/lib/dpkg/diversions; mkfifo /var/lib/dpkg/diversions');
-    const error = await failure(disk.open({}, vm));
+    await using session = await disk.open({}, vm);
+    const error = await failure(readImageFacts(session));
     assert.is(error.code, 'image.unsupported', error.message);
     assert.match(error.message, /diversions in the image/);
   });

@@ -131,7 +131,5 @@ async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promi
   if (options.proxy === undefined) supervision.listener.close();
   else options.proxy.serve(supervision.listener);
   const proxyUrl = options.proxy === undefined ? null : `http://127.0.0.1:${proxyPort}`;
-  const session = createHostSession({ ...begun, supervision, attachment, holderId, disk, signal, proxyUrl });
-  await session.borrow();
-  return session;
+  return createHostSession({ ...begun, supervision, attachment, holderId, disk, signal, proxyUrl });
 }

@@ -1,17 +1,16 @@
 import { constants } from 'node:fs';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { workerArchitecture } from '../../architecture.ts';
 import { onAbort } from '../../async.ts';
 import type { ImageBuilderError } from '../../errors.ts';
 import { ExecError } from '../../exec.ts';
 import type { Log } from '../../log.ts';
 import { giveTo } from '../../unprivileged.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayerChanges } from '../guest.ts';
+import { lending } from '../lend.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
 import {
-  borrowError,
   borrowScript,
   fileNames,
   fileSystemErrors,
@@ -26,7 +25,7 @@ import { saveTreeChanges } from '../tree-changes.ts';
 import type { Attachment } from './attach.ts';
 import type { Cgroup, CgroupHits, GuestLimits } from './cgroup.ts';
 import { containerRoot } from './container.ts';
-import { capabilitiesProgram } from './id-map.ts';
+import { countErrors, detach } from './detach.ts';
 import { explainLoss } from './loss.ts';
 import { execContainer, execInside } from './namespace.ts';
 import type { Supervision } from './supervision.ts';
@@ -50,17 +49,12 @@ export interface HostSessionParts {
   readonly end: () => Promise<void>;
 }
 
-export interface HostSession extends GuestSession {
-  /** Puts files into the image that it needs while it is open; `close` takes them out. */
-  borrow(): Promise<void>;
-}
-
 /**
  * Pause between two looks at a running script: one that forks without end must not go on until the build's time limit.
  */
 const limitsLookMs = 500;
 
-export function createHostSession(parts: HostSessionParts): HostSession {
+export function createHostSession(parts: HostSessionParts): GuestSession {
   const { supervision, attachment, directory, disk, cgroup, limits, log, signal, proxyUrl, end } = parts;
   const { firstId, hostname } = attachment;
   const environment = scriptEnvironment(disk, proxyUrl);
@@ -80,8 +74,8 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   // A container of its own for the second of two scripts would take as long as the script itself.
   let isGivenBack = false;
   const run = async (script: GuestScript): Promise<GuestOutput> => {
-    if (script.isLast !== true) return await runAlone(script);
-    const output = await runAlone({ ...script, text: `${script.text}\n(\n${guestScripts['give-back']}\n)\n` });
+    if (script.isLast !== true) return await runner.run(script);
+    const output = await runner.run({ ...script, text: `${script.text}\n(\n${guestScripts['give-back']}\n)\n` });
     isGivenBack = true;
     return output;
   };
@@ -138,6 +132,8 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     }
   };
 
+  const runner = lending(runAlone, borrowScript(disk));
+
   const explain = async (error: unknown, script: GuestScript, timedOut: boolean): Promise<unknown> => {
     if (signal.aborted) return signal.reason;
     if (!(error instanceof ExecError)) return error;
@@ -152,11 +148,14 @@ export function createHostSession(parts: HostSessionParts): HostSession {
   };
 
   const close = async (): Promise<void> => {
-    if (!isGivenBack) await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
-    if ('partitions' in disk && disk.changes !== undefined) await saveTreeChanges(run, disk.changes, ownLimitMs);
-    await settle().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
-    if ('layers' in disk && disk.changes !== undefined) await saveChanges(disk.changes);
-    await unmount().catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
+    if (runner.hasLent() && !isGivenBack)
+      await run({ name: 'give-back', text: guestScripts['give-back'], timeoutMs: ownLimitMs });
+    if ('partitions' in disk && disk.changes !== undefined) await saveTreeChanges(runAlone, disk.changes, ownLimitMs);
+    const changes = 'layers' in disk ? disk.changes : undefined;
+    // The end of the namespaces unmounts everything too, and hides errors; the changes of layers are saved before.
+    const unmount = changes === undefined ? [containerRoot, join(directory, 'root'), ...attachment.stages] : [];
+    await settle(unmount).catch(async (error: unknown) => Promise.reject(await explainLoss(error, parts)));
+    if (changes !== undefined) await saveChanges(changes);
     await end();
   };
 
@@ -175,23 +174,11 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     await outbox.keep();
   };
 
-  const settle = async (): Promise<void> => {
+  const settle = async (unmount: readonly string[]): Promise<void> => {
     const { processId } = supervision;
-    const { stages, root } = attachment;
-    const program = firstId === null ? '' : capabilitiesProgram;
-    const words = ['detach', program, root, String(openedAt), workerArchitecture, ...stages];
-    const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, ...words]);
-    if (stdout !== '') log.debug('a file system of the image is not trimmed', { reason: stdout.trim() });
-    if ((await countErrors(attachment.loops)) > (await errorsAtStart)) {
-      throw fileSystemErrors();
-    }
-  };
-
-  const unmount = async (): Promise<void> => {
-    const { processId } = supervision;
-    const folders = [containerRoot, join(directory, 'root'), ...attachment.stages];
-    // Lazily: this unmounts the root together with everything mounted below it, by whatever path that is by now.
-    await execInside(processId, ['umount', '--lazy', ...folders]);
+    const { errors, untrimmed } = await detach(attachment, { processId, openedAt, unmount });
+    if (untrimmed !== undefined) log.debug('a file system of the image is not trimmed', { folder: untrimmed });
+    if (errors > (await errorsAtStart)) throw fileSystemErrors();
     supervision.lost.throwIfAborted();
   };
 
@@ -204,9 +191,6 @@ export function createHostSession(parts: HostSessionParts): HostSession {
     notMounted: attachment.notMounted,
     run,
     close,
-    async borrow() {
-      await run(borrowScript(disk)).catch((error: unknown) => Promise.reject(borrowError(error)));
-    },
     [Symbol.asyncDispose]: end,
   };
 }
@@ -245,14 +229,4 @@ async function copyFolder(source: string, target: string): Promise<void> {
     await copyFile(join(source, name), path, constants.COPYFILE_FICLONE);
     await chmod(path, 0o644);
   }
-}
-
-/** Number of errors that ext4 has counted on these devices; other file systems do not count them. */
-async function countErrors(loops: readonly string[]): Promise<number> {
-  let sum = 0;
-  for (const name of loops) {
-    const text = await readFile(`/sys/fs/ext4/${name}/errors_count`, 'utf8').catch(() => '0');
-    sum += Number.parseInt(text, 10);
-  }
-  return sum;
 }

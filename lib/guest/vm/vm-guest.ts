@@ -109,17 +109,10 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   const runner = createScriptRunner({ vm, payload, disk, signal, proxyUrl });
   const attachment = await form.attach(runner, { architecture, processes: settings.guestProcesses, binds, onNotice });
   const ending = opened.move();
-  const session = createVmSession({
+  return createVmSession({
     ...{ runner, vm, disk, attachment, log, proxyUrl, accelerator: parts.accelerator },
     end: () => ending.disposeAsync(),
   });
-  try {
-    await session.borrow();
-    return session;
-  } catch (error) {
-    await ending.disposeAsync();
-    throw error;
-  }
 }
 
 /** The file systems that become disks of the vm, and how it opens them. */

@@ -2,16 +2,10 @@ import { orAborted } from '../../async.ts';
 import type { Log } from '../../log.ts';
 import { shellWords } from '../../shell-scripts.ts';
 import type { GuestDisk, GuestOutput, GuestScript, GuestSession, LayerChanges, LayeredDisk } from '../guest.ts';
+import { lending } from '../lend.ts';
 import { openOutbox } from '../outbox.ts';
 import { guestScripts } from '../script.ts';
-import {
-  borrowError,
-  borrowScript,
-  fileSystemErrors,
-  ownLimitMs,
-  scriptEnvironment,
-  scriptError,
-} from '../script-run.ts';
+import { borrowScript, fileSystemErrors, ownLimitMs, scriptEnvironment, scriptError } from '../script-run.ts';
 import { changesArguments, stackOf } from '../stack.ts';
 import { saveTreeChanges } from '../tree-changes.ts';
 import { type Attachment, readErrorCount } from './attach.ts';
@@ -120,14 +114,10 @@ export interface VmSessionParts {
   readonly end: () => Promise<void>;
 }
 
-export interface VmSession extends GuestSession {
-  /** Puts files into the image that it needs while it is open; `close` takes them out. */
-  borrow(): Promise<void>;
-}
-
-export function createVmSession(parts: VmSessionParts): VmSession {
+export function createVmSession(parts: VmSessionParts): GuestSession {
   const { runner, vm, disk, attachment, log, proxyUrl, accelerator, end } = parts;
   const { mounted, notMounted } = attachment;
+  const { run, hasLent } = lending(runner.inside, borrowScript(disk));
 
   const saveChanges = async (disk: LayeredDisk, outbox: LayerChanges): Promise<void> => {
     const command = [...linkedCommand('tar'), ...changesArguments(`/guest/open/${stackOf(disk).scratch.number}`)];
@@ -138,12 +128,12 @@ export function createVmSession(parts: VmSessionParts): VmSession {
     const giveBack = { name: 'give-back', text: guestScripts['give-back'] };
     const changes = 'partitions' in disk ? disk.changes : undefined;
     if (changes !== undefined) {
-      await runner.inside({ ...giveBack, timeoutMs: ownLimitMs });
+      if (hasLent()) await run({ ...giveBack, timeoutMs: ownLimitMs });
       await saveTreeChanges(runner.inside, changes, ownLimitMs);
     }
     const detach = { name: 'close', text: vmScripts.detach, arguments: [...mounted] };
     // In one go, since a run of its own takes an emulated vm longer than the script itself.
-    const { stdout } = await runner.around(detach, changes === undefined ? giveBack : undefined);
+    const { stdout } = await runner.around(detach, changes === undefined && hasLent() ? giveBack : undefined);
     for (const line of stdout.split('\n')) {
       if (!line.startsWith('untrimmed ')) continue;
       log.debug('a file system of the image is not trimmed', { target: line.slice('untrimmed '.length) });
@@ -163,11 +153,8 @@ export function createVmSession(parts: VmSessionParts): VmSession {
     ...(accelerator === 'tcg' ? { emulation: 'machine' as const } : {}),
     mounted,
     notMounted,
-    run: (script) => runner.inside(script),
+    run,
     close,
-    async borrow() {
-      await runner.inside(borrowScript(disk)).catch((error: unknown) => Promise.reject(borrowError(error)));
-    },
     [Symbol.asyncDispose]: end,
   };
 }
