@@ -187,7 +187,9 @@ test('an image without a root partition is refused', async () => {
 
 test('an image none of whose programs starts is refused as one for another processor', async () => {
   await withImage({ files: { '/usr/bin/busybox': programForArm } }, async (disk) => {
-    assertCode(await failure(disk.open()), 'image.unsupported', /for another processor than this worker’s/);
+    await using session = await disk.open();
+    const error = await failure(session.run({ name: 'first', text: ':' }));
+    assertCode(error, 'image.unsupported', /for another processor than this worker’s/);
   });
 });
 
@@ -295,6 +297,27 @@ test('a worker killed in the middle of a script leaves nothing but its folder', 
   await withDisk(plainImage, async (disk) => {
     const before = await observe(disk.workDirectory);
     await withKilledWorker(disk);
+    await assertNothingLeft(before);
+    await rm(join(disk.workDirectory, 'guest'), { recursive: true });
+  });
+});
+
+test('a worker killed while its supervisor is still loaded leaves nothing but its folder', async () => {
+  await withDisk(plainImage, async (disk) => {
+    const before = await observe(disk.workDirectory);
+    let supervisor: number | undefined;
+    await withKilledWorker(disk, {
+      async until() {
+        while (supervisor === undefined) {
+          supervisor = (await guestProcesses(disk)).get('supervisor.js');
+          await sleep(1);
+        }
+        process.kill(supervisor, 'SIGSTOP');
+        // The worker asks it to begin, which it has not read yet.
+        await sleep(1000);
+      },
+    });
+    process.kill(supervisor ?? 0, 'SIGCONT');
     await assertNothingLeft(before);
     await rm(join(disk.workDirectory, 'guest'), { recursive: true });
   });

@@ -21,6 +21,8 @@ import { removeGroup } from './remove-group.js';
 /** @typedef {import('./messages.ts').FromSupervisor} FromSupervisor */
 
 const startLimitMs = 30_000;
+/** Pause between two looks whether the worker is still there. */
+const lookMs = 500;
 /** Time limit of each step of the teardown, before the FUSE connection is aborted. */
 const stopLimitMs = 5_000;
 
@@ -61,6 +63,10 @@ process.on('message', (/** @type {import('./messages.ts').FromWorker} */ message
   else void stop();
 });
 process.on('disconnect', () => void stop());
+// Node keeps that event back until the worker acknowledges the socket of `handOver`, which it may die before.
+setInterval(() => {
+  if (!process.connected) void stop();
+}, lookMs);
 for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(name, () => void stop());
 
 /** Sends the worker a socket that listens in this process's network namespace, which is the guest's. */
