@@ -75,11 +75,16 @@ export async function addSources(
 ): Promise<void> {
   const added = sourceFiles(facts, sources, series);
   if (added.length === 0) return;
+  assertRead(await runScript(runner, 'add-sources', { files: filesToAdd(added), timeoutMs: 60_000 }));
+}
+
+/** The files that scripts/add-sources.sh works with. */
+export function filesToAdd(added: readonly SourceFile[]): Record<string, string | Uint8Array> {
   const files: Record<string, string | Uint8Array> = {
-    'source-list': added.map(({ path }, index) => `source-${index} ${path}\n`).join(''),
+    sources: added.map(({ path }, index) => `source-${index} ${path}\n`).join(''),
   };
   for (const [index, { content }] of added.entries()) files[`source-${index}`] = content;
-  assertRead(await runScript(runner, 'add-sources', { arguments: ['source-list'], files, timeoutMs: 60_000 }));
+  return files;
 }
 
 /** Throws `apt.repository` where the image's apt would not read what was to be added. */

@@ -12,8 +12,9 @@ import {
   repositoryUrl,
 } from './message.ts';
 import { describeRepository, type KnownRepositories, ppaAt, proxyFailureOf } from './repository.ts';
-import { type AptRun, runApt } from './script.ts';
+import { type AptRun, runApt, texts } from './script.ts';
 import { isInImage, isOnDisc, leftOutDisc, schemeOf, withoutWay } from './source-scheme.ts';
+import { filesToAdd, type SourceFile } from './sources.ts';
 import { parseStatusLine } from './status-line.ts';
 
 /** How far a step is: `current` of `total`, in percent or packages as the step says. */
@@ -31,6 +32,8 @@ export interface UpdateOptions extends KnownRepositories {
   readonly onWarning: (message: string) => void;
   /** In percent. */
   readonly onProgress: (progress: AptProgress) => void;
+  /** Files of sources that the image gets before, where its apt is known to read them there. Default: none. */
+  readonly added?: readonly SourceFile[] | undefined;
   /** Take nothing from the proxy's cache. Default false; a retry always does so. */
   readonly anew?: boolean;
   /** Pauses before lists that are out of step are fetched again. */
@@ -64,8 +67,10 @@ export async function updateLists(runner: ScriptRunner, options: UpdateOptions):
 }
 
 function update(runner: ScriptRunner, options: UpdateOptions): Promise<AptRun> {
+  const { added = [] } = options;
+  const adding = added.length === 0 ? {} : { 'add-sources': texts['add-sources'], ...filesToAdd(added) };
   return runApt(runner, 'update', {
-    files: { 'apt.conf': renderAptConfiguration(options) },
+    files: { 'apt.conf': renderAptConfiguration(options), ...adding },
     onLine: options.onLog,
     onStatusLine: (line) => {
       const status = parseStatusLine(line);

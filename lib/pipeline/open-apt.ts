@@ -65,21 +65,24 @@ export async function openUpdatedApt(
   return await blameProxy(proxy, async () => {
     const freshState = change.isBaseWanted === true ? await readBaseState(change, context) : null;
     const baseState = change.baseState ?? freshState;
-    await addSources(session, image.facts, sources, series);
+    const added = sourceFiles(image.facts, sources, series);
+    const composed = baseState === null ? null : addFiles(baseState, added);
+    // In one go, where nothing else comes between the two: to start a script takes as long as adding them.
+    const isOneGo = composed !== null && isInside(session) && begun === undefined;
+    if (!isOneGo) await addSources(session, image.facts, sources, series);
     if (begun !== undefined) return openBegunApt(begun, change, settings, context);
     const facts = await prepareApt(session, image.facts, {
       foreignArchitectures: request.foreign_architectures,
       selections: request.debconf_selections,
     });
     const place = { binds: caches.binds, workDirectory: change.workDirectory };
-    const composed = baseState === null ? null : addFiles(baseState, sourceFiles(image.facts, sources, series));
     const state = composed ?? (isInside(session) ? null : await readOutsideState(session, facts));
     const apt = image.use(
       state === null || isInside(session)
         ? aptInside(session, facts)
         : await openAptOutside(session, state, { ...place, unprivilegedIds, signal }),
     );
-    await apt.updateLists(aptOptions(change, context));
+    await apt.updateLists({ ...aptOptions(change, context), ...(isOneGo ? { added } : {}) });
     await caches.publish(sources).catch((error: unknown) => {
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });

@@ -1,4 +1,4 @@
-# Puts files in place, root's and readable by all. $1 is a list of lines "file-in-$JOB target-path".
+# Puts files in place, root's and readable by all. The file `sources` has lines "file-in-$JOB target-path".
 set -eu
 umask 022
 
@@ -20,4 +20,4 @@ while read -r name target; do
   chown 0:0 "$target.imagebuilder"
   chmod 0644 "$target.imagebuilder"
   mv -f "$target.imagebuilder" "$target"
-done <"$JOB/$1"
+done <"$JOB/sources"

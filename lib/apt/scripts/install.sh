@@ -8,7 +8,7 @@ export LC_ALL=C.UTF-8
 # With APT_CONFIG this is the worker, which has its own.
 if [ -z "${APT_CONFIG:-}" ]; then
   log=
-  eval "$(apt-config shell log Dir::Log/d)"
+  eval "$(apt-config -c "$JOB/apt.conf" shell log Dir::Log/d)"
   make_log_folder "$log"
 fi
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical DEBCONF_NONINTERACTIVE_SEEN=true
@@ -17,7 +17,7 @@ export UCF_FORCE_CONFFOLD=1 APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=
 export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
 conf=$JOB/apt.conf
 hooks=
-[ -n "${APT_CONFIG:-}" ] || hooks=$(apt-config dump DPkg | without_needless_hooks)
+[ -n "${APT_CONFIG:-}" ] || hooks=$(apt-config -c "$JOB/apt.conf" dump DPkg | without_needless_hooks)
 if [ -n "$hooks" ]; then
   conf=/run/imagebuilder-apt.conf
   trap 'rm -f "$conf"' EXIT

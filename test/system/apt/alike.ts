@@ -4,7 +4,7 @@ import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertSeries, readImageFacts } from '#lib/apt/facts.ts';
 import { comparePackages, readPackages } from '#lib/apt/packages.ts';
-import { addSources } from '#lib/apt/sources.ts';
+import { addSources, sourceFiles } from '#lib/apt/sources.ts';
 import type { AptProgress } from '#lib/apt/update.ts';
 import { exec } from '#lib/exec.ts';
 import { failure } from '../../failure.ts';
@@ -13,6 +13,7 @@ import { type AptHouse, both, type OpenApt, quiet, type WhoseApt } from './house
 
 /** The promises of the interface `Apt`, kept by the image's own apt and by the worker's that stands in for it. */
 export function aptsAreAlike(test: Test<AptHouse>): void {
+  sourcesComeWithUpdates(test);
   for (const who of both) {
     /** Opens the apt for the shared system with this PPA as its only source. */
     const openWith = async (house: AptHouse, ppa: string): Promise<OpenApt> => {
@@ -227,6 +228,22 @@ export function aptsAreAlike(test: Test<AptHouse>): void {
   });
 }
 
+function sourcesComeWithUpdates(test: Test<AptHouse>): void {
+  test('sources that come in one go with an update are those that are added before it', async (house) => {
+    const source = await house.resolve('c++');
+    await house.setSource(source);
+    const before = await filesOfSources(house.chroot);
+    assert.is(before.length, 1);
+    await house.setSource(null);
+    await using opened = await house.open('the image’s apt');
+    const added = sourceFiles(opened.facts, [source], house.series);
+    await opened.apt.updateLists({ ...quiet, sources: [source], added });
+    assert.equal(await filesOfSources(house.chroot), before);
+    const { install } = await opened.apt.planInstallation(['hello-one'], quiet);
+    assert.ok(install.some(({ name }) => name === 'hello-one'));
+  });
+}
+
 /** Adds the PPA to the sources that the system has. The second time changes nothing. */
 async function addTwice(house: AptHouse, chroot: Chroot): Promise<void> {
   const session = chroot.session();
@@ -235,12 +252,12 @@ async function addTwice(house: AptHouse, chroot: Chroot): Promise<void> {
   assert.is((await failure(Promise.resolve().then(() => assertSeries(facts, 'trusty')))).code, 'image.series');
   const source = await house.resolve('c++');
   await addSources(session, facts, [source], house.series);
-  const once = await sourceFiles(chroot);
+  const once = await filesOfSources(chroot);
   await addSources(session, facts, [source], house.series);
-  assert.equal(await sourceFiles(chroot), once, 'adding the same source again changes something');
+  assert.equal(await filesOfSources(chroot), once, 'adding the same source again changes something');
 }
 
-async function sourceFiles({ root }: Chroot) {
+async function filesOfSources({ root }: Chroot) {
   const folder = join(root, 'etc/apt/sources.list.d');
   return await Promise.all(
     (await readdir(folder)).map(async (name) => {
