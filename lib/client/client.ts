@@ -75,7 +75,8 @@ export function createClient(options: ClientOptions): Client {
   const { token, signal, trace = null } = options;
   const base = trimEndOf(options.url, '/');
 
-  const limits = { connectTimeoutMs: requestTimeoutMs, stallTimeoutMs: requestTimeoutMs };
+  // A server may close an idle connection in the moment in which it is used again, which looks like one that was cut.
+  const limits = { connectTimeoutMs: requestTimeoutMs, stallTimeoutMs: requestTimeoutMs, keepAlive: false };
   const connections = createConnections({ ...limits, userAgent: `imagebuilder/${version}` });
 
   async function call(
