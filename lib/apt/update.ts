@@ -33,7 +33,7 @@ export interface UpdateOptions extends KnownRepositories {
   /** In percent. */
   readonly onProgress: (progress: AptProgress) => void;
   /** Files of sources that the image gets before, where its apt is known to read them there. Default: none. */
-  readonly added?: readonly SourceFile[] | undefined;
+  readonly added?: readonly SourceFile[];
   /** Take nothing from the proxy's cache. Default false; a retry always does so. */
   readonly anew?: boolean;
   /** Pauses before lists that are out of step are fetched again. */

@@ -1,9 +1,10 @@
+import { shellWords } from '../shell-scripts.ts';
 import type { GuestScript, ScriptRunner } from './guest.ts';
 import { borrowError } from './script-run.ts';
 
 /** Runs scripts in an image, with the files that it needs while it is open. */
 export interface LendingRunner extends ScriptRunner {
-  /** Whether these files were put into the image: `close` takes them out then. */
+  /** Whether these files were put into the image, or some of them: `close` takes them out then. */
   readonly hasLent: () => boolean;
 }
 
@@ -37,7 +38,7 @@ export function lending(run: ScriptRunner['run'], loan: GuestScript): LendingRun
 
 function withLoan(script: GuestScript, loan: GuestScript, onStatusLine: (line: string) => void): GuestScript {
   // A shell of its own: options and positional parameters of the script are none of its business.
-  const enter = `JOB=$JOB/loan && export JOB && exec /bin/sh "$JOB/script" ${(loan.arguments ?? []).join(' ')}`;
+  const enter = `JOB=$JOB/loan && export JOB && exec /bin/sh "$JOB/script" ${shellWords(loan.arguments ?? [])}`;
   const text = `( ${enter} ) >/dev/null 3>&- 4>&- || exit\necho '${lent}' >&3\n${script.text}`;
   return { ...script, text, files: { ...script.files, 'loan/script': loan.text }, onStatusLine };
 }

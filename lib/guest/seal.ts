@@ -70,8 +70,8 @@ export interface SealOptions {
 }
 
 /**
- * Leaves the image as pristine as its base was, apart from the requested changes. Identity that belongs to one machine (machine-id, host keys, names of initiators, random seeds), logs, caches and backups
- * of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
+ * Leaves the image as pristine as its base was, apart from the requested changes. Identity that belongs to one machine
+ * (machine-id, host keys, names of initiators, random seeds), logs, caches and backups of apt, dpkg and debconf, and the files of the parts, are put back or removed where they are new; the image's first boot
  * makes what no program makes anew. Resolves with the lines that the parts print. Throws `guest.failed` where a part
  * refuses the image, and as `assertHiddenUntouched` does. With `look`, it lists the files that the build has touched and
  * the copyright files, for `readFindings`, and prints the lines of `readOwnFiles`.

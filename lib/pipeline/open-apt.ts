@@ -63,14 +63,17 @@ export async function openUpdatedApt(
   const { unprivilegedIds } = settings;
   const { signal } = context;
   return await blameProxy(proxy, async () => {
+    if (begun !== undefined) {
+      await addSources(session, image.facts, sources, series);
+      return openBegunApt(begun, change, settings, context);
+    }
     const freshState = change.isBaseWanted === true ? await readBaseState(change, context) : null;
     const baseState = change.baseState ?? freshState;
     const added = sourceFiles(image.facts, sources, series);
     const composed = baseState === null ? null : addFiles(baseState, added);
     // In one go, where nothing else comes between the two: to start a script takes as long as adding them.
-    const isOneGo = composed !== null && isInside(session) && begun === undefined;
+    const isOneGo = composed !== null && isInside(session);
     if (!isOneGo) await addSources(session, image.facts, sources, series);
-    if (begun !== undefined) return openBegunApt(begun, change, settings, context);
     const facts = await prepareApt(session, image.facts, {
       foreignArchitectures: request.foreign_architectures,
       selections: request.debconf_selections,
@@ -82,7 +85,7 @@ export async function openUpdatedApt(
         ? aptInside(session, facts)
         : await openAptOutside(session, state, { ...place, unprivilegedIds, signal }),
     );
-    await apt.updateLists({ ...aptOptions(change, context), ...(isOneGo ? { added } : {}) });
+    await apt.updateLists({ ...aptOptions(change, context), added: isOneGo ? added : [] });
     await caches.publish(sources).catch((error: unknown) => {
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });

@@ -32,20 +32,16 @@ export async function detach(
   const words = [program, root, String(openedAt), workerArchitecture, ...stages, '--', ...unmount];
   const input = loops.map((loop) => `${errorsFile(loop)}\n`).join('');
   const { stdout } = await execInside(processId, ['sh', '-c', guestScripts.detach, 'detach', ...words], { input });
-  const counts = stdout.split('\n').flatMap((line) => (line.startsWith('errors: ') ? [line.slice(8)] : []));
-  return { errors: sumOf(counts), untrimmed: lineAfter(stdout, 'untrimmed: ') };
+  return { errors: Number(lineAfter(stdout, 'errors: ')), untrimmed: lineAfter(stdout, 'untrimmed: ') };
 }
 
 /** Number of errors that ext4 has counted on these devices by now. */
 export async function countErrors(loops: readonly string[]): Promise<number> {
-  return sumOf(await Promise.all(loops.map((loop) => readFile(errorsFile(loop), 'utf8').catch(() => '0'))));
+  const counts = await Promise.all(loops.map((loop) => readFile(errorsFile(loop), 'utf8').catch(() => '0')));
+  return counts.reduce((sum, count) => sum + Number.parseInt(count, 10), 0);
 }
 
 /** Other file systems than ext4 do not have it. */
 function errorsFile(loop: string): string {
   return `/sys/fs/ext4/${loop}/errors_count`;
-}
-
-function sumOf(counts: readonly string[]): number {
-  return counts.reduce((sum, count) => sum + Number.parseInt(count, 10), 0);
 }
