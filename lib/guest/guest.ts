@@ -119,6 +119,8 @@ export interface GuestOptions {
   readonly binds: readonly GuestBind[];
   /** The proxy through which scripts reach the network; missing for no network. */
   readonly proxy?: GuestProxy;
+  /** Called when the guest has seen how busy the machine is: other work of the build may begin. */
+  readonly onMeasured?: (() => void) | undefined;
 }
 
 /** The worker's http proxy. */

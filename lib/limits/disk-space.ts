@@ -26,6 +26,8 @@ export interface DiskSpace extends AsyncDisposable {
    * Claims in the background, for needs that turn up on the way; aborts `exhausted` where there is no room for them.
    */
   expect(needs: Needs): void;
+  /** What is below another folder on the file system of the work directory counts as written by this build, too. */
+  include(folder: string): void;
   /**
    * The error as it is, or `disk.full` with the folders and their room where a full disk has caused it. Call it before
    * the files of what has failed are removed.
@@ -69,6 +71,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
   const devices = new Map((await rooms()).map(({ use, device }) => [use, device]));
   const workDevice = devices.get('work') ?? 0;
   const exhausted = new AbortController();
+  const ownFolders = new Set([workDirectory]);
   const lowest = new Map<string, Room>();
   let claimed: Claim | null = null;
   let expecting: Promise<void> = Promise.resolve();
@@ -138,7 +141,8 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
       if (freeBytes >= reserveBytes || done.has(device)) continue;
       done.add(device);
       if (device === devices.get('cache') && (await options.makeRoom(reserveBytes - freeBytes)) > 0) continue;
-      const ownBytes = use === 'work' ? await usedBytes(workDirectory) : 0;
+      const ownSizes = use === 'work' ? await Promise.all([...ownFolders].map(usedBytes)) : [];
+      const ownBytes = ownSizes.reduce((sum, bytes) => sum + bytes, 0);
       const beyond =
         device === workDevice && ownBytes > (claimed?.bytes[device] ?? 0) + (claimed?.usedBytes ?? 0) && ownBytes > 0;
       // Other builds cause this shortage, unless it goes on: then all stop.
@@ -188,6 +192,7 @@ export async function openDiskSpace(options: DiskSpaceOptions): Promise<DiskSpac
       options.scratchBytes,
     ),
     exhausted: exhausted.signal,
+    include: (folder) => void ownFolders.add(folder),
     claim,
     hasRoom: async (needs) => (await findShortage(sum(needs))) === null,
     expect(needs) {

@@ -1,3 +1,4 @@
+import type { ImageFacts } from '../apt/facts.ts';
 import type { InstallPlan } from '../apt/plan.ts';
 import { growthError, inodeError, type Room } from '../apt/room.ts';
 
@@ -5,8 +6,8 @@ import { growthError, inodeError, type Room } from '../apt/room.ts';
 export interface ImageRoom {
   /** Aborted with `image.full`. */
   readonly exceeded: AbortSignal;
-  /** The room in the image, and the names of its packages, before the change. */
-  begin(rooms: readonly Room[], installed: ReadonlySet<string>): void;
+  /** The room in the image, and its packages, before the change. */
+  begin(facts: Pick<ImageFacts, 'rooms' | 'packages'>): void;
   /** Takes the growth that apt announces while it runs. */
   expectGrowth(bytes: number): void;
   /** Throws `image.full` for a plan of more files than there is room for. */
@@ -18,8 +19,8 @@ export function watchImageRoom(): ImageRoom {
   let known: { readonly rooms: readonly Room[]; readonly installed: ReadonlySet<string> } | null = null;
   return {
     exceeded: full.signal,
-    begin(rooms, installed) {
-      known = { rooms, installed };
+    begin({ rooms, packages }) {
+      known = { rooms, installed: new Set(packages.map(({ name }) => name)) };
     },
     expectGrowth(bytes) {
       const error = growthError(known?.rooms ?? [], bytes);

@@ -5,16 +5,16 @@ import type { ImageFacts } from '../apt/facts.ts';
 import { assertHoldable, holdPackages } from '../apt/hold.ts';
 import { type OutsideState, readOutsideState } from '../apt/outside/worker-apt.ts';
 import { comparePackages } from '../apt/packages.ts';
-import type { InstallPlan } from '../apt/plan.ts';
 import { describeRepositories } from '../apt/repositories/describe.ts';
 import { readReleaseFiles } from '../apt/repositories/read-lists.ts';
 import type { Repositories } from '../apt/repositories/repository.ts';
 import { readRoom, withRoom } from '../apt/room.ts';
 import { ImageBuilderError } from '../errors.ts';
+import { installOptions } from './apt-options.ts';
 import type { BuildTools, LimitedContext, Visitor } from './context.ts';
 import { digestReleases, type PlanBasis } from './made-of.ts';
 import { isOffline } from './offline.ts';
-import { aptOptions, blameProxy, type Change, openUpdatedApt } from './open-apt.ts';
+import { aptUse, blameProxy, type Change, openUpdatedApt } from './open-apt.ts';
 
 /** Apt with lists that are up to date, and the repositories that they come from; null where nobody asks for these. */
 export interface UpdatedApt {
@@ -40,12 +40,12 @@ export async function addPpas(change: Change, tools: BuildTools, context: Limite
 
 /** Never fails a build: where the sources cannot be used without the image, a later one has to open it. */
 async function findBasis(
-  { image, begun }: Change,
+  { image, ahead }: Change,
   facts: ImageFacts,
   known: OutsideState | null,
   { signal, log }: LimitedContext,
 ): Promise<PlanBasis | null> {
-  if (begun !== undefined) return { state: begun.planned.state, releases: begun.planned.releases };
+  if (ahead !== undefined) return { state: ahead.worker.asked.state, releases: (await ahead.updated()).releases };
   try {
     const state = known ?? (await readOutsideState(image.session, facts));
     return { state, releases: digestReleases(await readReleaseFiles(image.caches.lists)) };
@@ -120,17 +120,8 @@ export async function runInstallation(
   const { facts, proxy, session } = change.image;
   const held = change.request.hold_packages;
   const { reporter, log, room } = context;
-  const options = {
-    ...aptOptions(change, context),
-    recommends: settings.installRecommends,
-    allowDowngrades: change.request.allow_downgrades,
-    onPlan(plan: InstallPlan) {
-      assertPackageCount(plan, settings.maximumPackages);
-      assertHoldable(held, facts, plan);
-      room.expectFiles(plan);
-    },
-  };
-  room.begin(facts.rooms, new Set(facts.packages.map(({ name }) => name)));
+  const options = installOptions({ ...aptUse(change), facts, request: change.request }, settings, context);
+  room.begin(facts);
   if (onPlan !== undefined) onPlan(await blameProxy(proxy, () => apt.planInstallation(packages, options)));
   const installation = await blameProxy(proxy, () => apt.installPackages(packages, options)).catch(
     async (error: unknown) => {
@@ -147,12 +138,4 @@ export async function runInstallation(
   const { hits, misses } = proxy.statistics;
   log.info('packages installed', { proxy_hits: hits, proxy_misses: misses });
   return installation;
-}
-
-function assertPackageCount({ install }: InstallPlan, maximumPackages: number): void {
-  if (install.length <= maximumPackages) return;
-  throw new ImageBuilderError(
-    'guest.limit',
-    `${install.length} packages would be installed or upgraded, dependencies included; IMAGEBUILDER_MAXIMUM_PACKAGES allows ${maximumPackages}`,
-  );
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageFacts } from '../apt/facts.ts';
-import type { PresentPackage } from '../apt/outside/apt-outside.ts';
+import type { PresentPackage } from '../apt/outside/fetch.ts';
 import type { OutsideState } from '../apt/outside/worker-apt.ts';
 import { openCache } from '../fetch/cache.ts';
 import { leftoverAgeMs } from '../fetch/own-file.ts';

@@ -1,8 +1,6 @@
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { addFiles } from '../apt/outside/add-files.ts';
 import type { ResolvedPlan } from '../apt/resolve.ts';
-import { sourceFiles } from '../apt/sources.ts';
 import { errorTable, toImageBuilderError } from '../errors.ts';
 import type { BaseImage } from '../fetch/base-image.ts';
 import type { OwnFiles } from '../guest/own-files.ts';
@@ -24,7 +22,7 @@ import {
 import { type KnownBase, type Layer, type LayerStore, openLayerStore, type Shelf } from './layer-store.ts';
 import { makeLayer } from './make-layer.ts';
 import type { Steps } from './steps.ts';
-import { planOnWorker, type WorkerPlan } from './worker-plan.ts';
+import { isFetchedOutside, openAptOnWorker, plannedRequest, planOnWorker, type WorkerPlan } from './worker-plan.ts';
 
 /** The layers of this worker, for one build. */
 export interface Layers {
@@ -32,21 +30,22 @@ export interface Layers {
   readonly known: KnownBase | null;
   /** Whether `learn` wants to know the base image as it was. */
   readonly isBaseWanted: boolean;
-  /** A layer to begin with; null to begin with the base image. */
+  /** A layer to begin with, or a plan; null to begin with the base image alone. */
   begin(): Promise<Beginning | null>;
   /** Notes what an installation has found out, for layers to come. Never fails a build. */
   learn(base: KnownBase | null, plan: ResolvedPlan, own: OwnFiles | null): Promise<void>;
   /** Forgets the layer of a build that has failed on it. */
-  forget(beginning: Beginning): Promise<void>;
+  forget(layer: Layer): Promise<void>;
 }
 
-/** A layer in the work directory, and the plan of the build's whole installation. Disposing it ends the plan's apt. */
+/** The plan of a build's whole installation, and a layer in the work directory. Disposing it ends the plan's apt. */
 export interface Beginning extends AsyncDisposable {
   /** The image of the layer in the place of the base image, or the base image. */
   readonly file: BaseImage;
   /** The layer, where it is the overlay of a disk. */
   readonly overlay: BegunOverlay | undefined;
-  readonly layer: Layer;
+  /** Null where none fits, and the plan is of use by itself. */
+  readonly layer: Layer | null;
   readonly planned: WorkerPlan;
 }
 
@@ -106,7 +105,7 @@ export async function openLayers(
         context.log.warn('what a build has found out is not noted for others', { error });
       });
     },
-    forget: ({ layer }) =>
+    forget: (layer) =>
       store.forget(layer, { ...storePlace, signal: new AbortController().signal }).catch((error: unknown) => {
         context.log.warn('a layer is not forgotten', { error });
       }),
@@ -132,18 +131,20 @@ async function begin(given: Given, tools: BuildTools, context: LimitedContext): 
   }
 }
 
+function keep(opened: AsyncDisposableStack): AsyncDisposable {
+  const kept = opened.move();
+  return { [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
 async function chooseLayer(given: Given, tools: BuildTools, context: LimitedContext): Promise<Beginning | null> {
   const { attempt, inputs, known } = given;
-  const { request, buildId } = attempt.build;
   const { sources, files } = inputs;
-  const { series } = request.base_image;
-  const state = addFiles(known.state, sourceFiles(known.facts, sources, series));
-  if (state === null) return null;
-  const { package_list: wanted, allow_downgrades: allowDowngrades } = request;
-  const asked = { state, baseSha256: known.baseSha256, buildId, wanted, sources, allowDowngrades };
+  const asked = plannedRequest(known, attempt, inputs);
+  if (asked === null) return null;
   await using opened = new AsyncDisposableStack();
-  const planned = opened.use(await planOnWorker(asked, tools, context));
-  await planned.caches.publish(sources).catch((error: unknown) => {
+  const worker = opened.use(await openAptOnWorker(asked, tools, context));
+  const planned = await planOnWorker(worker, tools, context);
+  await worker.caches.publish(sources).catch((error: unknown) => {
     context.log.warn('package lists not cached', { error });
   });
   const packages = sharedPackages(planned.plan, sources);
@@ -154,13 +155,13 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
     context.reporter.notice(
       `${layer.packages.length} of ${planned.plan.install.length} packages are installed already, since ${layer.madeAt}`,
     );
-    const kept = opened.move();
     const isImage = attempt.kind.layerForm === 'image';
     const file = isImage ? { ...files[0], path, sizeBytes: layer.sizeBytes, isSound: true } : files[0];
     const overlay = isImage ? undefined : { path, openedSeconds: layer.openedSeconds };
-    return { file, overlay, layer, planned, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+    return { file, overlay, layer, planned, ...keep(opened) };
   }
-  return null;
+  const isUseful = isFetchedOutside(attempt, tools.settings);
+  return isUseful ? { file: files[0], overlay: undefined, layer: null, planned, ...keep(opened) } : null;
 }
 
 /**

@@ -11,6 +11,7 @@ import { readBaseContent } from './base-content.ts';
 import { findBaseCopy } from './base-copy.ts';
 import { checkBoot, noFindings } from './check-boot.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
+import { openFetchAhead } from './fetch-ahead.ts';
 import type { BuildInputs } from './fetch-inputs.ts';
 import { addPpas, install } from './install.ts';
 import type { Layer } from './layer-store.ts';
@@ -27,7 +28,7 @@ import { tryBoot } from './try-boot.ts';
  */
 export async function makeImage<Finished>(
   attempt: Attempt,
-  { files, sources }: BuildInputs,
+  inputs: BuildInputs,
   { layers, beginning }: { readonly layers: Layers; readonly beginning: Beginning | null },
   steps: Steps,
   tools: BuildTools,
@@ -35,6 +36,8 @@ export async function makeImage<Finished>(
   finish: (made: MadeImage) => Promise<Finished>,
 ): Promise<Finished> {
   const { build, kind, chosen, place, opener, diskBytes, isBooted } = attempt;
+  const { files, sources } = inputs;
+  const layer = beginning?.layer ?? null;
   const { buildId, request } = build;
   const { series } = request.base_image;
   const { workDirectory } = place;
@@ -67,25 +70,27 @@ export async function makeImage<Finished>(
   await using reading = readBaseContent(beginning?.file ?? base, inspected, copy.begun, settings, context);
   steps.explain = (thrown) => reading.explain(thrown);
 
+  const { size } = inspected;
+  await using ahead = await openFetchAhead({ attempt, inputs, known: layers.known, beginning, size }, tools, context);
   const { disk, image } = await steps.run('open', 'opening the image', async () => {
-    await space.claim(space.plan.beforeChange(inspected.size, null));
+    await space.claim(space.plan.beforeChange(size, null));
     const disk = await inspected.open(place, { signal, begun: beginning?.overlay, uncompressedPath: copy.path });
     const { guest, accelerator, reason } = chosen;
     reporter.guest({ kind: guest.kind, accelerator, reason });
     const begun = {
       known,
-      changedSince: beginning?.layer.openedSeconds,
-      proxy: beginning?.planned.proxy,
+      changedSince: layer?.openedSeconds,
+      proxy: ahead?.worker.proxy,
+      onMeasured: ahead?.start,
     };
     const image = await openImage({ disk, opener, base, series, kind, ...begun }, tools, context);
     steps.inside = image.session;
     return { disk, image };
   });
   await using _ = image;
-  const begun = beginning === null ? undefined : { planned: beginning.planned, present: beginning.layer.present };
   const { isBaseWanted } = layers;
   const state = { isBaseWanted, baseState: known?.state };
-  const change = { image, size: inspected.size, workDirectory, series, sources, request, begun, ...state };
+  const change = { image, size, workDirectory, series, sources, request, ahead: ahead ?? undefined, ...state };
 
   const { apt, repositories, basis, freshState } = await steps.run(
     'sources',
@@ -115,7 +120,7 @@ export async function makeImage<Finished>(
   const repetitions = inspected.repetitions(disk);
   const repeat = async () => {
     const first = { wanted, changed: packages, removed, instead: installed.plan.instead };
-    const place = { base, kind, guest: chosen.guest, buildId, workDirectory, size: inspected.size };
+    const place = { base, kind, guest: chosen.guest, buildId, workDirectory, size: size };
     const onSession = (session: ScriptRunner | null) => {
       steps.inside = session;
     };
@@ -126,7 +131,7 @@ export async function makeImage<Finished>(
 
   const path = join(workDirectory, `image.${inspected.format}`);
   await steps.run('repack', 'packing the image again', async () => {
-    await space.claim(space.plan.beforeRepack(inspected.size, await inspected.changedBytes(disk)));
+    await space.claim(space.plan.beforeRepack(size, await inspected.changedBytes(disk)));
     await inspected.pack(disk, path, {
       ...{ compression, xzPreset, xzThreads, signal },
       onProgress: onFraction,
@@ -143,7 +148,7 @@ export async function makeImage<Finished>(
       // A store of this machine waits for that before it shows the image.
       attempt.store.directory === null ? Promise.resolve() : sync(path),
     ]);
-    const found = beginning === null ? checked : withoutSharedRuns(checked);
+    const found = layer === null ? checked : withoutSharedRuns(checked);
     const { waysToBoot } = inspected;
     if (isBooted && waysToBoot !== null) {
       const { accelerator } = chosen;
@@ -160,10 +165,16 @@ export async function makeImage<Finished>(
           : { baseSha256: base.sha256, facts: image.facts, state: freshState, pristine: image.pristine };
       await layers.learn(fresh, installed.plan, own);
     }
-    const layer = beginning === null ? null : reportLayer(beginning.layer);
     const made = basis === null || !isOffline ? null : madeOf(basis.releases, installed.plan);
     return await finish({
-      ...{ base, found, startedAt, finishedAt: new Date(), reused: null, layer },
+      ...{
+        base,
+        found,
+        startedAt,
+        finishedAt: new Date(),
+        reused: null,
+        layer: layer === null ? null : reportLayer(layer),
+      },
       content: { before: image.facts, installed, repositories, touched, licences, by, packages, removed, warnings },
       again: basis === null || made === null ? null : { basis, madeOf: made },
     });

@@ -2,7 +2,8 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArchiveName } from '../apt/archive-name.ts';
 import { openAptCaches } from '../apt/caches.ts';
-import { aptOutside, type PresentPackage } from '../apt/outside/apt-outside.ts';
+import { aptOutside } from '../apt/outside/apt-outside.ts';
+import type { PresentPackage } from '../apt/outside/fetch.ts';
 import { openWorkerApt, type WorkerApt } from '../apt/outside/worker-apt.ts';
 import { type ResolvedPlan, resolvePackages } from '../apt/resolve.ts';
 import { ImageBuilderError } from '../errors.ts';
@@ -56,7 +57,7 @@ export async function makeLayer(
   const { packages, known, planned } = order;
   const { unprivilegedIds, cacheDirectory, aptCacheBytes } = tools.settings;
   await using opened = new AsyncDisposableStack();
-  const workDirectory = join(planned.workDirectory, 'alone');
+  const workDirectory = join(planned.worker.workDirectory, 'alone');
   await mkdir(workDirectory, { mode: 0o711 });
   opened.defer(() => rm(workDirectory, { recursive: true, force: true }));
   const cache = { cacheDirectory, cacheBytes: aptCacheBytes * listsShare, baseImageSha256: known.baseSha256 };
@@ -74,7 +75,7 @@ async function planAlone(
   { runner }: WorkerApt,
   { known, planned }: LayerOrder,
 ): Promise<ResolvedPlan | null> {
-  const options = { recommends: false, allowDowngrades: false, proxyUrl: planned.proxy.url };
+  const options = { recommends: false, allowDowngrades: false, proxyUrl: planned.worker.proxy.url };
   const { architecture } = known.facts;
   const plan = await resolvePackages(
     runner,
@@ -117,7 +118,7 @@ async function install(parts: Parts, tools: BuildTools, context: LimitedContext)
   });
   const needs = space.plan.beforeChange(inspected.size, null);
   await space.claim({ ...needs, work: needs.work + inspected.size.packedBytes });
-  const { proxy } = planned;
+  const { proxy } = planned.worker;
   const { series } = build.request.base_image;
   const base = inspected.base ?? files[0];
   const uncompressedPath =

@@ -2,21 +2,23 @@ import type { BuildRequest } from '../api/request.ts';
 import type { Apt } from '../apt/apt.ts';
 import type { ImageFacts } from '../apt/facts.ts';
 import { aptInside } from '../apt/inside/apt-inside.ts';
-import { parseInstalledSize } from '../apt/installed-size.ts';
 import type { PpaSource } from '../apt/launchpad.ts';
 import { addFiles } from '../apt/outside/add-files.ts';
-import { aptOutside, openAptOutside, type PresentPackage } from '../apt/outside/apt-outside.ts';
+import { installFetched, openAptOutside } from '../apt/outside/apt-outside.ts';
 import { type OutsideState, readOutsideState } from '../apt/outside/worker-apt.ts';
+import { planInstallation } from '../apt/planned.ts';
 import { prepareApt } from '../apt/prepare.ts';
 import { addSources, sourceFiles } from '../apt/sources.ts';
-import type { AptProgress, UpdateOptions } from '../apt/update.ts';
+import { together } from '../async.ts';
 import { type ErrorCode, ImageBuilderError } from '../errors.ts';
 import type { AptProxy } from '../fetch/apt-proxy.ts';
 import type { GuestSession } from '../guest/guest.ts';
 import type { BaseSize } from '../limits/space-plan.ts';
+import { type AptUse, aptOptions } from './apt-options.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
+import type { FetchAhead } from './fetch-ahead.ts';
 import type { OpenImage } from './open-image.ts';
-import type { WorkerPlan } from './worker-plan.ts';
+import type { UpdatedLists } from './worker-plan.ts';
 
 /** An opened image and its changes to come. */
 export interface Change {
@@ -29,8 +31,8 @@ export interface Change {
     BuildRequest,
     'debconf_selections' | 'foreign_architectures' | 'allow_downgrades' | 'hold_packages'
   >;
-  /** The plan of the installation, and packages of it that the image has already; missing where there is none. */
-  readonly begun?: { readonly planned: WorkerPlan; readonly present: readonly PresentPackage[] } | undefined;
+  /** The worker's apt that fetches what is to be installed; missing where there is none. */
+  readonly ahead?: FetchAhead | undefined;
   /** The state of apt without the PPAs, where it is known. */
   readonly baseState?: OutsideState | undefined;
   /** Whether to read that state, which is not known. Default: false. */
@@ -58,15 +60,12 @@ export async function openUpdatedApt(
   { settings }: BuildTools,
   context: LimitedContext,
 ): Promise<OpenedApt> {
-  const { image, sources, request, series, begun } = change;
+  const { image, sources, request, series, ahead } = change;
   const { session, caches, proxy } = image;
   const { unprivilegedIds } = settings;
   const { signal } = context;
   return await blameProxy(proxy, async () => {
-    if (begun !== undefined) {
-      await addSources(session, image.facts, sources, series);
-      return openBegunApt(begun, change, settings, context);
-    }
+    if (ahead !== undefined) return await openAptAhead(ahead, change, signal);
     const freshState = change.isBaseWanted === true ? await readBaseState(change, context) : null;
     const baseState = change.baseState ?? freshState;
     const added = sourceFiles(image.facts, sources, series);
@@ -85,7 +84,7 @@ export async function openUpdatedApt(
         ? aptInside(session, facts)
         : await openAptOutside(session, state, { ...place, unprivilegedIds, signal }),
     );
-    await apt.updateLists({ ...aptOptions(change, context), added: isOneGo ? added : [] });
+    await apt.updateLists({ ...aptOptions(aptUse(change), context), added: isOneGo ? added : [] });
     await caches.publish(sources).catch((error: unknown) => {
       // The next build fetches them again.
       context.log.warn('package lists not cached', { error });
@@ -94,17 +93,28 @@ export async function openUpdatedApt(
   });
 }
 
-/** The worker's apt that has planned the installation, with lists that are up to date. */
-function openBegunApt(
-  { planned, present }: NonNullable<Change['begun']>,
-  { image }: Change,
-  { unprivilegedIds }: BuildTools['settings'],
-  { signal }: LimitedContext,
-): OpenedApt {
-  const { apt: worker, state, plan } = planned;
-  for (const warning of planned.warnings) image.warn(warning);
-  const apt = aptOutside({ inside: image.session, worker, state, plan, present, unprivilegedIds, signal });
-  return { apt: image.use(apt), facts: image.facts, state, freshState: null };
+/** Adds the PPAs to the image while the worker's apt is at work. */
+async function openAptAhead(
+  ahead: FetchAhead,
+  { image, sources, series }: Change,
+  signal: AbortSignal,
+): Promise<OpenedApt> {
+  const { session, facts } = image;
+  const [{ warnings, repositories }] = await together<[UpdatedLists, unknown]>(signal, () => [
+    ahead.updated(),
+    addSources(session, facts, sources, series),
+  ]);
+  for (const warning of warnings) image.warn(warning);
+  const { apt: worker, asked } = ahead.worker;
+  const apt: Apt = {
+    updateLists: worker.updateLists,
+    // Later lists are not those of the plan.
+    readRepositories: async () => repositories,
+    planInstallation: (specifications, options) => planInstallation(worker.runner, specifications, options),
+    installPackages: async (_, options) => await installFetched(session, await ahead.fetched(), options),
+    [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose](),
+  };
+  return { apt: image.use(apt), facts, state: asked.state, freshState: null };
 }
 
 /** Never fails a build: where apt's state cannot be used without the image, layers are not made. */
@@ -123,27 +133,11 @@ function isInside({ network, emulation }: Pick<GuestSession, 'network' | 'emulat
   return network && emulation !== 'programs';
 }
 
-/** The options of each call of an apt of this image. */
-export function aptOptions(
-  { image, size, sources, begun }: Change,
-  { reporter, space, room, signal }: LimitedContext,
-): UpdateOptions {
+/** How apt for this image reaches servers, and says what it does. */
+export function aptUse({ image, size, sources, ahead }: Change): AptUse {
   const { session, proxy } = image;
-  return {
-    sources,
-    proxyUrl: (begun === undefined && isInside(session) ? session.proxyUrl : undefined) ?? proxy.url,
-    proxyFailures: () => proxy.failures,
-    signal,
-    onLog(line) {
-      reporter.log(line);
-      const growthBytes = parseInstalledSize(line);
-      if (growthBytes === null) return;
-      room.expectGrowth(growthBytes);
-      space.expect(space.plan.beforeChange(size, growthBytes));
-    },
-    onWarning: (message) => image.warn(message),
-    onProgress: ({ current, total, message }: AptProgress) => reporter.progress(current, total, message),
-  };
+  const proxyUrl = (ahead === undefined && isInside(session) ? session.proxyUrl : undefined) ?? proxy.url;
+  return { sources, proxy, proxyUrl, size, warn: image.warn };
 }
 
 const ofProxies: readonly ErrorCode[] = ['egress.refused', 'disk.full', 'proxy.refused'];

@@ -69,6 +69,8 @@ export interface OpenImageOptions {
   readonly changedSince?: number | undefined;
   /** The proxy of a build that has one already; it is not disposed with the image. */
   readonly proxy?: AptProxy | undefined;
+  /** As in `GuestOptions`. */
+  readonly onMeasured?: (() => void) | undefined;
 }
 
 /** Share of the apt cache's size that package lists may take; packages get the rest. */
@@ -79,7 +81,7 @@ export const listsShare = 0.2;
  * it is of another architecture.
  */
 export async function openImage(
-  { disk, opener, base, series, kind, known, changedSince, ...given }: OpenImageOptions,
+  { disk, opener, base, series, kind, known, changedSince, onMeasured, ...given }: OpenImageOptions,
   { client, aptCache, settings }: BuildTools,
   { signal, reporter, output }: LimitedContext,
 ): Promise<OpenImage> {
@@ -99,7 +101,7 @@ export async function openImage(
       signal,
       onNotice: (message) => reporter.notice(message),
       binds: caches.binds,
-      proxy,
+      ...{ proxy, onMeasured },
     }),
   );
   const session = output.around(opened);

@@ -13,7 +13,7 @@ import { type FinishedBuild, type FinishedBuilds, type KeptFile, openFinishedBui
 import { differenceOf, type MadeOf, madeOf } from './made-of.ts';
 import { requestKey } from './request-key.ts';
 import type { Steps } from './steps.ts';
-import { planOnWorker } from './worker-plan.ts';
+import { openAptOnWorker, planOnWorker } from './worker-plan.ts';
 
 /** The image of an earlier build with the same request. */
 export interface Reuse {
@@ -101,7 +101,7 @@ async function takeSame(
 
 /**
  * The plan that apt makes now of the same installation, with the state of the base image from the earlier build. Throws as
- * `planOnWorker` does.
+ * `openAptOnWorker` and `planOnWorker` do.
  */
 async function planAgain(
   { basis, baseSha256, content }: FinishedBuild,
@@ -113,10 +113,11 @@ async function planAgain(
   const { buildId, request } = build;
   const { package_list: wanted, allow_downgrades: allowDowngrades } = request;
   const asked = { state: basis.state, baseSha256, buildId, wanted, sources, allowDowngrades };
-  await using planned = await planOnWorker(asked, tools, context);
-  const unknown = planned.warnings.find((message) => !content.warnings.includes(message));
+  await using worker = await openAptOnWorker(asked, tools, context);
+  const { updated, plan } = await planOnWorker(worker, tools, context);
+  const unknown = updated.warnings.find((message) => !content.warnings.includes(message));
   if (unknown !== undefined) throw new ImageBuilderError('apt.repository', unknown);
-  return madeOf(planned.releases, planned.plan);
+  return madeOf(updated.releases, plan);
 }
 
 /** The files of the earlier build under the names of this one; null where they are no longer there, or damaged. */

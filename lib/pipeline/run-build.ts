@@ -156,7 +156,8 @@ async function makeAnew<Finished>(
   try {
     return await makeImage(attempt, inputs, { layers, beginning }, steps, tools, context, finish);
   } catch (error) {
-    if (beginning !== null && !context.signal.aborted) await layers.forget(beginning);
+    const layer = beginning?.layer ?? null;
+    if (layer !== null && !context.signal.aborted) await layers.forget(layer);
     throw error;
   }
 }

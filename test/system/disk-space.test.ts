@@ -141,6 +141,23 @@ test('a build that takes more than it said is stopped when it reaches the reserv
   assert.not(modest.space.exhausted.aborted);
 });
 
+test('a build is stopped for what it writes into other folders of its own, too', async () => {
+  const disk = await fileSystem(100);
+  await using modest = await startBuild(disk, 30);
+  await using greedy = await startBuild(disk, 30);
+  await modest.space.claim(work(20));
+  await greedy.space.claim(work(20));
+  const packages = join(disk, 'work', 'packages');
+  await mkdir(packages);
+  greedy.space.include(packages);
+  await write(join(packages, 'large.deb'), 75);
+  await until(() => greedy.space.exhausted.aborted);
+  assert.match(greedy.space.exhausted.reason.message, /this build has written 75\.\d MiB/);
+  await rm(packages, { recursive: true });
+  await sleep(1200);
+  assert.not(modest.space.exhausted.aborted);
+});
+
 test('where something else takes the last of the reserve, builds stop before the disk is full', async () => {
   const disk = await fileSystem(100);
   await using build = await startBuild(disk, 30);

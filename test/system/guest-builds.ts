@@ -23,7 +23,13 @@ import { type BaseImageVariant, makeBaseImage } from '../../lab/images/base-imag
 import { baseImageCache } from '../../lab/images/cache.ts';
 import { assertNothingLeft, observe } from '../../lab/leaks.ts';
 import { startImageServer } from '../../lab/servers/image-server.ts';
-import { type LoggedRequest, type PackageRecipe, startLaunchpad } from '../../lab/servers/launchpad.ts';
+import {
+  type Launchpad,
+  type LoggedRequest,
+  type PackageRecipe,
+  type PpaRecipe,
+  startLaunchpad,
+} from '../../lab/servers/launchpad.ts';
 
 /** Whole builds of a real base image by either guest, without RabbitMQ and functions. */
 export interface GuestBuilds extends AsyncDisposable {
@@ -31,8 +37,10 @@ export interface GuestBuilds extends AsyncDisposable {
   readonly directory: string;
   /** Where the PPA is. */
   readonly ppaUrl: string;
-  /** Publishes the PPA anew with these packages. */
-  republish(packages: readonly PackageRecipe[]): Promise<void>;
+  /** Publishes the PPA anew with these packages, and with a fault of its own where one is named. */
+  republish(packages: readonly PackageRecipe[], flaw?: PpaRecipe['flaw']): Promise<void>;
+  /** Lets the server of the PPA fail, or work again. */
+  readonly fault: Launchpad['fault'];
   /** Paths that the server of the PPA was asked for. */
   readonly requests: readonly LoggedRequest[];
   /** Builds an image with packages of the PPA and of the distribution. Nothing may be left, whether that fails or not. */
@@ -53,8 +61,8 @@ export interface GuestBuildOptions {
   readonly signal?: AbortSignal;
   /** Further settings. */
   readonly environment?: Readonly<Record<string, string>>;
-  /** Called with each line of the log. */
-  readonly onLine?: (line: string) => void;
+  /** Called with each line of the log, and the step that it comes in. */
+  readonly onLine?: (line: string, step: string | null) => void;
 }
 
 export interface BuiltImage {
@@ -117,8 +125,12 @@ export async function openGuestBuilds(
   return {
     directory,
     ppaUrl: launchpad.ppaUrl,
-    requests: launchpad.requests,
-    republish: (anew) => launchpad.republish({ owner: 'project', name: 'odd', series: [series], packages: anew }),
+    ...{ requests: launchpad.requests, fault: launchpad.fault },
+    republish: (anew, flaw) =>
+      launchpad.republish({
+        ...{ owner: 'project', name: 'odd', series: [series], packages: anew },
+        ...(flaw === undefined ? {} : { flaw }),
+      }),
     async build(guest, wanted, options = {}) {
       const { cd, bootCheck = false, signal = unstopped, onLine, environment = {} } = options;
       const { ticket = 'alike', reuse = true, caller = null } = options;

@@ -110,6 +110,7 @@ interface Begun extends Pick<HostSessionParts, 'directory' | 'exportPath' | 'cgr
 async function open(begun: Begun, disk: GuestDisk, options: GuestOptions): Promise<GuestSession> {
   const { directory, exportPath, ids, log } = begun;
   const { binds, onNotice, signal } = options;
+  options.onMeasured?.();
   const lent = begun.lent.use(await lendDisk(disk, ids));
   const supervision = await begun.supervisor.begin(lent.disk, signal);
   const firstId = begun.userNamespace ? newFirstId(ids) : null;

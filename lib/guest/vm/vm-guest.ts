@@ -73,6 +73,7 @@ async function open(disk: GuestDisk, options: GuestOptions, settings: VmGuestOpt
   }
   // Only emulated processors wait for each other.
   const room = parts.accelerator === 'tcg' ? await measured : null;
+  options.onMeasured?.();
   const processors = chooseProcessors(settings.vmCpus, parts.accelerator, room ?? unmeasuredRoom());
   const startedMs = performance.now();
   const wanted: VmOptions = {
