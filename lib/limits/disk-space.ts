@@ -26,7 +26,7 @@ export interface DiskSpace extends AsyncDisposable {
    * Claims in the background, for needs that turn up on the way; aborts `exhausted` where there is no room for them.
    */
   expect(needs: Needs): void;
-  /** What is below another folder on the file system of the work directory counts as written by this build, too. */
+  /** Files below this folder, on the file system of the work directory, count as written by this build, too. */
   include(folder: string): void;
   /**
    * The error as it is, or `disk.full` with the folders and their room where a full disk has caused it. Call it before

@@ -41,7 +41,7 @@ export function aptOptions({ size, sources, proxy, proxyUrl, warn }: AptUse, con
   };
 }
 
-/** What an installation is to keep to. */
+/** How one apt installs packages for a build: the limits of the image and of the request. */
 export interface InstallUse extends AptUse {
   /** The image before it. */
   readonly facts: ImageFacts;

@@ -11,6 +11,7 @@ import type { Beginning } from './layers.ts';
 import {
   type AptOnWorker,
   isFetchedOutside,
+  keepLists,
   openAptOnWorker,
   plannedRequest,
   type UpdatedLists,
@@ -93,7 +94,7 @@ function fetchAhead(
     if (awaited === work) context.reporter.progress(progress.current, progress.total, progress.message);
   };
   const held: (() => void)[] = [];
-  // What a build is stopped for belongs to the step that waits for the packages.
+  // A limit that an installation breaks ends the step that waits for the packages, not the one that runs beside it.
   const whenAwaited = (act: () => void) => {
     if (awaited === 'packages') act();
     else held.push(act);
@@ -109,10 +110,7 @@ function fetchAhead(
   const update = async () => {
     if (planned !== undefined) return planned.updated;
     const updated = await updateOnWorker(worker, context, onProgressOf('lists'));
-    await caches.publish(sources).catch((error: unknown) => {
-      // The next build fetches them again.
-      context.log.warn('package lists not cached', { error });
-    });
+    await keepLists(caches, sources, context);
     return updated;
   };
   const fetch = async (updating: Promise<UpdatedLists>) => {

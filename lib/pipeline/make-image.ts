@@ -120,7 +120,7 @@ export async function makeImage<Finished>(
   const repetitions = inspected.repetitions(disk);
   const repeat = async () => {
     const first = { wanted, changed: packages, removed, instead: installed.plan.instead };
-    const place = { base, kind, guest: chosen.guest, buildId, workDirectory, size: size };
+    const place = { base, kind, guest: chosen.guest, buildId, workDirectory, size };
     const onSession = (session: ScriptRunner | null) => {
       steps.inside = session;
     };

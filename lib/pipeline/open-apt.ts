@@ -18,7 +18,7 @@ import { type AptUse, aptOptions } from './apt-options.ts';
 import type { BuildTools, LimitedContext } from './context.ts';
 import type { FetchAhead } from './fetch-ahead.ts';
 import type { OpenImage } from './open-image.ts';
-import type { UpdatedLists } from './worker-plan.ts';
+import { keepLists, type UpdatedLists } from './worker-plan.ts';
 
 /** An opened image and its changes to come. */
 export interface Change {
@@ -85,10 +85,7 @@ export async function openUpdatedApt(
         : await openAptOutside(session, state, { ...place, unprivilegedIds, signal }),
     );
     await apt.updateLists({ ...aptOptions(aptUse(change), context), added: isOneGo ? added : [] });
-    await caches.publish(sources).catch((error: unknown) => {
-      // The next build fetches them again.
-      context.log.warn('package lists not cached', { error });
-    });
+    await keepLists(caches, sources, context);
     return { apt, facts, state, freshState };
   });
 }

@@ -116,6 +116,17 @@ export async function updateOnWorker(
   return { repositories, releases: digestReleases(repositories.releases), warnings };
 }
 
+/** Keeps updated lists for later builds. Never fails a build: where they are not kept, the next one fetches them again. */
+export async function keepLists(
+  caches: AptCaches,
+  sources: readonly PpaSource[],
+  { log }: Pick<LimitedContext, 'log'>,
+): Promise<void> {
+  await caches.publish(sources).catch((error: unknown) => {
+    log.warn('package lists not cached', { error });
+  });
+}
+
 /** Updates the lists, and plans the installation. Throws as `updateOnWorker` and `resolvePackages` do. */
 export async function planOnWorker(
   worker: AptOnWorker,
