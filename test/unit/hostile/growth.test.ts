@@ -890,6 +890,15 @@ function render(source: Parameters<typeof renderOutsideSource>[0]): string {
   );
 }
 
+/** Takes this much processor time of the thread. */
+function burn(ms: number): void {
+  const before = process.threadCpuUsage();
+  for (let spent = 0; spent < ms * 1000; ) {
+    const { user, system } = process.threadCpuUsage(before);
+    spent = user + system;
+  }
+}
+
 function bytesOf(text: string): unknown {
   const bytes = Buffer.from(text);
   return [recognise({ head: bytes, name: text }), recognise({ head: bytes, tail: bytes })];
@@ -918,6 +927,19 @@ test('every parser has a row', () => {
 test('a parser that is quadratic is found', async () => {
   const slow = (text: string) => text.replace(/\/+$/, '');
   assert.match((await findGrowth({ name: 'slow', run: slow })) ?? '', /ms for a quarter of it/);
+});
+
+test('a parser that is quadratic is found where the first readings of smaller texts are disturbed', async () => {
+  const disturbances = new Map([
+    [2 ** 12 + 1, 18],
+    [2 ** 14 + 1, 70],
+  ]);
+  const slow = (text: string) => {
+    burn(32 * (text.length / 2 ** 14) ** 2 + (disturbances.get(text.length) ?? 0));
+    disturbances.delete(text.length);
+  };
+  const run = (text: string) => text.startsWith(' ') && text.endsWith(' x') && slow(text);
+  assert.match((await findGrowth({ name: 'slow', run })) ?? '', /ms for a quarter of it/);
 });
 
 for (const parser of parsers) {

@@ -70,6 +70,10 @@ async function growthOf(run: Growing['run'], input: (size: number) => string): P
       smallerMs = await timeOf(run, smaller);
       ms = Math.min(ms, await timeOf(run, text));
     }
+    // A disturbance of the smaller text hides growth as well as one of the larger feigns it.
+    for (let count = 0; count < repeats && ms >= decisiveMs && index > 0 && !grows(ms); count += 1) {
+      smallerMs = Math.min(smallerMs, await timeOf(run, smaller));
+    }
     const looksWrong = grows(ms);
     if (looksWrong && ms >= decisiveMs)
       return `${smallerMs.toFixed(2)} ms for a quarter of it, ${ms.toFixed(2)} ms for ${size} characters`;
