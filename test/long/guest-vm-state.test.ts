@@ -22,7 +22,7 @@ const image = await makeTestImage(vm.directory, 'image', {
 
 /** A worker with a cache of its own. */
 function newWorker(name: string) {
-  const lines: { readonly message: string; readonly restored?: boolean; readonly level: string }[] = [];
+  const lines: { readonly message: string; readonly restored?: boolean; readonly peak_memory_bytes?: number }[] = [];
   const log = createLog({ level: 'info', write: (line) => lines.push(JSON.parse(line)) });
   const cacheDirectory = join(vm.directory, name);
   const guest = (settings: Partial<VmSettings> = {}) =>
@@ -39,7 +39,8 @@ function newWorker(name: string) {
     });
     const since = lines.slice(before);
     const ready = since.find(({ message }) => message === 'the vm is ready');
-    return { result, restored: ready?.restored, messages: since.map(({ message }) => message) };
+    const peakBytes = since.find(({ message }) => message === 'the vm has ended')?.peak_memory_bytes;
+    return { result, restored: ready?.restored, peakBytes, messages: since.map(({ message }) => message) };
   };
   /** The largest file of the cache is the state: the others are short notes. */
   const statePath = async () => {
@@ -80,6 +81,12 @@ test('the second vm saves a state, and vms that go on with it have random number
   assert.is(new Set(words).size, 9, words.join('\n'));
   const seconds = Number(third.result.split('\n').at(-1));
   assert.ok(seconds >= Math.floor(beforeMs / 1000) && seconds <= Date.now() / 1000, third.result);
+});
+
+test('a vm that goes on with a state takes no memory for what is empty in it', async () => {
+  const { restored, peakBytes } = await worker.build();
+  assert.is(restored, true);
+  assert.ok(peakBytes !== undefined && peakBytes < vm.settings.vmMemoryBytes, String(peakBytes));
 });
 
 test('a state has nothing of an image or a build, and only the worker can read it', async () => {

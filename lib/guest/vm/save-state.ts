@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { orAborted } from '../../async.ts';
 import { ImageBuilderError } from '../../errors.ts';
 import { giveTo } from '../../unprivileged.ts';
+import { withoutEmptyPages } from './empty-pages.ts';
 import { stateSocket } from './machine-command.ts';
 import { openMonitor } from './monitor.ts';
 import { launchVm, type VmOptions } from './vm.ts';
@@ -64,15 +65,22 @@ export async function saveState(options: BlankOptions, path: string, signal: Abo
 async function receive(socket: Socket, path: string, most: number, signal: AbortSignal): Promise<SavedFile> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
+  const limited = async function* (chunks: AsyncIterable<Buffer>) {
+    let bytes = 0;
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      if (bytes > most) throw new ImageBuilderError('guest.failed', 'the state is larger than its vm');
+      yield chunk;
+    }
+  };
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
       sizeBytes += chunk.length;
-      if (sizeBytes > most) throw new ImageBuilderError('guest.failed', 'the state is larger than its vm');
       hash.update(chunk);
       yield chunk;
     }
   };
-  await pipeline(socket, counted, createWriteStream(path, { mode: 0o600 }), { signal });
+  await pipeline(socket, limited, withoutEmptyPages, counted, createWriteStream(path, { mode: 0o600 }), { signal });
   return { sha256: hash.digest('hex'), sizeBytes };
 }
 

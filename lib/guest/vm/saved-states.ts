@@ -26,7 +26,9 @@ export interface SavedStates {
 export const vmFolder = 'vm';
 export const statesFolder = join(vmFolder, 'states');
 const maximumBytes = 512 * 1024 ** 2;
-/** With more memory, to read that all of it is empty takes too long. */
+/** Number of the form of these states: those of another are as good as none. */
+const form = 2;
+/** With more memory, to save it takes too long: QEMU looks whether each page is empty. */
 const maximumMemoryBytes = 4 * 1024 ** 3;
 /** It is ready in a second or two, or not at all. */
 const startLimitMs = 60_000;
@@ -116,7 +118,7 @@ async function keyOf(blank: BlankOptions): Promise<string> {
   const without = { overlay: null, proxy: null, statePath: null, saveFolder: null, directory: '' };
   const command = machineCommand({ ...blank, ...without, ports: portNames, firstPort: 0 });
   // The name of an initramfs is a digest of what it is made of; its time is that of its last use.
-  const key = createHash('sha256').update(JSON.stringify([machine.version, command.arguments, initramfsPath]));
+  const key = createHash('sha256').update(JSON.stringify([form, machine.version, command.arguments, initramfsPath]));
   const paths = [await findTool(machine.emulator), machine.firmware, kernelPath];
   for (const path of paths.filter((path) => path !== null)) {
     const { size, mtimeMs } = await stat(path);
