@@ -1,20 +1,24 @@
+import { createHash } from 'node:crypto';
 import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeOwnFolder } from '../folders/private-folder.ts';
 import type { GuestBind } from '../guest/guest.ts';
 import { lock } from '../lock.ts';
 import type { PpaSource } from './launchpad.ts';
-import { copyLists, describeLists, ignoreMissing, takeLists } from './list-files.ts';
+import { copyFiles, describeFiles, ignoreMissing, isListName, linkFiles, takeFiles } from './list-files.ts';
 
 /**
  * apt's own folders for one build. They are bound over those of the image, so that nothing that apt fetches lands in
  * it, and are filled with the package lists that earlier builds of the same base image fetched:
  *
  *     <cacheDirectory>/apt-lists/<sha256 of the base image>/   files as in /var/lib/apt/lists
+ *     <cacheDirectory>/apt-lists/index-<sha256>/               an index, and `releases`, as scripts/update.sh leaves them
  *     <cacheDirectory>/apt-lists/lock                           shared while reading, exclusive while changing
  *
  * Lists are kept by base image, and only those of the base's own sources: apt inside the image wrote them, and files
- * that a hostile base or PPA puts there must reach no other base and no build without that PPA.
+ * that a hostile base or PPA puts there must reach no other base and no build without that PPA. The index that apt makes of all
+ * lists takes half the time of an update. It is kept by base image, PPAs and apt: an index that the image's apt has made is never
+ * read by the worker's.
  */
 export interface AptCaches extends AsyncDisposable {
   /** The folder of the lists. */
@@ -22,7 +26,12 @@ export interface AptCaches extends AsyncDisposable {
   /** For `Guest.open`. */
   readonly binds: readonly GuestBind[];
   /**
-   * Keeps the lists for later builds. Call it after a successful update and before any package's scripts have run.
+   * A folder with the index of an earlier build, for `UpdateOptions.index` of the `apt` that is to update the lists: the image's or
+   * the worker's. `sources` are the PPAs of this build. Call it once; without a call, no index is kept.
+   */
+  takeIndex(apt: 'inside' | 'outside', sources: readonly PpaSource[]): Promise<string>;
+  /**
+   * Keeps the lists, and a new index, for later builds. Call it after a successful update and before any package's scripts have run.
    * `sources` are the PPAs of this build, whose lists are left out.
    */
   publish(sources: readonly PpaSource[]): Promise<void>;
@@ -30,13 +39,23 @@ export interface AptCaches extends AsyncDisposable {
 
 export interface AptCachesOptions {
   readonly cacheDirectory: string;
-  /** Lists of all base images together; those used least recently are dropped first. */
+  /** Lists and indexes of all base images together; those used least recently are dropped first. */
   readonly cacheBytes: number;
   readonly baseImageSha256: string;
   /** A folder that only this build uses. */
   readonly workDirectory: string;
   readonly signal: AbortSignal;
 }
+
+/** The folder of apt's indexes in its cache (Dir::Cache::pkgcache, Dir::Cache::srcpkgcache). */
+export const indexFolder = 'index';
+/**
+ * The index to keep. That of the image's apt is also about the packages that are installed, whose file has the same name and time in
+ * each build; for the worker's apt it has another name each time.
+ */
+const keptFiles = { inside: 'pkgcache.bin', outside: 'srcpkgcache.bin' };
+/** What scripts/update.sh writes about the Release files of a new index. */
+const releasesFile = 'releases';
 
 /** Age after which an unfinished publication has no publisher any more: milliseconds. */
 const abandonedMs = 24 * 60 * 60 * 1000;
@@ -49,28 +68,51 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
   const scratch = await mkdtemp(join(options.workDirectory, 'apt-'));
   const lists = join(scratch, 'lists');
   const cache = join(scratch, 'cache');
+  const index = join(cache, indexFolder);
+  // Not in the cache, which the image's root changes at will.
+  const earlier = join(scratch, 'earlier');
   try {
     // With the modes that dpkg gives them; apt gives the partial folders to its own user, _apt, where it has one.
     await mkdir(join(lists, 'partial'), { recursive: true, mode: 0o755 });
     await mkdir(join(cache, 'archives', 'partial'), { recursive: true, mode: 0o755 });
+    await mkdir(index, { mode: 0o755 });
     await makeOwnFolder(root);
     await using _ = await lock(join(root, 'lock'), { shared: true, signal });
-    await takeLists(published, lists, signal);
+    await takeFiles(published, lists, signal);
     await utimes(published, new Date(), new Date()).catch(ignoreMissing);
   } catch (error) {
     await rm(scratch, { recursive: true, force: true });
     throw error;
   }
+  let keptAs: { readonly folder: string; readonly file: string } | null = null;
   return {
     lists,
     binds: [
       { source: lists, target: '/var/lib/apt/lists' },
       { source: cache, target: '/var/cache/apt' },
     ],
+    async takeIndex(apt, sources) {
+      const urls = sources.map(({ url }) => url).sort();
+      const key = createHash('sha256').update(JSON.stringify([apt, options.baseImageSha256, urls]));
+      const folder = join(root, `index-${key.digest('hex')}`);
+      keptAs = { folder, file: keptFiles[apt] };
+      await using _ = await lock(join(root, 'lock'), { shared: true, signal });
+      await mkdir(earlier, { mode: 0o755 });
+      await linkFiles(folder, earlier);
+      await utimes(folder, new Date(), new Date()).catch(ignoreMissing);
+      return earlier;
+    },
     async publish(sources) {
       const prefixes = sources.map((source) => comparable(`${source.url}/dists/`));
-      const accept = (name: string) => !prefixes.some((prefix) => comparable(name).startsWith(prefix));
-      await publishLists({ ...options, root, published, lists, accept });
+      const isOwn = (name: string) =>
+        isListName(name) && !prefixes.some((prefix) => comparable(name).startsWith(prefix));
+      await publishFiles({ ...options, root, published, from: lists, accept: isOwn });
+      // The image's root may have put a link in place of the folder.
+      const isFolder = (await lstat(index).catch(ignoreMissing))?.isDirectory() === true;
+      if (keptAs === null || !isFolder || !(await readdir(index)).includes(releasesFile)) return;
+      const { folder, file } = keptAs;
+      const isIndex = (name: string) => name === file || name === releasesFile;
+      await publishFiles({ ...options, root, published: folder, from: index, accept: isIndex });
     },
     [Symbol.asyncDispose]: () => rm(scratch, { recursive: true, force: true }),
   };
@@ -79,17 +121,17 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
 interface PublishOptions extends AptCachesOptions {
   readonly root: string;
   readonly published: string;
-  readonly lists: string;
+  readonly from: string;
   readonly accept: (name: string) => boolean;
 }
 
-async function publishLists(options: PublishOptions): Promise<void> {
-  const { root, published, lists, accept, signal } = options;
+async function publishFiles(options: PublishOptions): Promise<void> {
+  const { root, published, from, accept, signal } = options;
   if (await isPublished(options)) return;
   const fresh = await mkdtemp(join(root, 'new-'));
   const old = `${fresh}.old`;
   try {
-    if (!(await copyLists(lists, fresh, { signal, maximumBytes: options.cacheBytes, accept }))) return;
+    if (!(await copyFiles(from, fresh, { signal, maximumBytes: options.cacheBytes, accept }))) return;
     await using _ = await lock(join(root, 'lock'), { signal });
     await rename(published, old).catch(ignoreMissing);
     await rename(fresh, published);
@@ -100,12 +142,12 @@ async function publishLists(options: PublishOptions): Promise<void> {
   }
 }
 
-async function isPublished({ root, published, lists, accept, signal }: PublishOptions): Promise<boolean> {
+async function isPublished({ root, published, from, accept, signal }: PublishOptions): Promise<boolean> {
   await using _ = await lock(join(root, 'lock'), { shared: true, signal });
-  return (await describeLists(lists, accept)) === (await describeLists(published, () => true));
+  return (await describeFiles(from, accept)) === (await describeFiles(published, () => true));
 }
 
-/** Drops the lists of the base images used least recently, and leftovers of publishers that died. */
+/** Drops the lists and indexes used least recently, and leftovers of publishers that died. */
 async function evict(root: string, cacheBytes: number): Promise<void> {
   const entries = await Promise.all(
     (await readdir(root, { withFileTypes: true }))

@@ -1,24 +1,23 @@
 import { constants, createWriteStream } from 'node:fs';
-import { copyFile, lstat, open, readdir, stat, utimes } from 'node:fs/promises';
+import { copyFile, link, lstat, open, readdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { isNodeError } from '../errors.ts';
 
-/** The files of a folder of package lists, as apt writes them to /var/lib/apt/lists. */
+/** The files of a folder of package lists, as apt writes them to /var/lib/apt/lists, and of others that it keeps. */
 
 const MiB = 1024 * 1024;
 
-/** Names of lists; apt's lock, its partial folder and foreign files are left out. */
 async function listNames(folder: string, accept: (name: string) => boolean): Promise<string[]> {
   const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
-  return names.filter((name) => isListName(name) && accept(name)).sort();
+  return names.filter(accept).sort();
 }
 
 /**
- * `server_path_file`, as apt names them, or `_path_file` for those that a list of mirrors leads to. The server's name may
- * have characters that the file's may not.
+ * Whether a list may have the name, `server_path_file` as apt names them, or `_path_file` for those that a list of mirrors leads
+ * to; apt's lock, its partial folder and foreign files have others. The server's name may have characters that the file's may not.
  */
-function isListName(name: string): boolean {
+export function isListName(name: string): boolean {
   const mark = name.lastIndexOf('_', name.length - 2);
   return (
     /^[A-Za-z0-9_][A-Za-z0-9._%:+~@,=-]*$/.test(name.slice(0, Math.max(0, mark))) &&
@@ -26,8 +25,8 @@ function isListName(name: string): boolean {
   );
 }
 
-/** Equal for folders with the same lists: names, sizes and times, which apt sets to the server's. */
-export async function describeLists(folder: string, accept: (name: string) => boolean): Promise<string> {
+/** Equal for folders with the same files: names, sizes and times, which apt sets to the server's. */
+export async function describeFiles(folder: string, accept: (name: string) => boolean): Promise<string> {
   const names = await listNames(folder, accept);
   const lines = names.map(async (name) => {
     const found = await lstat(join(folder, name));
@@ -37,17 +36,25 @@ export async function describeLists(folder: string, accept: (name: string) => bo
 }
 
 /**
- * Copies the lists that `publishLists` has put there, with their times. The kernel copies, and shares the blocks where
+ * Copies the files that a build has published, with their times. The kernel copies, and shares the blocks where
  * it can.
  */
-export async function takeLists(published: string, lists: string, signal: AbortSignal): Promise<void> {
-  for (const name of await listNames(published, () => true)) {
+export async function takeFiles(published: string, folder: string, signal: AbortSignal): Promise<void> {
+  for (const name of await readdir(published).catch((error: unknown) => ignoreMissing(error) ?? [])) {
     signal.throwIfAborted();
     const source = join(published, name);
-    const target = join(lists, name);
+    const target = join(folder, name);
     await copyFile(source, target, constants.COPYFILE_FICLONE);
     const { mtime } = await stat(source);
     await utimes(target, mtime, mtime);
+  }
+}
+
+/** Links published files, which nobody changes, into a folder; copies them where it lies in another file system. */
+export async function linkFiles(published: string, folder: string): Promise<void> {
+  for (const name of await readdir(published).catch((error: unknown) => ignoreMissing(error) ?? [])) {
+    const [source, target] = [join(published, name), join(folder, name)];
+    await link(source, target).catch(() => copyFile(source, target, constants.COPYFILE_EXCL));
   }
 }
 
@@ -55,7 +62,7 @@ export async function takeLists(published: string, lists: string, signal: AbortS
  * Copies regular files with their times, never following a link, as the image's root may have put one there. False
  * when they are larger than `maximumBytes` together.
  */
-export async function copyLists(
+export async function copyFiles(
   from: string,
   to: string,
   options: {

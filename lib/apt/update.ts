@@ -34,6 +34,8 @@ export interface UpdateOptions extends KnownRepositories {
   readonly onProgress: (progress: AptProgress) => void;
   /** Files of sources that the image gets before, where its apt is known to read them there. Default: none. */
   readonly added?: readonly SourceFile[];
+  /** A folder of the worker with the index of `AptCaches.takeIndex`. Default: none. */
+  readonly index?: string | undefined;
   /** Take nothing from the proxy's cache. Default false; a retry always does so. */
   readonly anew?: boolean;
   /** Pauses before lists that are out of step are fetched again. */
@@ -67,10 +69,11 @@ export async function updateLists(runner: ScriptRunner, options: UpdateOptions):
 }
 
 function update(runner: ScriptRunner, options: UpdateOptions): Promise<AptRun> {
-  const { added = [] } = options;
+  const { added = [], index } = options;
   const adding = added.length === 0 ? {} : { 'add-sources': texts['add-sources'], ...filesToAdd(added) };
   return runApt(runner, 'update', {
     files: { 'apt.conf': renderAptConfiguration(options), ...adding },
+    ...(index === undefined ? {} : { folder: index }),
     onLine: options.onLog,
     onStatusLine: (line) => {
       const status = parseStatusLine(line);

@@ -11,7 +11,6 @@ import type { Beginning } from './layers.ts';
 import {
   type AptOnWorker,
   isFetchedOutside,
-  keepLists,
   openAptOnWorker,
   plannedRequest,
   type UpdatedLists,
@@ -86,7 +85,7 @@ function fetchAhead(
   { settings }: Pick<BuildTools, 'settings'>,
   context: LimitedContext,
 ): FetchAhead {
-  const { asked, proxy, caches, signal } = worker;
+  const { asked, proxy, signal } = worker;
   const { wanted, sources, state } = asked;
   const { unprivilegedIds } = settings;
   let awaited: 'lists' | 'packages' | null = null;
@@ -108,10 +107,7 @@ function fetchAhead(
   room.begin(use.facts);
 
   const update = async () => {
-    if (planned !== undefined) return planned.updated;
-    const updated = await updateOnWorker(worker, context, onProgressOf('lists'));
-    await keepLists(caches, sources, context);
-    return updated;
+    return planned === undefined ? await updateOnWorker(worker, context, onProgressOf('lists')) : planned.updated;
   };
   const fetch = async (updating: Promise<UpdatedLists>) => {
     await updating;

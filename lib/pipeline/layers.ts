@@ -22,14 +22,7 @@ import {
 import { type KnownBase, type Layer, type LayerStore, openLayerStore, type Shelf } from './layer-store.ts';
 import { makeLayer } from './make-layer.ts';
 import type { Steps } from './steps.ts';
-import {
-  isFetchedOutside,
-  keepLists,
-  openAptOnWorker,
-  plannedRequest,
-  planOnWorker,
-  type WorkerPlan,
-} from './worker-plan.ts';
+import { isFetchedOutside, openAptOnWorker, plannedRequest, planOnWorker, type WorkerPlan } from './worker-plan.ts';
 
 /** The layers of this worker, for one build. */
 export interface Layers {
@@ -151,7 +144,6 @@ async function chooseLayer(given: Given, tools: BuildTools, context: LimitedCont
   await using opened = new AsyncDisposableStack();
   const worker = opened.use(await openAptOnWorker(asked, tools, context));
   const planned = await planOnWorker(worker, tools, context);
-  await keepLists(worker.caches, sources, context);
   const packages = sharedPackages(planned.plan, sources);
   const layers = await withNewLayer(packages, { ...given, planned }, tools, context);
   const path = join(attempt.place.workDirectory, 'layer');

@@ -84,7 +84,9 @@ export async function openUpdatedApt(
         ? aptInside(session, facts)
         : await openAptOutside(session, state, { ...place, unprivilegedIds, signal }),
     );
-    await apt.updateLists({ ...aptOptions(aptUse(change), context), added: isOneGo ? added : [] });
+    // A vm would have to read all of it from its disk, and the worker's apt reads none that lies in reach of an image.
+    const index = isInside(session) && session.kind === 'host' ? await caches.takeIndex('inside', sources) : undefined;
+    await apt.updateLists({ ...aptOptions(aptUse(change), context), added: isOneGo ? added : [], index });
     await keepLists(caches, sources, context);
     return { apt, facts, state, freshState };
   });

@@ -99,19 +99,21 @@ export async function openAptOnWorker(
   };
 }
 
-/** Brings the lists up to date. Throws as the function `updateLists` does. */
+/** Brings the lists up to date, and keeps them for later builds. Throws as the function `updateLists` does. */
 export async function updateOnWorker(
-  { asked, apt, proxy, signal }: AptOnWorker,
-  { reporter }: Pick<LimitedContext, 'reporter'>,
+  { asked, apt, proxy, caches, signal }: AptOnWorker,
+  { reporter, log }: Pick<LimitedContext, 'reporter' | 'log'>,
   onProgress: (progress: AptProgress) => void,
 ): Promise<UpdatedLists> {
   const warnings: string[] = [];
   await apt.updateLists({
+    index: await caches.takeIndex('outside', asked.sources),
     ...{ sources: asked.sources, proxyUrl: proxy.url, proxyFailures: () => proxy.failures, signal },
     onLog: (line) => reporter.log(line),
     onWarning: (message) => warnings.push(message),
     onProgress,
   });
+  await keepLists(caches, asked.sources, { log });
   const repositories = await apt.readRepositories();
   return { repositories, releases: digestReleases(repositories.releases), warnings };
 }
@@ -131,11 +133,11 @@ export async function keepLists(
 export async function planOnWorker(
   worker: AptOnWorker,
   { settings }: Pick<BuildTools, 'settings'>,
-  { reporter }: Pick<LimitedContext, 'reporter'>,
+  { reporter, log }: Pick<LimitedContext, 'reporter' | 'log'>,
 ): Promise<WorkerPlan> {
   const { asked, apt, proxy } = worker;
   const { wanted, allowDowngrades } = asked;
-  const updated = await updateOnWorker(worker, { reporter }, ({ current, total, message }) =>
+  const updated = await updateOnWorker(worker, { reporter, log }, ({ current, total, message }) =>
     reporter.progress(current, total, message),
   );
   const options = { recommends: settings.installRecommends, allowDowngrades, proxyUrl: proxy.url };

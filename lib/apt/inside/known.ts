@@ -1,4 +1,5 @@
 import type { ScriptRunner } from '../../guest/guest.ts';
+import { indexFolder } from '../caches.ts';
 import type { ImageFacts } from '../facts.ts';
 
 /**
@@ -9,8 +10,8 @@ const folders = `
 Dir::State::lists "/var/lib/apt/lists/";
 Dir::Cache "/var/cache/apt/";
 Dir::Cache::archives "archives/";
-Dir::Cache::pkgcache "pkgcache.bin";
-Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::Cache::pkgcache "${indexFolder}/pkgcache.bin";
+Dir::Cache::srcpkgcache "${indexFolder}/srcpkgcache.bin";
 `;
 
 export type KnownArchitectures = Pick<ImageFacts, 'architecture' | 'foreignArchitectures' | 'aptArchitectures'>;

@@ -1,5 +1,7 @@
+import { indexFolder } from '../caches.ts';
 import { compareVersions } from '../version.ts';
 import type { AptState } from './state.ts';
+import { here } from './worker-files.ts';
 
 /**
  * The configuration of the worker's own apt while it works out what an image's apt would do. An image's apt.conf can
@@ -75,7 +77,6 @@ export interface WorkerAptFolders {
   readonly etc: string;
   readonly state: string;
   readonly log: string;
-  readonly lists: string;
   readonly cache: string;
 }
 
@@ -111,12 +112,12 @@ export function renderWorkerConfiguration(given: WorkerAptOptions): string {
     `Dir::State "${folders.state}";`,
     `Dir::State::status "${folders.state}/status";`,
     `Dir::State::extended_states "${folders.state}/extended_states";`,
-    `Dir::State::lists "${folders.lists}";`,
+    // apt takes an index for one of other lists where their names are others.
+    `Dir::State::lists "${here}/lists";`,
     `Dir::Cache "${folders.cache}";`,
     'Dir::Cache::archives "archives";',
-    // Folders where apt may write: its archives, but nothing else in its cache.
-    `Dir::Cache::pkgcache "${folders.state}/pkgcache.bin";`,
-    `Dir::Cache::srcpkgcache "${folders.state}/srcpkgcache.bin";`,
+    `Dir::Cache::pkgcache "${indexFolder}/pkgcache.bin";`,
+    `Dir::Cache::srcpkgcache "${indexFolder}/srcpkgcache.bin";`,
     `Dir::Log "${folders.log}";`,
     // "Installing" then only downloads, and notes in extended_states which packages would count as automatic.
     'Dir::Bin::dpkg "/bin/true";',

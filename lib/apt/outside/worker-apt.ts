@@ -1,9 +1,10 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { GuestBind, ScriptRunner } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
 import { openWorkerPlace, type WorkerPlace } from '../../worker-place.ts';
+import { indexFolder } from '../caches.ts';
 import type { ImageFacts } from '../facts.ts';
 import { readReleaseFiles } from '../repositories/read-lists.ts';
 import type { RepositoryFiles } from '../repositories/repository.ts';
@@ -88,11 +89,12 @@ export async function openWorkerApt(
   const below = (name: string) => join(directory, name);
   const { names, mirrors } = await writeWorkerFiles(directory, { state, sources, files, aptVersion: facts.aptVersion });
   await mkdir(join(archives, 'partial'), { recursive: true });
+  await symlink(lists, below('lists'));
   const configuration = below('etc/apt.conf');
   await writeFile(
     configuration,
     renderWorkerConfiguration({
-      folders: { etc: below('etc'), state: below('state'), log: below('log'), lists, cache },
+      folders: { etc: below('etc'), state: below('state'), log: below('log'), cache },
       architectures: architecturesOf(state, facts.architecture, facts.foreignArchitectures),
       imageAptVersion: facts.aptVersion,
       workerAptVersion: await readWorkerAptVersion(user, signal),
@@ -100,7 +102,8 @@ export async function openWorkerApt(
     }),
   );
   // The folders above these stay the worker's, so that apt's user cannot replace one of these by a link.
-  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives]) await place.give(path);
+  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives, join(cache, indexFolder)])
+    await place.give(path);
   if (user !== null)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
   const runner = createWorkerRunner({ place, directory, configuration, names, signal });

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exec } from '../../exec.ts';
 import type { ScriptRunner } from '../../guest/guest.ts';
@@ -24,13 +24,14 @@ export function createWorkerRunner(options: {
   const shown = (line: string) =>
     [directory, here].reduce((text, folder) => inImage(text, `${folder}/`, names), line).replaceAll(directory, '');
   return {
-    async run({ text, arguments: args = [], files = {}, env = {}, onLine, onStatusLine, timeoutMs }) {
+    async run({ text, arguments: args = [], files = {}, folder, env = {}, onLine, onStatusLine, timeoutMs }) {
       const job = await mkdtemp(join(directory, 'job-'));
       try {
         for (const [name, content] of Object.entries({ ...files, script: text })) {
           await writeFile(join(job, name), content);
           await chmod(join(job, name), 0o444);
         }
+        if (folder !== undefined) await symlink(folder, join(job, 'folder'));
         await chmod(job, 0o555);
         return await exec('prlimit', [...limits, '/bin/sh', join(job, 'script'), ...args], {
           user: place.user,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { exec } from '#lib/exec.ts';
@@ -104,6 +104,7 @@ async function runInChroot(
       await mkdir(dirname(join(job, name)), { recursive: true });
       await writeFile(join(job, name), content, { mode: 0o644 });
     }
+    if (script.folder !== undefined) await cp(script.folder, join(job, 'folder'), { recursive: true });
     const mounts = binds.flatMap(({ source, target }) => [source, target]);
     const namespaces = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '--ipc', '--uts'];
     const { stdout, stderr } = await exec(

@@ -59,7 +59,7 @@ test('a list without end is cut off', () => {
   assert.is(choosingOptions(lines).length, 500);
 });
 
-const folders = { etc: '/w/etc', state: '/w/state', log: '/w/log', lists: '/w/lists', cache: '/w/cache' };
+const folders = { etc: '/w/etc', state: '/w/state', log: '/w/log', cache: '/w/cache' };
 const render = (imageAptVersion: string, workerAptVersion: string, configuration: readonly string[] = []) => {
   const state = { configuration, certificates: Buffer.alloc(0) };
   return renderWorkerConfiguration({

@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type AptCaches, openAptCaches } from '#lib/apt/caches.ts';
+import { type AptCaches, indexFolder, openAptCaches } from '#lib/apt/caches.ts';
 import type { PpaSource } from '#lib/apt/launchpad.ts';
 
 interface Folders {
@@ -143,6 +144,81 @@ test('builds that publish and open at once see whole sets only', async (folders)
   };
   await Promise.all(Array.from({ length: 8 }, (_, index) => build(index)));
   assert.equal((await readdir(join(folders.cacheDirectory, 'apt-lists'))).sort(), [baseImage('a'), 'lock']);
+});
+
+const indexOf = (caches: AptCaches) =>
+  join(caches.binds.find(({ target }) => target === '/var/cache/apt')?.source ?? '', indexFolder);
+
+/** Leaves an index as scripts/update.sh does. */
+async function writeIndex(folder: string, text: string): Promise<void> {
+  for (const name of ['pkgcache.bin', 'srcpkgcache.bin', 'releases'])
+    await writeFile(join(folder, name), `${name} ${text}`);
+}
+
+test('an index is kept for builds with the same base image, PPAs and apt, and for no others', async (folders) => {
+  const other = { ...ppa, url: 'https://ppa.example.com/o+x/others/ubuntu' };
+  for (const [apt, file] of [
+    ['inside', 'pkgcache.bin'],
+    ['outside', 'srcpkgcache.bin'],
+  ] as const) {
+    {
+      await using caches = await open(folders);
+      assert.equal(await readdir(await caches.takeIndex(apt, [ppa, other])), []);
+      await writeIndex(indexOf(caches), apt);
+      await caches.publish([ppa, other]);
+    }
+    await using next = await open(folders);
+    const folder = await next.takeIndex(apt, [other, ppa]);
+    assert.equal((await readdir(folder)).sort(), ['releases', file].sort());
+    assert.is(await readFile(join(folder, file), 'utf8'), `${file} ${apt}`);
+    assert.not.ok(
+      next.binds.some(({ source }) => folder.startsWith(source)),
+      'no image can reach it',
+    );
+    for (const [image, sources] of [
+      ['a', [ppa]],
+      ['a', []],
+      ['b', [ppa, other]],
+    ] as const) {
+      await using another = await open(folders, baseImage(image));
+      assert.equal(await readdir(await another.takeIndex(apt, sources)), [], `${image} ${sources.length}`);
+    }
+  }
+});
+
+test('an index is kept only where an update has made it, and nothing that the image has put in its place', async (folders) => {
+  const strange = join(folders.directory, 'strange');
+  await mkdir(strange);
+  await writeIndex(strange, 'of another');
+  for (const [title, act, kept] of [
+    ['no releases', (folder: string) => rm(join(folder, 'releases')), []],
+    [
+      'a link to a folder',
+      (folder: string) => rm(folder, { recursive: true }).then(() => symlink(strange, folder)),
+      [],
+    ],
+    ['no folder', (folder: string) => rm(folder, { recursive: true }).then(() => writeFile(folder, '')), []],
+    [
+      'a link to a file',
+      async (folder: string) => {
+        await rm(join(folder, 'pkgcache.bin'));
+        await symlink(join(strange, 'pkgcache.bin'), join(folder, 'pkgcache.bin'));
+      },
+      ['releases'],
+    ],
+    ['too large', (folder: string) => writeFile(join(folder, 'pkgcache.bin'), Buffer.alloc(1_000_001)), []],
+  ] as const) {
+    const image = createHash('sha256').update(title).digest('hex');
+    {
+      await using caches = await open(folders, image);
+      await caches.takeIndex('inside', []);
+      await writeIndex(indexOf(caches), 'own');
+      await act(indexOf(caches));
+      await caches.publish([]);
+    }
+    await using next = await open(folders, image);
+    assert.equal(await readdir(await next.takeIndex('inside', [])), [...kept], title);
+  }
 });
 
 test('disposing leaves nothing in the work folder, and apt’s user can enter the lists', async (folders) => {
