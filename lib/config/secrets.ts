@@ -198,7 +198,7 @@ function passwordsOfClouds(yaml: string): string[] {
       }
       return value;
     };
-    parse(yaml, collect, { logLevel: 'silent' });
+    parse(yaml, collect, { prettyErrors: false, logLevel: 'silent' });
   } catch {
     // The user of the secret reports that it cannot be parsed.
   }

@@ -1,4 +1,4 @@
-import { isMap, isScalar, isSeq, parseDocument, type YAMLMap } from 'yaml';
+import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from 'yaml';
 import { z } from 'zod';
 import { ImageBuilderError } from '../errors.ts';
 
@@ -99,9 +99,14 @@ function documentOf(text: string): ReturnType<typeof parseDocument> {
   }
   // The whole text is searched for the anchor of each alias.
   if (text.split('*').length > maximumAliases) throw corrupt('it has too many aliases');
-  const document = parseDocument(text, { logLevel: 'silent' });
+  const lineCounter = new LineCounter();
+  // Otherwise each of thousands of errors is shown with its line, which may be the whole text.
+  const document = parseDocument(text, { prettyErrors: false, logLevel: 'silent', lineCounter });
   const [error] = document.errors;
-  if (error !== undefined) throw corrupt(error.message);
+  if (error !== undefined) {
+    const { line, col } = lineCounter.linePos(error.pos[0]);
+    throw corrupt(`line ${line}, column ${col}: ${error.message}`);
+  }
   return document;
 }
 

@@ -113,7 +113,7 @@ function parseClouds(
 ): Clouds {
   let document: unknown;
   try {
-    document = parse(text, { logLevel: 'silent' });
+    document = parse(text, { prettyErrors: false, logLevel: 'silent' });
   } catch {
     throw fault(`${path} is not YAML`);
   }

@@ -318,7 +318,10 @@ test('catalogues and lists that name what is not there are refused', () => {
     codeOf(() => recogniseMedium(filesOf({ folder, layers: ['minimal'], texts: { [`${folder}/${name}`]: text } })));
   const catalogue = 'install-sources.yaml';
   assert.match(only(catalogue, source('x', '../../etc/passwd')), /^image\.corrupt: .*no layer in \/casper/);
-  assert.match(only(catalogue, '- id: [}'), /^image\.corrupt: install-sources\.yaml/);
+  assert.match(
+    only(catalogue, '- id: [}'),
+    /^image\.corrupt: install-sources\.yaml of the medium has faults: line 1, column 8: /,
+  );
   assert.match(only(catalogue, '- path: 7'), /^image\.corrupt: install-sources\.yaml/);
   assert.match(only(catalogue, 'a: *nothing\n'), /^image\.corrupt: install-sources\.yaml/);
   assert.match(only(catalogue, ' '.repeat(100_000)), /^image\.too_large/);
