@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, lchown, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
+import { type FileHandle, lchown, lstat, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageBuilderError, isNodeError } from './errors.ts';
 import { exec } from './exec.ts';
@@ -13,13 +13,10 @@ import { hindrance, type IdRange, newUnprivilegedUser, type UnprivilegedUser } f
  */
 export async function giveTo(user: UnprivilegedUser | null, path: string): Promise<void> {
   if (user === null) return;
+  const found = await lstat(path);
   await lchown(path, user.id, user.id);
-  const entries = await readdir(path, { withFileTypes: true, recursive: true }).catch(
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOTDIR') return [];
-      throw error;
-    },
-  );
+  if (!found.isDirectory()) return;
+  const entries = await readdir(path, { withFileTypes: true, recursive: true });
   for (const entry of entries) await lchown(join(entry.parentPath, entry.name), user.id, user.id);
 }
 

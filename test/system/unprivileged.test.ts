@@ -70,6 +70,12 @@ test('a folder is given away whole, and links in it lead to nothing that is give
     assert.is((await lstat(join(directory, path))).uid, user.id, path);
   }
   assert.is((await lstat(join(directory, 'canary'))).uid, 0);
+  // One in the place of the folder itself.
+  await mkdir(join(directory, 'other'));
+  await writeFile(join(directory, 'other', 'canary'), '');
+  await symlink(join(directory, 'other'), join(given, 'other'));
+  await giveTo(user, join(given, 'other'));
+  assert.is((await lstat(join(directory, 'other', 'canary'))).uid, 0);
 });
 
 test('it is known where a folder above keeps such a user out', async () => {

@@ -1,11 +1,13 @@
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { ImageBuilderError } from '../../errors.ts';
 import { exec } from '../../exec.ts';
 import type { GuestBind, ScriptRunner } from '../../guest/guest.ts';
 import type { IdRange, UnprivilegedUser } from '../../privileges.ts';
 import { openWorkerPlace, type WorkerPlace } from '../../worker-place.ts';
 import { indexFolder } from '../caches.ts';
 import type { ImageFacts } from '../facts.ts';
+import { ignoreMissing } from '../list-files.ts';
 import { readReleaseFiles } from '../repositories/read-lists.ts';
 import type { RepositoryFiles } from '../repositories/repository.ts';
 import { type UpdateOptions, updateLists } from '../update.ts';
@@ -88,7 +90,10 @@ export async function openWorkerApt(
   const { user } = place;
   const below = (name: string) => join(directory, name);
   const { names, mirrors } = await writeWorkerFiles(directory, { state, sources, files, aptVersion: facts.aptVersion });
+  const index = join(cache, indexFolder);
+  await assertFolders(archives, index);
   await mkdir(join(archives, 'partial'), { recursive: true });
+  await mkdir(index, { recursive: true });
   await symlink(lists, below('lists'));
   const configuration = below('etc/apt.conf');
   await writeFile(
@@ -102,8 +107,7 @@ export async function openWorkerApt(
     }),
   );
   // The folders above these stay the worker's, so that apt's user cannot replace one of these by a link.
-  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives, join(cache, indexFolder)])
-    await place.give(path);
+  for (const path of [...['etc', 'state', 'log', 'tmp'].map(below), lists, archives, index]) await place.give(path);
   if (user !== null)
     for (const path of new Set([directory, cache, dirname(cache), dirname(lists)])) await chmod(path, 0o711);
   const runner = createWorkerRunner({ place, directory, configuration, names, signal });
@@ -127,6 +131,15 @@ export async function openWorkerApt(
 async function readWorkerAptVersion(user: UnprivilegedUser | null, signal: AbortSignal): Promise<string> {
   const { stdout } = await exec('apt-get', ['--version'], { user, signal });
   return /^apt (\S+)/.exec(stdout)?.[1] ?? '0';
+}
+
+/** Throws `image.unsupported` where the root of an image that is open has put anything else in the place of a folder. */
+async function assertFolders(...paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
+    const found = await lstat(path).catch(ignoreMissing);
+    if (found === undefined || found.isDirectory()) continue;
+    throw new ImageBuilderError('image.unsupported', 'the image has put something else in the place of folders of apt');
+  }
 }
 
 /** The folder of the worker that is bound to a folder of the image. */

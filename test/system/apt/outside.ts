@@ -1,5 +1,16 @@
 import { once } from 'node:events';
-import { appendFile, chmod, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -7,6 +18,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { indexFolder, openAptCaches } from '#lib/apt/caches.ts';
+import { readImageFacts } from '#lib/apt/facts.ts';
+import { openAptOutside } from '#lib/apt/outside/apt-outside.ts';
+import { folderFor, readOutsideState } from '#lib/apt/outside/worker-apt.ts';
 import { readPackages } from '#lib/apt/packages.ts';
 import { ImageBuilderError } from '#lib/errors.ts';
 import { exec } from '#lib/exec.ts';
@@ -14,7 +29,7 @@ import { createAptCache } from '#lib/fetch/apt-cache.ts';
 import { startAptProxy } from '#lib/fetch/apt-proxy.ts';
 import { failure } from '../../failure.ts';
 import { asNobody, nobody } from '../other-user.ts';
-import { assertUnprivilegedStatus } from '../unprivileged.ts';
+import { assertUnprivilegedStatus, unprivilegedIds } from '../unprivileged.ts';
 import { type AptHouse, never, quiet } from './house.ts';
 
 const who = 'the worker’s apt';
@@ -144,6 +159,29 @@ export function workerIsSafe(test: Test<AptHouse>): void {
     assert.equal(await readdir(touched), []);
     await rm(touched, { recursive: true });
     await rm(hostile);
+  });
+
+  test('folders of apt that an image has replaced by links are refused, and nothing behind them changes', async (house) => {
+    const { directory } = house.chroot;
+    const session = house.chroot.session();
+    const state = await readOutsideState(session, await readImageFacts(session));
+    for (const name of ['archives', indexFolder]) {
+      const workDirectory = await mkdtemp(join(directory, 'work-'));
+      const cache = { cacheDirectory: join(directory, 'cache'), cacheBytes: 1e9, baseImageSha256: 'a'.repeat(64) };
+      await using caches = await openAptCaches({ ...cache, workDirectory, signal: never });
+      const strange = await mkdtemp(join(directory, 'strange-'));
+      await writeFile(join(strange, 'file'), '');
+      const place = join(folderFor(caches.binds, '/var/cache/apt'), name);
+      await rm(place, { recursive: true });
+      await symlink(strange, place);
+      const options = { binds: caches.binds, workDirectory, unprivilegedIds, signal: never };
+      const error = await failure(openAptOutside(session, state, options));
+      assert.is(error.code, 'image.unsupported', name);
+      assert.equal(await readdir(strange), ['file']);
+      assert.is((await stat(join(strange, 'file'))).uid, process.getuid?.());
+      await rm(strange, { recursive: true });
+      await rm(workDirectory, { recursive: true });
+    }
   });
 
   test('a package whose script needs the network is named, with the setting that gives it one', async (house) => {
