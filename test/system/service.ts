@@ -128,5 +128,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 
 /** Names in the folder where builds work: empty when no build runs and nothing was left. */
 export async function leftInWorkDirectory(service: Service): Promise<string[]> {
-  return await readdir(service.workDirectory).catch(() => []);
+  const names = await readdir(service.workDirectory).catch(() => []);
+  // The folder by which workers try now and then, for a moment, whether they may write.
+  return names.filter((name) => !name.startsWith('.imagebuilder-doctor-'));
 }
