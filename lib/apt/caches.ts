@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
 import { lstat, mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOfKey } from '../fetch/own-file.ts';
 import { makeOwnFolder } from '../folders/private-folder.ts';
 import type { GuestBind } from '../guest/guest.ts';
 import { lock } from '../lock.ts';
 import type { PpaSource } from './launchpad.ts';
-import { copyFiles, describeFiles, ignoreMissing, isListName, linkFiles, takeFiles } from './list-files.ts';
+import { copyFiles, describeFiles, ignoreMissing, isListName, linkFiles, namesIn, takeFiles } from './list-files.ts';
 
 /**
  * apt's own folders for one build. They are bound over those of the image, so that nothing that apt fetches lands in
@@ -54,7 +54,7 @@ export const indexFolder = 'index';
  * each build; for the worker's apt it has another name each time.
  */
 const keptFiles = { inside: 'pkgcache.bin', outside: 'srcpkgcache.bin' };
-/** What scripts/update.sh writes about the Release files of a new index. */
+/** The file in which scripts/update.sh notes the Release files of a new index. */
 const releasesFile = 'releases';
 
 /** Age after which an unfinished publication has no publisher any more: milliseconds. */
@@ -93,8 +93,7 @@ export async function openAptCaches(options: AptCachesOptions): Promise<AptCache
     ],
     async takeIndex(apt, sources) {
       const urls = sources.map(({ url }) => url).sort();
-      const key = createHash('sha256').update(JSON.stringify([apt, options.baseImageSha256, urls]));
-      const folder = join(root, `index-${key.digest('hex')}`);
+      const folder = join(root, `index-${digestOfKey(JSON.stringify([apt, options.baseImageSha256, urls]))}`);
       keptAs = { folder, file: keptFiles[apt] };
       await using _ = await lock(join(root, 'lock'), { shared: true, signal });
       await mkdir(earlier, { mode: 0o755 });
@@ -144,7 +143,7 @@ async function publishFiles(options: PublishOptions): Promise<void> {
 
 async function isPublished({ root, published, from, accept, signal }: PublishOptions): Promise<boolean> {
   await using _ = await lock(join(root, 'lock'), { shared: true, signal });
-  return (await describeFiles(from, accept)) === (await describeFiles(published, () => true));
+  return (await describeFiles(from, accept)) === (await describeFiles(published));
 }
 
 /** Drops the lists and indexes used least recently, and leftovers of publishers that died. */
@@ -169,7 +168,7 @@ async function evict(root: string, cacheBytes: number): Promise<void> {
 }
 
 async function sizeOf(folder: string): Promise<number> {
-  const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
+  const names = await namesIn(folder);
   const sizes = names.map(async (name) => (await lstat(join(folder, name)).catch(ignoreMissing))?.size ?? 0);
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }

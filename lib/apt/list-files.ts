@@ -8,7 +8,8 @@ import { isNodeError } from '../errors.ts';
 
 const MiB = 1024 * 1024;
 
-async function listNames(folder: string, accept: (name: string) => boolean): Promise<string[]> {
+/** The names in a folder, sorted; none where it is not there. */
+export async function namesIn(folder: string, accept: (name: string) => boolean = () => true): Promise<string[]> {
   const names = await readdir(folder).catch((error: unknown) => ignoreMissing(error) ?? []);
   return names.filter(accept).sort();
 }
@@ -26,8 +27,8 @@ export function isListName(name: string): boolean {
 }
 
 /** Equal for folders with the same files: names, sizes and times, which apt sets to the server's. */
-export async function describeFiles(folder: string, accept: (name: string) => boolean): Promise<string> {
-  const names = await listNames(folder, accept);
+export async function describeFiles(folder: string, accept?: (name: string) => boolean): Promise<string> {
+  const names = await namesIn(folder, accept);
   const lines = names.map(async (name) => {
     const found = await lstat(join(folder, name));
     return `${name} ${found.size} ${Math.floor(found.mtimeMs / 1000)}`;
@@ -40,7 +41,7 @@ export async function describeFiles(folder: string, accept: (name: string) => bo
  * it can.
  */
 export async function takeFiles(published: string, folder: string, signal: AbortSignal): Promise<void> {
-  for (const name of await readdir(published).catch((error: unknown) => ignoreMissing(error) ?? [])) {
+  for (const name of await namesIn(published)) {
     signal.throwIfAborted();
     const source = join(published, name);
     const target = join(folder, name);
@@ -52,7 +53,7 @@ export async function takeFiles(published: string, folder: string, signal: Abort
 
 /** Links published files, which nobody changes, into a folder; copies them where it lies in another file system. */
 export async function linkFiles(published: string, folder: string): Promise<void> {
-  for (const name of await readdir(published).catch((error: unknown) => ignoreMissing(error) ?? [])) {
+  for (const name of await namesIn(published)) {
     const [source, target] = [join(published, name), join(folder, name)];
     await link(source, target).catch(() => copyFile(source, target, constants.COPYFILE_EXCL));
   }
@@ -72,7 +73,7 @@ export async function copyFiles(
   },
 ): Promise<boolean> {
   let total = 0;
-  for (const name of await listNames(from, options.accept)) {
+  for (const name of await namesIn(from, options.accept)) {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
     const file = await open(join(from, name), flags).catch((error: unknown) => {
       if (isNodeError(error) && (error.code === 'ELOOP' || error.code === 'ENXIO')) return null;

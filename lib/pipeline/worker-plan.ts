@@ -102,18 +102,18 @@ export async function openAptOnWorker(
 /** Brings the lists up to date, and keeps them for later builds. Throws as the function `updateLists` does. */
 export async function updateOnWorker(
   { asked, apt, proxy, caches, signal }: AptOnWorker,
-  { reporter, log }: Pick<LimitedContext, 'reporter' | 'log'>,
+  context: Pick<LimitedContext, 'reporter' | 'log'>,
   onProgress: (progress: AptProgress) => void,
 ): Promise<UpdatedLists> {
   const warnings: string[] = [];
   await apt.updateLists({
     index: await caches.takeIndex('outside', asked.sources),
     ...{ sources: asked.sources, proxyUrl: proxy.url, proxyFailures: () => proxy.failures, signal },
-    onLog: (line) => reporter.log(line),
+    onLog: (line) => context.reporter.log(line),
     onWarning: (message) => warnings.push(message),
     onProgress,
   });
-  await keepLists(caches, asked.sources, { log });
+  await keepLists(caches, asked.sources, context);
   const repositories = await apt.readRepositories();
   return { repositories, releases: digestReleases(repositories.releases), warnings };
 }
@@ -133,12 +133,12 @@ export async function keepLists(
 export async function planOnWorker(
   worker: AptOnWorker,
   { settings }: Pick<BuildTools, 'settings'>,
-  { reporter, log }: Pick<LimitedContext, 'reporter' | 'log'>,
+  context: Pick<LimitedContext, 'reporter' | 'log'>,
 ): Promise<WorkerPlan> {
   const { asked, apt, proxy } = worker;
   const { wanted, allowDowngrades } = asked;
-  const updated = await updateOnWorker(worker, { reporter, log }, ({ current, total, message }) =>
-    reporter.progress(current, total, message),
+  const updated = await updateOnWorker(worker, context, ({ current, total, message }) =>
+    context.reporter.progress(current, total, message),
   );
   const options = { recommends: settings.installRecommends, allowDowngrades, proxyUrl: proxy.url };
   const nothing = { install: [], remove: [], downloads: [], instead: new Map<string, string>() };

@@ -129,6 +129,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 /** Names in the folder where builds work: empty when no build runs and nothing was left. */
 export async function leftInWorkDirectory(service: Service): Promise<string[]> {
   const names = await readdir(service.workDirectory).catch(() => []);
-  // The folder by which workers try now and then, for a moment, whether they may write.
-  return names.filter((name) => !name.startsWith('.imagebuilder-doctor-'));
+  return names.filter((name) => !isTrial(name));
 }
+
+/** Whether it is the file or folder by which workers try now and then, for a moment, whether they may write. */
+export const isTrial = (name: string): boolean => name.startsWith('.imagebuilder-doctor-');

@@ -13,12 +13,13 @@ import { assertInOrder } from './faults/events.ts';
 import { startPod } from './faults/pod.ts';
 import { scenarios, startNext, submitHeld } from './faults/scenarios.ts';
 import { smallImage } from './faults/small-image.ts';
+import { isTrial } from './service.ts';
 
 /** Workers are stopped, and every request is sent more than once: each build is built once. */
 
-/** The entries of the store, without the file by which workers try now and then, for a moment, whether they may write. */
+/** The entries of the store. */
 async function storedBy({ storeDirectory }: Fleet): Promise<string[]> {
-  return (await readdir(storeDirectory)).filter((name) => !name.startsWith('.imagebuilder-doctor-'));
+  return (await readdir(storeDirectory)).filter((name) => !isTrial(name));
 }
 
 const scenario = scenarios(async () => ({ base: await smallImage() }));

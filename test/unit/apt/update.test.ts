@@ -2,7 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { PpaSource } from '#lib/apt/launchpad.ts';
 import { parseMessages } from '#lib/apt/message.ts';
-import { updateError, updateLists, updateWarnings } from '#lib/apt/update.ts';
+import { updateLists } from '#lib/apt/update.ts';
+import { updateError, updateWarnings } from '#lib/apt/update-failure.ts';
 import { type ErrorCode, ImageBuilderError } from '#lib/errors.ts';
 import type { GuestSession } from '#lib/guest/guest.ts';
 

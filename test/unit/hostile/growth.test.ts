@@ -39,7 +39,7 @@ import { roundProblems } from '#lib/apt/resolve-problems.ts';
 import { parseRoom } from '#lib/apt/room.ts';
 import { parseKeyListing } from '#lib/apt/signing-key.ts';
 import { parseStatusLine } from '#lib/apt/status-line.ts';
-import { updateError, updateWarnings } from '#lib/apt/update.ts';
+import { updateError, updateWarnings } from '#lib/apt/update-failure.ts';
 import { compareVersions } from '#lib/apt/version.ts';
 import { createCpioReader } from '#lib/boot/cpio.ts';
 import { parseKernelModules } from '#lib/boot/drivers.ts';

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { installError } from '#lib/apt/install.ts';
-import { updateError } from '#lib/apt/update.ts';
+import { updateError } from '#lib/apt/update-failure.ts';
 import { ImageBuilderError, toImageBuilderError } from '#lib/errors.ts';
 import { borrowError, scriptError } from '#lib/guest/script-run.ts';
 
